@@ -1,0 +1,20 @@
+"""The one kind of error that a person at the robot is meant to read, and the help it gives with names."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class SegPerceptionError(Exception):
+    """Something the user can mend: the message says the cause, then the remedy, in one sentence.
+
+    The command line prints it without a traceback and exits with 2; the node names it in diagnostics.
+    """
+
+
+def nearest_name(wrong: str, known: Iterable[str]) -> str:
+    """End of an error sentence: the nearest known name, or all of them when none is near."""
+    names = sorted(known)
+    near = difflib.get_close_matches(wrong, names, n=1, cutoff=0.5)
+    return f"did you mean '{near[0]}'?" if near else f"known: {', '.join(names)}"

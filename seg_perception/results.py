@@ -1,0 +1,176 @@
+"""What passes between the steps of a frame's path: frozen, shapes checked once at construction.
+
+Arrays may be views of buffers that the step reuses: they hold until the same step runs again, and whoever keeps one
+longer copies it. Image coordinates are x right, y down, pixel centres at whole numbers; ground coordinates are metres
+in the vehicle's base frame, x forward, y left (REP 103).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def _expect(name: str, array: NDArray[Any], dtype: type[np.generic], *shape: int | None) -> None:
+    """Raise ValueError unless array has this dtype and shape; None stands for any length."""
+    fits = array.ndim == len(shape) and all(want in (None, got) for want, got in zip(shape, array.shape))
+    if array.dtype != dtype or not fits:
+        wanted = ", ".join("any" if length is None else str(length) for length in shape)
+        raise ValueError(
+            f"{name} is {array.dtype} {list(array.shape)}, expected {np.dtype(dtype).name} [{wanted}]"
+        )
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One camera image. rgb: uint8 [H, W, 3]; stamp_ns: when it was taken; frame_id: the camera's optical frame."""
+
+    rgb: NDArray[np.uint8]
+    stamp_ns: int = 0
+    frame_id: str = ""
+
+    def __post_init__(self) -> None:
+        _expect("rgb", self.rgb, np.uint8, None, None, 3)
+
+
+@dataclass(frozen=True)
+class NetworkOutput:
+    """What a backend returns, all float32, h and w the grid of the logits (1/8 of the network's input).
+
+    semantic_logits [N, C, h, w]; center_heatmap [N, 1, h, w] in [0, 1]; center_offset [N, 2, h, w] = (dy, dx) in
+    pixels of the network's input, from the pixel to its instance's centre.
+    """
+
+    semantic_logits: NDArray[np.float32]
+    center_heatmap: NDArray[np.float32]
+    center_offset: NDArray[np.float32]
+
+    def __post_init__(self) -> None:
+        _expect("semantic_logits", self.semantic_logits, np.float32, None, None, None, None)
+        n, _, h, w = self.semantic_logits.shape
+        _expect("center_heatmap", self.center_heatmap, np.float32, n, 1, h, w)
+        _expect("center_offset", self.center_offset, np.float32, n, 2, h, w)
+
+
+@dataclass(frozen=True)
+class Segment:
+    """One thing, or all pixels of one stuff class.
+
+    id: things have their value in the instance mask, stuff ids follow. score: mean confidence in [0, 1].
+    area: px. box: x, y, width, height in px of the mask.
+    """
+
+    id: int
+    class_id: int
+    is_thing: bool
+    score: float
+    area: int
+    box: tuple[int, int, int, int]
+
+
+@dataclass(frozen=True)
+class Panoptic:
+    """Masks of one frame. semantic: uint8 [H, W] class id, 255 = void. instance: uint16 [H, W], 0 = none, else the
+    id of a thing segment. confidence: uint8 [H, W], 255 x the winner's softmax probability."""
+
+    semantic: NDArray[np.uint8]
+    instance: NDArray[np.uint16]
+    confidence: NDArray[np.uint8]
+    segments: tuple[Segment, ...]
+
+    def __post_init__(self) -> None:
+        _expect("semantic", self.semantic, np.uint8, None, None)
+        _expect("instance", self.instance, np.uint16, *self.semantic.shape)
+        _expect("confidence", self.confidence, np.uint8, *self.semantic.shape)
+
+
+@dataclass(frozen=True)
+class Outline:
+    """A closed polygon, last point joined to the first. points: float32 [K, 2], (x, y) in px of the mask or in metres
+    on the ground. hole: whether it bounds a hole in the area rather than the area."""
+
+    points: NDArray[np.float32]
+    hole: bool = False
+
+    def __post_init__(self) -> None:
+        _expect("points", self.points, np.float32, None, 2)
+
+
+@dataclass(frozen=True)
+class DrivableArea:
+    """Where one drivable class is seen.
+
+    coverage: share of the image in [0, 1]; confidence: mean in [0, 1]; outlines_ground is empty, area_m2 and
+    free_distance_m (straight ahead of the base frame's origin, until the class ends) are NaN without geometry.
+    """
+
+    class_id: int
+    coverage: float
+    confidence: float
+    outlines_px: tuple[Outline, ...]
+    outlines_ground: tuple[Outline, ...] = ()
+    area_m2: float = math.nan
+    free_distance_m: float = math.nan
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Occupancy of the ground. cells: int8 [rows, columns], row = y, column = x, cost 0-100, -1 unknown; the cell
+    [0, 0] has its corner of smallest x and y at origin_m = (x, y) in the base frame."""
+
+    cells: NDArray[np.int8]
+    resolution_m: float
+    origin_m: tuple[float, float]
+
+    def __post_init__(self) -> None:
+        _expect("cells", self.cells, np.int8, None, None)
+
+
+@dataclass(frozen=True)
+class FreeSpace:
+    """Distance from the base frame's origin to where drivable ground ends, per bearing. ranges_m: float32 [K], bearing
+    angle_min_rad + k * angle_step_rad (0 = ahead, left positive); inf = drivable up to range_max_m, NaN = unknown."""
+
+    ranges_m: NDArray[np.float32]
+    angle_min_rad: float
+    angle_step_rad: float
+    range_min_m: float
+    range_max_m: float
+
+    def __post_init__(self) -> None:
+        _expect("ranges_m", self.ranges_m, np.float32, None)
+
+
+@dataclass(frozen=True)
+class Drivable:
+    """What the ground offers. grid and free_space are None when not asked for, or without geometry."""
+
+    areas: tuple[DrivableArea, ...]
+    grid: Grid | None = None
+    free_space: FreeSpace | None = None
+
+
+@dataclass(frozen=True)
+class Wants:
+    """What somebody watches, so what is worth computing beside the semantic mask."""
+
+    instances: bool = True
+    confidence: bool = True
+    areas: bool = True
+    grid: bool = True
+    free_space: bool = True
+
+
+@dataclass(frozen=True)
+class Result:
+    """All of one frame. stages_ms: time of each step in ms, by its name, in the order of the path."""
+
+    frame: Frame
+    panoptic: Panoptic
+    drivable: Drivable
+    stages_ms: Mapping[str, float] = field(default_factory=dict)
