@@ -1,0 +1,85 @@
+"""The one command, `python -m seg_perception <verb>`; as `ros2 run seg_perception <verb>` the verb is the program's name.
+
+A verb is a module with `add_arguments(parser)` and `run(arguments) -> int` (the exit code) and a docstring whose first
+line is its help. Modules are imported when their verb is used, so that nobody pays for what he does not run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from seg_perception.errors import SegPerceptionError, nearest_name
+
+VERBS = {
+    "run": "seg_perception.evaluation.run",
+    "predict": "seg_perception.evaluation.predict",
+    "evaluate": "seg_perception.evaluation.evaluate",
+    "make-bag": "seg_perception.evaluation.make_bag",
+    "train": "seg_perception.training.train",
+    "export": "seg_perception.training.export",
+    "build-engine": "seg_perception.backends.build_engine",
+    "benchmark": "seg_perception.evaluation.benchmark",
+}
+
+SUMMARIES = {
+    "run": "play a video, folder, bag or camera to the real node and report what comes out",
+    "predict": "write label masks, instance masks and overlays of a folder of images",
+    "evaluate": "measure a model on labelled data",
+    "make-bag": "write a rosbag2 from a video, images or the synthetic drive",
+    "train": "train a panoptic network",
+    "export": "turn a checkpoint into a model file",
+    "build-engine": "compile a model file with TensorRT",
+    "benchmark": "time each step of a frame's path",
+}
+
+EXIT_ERROR = 2
+EXIT_INTERRUPTED = 130
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one verb; returns its exit code: 0 done, 2 a problem that was named, 130 stopped by Ctrl-C."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if not words or words[0] in ("-h", "--help"):
+        print(_usage())
+        return 0 if words else EXIT_ERROR
+    verb, *rest = words
+    if verb not in VERBS:
+        print(f"seg_perception: there is no verb '{verb}': {nearest_name(verb, VERBS)}", file=sys.stderr)
+        return EXIT_ERROR
+    try:
+        module = importlib.import_module(VERBS[verb])
+        parser = argparse.ArgumentParser(
+            prog=f"python -m seg_perception {verb}",
+            description=module.__doc__,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        module.add_arguments(parser)
+        return int(module.run(parser.parse_args(rest)))
+    except ModuleNotFoundError as error:
+        if (error.name or "").split(".")[0] == "seg_perception":
+            raise
+        print(f"seg_perception {verb}: the package '{error.name}' is missing: install it, or use 'make'", file=sys.stderr)
+    except SegPerceptionError as error:
+        print(f"seg_perception {verb}: {error}", file=sys.stderr)
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
+    return EXIT_ERROR
+
+
+def verb_main() -> int:
+    """Entry point of `ros2 run seg_perception <verb>`: the verb is the name the program was started by."""
+    return main([Path(sys.argv[0]).name, *sys.argv[1:]])
+
+
+def _usage() -> str:
+    width = max(map(len, VERBS))
+    rows = "\n".join(f"  {verb:<{width}}  {SUMMARIES[verb]}" for verb in VERBS)
+    return (
+        "usage: python -m seg_perception <verb> [options]\n\n"
+        f"{rows}\n\n"
+        "'<verb> --help' tells more, for example: python -m seg_perception predict --help"
+    )
