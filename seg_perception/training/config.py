@@ -1,0 +1,138 @@
+"""The training configuration: one YAML file, every default here and nowhere else."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import types
+import typing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from seg_perception.errors import SegPerceptionError, nearest_name
+from seg_perception.training.augment import AugmentSettings
+
+DATA_ROOT_VARIABLE = "SEG_PERCEPTION_DATA"
+
+
+@dataclass(frozen=True)
+class DataSource:
+    """One data set. root: its folder below data_root; share: its part of every batch, against the others' shares."""
+
+    name: str
+    root: str
+    split: str = ""
+    share: float = 1.0
+
+
+@dataclass(frozen=True)
+class LossSettings:
+    """Weights of the losses, which add up. class_balance: exponent of a class's rarity in its weight, 0 = none."""
+
+    hardest: float = 0.3
+    class_balance: float = 0.4
+    largest_class_weight: float = 3.0
+    detail: float = 0.4
+    boundary: float = 2.0
+    center: float = 100.0
+    offset: float = 0.01
+    center_sigma_px: float = 8.0
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Everything that decides what a training run gives.
+
+    size_hw: the network's input in use, and for validation; crop_hw: training images, multiples of 32;
+    learning_rate: of AdamW at its height, after warm_up_steps, then falling by a cosine to 0 at `steps`.
+    """
+
+    data: tuple[DataSource, ...]
+    validation: DataSource
+    network: str = "pidnet_s"
+    data_root: str = ""
+    size_hw: tuple[int, int] = (352, 480)
+    crop_hw: tuple[int, int] = (288, 384)
+    batch_size: int = 8
+    steps: int = 4000
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.02
+    warm_up_steps: int = 100
+    clip_norm: float = 5.0
+    ema_decay: float = 0.998
+    validate_every: int = 500
+    checkpoint_every: int = 100
+    seed: int = 0
+    workers: int = 1
+    threads: int = 0
+    augment: AugmentSettings = field(default_factory=AugmentSettings)
+    loss: LossSettings = field(default_factory=LossSettings)
+
+    def __post_init__(self) -> None:
+        if not self.data:
+            raise SegPerceptionError("the configuration names no data: give `data` at least one entry")
+        for name in ("size_hw", "crop_hw"):
+            if any(length <= 0 or length % 32 for length in getattr(self, name)):
+                raise SegPerceptionError(f"{name} is {list(getattr(self, name))}: two positive multiples of 32 are needed")
+        for name in ("batch_size", "steps", "validate_every", "checkpoint_every", "learning_rate"):
+            if getattr(self, name) <= 0:
+                raise SegPerceptionError(f"{name} is {getattr(self, name)}: it must be greater than 0")
+
+    def root_of(self, source: DataSource) -> Path:
+        """Where a source's files are: below data_root, or the environment's SEG_PERCEPTION_DATA, or here."""
+        return Path(self.data_root or os.environ.get(DATA_ROOT_VARIABLE, ""), source.root).expanduser()
+
+
+def load_config(path: Path, **changes: Any) -> TrainConfig:
+    """Read a YAML file; changes (by field, None = as it stands) override it.
+
+    Raises SegPerceptionError naming the file, the key and the nearest known one when something does not fit.
+    """
+    try:
+        content = yaml.safe_load(path.read_text())
+    except OSError as error:
+        raise SegPerceptionError(f"the configuration {path} cannot be read ({error.strerror}): check --config") from error
+    except yaml.YAMLError as error:
+        raise SegPerceptionError(f"{path} is no valid YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(content, dict):
+        raise SegPerceptionError(f"{path} must hold keys and values, see config/train for examples")
+    content.update({key: value for key, value in changes.items() if value is not None})
+    try:
+        return _build(TrainConfig, content, "")
+    except SegPerceptionError as error:
+        raise SegPerceptionError(f"{path}: {error}") from error
+
+
+def _build(kind: Any, content: Any, where: str) -> Any:
+    """Make a dataclass, tuple or number of the annotated kind out of what YAML gave."""
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if dataclasses.is_dataclass(kind) and isinstance(kind, type):
+        if not isinstance(content, dict):
+            raise SegPerceptionError(f"'{where}' must hold keys and values, not {content!r}")
+        hints = typing.get_type_hints(kind)
+        for key in content:
+            if key not in hints:
+                raise SegPerceptionError(f"there is no key '{where}{key}': {nearest_name(str(key), hints)}")
+        for item in dataclasses.fields(kind):
+            needed = item.default is dataclasses.MISSING and item.default_factory is dataclasses.MISSING
+            if needed and item.name not in content:
+                raise SegPerceptionError(f"the key '{where}{item.name}' is missing")
+        return kind(**{key: _build(hints[key], value, f"{where}{key}.") for key, value in content.items()})
+    name = where.rstrip(".")
+    if origin is tuple:
+        if not isinstance(content, list) or (arguments[-1] is not ... and len(content) != len(arguments)):
+            raise SegPerceptionError(f"'{name}' is {content!r}, expected a list" + ("" if arguments[-1] is ... else f" of {len(arguments)}"))
+        return tuple(_build(arguments[0], value, f"{name}.") for value in content)
+    if kind is float and isinstance(content, (int, float)) and not isinstance(content, bool):
+        return float(content)
+    if kind is float and isinstance(content, str):  # YAML 1.1 reads 1e-3 as text
+        try:
+            return float(content)
+        except ValueError:
+            pass
+    if isinstance(kind, (type, types.GenericAlias)) and isinstance(content, kind) and not (kind is int and isinstance(content, bool)):
+        return content
+    raise SegPerceptionError(f"'{name}' is {content!r}, expected {getattr(kind, '__name__', kind)}")

@@ -1,0 +1,67 @@
+"""COCO images with instance polygons: `images/<stem>.jpg`, `labels/<stem>.txt`, one instance a line.
+
+A line is the COCO-80 class index, then x y pairs normalised to [0, 1]. What no polygon covers is unlabelled.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from seg_perception.errors import SegPerceptionError
+from seg_perception.labels import VOID
+from seg_perception.training.datasets.base import Sample, files_in, read_rgb
+
+MEANING = {
+    0: ("pedestrian", "bicyclist"),  # a COCO person may sit on a bicycle
+    1: ("bicyclist",),
+    2: ("car",),
+    3: ("bicyclist",),
+    5: ("car",),
+    7: ("car",),
+    11: ("sign",),
+}
+
+
+class CocoPolygons:
+    """Instances of street classes; images without any are left out."""
+
+    name = "coco_polygons"
+    meaning = MEANING
+
+    def __init__(self, root: Path, split: str = "") -> None:
+        images = files_in(root / split / "images", ".jpg", ".png")
+        self._items = [(image, root / split / "labels" / f"{image.stem}.txt") for image in images]
+        self._items = [(image, text) for image, text in self._items if text.is_file() and _polygons(text)]
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def __getitem__(self, index: int) -> Sample:
+        image, text = self._items[index]
+        rgb = read_rgb(image)
+        size = np.array(rgb.shape[1::-1])
+        label = np.full(rgb.shape[:2], VOID, np.uint8)
+        instance = np.zeros(rgb.shape[:2], np.uint16)
+        shapes = [(class_id, np.round(points * size).astype(np.int32)) for class_id, points in _polygons(text)]
+        shapes.sort(key=lambda shape: -cv2.contourArea(shape[1]))  # small ones in front, as they mostly are
+        for number, (class_id, points) in enumerate(shapes, start=1):
+            cv2.fillPoly(label, [points], class_id)
+            cv2.fillPoly(instance, [points], number)
+        return Sample(image.stem, rgb, label, instance)
+
+
+def _polygons(path: Path) -> list[tuple[int, np.ndarray]]:
+    """(class index, float64 [K, 2] points in [0, 1]) of the street classes in one file."""
+    found = []
+    for number, line in enumerate(path.read_text().splitlines(), start=1):
+        try:
+            class_id, *values = line.split()
+            points = np.array(values, np.float64).reshape(-1, 2)
+            if int(class_id) in MEANING and len(points) >= 3:
+                found.append((int(class_id), points))
+        except ValueError as error:
+            raise SegPerceptionError(f"{path}, line {number} is no class index with x y pairs ({error}): mend the line") from error
+    return found
