@@ -1,0 +1,141 @@
+"""Counts, rates and latencies of one camera and the verdict on them. Plain arithmetic: time comes in, no ROS needed."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter, deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+OK, WARN, ERROR = 0, 1, 2
+"""Levels of diagnostic_msgs/DiagnosticStatus."""
+
+WINDOW_S = 5.0
+"""Rates and verdicts look this far back."""
+
+KEPT = 512
+"""Latencies look this many frames back."""
+
+
+@dataclass(frozen=True)
+class Status:
+    """One status to publish. level: OK, WARN or ERROR; values are in the order to show them in."""
+
+    level: int
+    message: str
+    values: Mapping[str, str]
+
+
+@dataclass
+class Verdict:
+    """Collects what is wrong: the worst level and every sentence."""
+
+    level: int = OK
+    sentences: list[str] = field(default_factory=list)
+
+    def add(self, level: int, sentence: str) -> None:
+        """Note a problem."""
+        self.level = max(self.level, level)
+        self.sentences.append(sentence)
+
+
+class CameraMonitor:
+    """What happened to one camera's frames. Times are seconds of one steady clock; any thread may call any method."""
+
+    def __init__(self, topic: str, timeout_s: float, now_s: float) -> None:
+        self.topic, self._timeout_s, self._started_s = topic, timeout_s, now_s
+        self._lock = threading.Lock()
+        self._last_input_s: float | None = None
+        self._inputs_s: deque[float] = deque()
+        self._outputs_s: deque[float] = deque()
+        self._problems_s: deque[float] = deque()
+        self._counts: Counter[str] = Counter()
+        self._bad: Counter[str] = Counter()
+        self._last_problem = ""
+        self._samples_ms: dict[str, deque[float]] = {}
+
+    def received(self, now_s: float) -> None:
+        """A message came in, good or bad."""
+        with self._lock:
+            self._last_input_s = now_s
+            self._inputs_s.append(now_s)
+            self._counts["frames_in"] += 1
+
+    def replaced(self) -> None:
+        """A frame was replaced by a newer one before it was taken."""
+        with self._lock:
+            self._counts["dropped"] += 1
+
+    def bad(self, cause: str, sentence: str, now_s: float) -> None:
+        """A frame could not be used."""
+        with self._lock:
+            self._bad[cause] += 1
+            self._problems_s.append(now_s)
+            self._last_problem = sentence
+
+    def finished(self, now_s: float, age_ms: float, stamp_age_ms: float, stages_ms: Mapping[str, float]) -> None:
+        """A frame's outputs are published. age_ms: since it arrived; stamp_age_ms: since its stamp."""
+        with self._lock:
+            self._outputs_s.append(now_s)
+            self._counts["frames_out"] += 1
+            samples = {"age_ms": age_ms, "stamp_age_ms": stamp_age_ms}
+            samples.update({f"{name}_ms": value for name, value in stages_ms.items()})
+            for name, value in samples.items():
+                self._samples_ms.setdefault(name, deque(maxlen=KEPT)).append(value)
+
+    def status(self, now_s: float, ground_problem: str | None = None, enabled: bool = True) -> Status:
+        """The verdict now. ground_problem: why there is no ground output, None where there is or nobody asked."""
+        with self._lock:
+            verdict = self._verdict(now_s, ground_problem, enabled)
+            return Status(verdict.level, "; ".join(verdict.sentences) or "running", self._values(now_s, ground_problem))
+
+    def _verdict(self, now_s: float, ground_problem: str | None, enabled: bool) -> Verdict:
+        verdict = Verdict()
+        if not enabled:
+            verdict.sentences.append("disabled")
+        silent_s = now_s - (self._started_s if self._last_input_s is None else self._last_input_s)
+        if silent_s > self._timeout_s:
+            what = "no image yet" if self._last_input_s is None else "camera stalled: no image"
+            verdict.add(ERROR, f"{what} on {self.topic} for {silent_s:.1f} s")
+        if _trim(self._problems_s, now_s):
+            every = not _trim(self._outputs_s, now_s)
+            verdict.add(ERROR if every else WARN, self._last_problem)
+        if ground_problem:
+            verdict.add(WARN, f"no ground outputs: {ground_problem}")
+        return verdict
+
+    def _values(self, now_s: float, ground_problem: str | None) -> dict[str, str]:
+        span_s = max(min(WINDOW_S, now_s - self._started_s), 1e-3)
+        stalled = self._last_input_s is not None and now_s - self._last_input_s > self._timeout_s
+        values = {
+            "input_rate_hz": f"{len(_trim(self._inputs_s, now_s)) / span_s:.2f}",
+            "output_rate_hz": f"{len(_trim(self._outputs_s, now_s)) / span_s:.2f}",
+            "frames_in": str(self._counts["frames_in"]),
+            "frames_out": str(self._counts["frames_out"]),
+            "dropped": str(self._counts["dropped"]),
+            "bad_frames": str(sum(self._bad.values())),
+            **{f"bad_{cause}": str(count) for cause, count in sorted(self._bad.items())},
+            "last_problem": self._last_problem,
+            "camera_stalled": str(stalled).lower(),
+            "ground_problem": ground_problem or "",
+        }
+        for name, samples in self._samples_ms.items():
+            ordered = sorted(samples)
+            values[f"{name}_p50"] = f"{percentile(ordered, 0.50):.2f}"
+            values[f"{name}_p95"] = f"{percentile(ordered, 0.95):.2f}"
+        return values
+
+
+def percentile(ordered: Sequence[float], share: float) -> float:
+    """The value below which a share (0 to 1) of the ordered, non-empty values lies, between neighbours in proportion."""
+    place = share * (len(ordered) - 1)
+    low = int(place)
+    high = min(low + 1, len(ordered) - 1)
+    return ordered[low] + (place - low) * (ordered[high] - ordered[low])
+
+
+def _trim(times_s: deque[float], now_s: float) -> deque[float]:
+    """Forget times before the window."""
+    while times_s and times_s[0] < now_s - WINDOW_S:
+        times_s.popleft()
+    return times_s

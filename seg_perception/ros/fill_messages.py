@@ -1,0 +1,174 @@
+"""Results to messages. With messages.py, the only place that knows both; it knows no node."""
+
+from __future__ import annotations
+
+import array
+from collections.abc import Sequence
+from functools import lru_cache
+from types import ModuleType
+from typing import Any
+
+import cv2
+import numpy as np
+from geometry_msgs.msg import Point32
+from nav_msgs.msg import OccupancyGrid
+from numpy.typing import NDArray
+from seg_perception_msgs.msg import DrivableArea, DrivableAreas, Segment, Segments
+from seg_perception_msgs.msg import Outline as OutlineMessage
+from sensor_msgs.msg import CompressedImage, Image, LaserScan
+from std_msgs.msg import Header
+
+from seg_perception.labels import LabelSet
+from seg_perception.results import Drivable, FreeSpace, Grid, Outline, Panoptic
+
+MASK_DTYPES = {"mono8": np.dtype(np.uint8), "mono16": np.dtype("<u2"), "rgb8": np.dtype(np.uint8)}
+
+
+class ImageFiller:
+    """Fills one reused Image message: little-endian, rows unpadded, as Nav2's semantic layers index it.
+
+    encoding: mono8 or rgb8 for uint8, mono16 for uint16.
+    """
+
+    def __init__(self, encoding: str) -> None:
+        self._dtype = MASK_DTYPES[encoding]
+        self._message = Image(encoding=encoding, is_bigendian=0)
+        self._pixels: NDArray[Any] = np.zeros(0, self._dtype)
+
+    def fill(self, pixels: NDArray[Any], header: Header) -> Image:
+        """pixels, [H, W] or [H, W, 3], as a message that holds until the next call."""
+        if pixels.shape != self._pixels.shape:
+            self._resize(pixels.shape)
+        np.copyto(self._pixels, pixels, casting="equiv")
+        self._message.header = header
+        return self._message
+
+    def _resize(self, shape: tuple[int, ...]) -> None:
+        buffer = array.array("B", [0]) * (int(np.prod(shape)) * self._dtype.itemsize)
+        self._pixels = np.frombuffer(buffer, self._dtype).reshape(shape)
+        self._message.height, self._message.width = shape[:2]
+        self._message.step = len(buffer) // shape[0]
+        self._message.data = buffer
+
+
+def jpeg(rgb: NDArray[np.uint8], quality: int, header: Header) -> CompressedImage:
+    """rgb, uint8 [H, W, 3], as a JPEG of quality 1 to 100."""
+    _, encoded = cv2.imencode(".jpg", cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, quality])
+    return CompressedImage(header=header, format="rgb8; jpeg compressed bgr8", data=_buffer("B", encoded))
+
+
+def segments(panoptic: Panoptic, labels: LabelSet, header: Header) -> Segments:
+    """All segments of a frame, things first."""
+    height, width = panoptic.semantic.shape
+    rows = []
+    for segment in panoptic.segments:
+        x, y, box_width, box_height = segment.box
+        rows.append(
+            Segment(
+                id=segment.id,
+                class_id=segment.class_id,
+                class_name=labels.names[segment.class_id],
+                is_thing=segment.is_thing,
+                score=segment.score,
+                area=segment.area,
+                x=x,
+                y=y,
+                width=box_width,
+                height=box_height,
+            )
+        )
+    return Segments(header=header, width=width, height=height, segments=rows)
+
+
+def drivable_areas(drivable: Drivable, labels: LabelSet, header: Header, ground_frame: str) -> DrivableAreas:
+    """All drivable areas of a frame; ground_frame is empty where the geometry is unknown."""
+    areas = []
+    for area in drivable.areas:
+        label = labels.classes[area.class_id]
+        areas.append(
+            DrivableArea(
+                class_id=label.id,
+                class_name=label.name,
+                cost=label.drivable_cost,
+                coverage=area.coverage,
+                confidence=area.confidence,
+                outlines_px=_outlines(area.outlines_px),
+                outlines_ground=_outlines(area.outlines_ground),
+                area_m2=area.area_m2,
+                free_distance_m=area.free_distance_m,
+            )
+        )
+    return DrivableAreas(header=header, ground_frame=ground_frame, areas=areas)
+
+
+def occupancy_grid(grid: Grid, header: Header) -> OccupancyGrid:
+    """grid in the frame that header names."""
+    message = OccupancyGrid(header=header, data=_buffer("b", grid.cells))
+    message.info.map_load_time = header.stamp
+    message.info.resolution = grid.resolution_m
+    message.info.height, message.info.width = grid.cells.shape
+    message.info.origin.position.x, message.info.origin.position.y = map(float, grid.origin_m)
+    return message
+
+
+def laser_scan(free: FreeSpace, header: Header) -> LaserScan:
+    """free in the frame that header names; inf = free up to range_max, NaN = unknown (REP 117)."""
+    return LaserScan(
+        header=header,
+        angle_min=free.angle_min_rad,
+        angle_max=free.angle_min_rad + (len(free.ranges_m) - 1) * free.angle_step_rad,
+        angle_increment=free.angle_step_rad,
+        range_min=free.range_min_m,
+        range_max=free.range_max_m,
+        ranges=_buffer("f", free.ranges_m),
+    )
+
+
+@lru_cache(maxsize=1)
+def vision_msgs() -> tuple[ModuleType | None, str]:
+    """The message module of vision_msgs, or None and why there is none."""
+    try:
+        from vision_msgs import msg
+    except ImportError as error:
+        return None, f"vision_msgs is not installed ({error})"
+    if not hasattr(msg, "LabelInfo"):
+        return None, "vision_msgs is too old: it has no LabelInfo"
+    return msg, ""
+
+
+def label_info(types: Any, labels: LabelSet, header: Header, threshold: float) -> Any:
+    """vision_msgs/LabelInfo of labels. types: vision_msgs.msg. threshold: least confidence of a pixel, 0 to 1."""
+    classes = [types.VisionClass(class_id=label.id, class_name=label.name) for label in labels.classes]
+    return types.LabelInfo(header=header, class_map=classes, threshold=threshold)
+
+
+def detections(types: Any, panoptic: Panoptic, labels: LabelSet, header: Header) -> Any:
+    """vision_msgs/Detection2DArray of the things; id is the segment's id, class_id the number that LabelInfo names."""
+    rows = []
+    for segment in panoptic.segments:
+        if not segment.is_thing:
+            continue
+        hypothesis = types.ObjectHypothesisWithPose()
+        hypothesis.hypothesis.class_id = str(segment.class_id)
+        hypothesis.hypothesis.score = float(segment.score)
+        detection = types.Detection2D(header=header, id=str(segment.id), results=[hypothesis])
+        x, y, width, height = segment.box
+        detection.bbox.center.position.x = x + (width - 1) / 2
+        detection.bbox.center.position.y = y + (height - 1) / 2
+        detection.bbox.size_x, detection.bbox.size_y = float(width), float(height)
+        rows.append(detection)
+    return types.Detection2DArray(header=header, detections=rows)
+
+
+def _outlines(outlines: Sequence[Outline]) -> list[OutlineMessage]:
+    return [
+        OutlineMessage(hole=outline.hole, points=[Point32(x=x, y=y) for x, y in outline.points.tolist()])
+        for outline in outlines
+    ]
+
+
+def _buffer(typecode: str, values: NDArray[Any]) -> array.array[Any]:
+    """A copy as the array type that messages take without checking every item."""
+    buffer: array.array[Any] = array.array(typecode)
+    buffer.frombytes(memoryview(np.ascontiguousarray(values)).cast("B"))
+    return buffer

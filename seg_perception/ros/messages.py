@@ -1,0 +1,221 @@
+"""Camera messages to plain arrays. Reads fields only, so it needs no ROS; what goes out is in fill_messages.py.
+
+Every raw encoding is converted by OpenCV here rather than by cv_bridge where that is installed: one path gives the same
+pixels everywhere, and it minds padded rows, odd sizes and byte order, which the bridges do not all do.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from typing import Any, cast
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from seg_perception.errors import SegPerceptionError, nearest_name
+from seg_perception.geometry import CameraModel
+
+WRONG_ENCODING = "wrong_encoding"
+TRUNCATED = "truncated"
+EMPTY = "empty"
+UNDECODABLE = "undecodable"
+
+JPEG_START, JPEG_END = b"\xff\xd8", b"\xff\xd9"
+PNG_START, PNG_END = b"\x89PNG", b"IEND"
+COMPRESSED_TAIL_BYTES = 4096
+"""How far from the end the mark that ends a picture may lie: cameras pad their JPEG to whole USB packets."""
+
+
+class BadImage(SegPerceptionError):
+    """A message that is no usable image. cause: one of wrong_encoding, truncated, empty, undecodable."""
+
+    def __init__(self, cause: str, sentence: str) -> None:
+        super().__init__(sentence)
+        self.cause = cause
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How an encoding lies in memory: item type, items a pixel, and OpenCV's conversion to RGB (None: it is RGB)."""
+
+    dtype: type[np.generic]
+    channels: int
+    to_rgb: int | None
+    two_planes: bool = False
+
+
+# OpenCV names a Bayer pattern by the second row's second and third pixel, ROS by the first row's first two.
+_BAYER = {
+    "rggb": cv2.COLOR_BAYER_BG2RGB,
+    "bggr": cv2.COLOR_BAYER_RG2RGB,
+    "gbrg": cv2.COLOR_BAYER_GR2RGB,
+    "grbg": cv2.COLOR_BAYER_GB2RGB,
+}
+
+ENCODINGS: dict[str, Layout] = {
+    "rgb8": Layout(np.uint8, 3, None),
+    "bgr8": Layout(np.uint8, 3, cv2.COLOR_BGR2RGB),
+    "rgba8": Layout(np.uint8, 4, cv2.COLOR_RGBA2RGB),
+    "bgra8": Layout(np.uint8, 4, cv2.COLOR_BGRA2RGB),
+    "mono8": Layout(np.uint8, 1, cv2.COLOR_GRAY2RGB),
+    "mono16": Layout(np.uint16, 1, cv2.COLOR_GRAY2RGB),
+    "yuv422": Layout(np.uint8, 2, cv2.COLOR_YUV2RGB_UYVY),
+    "uyvy": Layout(np.uint8, 2, cv2.COLOR_YUV2RGB_UYVY),
+    "yuv422_yuy2": Layout(np.uint8, 2, cv2.COLOR_YUV2RGB_YUY2),
+    "yuyv": Layout(np.uint8, 2, cv2.COLOR_YUV2RGB_YUY2),
+    "nv12": Layout(np.uint8, 1, cv2.COLOR_YUV2RGB_NV12, two_planes=True),
+    "nv21": Layout(np.uint8, 1, cv2.COLOR_YUV2RGB_NV21, two_planes=True),
+    **{f"bayer_{name}8": Layout(np.uint8, 1, code) for name, code in _BAYER.items()},
+    **{f"bayer_{name}16": Layout(np.uint16, 1, code) for name, code in _BAYER.items()},
+}
+"""Every raw encoding that is read."""
+
+
+def check_image(message: Any) -> Layout:
+    """Whether an Image message can be read, from its fields alone: takes no time that depends on the image's size.
+
+    Raises BadImage naming what was expected and what came.
+    """
+    layout = ENCODINGS.get(message.encoding)
+    if layout is None:
+        hint = nearest_name(message.encoding, ENCODINGS)
+        raise BadImage(WRONG_ENCODING, f"the image has the encoding '{message.encoding}', which is not read: {hint}")
+    height, width, step = message.height, message.width, message.step
+    if not height or not width:
+        raise BadImage(EMPTY, f"the image is {width}x{height} pixels: check the camera driver")
+    row_bytes = width * layout.channels * np.dtype(layout.dtype).itemsize
+    if step < row_bytes:
+        raise BadImage(
+            TRUNCATED, f"step is {step}, but a row of {width} pixels of {message.encoding} takes {row_bytes} bytes"
+        )
+    expected = step * (height - 1) + row_bytes
+    if layout.two_planes:
+        rows, chroma_bytes, chroma_step = _chroma(height, width, step)
+        expected = step * height + chroma_step * (rows - 1) + chroma_bytes
+    if len(message.data) < expected:
+        raise BadImage(
+            TRUNCATED,
+            f"the image holds {len(message.data)} bytes, but {width}x{height} {message.encoding} with step {step} "
+            f"takes {expected}",
+        )
+    return layout
+
+
+def check_compressed(message: Any) -> None:
+    """Whether a CompressedImage message starts and ends like a JPEG or a PNG; raises BadImage otherwise."""
+    data = memoryview(message.data)
+    if not len(data):
+        raise BadImage(EMPTY, f"the compressed image '{message.format}' holds no bytes: check the camera driver")
+    start, tail = bytes(data[:4]), bytes(data[-COMPRESSED_TAIL_BYTES:])
+    if start.startswith(JPEG_START):
+        whole = JPEG_END in tail
+    elif start.startswith(PNG_START):
+        whole = PNG_END in tail
+    else:
+        raise BadImage(WRONG_ENCODING, f"the compressed image '{message.format}' is neither a JPEG nor a PNG")
+    if not whole:
+        raise BadImage(TRUNCATED, f"the compressed image '{message.format}' of {len(data)} bytes ends too early")
+
+
+class ImageReader:
+    """Reads the messages of one camera; its buffers are reused, so a result holds until the next call."""
+
+    def __init__(self) -> None:
+        self._rgb: NDArray[np.uint8] | None = None
+        self._rgb16: NDArray[np.uint16] | None = None
+
+    def to_rgb(self, message: Any) -> NDArray[np.uint8]:
+        """An Image (ENCODINGS) or CompressedImage (JPEG, PNG) message as RGB, uint8 [H, W, 3].
+
+        rgb8 is a view of the message's data; all else is written to a buffer of this reader. 16 bit are scaled to 8 by
+        255/65535, rounded. Raises BadImage.
+        """
+        if hasattr(message, "format"):
+            return self._decode(message)
+        layout = check_image(message)
+        if layout.two_planes:
+            return self._two_planes(message, cast(int, layout.to_rgb))
+        pixels = _pixels(message, layout)
+        if layout.to_rgb is None:
+            return cast("NDArray[np.uint8]", pixels)
+        if layout.channels == 2 and message.width % 2:
+            return self._odd_yuv422(pixels, layout.to_rgb)
+        if layout.dtype is np.uint16:
+            self._rgb16 = cast("NDArray[np.uint16]", cv2.cvtColor(pixels, layout.to_rgb, dst=self._rgb16))
+            self._rgb = cast("NDArray[np.uint8]", cv2.convertScaleAbs(self._rgb16, dst=self._rgb, alpha=255 / 65535))
+            return self._rgb
+        return self._convert(pixels, layout.to_rgb)
+
+    def _convert(self, pixels: NDArray[Any], code: int) -> NDArray[np.uint8]:
+        self._rgb = cast("NDArray[np.uint8]", cv2.cvtColor(pixels, code, dst=self._rgb))
+        return self._rgb
+
+    def _decode(self, message: Any) -> NDArray[np.uint8]:
+        check_compressed(message)
+        flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+        try:
+            bgr = cv2.imdecode(np.frombuffer(message.data, np.uint8), flags)
+        except cv2.error as error:
+            raise BadImage(UNDECODABLE, f"the compressed image '{message.format}' is damaged ({error.err})") from error
+        if bgr is None:
+            raise BadImage(UNDECODABLE, f"the compressed image '{message.format}' is damaged: OpenCV cannot decode it")
+        return self._convert(bgr, cv2.COLOR_BGR2RGB)
+
+    def _odd_yuv422(self, pixels: NDArray[Any], code: int) -> NDArray[np.uint8]:
+        """Rows of 4:2:2 come in pairs of pixels: complete the last pair with the chroma of the pair before it."""
+        height, width, _ = pixels.shape
+        paired = np.full((height, width + 1, 2), 128, np.uint8)
+        paired[:, :width] = pixels
+        if width > 1:
+            paired[:, width] = pixels[:, width - 2]
+        return self._convert(paired, code)[:, :width]
+
+    def _two_planes(self, message: Any, code: int) -> NDArray[np.uint8]:
+        height, width, step = message.height, message.width, message.step
+        rows, chroma_bytes, chroma_step = _chroma(height, width, step)
+        luma = np.ndarray((height, width), np.uint8, message.data, 0, (step, 1))
+        shape, strides = (rows, chroma_bytes // 2, 2), (chroma_step, 2, 1)
+        chroma = np.ndarray(shape, np.uint8, message.data, step * height, strides)
+        if height % 2 or width % 2:
+            luma = np.pad(luma, ((0, height % 2), (0, width % 2)), mode="edge")
+        self._rgb = cast("NDArray[np.uint8]", cv2.cvtColorTwoPlane(luma, chroma, code, dst=self._rgb))
+        return self._rgb[:height, :width]
+
+
+def to_rgb(message: Any) -> NDArray[np.uint8]:
+    """ImageReader.to_rgb for a single message, with buffers of its own."""
+    return ImageReader().to_rgb(message)
+
+
+def _pixels(message: Any, layout: Layout) -> NDArray[Any]:
+    """The message's data without a copy, [H, W] or [H, W, channels], in this machine's byte order."""
+    dtype = np.dtype(layout.dtype)
+    size, channels = dtype.itemsize, layout.channels
+    foreign = size > 1 and bool(message.is_bigendian) != (sys.byteorder == "big")
+    shape: tuple[int, ...] = (message.height, message.width, channels)
+    strides: tuple[int, ...] = (message.step, size * channels, size)
+    if channels == 1:
+        shape, strides = shape[:2], strides[:2]
+    pixels: NDArray[Any] = np.ndarray(shape, dtype, message.data, 0, strides)
+    return pixels.byteswap() if foreign else pixels
+
+
+def _chroma(height: int, width: int, step: int) -> tuple[int, int, int]:
+    """Rows, bytes a row and step of the second plane of nv12 and nv21; an odd last column or row has chroma too."""
+    row_bytes = width + width % 2
+    return (height + 1) // 2, row_bytes, max(step, row_bytes)
+
+
+def to_camera_model(message: Any) -> CameraModel:
+    """A CameraInfo message as a camera model; raises SegPerceptionError where it is not calibrated."""
+    return CameraModel.from_matrices(
+        message.width,
+        message.height,
+        message.distortion_model,
+        list(message.d),
+        list(message.k),
+        list(message.r),
+        list(message.p),
+    )

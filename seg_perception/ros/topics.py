@@ -1,0 +1,121 @@
+"""The node's topics: the one table that node, tests and README use. Needs no ROS."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Qos = Literal["sensor data", "reliable", "reliable, transient local"]
+
+
+@dataclass(frozen=True)
+class Topic:
+    """One topic. name is relative: to the namespace for inputs, to the node for outputs; optional outputs are computed
+    only while somebody subscribes. type is package/Message. ground: in the ground frame rather than the camera's."""
+
+    name: str
+    type: str
+    qos: Qos
+    meaning: str
+    when: str = "every frame"
+    ground: bool = False
+
+
+INPUTS = (
+    Topic("image", "sensor_msgs/Image", "sensor data", "camera image, with `image_transport: raw`"),
+    Topic(
+        "image/compressed",
+        "sensor_msgs/CompressedImage",
+        "sensor data",
+        "camera image as JPEG or PNG, with `image_transport: compressed`",
+    ),
+    Topic("camera_info", "sensor_msgs/CameraInfo", "sensor data", "calibration; the latest is kept", "when it comes"),
+)
+
+_WATCHED = "while subscribed"
+
+OUTPUTS = (
+    Topic("label_mask", "sensor_msgs/Image", "reliable", "mono8: class id, 255 = unlabelled, rows unpadded"),
+    Topic(
+        "instance_mask", "sensor_msgs/Image", "reliable", "mono16: id of the thing's segment, 0 = none", _WATCHED
+    ),
+    Topic("confidence", "sensor_msgs/Image", "reliable", "mono8: 0–255", _WATCHED),
+    Topic(
+        "segments",
+        "seg_perception_msgs/Segments",
+        "reliable",
+        "id, class, thing, score, area and box of every segment",
+        _WATCHED,
+    ),
+    Topic(
+        "drivable_areas",
+        "seg_perception_msgs/DrivableAreas",
+        "reliable",
+        "per drivable class: coverage, confidence, outlines in pixels and metres, area, free distance ahead",
+        _WATCHED,
+    ),
+    Topic(
+        "drivable_grid",
+        "nav_msgs/OccupancyGrid",
+        "reliable, transient local",
+        "cost 0–100, -1 = unknown, in `ground_frame`",
+        _WATCHED,
+        ground=True,
+    ),
+    Topic(
+        "free_space",
+        "sensor_msgs/LaserScan",
+        "sensor data",
+        "distance to where drivable ground ends, per bearing, in `ground_frame`",
+        _WATCHED,
+        ground=True,
+    ),
+    Topic("segmentation_mask", "sensor_msgs/Image", "reliable", "rgb8: overlay with the legend's colours", _WATCHED),
+    Topic(
+        "segmentation_mask/compressed",
+        "sensor_msgs/CompressedImage",
+        "reliable",
+        "the overlay as JPEG",
+        _WATCHED,
+    ),
+    Topic(
+        "label_info",
+        "vision_msgs/LabelInfo",
+        "reliable, transient local",
+        "class names of the label mask, where vision_msgs is installed",
+        "once, when activated",
+    ),
+    Topic(
+        "detections",
+        "vision_msgs/Detection2DArray",
+        "reliable",
+        "boxes of the things, id = the segment's id, where vision_msgs is installed",
+        _WATCHED,
+    ),
+)
+
+DIAGNOSTICS = Topic(
+    "/diagnostics",
+    "diagnostic_msgs/DiagnosticArray",
+    "reliable",
+    "rates, age, stage times, drops, bad frames by cause, backend, geometry",
+    "once a second",
+)
+
+OUTPUT_NAMES = tuple(topic.name for topic in OUTPUTS)
+
+
+def output(name: str) -> Topic:
+    """The output topic of that name."""
+    return next(topic for topic in OUTPUTS if topic.name == name)
+
+
+def topic_table() -> str:
+    """The topics as a Markdown table, as the README shows it."""
+    lines = ["| direction | topic | type | what it holds | QoS, depth 1 | when |", "| --- | --- | --- | --- | --- | --- |"]
+    rows = [("in", topic.name, topic) for topic in INPUTS]
+    rows += [("out", f"~/{topic.name}", topic) for topic in OUTPUTS]
+    rows.append(("out", DIAGNOSTICS.name, DIAGNOSTICS))
+    for direction, name, topic in rows:
+        lines.append(f"| {direction} | `{name}` | `{topic.type}` | {topic.meaning} | {topic.qos} | {topic.when} |")
+    return "\n".join(lines)

@@ -1,0 +1,97 @@
+"""The arithmetic of diagnostics, on made-up times."""
+
+from __future__ import annotations
+
+import pytest
+
+from seg_perception.ros.diagnostics import ERROR, KEPT, OK, WARN, CameraMonitor, percentile
+
+
+def monitor() -> CameraMonitor:
+    return CameraMonitor("/front/image", timeout_s=2.0, now_s=100.0)
+
+
+def test_rates_count_the_last_five_seconds() -> None:
+    camera = monitor()
+    for i in range(300):  # 30 Hz in, every third one out, over 10 s
+        now = 100.0 + i / 30
+        camera.received(now)
+        if i % 3 == 0:
+            camera.finished(now, 20.0, 25.0, {"network": 15.0})
+        else:
+            camera.replaced()
+    status = camera.status(100.0 + 299 / 30)
+    assert status.level == OK and status.message == "running"
+    assert float(status.values["input_rate_hz"]) == pytest.approx(30, rel=0.02)
+    assert float(status.values["output_rate_hz"]) == pytest.approx(10, rel=0.02)
+    assert (status.values["frames_in"], status.values["frames_out"], status.values["dropped"]) == ("300", "100", "200")
+
+
+def test_rate_soon_after_the_start_is_not_diluted_by_the_whole_window() -> None:
+    camera = monitor()
+    for i in range(1, 31):
+        camera.received(100.0 + i / 30)
+    assert float(camera.status(101.0).values["input_rate_hz"]) == pytest.approx(30)
+
+
+def test_latencies_are_percentiles_of_the_latest_frames() -> None:
+    camera = monitor()
+    for i in range(KEPT):
+        camera.finished(100.0, 1000.0, 0.0, {})
+    for i in range(KEPT):
+        camera.finished(100.0, float(i), 5.0, {"decode": 2.0})
+    values = camera.status(100.0).values
+    assert float(values["age_ms_p50"]) == pytest.approx((KEPT - 1) / 2, abs=0.01)
+    assert float(values["age_ms_p95"]) == pytest.approx(0.95 * (KEPT - 1), abs=0.01)
+    assert values["stamp_age_ms_p50"] == "5.00" and values["decode_ms_p95"] == "2.00"
+
+
+@pytest.mark.parametrize(("share", "expected"), [(0.0, 1.0), (0.5, 2.5), (0.95, 3.85), (1.0, 4.0)])
+def test_percentile_lies_between_neighbours(share: float, expected: float) -> None:
+    assert percentile([1.0, 2.0, 3.0, 4.0], share) == pytest.approx(expected)
+
+
+def test_a_silent_camera_is_an_error_that_says_since_when() -> None:
+    camera = monitor()
+    assert camera.status(101.9).level == OK
+    assert camera.status(103.0).message == "no image yet on /front/image for 3.0 s"
+    camera.received(104.0)
+    assert camera.status(105.0).level == OK
+    status = camera.status(107.5)
+    assert status.level == ERROR
+    assert status.message == "camera stalled: no image on /front/image for 3.5 s"
+    assert status.values["camera_stalled"] == "true"
+
+
+def test_bad_frames_are_named_and_counted_by_cause() -> None:
+    camera = monitor()
+    camera.received(101.0)
+    camera.bad("truncated", "the image holds 3 bytes", 101.0)
+    assert camera.status(101.0).level == ERROR, "every frame was bad"
+    camera.received(101.1)
+    camera.finished(101.1, 1.0, 1.0, {})
+    camera.bad("wrong_encoding", "the image has the encoding 'x'", 101.2)
+    status = camera.status(101.3)
+    assert status.level == WARN, "good frames flow beside the bad ones"
+    assert status.message == status.values["last_problem"] == "the image has the encoding 'x'"
+    assert (status.values["bad_truncated"], status.values["bad_wrong_encoding"]) == ("1", "1")
+    assert status.values["bad_frames"] == "2"
+    camera.received(110.0)
+    status = camera.status(110.0)
+    assert status.level == OK, "an old problem no longer counts"
+    assert status.values["bad_frames"] == "2"
+
+
+def test_missing_geometry_is_a_warning_with_its_reason() -> None:
+    camera = monitor()
+    camera.received(100.5)
+    status = camera.status(101.0, ground_problem="no camera_info")
+    assert status.level == WARN and status.message == "no ground outputs: no camera_info"
+    assert status.values["ground_problem"] == "no camera_info"
+
+
+def test_disabled_is_said_without_alarm() -> None:
+    camera = monitor()
+    camera.received(100.5)
+    status = camera.status(101.0, enabled=False)
+    assert (status.level, status.message) == (OK, "disabled")

@@ -1,0 +1,230 @@
+"""Image conversion: every encoding, padded rows, odd sizes, both byte orders, damaged messages; and what goes out."""
+
+from __future__ import annotations
+
+import array
+import math
+from types import SimpleNamespace
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from seg_perception.ros import messages
+from seg_perception.ros.messages import ENCODINGS, BadImage, ImageReader, to_rgb
+
+BAYER = {"rggb": "RGGB", "bggr": "BGGR", "gbrg": "GBRG", "grbg": "GRBG"}
+SIZES = [(6, 8), (5, 8), (6, 7), (5, 7)]
+
+
+def message(encoding: str, rows: NDArray[Any], hw: tuple[int, int], padding: int = 0, big: bool = False) -> Any:
+    """An Image message whose rows, [R, bytes] of uint8 or items of uint16, are padded with 0xAA."""
+    if rows.dtype == np.uint16:
+        rows = rows.astype(">u2" if big else "<u2")
+    raw = np.ascontiguousarray(rows).view(np.uint8).reshape(rows.shape[0], -1)
+    padded = np.pad(raw, ((0, 0), (0, padding)), constant_values=0xAA)
+    return SimpleNamespace(
+        encoding=encoding,
+        height=hw[0],
+        width=hw[1],
+        step=padded.shape[1],
+        is_bigendian=int(big),
+        data=array.array("B", padded.tobytes()),
+    )
+
+
+def picture(height: int, width: int) -> NDArray[np.uint8]:
+    """A smooth colour picture, so that subsampled chroma loses little."""
+    y, x = np.mgrid[0:height, 0:width].astype(np.float32)
+    channels = [40 + 6 * x + 3 * y, 200 - 5 * x, 60 + 9 * y]
+    return np.clip(np.stack(channels, -1), 0, 255).astype(np.uint8)
+
+
+def encode(encoding: str, rgb: NDArray[np.uint8]) -> NDArray[Any]:
+    """The rows of rgb in an encoding, written from the encodings' definitions."""
+    height, width, _ = rgb.shape
+    if encoding in ("rgb8", "bgr8"):
+        return rgb[..., :: 1 if encoding == "rgb8" else -1].reshape(height, -1)
+    if encoding in ("rgba8", "bgra8"):
+        colors = rgb if encoding == "rgba8" else rgb[..., ::-1]
+        return np.dstack([colors, np.full((height, width), 77, np.uint8)]).reshape(height, -1)
+    if encoding == "mono8":
+        return rgb[..., 0]
+    if encoding == "mono16":
+        return rgb[..., 0].astype(np.uint16) * 257
+    if encoding.startswith("bayer_"):
+        mosaic = np.zeros((height, width), np.uint8)
+        for k, color in enumerate(encoding[6:10]):
+            mosaic[k // 2 :: 2, k % 2 :: 2] = rgb[k // 2 :: 2, k % 2 :: 2, "rgb".index(color)]
+        return mosaic if encoding.endswith("8") else mosaic.astype(np.uint16) * 257
+    return encode_yuv(encoding, rgb)
+
+
+def encode_yuv(encoding: str, rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """BT.601 studio swing, chroma of the even columns (and rows)."""
+    height, width, _ = rgb.shape
+    r, g, b = (rgb[..., k].astype(np.float32) for k in range(3))
+    luma = np.rint(16 + 0.257 * r + 0.504 * g + 0.098 * b).astype(np.uint8)
+    u = np.rint(128 - 0.148 * r - 0.291 * g + 0.439 * b).astype(np.uint8)
+    v = np.rint(128 + 0.439 * r - 0.368 * g - 0.071 * b).astype(np.uint8)
+    if encoding in ("nv12", "nv21"):
+        pair = (u, v) if encoding == "nv12" else (v, u)
+        chroma = np.stack([plane[::2, ::2] for plane in pair], -1).reshape((height + 1) // 2, -1)
+        rows = np.zeros((height + len(chroma), chroma.shape[1]), np.uint8)
+        rows[:height, :width], rows[height:] = luma, chroma
+        return rows
+    chroma = np.zeros((height, width), np.uint8)
+    chroma[:, ::2], chroma[:, 1::2] = u[:, ::2], v[:, : width - 1 : 2]
+    order = (luma, chroma) if encoding in ("yuv422_yuy2", "yuyv") else (chroma, luma)
+    return np.stack(order, -1).reshape(height, -1)
+
+
+def expected(encoding: str, rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    return np.repeat(rgb[..., :1], 3, axis=2) if encoding.startswith("mono") else rgb
+
+
+def tolerance(encoding: str) -> int:
+    """Of a grey level: subsampled chroma and interpolated Bayer pixels are not the picture's own."""
+    exact = encoding.endswith("16") or encoding in ("rgb8", "bgr8", "rgba8", "bgra8", "mono8")
+    return 0 if exact and not encoding.startswith("bayer") else 16
+
+
+@pytest.mark.parametrize("hw", SIZES)
+@pytest.mark.parametrize("padding", [0, 6])
+@pytest.mark.parametrize("encoding", sorted(ENCODINGS))
+def test_every_encoding_gives_the_picture(encoding: str, padding: int, hw: tuple[int, int]) -> None:
+    rgb = picture(*hw)
+    for big in (False, True) if encoding.endswith("16") else (False,):
+        got = to_rgb(message(encoding, encode(encoding, rgb), hw, padding, big))
+        assert got.dtype == np.uint8 and got.shape == (*hw, 3)
+        inner = np.s_[1:-1, 1:-1] if encoding.startswith("bayer") else np.s_[:]
+        difference = np.abs(got[inner].astype(int) - expected(encoding, rgb)[inner])
+        assert difference.max() <= tolerance(encoding), f"big-endian {big}"
+
+
+@pytest.mark.parametrize("encoding", sorted(set(ENCODINGS) - {"nv12", "nv21"}))
+def test_same_pixels_as_the_bridges(encoding: str) -> None:
+    """On plain images, which rosbags-image reads too. It cuts 16 bit down where we round, hence one grey level."""
+    bridge = pytest.importorskip("rosbags.image", reason="rosbags-image is not installed")
+    rgb = picture(10, 12)
+    sent = message(encoding, encode(encoding, rgb), (10, 12))
+    theirs = bridge.image_to_cvimage(sent, "rgb8")
+    assert np.abs(to_rgb(sent).astype(int) - theirs).max() <= int(encoding.endswith("16"))
+
+
+def test_same_pixels_as_cv_bridge() -> None:
+    bridge = pytest.importorskip("cv_bridge", reason="cv_bridge is not installed: it comes with ROS, not from PyPI")
+    from sensor_msgs.msg import Image
+
+    compared = []
+    for encoding in ENCODINGS:
+        plain = message(encoding, encode(encoding, picture(10, 12)), (10, 12))
+        sent = Image(encoding=encoding, height=10, width=12, step=plain.step, data=plain.data)
+        try:
+            theirs = bridge.CvBridge().imgmsg_to_cv2(sent, "rgb8")
+        except bridge.CvBridgeError:  # which encodings it reads differs between distributions
+            continue
+        assert np.array_equal(to_rgb(plain), theirs), encoding
+        compared.append(encoding)
+    assert {"bgr8", "mono8", "mono16", "yuv422", "bayer_rggb8", "bayer_rggb16"} <= set(compared)
+
+
+def test_rgb8_is_a_view_of_the_message() -> None:
+    sent = message("rgb8", encode("rgb8", picture(4, 6)), (4, 6), padding=2)
+    got = to_rgb(sent)
+    sent.data[0] = 201
+    assert got[0, 0, 0] == 201
+
+
+@pytest.mark.parametrize("encoding", ["bgr8", "mono16", "yuv422", "nv12", "bayer_rggb8"])
+def test_a_reader_reuses_its_buffer_until_the_size_changes(encoding: str) -> None:
+    reader = ImageReader()
+    first = reader.to_rgb(message(encoding, encode(encoding, picture(6, 8)), (6, 8)))
+    assert np.shares_memory(first, reader.to_rgb(message(encoding, encode(encoding, picture(6, 8)), (6, 8))))
+    assert reader.to_rgb(message(encoding, encode(encoding, picture(8, 10)), (8, 10))).shape == (8, 10, 3)
+
+
+def test_encodings_may_alternate() -> None:
+    reader, rgb = ImageReader(), picture(6, 8)
+    for encoding in [*ENCODINGS, *reversed(ENCODINGS)]:
+        got = reader.to_rgb(message(encoding, encode(encoding, rgb), (6, 8)))
+        assert np.array_equal(got, to_rgb(message(encoding, encode(encoding, rgb), (6, 8)))), encoding
+
+
+def refused(sent: Any) -> BadImage:
+    with pytest.raises(BadImage) as caught:
+        to_rgb(sent)
+    return caught.value
+
+
+def test_unknown_encoding_names_the_nearest() -> None:
+    error = refused(message("rgb9", encode("rgb8", picture(4, 4)), (4, 4)))
+    assert error.cause == messages.WRONG_ENCODING
+    assert str(error) == "the image has the encoding 'rgb9', which is not read: did you mean 'rgb8'?"
+
+
+@pytest.mark.parametrize("hw", [(0, 4), (4, 0), (0, 0)])
+def test_an_image_without_pixels_is_empty(hw: tuple[int, int]) -> None:
+    assert refused(message("rgb8", encode("rgb8", picture(4, 4)), hw)).cause == messages.EMPTY
+
+
+@pytest.mark.parametrize("padding", [0, 6])
+@pytest.mark.parametrize("encoding", sorted(ENCODINGS))
+def test_one_byte_too_few_is_truncated(encoding: str, padding: int) -> None:
+    sent = message(encoding, encode(encoding, picture(5, 8)), (5, 8), padding)
+    sent.data = sent.data[: len(sent.data) - padding]  # the last row's padding may be missing
+    assert to_rgb(sent).shape == (5, 8, 3)
+    del sent.data[-1:]
+    assert refused(sent).cause == messages.TRUNCATED
+
+
+def test_a_step_shorter_than_a_row_is_truncated() -> None:
+    sent = message("bgr8", encode("bgr8", picture(4, 6)), (4, 6))
+    sent.step = 17
+    error = refused(sent)
+    assert error.cause == messages.TRUNCATED
+    assert str(error) == "step is 17, but a row of 6 pixels of bgr8 takes 18 bytes"
+
+
+def compressed(kind: str, rgb: NDArray[np.uint8]) -> Any:
+    _, encoded = cv2.imencode(kind, rgb[..., ::-1])
+    return SimpleNamespace(format=f"rgb8; {kind[1:]} compressed bgr8", data=array.array("B", encoded.tobytes()))
+
+
+def test_png_is_exact_and_jpeg_near() -> None:
+    rgb = picture(48, 64)
+    assert np.array_equal(to_rgb(compressed(".png", rgb)), rgb)
+    assert np.abs(to_rgb(compressed(".jpg", rgb)).astype(int) - rgb).mean() < 3
+
+
+@pytest.mark.parametrize("kind", [".png", ".jpg"])
+def test_damaged_compressed_images_are_named(kind: str) -> None:
+    whole = compressed(kind, picture(48, 64))
+    assert refused(SimpleNamespace(format=kind, data=whole.data[: len(whole.data) // 2])).cause == messages.TRUNCATED
+    assert refused(SimpleNamespace(format=kind, data=array.array("B"))).cause == messages.EMPTY
+    assert refused(SimpleNamespace(format=kind, data=array.array("B", b"GIF89a"))).cause == messages.WRONG_ENCODING
+    middle = array.array("B", whole.data[:4].tobytes() + bytes(40) + whole.data[-12:].tobytes())
+    assert refused(SimpleNamespace(format=kind, data=middle)).cause == messages.UNDECODABLE
+
+
+def test_trailing_zeros_of_a_usb_camera_are_no_damage() -> None:
+    sent = compressed(".jpg", picture(48, 64))
+    sent.data.extend([0] * 1000)
+    assert to_rgb(sent).shape == (48, 64, 3)
+
+
+def test_camera_info_becomes_a_camera_model() -> None:
+    info = SimpleNamespace(
+        width=640,
+        height=480,
+        distortion_model="plumb_bob",
+        d=array.array("d", [0.1, 0.0, 0.0, 0.0, 0.0]),
+        k=np.array([500.0, 0, 320, 0, 510, 240, 0, 0, 1]),
+        r=np.eye(3).ravel(),
+        p=np.array([500.0, 0, 320, 0, 0, 510, 240, 0, 0, 0, 1, 0]),
+    )
+    camera = messages.to_camera_model(info)
+    assert (camera.width, camera.height) == (640, 480)
+    assert math.isclose(camera.distortion[0], 0.1)
