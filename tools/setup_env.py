@@ -28,6 +28,7 @@ OLDEST_PYTHON = (3, 10)
 NEWEST_PYTHON = (3, 13)
 LOG_TAIL_LINES = 20
 MESSAGE_PACKAGE = "seg_perception_msgs"
+FAST_DDS_2_DISTROS = ("humble", "iron", "jazzy")
 FASTDDS_PROFILE = Path("config/fastdds_shm.xml")
 
 # What has to be known of an interpreter before it is chosen; printed as one JSON line by the interpreter itself.
@@ -80,6 +81,11 @@ class Ros:
         if self.distro:
             return ["/usr/bin/python3"]
         return ["python3", *(f"python3.{minor}" for minor in range(NEWEST_PYTHON[1], OLDEST_PYTHON[1] - 1, -1))]
+
+    @property
+    def fastdds_variable(self) -> str:
+        """Names the profile file; Fast DDS 3 warns about the name that Fast DDS 2 knows."""
+        return f"{'FASTRTPS' if self.distro in FAST_DDS_2_DISTROS else 'FASTDDS'}_DEFAULT_PROFILES_FILE"
 
     def venv_arguments(self) -> list[str]:
         """What `python -m venv` gets."""
@@ -217,7 +223,11 @@ def environment_script(root: Path, ros: Ros, message_python: Path, library_folde
         ]
     else:
         # The wheels start Python a second time to set the library path; the guard says that it is set already.
-        lines += ["export _ROS_WHEELS_BOOTSTRAP_COMPLETE=1", "export RMW_IMPLEMENTATION=rmw_fastrtps_cpp"]
+        lines += [
+            "export _ROS_WHEELS_BOOTSTRAP_COMPLETE=1",
+            "export RMW_IMPLEMENTATION=rmw_fastrtps_cpp",
+            f'export ROS_LOG_DIR="${{ROS_LOG_DIR:-{root}/.ros/log}}"',  # rclpy's own default needs a home folder
+        ]
     prefixes = [install] if ros.distro else [install, venv]
     lines += [
         f"export VIRTUAL_ENV={shlex.quote(str(venv))}",
@@ -225,11 +235,7 @@ def environment_script(root: Path, ros: Ros, message_python: Path, library_folde
         _prepend("AMENT_PREFIX_PATH", prefixes),
         _prepend("LD_LIBRARY_PATH", library_folders),
         _prepend("PYTHONPATH", [root, message_python]),
-        # Fast DDS 2 (Humble, Jazzy) knows the first name, Fast DDS 3 the second; a profile of the user's own wins.
-        *(
-            f'export {name}="${{{name}:-{root / FASTDDS_PROFILE}}}"'
-            for name in ("FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES_FILE")
-        ),
+        f'export {ros.fastdds_variable}="${{{ros.fastdds_variable}:-{root / FASTDDS_PROFILE}}}"',
     ]
     return "\n".join(lines) + "\n"
 
@@ -285,19 +291,19 @@ class Setup:
         steps = ["venv", "run", "messages"] + (["test"] if goal == "test" else [])
         keys = self.keys()
         missing = [step for step in steps if not self.is_done(step, keys[step])]
-        environment = self.work / "env.sh"
-        if not missing and environment.is_file():
-            return False
         if "messages" in missing:
             check_compiler(os.environ)
         self.work.mkdir(exist_ok=True)
-        self.log.write_text("")
+        if missing:
+            self.log.write_text("")
         for step in missing:
             self.stamp(step).unlink(missing_ok=True)
             getattr(self, f"_make_{step}")()
             write_atomically(self.stamp(step), keys[step])
-        write_atomically(environment, self._environment_script())
-        return True
+        environment, script = self.work / "env.sh", self._environment_script()
+        if not environment.is_file() or environment.read_text() != script:
+            write_atomically(environment, script)
+        return bool(missing)
 
     def _make_venv(self) -> None:
         version = ".".join(map(str, self.python.version))
