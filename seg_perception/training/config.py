@@ -30,7 +30,13 @@ class DataSource:
 
 @dataclass(frozen=True)
 class LossSettings:
-    """Weights of the losses, which add up. class_balance: exponent of a class's rarity in its weight, 0 = none."""
+    """Weights of the losses, which add up.
+
+    stride: semantic losses look at every such pixel of the labels; hardest: share of the pixels that is counted twice;
+    class_balance: exponent of a class's rarity in its weight, 0 = none.
+    """
+
+    stride: int = 2
 
     hardest: float = 0.3
     class_balance: float = 0.4

@@ -6,16 +6,24 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from seg_perception.labels import VOID
+
 
 def partial_cross_entropy(logits: Tensor, codes: Tensor, bias: Tensor) -> Tensor:
     """Minus the log of the summed probability of the classes that a pixel may be; cross entropy where that is one.
 
     logits: float [N, C, H, W]; codes: int64 [N, H, W]; bias: float [256, C] of PartialLabels. Returns [N, H, W],
-    0 where the code is void, since then every class is possible.
+    0 where the code is void. Codes below C are classes; only the other pixels pay for the sum.
     """
     log_probability = F.log_softmax(logits, dim=1)
-    possible = bias[codes].permute(0, 3, 1, 2)
-    return -torch.logsumexp(log_probability + possible, dim=1)
+    fine = codes < logits.shape[1]
+    loss = -log_probability.gather(1, torch.where(fine, codes, 0)[:, None])[:, 0] * fine
+    coarse = torch.nonzero(~fine & (codes != VOID), as_tuple=True)
+    if coarse[0].numel():
+        n, y, x = coarse
+        possible = log_probability[n, :, y, x] + bias[codes[coarse]]
+        loss = loss.index_put(coarse, -torch.logsumexp(possible, dim=1))
+    return loss
 
 
 def mean_and_hardest(loss: Tensor, weight: Tensor, hardest: float) -> Tensor:

@@ -29,6 +29,7 @@ class TrainingStream(TorchDataset[dict[str, Tensor]]):
     """
 
     def __init__(self, config: TrainConfig, labels: LabelSet, length: int, stride: int = 8) -> None:
+        cv2.setNumThreads(1)  # a forked worker would wait for ever for its parent's threads
         self._config = config
         self._length = length
         self._stride = stride
@@ -46,7 +47,6 @@ class TrainingStream(TorchDataset[dict[str, Tensor]]):
         return self._length
 
     def __getitem__(self, i: int) -> dict[str, Tensor]:
-        cv2.setNumThreads(1)  # the cores belong to the network
         config = self._config
         rng = np.random.default_rng([config.seed, i])
         which = int(np.searchsorted(self._bounds, rng.random(), side="right").clip(max=len(self.datasets) - 1))

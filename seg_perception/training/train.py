@@ -146,20 +146,20 @@ class Trainer:
 
     def _losses(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         self.network.train()
-        settings, codes = self.config.loss, batch["codes"].long()
+        settings = self.config.loss
+        codes = batch["codes"][:, :: settings.stride, :: settings.stride].long()
         output = self.network.training_outputs(batch["image"])
-        weight = self.weights[codes]
-        size = codes.shape[-2:]
+        edges = F.interpolate(output.boundary_logits, size=codes.shape[-2:], mode="bilinear", align_corners=False)
 
         def semantic(logits: Tensor) -> Tensor:
-            full = F.interpolate(logits, size=size, mode="bilinear", align_corners=False)
-            return mean_and_hardest(partial_cross_entropy(full, codes, self.bias), weight, settings.hardest)
+            full = F.interpolate(logits, size=codes.shape[-2:], mode="bilinear", align_corners=False)
+            loss = partial_cross_entropy(full, codes, self.bias)
+            return mean_and_hardest(loss, self.weights[codes], settings.hardest)
 
-        edges = F.interpolate(output.boundary_logits, size=size, mode="bilinear", align_corners=False)
         return {
             "semantic": semantic(output.logits),
             "detail": settings.detail * semantic(output.detail_logits),
-            "boundary": settings.boundary * balanced_boundary_loss(edges, batch["edge"]),
+            "boundary": settings.boundary * balanced_boundary_loss(edges, batch["edge"][:, :: settings.stride, :: settings.stride]),
             "center": settings.center * center_loss(output.heatmap_logits, batch["heatmap"], batch["heatmap_known"]),
             "offset": settings.offset * offset_loss(output.offset, batch["offset"], batch["offset_known"]),
         }

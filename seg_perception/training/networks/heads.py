@@ -72,6 +72,8 @@ class PanopticNetwork(nn.Module):
         self.detail_loss_head = semantic_head(detail, 128, classes)
         self.boundary_loss_head = semantic_head(boundary, 32, 1)
         initialise(self)
+        for head in (self.semantic, self.instance.center, self.instance.offset, self.detail_loss_head):
+            nn.init.normal_(head[-1].weight, std=0.01)  # undecided at first, so that no loss starts huge
         nn.init.constant_(self.instance.center[-1].bias, -4.0)  # nearly every cell is no centre
         self.register_buffer("mean", 255 * torch.tensor(IMAGENET_MEAN), persistent=False)
         self.register_buffer("std", 255 * torch.tensor(IMAGENET_STD), persistent=False)
