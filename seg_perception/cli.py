@@ -1,4 +1,4 @@
-"""The one command, `python -m seg_perception <verb>`; as `ros2 run seg_perception <verb>` the verb is the program's name.
+"""The one command, `python -m seg_perception <verb>`; by `ros2 run seg_perception <verb>` the program is named so.
 
 A verb is a module with `add_arguments(parser)` and `run(arguments) -> int` (the exit code) and a docstring whose first
 line is its help. Modules are imported when their verb is used, so that nobody pays for what he does not run.
@@ -62,7 +62,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ModuleNotFoundError as error:
         if (error.name or "").split(".")[0] == "seg_perception":
             raise
-        print(f"seg_perception {verb}: the package '{error.name}' is missing: install it, or use 'make'", file=sys.stderr)
+        print(
+            f"seg_perception {verb}: the package '{error.name}' is missing: install it, or use 'make'", file=sys.stderr
+        )
     except SegPerceptionError as error:
         print(f"seg_perception {verb}: {error}", file=sys.stderr)
     except KeyboardInterrupt:

@@ -37,7 +37,9 @@ class LabelClass:
         if not 0 <= self.id < VOID:
             raise SegPerceptionError(f"class '{self.name}' has id {self.id}: ids are 0 to {VOID - 1}, {VOID} is void")
         if len(self.color) != 3 or not all(0 <= channel <= 255 for channel in self.color):
-            raise SegPerceptionError(f"class '{self.name}' has colour {self.color}: three values of 0 to 255 are needed")
+            raise SegPerceptionError(
+                f"class '{self.name}' has colour {self.color}: three values of 0 to 255 are needed"
+            )
         if not NOT_GROUND <= self.drivable_cost <= 100:
             raise SegPerceptionError(
                 f"class '{self.name}' has drivable_cost {self.drivable_cost}: 0 to 100, or -1 for what is no ground"
@@ -124,7 +126,9 @@ class LabelSet:
                 )
             )
         except (KeyError, TypeError, ValueError) as error:
-            raise SegPerceptionError(f"the label set cannot be read ({error!r}): each class needs id, name, color, thing, drivable_cost") from error
+            raise SegPerceptionError(
+                f"the label set cannot be read ({error!r}): each class needs id, name, color, thing, drivable_cost"
+            ) from error
 
 
 CAMVID = LabelSet(

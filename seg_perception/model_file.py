@@ -89,7 +89,7 @@ def save(model: onnx.ModelProto, path: Path) -> None:
     aside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         onnx.save(model, str(aside))
-        os.replace(aside, path)
+        aside.replace(path)
     finally:
         aside.unlink(missing_ok=True)
 
@@ -107,16 +107,23 @@ def load(path: Path | str) -> ModelInfo:
     outputs = {value.name: value for value in model.graph.output}
     missing = [name for name in (INPUT, *OUTPUTS) if name not in (inputs if name == INPUT else outputs)]
     if missing:
-        raise SegPerceptionError(f"{path} has no tensor {', '.join(missing)}: it is no panoptic model file, export it again")
+        raise SegPerceptionError(
+            f"{path} has no tensor {', '.join(missing)}: it is no panoptic model file, export it again"
+        )
     batch, height, width, channels = _shape(inputs[INPUT], path)
     if inputs[INPUT].type.tensor_type.elem_type != onnx.TensorProto.UINT8 or channels != 3:
         raise SegPerceptionError(f"{path}: the input '{INPUT}' must be uint8 [N, h, w, 3], export it again")
     if not height or not width or height % 32 or width % 32:
-        raise SegPerceptionError(f"{path} takes images of {width}x{height}: fixed multiples of 32 are needed, export it with other --height and --width")
+        raise SegPerceptionError(
+            f"{path} takes images of {width}x{height}: fixed multiples of 32 are needed, "
+            "export it with other --height and --width"
+        )
     labels = LabelSet.from_json(content["labels"])
     _, classes, rows, columns = _shape(outputs["semantic_logits"], path)
     if classes != len(labels):
-        raise SegPerceptionError(f"{path} has {classes} logits and {len(labels)} classes in its label set, export it again")
+        raise SegPerceptionError(
+            f"{path} has {classes} logits and {len(labels)} classes in its label set, export it again"
+        )
     if not rows or not columns or height % rows or height // rows != width // columns:
         raise SegPerceptionError(f"{path}: logits of {columns}x{rows} do not divide an input of {width}x{height}")
     return ModelInfo(
@@ -142,7 +149,9 @@ def _parse(path: Path) -> onnx.ModelProto:
     try:
         return onnx.load(str(path))
     except Exception as error:  # protobuf raises a class of its own that moves between its versions
-        raise SegPerceptionError(f"{path} is not a readable ONNX file ({type(error).__name__}): copy or export it again") from error
+        raise SegPerceptionError(
+            f"{path} is not a readable ONNX file ({type(error).__name__}): copy or export it again"
+        ) from error
 
 
 def _content(model: onnx.ModelProto, path: Path) -> dict[str, Any]:
@@ -155,11 +164,19 @@ def _content(model: onnx.ModelProto, path: Path) -> dict[str, Any]:
     try:
         content: dict[str, Any] = json.loads(text)
         version = content["format_version"]
-        missing = [key for key in ("name", "network", "labels", "precision", "training_data", "license_note", "parameters", "macs") if key not in content]
+        missing = [
+            key
+            for key in ("name", "network", "labels", "precision", "training_data", "license_note", "parameters", "macs")
+            if key not in content
+        ]
     except (ValueError, KeyError, TypeError) as error:
-        raise SegPerceptionError(f"{path}: its '{METADATA_KEY}' metadata cannot be read ({error!r}), export it again") from error
+        raise SegPerceptionError(
+            f"{path}: its '{METADATA_KEY}' metadata cannot be read ({error!r}), export it again"
+        ) from error
     if version != FORMAT_VERSION:
-        raise SegPerceptionError(f"{path} is of format version {version}, this program reads {FORMAT_VERSION}: export it again with this version")
+        raise SegPerceptionError(
+            f"{path} is of format version {version}, this program reads {FORMAT_VERSION}: export it again with it"
+        )
     if missing:
         raise SegPerceptionError(f"{path}: its metadata lacks {', '.join(missing)}, export it again")
     return content

@@ -18,12 +18,10 @@ from numpy.typing import NDArray
 
 def _expect(name: str, array: NDArray[Any], dtype: type[np.generic], *shape: int | None) -> None:
     """Raise ValueError unless array has this dtype and shape; None stands for any length."""
-    fits = array.ndim == len(shape) and all(want in (None, got) for want, got in zip(shape, array.shape))
+    fits = array.ndim == len(shape) and all(want in (None, got) for want, got in zip(shape, array.shape, strict=True))
     if array.dtype != dtype or not fits:
         wanted = ", ".join("any" if length is None else str(length) for length in shape)
-        raise ValueError(
-            f"{name} is {array.dtype} {list(array.shape)}, expected {np.dtype(dtype).name} [{wanted}]"
-        )
+        raise ValueError(f"{name} is {array.dtype} {list(array.shape)}, expected {np.dtype(dtype).name} [{wanted}]")
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,1 @@
+"""Training, export and the data they need: the only place that imports torch."""

@@ -45,7 +45,9 @@ class AugmentSettings:
     paste: int = 4
 
 
-def warp(scene: Scene, rng: np.random.Generator, settings: AugmentSettings, crop_hw: tuple[int, int], full_width: int) -> Scene:
+def warp(
+    scene: Scene, rng: np.random.Generator, settings: AugmentSettings, crop_hw: tuple[int, int], full_width: int
+) -> Scene:
     """Zoom, stretch, tilt, flip and cut to crop_hw; what lies outside the image becomes void.
 
     At zoom 1 the image's whole width is full_width px wide.
@@ -56,7 +58,9 @@ def warp(scene: Scene, rng: np.random.Generator, settings: AugmentSettings, crop
     zoom_x, zoom_y = zoom / np.sqrt(stretch), zoom * np.sqrt(stretch)
     angle = np.deg2rad(rng.uniform(-settings.rotate_deg, settings.rotate_deg))
     mirror = -1.0 if rng.random() < 0.5 else 1.0
-    linear = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]) @ np.diag([mirror * zoom_x, zoom_y])
+    linear = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]) @ np.diag(
+        [mirror * zoom_x, zoom_y]
+    )
     spare = np.array([width * zoom_x - crop_hw[1], height * zoom_y - crop_hw[0]])
     target = np.array(crop_hw[::-1]) / 2 + rng.uniform(-0.5, 0.5, 2) * np.maximum(spare, 0.15 * np.abs(spare))
     shift = target - linear @ np.array([width / 2, height / 2])

@@ -20,9 +20,11 @@ def save(path: Path, content: Mapping[str, Any]) -> None:
     aside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         torch.save(dict(content), aside)
-        os.replace(aside, path)
+        aside.replace(path)
     except (OSError, RuntimeError) as error:  # torch wraps a full disk in a RuntimeError
-        raise SegPerceptionError(f"the checkpoint {path} cannot be written ({error}): the previous one is whole, free the disk and resume") from error
+        raise SegPerceptionError(
+            f"the checkpoint {path} cannot be written ({error}): the previous one is whole, free the disk and resume"
+        ) from error
     finally:
         aside.unlink(missing_ok=True)
 
@@ -38,7 +40,11 @@ def load(path: Path, network: str | None = None) -> dict[str, Any]:
         content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
         found = content["network"]
     except Exception as error:  # torch raises many kinds for one cause: this is no checkpoint
-        raise SegPerceptionError(f"{path} is not a readable checkpoint ({type(error).__name__}): use another or train again") from error
+        raise SegPerceptionError(
+            f"{path} is not a readable checkpoint ({type(error).__name__}): use another or train again"
+        ) from error
     if network is not None and found != network:
-        raise SegPerceptionError(f"{path} is of the network '{found}', the configuration asks for '{network}': use one or the other")
+        raise SegPerceptionError(
+            f"{path} is of the network '{found}', the configuration asks for '{network}': use one or the other"
+        )
     return content

@@ -82,7 +82,9 @@ class TrainConfig:
             raise SegPerceptionError("the configuration names no data: give `data` at least one entry")
         for name in ("size_hw", "crop_hw"):
             if any(length <= 0 or length % 32 for length in getattr(self, name)):
-                raise SegPerceptionError(f"{name} is {list(getattr(self, name))}: two positive multiples of 32 are needed")
+                raise SegPerceptionError(
+                    f"{name} is {list(getattr(self, name))}: two positive multiples of 32 are needed"
+                )
         for name in ("batch_size", "steps", "validate_every", "checkpoint_every", "learning_rate"):
             if getattr(self, name) <= 0:
                 raise SegPerceptionError(f"{name} is {getattr(self, name)}: it must be greater than 0")
@@ -100,7 +102,9 @@ def load_config(path: Path, **changes: Any) -> TrainConfig:
     try:
         content = yaml.safe_load(path.read_text())
     except OSError as error:
-        raise SegPerceptionError(f"the configuration {path} cannot be read ({error.strerror}): check --config") from error
+        raise SegPerceptionError(
+            f"the configuration {path} cannot be read ({error.strerror}): check --config"
+        ) from error
     except yaml.YAMLError as error:
         raise SegPerceptionError(f"{path} is no valid YAML: {' '.join(str(error).split())}") from error
     if not isinstance(content, dict):
@@ -130,7 +134,9 @@ def _build(kind: Any, content: Any, where: str) -> Any:
     name = where.rstrip(".")
     if origin is tuple:
         if not isinstance(content, list) or (arguments[-1] is not ... and len(content) != len(arguments)):
-            raise SegPerceptionError(f"'{name}' is {content!r}, expected a list" + ("" if arguments[-1] is ... else f" of {len(arguments)}"))
+            raise SegPerceptionError(
+                f"'{name}' is {content!r}, expected a list" + ("" if arguments[-1] is ... else f" of {len(arguments)}")
+            )
         return tuple(_build(arguments[0], value, f"{name}.") for value in content)
     if kind is float and isinstance(content, (int, float)) and not isinstance(content, bool):
         return float(content)
@@ -139,6 +145,10 @@ def _build(kind: Any, content: Any, where: str) -> Any:
             return float(content)
         except ValueError:
             pass
-    if isinstance(kind, (type, types.GenericAlias)) and isinstance(content, kind) and not (kind is int and isinstance(content, bool)):
+    if (
+        isinstance(kind, (type, types.GenericAlias))
+        and isinstance(content, kind)
+        and not (kind is int and isinstance(content, bool))
+    ):
         return content
     raise SegPerceptionError(f"'{name}' is {content!r}, expected {getattr(kind, '__name__', kind)}")

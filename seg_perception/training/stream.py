@@ -38,7 +38,9 @@ class TrainingStream(TorchDataset[dict[str, Tensor]]):
         self._codes = [self.partial.codes_of(dataset.meaning) for dataset in self.datasets]
         shares = np.array([source.share for source in config.data], np.float64)
         if (shares < 0).any() or shares.sum() <= 0:
-            raise SegPerceptionError(f"the shares of the data are {shares.tolist()}: none may be negative, one must be positive")
+            raise SegPerceptionError(
+                f"the shares of the data are {shares.tolist()}: none may be negative, one must be positive"
+            )
         self._bounds = np.cumsum(shares / shares.sum())
         self._read = functools.lru_cache(maxsize=None)(self._read_uncached)
         self._cut_outs: list[CutOut] | None = None

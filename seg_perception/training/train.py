@@ -44,7 +44,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of the verb."""
     parser.add_argument("--config", type=Path, required=True, help="YAML file, see config/train")
     parser.add_argument("--out", type=Path, required=True, help="folder for checkpoints and the log")
-    parser.add_argument("--data", help=f"folder that holds the data sets (default: data_root, else ${DATA_ROOT_VARIABLE})")
+    parser.add_argument(
+        "--data", help=f"folder that holds the data sets (default: data_root, else ${DATA_ROOT_VARIABLE})"
+    )
     parser.add_argument("--steps", type=int, help="train this many steps in all instead of the configuration's")
     parser.add_argument("--stop-after", type=int, help="stop after this step, to go on later with --resume")
     parser.add_argument("--resume", action="store_true", help="go on from OUT/last.pt")
@@ -138,7 +140,9 @@ class Trainer:
         norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.config.clip_norm)
         if not torch.isfinite(norm):
             worst = ", ".join(f"{name} {value.item():.3g}" for name, value in parts.items())
-            raise SegPerceptionError(f"step {self.step}: the gradient is not finite ({worst}): lower learning_rate and resume")
+            raise SegPerceptionError(
+                f"step {self.step}: the gradient is not finite ({worst}): lower learning_rate and resume"
+            )
         self.optimiser.step()
         self.step += 1
         self._move_average()
@@ -159,7 +163,8 @@ class Trainer:
         return {
             "semantic": semantic(output.logits),
             "detail": settings.detail * semantic(output.detail_logits),
-            "boundary": settings.boundary * balanced_boundary_loss(edges, batch["edge"][:, :: settings.stride, :: settings.stride]),
+            "boundary": settings.boundary
+            * balanced_boundary_loss(edges, batch["edge"][:, :: settings.stride, :: settings.stride]),
             "center": settings.center * center_loss(output.heatmap_logits, batch["heatmap"], batch["heatmap_known"]),
             "offset": settings.offset * offset_loss(output.offset, batch["offset"], batch["offset_known"]),
         }
@@ -171,7 +176,8 @@ class Trainer:
     @torch.no_grad()
     def _move_average(self) -> None:
         decay = min(self.config.ema_decay, (1 + self.step) / (10 + self.step))
-        for mean, now in zip(self.average.state_dict().values(), self.network.state_dict().values()):
+        states = self.average.state_dict().values(), self.network.state_dict().values()
+        for mean, now in zip(*states, strict=True):
             if mean.dtype.is_floating_point:
                 mean.lerp_(now, 1 - decay)
             else:
@@ -204,5 +210,3 @@ class Trainer:
     def _log(self, row: dict[str, Any]) -> None:
         with (self.out / "log.jsonl").open("a") as file:
             file.write(json.dumps(row) + "\n")
-
-

@@ -56,11 +56,19 @@ class PairedFiles:
         rgb, ids = read_rgb(image), read_png(label)
         if ids.shape != rgb.shape[:2] or ids.dtype != np.uint8:
             raise SegPerceptionError(
-                f"{label} is {ids.dtype} {list(ids.shape)}, its image {list(rgb.shape)}: labels must be 8-bit and as large as the image"
+                f"{label} is {ids.dtype} {list(ids.shape)}, its image {list(rgb.shape)}: "
+                "labels must be 8-bit and as large as the image"
             )
-        unknown = [int(i) for i in np.flatnonzero(np.bincount(ids.ravel(), minlength=256)) if i != VOID and i not in self.meaning]
+        unknown = [
+            int(i)
+            for i in np.flatnonzero(np.bincount(ids.ravel(), minlength=256))
+            if i != VOID and i not in self.meaning
+        ]
         if unknown:
-            raise SegPerceptionError(f"{label} holds ids {unknown}, which {self.name} does not know: allowed are {sorted(self.meaning)} and {VOID}")
+            raise SegPerceptionError(
+                f"{label} holds ids {unknown}, which {self.name} does not know: "
+                f"allowed are {sorted(self.meaning)} and {VOID}"
+            )
         return Sample(image.stem, rgb, ids)
 
 
@@ -78,7 +86,9 @@ def read_png(path: Path) -> NDArray[Any]:
     """One channel with the file's own depth, [H, W] uint8 or uint16. Raises SegPerceptionError like read_rgb."""
     values = _read(path, cv2.IMREAD_UNCHANGED)
     if values.ndim != 2:
-        raise SegPerceptionError(f"{path} has {values.shape[2]} channels: a label image has one, convert it to class ids")
+        raise SegPerceptionError(
+            f"{path} has {values.shape[2]} channels: a label image has one, convert it to class ids"
+        )
     return values
 
 
@@ -93,7 +103,9 @@ def _read(path: Path, flags: int) -> NDArray[Any]:
 def files_in(folder: Path, *endings: str) -> list[Path]:
     """Files with one of these endings, sorted. Raises SegPerceptionError when the folder is missing or has none."""
     if not folder.is_dir():
-        raise SegPerceptionError(f"there is no folder {folder}: name the data set's root with --root, or `data_root` in the configuration")
+        raise SegPerceptionError(
+            f"there is no folder {folder}: name the data set's root with --root, or `data_root` in the configuration"
+        )
     found = sorted(path for path in folder.iterdir() if path.suffix.lower() in endings)
     if not found:
         raise SegPerceptionError(f"{folder} holds no {' or '.join(endings)} file")
@@ -104,5 +116,7 @@ def _pair(images: Path, labels: Path) -> list[tuple[Path, Path]]:
     pairs = [(image, labels / f"{image.stem}.png") for image in files_in(images, ".png", ".jpg", ".jpeg")]
     missing = [label for _, label in pairs if not label.is_file()]
     if missing:
-        raise SegPerceptionError(f"{len(missing)} images have no label, the first is {missing[0]}: add them or take the images out")
+        raise SegPerceptionError(
+            f"{len(missing)} images have no label, the first is {missing[0]}: add them or take the images out"
+        )
     return pairs

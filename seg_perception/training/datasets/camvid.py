@@ -16,7 +16,9 @@ class CamVid(PairedFiles):
     """Fine labels, no instances; the file's 11 (unlabelled) becomes void."""
 
     def __init__(self, root: Path, split: str) -> None:
-        super().__init__("camvid", root / split / "images", root / split / "labels", own_labels(CAMVID) | {_UNLABELLED: ()})
+        super().__init__(
+            "camvid", root / split / "images", root / split / "labels", own_labels(CAMVID) | {_UNLABELLED: ()}
+        )
 
     def __getitem__(self, index: int) -> Sample:
         sample = super().__getitem__(index)

@@ -63,5 +63,7 @@ def _polygons(path: Path) -> list[tuple[int, np.ndarray]]:
             if int(class_id) in MEANING and len(points) >= 3:
                 found.append((int(class_id), points))
         except ValueError as error:
-            raise SegPerceptionError(f"{path}, line {number} is no class index with x y pairs ({error}): mend the line") from error
+            raise SegPerceptionError(
+                f"{path}, line {number} is no class index with x y pairs ({error}): mend the line"
+            ) from error
     return found

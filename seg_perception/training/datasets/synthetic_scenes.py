@@ -16,7 +16,9 @@ class SyntheticScenes:
     name = "synthetic"
     meaning = own_labels(CAMVID)
 
-    def __init__(self, root: Path, split: str = "train", count: int = 20_000, size_hw: tuple[int, int] = (360, 480)) -> None:
+    def __init__(
+        self, root: Path, split: str = "train", count: int = 20_000, size_hw: tuple[int, int] = (360, 480)
+    ) -> None:
         del root  # nothing is read
         self._series = sum(split.encode())
         self._count = count

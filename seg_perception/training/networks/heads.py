@@ -50,9 +50,7 @@ class InstanceHead(nn.Module):
 
 def semantic_head(channels: int, inner: int, classes: int) -> nn.Sequential:
     """3x3 to inner channels, then 1x1 to classes, both pre-activated."""
-    return nn.Sequential(
-        bn_conv(channels, inner, 3), nn.BatchNorm2d(inner), nn.ReLU(), nn.Conv2d(inner, classes, 1)
-    )
+    return nn.Sequential(bn_conv(channels, inner, 3), nn.BatchNorm2d(inner), nn.ReLU(), nn.Conv2d(inner, classes, 1))
 
 
 class PanopticNetwork(nn.Module):

@@ -1,0 +1,56 @@
+"""The training configuration fails early and names what is wrong."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from seg_perception.errors import SegPerceptionError
+
+pytest.importorskip("yaml")
+
+from seg_perception.training.config import load_config
+
+GOOD = "data: [{name: camvid, root: camvid}]\nvalidation: {name: camvid, root: camvid}\n"
+SHIPPED = sorted((Path(__file__).parent.parent / "config/train").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+def test_shipped_configurations_load(path: Path) -> None:
+    assert load_config(path).data
+
+
+def test_values_and_overrides(tmp_path: Path) -> None:
+    path = tmp_path / "c.yaml"
+    path.write_text(GOOD + "learning_rate: 2e-3\nloss: {center: 5}\n")
+    config = load_config(path, steps=7, data_root=None)
+    assert (config.learning_rate, config.loss.center, config.steps) == (2e-3, 5.0, 7)
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("learning_rat: 1", "'learning_rat'.*'learning_rate'"),
+        ("loss: {centre: 1}", "'loss.centre'.*'center'"),
+        ("batch_size: many", "'batch_size' is 'many'"),
+        ("batch_size: 0", "batch_size is 0"),
+        ("crop_hw: [100, 96]", "multiples of 32"),
+        ("crop_hw: [96]", "list of 2"),
+        ("data: [{root: x}]", "'data.name' is missing"),
+        ("steps: true", "'steps' is True"),
+        ("data: [", "no valid YAML"),
+    ],
+)
+def test_refused(tmp_path: Path, text: str, named: str) -> None:
+    path = tmp_path / "c.yaml"
+    given = text.split(":")[0]
+    path.write_text("".join(line + "\n" for line in GOOD.splitlines() if not line.startswith(given)) + text)
+    with pytest.raises(SegPerceptionError, match=named) as caught:
+        load_config(path)
+    assert str(path) in str(caught.value)
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(SegPerceptionError, match=r"nowhere\.yaml"):
+        load_config(tmp_path / "nowhere.yaml")

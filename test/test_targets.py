@@ -1,0 +1,83 @@
+"""Training targets on hand-drawn maps, and augmentation's one invariant: image, codes and instances move together."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from seg_perception.errors import SegPerceptionError
+from seg_perception.labels import CAMVID, VOID
+from seg_perception.training.augment import AugmentSettings, CutOut, Scene, change_light, paste, warp
+from seg_perception.training.targets import PartialLabels, boundaries, center_targets
+
+
+def test_codes_of_equal_sets_are_shared_and_things_are_known() -> None:
+    partial = PartialLabels(CAMVID)
+    first = partial.codes_of({0: ("car", "bicyclist"), 1: ("road",), 2: ()})
+    second = partial.codes_of({7: ("bicyclist", "car")})
+    assert first[0] == second[7] == len(CAMVID)
+    assert first[1] == CAMVID.by_name("road").id and first[2] == first[9] == VOID
+    assert partial.may_be_thing[first[0]] and not partial.may_be_thing[first[1]]
+
+
+def test_a_misspelt_class_is_answered_with_the_nearest() -> None:
+    with pytest.raises(SegPerceptionError, match="did you mean 'pavement'"):
+        PartialLabels(CAMVID).codes_of({0: ("pavment",)})
+
+
+def test_center_and_offsets_of_one_square() -> None:
+    """A 16x16 object over columns and rows 8-23 has its centroid at 15.5, the corner of four cells of stride 8."""
+    instance = np.zeros((32, 32), np.uint16)
+    instance[8:24, 8:24] = 5
+    targets = center_targets(instance, np.zeros((32, 32), bool), 8, sigma_px=8.0)
+    assert targets.offset_known.sum() == 4 and targets.offset_known[1:3, 1:3].all()
+    assert targets.offset[:, 1, 1].tolist() == [4.0, 4.0]  # the cell's middle is 11.5
+    assert targets.offset[:, 2, 1].tolist() == [-4.0, 4.0]
+    assert targets.heatmap[1, 1] == pytest.approx(np.exp(-(4**2 + 4**2) / (2 * 8**2)))
+    assert targets.heatmap_known.all()
+
+
+def test_things_without_known_instances_teach_no_center() -> None:
+    unknown = np.zeros((32, 32), bool)
+    unknown[:8, :8] = True
+    targets = center_targets(np.zeros((32, 32), np.uint16), unknown, 8, sigma_px=8.0)
+    assert not targets.heatmap_known[0, 0] and targets.heatmap_known.sum() == 15
+
+
+def test_boundaries_run_between_labels_and_not_to_void() -> None:
+    codes = np.zeros((5, 9), np.uint8)
+    codes[:, 3:] = 1
+    codes[:, 8:] = VOID
+    assert boundaries(codes)[2].tolist() == [0, 0, 1, 1, 0, 0, 0, VOID, VOID]
+
+
+def test_warp_moves_image_codes_and_instances_alike() -> None:
+    """The image's red says the code, its green the instance: after the warp they still must, away from borders."""
+    codes = np.kron(np.arange(6, dtype=np.uint8).reshape(2, 3), np.ones((60, 60), np.uint8))
+    rgb = np.dstack([codes * 40, (codes + 1) * 30, np.zeros_like(codes)])
+    scene = Scene(rgb, codes, (codes + 1).astype(np.uint16))
+    for seed in range(20):
+        out = warp(scene, np.random.default_rng(seed), AugmentSettings(), (96, 128), 180)
+        assert out.rgb.shape == (96, 128, 3)
+        inside = (boundaries(out.codes, 11) == 0) & (out.codes != VOID)
+        inside[[*range(6), *range(-6, 0)]] = inside[:, [*range(6), *range(-6, 0)]] = False  # neighbours unseen there
+        assert inside.any()
+        assert (out.rgb[inside][:, 0] == out.codes[inside] * 40).all()
+        assert (out.rgb[inside][:, 1] == out.instance[inside] * 30).all()
+
+
+def test_pasted_objects_get_new_ids_and_their_code() -> None:
+    scene = Scene(np.zeros((96, 128, 3), np.uint8), np.full((96, 128), 3, np.uint8), np.zeros((96, 128), np.uint16))
+    cut_out = CutOut(np.full((40, 30, 3), 200, np.uint8), np.ones((40, 30), bool), 8)
+    out = paste(scene, np.random.default_rng(3), [cut_out], 4)
+    assert (out.codes[out.instance > 0] == 8).all() and (out.codes[out.instance == 0] == 3).all()
+    assert len(np.unique(out.instance)) >= 3
+    assert (scene.rgb == 0).all(), "the scene given must stay as it was"
+
+
+@pytest.mark.parametrize("strength", [0.0, 1.0])
+def test_light_keeps_size_and_type(strength: float) -> None:
+    rgb = np.random.default_rng(0).integers(0, 256, (48, 64, 3), np.uint8)
+    for seed in range(30):
+        out = change_light(rgb, np.random.default_rng(seed), strength)
+        assert out.shape == rgb.shape and out.dtype == np.uint8
