@@ -33,13 +33,14 @@ class CutOut:
 class AugmentSettings:
     """How strongly training images are changed.
 
-    scale: range of the zoom against the network's full width; aspect: largest factor between the stretch of x and y;
+    scale: range of the zoom against the network's full width; aspect: largest factor between the stretches of x and y, since the
+    node squeezes any camera's image to one shape;
     rotate_deg: largest tilt; light: strength of all changes of light and colour, 0 = none, 1 = as in the recipe;
     paste: largest number of objects pasted on an image.
     """
 
     scale: tuple[float, float] = (0.6, 1.8)
-    aspect: float = 1.3
+    aspect: float = 1.6
     rotate_deg: float = 3.0
     light: float = 1.0
     paste: int = 4
@@ -54,8 +55,8 @@ def warp(
     """
     height, width = scene.codes.shape
     zoom = np.exp(rng.uniform(*np.log(settings.scale))) * full_width / width
-    stretch = np.exp(rng.uniform(-0.5, 0.5) * 2 * np.log(settings.aspect) / 2)
-    zoom_x, zoom_y = zoom / np.sqrt(stretch), zoom * np.sqrt(stretch)
+    stretch = np.exp(rng.uniform(-0.5, 0.5) * np.log(settings.aspect))
+    zoom_x, zoom_y = zoom * stretch, zoom / stretch
     angle = np.deg2rad(rng.uniform(-settings.rotate_deg, settings.rotate_deg))
     mirror = -1.0 if rng.random() < 0.5 else 1.0
     linear = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]) @ np.diag(
