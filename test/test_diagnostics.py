@@ -36,7 +36,7 @@ def test_rate_soon_after_the_start_is_not_diluted_by_the_whole_window() -> None:
 
 def test_latencies_are_percentiles_of_the_latest_frames() -> None:
     camera = monitor()
-    for i in range(KEPT):
+    for _ in range(KEPT):
         camera.finished(100.0, 1000.0, 0.0, {})
     for i in range(KEPT):
         camera.finished(100.0, float(i), 5.0, {"decode": 2.0})

@@ -13,7 +13,7 @@ import pytest
 from numpy.typing import NDArray
 
 from seg_perception.ros import messages
-from seg_perception.ros.messages import ENCODINGS, BadImage, ImageReader, to_rgb
+from seg_perception.ros.messages import ENCODINGS, BadImageError, ImageReader, to_rgb
 
 BAYER = {"rggb": "RGGB", "bggr": "BGGR", "gbrg": "GBRG", "grbg": "GRBG"}
 SIZES = [(6, 8), (5, 8), (6, 7), (5, 7)]
@@ -153,8 +153,8 @@ def test_encodings_may_alternate() -> None:
         assert np.array_equal(got, to_rgb(message(encoding, encode(encoding, rgb), (6, 8)))), encoding
 
 
-def refused(sent: Any) -> BadImage:
-    with pytest.raises(BadImage) as caught:
+def refused(sent: Any) -> BadImageError:
+    with pytest.raises(BadImageError) as caught:
         to_rgb(sent)
     return caught.value
 

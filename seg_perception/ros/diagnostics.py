@@ -127,7 +127,7 @@ class CameraMonitor:
 
 
 def percentile(ordered: Sequence[float], share: float) -> float:
-    """The value below which a share (0 to 1) of the ordered, non-empty values lies, between neighbours in proportion."""
+    """The value below which a share (0 to 1) of ordered values lies, between neighbours in proportion; not for none."""
     place = share * (len(ordered) - 1)
     low = int(place)
     high = min(low + 1, len(ordered) - 1)

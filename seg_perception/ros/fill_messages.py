@@ -13,15 +13,19 @@ import numpy as np
 from geometry_msgs.msg import Point32
 from nav_msgs.msg import OccupancyGrid
 from numpy.typing import NDArray
-from seg_perception_msgs.msg import DrivableArea, DrivableAreas, Segment, Segments
-from seg_perception_msgs.msg import Outline as OutlineMessage
 from sensor_msgs.msg import CompressedImage, Image, LaserScan
 from std_msgs.msg import Header
 
 from seg_perception.labels import LabelSet
 from seg_perception.results import Drivable, FreeSpace, Grid, Outline, Panoptic
+from seg_perception_msgs.msg import DrivableArea, DrivableAreas, Segment, Segments
+from seg_perception_msgs.msg import Outline as OutlineMessage
 
-MASK_DTYPES = {"mono8": np.dtype(np.uint8), "mono16": np.dtype("<u2"), "rgb8": np.dtype(np.uint8)}
+MASK_DTYPES: dict[str, np.dtype[Any]] = {
+    "mono8": np.dtype(np.uint8),
+    "mono16": np.dtype("<u2"),
+    "rgb8": np.dtype(np.uint8),
+}
 
 
 class ImageFiller:
@@ -44,11 +48,12 @@ class ImageFiller:
         return self._message
 
     def _resize(self, shape: tuple[int, ...]) -> None:
-        buffer = array.array("B", [0]) * (int(np.prod(shape)) * self._dtype.itemsize)
-        self._pixels = np.frombuffer(buffer, self._dtype).reshape(shape)
+        size = int(np.prod(shape)) * self._dtype.itemsize
         self._message.height, self._message.width = shape[:2]
-        self._message.step = len(buffer) // shape[0]
-        self._message.data = buffer
+        self._message.step = size // shape[0]
+        self._message.data = array.array("B", [0]) * size
+        # Whether the message keeps the array it is given or a copy of it depends on the distribution: ask it.
+        self._pixels = np.frombuffer(self._message.data, self._dtype).reshape(shape)
 
 
 def jpeg(rgb: NDArray[np.uint8], quality: int, header: Header) -> CompressedImage:
@@ -170,5 +175,5 @@ def _outlines(outlines: Sequence[Outline]) -> list[OutlineMessage]:
 def _buffer(typecode: str, values: NDArray[Any]) -> array.array[Any]:
     """A copy as the array type that messages take without checking every item."""
     buffer: array.array[Any] = array.array(typecode)
-    buffer.frombytes(memoryview(np.ascontiguousarray(values)).cast("B"))
+    buffer.frombytes(np.ascontiguousarray(values).data.cast("B"))
     return buffer

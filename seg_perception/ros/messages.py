@@ -28,7 +28,7 @@ COMPRESSED_TAIL_BYTES = 4096
 """How far from the end the mark that ends a picture may lie: cameras pad their JPEG to whole USB packets."""
 
 
-class BadImage(SegPerceptionError):
+class BadImageError(SegPerceptionError):
     """A message that is no usable image. cause: one of wrong_encoding, truncated, empty, undecodable."""
 
     def __init__(self, cause: str, sentence: str) -> None:
@@ -76,18 +76,20 @@ ENCODINGS: dict[str, Layout] = {
 def check_image(message: Any) -> Layout:
     """Whether an Image message can be read, from its fields alone: takes no time that depends on the image's size.
 
-    Raises BadImage naming what was expected and what came.
+    Raises BadImageError naming what was expected and what came.
     """
     layout = ENCODINGS.get(message.encoding)
     if layout is None:
         hint = nearest_name(message.encoding, ENCODINGS)
-        raise BadImage(WRONG_ENCODING, f"the image has the encoding '{message.encoding}', which is not read: {hint}")
+        raise BadImageError(
+            WRONG_ENCODING, f"the image has the encoding '{message.encoding}', which is not read: {hint}"
+        )
     height, width, step = message.height, message.width, message.step
     if not height or not width:
-        raise BadImage(EMPTY, f"the image is {width}x{height} pixels: check the camera driver")
+        raise BadImageError(EMPTY, f"the image is {width}x{height} pixels: check the camera driver")
     row_bytes = width * layout.channels * np.dtype(layout.dtype).itemsize
     if step < row_bytes:
-        raise BadImage(
+        raise BadImageError(
             TRUNCATED, f"step is {step}, but a row of {width} pixels of {message.encoding} takes {row_bytes} bytes"
         )
     expected = step * (height - 1) + row_bytes
@@ -95,7 +97,7 @@ def check_image(message: Any) -> Layout:
         rows, chroma_bytes, chroma_step = _chroma(height, width, step)
         expected = step * height + chroma_step * (rows - 1) + chroma_bytes
     if len(message.data) < expected:
-        raise BadImage(
+        raise BadImageError(
             TRUNCATED,
             f"the image holds {len(message.data)} bytes, but {width}x{height} {message.encoding} with step {step} "
             f"takes {expected}",
@@ -104,19 +106,19 @@ def check_image(message: Any) -> Layout:
 
 
 def check_compressed(message: Any) -> None:
-    """Whether a CompressedImage message starts and ends like a JPEG or a PNG; raises BadImage otherwise."""
+    """Whether a CompressedImage message starts and ends like a JPEG or a PNG; raises BadImageError otherwise."""
     data = memoryview(message.data)
     if not len(data):
-        raise BadImage(EMPTY, f"the compressed image '{message.format}' holds no bytes: check the camera driver")
+        raise BadImageError(EMPTY, f"the compressed image '{message.format}' holds no bytes: check the camera driver")
     start, tail = bytes(data[:4]), bytes(data[-COMPRESSED_TAIL_BYTES:])
     if start.startswith(JPEG_START):
         whole = JPEG_END in tail
     elif start.startswith(PNG_START):
         whole = PNG_END in tail
     else:
-        raise BadImage(WRONG_ENCODING, f"the compressed image '{message.format}' is neither a JPEG nor a PNG")
+        raise BadImageError(WRONG_ENCODING, f"the compressed image '{message.format}' is neither a JPEG nor a PNG")
     if not whole:
-        raise BadImage(TRUNCATED, f"the compressed image '{message.format}' of {len(data)} bytes ends too early")
+        raise BadImageError(TRUNCATED, f"the compressed image '{message.format}' of {len(data)} bytes ends too early")
 
 
 class ImageReader:
@@ -130,7 +132,7 @@ class ImageReader:
         """An Image (ENCODINGS) or CompressedImage (JPEG, PNG) message as RGB, uint8 [H, W, 3].
 
         rgb8 is a view of the message's data; all else is written to a buffer of this reader. 16 bit are scaled to 8 by
-        255/65535, rounded. Raises BadImage.
+        255/65535, rounded. Raises BadImageError.
         """
         if hasattr(message, "format"):
             return self._decode(message)
@@ -158,9 +160,13 @@ class ImageReader:
         try:
             bgr = cv2.imdecode(np.frombuffer(message.data, np.uint8), flags)
         except cv2.error as error:
-            raise BadImage(UNDECODABLE, f"the compressed image '{message.format}' is damaged ({error.err})") from error
+            raise BadImageError(
+                UNDECODABLE, f"the compressed image '{message.format}' is damaged ({error.err})"
+            ) from error
         if bgr is None:
-            raise BadImage(UNDECODABLE, f"the compressed image '{message.format}' is damaged: OpenCV cannot decode it")
+            raise BadImageError(
+                UNDECODABLE, f"the compressed image '{message.format}' is damaged: OpenCV cannot decode it"
+            )
         return self._convert(bgr, cv2.COLOR_BGR2RGB)
 
     def _odd_yuv422(self, pixels: NDArray[Any], code: int) -> NDArray[np.uint8]:

@@ -36,9 +36,7 @@ _WATCHED = "while subscribed"
 
 OUTPUTS = (
     Topic("label_mask", "sensor_msgs/Image", "reliable", "mono8: class id, 255 = unlabelled, rows unpadded"),
-    Topic(
-        "instance_mask", "sensor_msgs/Image", "reliable", "mono16: id of the thing's segment, 0 = none", _WATCHED
-    ),
+    Topic("instance_mask", "sensor_msgs/Image", "reliable", "mono16: id of the thing's segment, 0 = none", _WATCHED),
     Topic("confidence", "sensor_msgs/Image", "reliable", "mono8: 0–255", _WATCHED),
     Topic(
         "segments",
@@ -112,7 +110,10 @@ def output(name: str) -> Topic:
 
 def topic_table() -> str:
     """The topics as a Markdown table, as the README shows it."""
-    lines = ["| direction | topic | type | what it holds | QoS, depth 1 | when |", "| --- | --- | --- | --- | --- | --- |"]
+    lines = [
+        "| direction | topic | type | what it holds | QoS, depth 1 | when |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
     rows = [("in", topic.name, topic) for topic in INPUTS]
     rows += [("out", f"~/{topic.name}", topic) for topic in OUTPUTS]
     rows.append(("out", DIAGNOSTICS.name, DIAGNOSTICS))

@@ -1,0 +1,63 @@
+"""Starts the segmentation node on one camera: ros2 launch seg_perception camera.launch.py image_topic:=/front/image_raw
+
+Forwards its arguments and nothing else: defaults stand in the node's parameters, overrides in the parameter file.
+"""
+
+import os
+from pathlib import Path
+from typing import Any
+
+from launch.actions import DeclareLaunchArgument, OpaqueFunction
+from launch.substitutions import LaunchConfiguration
+from launch_ros.actions import Node
+
+from launch import LaunchContext, LaunchDescription
+
+CONFIG = Path(__file__).resolve().parents[1] / "config"
+
+# Fast DDS of Humble knows the older name only; that of Kilted warns when it meets it.
+OLD, NEW = "FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES_FILE"
+
+ARGUMENTS = {
+    "image_topic": ("image", "camera image; its compressed form is looked for at <image_topic>/compressed"),
+    "camera_info_topic": ("camera_info", "calibration of that camera"),
+    "image_transport": ("", "raw or compressed; empty: as in params_file"),
+    "params_file": (str(CONFIG / "camera.yaml"), "parameters of the node"),
+    "model": ("", "model file; empty: as in params_file"),
+    "namespace": ("", "namespace of the node and its relative topics"),
+    "log_level": ("info", "debug, info, warn, error or fatal"),
+}
+
+
+def _node(context: LaunchContext) -> list[Any]:
+    given = {name: LaunchConfiguration(name).perform(context) for name in ARGUMENTS}
+    forwarded = {name: given[name] for name in ("model", "image_transport") if given[name]}
+    is_set = os.environ.get(OLD) or os.environ.get(NEW)
+    variable = OLD if os.environ.get("ROS_DISTRO") == "humble" else NEW
+    profile = {} if is_set else {variable: str(CONFIG / "fastdds_shm.xml")}
+    return [
+        Node(
+            package="seg_perception",
+            executable="segmentation",
+            name="segmentation",
+            namespace=given["namespace"],
+            parameters=[given["params_file"], *([forwarded] if forwarded else [])],
+            remappings=[
+                ("image", given["image_topic"]),
+                ("image/compressed", f"{given['image_topic']}/compressed"),
+                ("camera_info", given["camera_info_topic"]),
+            ],
+            arguments=["--ros-args", "--log-level", given["log_level"]],
+            additional_env=profile,
+            output="screen",
+        )
+    ]
+
+
+def generate_launch_description() -> LaunchDescription:
+    """What ros2 launch asks for."""
+    declared = [
+        DeclareLaunchArgument(name, default_value=default, description=description)
+        for name, (default, description) in ARGUMENTS.items()
+    ]
+    return LaunchDescription([*declared, OpaqueFunction(function=_node)])

@@ -1,0 +1,122 @@
+"""What comes in: the newest frame of every camera, its calibration, and where it is mounted."""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from rclpy.node import Node
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+
+from seg_perception.errors import SegPerceptionError
+from seg_perception.geometry import CameraModel
+from seg_perception.ros.diagnostics import CameraMonitor
+from seg_perception.ros.messages import BadImageError, check_compressed, check_image, to_camera_model
+
+LOG_EVERY_S = 5.0
+
+
+@dataclass(frozen=True)
+class Arrival:
+    """A camera message and when it came, seconds of the steady clock."""
+
+    message: Any
+    arrived_s: float
+
+
+class NewestFrames:
+    """One slot a camera. A newer frame replaces one that nobody took; taking goes round the cameras in turn."""
+
+    def __init__(self, cameras: int) -> None:
+        self._slots: list[Arrival | None] = [None] * cameras
+        self._next = 0
+        self._open = True
+        self._filled = threading.Condition()
+
+    def put(self, camera: int, arrival: Arrival) -> bool:
+        """Store the newest frame of a camera; True when one that was never taken made room."""
+        with self._filled:
+            replaced = self._slots[camera] is not None
+            self._slots[camera] = arrival
+            self._filled.notify()
+            return replaced
+
+    def take(self) -> tuple[int, Arrival] | None:
+        """Wait for a frame; the camera that was served longest ago comes first. None once closed."""
+        with self._filled:
+            while self._open:
+                for camera in [*range(self._next, len(self._slots)), *range(self._next)]:
+                    arrival = self._slots[camera]
+                    if arrival is not None:
+                        self._slots[camera] = None
+                        self._next = (camera + 1) % len(self._slots)
+                        return camera, arrival
+                self._filled.wait()
+            return None
+
+    def close(self) -> None:
+        """Let take return None, now and ever after."""
+        with self._filled:
+            self._open = False
+            self._filled.notify_all()
+
+
+class CameraInput:
+    """The subscriptions of one camera. accept gets every message that can be read, and says whether it replaced one."""
+
+    def __init__(
+        self, node: Node, name: str, compressed: bool, timeout_s: float, accept: Callable[[Arrival], bool]
+    ) -> None:
+        self._node, self._accept = node, accept
+        self._check = check_compressed if compressed else check_image
+        prefix = f"{name}/" if name else ""
+        # A keep-last depth of one: a queue in the middleware would only make frames old before the newest wins here.
+        qos = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
+        kind, topic = (CompressedImage, f"{prefix}image/compressed") if compressed else (Image, f"{prefix}image")
+        self._images = node.create_subscription(kind, topic, self._on_image, qos)
+        self._infos = node.create_subscription(CameraInfo, f"{prefix}camera_info", self._on_info, qos)
+        self.monitor = CameraMonitor(self._images.topic_name, timeout_s, time.monotonic())
+        self._logged_s: dict[str, float] = {}
+        self._info_key: tuple[Any, ...] = ()
+        self.camera: CameraModel | None = None
+        self.camera_problem = f"no camera_info on {self._infos.topic_name}"
+
+    def destroy(self) -> None:
+        """Stop listening."""
+        self._node.destroy_subscription(self._images)
+        self._node.destroy_subscription(self._infos)
+
+    def reject(self, cause: str, sentence: str, details: str = "") -> None:
+        """Count a frame that cannot be used, and log each cause at most every LOG_EVERY_S seconds."""
+        now_s = time.monotonic()
+        self.monitor.bad(cause, sentence, now_s)
+        if now_s - self._logged_s.get(cause, -math.inf) >= LOG_EVERY_S:
+            self._logged_s[cause] = now_s
+            self._node.get_logger().warning(f"{self.monitor.topic}: {sentence}{details and chr(10)}{details}")
+
+    def _on_image(self, message: Any) -> None:
+        now_s = time.monotonic()
+        self.monitor.received(now_s)
+        try:
+            self._check(message)
+        except BadImageError as error:
+            self.reject(error.cause, str(error))
+            return
+        if self._accept(Arrival(message, now_s)):
+            self.monitor.replaced()
+
+    def _on_info(self, message: CameraInfo) -> None:
+        arrays = (tuple(values) for values in (message.d, message.k, message.r, message.p))
+        key = (message.width, message.height, message.distortion_model, *arrays)
+        if key == self._info_key:
+            return
+        self._info_key = key
+        try:
+            self.camera, self.camera_problem = to_camera_model(message), ""
+        except SegPerceptionError as error:
+            self.camera, self.camera_problem = None, str(error)

@@ -1,0 +1,141 @@
+"""What goes out: the publishers of one camera. Only what somebody watches is asked for, filled and sent."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import cv2
+import numpy as np
+from diagnostic_msgs.msg import DiagnosticArray
+from nav_msgs.msg import OccupancyGrid
+from numpy.typing import NDArray
+from rclpy.lifecycle import LifecycleNode
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from sensor_msgs.msg import CompressedImage, Image, LaserScan
+from std_msgs.msg import Header
+
+from seg_perception.labels import LabelSet
+from seg_perception.results import Result, Wants
+from seg_perception.ros import fill_messages as fill
+from seg_perception.ros.parameters import Settings
+from seg_perception.ros.topics import OUTPUTS, Qos
+from seg_perception.visualize import Overlay
+from seg_perception_msgs.msg import DrivableAreas, Segments
+
+MESSAGE_TYPES = (Image, CompressedImage, LaserScan, OccupancyGrid, Segments, DrivableAreas, DiagnosticArray)
+OVERLAYS = ("segmentation_mask", "segmentation_mask/compressed")
+
+
+def qos_profile(qos: Qos) -> QoSProfile:
+    """The middleware's words for a topic's QoS, all of depth 1."""
+    best_effort, latched = qos == "sensor data", "transient local" in qos
+    return QoSProfile(
+        depth=1,
+        reliability=ReliabilityPolicy.BEST_EFFORT if best_effort else ReliabilityPolicy.RELIABLE,
+        durability=DurabilityPolicy.TRANSIENT_LOCAL if latched else DurabilityPolicy.VOLATILE,
+    )
+
+
+class CameraOutputs:
+    """The publishers of one camera; name is empty where there is only one."""
+
+    def __init__(self, node: LifecycleNode, name: str, labels: LabelSet) -> None:
+        self._node, self._labels = node, labels
+        self._vision, self.vision_problem = fill.vision_msgs()
+        prefix = f"~/{name}/" if name else "~/"
+        self._publishers: dict[str, Any] = {}
+        for topic in OUTPUTS:
+            kind = self._message_type(topic.type)
+            if kind is not None:
+                self._publishers[topic.name] = node.create_lifecycle_publisher(
+                    kind, prefix + topic.name, qos_profile(topic.qos)
+                )
+        encodings = {
+            "label_mask": "mono8",
+            "instance_mask": "mono16",
+            "confidence": "mono8",
+            "segmentation_mask": "rgb8",
+        }
+        self._images = {topic: fill.ImageFiller(encoding) for topic, encoding in encodings.items()}
+        self._overlay = Overlay(labels)
+        self._overlay_rgb: NDArray[np.uint8] | None = None
+
+    def _message_type(self, name: str) -> Any:
+        package, _, kind = name.partition("/")
+        if package == "vision_msgs":
+            return getattr(self._vision, kind, None)
+        return next(known for known in MESSAGE_TYPES if known.__name__ == kind)
+
+    def destroy(self) -> None:
+        """Take the topics down."""
+        for publisher in self._publishers.values():
+            self._node.destroy_lifecycle_publisher(publisher)
+        self._publishers.clear()
+
+    def announce(self, settings: Settings) -> None:
+        """Publish the label set, which late subscribers get too."""
+        if "label_info" in self._publishers:
+            header = Header(stamp=self._node.get_clock().now().to_msg())
+            threshold = settings.panoptic.min_confidence
+            self._publishers["label_info"].publish(fill.label_info(self._vision, self._labels, header, threshold))
+
+    def watched(self, settings: Settings) -> frozenset[str]:
+        """Names of the outputs to compute now."""
+        return frozenset(
+            name
+            for name, publisher in self._publishers.items()
+            if name in settings.node.always_publish or publisher.get_subscription_count()
+        )
+
+    def publish(self, result: Result, header: Header, watched: frozenset[str], settings: Settings) -> None:
+        """Send every watched output of a frame. header: the camera image's."""
+        ground = Header(stamp=header.stamp, frame_id=settings.ground_frame)
+        panoptic, drivable, labels = result.panoptic, result.drivable, self._labels
+        ready: dict[str, Callable[[], Any]] = {
+            "label_mask": lambda: self._images["label_mask"].fill(panoptic.semantic, header),
+            "instance_mask": lambda: self._images["instance_mask"].fill(panoptic.instance, header),
+            "confidence": lambda: self._images["confidence"].fill(panoptic.confidence, header),
+            "segments": lambda: fill.segments(panoptic, labels, header),
+            "detections": lambda: fill.detections(self._vision, panoptic, labels, header),
+            "drivable_areas": lambda: fill.drivable_areas(drivable, labels, header, ground.frame_id),
+        }
+        grid, free_space = drivable.grid, drivable.free_space
+        if grid is not None:
+            ready["drivable_grid"] = lambda: fill.occupancy_grid(grid, ground)
+        if free_space is not None:
+            ready["free_space"] = lambda: fill.laser_scan(free_space, ground)
+        for name, message in ready.items():
+            if name in watched:
+                self._publishers[name].publish(message())
+        if watched.intersection(OVERLAYS):
+            self._publish_overlay(result, header, watched, settings.node.jpeg_quality)
+
+    def _publish_overlay(self, result: Result, header: Header, watched: frozenset[str], quality: int) -> None:
+        rgb = result.frame.rgb
+        height, width = result.panoptic.semantic.shape
+        if rgb.shape[:2] != (height, width):
+            rgb = cv2.resize(rgb, (width, height), interpolation=cv2.INTER_AREA)  # type: ignore[assignment]
+        self._overlay_rgb = self._overlay.draw(rgb, result.panoptic, result.drivable, self._overlay_rgb)
+        raw, compressed = OVERLAYS
+        if raw in watched:
+            self._publishers[raw].publish(self._images[raw].fill(self._overlay_rgb, header))
+        if compressed in watched:
+            self._publishers[compressed].publish(fill.jpeg(self._overlay_rgb, quality, header))
+
+
+def wants(watched: frozenset[str]) -> Wants:
+    """What the pipeline must compute for the watched outputs."""
+    overlay = bool(watched.intersection(OVERLAYS))
+    return Wants(
+        instances=overlay or bool(watched & {"instance_mask", "segments", "detections"}),
+        confidence=bool(watched & {"confidence", "segments", "detections", "drivable_areas"}),
+        areas=overlay or "drivable_areas" in watched,
+        grid="drivable_grid" in watched,
+        free_space="free_space" in watched,
+    )
+
+
+def watches_ground(watched: frozenset[str]) -> bool:
+    """Whether somebody waits for an output that needs the camera's calibration and pose."""
+    return bool(watched & {"drivable_grid", "free_space", "drivable_areas"})

@@ -1,0 +1,110 @@
+"""The declared parameters of a running node: what came from YAML or the command line, and changes while it runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor, SetParametersResult
+from rclpy.node import Node
+from rclpy.parameter import Parameter
+
+from seg_perception.errors import SegPerceptionError
+from seg_perception.ros.parameters import Declaration, Settings, camera_names, declarations
+
+# rclpy declares these itself on every node.
+_FOREIGN = ("use_sim_time", "start_type_description_service", "qos_overrides.")
+
+_UNBOUNDED_INT = 2**63 - 1
+
+_TYPES = {
+    bool: Parameter.Type.BOOL,
+    int: Parameter.Type.INTEGER,
+    float: Parameter.Type.DOUBLE,
+    str: Parameter.Type.STRING,
+}
+_LIST_TYPES = {
+    int: Parameter.Type.INTEGER_ARRAY,
+    float: Parameter.Type.DOUBLE_ARRAY,
+    str: Parameter.Type.STRING_ARRAY,
+}
+
+
+class ParameterServer:
+    """Declares every parameter on node and keeps one Settings object that changes as a whole.
+
+    node must have been made with automatically_declare_parameters_from_overrides, which is how the given values are
+    found. A refused value does not stop the node: it stands in `problem` until it is mended, and the default is shown.
+    """
+
+    def __init__(self, node: Node) -> None:
+        given = {
+            name: parameter.value
+            for name, parameter in node.get_parameters_by_prefix("").items()
+            if not name.startswith(_FOREIGN)
+        }
+        for name in given:
+            node.undeclare_parameter(name)
+        self._values = {name: value for name, value in given.items() if value is not None}
+        self._settings: Settings | None = None
+        self.problem = ""
+        self._judge(self._values)
+        self._declare(node)
+        node.add_on_set_parameters_callback(self._on_set)
+
+    @property
+    def settings(self) -> Settings:
+        """The settings in force; raises SegPerceptionError when what was given is refused."""
+        if self._settings is None:
+            raise SegPerceptionError(self.problem)
+        return self._settings
+
+    def _judge(self, values: Mapping[str, Any]) -> None:
+        try:
+            self._settings, self.problem = Settings.from_values(values), ""
+        except SegPerceptionError as error:
+            self._settings, self.problem = None, str(error)
+
+    def _declare(self, node: Node) -> None:
+        try:
+            rows = declarations(camera_names(self._values))
+        except SegPerceptionError:
+            rows = declarations()
+        for row in rows.values():
+            value: Any = row.default
+            try:
+                value = row.check(self._values.get(row.name, row.default))
+            except SegPerceptionError as error:
+                node.get_logger().error(str(error))
+            if isinstance(value, tuple):
+                # An empty list has no type of its own, so it is declared by type and stays unset.
+                value = list(value) or _LIST_TYPES[row.spec.item]
+            node.declare_parameter(row.name, value, _descriptor(row), ignore_override=True)
+
+    def _on_set(self, parameters: Sequence[Parameter[Any]]) -> SetParametersResult:
+        changes = {parameter.name: parameter.value for parameter in parameters}
+        ours = {name: value for name, value in changes.items() if not name.startswith(_FOREIGN)}
+        values = {**self._values, **ours}
+        try:
+            settings = Settings.from_values(values)
+        except SegPerceptionError as error:
+            return SetParametersResult(successful=False, reason=str(error))
+        self._values, self._settings, self.problem = values, settings, ""
+        return SetParametersResult(successful=True)
+
+
+def _descriptor(row: Declaration) -> ParameterDescriptor:
+    spec = row.spec
+    description = f"{spec.description} (allowed: {spec.allowed})" if spec.allowed else spec.description
+    descriptor = ParameterDescriptor(name=row.name, description=description, read_only=spec.read_only)
+    if spec.low is None and spec.high is None:
+        return descriptor
+    if isinstance(row.default, int):
+        low = -_UNBOUNDED_INT if spec.low is None else int(spec.low)
+        high = _UNBOUNDED_INT if spec.high is None else int(spec.high)
+        descriptor.integer_range = [IntegerRange(from_value=low, to_value=high, step=0)]
+    elif isinstance(row.default, float):
+        low_real = float("-inf") if spec.low is None else spec.low
+        high_real = float("inf") if spec.high is None else spec.high
+        descriptor.floating_point_range = [FloatingPointRange(from_value=low_real, to_value=high_real, step=0.0)]
+    return descriptor

@@ -1,0 +1,280 @@
+"""The node's parameters: declared here and nowhere else. Needs no ROS; `python -m seg_perception.ros.parameters` prints
+the README's tables. A default stands in one place: here, or in the settings class of the step that it belongs to."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from seg_perception.drivable import DrivableSettings
+from seg_perception.errors import SegPerceptionError, nearest_name
+from seg_perception.geometry import CameraPose
+from seg_perception.panoptic import PanopticSettings
+from seg_perception.ros.topics import OUTPUT_NAMES, topic_table
+
+Value = bool | int | float | str | tuple[Any, ...]
+
+PACKAGE = "seg_perception"
+PANOPTIC, DRIVABLE, POSE = "panoptic.", "drivable.", "camera_pose"
+
+
+@dataclass(frozen=True)
+class Spec:
+    """What is said about a parameter beside its default. low and high bound each number, choices each string;
+    lengths are the allowed numbers of items of a list, any when empty; item is the type of a list's items."""
+
+    description: str
+    read_only: bool = True
+    low: float | None = None
+    high: float | None = None
+    choices: tuple[str, ...] = ()
+    lengths: tuple[int, ...] = ()
+    item: type = str
+
+    @property
+    def allowed(self) -> str:
+        """The allowed values, in words; empty when all of the type are."""
+        bounds = {(True, True): f"{self.low} to {self.high}", (True, False): f"at least {self.low}"}
+        bounds[False, True] = f"at most {self.high}"
+        words = bounds.get((self.low is not None, self.high is not None), "")
+        words = ", ".join(self.choices) if self.choices else words
+        count = " or ".join(str(length) if length else "no" for length in self.lengths)
+        return f"{count} values{' of ' if words else ''}{words}" if count else words
+
+
+@dataclass(frozen=True)
+class Declaration:
+    """One parameter: its full name, its default (whose type is its type) and what is said about it."""
+
+    name: str
+    default: Value
+    spec: Spec
+
+    def check(self, value: object) -> Value:
+        """value in the parameter's type, a whole number also where a real one is due.
+
+        Raises SegPerceptionError naming the parameter, the value and what is allowed.
+        """
+        if isinstance(self.default, tuple):
+            if isinstance(value, str) or not isinstance(value, Iterable):
+                raise self._refusal(value, f"a list of {self.spec.item.__name__}")
+            items = tuple(self._item(item, self.spec.item, value) for item in value)
+            if self.spec.lengths and len(items) not in self.spec.lengths:
+                raise self._refusal(value, self.spec.allowed)
+            return items
+        return self._item(value, type(self.default), value)
+
+    def _item(self, item: object, kind: type, value: object) -> Any:
+        if kind is float and type(item) is int:
+            item = float(item)
+        if type(item) is not kind:
+            raise self._refusal(value, f"{_TYPE_NAMES[kind]}{', ' if self.spec.allowed else ''}{self.spec.allowed}")
+        spec = self.spec
+        if isinstance(item, (int, float)) and kind is not bool:
+            fits = math.isfinite(item) and (spec.low is None or item >= spec.low)
+            if not fits or (spec.high is not None and item > spec.high):
+                raise self._refusal(value, spec.allowed or "a finite number")
+        if spec.choices and item not in spec.choices:
+            raise self._refusal(value, spec.allowed)
+        return item
+
+    def _refusal(self, value: object, allowed: str) -> SegPerceptionError:
+        shown = list(value) if isinstance(value, tuple) else value
+        return SegPerceptionError(f"parameter '{self.name}' is {shown!r}: allowed is {allowed}")
+
+
+_TYPE_NAMES: dict[type, str] = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}
+
+
+def _parameter(default: Any, description: str, *, live: bool = False, **limits: Any) -> Any:
+    """A dataclass field that is a parameter; live: it can change while the node runs."""
+    return field(default=default, metadata={"spec": Spec(description, read_only=not live, **limits)})
+
+
+@dataclass(frozen=True)
+class NodeSettings:
+    """Parameters of the node itself; those of the steps are in PanopticSettings and DrivableSettings."""
+
+    model: str = _parameter(
+        "models/camvid_pidnet_s.onnx",
+        "model file; a relative path is looked up in the working folder, then beside this package",
+    )
+    backend: str = _parameter(
+        "auto",
+        "what runs the network; auto takes TensorRT where a GPU and TensorRT are found",
+        choices=("auto", "onnxruntime", "tensorrt"),
+    )
+    fallback: str = _parameter("none", "what to do when the backend cannot start", choices=("none", "cpu"))
+    providers: tuple[str, ...] = _parameter((), "ONNX Runtime execution providers, in order; empty: the CPU")
+    threads: int = _parameter(0, "threads of the network on the CPU; 0: one per core", low=0, high=256)
+    engine_cache: str = _parameter("", "folder of compiled TensorRT engines; empty: the user's cache folder")
+    image_transport: str = _parameter("raw", "how images come", choices=("raw", "compressed"))
+    camera_names: tuple[str, ...] = _parameter(
+        (), "several cameras through one network: their inputs are <name>/image, their outputs ~/<name>/…"
+    )
+    mask_size: tuple[int, ...] = _parameter(
+        (), "[width, height] of all masks in px; empty: the camera's", low=1, high=16384, lengths=(0, 2), item=int
+    )
+    always_publish: tuple[str, ...] = _parameter(
+        (), "outputs to compute even while nobody subscribes", choices=OUTPUT_NAMES
+    )
+    base_frame: str = _parameter("base_footprint", "frame that camera poses are in; its z = 0 is the ground")
+    ground_frame: str = _parameter("", "frame_id of the outputs on the ground; empty: base_frame")
+    camera_pose: tuple[float, ...] = _parameter(
+        (),
+        "[x, y, z, roll, pitch, yaw] of the camera body (x forward, z up) in base_frame, m and rad; empty: from TF",
+        live=True,
+        lengths=(0, 6),
+        item=float,
+    )
+    use_tf: bool = _parameter(True, "take the camera's pose from TF where camera_pose is empty")
+    enabled: bool = _parameter(True, "whether images are taken", live=True)
+    autostart: bool = _parameter(True, "configure and activate at once; false: a lifecycle manager does")
+    camera_timeout: float = _parameter(
+        2.0, "s without an image until diagnostics report a stalled camera", low=0.1, high=3600.0
+    )
+    jpeg_quality: int = _parameter(80, "quality of the compressed overlay", live=True, low=1, high=100)
+
+
+# Descriptions of the steps' settings; their ranges are checked by their own classes.
+_STEP_SPECS: dict[str, str] = {}
+
+
+def _step_declarations(prefix: str, settings: type) -> list[Declaration]:
+    rows = []
+    for entry in dataclasses.fields(settings):
+        default: Value = getattr(settings(), entry.name)
+        rows.append(
+            Declaration(prefix + entry.name, default, Spec(_STEP_SPECS.get(prefix + entry.name, "?"), read_only=False))
+        )
+    return rows
+
+
+def declarations(camera_names: Iterable[str] = ()) -> dict[str, Declaration]:
+    """Every parameter by name, in the order to show them in; each named camera has a pose of its own."""
+    rows = [Declaration(f.name, f.default, f.metadata["spec"]) for f in dataclasses.fields(NodeSettings)]
+    rows += _step_declarations(PANOPTIC, PanopticSettings) + _step_declarations(DRIVABLE, DrivableSettings)
+    pose = next(row for row in rows if row.name == POSE)
+    rows += [dataclasses.replace(pose, name=f"{camera}.{POSE}") for camera in camera_names]
+    return {row.name: row for row in rows}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """All parameters of a running node, valid together. values: what differs from the defaults, by full name."""
+
+    values: Mapping[str, Value]
+    node: NodeSettings
+    panoptic: PanopticSettings
+    drivable: DrivableSettings
+    poses: Mapping[str, CameraPose | None]
+
+    @staticmethod
+    def from_values(values: Mapping[str, object]) -> Settings:
+        """Settings where values, by full name, override the defaults.
+
+        Raises SegPerceptionError naming the first parameter that is unknown or out of range.
+        """
+        cameras = camera_names(values)
+        known = declarations(cameras)
+        for name in values:
+            if name not in known:
+                raise SegPerceptionError(f"there is no parameter '{name}': {nearest_name(name, known)}")
+        checked = {name: known[name].check(value) for name, value in values.items()}
+        node = NodeSettings(**_part(checked, "", NodeSettings))  # type: ignore[arg-type]
+        poses = {camera: _pose(checked.get(f"{camera}.{POSE}") or node.camera_pose) for camera in cameras or ("",)}
+        return Settings(
+            checked,
+            node,
+            _step(PANOPTIC, PanopticSettings, checked),
+            _step(DRIVABLE, DrivableSettings, checked),
+            poses,
+        )
+
+    def changed(self, values: Mapping[str, object]) -> Settings:
+        """These settings with some values replaced; raises as from_values, and then nothing has changed."""
+        return Settings.from_values({**self.values, **values})
+
+    @property
+    def ground_frame(self) -> str:
+        """frame_id of the outputs on the ground."""
+        return self.node.ground_frame or self.node.base_frame
+
+    @property
+    def mask_hw(self) -> tuple[int, int] | None:
+        """Height and width of the masks, None when they have the camera's."""
+        return (self.node.mask_size[1], self.node.mask_size[0]) if self.node.mask_size else None
+
+
+def camera_names(values: Mapping[str, object]) -> tuple[str, ...]:
+    """The cameras' names, checked: each must be part of a topic name, none twice."""
+    names = declarations()["camera_names"].check(values.get("camera_names", ()))
+    assert isinstance(names, tuple)
+    for name in names:
+        if not re.fullmatch(r"[A-Za-z]\w*", name, re.ASCII) or names.count(name) > 1:
+            raise SegPerceptionError(
+                f"parameter 'camera_names' is {list(names)}: allowed are letters, digits and '_', each name once"
+            )
+    return names
+
+
+def find_model(path: str) -> Path:
+    """The model file: path itself, else relative to the checkout or the package's share folder.
+
+    Raises SegPerceptionError naming every place that was looked at.
+    """
+    roots = [Path(), Path(__file__).resolve().parents[2], *_share_folders()]
+    places = [root / Path(path).expanduser() for root in roots]
+    for place in places:
+        if place.is_file():
+            return place
+    looked = ", ".join(dict.fromkeys(str(place) for place in places))
+    raise SegPerceptionError(f"parameter 'model' is '{path}', and there is no such file (looked at {looked})")
+
+
+def _share_folders() -> list[Path]:
+    try:
+        from ament_index_python.packages import PackageNotFoundError, get_package_share_directory
+    except ImportError:
+        return []
+    try:
+        return [Path(get_package_share_directory(PACKAGE))]
+    except PackageNotFoundError:
+        return []
+
+
+def _part(checked: Mapping[str, Value], prefix: str, settings: type) -> dict[str, Value]:
+    names = {prefix + entry.name for entry in dataclasses.fields(settings)}
+    return {name[len(prefix) :]: value for name, value in checked.items() if name in names}
+
+
+def _step(prefix: str, settings: Any, checked: Mapping[str, Value]) -> Any:
+    try:
+        return settings(**_part(checked, prefix, settings))
+    except ValueError as error:
+        raise SegPerceptionError(f"parameter '{prefix}…': {error}") from error
+
+
+def _pose(values: Value) -> CameraPose | None:
+    return CameraPose(*values) if isinstance(values, tuple) and values else None
+
+
+def parameter_table() -> str:
+    """The parameters as a Markdown table, as the README shows it."""
+    lines = ["| parameter | default | allowed | while running | meaning |", "| --- | --- | --- | --- | --- |"]
+    for row in declarations().values():
+        default = list(row.default) if isinstance(row.default, tuple) else row.default
+        shown = str(default).lower() if isinstance(default, bool) else str(default) if default != "" else '""'
+        live = "fixed" if row.spec.read_only else "changes"
+        lines.append(f"| `{row.name}` | `{shown}` | {row.spec.allowed} | {live} | {row.spec.description} |")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    print(f"<!-- topics -->\n{topic_table()}\n<!-- /topics -->\n")
+    print(f"<!-- parameters -->\n{parameter_table()}\n<!-- /parameters -->")

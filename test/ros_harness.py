@@ -1,0 +1,290 @@
+"""A node process, a fake camera, and waiting for topics over real DDS; owns its context, so tests do not share one."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import rclpy
+import yaml
+from diagnostic_msgs.msg import DiagnosticArray
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+from rclpy.context import Context
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.node import Node
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from sensor_msgs.msg import CameraInfo, Image
+
+from seg_perception import model_file
+from seg_perception.labels import CAMVID
+from seg_perception.ros.fill_messages import ImageFiller
+from seg_perception.ros.outputs import qos_profile
+
+CHECKOUT = Path(__file__).resolve().parents[1]
+WAIT_S = 20.0
+"""How long an awaited event may take before a test fails; only a failing test ever waits so long."""
+
+SENSOR_DATA = qos_profile("sensor data")
+RELIABLE = qos_profile("reliable")
+LATCHED = qos_profile("reliable, transient local")
+EVERY_MESSAGE = QoSProfile(depth=1000, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.VOLATILE)
+
+
+def make_tiny_model(path: Path, size_hw: tuple[int, int] = (64, 96), busy: int = 0) -> Path:
+    """A model file that needs no training: classes by colour at 1/8, no centres. busy: extra convolutions of 64
+    channels at full size, to be slow on purpose."""
+    height, width = size_hw
+    rng = np.random.default_rng(0)
+    nodes = [
+        helper.make_node("Cast", ["image"], ["float"], to=TensorProto.FLOAT),
+        helper.make_node("Transpose", ["float"], ["planes"], perm=[0, 3, 1, 2]),
+    ]
+    weights = {
+        "to_logits": rng.normal(0, 0.01, (len(CAMVID), 3, 1, 1)),
+        "to_center": np.full((1, 3, 1, 1), 0.001),
+        "to_offset": np.full((2, 3, 1, 1), 0.001),
+    }
+    features = "planes"
+    for k in range(busy):
+        weights[f"busy{k}"] = np.full((3, 3, 7, 7), 1 / 147)
+        nodes.append(helper.make_node("Conv", [features, f"busy{k}"], [f"busy_out{k}"], pads=[3, 3, 3, 3]))
+        features = f"busy_out{k}"
+    nodes += [
+        helper.make_node("AveragePool", [features], ["cells"], kernel_shape=[8, 8], strides=[8, 8]),
+        helper.make_node("Conv", ["cells", "to_logits"], ["semantic_logits"]),
+        helper.make_node("Conv", ["cells", "to_center"], ["center_raw"]),
+        helper.make_node("Sigmoid", ["center_raw"], ["center_heatmap"]),
+        helper.make_node("Conv", ["cells", "to_offset"], ["center_offset"]),
+    ]
+    grid = (height // 8, width // 8)
+    channels = {"semantic_logits": len(CAMVID), "center_heatmap": 1, "center_offset": 2}
+    graph = helper.make_graph(
+        nodes,
+        "tiny",
+        [helper.make_tensor_value_info("image", TensorProto.UINT8, [1, height, width, 3])],
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, count, *grid]) for name, count in channels.items()],
+        [numpy_helper.from_array(values.astype(np.float32), name) for name, values in weights.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    content = model_file.metadata(
+        name="tiny",
+        network="test",
+        labels=CAMVID,
+        precision="fp32",
+        training_data="none",
+        license_note="none",
+        parameters=sum(values.size for values in weights.values()),
+        macs=0,
+    )
+    model_file.write_metadata(model, content)
+    model_file.save(model, path)
+    return path
+
+
+@contextmanager
+def ros_domain() -> Iterator[None]:
+    """A domain of this test process, so that a robot or another test on the network is neither heard nor disturbed."""
+    before = {name: os.environ.get(name) for name in ("ROS_DOMAIN_ID", "FASTDDS_DEFAULT_PROFILES_FILE")}
+    os.environ["ROS_DOMAIN_ID"] = str(1 + os.getpid() % 100)
+    os.environ["FASTDDS_DEFAULT_PROFILES_FILE"] = str(CHECKOUT / "config" / "fastdds_shm.xml")
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name, None)
+            if value is not None:
+                os.environ[name] = value
+
+
+class NodeProcess:
+    """`python -m seg_perception.ros.node` as a process of its own, with parameters from a YAML file as users do."""
+
+    def __init__(self, parameters: Mapping[str, Any], remappings: Mapping[str, str] | None = None) -> None:
+        self._folder = tempfile.TemporaryDirectory()
+        file = Path(self._folder.name) / "parameters.yaml"
+        file.write_text(yaml.safe_dump({"/**": {"ros__parameters": dict(parameters)}}))
+        command = [sys.executable, "-m", "seg_perception.ros.node", "--ros-args", "--params-file", str(file)]
+        for source, target in (remappings or {}).items():
+            command += ["-r", f"{source}:={target}"]
+        self._process = subprocess.Popen(
+            command, cwd=CHECKOUT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
+        self.lines: list[str] = []
+        self._said = threading.Condition()
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            with self._said:
+                self.lines.append(line.rstrip())
+                self._said.notify_all()
+
+    @property
+    def output(self) -> str:
+        """All it has printed."""
+        return "\n".join(self.lines)
+
+    def wait_for_line(self, part: str, timeout_s: float = WAIT_S) -> None:
+        """Wait until it prints a line with this part."""
+        with self._said:
+            found = self._said.wait_for(lambda: any(part in line for line in self.lines), timeout_s)
+        assert found, f"no line with {part!r} in:\n{self.output}"
+
+    def wait(self, timeout_s: float = WAIT_S) -> int:
+        """Wait for its end; returns the exit code."""
+        code = self._process.wait(timeout_s)
+        self._reader.join(timeout_s)
+        return code
+
+    def stop(self, number: int = signal.SIGINT) -> int:
+        """Send a signal and wait for the end; returns the exit code."""
+        self._process.send_signal(number)
+        return self.wait()
+
+    def close(self) -> None:
+        """End it whatever state it is in."""
+        if self._process.poll() is None:
+            self._process.kill()
+            self._process.wait()
+        self._folder.cleanup()
+
+
+class Peer:
+    """A ROS node inside the test: subscribes, publishes as a camera, calls services; spins in a thread of its own."""
+
+    def __init__(self, name: str = "peer") -> None:
+        self._context = Context()
+        rclpy.init(context=self._context)
+        self.node = Node(name, context=self._context)
+        self._executor = SingleThreadedExecutor(context=self._context)
+        self._executor.add_node(self.node)
+        self._changed = threading.Condition()
+        self._received: dict[str, list[Any]] = {}
+        self._thread = threading.Thread(target=self._spin, daemon=True)
+        self._thread.start()
+
+    def _spin(self) -> None:
+        try:
+            self._executor.spin()
+        except ExternalShutdownException:
+            return
+
+    def close(self) -> None:
+        """Leave the network."""
+        self._executor.shutdown()
+        self._thread.join(WAIT_S)
+        self.node.destroy_node()
+        rclpy.shutdown(context=self._context)
+
+    def listen(self, kind: Any, topic: str, qos: QoSProfile = RELIABLE) -> list[Any]:
+        """Collect every message of a topic; the list grows."""
+        received = self._received.setdefault(topic, [])
+
+        def keep(message: Any) -> None:
+            with self._changed:
+                received.append(message)
+                self._changed.notify_all()
+
+        self.node.create_subscription(kind, topic, keep, qos)
+        return received
+
+    def until(self, condition: Callable[[], Any], what: str, timeout_s: float = WAIT_S) -> Any:
+        """Wait until condition, which is asked after every message and now and then, gives something true."""
+        end = time.monotonic() + timeout_s
+        with self._changed:
+            while True:
+                value = condition()
+                if value:
+                    return value
+                left = end - time.monotonic()
+                assert left > 0, f"waited {timeout_s} s in vain for {what}"
+                self._changed.wait(min(left, 0.05))
+
+    def until_heard(self, publisher: Any, count: int = 1) -> None:
+        """Wait until a publisher has subscribers."""
+        self.until(lambda: publisher.get_subscription_count() >= count, f"a subscriber of {publisher.topic_name}")
+
+    def until_served(self, topics: Sequence[str]) -> None:
+        """Wait until every topic has a publisher."""
+        for topic in topics:
+            self.until(lambda topic=topic: self.node.count_publishers(topic), f"a publisher of {topic}")  # type: ignore[misc]
+
+    def diagnostics(self) -> list[DiagnosticArray]:
+        """Collect diagnostics."""
+        return self.listen(DiagnosticArray, "/diagnostics", RELIABLE)
+
+    def call(self, kind: Any, service: str, request: Any) -> Any:
+        """Call a service; returns its answer."""
+        client = self.node.create_client(kind, service)
+        try:
+            assert client.wait_for_service(WAIT_S), f"no service {service}"
+            future = client.call_async(request)
+            self.until(future.done, f"an answer of {service}")
+            return future.result()
+        finally:
+            self.node.destroy_client(client)
+
+
+class FakeCamera:
+    """Publishes images, and calibration that fits them, as a camera driver does."""
+
+    def __init__(self, peer: Peer, topic: str = "image", size_wh: tuple[int, int] = (192, 128)) -> None:
+        self._peer, self.size_wh = peer, size_wh
+        base = topic.rpartition("image")[0]
+        self.frame_id = f"{base.strip('/') or 'camera'}_optical"
+        self.images = peer.node.create_publisher(Image, topic, EVERY_MESSAGE)
+        self.infos = peer.node.create_publisher(CameraInfo, f"{base}camera_info", EVERY_MESSAGE)
+        self._filler = ImageFiller("rgb8")
+
+    def picture(self, seed: int = 0) -> NDArray[np.uint8]:
+        """Patches of plain colours that differ with seed, so that a model that goes by colour sees several classes."""
+        width, height = self.size_wh
+        patches = np.random.default_rng(seed).integers(0, 256, (4, 6, 3), dtype=np.uint8)
+        rows, columns = np.arange(height) * 4 // height, np.arange(width) * 6 // width
+        return np.ascontiguousarray(patches[rows[:, None], columns])
+
+    def message(self, seed: int = 0) -> Image:
+        """An rgb8 message of now."""
+        message = self._filler.fill(self.picture(seed), Image().header)
+        message.header.stamp = self._peer.node.get_clock().now().to_msg()
+        message.header.frame_id = self.frame_id
+        return message
+
+    def send(self, message: Image | None = None) -> Image:
+        """Publish a message, or a new one of now; returns it."""
+        message = message or self.message()
+        self.images.publish(message)
+        return message
+
+    def send_info(self, focal_px: float = 150.0) -> None:
+        """Publish an ideal camera's calibration."""
+        width, height = self.size_wh
+        k = [focal_px, 0.0, width / 2, 0.0, focal_px, height / 2, 0.0, 0.0, 1.0]
+        info = CameraInfo(width=width, height=height, distortion_model="plumb_bob", d=[0.0] * 5, k=k)
+        info.r = [1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0]
+        info.p = [*k[:3], 0.0, *k[3:6], 0.0, *k[6:], 0.0]
+        info.header.frame_id = self.frame_id
+        self.infos.publish(info)
+
+
+def values_of(arrays: Sequence[DiagnosticArray], part: str) -> dict[str, str]:
+    """Newest values of the status whose name contains part, with its `message` and `level`; empty when none came."""
+    for message in reversed(arrays):
+        for status in message.status:
+            if part in status.name:
+                level = status.level if isinstance(status.level, int) else status.level[0]
+                return {**{v.key: v.value for v in status.values}, "message": status.message, "level": str(level)}
+    return {}

@@ -1,0 +1,390 @@
+"""The real node as a process of its own, over real DDS, with a fake camera."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from diagnostic_msgs.msg import DiagnosticArray
+from lifecycle_msgs.msg import Transition
+from lifecycle_msgs.srv import ChangeState, GetState
+from nav_msgs.msg import OccupancyGrid
+from rcl_interfaces.msg import Parameter as ParameterMessage
+from rcl_interfaces.srv import DescribeParameters, SetParametersAtomically
+from rclpy.parameter import Parameter
+from ros_harness import (
+    LATCHED,
+    RELIABLE,
+    SENSOR_DATA,
+    FakeCamera,
+    NodeProcess,
+    Peer,
+    make_tiny_model,
+    ros_domain,
+    values_of,
+)
+from sensor_msgs.msg import CompressedImage, Image, LaserScan
+
+from seg_perception import backends, model_file
+from seg_perception.labels import VOID
+from seg_perception.pipeline import Pipeline
+from seg_perception.results import Frame
+from seg_perception.ros.fill_messages import jpeg
+from seg_perception.ros.messages import to_rgb
+from seg_perception_msgs.msg import DrivableAreas, Segments
+
+POSE = [0.0, 0.0, 1.2, 0.0, 0.2, 0.0]
+TOPICS: dict[str, tuple[Any, Any]] = {
+    "label_mask": (Image, RELIABLE),
+    "instance_mask": (Image, RELIABLE),
+    "confidence": (Image, RELIABLE),
+    "segments": (Segments, RELIABLE),
+    "drivable_areas": (DrivableAreas, RELIABLE),
+    "drivable_grid": (OccupancyGrid, LATCHED),
+    "free_space": (LaserScan, SENSOR_DATA),
+    "segmentation_mask": (Image, RELIABLE),
+    "segmentation_mask/compressed": (CompressedImage, RELIABLE),
+}
+GROUND = ("drivable_grid", "free_space")
+
+StartNode = Callable[..., NodeProcess]
+
+
+@pytest.fixture(scope="module")
+def domain() -> Iterator[None]:
+    with ros_domain():
+        yield
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_tiny_model(tmp_path_factory.mktemp("models") / "tiny.onnx")
+
+
+@pytest.fixture
+def peer(domain: None) -> Iterator[Peer]:
+    peer = Peer()
+    yield peer
+    peer.close()
+
+
+@pytest.fixture
+def start(domain: None, model: Path) -> Iterator[StartNode]:
+    running: list[NodeProcess] = []
+
+    def begin(**parameters: Any) -> NodeProcess:
+        named = {name.replace("__", "."): value for name, value in parameters.items()}
+        running.append(NodeProcess({"model": str(model), "backend": "onnxruntime", "use_tf": False, **named}))
+        return running[-1]
+
+    yield begin
+    for process in running:
+        process.close()
+
+
+def listen_to_all(peer: Peer, prefix: str = "/segmentation/") -> dict[str, list[Any]]:
+    return {name: peer.listen(kind, prefix + name, qos) for name, (kind, qos) in TOPICS.items()}
+
+
+def connect(peer: Peer, camera: FakeCamera, masks: list[Any]) -> None:
+    """Send frames until one has gone all the way, then forget what came: from here on nothing is missed.
+
+    That each side has found the other is known to neither, so one frame alone could be sent too early.
+    """
+    peer.until_heard(camera.images)
+    peer.until_heard(camera.infos)
+    peer.until(lambda: camera.send() and masks, "a first mask")
+    last = camera.send()
+    peer.until(lambda: newest(masks, last), "the last of the first masks")
+    masks.clear()
+
+
+def set_parameters(peer: Peer, **values: Any) -> Any:
+    request = SetParametersAtomically.Request()
+    for name, value in values.items():
+        message: ParameterMessage = Parameter(name.replace("__", "."), value=value).to_parameter_msg()
+        request.parameters.append(message)
+    return peer.call(SetParametersAtomically, "/segmentation/set_parameters_atomically", request).result
+
+
+def pixels(message: Image) -> Any:
+    """A mask message as an array, checked to be unpadded."""
+    dtype = np.dtype("<u2") if message.encoding == "mono16" else np.dtype(np.uint8)
+    channels = 3 if message.encoding == "rgb8" else 1
+    assert message.step == message.width * channels * dtype.itemsize
+    assert message.is_bigendian == 0
+    shape = (message.height, message.width, 3)[: 3 if channels == 3 else 2]
+    return np.frombuffer(message.data, dtype).reshape(shape)
+
+
+def test_every_output_of_one_frame(start: StartNode, peer: Peer, model: Path) -> None:
+    """Header, encoding, size and rows of every topic, and masks that equal the pipeline's, pixel by pixel."""
+    process = start(camera_pose=POSE)
+    camera = FakeCamera(peer)
+    received = listen_to_all(peer)
+    connect(peer, camera, received["label_mask"])
+    camera.send_info()
+    peer.until(lambda: camera.send() and all(received.values()), f"all of {list(received)}")
+    sent = camera.send()
+    peer.until(lambda: all(newest(messages, sent) for messages in received.values()), f"all of {list(received)}")
+    got = {name: newest(messages, sent) for name, messages in received.items()}
+
+    width, height = camera.size_wh
+    for name, message in got.items():
+        assert message.header.stamp == sent.header.stamp, name
+        assert message.header.frame_id == ("base_footprint" if name in GROUND else camera.frame_id), name
+    encodings = {"label_mask": "mono8", "instance_mask": "mono16", "confidence": "mono8", "segmentation_mask": "rgb8"}
+    for name, encoding in encodings.items():
+        assert (got[name].encoding, got[name].width, got[name].height) == (encoding, width, height)
+    assert got["drivable_areas"].ground_frame == "base_footprint"
+    assert (got["segments"].width, got["segments"].height) == (width, height)
+
+    info = model_file.load(model)
+    pipeline = Pipeline(info, backends.choose(info, backend="onnxruntime", log=print))
+    expected = pipeline.run(Frame(to_rgb(sent))).panoptic
+    assert len(np.unique(expected.semantic)) > 2
+    assert np.array_equal(pixels(got["label_mask"]), expected.semantic)
+    assert np.array_equal(pixels(got["instance_mask"]), expected.instance)
+    assert np.array_equal(pixels(got["confidence"]), expected.confidence)
+    assert [s.area for s in got["segments"].segments] == [s.area for s in expected.segments]
+    overlay = cv2.imdecode(np.frombuffer(got["segmentation_mask/compressed"].data, np.uint8), cv2.IMREAD_COLOR)
+    assert overlay.shape == pixels(got["segmentation_mask"]).shape
+
+    late = Peer("late")
+    try:
+        grids = late.listen(OccupancyGrid, "/segmentation/drivable_grid", LATCHED)
+        late.until(lambda: grids, "the grid for a late subscriber, without a new image")
+        assert grids[0].header.stamp == sent.header.stamp
+        assert len(grids[0].data) == grids[0].info.width * grids[0].info.height
+    finally:
+        late.close()
+    assert process.stop() == 0, process.output
+
+
+def newest(messages: list[Any], sent: Image) -> Any:
+    """The message that belongs to a sent image."""
+    return next((message for message in messages if message.header.stamp == sent.header.stamp), None)
+
+
+def test_bad_frames_are_named_while_good_ones_flow(start: StartNode, peer: Peer) -> None:
+    process = start()
+    camera = FakeCamera(peer)
+    masks = peer.listen(Image, "/segmentation/label_mask")
+    diagnostics = peer.listen(DiagnosticArray, "/diagnostics")
+    connect(peer, camera, masks)
+
+    bad: list[tuple[dict[str, Any], str]] = [
+        ({"encoding": "rgb9"}, "the image has the encoding 'rgb9', which is not read: did you mean 'rgb8'?"),
+        ({"height": 1000}, "the image holds 73728 bytes, but 192x1000 rgb8 with step 576 takes 576000"),
+        ({"width": 0}, "the image is 0x128 pixels"),
+    ]
+    for changes, sentence in bad:
+        whole = camera.message()
+        fields = {name: getattr(whole, name) for name in whole.get_fields_and_field_types()}
+        camera.send(Image(**{**fields, **changes}))
+        process.wait_for_line(f"/image: {sentence}")
+        sent = camera.send()
+        peer.until(lambda sent=sent: newest(masks, sent), "the mask of a good frame")  # type: ignore[misc]
+    names = ("bad_wrong_encoding", "bad_truncated", "bad_empty")
+    peer.until(lambda: all(values_of(diagnostics, "camera").get(name) == "1" for name in names), "three named causes")
+    values = values_of(diagnostics, "camera")
+    counts = {name: int(values[name]) for name in ("frames_in", "frames_out", "dropped")}
+    assert values["bad_frames"] == "3"
+    assert counts["frames_in"] == counts["frames_out"] + counts["dropped"] + 3
+
+
+def test_parameters_change_while_frames_flow_or_are_refused_with_a_reason(start: StartNode, peer: Peer) -> None:
+    start()
+    camera = FakeCamera(peer)
+    masks = peer.listen(Image, "/segmentation/label_mask")
+    diagnostics = peer.listen(DiagnosticArray, "/diagnostics")
+    connect(peer, camera, masks)
+    sent = camera.send()
+    assert (pixels(peer.until(lambda: newest(masks, sent), "a mask")) != VOID).any()
+
+    assert set_parameters(peer, panoptic__min_confidence=1.0).successful
+    sent = camera.send()
+    assert (pixels(peer.until(lambda: newest(masks, sent), "a mask")) == VOID).all(), "no pixel is certain"
+
+    refused = set_parameters(peer, panoptic__min_confidence=0.0, panoptic__center_threshold=7.0)
+    assert not refused.successful and "center_threshold" in refused.reason and "7.0" in refused.reason
+    sent = camera.send()
+    assert (pixels(peer.until(lambda: newest(masks, sent), "a mask")) == VOID).all(), "all or nothing"
+
+    refused = set_parameters(peer, camera_timeout=5.0)
+    assert not refused.successful and "camera_timeout" in refused.reason, "fixed while running"
+
+    assert set_parameters(peer, enabled=False).successful
+    camera.send()
+    peer.until(lambda: values_of(diagnostics, "camera").get("message") == "disabled", "diagnostics saying so")
+    assert set_parameters(peer, enabled=True, panoptic__min_confidence=0.0).successful
+    sent = camera.send()
+    assert (pixels(peer.until(lambda: newest(masks, sent), "a mask")) != VOID).any()
+    assert len(masks) == 4, "the frame that came while disabled was not run"
+
+    request = DescribeParameters.Request(names=["jpeg_quality", "model"])
+    quality, path = peer.call(DescribeParameters, "/segmentation/describe_parameters", request).descriptors
+    assert (quality.integer_range[0].from_value, quality.integer_range[0].to_value) == (1, 100)
+    assert not quality.read_only and path.read_only
+
+
+@pytest.mark.parametrize(
+    ("parameters", "sentence"),
+    [
+        ({"camera_timout": 1.0}, "there is no parameter 'camera_timout': did you mean 'camera_timeout'?"),
+        ({"jpeg_quality": 500}, "parameter 'jpeg_quality' is 500: allowed is 1 to 100"),
+        ({"model": "no.onnx"}, "parameter 'model' is 'no.onnx', and there is no such file"),
+        ({"model": "config/camera.yaml"}, "camera.yaml is not a readable ONNX file"),
+    ],
+)
+def test_a_bad_parameter_stops_the_start_with_one_sentence(
+    start: StartNode, parameters: dict[str, Any], sentence: str
+) -> None:
+    process = start(**parameters)
+    assert process.wait() == 2
+    assert sentence in process.output
+    assert "Traceback" not in process.output
+
+
+def settled(peer: Peer, diagnostics: list[DiagnosticArray]) -> dict[str, str]:
+    """The camera's diagnostics once two in a row, made a second apart, count the same."""
+
+    def same() -> dict[str, str]:
+        newest, before = (values_of(diagnostics[: len(diagnostics) - back], "camera") for back in (0, 1))
+        keys = ("frames_in", "frames_out")
+        return newest if newest and all(newest[key] == before.get(key) for key in keys) else {}
+
+    diagnostics.clear()
+    counts: dict[str, str] = peer.until(same, "counts that settle")
+    return counts
+
+
+def test_newest_frame_wins_over_a_faster_camera(start: StartNode, peer: Peer, tmp_path: Path) -> None:
+    """Every frame is published, replaced or still inside; the age of an output is at most two network periods."""
+    slow = make_tiny_model(tmp_path / "slow.onnx", size_hw=(256, 352), busy=10)
+    start(model=str(slow), threads=1)
+    camera = FakeCamera(peer)
+    masks = peer.listen(Image, "/segmentation/label_mask")
+    diagnostics = peer.listen(DiagnosticArray, "/diagnostics")
+    connect(peer, camera, masks)
+    earlier = int(settled(peer, diagnostics)["frames_out"])
+    timer = peer.node.create_timer(0.01, camera.send)
+    peer.until(lambda: len(masks) >= 40, "40 masks")
+    peer.node.destroy_timer(timer)
+    values = settled(peer, diagnostics)
+    counts = {name: int(values[name]) for name in ("frames_in", "frames_out", "dropped", "bad_frames")}
+    assert counts["dropped"] > 0
+    assert counts["frames_in"] == counts["frames_out"] + counts["dropped"] + counts["bad_frames"]
+    assert counts["frames_out"] == earlier + len(masks)
+    stamps = [message.header.stamp.sec * 10**9 + message.header.stamp.nanosec for message in masks]
+    assert stamps == sorted(set(stamps)), "never an older frame after a newer one"
+    period_ms = sum(
+        float(values[f"{stage}_ms_p95"]) for stage in ("convert", "preprocess", "network", "decode", "publish")
+    )
+    assert float(values["age_ms_p95"]) <= 2 * period_ms
+
+
+def change_state(peer: Peer, transition: int) -> bool:
+    request = ChangeState.Request(transition=Transition(id=transition))
+    return bool(peer.call(ChangeState, "/segmentation/change_state", request).success)
+
+
+def state(peer: Peer) -> str:
+    return str(peer.call(GetState, "/segmentation/get_state", GetState.Request()).current_state.label)
+
+
+def test_life_cycle(start: StartNode, peer: Peer) -> None:
+    process = start(autostart=False)
+    camera = FakeCamera(peer)
+    masks = peer.listen(Image, "/segmentation/label_mask")
+    assert state(peer) == "unconfigured"
+    for _ in range(2):
+        assert change_state(peer, Transition.TRANSITION_CONFIGURE)
+        assert state(peer) == "inactive"
+        assert change_state(peer, Transition.TRANSITION_ACTIVATE)
+        connect(peer, camera, masks)
+        assert change_state(peer, Transition.TRANSITION_DEACTIVATE)
+        peer.until(lambda: not camera.images.get_subscription_count(), "no image subscription while inactive")
+        assert change_state(peer, Transition.TRANSITION_CLEANUP)
+        peer.until(lambda: not peer.node.count_publishers("/segmentation/label_mask"), "no outputs after clean-up")
+    assert change_state(peer, Transition.TRANSITION_UNCONFIGURED_SHUTDOWN)
+    assert process.stop(signal.SIGTERM) == 0, process.output
+
+
+def test_a_bad_value_keeps_a_managed_node_unconfigured(start: StartNode, peer: Peer) -> None:
+    process = start(autostart=False, jpeg_quality=500)
+    diagnostics = peer.listen(DiagnosticArray, "/diagnostics")
+    assert not change_state(peer, Transition.TRANSITION_CONFIGURE)
+    assert state(peer) == "unconfigured"
+    sentence = "parameter 'jpeg_quality' is 500: allowed is 1 to 100"
+    peer.until(lambda: values_of(diagnostics, "backend").get("message") == sentence, "diagnostics saying so")
+    assert values_of(diagnostics, "backend")["level"] == "2"
+    assert set_parameters(peer, jpeg_quality=50).successful
+    assert change_state(peer, Transition.TRANSITION_CONFIGURE), "mended"
+    assert process.stop() == 0, process.output
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_the_node_while_frames_flow(start: StartNode, peer: Peer, number: int) -> None:
+    process = start()
+    camera = FakeCamera(peer)
+    masks = peer.listen(Image, "/segmentation/label_mask")
+    connect(peer, camera, masks)
+    peer.node.create_timer(0.01, camera.send)
+    peer.until(lambda: len(masks) > 5, "masks")
+    assert process.stop(number) == 0, process.output
+    assert "Traceback" not in process.output
+
+
+def test_compressed_input_and_smaller_masks(start: StartNode, peer: Peer) -> None:
+    start(image_transport="compressed", mask_size=[96, 64])
+    camera = FakeCamera(peer)
+    publisher = peer.node.create_publisher(CompressedImage, "image/compressed", RELIABLE)
+    masks = peer.listen(Image, "/segmentation/label_mask")
+    peer.until_heard(publisher)
+
+    def send() -> bool:
+        publisher.publish(jpeg(camera.picture(), 90, camera.message().header))
+        return bool(masks)
+
+    peer.until(send, "a mask")
+    assert (masks[0].width, masks[0].height) == (96, 64)
+
+
+def test_a_busy_camera_does_not_starve_another(start: StartNode, peer: Peer, tmp_path: Path) -> None:
+    slow = make_tiny_model(tmp_path / "slow.onnx", size_hw=(256, 352), busy=4)
+    start(model=str(slow), camera_names=["front", "left"], front__camera_pose=POSE)
+    front, left = FakeCamera(peer, "front/image"), FakeCamera(peer, "left/image")
+    masks = {name: peer.listen(Image, f"/segmentation/{name}/label_mask") for name in ("front", "left")}
+    for name, camera in (("front", front), ("left", left)):
+        connect(peer, camera, masks[name])
+    peer.node.create_timer(0.005, front.send)
+    peer.until(lambda: masks["front"], "a mask of the busy camera")
+    for _ in range(5):
+        sent = left.send()
+        before = len(masks["front"])
+        peer.until(lambda sent=sent: newest(masks["left"], sent), "a mask of the quiet camera")  # type: ignore[misc]
+        assert len(masks["front"]) - before <= 3, "the quiet camera waits for a frame or two of the busy one"
+    assert {message.header.frame_id for message in masks["left"]} == {"left_optical"}
+    assert {message.header.frame_id for message in masks["front"]} == {"front_optical"}
+
+
+def test_a_stalled_camera_and_missing_geometry_are_said(start: StartNode, peer: Peer) -> None:
+    start(camera_timeout=0.2)
+    camera = FakeCamera(peer)
+    grids = peer.listen(OccupancyGrid, "/segmentation/drivable_grid", LATCHED)
+    diagnostics = peer.listen(DiagnosticArray, "/diagnostics")
+    masks = peer.listen(Image, "/segmentation/label_mask")
+    peer.until_served(["/segmentation/drivable_grid"])
+    connect(peer, camera, masks)
+    peer.until(lambda: values_of(diagnostics, "camera").get("camera_stalled") == "true", "the stall")
+    message = values_of(diagnostics, "camera")["message"]
+    assert "camera stalled: no image on /image for" in message
+    assert "no ground outputs: no camera_info on /camera_info" in message
+    assert not grids
+    assert "onnxruntime" in values_of(diagnostics, "backend")["backend"]

@@ -1,0 +1,144 @@
+"""What may be given as a parameter, what is said when it may not, and that the tables tell all of it. No ROS needed."""
+
+from __future__ import annotations
+
+import dataclasses
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from seg_perception.drivable import DrivableSettings
+from seg_perception.geometry import CameraPose
+from seg_perception.panoptic import PanopticSettings
+
+from seg_perception.errors import SegPerceptionError
+from seg_perception.ros import parameters
+from seg_perception.ros.parameters import NodeSettings, Settings, declarations, find_model, parameter_table
+from seg_perception.ros.topics import INPUTS, OUTPUTS, topic_table
+
+
+def test_without_values_every_default_holds() -> None:
+    settings = Settings.from_values({})
+    assert settings.node == NodeSettings()
+    assert settings.panoptic == PanopticSettings()
+    assert settings.drivable == DrivableSettings()
+    assert settings.poses == {"": None}
+
+
+def test_every_default_is_itself_allowed_and_described() -> None:
+    for row in declarations(["front"]).values():
+        assert row.check(row.default) == row.default, row.name
+        assert row.spec.description, row.name
+
+
+def test_every_setting_of_the_steps_is_a_parameter_with_its_own_default() -> None:
+    known = declarations()
+    for prefix, settings in (("panoptic.", PanopticSettings()), ("drivable.", DrivableSettings())):
+        for entry in dataclasses.fields(settings):
+            row = known[prefix + entry.name]
+            assert row.default == getattr(settings, entry.name)
+            assert not row.spec.read_only
+
+
+@pytest.mark.parametrize(
+    ("values", "sentence"),
+    [
+        ({"camera_timout": 1.0}, "there is no parameter 'camera_timout': did you mean 'camera_timeout'?"),
+        ({"camera_timeout": -1.0}, "parameter 'camera_timeout' is -1.0: allowed is 0.1 to 3600.0"),
+        ({"camera_timeout": float("nan")}, "parameter 'camera_timeout' is nan: allowed is 0.1 to 3600.0"),
+        ({"camera_timeout": "soon"}, "parameter 'camera_timeout' is 'soon': allowed is a number, 0.1 to 3600.0"),
+        ({"enabled": 1}, "parameter 'enabled' is 1: allowed is true or false"),
+        ({"jpeg_quality": 101}, "parameter 'jpeg_quality' is 101: allowed is 1 to 100"),
+        ({"jpeg_quality": 80.5}, "parameter 'jpeg_quality' is 80.5: allowed is a whole number, 1 to 100"),
+        ({"backend": "tensort"}, "parameter 'backend' is 'tensort': allowed is auto, onnxruntime, tensorrt"),
+        ({"mask_size": [640]}, "parameter 'mask_size' is [640]: allowed is no or 2 values of 1 to 16384"),
+        ({"mask_size": [640, 0]}, "parameter 'mask_size' is [640, 0]: allowed is no or 2 values of 1 to 16384"),
+        ({"camera_pose": [1.0, 2.0]}, "parameter 'camera_pose' is [1.0, 2.0]: allowed is no or 6 values"),
+        (
+            {"camera_names": ["front", "front"]},
+            "parameter 'camera_names' is ['front', 'front']: allowed are letters, digits and '_', each name once",
+        ),
+        (
+            {"camera_names": ["a/b"]},
+            "parameter 'camera_names' is ['a/b']: allowed are letters, digits and '_', each name once",
+        ),
+    ],
+)
+def test_a_refusal_names_the_parameter_the_value_and_what_is_allowed(values: dict[str, object], sentence: str) -> None:
+    with pytest.raises(SegPerceptionError) as refusal:
+        Settings.from_values(values)
+    assert str(refusal.value) == sentence
+
+
+def test_an_unknown_output_is_refused() -> None:
+    with pytest.raises(
+        SegPerceptionError, match="parameter 'always_publish' is \\['label_musk'\\]: allowed is label_mask, "
+    ):
+        Settings.from_values({"always_publish": ["label_musk"]})
+
+
+def test_a_value_that_its_step_refuses_names_the_step_and_the_field() -> None:
+    with pytest.raises(SegPerceptionError, match=r"parameter 'panoptic\.….*center_threshold.*7"):
+        Settings.from_values({"panoptic.center_threshold": 7.0})
+
+
+def test_whole_numbers_pass_where_real_ones_are_due() -> None:
+    settings = Settings.from_values({"camera_timeout": 3, "camera_pose": [0, 0, 1, 0, 0, 0]})
+    assert settings.node.camera_timeout == 3.0 and isinstance(settings.node.camera_timeout, float)
+    assert settings.poses == {"": CameraPose(0.0, 0.0, 1.0, 0.0, 0.0, 0.0)}
+
+
+def test_named_cameras_have_poses_of_their_own_or_the_common_one() -> None:
+    values = {"camera_names": ["front", "left"], "left.camera_pose": [1.0] * 6, "camera_pose": [2.0] * 6}
+    poses = Settings.from_values(values).poses
+    assert poses == {"front": CameraPose(*[2.0] * 6), "left": CameraPose(*[1.0] * 6)}
+    with pytest.raises(SegPerceptionError, match=r"there is no parameter 'right.camera_pose': did you mean"):
+        Settings.from_values({**values, "right.camera_pose": [1.0] * 6})
+
+
+def test_a_change_makes_new_settings_and_a_refused_one_leaves_the_old() -> None:
+    before = Settings.from_values({"jpeg_quality": 50})
+    after = before.changed({"enabled": False})
+    assert (after.node.jpeg_quality, after.node.enabled, before.node.enabled) == (50, False, True)
+    with pytest.raises(SegPerceptionError):
+        before.changed({"enabled": False, "jpeg_quality": 0})
+    assert before.node.enabled
+
+
+def test_ground_frame_follows_base_frame_unless_given() -> None:
+    assert Settings.from_values({"base_frame": "base_link"}).ground_frame == "base_link"
+    assert Settings.from_values({"base_frame": "base_link", "ground_frame": "floor"}).ground_frame == "floor"
+
+
+def test_mask_size_is_width_then_height() -> None:
+    assert Settings.from_values({"mask_size": [400, 200]}).mask_hw == (200, 400)
+    assert Settings.from_values({}).mask_hw is None
+
+
+def test_a_model_is_found_where_it_says_or_beside_the_package(tmp_path: Path) -> None:
+    file = tmp_path / "m.onnx"
+    file.touch()
+    assert find_model(str(file)) == file
+    checkout = Path(parameters.__file__).parents[2]
+    assert find_model("config/camera.yaml").resolve() == checkout / "config" / "camera.yaml"
+    with pytest.raises(SegPerceptionError, match=r"parameter 'model' is 'no\.onnx', and there is no such file"):
+        find_model("no.onnx")
+
+
+def test_tables_tell_every_parameter_and_topic() -> None:
+    for name in declarations():
+        assert f"| `{name}` |" in parameter_table()
+    for topic in INPUTS:
+        assert f"| in | `{topic.name}` | `{topic.type}` |" in topic_table()
+    for topic in OUTPUTS:
+        assert f"| out | `~/{topic.name}` | `{topic.type}` |" in topic_table()
+
+
+def test_tables_are_printed_without_ros() -> None:
+    code = (
+        "import runpy, sys; sys.modules['rclpy'] = None; "
+        "runpy.run_module('seg_perception.ros.parameters', run_name='__main__')"
+    )
+    printed = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
+    assert parameter_table() in printed and topic_table() in printed
