@@ -33,10 +33,9 @@ class CutOut:
 class AugmentSettings:
     """How strongly training images are changed.
 
-    scale: range of the zoom against the network's full width; aspect: largest factor between the stretches of x and y, since the
-    node squeezes any camera's image to one shape;
-    rotate_deg: largest tilt; light: strength of all changes of light and colour, 0 = none, 1 = as in the recipe;
-    paste: largest number of objects pasted on an image.
+    scale: range of the zoom against the network's full width; aspect: largest factor between the stretches of x and
+    y, since the node squeezes any camera's image to one shape; rotate_deg: largest tilt; light: strength of all
+    changes of light and colour, 0 = none, 1 = as in the recipe; paste: largest number of objects pasted on an image.
     """
 
     scale: tuple[float, float] = (0.6, 1.8)
