@@ -5,6 +5,7 @@ from pathlib import Path
 from setuptools import find_packages, setup
 
 NAME = "seg_perception"
+DATA = (".css", ".cu", ".html", ".j2")
 VERBS = ("run", "predict", "evaluate", "make-bag", "train", "export", "build-engine", "benchmark")
 
 
@@ -26,7 +27,7 @@ setup(
     maintainer="seg_perception developers",
     maintainer_email="dev@example.com",
     packages=find_packages(include=[NAME, f"{NAME}.*"]),
-    package_data={NAME: ["**/*.html", "**/*.j2", "**/*.cu", "py.typed"]},
+    package_data={NAME: [path.relative_to(NAME).as_posix() for path in Path(NAME).rglob("*") if path.suffix in DATA]},
     data_files=[
         ("share/ament_index/resource_index/packages", [f"resource/{NAME}"]),
         (f"share/{NAME}", ["package.xml"]),
