@@ -77,14 +77,17 @@ class Canvas:
     def paint_pixels(
         self, polygons: Sequence[Floats], color: Color, class_id: int, object_id: int = 0, distance_m: float = 0.0
     ) -> None:
-        """Fill polygons given in pixels, each [K, 2]."""
-        fixed = [np.rint(p * (1 << _SUBPIXEL_BITS)).astype(np.int32) for p in polygons]
-        # One call a polygon: where polygons of one call overlap, fillPoly leaves holes.
-        shade = self.hazed(color, distance_m)
-        code = object_id << _CLASS_BITS | class_id
-        for polygon in fixed:
-            cv2.fillPoly(self.rgb, [polygon], shade, cv2.LINE_8, _SUBPIXEL_BITS)
-            cv2.fillPoly(self.codes, [polygon], (code,), cv2.LINE_8, _SUBPIXEL_BITS)
+        """Fill polygons given in pixels, each [K, 2]; they must not overlap, or fillPoly leaves holes."""
+        height, width = self.codes.shape
+        fixed = [
+            np.rint(p * (1 << _SUBPIXEL_BITS)).astype(np.int32)
+            for p in polygons
+            if p[:, 0].max() > -1 and p[:, 1].max() > -1 and p[:, 0].min() < width and p[:, 1].min() < height
+        ]
+        if fixed:
+            cv2.fillPoly(self.rgb, fixed, self.hazed(color, distance_m), cv2.LINE_8, _SUBPIXEL_BITS)
+            code = object_id << _CLASS_BITS | class_id
+            cv2.fillPoly(self.codes, fixed, (code,), cv2.LINE_8, _SUBPIXEL_BITS)
 
     def shade_ground(self, points: Floats, factor: float) -> None:
         """Darken the picture, not the labels, inside a polygon of world points [K, 3]."""

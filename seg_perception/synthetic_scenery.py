@@ -43,10 +43,18 @@ def wall(x0: float, y0: float, x1: float, y1: float, bottom: float, top: float) 
     return np.array(((x0, y0, bottom), (x1, y1, bottom), (x1, y1, top), (x0, y0, top)))
 
 
+def earthy(rng: np.random.Generator) -> Floats:
+    """A colour of brick, stone or plaster; now and then a bright one."""
+    warm = rng.uniform(-5, 45)
+    color = rng.uniform(40, 215) + np.array((0.5, 0.0, -0.7)) * warm + rng.normal(0, 25 if rng.random() < 0.15 else 4, 3)
+    return np.clip(color, 10, 240)
+
+
 def paint_sky(canvas: Canvas, rng: np.random.Generator) -> None:
     """Sky over the whole canvas, from bright haze at the horizon up to blue or grey, with clouds."""
     height, width = canvas.codes.shape
-    top = rng.uniform((70, 110, 150), (220, 225, 245)) if rng.random() < 0.7 else np.full(3, rng.uniform(110, 240))
+    blue, white = np.array((60.0, 115, 190)), np.full(3, rng.uniform(120, 245))
+    top = white + (blue - white) * rng.random() ** 2
     ramp = np.linspace(0, 1.6, height)[:, None].clip(0, 1)
     rows = top * (1 - ramp) + canvas.haze_color * ramp
     canvas.rgb[:] = rows[:, None].astype(np.uint8)
@@ -75,7 +83,7 @@ def paint_house(
 ) -> None:
     """A house along the street from x0 to x1, its front at y (left positive), with windows, a roof, a gable."""
     out = 1.0 if y > 0 else -1.0
-    color = rng.uniform((70, 55, 45), (225, 215, 200)) * rng.uniform(0.5, 1.05)
+    color = earthy(rng)
     deep = y + out * rng.uniform(6, 12)
     lit = 0.6 + 0.4 * max(-out * sun[1], 0.0)
     gable = 0.6 + 0.4 * max(-sun[0], 0.0)
@@ -90,7 +98,7 @@ def paint_house(
         canvas.paint(np.array(((x0, y, height), (x0, deep, height), (x0, middle, ridge))), color * gable, BUILDING)
     canvas.paint(wall(x0, y, x1, y, 0, height), color * lit, BUILDING)
     if rng.random() < 0.5:
-        canvas.paint(wall(x0, y, x1, y, 0, rng.uniform(0.6, 3.2)), rng.uniform(20, 200, 3) * lit, BUILDING)
+        canvas.paint(wall(x0, y, x1, y, 0, rng.uniform(0.6, 3.2)), earthy(rng) * lit, BUILDING)
     _paint_windows(canvas, rng, x0, x1, y, height)
 
 
@@ -104,7 +112,7 @@ def _paint_windows(canvas: Canvas, rng: np.random.Generator, x0: float, x1: floa
     left, sill = (values.ravel() for values in np.meshgrid(lefts, sills))
     corners = ((0, 0), (1, 0), (1, 1), (0, 1))
     grid = np.stack([np.column_stack((left + a * wide, np.full_like(left, y), sill + b * tall)) for a, b in corners], axis=1)
-    trim = rng.uniform(60, 240, 3)
+    trim = rng.uniform(60, 240) + rng.normal(0, 10, 3)
     pane = np.array((60.0, 68, 78)) * rng.uniform(0.3, 2.0)
     canvas.paint_many(grid, trim, BUILDING)
     middle = grid.mean(axis=1, keepdims=True)
@@ -158,13 +166,20 @@ def _paint_markings(canvas: Canvas, rng: np.random.Generator, right: float, left
         canvas.paint_many(np.stack([rectangle(at, at + 3, y, y + 0.5) for y in bars]), paint, ROAD)
 
 
+def leafy(rng: np.random.Generator) -> Floats:
+    """A colour of leaves, from dark green to autumn."""
+    autumn = rng.random() ** 3
+    color = (1 - autumn) * np.array((75.0, 100, 45)) + autumn * np.array((135.0, 100, 60))
+    return np.clip(color * rng.uniform(0.35, 1.25) + rng.normal(0, 6, 3), 5, 220)
+
+
 def paint_tree(canvas: Canvas, rng: np.random.Generator, x: float, y: float) -> None:
     """Trunk and crown."""
     tall, crown = rng.uniform(4, 13), rng.uniform(1.2, 3.6)
     tree = Billboard(canvas, x, y, TREE)
     thick = rng.uniform(0.15, 0.45)
     tree.limb((0, 0), (0, tall * 0.8), thick, rng.uniform((40, 32, 25), (105, 90, 75)))
-    leaf = rng.uniform((35, 55, 20), (115, 140, 70)) * rng.uniform(0.5, 1.0)
+    leaf = leafy(rng)
     for _ in range(int(rng.integers(6, 13))):
         at = rng.normal(0, crown * 0.45), tall - crown * 0.8 + rng.normal(0, crown * 0.4)
         around = np.linspace(0, 2 * np.pi, 11, endpoint=False)
@@ -175,7 +190,7 @@ def paint_tree(canvas: Canvas, rng: np.random.Generator, x: float, y: float) -> 
 
 def paint_hedge(canvas: Canvas, rng: np.random.Generator, x0: float, x1: float, y: float) -> None:
     """Bushes along the street, labelled tree as CamVid does."""
-    tall, leaf = rng.uniform(0.7, 2.5), rng.uniform((35, 55, 20), (110, 130, 70)) * rng.uniform(0.5, 1.0)
+    tall, leaf = rng.uniform(0.7, 2.5), leafy(rng)
     along = np.linspace(x0, x1, 14)
     top = np.column_stack((along, np.full(14, y), tall * rng.uniform(0.8, 1.1, 14)))
     canvas.paint(np.vstack((top, ((x1, y, 0), (x0, y, 0)))), leaf, TREE)
