@@ -15,7 +15,7 @@ from pathlib import Path
 from seg_perception.errors import SegPerceptionError, nearest_name
 
 VERBS = {
-    "run": "seg_perception.evaluation.run",
+    "run": "seg_perception.ros.run",
     "predict": "seg_perception.evaluation.predict",
     "evaluate": "seg_perception.evaluation.evaluate",
     "make-bag": "seg_perception.evaluation.make_bag",

@@ -1,0 +1,109 @@
+"""Images read so that a broken file is noticed, and files written so that no half of one is ever found."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from seg_perception.errors import SegPerceptionError
+
+IMAGE_ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".ppm")
+_PNG_START, _PNG_END = b"\x89PNG", b"IEND\xaeB`\x82"
+_JPEG_START, _JPEG_END, _JPEG_SCAN = b"\xff\xd8", b"\xff\xd9", b"\xff\xda"
+
+
+@contextmanager
+def written_aside(path: Path) -> Iterator[Path]:
+    """A path beside `path`, with its ending, to write to; renamed to it at the end, removed when the block fails."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
+    try:
+        yield aside
+        aside.replace(path)
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file aside, then rename."""
+    with written_aside(path) as aside:
+        aside.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write a JSON file aside, then rename; NaN and infinity are refused, since they are no JSON."""
+    write_text(path, json.dumps(content, indent=1, allow_nan=False) + "\n")
+
+
+def write_image(path: Path, image: NDArray[Any]) -> None:
+    """Write uint8 or uint16 [H, W], or uint8 [H, W, 3] RGB, in the format that the ending names."""
+    if image.ndim == 3:
+        image = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
+    with written_aside(path) as aside:
+        if not cv2.imwrite(str(aside), image):
+            raise SegPerceptionError(f"{path} cannot be written: check the folder and the space on the disk")
+
+
+def image_files(folder: Path) -> list[Path]:
+    """The images of a folder by name; raises SegPerceptionError when there is no folder or none in it."""
+    if not folder.is_dir():
+        raise SegPerceptionError(f"there is no folder {folder}: name one with images")
+    found = sorted(path for path in folder.iterdir() if path.suffix.lower() in IMAGE_ENDINGS and path.name[0] != ".")
+    if not found:
+        endings = ", ".join(IMAGE_ENDINGS)
+        raise SegPerceptionError(f"the folder {folder} holds no images: files are looked for that end in {endings}")
+    return found
+
+
+def read_rgb(path: Path) -> NDArray[np.uint8]:
+    """An image file as RGB, uint8 [H, W, 3]. Raises SegPerceptionError when it is missing, truncated or broken."""
+    return cv2.cvtColor(_read(path, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+
+
+def read_mask(path: Path, dtype: type[np.generic]) -> NDArray[Any]:
+    """A mask file, [H, W] of dtype (uint8 or uint16; 8-bit files serve for both). Raises as read_rgb, and when it has
+    several channels or too many bits."""
+    values = _read(path, cv2.IMREAD_UNCHANGED)
+    if values.ndim != 2 or values.dtype not in (np.uint8, dtype):
+        raise SegPerceptionError(
+            f"{path} is {values.dtype} {list(values.shape)}, but a mask is {np.dtype(dtype).name} with one channel: "
+            "write ids, not colours"
+        )
+    return values.astype(dtype, copy=False)
+
+
+def _read(path: Path, flags: int) -> NDArray[Any]:
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise SegPerceptionError(
+            f"{path} cannot be read ({error.strerror}): check the path and its permissions"
+        ) from error
+    if not is_whole(data):
+        raise SegPerceptionError(f"{path} is truncated after {len(data)} bytes: copy it again")
+    try:
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), flags) if data else None
+    except cv2.error as error:
+        raise SegPerceptionError(f"{path} cannot be decoded ({error.err}): replace it") from error
+    if image is None:
+        raise SegPerceptionError(f"{path} is not an image that OpenCV can decode: replace it or take it away")
+    return image
+
+
+def is_whole(data: bytes) -> bool:
+    """Whether a PNG or JPEG has its end: decoders fill what is missing with grey and say nothing. Others pass."""
+    if data.startswith(_PNG_START):
+        return _PNG_END in data[-4096:]
+    if data.startswith(_JPEG_START):
+        # a thumbnail before the scan has an end mark of its own
+        scan = data.rfind(_JPEG_SCAN)
+        return scan > 0 and data.find(_JPEG_END, scan) > 0
+    return True

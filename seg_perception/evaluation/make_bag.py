@@ -1,0 +1,214 @@
+"""Write a rosbag2 from a video, a folder of images with or without labels, or the synthetic drive. Needs no ROS.
+
+Images go to /camera/image_raw (rgb8), labels to /camera/label (mono8, 255 = unlabelled), instances to /camera/instance
+(mono16, 0 = none), all with the image's stamp; calibration goes to /camera/camera_info and the camera's mounting to
+/tf_static where they are known.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import os
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from rosbags.interfaces import Qos, QosDurability, QosHistory, QosLiveliness, QosReliability, QosTime
+from rosbags.rosbag2 import StoragePlugin, Writer
+from rosbags.typesys import Stores, get_typestore
+from tqdm import tqdm
+
+from seg_perception.errors import SegPerceptionError
+from seg_perception.evaluation.bag import IMAGE_TOPIC, INFO_TOPIC, INSTANCE_TOPIC, LABEL_TOPIC, TF_TOPIC
+from seg_perception.evaluation.files import write_json
+from seg_perception.evaluation.mounting import BASE_FRAME, optical_quaternion
+from seg_perception.evaluation.sources import (
+    FolderSource,
+    LabelFolder,
+    Source,
+    SourceFrame,
+    SyntheticSource,
+    VideoSource,
+)
+from seg_perception.geometry import CameraModel, CameraPose
+
+STORAGES = {"mcap": StoragePlugin.MCAP, "sqlite3": StoragePlugin.SQLITE3}
+CAMERA_FRAME = "camera_optical"
+START_NS = 10**18
+"""Stamp of the first frame: fixed, so that the same input gives the same bag; a stamp of 0 would mean 'not set'."""
+
+_IMAGE, _INFO, _TF = "sensor_msgs/msg/Image", "sensor_msgs/msg/CameraInfo", "tf2_msgs/msg/TFMessage"
+_UNLIMITED = QosTime(0, 0)
+_LATCHED = Qos(
+    QosHistory.KEEP_LAST, 1, QosReliability.RELIABLE, QosDurability.TRANSIENT_LOCAL,
+    _UNLIMITED, _UNLIMITED, QosLiveliness.AUTOMATIC, _UNLIMITED, False,
+)  # fmt: skip
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of the verb."""
+    origin = parser.add_mutually_exclusive_group(required=True)
+    origin.add_argument("--video", type=Path, help="video file")
+    origin.add_argument("--images", type=Path, metavar="DIR", help="folder of images")
+    origin.add_argument("--synthetic", type=int, metavar="N", help="N frames of the synthetic drive")
+    parser.add_argument("--labels", type=Path, metavar="DIR", help="folder of label images, <stem>.png, for --images")
+    parser.add_argument("--instances", type=Path, metavar="DIR", help="folder of 16-bit instance images, for --labels")
+    parser.add_argument("--void", type=int, action="append", default=[], help="label value that means unlabelled")
+    parser.add_argument("--out", type=Path, required=True, metavar="BAG", help="folder to write the bag to")
+    parser.add_argument("--storage", choices=sorted(STORAGES), default="mcap")
+    parser.add_argument("--rate", type=float, metavar="HZ", help="frames a second (default: the source's own)")
+    parser.add_argument("--overwrite", action="store_true", help="replace an existing bag")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write what was done as JSON")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Write the bag; 0 when every frame went in, 1 when some could not be read."""
+    if arguments.out.exists() and not arguments.overwrite:
+        raise SegPerceptionError(f"{arguments.out} exists already: give --overwrite to replace it, or another --out")
+    if arguments.rate is not None and not (math.isfinite(arguments.rate) and arguments.rate > 0):
+        raise SegPerceptionError(f"--rate is {arguments.rate}: frames a second must be more than 0")
+    source = _source(arguments)
+    source.rate_hz = arguments.rate or source.rate_hz
+    written = write_bag(source, arguments.out, arguments.storage)
+    for problem in source.problems:
+        print(problem, file=sys.stderr)
+    if arguments.json:
+        write_json(arguments.json, {"bag": str(arguments.out), "messages": written, "problems": source.problems})
+    listed = ", ".join(f"{count} on {topic}" for topic, count in written.items())
+    print(f"{arguments.out}: {listed}")
+    return 1 if source.problems else 0
+
+
+def _source(arguments: argparse.Namespace) -> Source:
+    if arguments.labels and not arguments.images:
+        raise SegPerceptionError("--labels belong to images: give --images too")
+    if arguments.instances and not arguments.labels:
+        raise SegPerceptionError("--instances belong to labels: give --labels too")
+    if arguments.video:
+        return VideoSource(arguments.video)
+    if arguments.images:
+        folder = LabelFolder(arguments.labels, arguments.instances, arguments.void) if arguments.labels else None
+        return FolderSource(arguments.images, folder, arguments.void)
+    if arguments.synthetic < 1:
+        raise SegPerceptionError(f"--synthetic is {arguments.synthetic}: at least one frame is needed")
+    return SyntheticSource(arguments.synthetic)
+
+
+def write_bag(source: Source, path: Path, storage: str) -> dict[str, int]:
+    """Write all frames of source as a bag at path, in place of what is there; returns the messages by topic.
+
+    The bag is written aside and renamed when it is whole. Raises SegPerceptionError when there is no frame at all.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{path.name}.{os.getpid()}.", dir=path.parent) as folder:
+        aside = Path(folder) / path.name  # the storage file is named after its folder
+        with BagWriter(aside, storage) as bag, tqdm(total=source.total, unit="frame", desc=path.name) as progress:
+            if source.pose is not None:
+                bag.write_pose(source.pose)
+            for index, frame in enumerate(source):
+                bag.write_frame(frame, START_NS + round(index * 1e9 / source.rate_hz), source.camera)
+                progress.update()
+        if not bag.counts[IMAGE_TOPIC]:
+            raise SegPerceptionError(f"{source.name} gave no frame: {(source.problems or ['it is empty'])[0]}")
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+        aside.rename(path)
+    return {topic: count for topic, count in bag.counts.items() if count}
+
+
+class BagWriter:
+    """A new bag; counts: messages written by topic."""
+
+    def __init__(self, path: Path, storage: str) -> None:
+        # Humble's message definitions and metadata, which every later release reads.
+        self._types = get_typestore(Stores.ROS2_HUMBLE)
+        self._writer = Writer(path, version=8, storage_plugin=STORAGES[storage])
+        self._connections: dict[str, Any] = {}
+        self.counts: dict[str, int] = {IMAGE_TOPIC: 0}
+
+    def __enter__(self) -> BagWriter:
+        self._writer.open()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._writer.close()
+
+    def write_frame(self, frame: SourceFrame, stamp_ns: int, camera: CameraModel | None) -> None:
+        """One image, and what is known about it, all with the same stamp (ns); labels before the image, so that a
+        reader has them when it comes."""
+        truth = frame.truth
+        if truth is not None:
+            self._write_image(LABEL_TOPIC, truth.semantic, "mono8", stamp_ns)
+            if truth.instance is not None:
+                self._write_image(INSTANCE_TOPIC, truth.instance, "mono16", stamp_ns)
+        if camera is not None:
+            self._write(INFO_TOPIC, _INFO, self._info(camera, stamp_ns), stamp_ns)
+        self._write_image(IMAGE_TOPIC, frame.frame.rgb, "rgb8", stamp_ns)
+
+    def write_pose(self, pose: CameraPose) -> None:
+        """The camera's mounting, as the static transform of its optical frame in the base frame."""
+        kinds = self._types.types
+        x, y, z, w = optical_quaternion(pose)
+        transform = kinds["geometry_msgs/msg/TransformStamped"](
+            header=self._header(START_NS, BASE_FRAME),
+            child_frame_id=CAMERA_FRAME,
+            transform=kinds["geometry_msgs/msg/Transform"](
+                translation=kinds["geometry_msgs/msg/Vector3"](x=pose.x, y=pose.y, z=pose.z),
+                rotation=kinds["geometry_msgs/msg/Quaternion"](x=x, y=y, z=z, w=w),
+            ),
+        )
+        self._write(TF_TOPIC, _TF, kinds[_TF](transforms=[transform]), START_NS, (_LATCHED,))
+
+    def _write_image(self, topic: str, pixels: NDArray[Any], encoding: str, stamp_ns: int) -> None:
+        height, width = pixels.shape[:2]
+        data = np.ascontiguousarray(pixels, pixels.dtype.newbyteorder("<")).view(np.uint8).reshape(-1)
+        message = self._types.types[_IMAGE](
+            header=self._header(stamp_ns, CAMERA_FRAME),
+            height=height,
+            width=width,
+            encoding=encoding,
+            is_bigendian=0,
+            step=data.size // height,
+            data=data,
+        )
+        self._write(topic, _IMAGE, message, stamp_ns)
+
+    def _write(self, topic: str, kind: str, message: Any, time_ns: int, qos: tuple[Qos, ...] = ()) -> None:
+        if topic not in self._connections:
+            self._connections[topic] = self._writer.add_connection(
+                topic, kind, typestore=self._types, offered_qos_profiles=qos
+            )
+        self._writer.write(self._connections[topic], time_ns, self._types.serialize_cdr(message, kind))
+        self.counts[topic] = self.counts.get(topic, 0) + 1
+
+    def _header(self, stamp_ns: int, frame_id: str) -> Any:
+        time = self._types.types["builtin_interfaces/msg/Time"](sec=stamp_ns // 10**9, nanosec=stamp_ns % 10**9)
+        return self._types.types["std_msgs/msg/Header"](stamp=time, frame_id=frame_id)
+
+    def _info(self, camera: CameraModel, stamp_ns: int) -> Any:
+        k = np.asarray(camera.K, np.float64).reshape(3, 3)
+        return self._types.types[_INFO](
+            header=self._header(stamp_ns, CAMERA_FRAME),
+            height=camera.height,
+            width=camera.width,
+            distortion_model=camera.distortion_model,
+            d=np.asarray(camera.distortion, np.float64),
+            k=k.ravel(),
+            r=np.eye(3).ravel(),
+            p=np.column_stack((k, np.zeros(3))).ravel(),
+            binning_x=0,
+            binning_y=0,
+            roi=self._types.types["sensor_msgs/msg/RegionOfInterest"](
+                x_offset=0, y_offset=0, height=0, width=0, do_rectify=False
+            ),
+        )

@@ -1,0 +1,100 @@
+"""Write label masks, instance masks and overlays of a folder of images.
+
+For each image: <stem>_labels.png (8-bit class ids, 255 = unlabelled), <stem>_instances.png (16-bit, 0 = none) and
+<stem>_overlay.jpg, all at the image's size. Images that cannot be read are named and left out, and the exit code is 1.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from seg_perception.errors import SegPerceptionError
+from seg_perception.evaluation.files import image_files, read_rgb, write_image, write_json
+from seg_perception.evaluation.offline import StageTimes, add_model_arguments, open_pipeline
+from seg_perception.pipeline import Pipeline
+from seg_perception.results import Frame, Result, Wants
+from seg_perception.visualize import Overlay
+
+EXIT_SOME_FAILED = 1
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of the verb."""
+    add_model_arguments(parser)
+    parser.add_argument("--images", type=Path, required=True, metavar="DIR", help="folder of images")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write to")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write what was found in each image as JSON")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Predict every image; 0 when all were read, 1 when some were not."""
+    files = image_files(arguments.images)
+    twice = [stem for stem, count in Counter(path.stem for path in files).items() if count > 1]
+    if twice:
+        raise SegPerceptionError(
+            f"{arguments.images} has several images named '{twice[0]}', whose outputs would overwrite each other: rename them"
+        )
+    pipeline = open_pipeline(arguments)
+    try:
+        report = predict(pipeline, files, arguments.out)
+    finally:
+        pipeline.backend.close()
+    if arguments.json:
+        write_json(arguments.json, report)
+    done, failed = len(report["images"]), len(report["failed"])
+    print(f"{done} images written to {arguments.out}" + (f", {failed} could not be read" if failed else ""))
+    return EXIT_SOME_FAILED if failed else 0
+
+
+def predict(pipeline: Pipeline, files: list[Path], out: Path) -> dict[str, Any]:
+    """Write the masks and overlay of each file into out; returns the report that --json writes.
+
+    `images`: segments and coverage by image name; `failed`: reason by image name; `stages_ms`.
+    """
+    overlay = Overlay(pipeline.labels)
+    images: dict[str, Any] = {}
+    failed: dict[str, str] = {}
+    times = StageTimes()
+    wants = Wants(grid=False, free_space=False)
+    for path in tqdm(files, unit="image", desc="predict"):
+        try:
+            rgb = read_rgb(path)
+        except SegPerceptionError as error:
+            failed[path.name] = str(error)
+            tqdm.write(str(error), file=sys.stderr)
+            continue
+        result = pipeline.run(Frame(rgb), wants)
+        times.add(result.stages_ms)
+        write_image(out / f"{path.stem}_labels.png", result.panoptic.semantic)
+        write_image(out / f"{path.stem}_instances.png", result.panoptic.instance)
+        write_image(out / f"{path.stem}_overlay.jpg", overlay.draw(rgb, result.panoptic, result.drivable))
+        images[path.name] = _found(result, pipeline)
+    return {"model": pipeline.model.name, "images": images, "failed": failed, "stages_ms": times.summary()}
+
+
+def _found(result: Result, pipeline: Pipeline) -> dict[str, Any]:
+    """Plain values of what one image holds."""
+    counts = np.bincount(result.panoptic.semantic.ravel(), minlength=256)
+    pixels = result.panoptic.semantic.size
+    names = pipeline.labels.names
+    return {
+        "coverage": {name: int(count) / pixels for name, count in zip(names, counts, strict=False) if count},
+        "segments": [
+            {
+                "id": int(segment.id),
+                "class": names[segment.class_id],
+                "thing": bool(segment.is_thing),
+                "score": round(float(segment.score), 4),
+                "area": int(segment.area),
+                "box": [int(value) for value in segment.box],
+            }
+            for segment in result.panoptic.segments
+        ],
+    }

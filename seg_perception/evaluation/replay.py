@@ -1,0 +1,175 @@
+"""After the play: the overlay video, the metrics and the sample pictures from the frames and what was answered."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from seg_perception.errors import SegPerceptionError
+from seg_perception.evaluation.metrics import Scores
+from seg_perception.evaluation.report import Picture
+from seg_perception.evaluation.sources import Source, SourceFrame
+from seg_perception.evaluation.spool import Answer, Spool
+from seg_perception.labels import LabelSet
+from seg_perception.results import Frame, Panoptic
+from seg_perception.visualize import Overlay
+
+SAMPLES = 6
+CODECS = ("avc1", "mp4v")
+"""H.264 plays everywhere, but OpenCV from PyPI cannot encode it."""
+
+
+@dataclass
+class Replay:
+    """What came out. numbers: metrics under their names in report.json, empty without labels; finished: False when
+    Ctrl-C ended it early; frames: written to the video."""
+
+    numbers: dict[str, Any] = field(default_factory=dict)
+    pictures: list[Picture] = field(default_factory=list)
+    frames: int = 0
+    finished: bool = True
+
+
+def replay(source: Source, spool: Spool, labels: LabelSet, video: Path) -> Replay:
+    """Write the video of all frames that were sent, and judge the answers where source has labels.
+
+    Frames without an answer stay plain. Ctrl-C ends it with a whole video of what was done.
+    """
+    result, scores, distances = Replay(), Scores(labels), FreeDistance(labels)
+    overlay = Overlay(labels)
+    chosen = _evenly(spool.answered, SAMPLES)
+    with VideoWriter(video, source.rate_hz) as writer:
+        try:
+            for index, item in enumerate(
+                tqdm(_frames(source, spool), total=len(spool.sent_s), unit="frame", desc="report")
+            ):
+                answer = spool.answer(index)
+                drawn = item.frame.rgb if answer is None else _draw(overlay, item.frame.rgb, answer)
+                writer.write(drawn)
+                result.frames += 1
+                if answer is None:
+                    continue
+                if item.truth is not None:
+                    scores.add(answer.semantic, answer.instance, item.truth)
+                distances.add(answer, item.free_distance_m)
+                if index in chosen:
+                    result.pictures.append(_picture(item, answer, drawn, labels))
+        except KeyboardInterrupt:
+            result.finished = False
+    if scores.frames:
+        result.numbers = {**scores.summary(), "labelled_frames": scores.frames}
+    result.numbers.update(distances.summary())
+    return result
+
+
+class FreeDistance:
+    """Compares the free distance ahead that the node measured with the exact one."""
+
+    def __init__(self, labels: LabelSet) -> None:
+        self._road = {label.id for label in labels.drivable if label.drivable_cost == 0}
+        self._errors_m: list[float] = []
+
+    def add(self, answer: Answer, exact_m: float | None) -> None:
+        """Add one frame; where either is unknown nothing is counted."""
+        measured = [area.free_distance_m for area in answer.drivable.areas if area.class_id in self._road]
+        if exact_m is not None and measured and np.isfinite(exact_m) and np.isfinite(measured[0]):
+            self._errors_m.append(abs(measured[0] - exact_m))
+
+    def summary(self) -> dict[str, Any]:
+        """Absolute error in m under its name in report.json, empty without a comparison."""
+        if not self._errors_m:
+            return {}
+        p50, p95 = np.percentile(self._errors_m, (50, 95))
+        return {"free_distance_error_m": {"p50": round(float(p50), 3), "p95": round(float(p95), 3)}}
+
+
+class VideoWriter:
+    """An MP4 of RGB frames, written aside and renamed in the end; without a frame there is no file.
+
+    Frames of another size than the first are brought to it.
+    """
+
+    def __init__(self, path: Path, rate_hz: float) -> None:
+        self._path, self._rate_hz = path, rate_hz
+        self._aside = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
+        self._writer: Any = None
+        self._size_wh = (0, 0)
+
+    def __enter__(self) -> VideoWriter:
+        return self
+
+    def write(self, rgb: NDArray[np.uint8]) -> None:
+        """Add a frame, uint8 [H, W, 3]. Raises SegPerceptionError when no codec works."""
+        if self._writer is None:
+            # encoders want even sizes
+            self._size_wh = rgb.shape[1] + rgb.shape[1] % 2, rgb.shape[0] + rgb.shape[0] % 2
+            self._writer = _open_writer(self._aside, self._rate_hz, self._size_wh)
+        bgr = cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR)
+        if (bgr.shape[1], bgr.shape[0]) != self._size_wh:
+            bgr = cv2.resize(bgr, self._size_wh, interpolation=cv2.INTER_LINEAR)
+        self._writer.write(bgr)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._writer is None:
+            return
+        self._writer.release()
+        if error is None:
+            self._aside.replace(self._path)
+        else:
+            self._aside.unlink(missing_ok=True)
+
+
+def _open_writer(path: Path, rate_hz: float, size_wh: tuple[int, int]) -> Any:
+    for codec in CODECS:
+        writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*codec), rate_hz, size_wh)
+        if writer.isOpened():
+            return writer
+        writer.release()
+    raise SegPerceptionError(f"OpenCV cannot write MP4 ({', '.join(CODECS)}): install an OpenCV with FFmpeg")
+
+
+def _frames(source: Source, spool: Spool) -> Iterator[SourceFrame]:
+    """The frames that were sent, again."""
+    if source.live:
+        for index in range(len(spool.sent_s)):
+            yield SourceFrame(Frame(spool.frame(index)), f"frame {index}")
+        return
+    yield from (item for item, _ in zip(source, spool.sent_s, strict=False))
+
+
+def _draw(overlay: Overlay, rgb: NDArray[np.uint8], answer: Answer) -> NDArray[np.uint8]:
+    size_wh = answer.semantic.shape[::-1]
+    if rgb.shape[1::-1] != size_wh:
+        rgb = cv2.resize(rgb, size_wh, interpolation=cv2.INTER_AREA)
+    return overlay.draw(rgb, _panoptic(answer), answer.drivable)
+
+
+def _panoptic(answer: Answer) -> Panoptic:
+    return Panoptic(answer.semantic, answer.instance, np.zeros_like(answer.semantic), ())
+
+
+def _picture(item: SourceFrame, answer: Answer, drawn: NDArray[np.uint8], labels: LabelSet) -> Picture:
+    images = [("what the node answered", drawn.copy())]
+    if item.truth is None:
+        images.append(("camera image", item.frame.rgb.copy()))
+    else:
+        images.append(("truth", labels.colors[item.truth.semantic]))
+    return Picture(item.name, images)
+
+
+def _evenly(indices: list[int], count: int) -> set[int]:
+    """At most count of the indices, evenly spread."""
+    if not indices:
+        return set()
+    return {indices[place] for place in np.linspace(0, len(indices) - 1, min(count, len(indices))).astype(int)}

@@ -1,0 +1,260 @@
+"""What frames come from: a video, a folder of images, a rosbag, a camera device, or the synthetic drive."""
+
+from __future__ import annotations
+
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from seg_perception.errors import SegPerceptionError
+from seg_perception.evaluation.files import image_files, read_mask, read_rgb
+from seg_perception.evaluation.metrics import Truth
+from seg_perception.geometry import CameraModel, CameraPose
+from seg_perception.labels import VOID, LabelSet
+from seg_perception.results import Frame
+from seg_perception.synthetic import SyntheticDrive
+
+DEFAULT_RATE_HZ = 30.0
+FOLDER_RATE_HZ = 10.0
+"""Images of a folder carry no rate; this leaves a CPU time to answer each."""
+SYNTHETIC_FRAMES = 150
+
+BAG_ENDINGS = (".mcap", ".db3", ".bag")
+
+
+@dataclass(frozen=True)
+class SourceFrame:
+    """One frame of a source, with what is known to be true of it. name: for reports and messages; free_distance_m:
+    straight ahead of the base frame's origin, until the drivable ground ends."""
+
+    frame: Frame
+    name: str
+    truth: Truth | None = None
+    free_distance_m: float | None = None
+
+
+class Source(ABC):
+    """Frames in the order of their stamps; every iteration starts anew, except from a device.
+
+    kind and name say what it is. rate_hz: nominal frames a second. count: number of frames, None when not known before
+    the end. live: frames come when they come, once. labels: what the values of the truth mean, None = the model's
+    label set. problems: what could not be read, one sentence each, as of the latest iteration.
+    """
+
+    def __init__(self, kind: str, name: str, rate_hz: float, count: int | None) -> None:
+        self.kind, self.name, self.rate_hz, self.count = kind, name, rate_hz, count
+        self.live = False
+        self.labels: LabelSet | None = None
+        self.camera: CameraModel | None = None
+        self.pose: CameraPose | None = None
+        self.problems: list[str] = []
+        self.limit: int | None = None
+
+    def __iter__(self) -> Iterator[SourceFrame]:
+        self.problems = []
+        return islice(self._frames(), self.limit)
+
+    @property
+    def total(self) -> int | None:
+        """Number of frames that an iteration gives, None when not known before the end."""
+        return self.limit if self.count is None else min(self.count, self.limit or self.count)
+
+    @abstractmethod
+    def _frames(self) -> Iterator[SourceFrame]: ...
+
+    def _stamp_ns(self, index: int) -> int:
+        return round(index * 1e9 / self.rate_hz)
+
+
+class VideoSource(Source):
+    """A video file, as FFmpeg reads it."""
+
+    def __init__(self, path: Path) -> None:
+        if not path.is_file():
+            raise SegPerceptionError(f"there is no file {path}: give a video, a folder of images, a rosbag or a device")
+        self._path = path
+        capture = _open_capture(str(path))
+        readable, _ = capture.read() if capture.isOpened() else (False, None)
+        rate, count = capture.get(cv2.CAP_PROP_FPS), int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
+        capture.release()
+        if not readable:
+            raise SegPerceptionError(
+                f"{path} cannot be read as a video: check that it is whole, or convert it to MP4 (H.264)"
+            )
+        super().__init__(
+            "video", str(path), rate if 0 < rate <= 1000 else DEFAULT_RATE_HZ, count if count > 0 else None
+        )
+
+    def _frames(self) -> Iterator[SourceFrame]:
+        capture = _open_capture(str(self._path))
+        index = 0
+        try:
+            while True:
+                readable, bgr = capture.read()
+                if not readable:
+                    break
+                rgb = cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)
+                yield SourceFrame(Frame(rgb, self._stamp_ns(index), "camera"), f"frame {index}")
+                index += 1
+        finally:
+            capture.release()
+        if self.count and index < self.count:
+            self.problems.append(f"{self._path} ends after {index} of {self.count} frames: the rest cannot be decoded")
+
+
+class DeviceSource(Source):
+    """A V4L2 camera."""
+
+    def __init__(self, device: str) -> None:
+        self._device = device
+        super().__init__("device", device, DEFAULT_RATE_HZ, None)
+        self.live = True
+        self._capture = _open_capture(device, cv2.CAP_V4L2)
+        if not self._capture.isOpened():
+            raise SegPerceptionError(
+                f"the camera {device} cannot be opened: check that it is there ('ls /dev/video*'), that no other program "
+                "uses it, and that you are in the group 'video'"
+            )
+        rate = self._capture.get(cv2.CAP_PROP_FPS)
+        self.rate_hz = rate if 0 < rate <= 1000 else DEFAULT_RATE_HZ
+
+    def _frames(self) -> Iterator[SourceFrame]:
+        index = 0
+        while True:
+            readable, bgr = self._capture.read()
+            if not readable:
+                self.problems.append(f"the camera {self._device} stopped after {index} frames")
+                return
+            rgb = cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)
+            yield SourceFrame(Frame(rgb, self._stamp_ns(index), "camera"), f"frame {index}")
+            index += 1
+
+
+@dataclass(frozen=True)
+class LabelFolder:
+    """Label images beside a folder of images: <stem>.png with class ids, 8 bit, or <stem>_labels.png as `predict` names
+    them; instances (16 bit) likewise. void: values that stand for unlabelled, besides 255."""
+
+    labels: Path
+    instances: Path | None = None
+    void: Collection[int] = field(default_factory=tuple)
+
+    def __post_init__(self) -> None:
+        for folder in (self.labels, self.instances):
+            if folder is not None and not folder.is_dir():
+                raise SegPerceptionError(f"there is no folder {folder}: name one with label images")
+
+    def truth(self, image: Path) -> Truth | None:
+        """Labels of an image, None when it has none; raises SegPerceptionError when they cannot be read."""
+        path = _mask_file(self.labels, image.stem, "labels")
+        if path is None:
+            return None
+        semantic = read_mask(path, np.uint8)
+        for value in self.void:
+            semantic[semantic == value] = VOID
+        ids = _mask_file(self.instances, image.stem, "instances") if self.instances else None
+        instance = read_mask(ids, np.uint16) if ids else None
+        if instance is not None and instance.shape != semantic.shape:
+            raise SegPerceptionError(f"{ids} is {instance.shape}, but {path} {semantic.shape}: they must be alike")
+        return Truth(semantic, instance)
+
+
+def _mask_file(folder: Path, stem: str, kind: str) -> Path | None:
+    return next((path for name in (stem, f"{stem}_{kind}") if (path := folder / f"{name}.png").is_file()), None)
+
+
+class FolderSource(Source):
+    """Images of a folder by name. Where it has the folders `images` and `labels` (and `instances`), those are taken."""
+
+    def __init__(self, folder: Path, labels: LabelFolder | None = None, void: Collection[int] = ()) -> None:
+        if labels is None and (folder / "images").is_dir():
+            beside = folder / "instances"
+            if (folder / "labels").is_dir():
+                labels = LabelFolder(folder / "labels", beside if beside.is_dir() else None, void)
+            self._files = image_files(folder / "images")
+        else:
+            self._files = image_files(folder)
+        self._labels = labels
+        super().__init__("folder", str(folder), FOLDER_RATE_HZ, len(self._files))
+
+    def _frames(self) -> Iterator[SourceFrame]:
+        for index, path in enumerate(self._files):
+            try:
+                truth = self._labels.truth(path) if self._labels else None
+                frame = Frame(read_rgb(path), self._stamp_ns(index), "camera")
+            except SegPerceptionError as error:
+                self.problems.append(str(error))
+                continue
+            yield SourceFrame(frame, path.name, truth)
+
+
+class SyntheticSource(Source):
+    """The rendered drive, with exact labels, calibration and camera pose."""
+
+    def __init__(self, frames: int = SYNTHETIC_FRAMES, **options: Any) -> None:
+        self._drive = SyntheticDrive(frames=frames, **options)
+        super().__init__("synthetic", "the synthetic drive", DEFAULT_RATE_HZ, frames)
+        self.labels, self.camera, self.pose = self._drive.labels, self._drive.camera, self._drive.pose
+
+    def _frames(self) -> Iterator[SourceFrame]:
+        for index in range(self.count or 0):
+            drawn = self._drive.frame(index)
+            frame = Frame(drawn.rgb, drawn.stamp_ns, "camera")
+            yield SourceFrame(frame, f"frame {index}", Truth(drawn.semantic, drawn.instance))
+
+
+def open_source(
+    words: str | None,
+    *,
+    labels: LabelFolder | None = None,
+    void: Collection[int] = (),
+    topic: str | None = None,
+    rate_hz: float | None = None,
+    frames: int | None = None,
+) -> Source:
+    """The source that words name; None or empty: the synthetic drive.
+
+    labels and void: for folders; topic: the image topic of a bag; rate_hz: instead of the source's own; frames: at most
+    so many. Raises SegPerceptionError when it cannot be read.
+    """
+    source = _open(words, labels, void, topic, frames)
+    if labels is not None and source.kind != "folder":
+        raise SegPerceptionError(f"labels from a folder belong to images of a folder, but {words} is a {source.kind}")
+    source.rate_hz = rate_hz or source.rate_hz
+    source.limit = frames
+    return source
+
+
+def _open(
+    words: str | None, labels: LabelFolder | None, void: Collection[int], topic: str | None, frames: int | None
+) -> Source:
+    if not words:
+        return SyntheticSource(frames or SYNTHETIC_FRAMES)
+    path = Path(words).expanduser()
+    if words.isdecimal() or words.startswith("/dev/"):
+        return DeviceSource(f"/dev/video{words}" if words.isdecimal() else words)
+    if path.suffix in BAG_ENDINGS or (path.is_dir() and _is_bag(path)):
+        from seg_perception.evaluation.bag import BagSource  # rosbags is needed for bags only
+
+        return BagSource(path, topic)
+    if path.is_dir():
+        return FolderSource(path, labels, void)
+    return VideoSource(path)
+
+
+def _is_bag(folder: Path) -> bool:
+    return (folder / "metadata.yaml").is_file() or any(path.suffix in BAG_ENDINGS for path in folder.iterdir())
+
+
+def _open_capture(name: str, api: int = cv2.CAP_ANY) -> cv2.VideoCapture:
+    # what FFmpeg prints about a broken file says less than our sentence
+    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
+    os.environ.setdefault("OPENCV_LOG_LEVEL", "ERROR")
+    return cv2.VideoCapture(name, api)

@@ -1,0 +1,106 @@
+"""What the node answered, kept on disk until the play is over: judging while playing would take the node's processor."""
+
+from __future__ import annotations
+
+import math
+import pickle
+import tempfile
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from seg_perception.results import Drivable
+
+LIVE_JPEG_QUALITY = 92
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The node's answer to one frame. semantic: uint8 [H, W]; instance: uint16 [H, W]; drivable: its areas and grid."""
+
+    semantic: NDArray[np.uint8]
+    instance: NDArray[np.uint16]
+    drivable: Drivable
+
+
+class Spool:
+    """A file in folder that lives as long as this object. sent_s: when each frame was sent, in s from the start; age_ms:
+    of its answer, NaN where none came. One thread adds, then one reads."""
+
+    def __init__(self, folder: Path) -> None:
+        self._file = tempfile.TemporaryFile(prefix=".spool.", dir=folder)  # noqa: SIM115 - lives as long as the spool
+        self._answers: dict[int, tuple[int, int]] = {}
+        self._frames: dict[int, tuple[int, int]] = {}
+        self.sent_s: list[float] = []
+        self.age_ms: list[float] = []
+
+    def __enter__(self) -> Spool:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._file.close()
+
+    def __len__(self) -> int:
+        """Number of answers."""
+        return len(self._answers)
+
+    @property
+    def answered(self) -> list[int]:
+        """Indices of the frames that were answered."""
+        return sorted(self._answers)
+
+    def sent(self, time_s: float) -> None:
+        """The next frame was sent."""
+        self.sent_s.append(time_s)
+        self.age_ms.append(math.nan)
+
+    def add_answer(self, index: int, age_ms: float, answer: Answer) -> None:
+        """Keep the answer to the frame of that index; the first one counts."""
+        if index in self._answers:
+            return
+        # level 1 packs masks, which are long runs, fifty-fold in a few ms, and other threads run meanwhile
+        masks = [
+            (mask.shape, zlib.compress(np.ascontiguousarray(mask), 1)) for mask in (answer.semantic, answer.instance)
+        ]
+        self._answers[index] = self._append(pickle.dumps((masks, answer.drivable)))
+        self.age_ms[index] = age_ms
+
+    def answer(self, index: int) -> Answer | None:
+        """The answer to a frame, None where none came."""
+        place = self._answers.get(index)
+        if place is None:
+            return None
+        masks, drivable = pickle.loads(self._read(place))  # our own file, which nobody else can open
+        semantic, instance = (
+            np.frombuffer(zlib.decompress(packed), dtype).reshape(shape)
+            for (shape, packed), dtype in zip(masks, (np.uint8, np.uint16), strict=True)
+        )
+        return Answer(semantic, instance, drivable)
+
+    def add_frame(self, index: int, rgb: NDArray[np.uint8]) -> None:
+        """Keep a frame that its source cannot give again."""
+        bgr = cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR)
+        _, encoded = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, LIVE_JPEG_QUALITY])
+        self._frames[index] = self._append(encoded.tobytes())
+
+    def frame(self, index: int) -> NDArray[np.uint8]:
+        """A frame of add_frame, uint8 [H, W, 3] RGB."""
+        bgr: Any = cv2.imdecode(np.frombuffer(self._read(self._frames[index]), np.uint8), cv2.IMREAD_COLOR)
+        return cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)
+
+    def _append(self, data: bytes) -> tuple[int, int]:
+        start = self._file.seek(0, 2)
+        self._file.write(data)
+        return start, len(data)
+
+    def _read(self, place: tuple[int, int]) -> bytes:
+        self._file.seek(place[0])
+        return self._file.read(place[1])

@@ -1,0 +1,220 @@
+"""Bags: what make-bag writes is read again, whole or damaged."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from eval_fixtures import label_mask, picture, truncate, write_images, write_labels, write_video
+from rosbags.rosbag2 import Reader, StoragePlugin, Writer
+from rosbags.typesys import Stores, get_typestore
+
+from seg_perception import cli
+from seg_perception.errors import SegPerceptionError
+from seg_perception.evaluation.bag import Bag, BagSource
+from seg_perception.evaluation.make_bag import START_NS
+from seg_perception.evaluation.mounting import optical_quaternion
+from seg_perception.evaluation.sources import open_source
+from seg_perception.geometry import CameraPose
+from seg_perception.synthetic import optical_from_world
+
+TYPES = get_typestore(Stores.ROS2_HUMBLE)
+IMAGE, COMPRESSED, TEXT = "sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage", "std_msgs/msg/String"
+
+
+def header(stamp_ns: int, frame_id: str = "front_optical") -> Any:
+    time = TYPES.types["builtin_interfaces/msg/Time"](sec=stamp_ns // 10**9, nanosec=stamp_ns % 10**9)
+    return TYPES.types["std_msgs/msg/Header"](stamp=time, frame_id=frame_id)
+
+
+def image(pixels: np.ndarray, encoding: str, stamp_ns: int, pad: int = 0) -> Any:
+    rows = pixels.reshape(pixels.shape[0], -1).view(np.uint8)
+    padded = np.pad(rows, ((0, 0), (0, pad)))
+    return TYPES.types[IMAGE](
+        header=header(stamp_ns), height=pixels.shape[0], width=pixels.shape[1], encoding=encoding, is_bigendian=0,
+        step=padded.shape[1], data=padded.ravel(),
+    )  # fmt: skip
+
+
+def compressed(bgr: np.ndarray, stamp_ns: int, share: float = 1.0) -> Any:
+    data = cv2.imencode(".png", bgr)[1].ravel()
+    return TYPES.types[COMPRESSED](header=header(stamp_ns), format="bgr8; png", data=data[: int(len(data) * share)])
+
+
+def write(path: Path, messages: list[tuple[str, str, Any, int]], storage: StoragePlugin = StoragePlugin.MCAP) -> Path:
+    """A bag of (topic, type, message, time of recording in ns)."""
+    with Writer(path, version=8, storage_plugin=storage) as bag:
+        connections = {
+            topic: bag.add_connection(topic, kind, typestore=TYPES)
+            for topic, kind in dict.fromkeys((topic, kind) for topic, kind, _, _ in messages)
+        }
+        for topic, kind, message, time_ns in messages:
+            bag.write(connections[topic], time_ns, TYPES.serialize_cdr(message, kind))
+    return path
+
+
+@pytest.mark.parametrize("storage", ["mcap", "sqlite3"])
+@pytest.mark.parametrize("as_file", [False, True])
+def test_a_made_bag_gives_the_same_frames_and_labels(tmp_path: Path, storage: str, as_file: bool) -> None:
+    write_images(tmp_path / "images", 3)
+    write_labels(tmp_path / "labels", 3, void=11)
+    shutil.copytree(tmp_path / "labels", tmp_path / "instances")  # any numbers serve
+    words = ["make-bag", "--images", tmp_path / "images", "--labels", tmp_path / "labels", "--void", 11]
+    words += ["--instances", tmp_path / "instances", "--out", tmp_path / "bag", "--storage", storage, "--rate", 5]
+    assert cli.main([str(word) for word in words]) == 0
+    path = next((tmp_path / "bag").glob("bag.*")) if as_file else tmp_path / "bag"
+    source = open_source(str(path))
+    frames = list(source)
+    assert (source.kind, source.total, source.problems) == ("bag", 3, [])
+    assert source.rate_hz == pytest.approx(5.0, rel=1e-6)
+    for number, item in enumerate(frames):
+        assert item.frame.stamp_ns == START_NS + number * 200_000_000
+        np.testing.assert_array_equal(item.frame.rgb, picture(number))
+        assert item.truth is not None and item.truth.instance is not None
+        np.testing.assert_array_equal(item.truth.semantic, label_mask(number))
+        assert item.truth.instance.dtype == np.uint16
+        np.testing.assert_array_equal(item.truth.instance, label_mask(number, void=11))
+
+
+def test_the_synthetic_drive_as_a_bag_carries_calibration_and_mounting(tmp_path: Path) -> None:
+    assert cli.main(["make-bag", "--synthetic", "2", "--out", str(tmp_path / "bag")]) == 0
+    drive = open_source(None, frames=2)
+    source = BagSource(tmp_path / "bag")
+    assert source.camera == drive.camera
+    for have, want in zip(source, drive, strict=True):
+        np.testing.assert_array_equal(have.frame.rgb, want.frame.rgb)
+        assert have.truth is not None and want.truth is not None
+        np.testing.assert_array_equal(have.truth.instance, want.truth.instance)
+    with Bag(tmp_path / "bag") as bag:
+        ((_, _, message),) = bag.messages(["/tf_static"])
+    (transform,) = message.transforms
+    assert (transform.header.frame_id, transform.child_frame_id) == ("base_footprint", "camera_optical")
+    assert drive.pose is not None
+    assert transform.transform.translation.z == drive.pose.z
+    assert source.pose is not None
+    for name in ("x", "y", "z", "roll", "pitch", "yaw"):
+        assert getattr(source.pose, name) == pytest.approx(getattr(drive.pose, name), abs=1e-9)
+
+
+@pytest.mark.parametrize("angles", [(0, 0, 0), (0.1, 0, 0), (0, 0.2, 0), (0, 0, 0.3), (0.1, -0.2, 0.3), (-1, 0.5, 2)])
+def test_the_mounting_is_the_rotation_of_the_optical_axes(angles: tuple[float, float, float]) -> None:
+    x, y, z, w = optical_quaternion(CameraPose(0.0, 0.0, 1.0, *map(float, angles)))
+    rotation = np.array(
+        [
+            [1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)],
+            [2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)],
+            [2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)],
+        ]
+    )
+    np.testing.assert_allclose(rotation, optical_from_world(*angles).T, atol=1e-12)
+
+
+def test_a_video_becomes_a_bag_of_its_rate(tmp_path: Path) -> None:
+    write_video(tmp_path / "drive.mp4", 4, rate_hz=20.0)
+    out = tmp_path / "bag"
+    assert cli.main(["make-bag", "--video", str(tmp_path / "drive.mp4"), "--out", str(out)]) == 0
+    with Reader(out) as bag:
+        assert {name: info.msgcount for name, info in bag.topics.items()} == {"/camera/image_raw": 4}
+        assert bag.duration == pytest.approx(150_000_000, abs=10)
+
+
+def test_an_existing_bag_is_replaced_only_when_asked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_images(tmp_path / "images", 1)
+    words = ["make-bag", "--images", str(tmp_path / "images"), "--out", str(tmp_path / "bag")]
+    assert cli.main(words) == 0
+    before = next((tmp_path / "bag").glob("*.mcap")).stat().st_mtime_ns
+    assert cli.main(words) == 2
+    assert "--overwrite" in capsys.readouterr().err
+    assert next((tmp_path / "bag").glob("*.mcap")).stat().st_mtime_ns == before
+    assert cli.main([*words, "--overwrite"]) == 0
+    assert next((tmp_path / "bag").glob("*.mcap")).stat().st_mtime_ns != before
+
+
+def test_nothing_is_left_of_a_bag_that_fails(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (path,) = write_images(tmp_path / "images", 1)
+    truncate(path)
+    assert cli.main(["make-bag", "--images", str(tmp_path / "images"), "--out", str(tmp_path / "out" / "bag")]) == 2
+    assert "truncated" in capsys.readouterr().err
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_topics_of_any_encoding_and_labels_that_come_later_are_matched_by_stamp(tmp_path: Path) -> None:
+    messages = []
+    for number in range(40):
+        stamp_ns = 10**9 + number * 10**8
+        bgr = np.ascontiguousarray(picture(number)[..., ::-1])
+        messages.append(("/front/image_raw", IMAGE, image(bgr, "bgr8", stamp_ns, pad=5), stamp_ns + 10**6))
+        if number % 2:
+            late_ns = stamp_ns + 25 * 10**7
+            messages.append(("/front/label", IMAGE, image(label_mask(number), "mono8", stamp_ns, pad=3), late_ns))
+    messages.sort(key=lambda entry: entry[3])
+    source = BagSource(write(tmp_path / "bag", messages))
+    frames = list(source)
+    assert [item.frame.frame_id for item in frames] == ["front_optical"] * 40
+    assert [item.truth is not None for item in frames] == [bool(number % 2) for number in range(40)]
+    for number, item in enumerate(frames):
+        np.testing.assert_array_equal(item.frame.rgb, picture(number))
+        if item.truth is not None:
+            np.testing.assert_array_equal(item.truth.semantic, label_mask(number))
+
+
+def test_compressed_images_are_read_and_a_truncated_one_is_named(tmp_path: Path) -> None:
+    topic = "/front/image_raw/compressed"
+    messages = [
+        (
+            topic,
+            COMPRESSED,
+            compressed(picture(number)[..., ::-1], 10**9 + number, 0.5 if number == 1 else 1.0),
+            10**9 + number,
+        )
+        for number in range(3)
+    ]
+    source = BagSource(write(tmp_path / "bag", messages))
+    assert [item.frame.stamp_ns for item in source] == [10**9, 10**9 + 2]
+    (problem,) = source.problems
+    assert topic in problem
+
+
+def test_a_bag_without_images_lists_its_topics(tmp_path: Path) -> None:
+    write(tmp_path / "bag", [("/chatter", TEXT, TYPES.types[TEXT](data="hello"), 1)])
+    with pytest.raises(SegPerceptionError, match=r"holds no images: its topics are /chatter \(std_msgs/msg/String\)"):
+        open_source(str(tmp_path / "bag"))
+
+
+def test_a_wrong_topic_is_answered_with_the_nearest_or_its_type(tmp_path: Path) -> None:
+    messages = [
+        ("/front/image", IMAGE, image(picture(0), "rgb8", 1), 1),
+        ("/chatter", TEXT, TYPES.types[TEXT](data="hello"), 1),
+    ]
+    write(tmp_path / "bag", messages)
+    with pytest.raises(SegPerceptionError, match="did you mean '/front/image'"):
+        open_source(str(tmp_path / "bag"), topic="/front/imag")
+    with pytest.raises(SegPerceptionError, match="no image"):
+        open_source(str(tmp_path / "bag"), topic="/chatter")
+
+
+def test_a_truncated_bag_is_one_sentence(tmp_path: Path) -> None:
+    messages = [
+        ("/image", IMAGE, image(picture(number), "rgb8", 10**9 + number), 10**9 + number) for number in range(20)
+    ]
+    for storage, ending in ((StoragePlugin.MCAP, "mcap"), (StoragePlugin.SQLITE3, "db3")):
+        path = write(tmp_path / ending, messages, storage)
+        truncate(path / f"{ending}.{ending}")
+        try:
+            source = open_source(str(path))
+            frames = list(source)
+        except SegPerceptionError as error:
+            assert "\n" not in str(error) and str(path) in str(error)
+        else:
+            assert len(frames) < 20 and source.problems
+
+
+def test_frames_of_equal_stamps_are_both_given_and_unset_stamps_take_the_time_of_recording(tmp_path: Path) -> None:
+    times = [(10**9, 1), (10**9, 2), (0, 7)]
+    messages = [("/image", IMAGE, image(picture(n), "rgb8", stamp), time) for n, (stamp, time) in enumerate(times)]
+    source = BagSource(write(tmp_path / "bag", messages))
+    assert [item.frame.stamp_ns for item in source] == [10**9, 10**9, 7]

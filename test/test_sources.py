@@ -1,0 +1,149 @@
+"""Where frames come from: what each source gives, and one sentence for what cannot be read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from eval_fixtures import label_mask, picture, truncate, write_images, write_labels, write_video
+
+from seg_perception.errors import SegPerceptionError
+from seg_perception.evaluation.files import is_whole, read_mask, read_rgb, write_image, written_aside
+from seg_perception.evaluation.sources import LabelFolder, open_source
+from seg_perception.labels import CAMVID, VOID
+
+
+def test_video_gives_its_frames_at_its_rate_and_again(tmp_path: Path) -> None:
+    path = tmp_path / "drive.mp4"
+    write_video(path, 5, rate_hz=20.0)
+    source = open_source(str(path))
+    assert (source.kind, source.rate_hz, source.total) == ("video", 20.0, 5)
+    for _ in range(2):
+        frames = list(source)
+        assert [item.frame.stamp_ns for item in frames] == [number * 50_000_000 for number in range(5)]
+        for number, item in enumerate(frames):
+            assert np.abs(item.frame.rgb.astype(int) - picture(number)).mean() < 12
+    assert source.problems == []
+
+
+def test_limit_and_rate_are_taken_from_the_user(tmp_path: Path) -> None:
+    path = tmp_path / "drive.mp4"
+    write_video(path, 5)
+    source = open_source(str(path), rate_hz=4.0, frames=2)
+    assert (source.rate_hz, source.total, len(list(source))) == (4.0, 2, 2)
+
+
+def test_folder_gives_images_by_name_with_their_labels(tmp_path: Path) -> None:
+    write_images(tmp_path / "images", 3)
+    write_labels(tmp_path / "labels", 3, void=11)
+    frames = list(open_source(str(tmp_path), void=[11]))
+    assert [item.name for item in frames] == ["000.png", "001.png", "002.png"]
+    for number, item in enumerate(frames):
+        np.testing.assert_array_equal(item.frame.rgb, picture(number))
+        assert item.truth is not None and item.truth.instance is None
+        np.testing.assert_array_equal(item.truth.semantic, label_mask(number))
+        assert (item.truth.semantic[number] == VOID).all()
+
+
+def test_labels_and_instances_may_lie_elsewhere_and_be_named_as_predict_names_them(tmp_path: Path) -> None:
+    write_images(tmp_path / "images", 1)
+    instance = np.arange(48 * 64, dtype=np.uint16).reshape(48, 64)
+    write_image(tmp_path / "out" / "000_labels.png", label_mask(0))
+    write_image(tmp_path / "out" / "000_instances.png", instance)
+    labels = LabelFolder(tmp_path / "out", tmp_path / "out")
+    (item,) = open_source(str(tmp_path / "images"), labels=labels)
+    assert item.truth is not None and item.truth.instance is not None
+    np.testing.assert_array_equal(item.truth.instance, instance)
+
+
+@pytest.mark.parametrize("ending", [".png", ".jpg"])
+def test_a_truncated_image_is_named_and_the_others_are_given(tmp_path: Path, ending: str) -> None:
+    paths = write_images(tmp_path / "images", 3, ending)
+    truncate(paths[1])
+    source = open_source(str(tmp_path / "images"))
+    assert [item.name for item in source] == [paths[0].name, paths[2].name]
+    (problem,) = source.problems
+    assert str(paths[1]) in problem and "truncated" in problem
+
+
+def test_a_thumbnail_does_not_make_a_truncated_jpeg_whole(tmp_path: Path) -> None:
+    whole = cv2.imencode(".jpg", picture(0))[1].tobytes()
+    thumbnail = cv2.imencode(".jpg", picture(1)[:8, :8])[1].tobytes()
+    segment = b"\xff\xe1" + (len(thumbnail) + 2).to_bytes(2, "big") + thumbnail
+    with_thumbnail = whole[:2] + segment + whole[2:]
+    assert is_whole(with_thumbnail)
+    assert is_whole(with_thumbnail + bytes(512))  # cameras pad
+    assert not is_whole(with_thumbnail[:-40])
+
+
+def test_a_video_that_ends_early_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "drive.avi"
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"MJPG"), 10, (64, 48))
+    for number in range(20):
+        writer.write(picture(number))
+    writer.release()
+    data = path.read_bytes()
+    source = open_source(str(path))
+    path.write_bytes(data[: len(data) // 2])
+    assert 0 < len(list(source)) < 20
+    assert "of 20 frames" in source.problems[0]
+
+
+def test_what_cannot_be_read_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "text.mp4").write_text("no video")
+    for words, part in (
+        (str(tmp_path / "missing.mp4"), "there is no file"),
+        (str(tmp_path / "text.mp4"), "cannot be read as a video"),
+        (str(tmp_path / "empty"), "holds no images"),
+        ("/dev/video87", "/dev/video87 cannot be opened"),
+        (str(tmp_path / "missing.mcap"), "there is no bag"),
+    ):
+        with pytest.raises(SegPerceptionError, match=part) as caught:
+            open_source(words)
+        assert "\n" not in str(caught.value)
+
+
+def test_labels_belong_to_folders(tmp_path: Path) -> None:
+    path = tmp_path / "drive.mp4"
+    write_video(path, 1)
+    write_labels(tmp_path / "labels", 1)
+    with pytest.raises(SegPerceptionError, match="belong to images of a folder"):
+        open_source(str(path), labels=LabelFolder(tmp_path / "labels"))
+
+
+def test_files_that_are_no_masks_are_refused(tmp_path: Path) -> None:
+    write_image(tmp_path / "color.png", picture(0))
+    with pytest.raises(SegPerceptionError, match="one channel"):
+        read_mask(tmp_path / "color.png", np.uint8)
+    write_image(tmp_path / "deep.png", np.full((2, 2), 700, np.uint16))
+    with pytest.raises(SegPerceptionError, match="uint16"):
+        read_mask(tmp_path / "deep.png", np.uint8)
+    (tmp_path / "nothing.png").touch()
+    with pytest.raises(SegPerceptionError, match=r"nothing\.png"):
+        read_rgb(tmp_path / "nothing.png")
+
+
+def test_a_file_that_fails_half_way_leaves_the_old_one(tmp_path: Path) -> None:
+    path = tmp_path / "report.json"
+    path.write_text("old")
+    with pytest.raises(RuntimeError), written_aside(path) as aside:
+        aside.write_text("half")
+        raise RuntimeError
+    assert [file.name for file in tmp_path.iterdir()] == ["report.json"]
+    assert path.read_text() == "old"
+
+
+def test_without_input_the_synthetic_drive_comes_with_all_that_is_true_of_it() -> None:
+    source = open_source(None, frames=2)
+    frames = list(source)
+    assert (source.kind, source.total, len(frames), source.labels) == ("synthetic", 2, 2, CAMVID)
+    assert source.camera is not None and source.pose is not None
+    height, width = frames[0].frame.rgb.shape[:2]
+    assert (source.camera.width, source.camera.height) == (width, height)
+    for item in frames:
+        assert item.truth is not None and item.truth.instance is not None
+        assert item.truth.semantic.shape == (height, width)
+    assert frames[0].frame.stamp_ns < frames[1].frame.stamp_ns
