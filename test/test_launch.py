@@ -57,8 +57,7 @@ def test_the_launched_node_segments_the_forwarded_topic(launched: Any) -> None:
         masks = peer.listen(Image, "/robot/segmentation/label_mask")
         peer.until_heard(camera.images)
         peer.until_served(["/robot/segmentation/label_mask"])
-        camera.send()
-        peer.until(lambda: masks, "a label mask")
+        peer.until(lambda: camera.send() and masks, "a label mask")
         assert masks[0].encoding == "mono8" and masks[0].header.frame_id == camera.frame_id
     finally:
         peer.close()

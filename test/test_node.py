@@ -155,6 +155,10 @@ def test_every_output_of_one_frame(start: StartNode, peer: Peer, model: Path) ->
     overlay = cv2.imdecode(np.frombuffer(got["segmentation_mask/compressed"].data, np.uint8), cv2.IMREAD_COLOR)
     assert overlay.shape == pixels(got["segmentation_mask"]).shape
 
+    for name, (_, qos) in TOPICS.items():
+        (offered,) = peer.node.get_publishers_info_by_topic(f"/segmentation/{name}")
+        assert (offered.qos_profile.reliability, offered.qos_profile.durability) == (qos.reliability, qos.durability)
+
     late = Peer("late")
     try:
         grids = late.listen(OccupancyGrid, "/segmentation/drivable_grid", LATCHED)
