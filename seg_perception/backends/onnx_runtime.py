@@ -1,0 +1,97 @@
+"""The network on ONNX Runtime: the CPU unless other execution providers are named."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import onnxruntime as ort
+from numpy.typing import NDArray
+
+from seg_perception.errors import SegPerceptionError, nearest_name
+from seg_perception.model_file import INPUT, OUTPUTS, ModelInfo
+from seg_perception.results import NetworkOutput
+
+CPU_PROVIDER = "CPUExecutionProvider"
+
+
+class OnnxRuntimeBackend:
+    """Runs a model file on ONNX Runtime.
+
+    providers: names of execution providers, best first; empty = the CPU. What the first cannot run goes to the next,
+    and to the CPU in the end. threads: of the CPU provider; None = one per physical core.
+    """
+
+    def __init__(self, model: ModelInfo, *, providers: Sequence[str] = (), threads: int | None = None) -> None:
+        """Raises SegPerceptionError for a provider that this ONNX Runtime lacks, or a model that it cannot load."""
+        self._model = model
+        self._threads = threads or physical_cores()
+        self._session: ort.InferenceSession | None = _session(model, _checked(providers), self._threads)
+
+    def infer(self, images: NDArray[np.uint8]) -> NetworkOutput:
+        """See Backend. Raises ValueError for images that do not fit the model."""
+        if self._session is None:
+            raise RuntimeError("the backend is closed")
+        check_images(images, self._model)
+        return NetworkOutput(*self._session.run(list(OUTPUTS), {INPUT: images}))
+
+    def warm_up(self) -> None:
+        """See Backend."""
+        self.infer(np.zeros((self._model.batch or 1, *self._model.size_hw, 3), np.uint8))
+
+    def describe(self) -> Mapping[str, str]:
+        """See Backend."""
+        active = self._session.get_providers() if self._session else []
+        return {
+            "backend": f"onnxruntime {ort.__version__}",
+            "device": ", ".join(name.removesuffix("ExecutionProvider") for name in active),
+            "model": self._model.name,
+            "precision": self._model.precision,
+            "threads": str(self._threads),
+        }
+
+    def close(self) -> None:
+        """See Backend."""
+        self._session = None
+
+
+def check_images(images: NDArray[np.uint8], model: ModelInfo) -> None:
+    """Raise ValueError unless images is uint8 [N, h, w, 3] at the model's size, N the model's batch or any."""
+    fits = images.ndim == 4 and images.shape[1:] == (*model.size_hw, 3) and model.batch in (None, images.shape[0])
+    if images.dtype != np.uint8 or not fits:
+        wanted = f"uint8 [{model.batch or 'N'}, {model.size_hw[0]}, {model.size_hw[1]}, 3]"
+        raise ValueError(f"images is {images.dtype} {list(images.shape)}, expected {wanted}")
+
+
+def physical_cores() -> int:
+    """Cores that this process may use, two threads of one core counted once; at least 1."""
+    allowed = os.sched_getaffinity(0)
+    cores = set()
+    for cpu in allowed:
+        siblings = Path(f"/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list")
+        cores.add(siblings.read_text() if siblings.is_file() else str(cpu))
+    return max(1, len(cores))
+
+
+def _checked(providers: Sequence[str]) -> list[str]:
+    known = ort.get_available_providers()
+    for name in providers:
+        if name not in known:
+            raise SegPerceptionError(f"this ONNX Runtime has no provider '{name}': {nearest_name(name, known)}")
+    return [*(name for name in providers if name != CPU_PROVIDER), CPU_PROVIDER]
+
+
+def _session(model: ModelInfo, providers: Sequence[str], threads: int) -> ort.InferenceSession:
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    try:
+        return ort.InferenceSession(str(model.path), options, providers=list(providers))
+    except Exception as error:  # ONNX Runtime raises classes of its extension module, which have no common base
+        cause = " ".join(str(error).split())[:200]
+        raise SegPerceptionError(
+            f"ONNX Runtime {ort.__version__} cannot load {model.path} ({cause}): export it again, or update onnxruntime"
+        ) from error

@@ -1,0 +1,216 @@
+"""Compiled loops that tell single things apart and count the pixels of every segment; rules as in panoptic_kernels."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from seg_perception.labels import VOID
+from seg_perception.panoptic_kernels import Axis, compiled, find_candidates, largest, mix_sides
+
+SUBPIXELS = 16
+"""Votes for centres are counted in this part of a mask pixel."""
+
+AREA, CONFIDENCE, LEFT, TOP, RIGHT, BOTTOM = range(6)
+"""Columns of a tally: pixels, sum of their 8-bit confidences, and the first and last column and row that hold one."""
+
+
+@compiled
+def find_centers(
+    heatmap: NDArray[np.float32],
+    radius: int,
+    threshold: float,
+    scores: NDArray[np.float32],
+    places: NDArray[np.int64],
+) -> int:
+    """Write the maxima of heatmap [h, w], best first, to scores [K] and places [K, 2] = (row, column); their number.
+
+    A maximum is largest in the window of 2 * radius + 1 cells around it; of equal ones the first in raster order stays.
+    """
+    height, width = heatmap.shape
+    found = 0
+    for row in range(height):
+        for column in range(width):
+            value = heatmap[row, column]
+            full = found == len(scores)
+            if not value >= threshold or (full and value <= scores[found - 1]):
+                continue
+            if not _is_maximum(heatmap, row, column, radius):
+                continue
+            rank = found - 1 if full else found
+            found = rank + 1
+            while rank > 0 and scores[rank - 1] < value:
+                scores[rank] = scores[rank - 1]
+                places[rank] = places[rank - 1]
+                rank -= 1
+            scores[rank] = value
+            places[rank, 0], places[rank, 1] = row, column
+    return found
+
+
+@compiled
+def _is_maximum(heatmap: NDArray[np.float32], row: int, column: int, radius: int) -> bool:
+    height, width = heatmap.shape
+    value = heatmap[row, column]
+    for r in range(max(0, row - radius), min(height, row + radius + 1)):
+        for c in range(max(0, column - radius), min(width, column + radius + 1)):
+            earlier = r < row or (r == row and c < column)
+            if heatmap[r, c] > value or (earlier and heatmap[r, c] == value):
+                return False
+    return True
+
+
+@compiled
+def cast_votes(offset: NDArray[np.float32], size_hw: tuple[int, int], stride: int, votes: NDArray[np.float64]) -> bool:
+    """Per grid cell, where its pixel's centre should lie, to votes [2, h, w] = (y, x); False if one is not finite.
+
+    offset [2, h, w] = (dy, dx) in px of the network's input. Votes are whole sixteenths of a mask pixel, counted from
+    the mask's corner, and clipped to four times its size: then float64 holds the products below without rounding.
+    """
+    _, height, width = offset.shape
+    finite = True
+    reach = 4.0 * max(size_hw[0], size_hw[1])
+    for axis_index in range(2):
+        cell_px = size_hw[axis_index] / offset.shape[1 + axis_index]
+        scale = cell_px / stride
+        for row in range(height):
+            for column in range(width):
+                at = ((row if axis_index == 0 else column) + 0.5) * cell_px
+                moved = offset[axis_index, row, column] * scale
+                finite &= abs(moved) < np.inf
+                votes[axis_index, row, column] = np.rint((at + min(max(moved, -reach), reach)) * SUBPIXELS)
+    return finite
+
+
+@compiled
+def elect_centers(
+    votes: NDArray[np.float64],
+    centers: NDArray[np.float64],
+    rows: tuple[int, int],
+    elected: NDArray[np.uint16],
+) -> None:
+    """Per grid cell in rows, the index of the centre [K, 2] = (y, x) nearest to its vote; votes [2, h, w].
+
+    Squared distance less what all centres share is linear in the vote, so it upsamples as logits do: see _closeness.
+    """
+    width = votes.shape[2]
+    most = np.empty(width)
+    for row in range(rows[0], rows[1]):
+        best = elected[row]
+        best[:] = 0
+        for column in range(width):
+            most[column] = _closeness(votes[0, row, column], votes[1, row, column], centers[0])
+        for k in range(1, len(centers)):
+            y, x = centers[k]
+            norm = y * y + x * x
+            for column in range(width):
+                value = 2 * (y * votes[0, row, column] + x * votes[1, row, column]) - norm
+                best[column] = k if value > most[column] else best[column]
+                most[column] = max(value, most[column])
+
+
+@compiled
+def _closeness(y: float, x: float, center: NDArray[np.float64]) -> float:
+    """|vote|^2 - |vote - centre|^2: the nearer, the larger."""
+    value: float = 2 * (center[0] * y + center[1] * x) - (center[0] * center[0] + center[1] * center[1])
+    return value
+
+
+@compiled
+def paint_instances(
+    votes: NDArray[np.float64],
+    centers: NDArray[np.float64],
+    elected: NDArray[np.uint16],
+    down: Axis,
+    across: Axis,
+    bands: tuple[int, int],
+    is_thing: NDArray[np.bool_],
+    semantic: NDArray[np.uint8],
+    instance: NDArray[np.uint16],
+) -> None:
+    """Write the bands' rows of instance [H, W]: 1 + index of the centre of each thing pixel, 0 elsewhere."""
+    count = len(centers)
+    corners, chosen, sides = np.empty((count, 4)), np.empty(count, np.int64), np.empty((2, count))
+    for band in range(bands[0], bands[1]):
+        upper, lower = down.low[band], down.high[band]
+        ys = down.start[band], down.start[band + 1]
+        instance[ys[0] : ys[1]] = 0
+        for run in range(len(across.low)):
+            left, right = across.low[run], across.high[run]
+            xs = across.start[run], across.start[run + 1]
+            if not _has_thing(semantic, is_thing, ys, xs):
+                continue
+            winners = (
+                np.int64(elected[upper, left]),
+                np.int64(elected[upper, right]),
+                np.int64(elected[lower, left]),
+                np.int64(elected[lower, right]),
+            )
+            agree = winners[0] == winners[1] == winners[2] == winners[3]
+            if agree:
+                candidates, chosen[0] = 1, winners[0]
+            else:
+                for k in range(count):
+                    for i in range(4):
+                        row, column = (lower if i // 2 else upper), (right if i % 2 else left)
+                        corners[k, i] = _closeness(votes[0, row, column], votes[1, row, column], centers[k])
+                candidates = find_candidates(corners, count, winners, chosen)
+            for y in range(ys[0], ys[1]):
+                if not agree:
+                    for n in range(candidates):
+                        sides[0, n], sides[1, n] = mix_sides(corners[chosen[n]], down.weight[y])
+                for x in range(xs[0], xs[1]):
+                    if is_thing[semantic[y, x]]:
+                        n = 0 if agree else largest(sides[0], sides[1], across.weight[x], candidates)
+                        instance[y, x] = chosen[n] + 1
+
+
+@compiled
+def _has_thing(
+    semantic: NDArray[np.uint8], is_thing: NDArray[np.bool_], ys: tuple[int, int], xs: tuple[int, int]
+) -> bool:
+    for y in range(ys[0], ys[1]):
+        for x in range(xs[0], xs[1]):
+            if is_thing[semantic[y, x]]:
+                return True
+    return False
+
+
+@compiled
+def tally_segments(
+    pixel_rows: tuple[int, int],
+    semantic: NDArray[np.uint8],
+    instance: NDArray[np.uint16],
+    confidence: NDArray[np.uint8],
+    tally: NDArray[np.int64],
+) -> None:
+    """Count the pixels of rows into tally [instances + 1, C, 6], by instance and class; void counts nowhere."""
+    height, width = semantic.shape
+    tally[:, :, :] = 0
+    tally[:, :, LEFT] = width
+    tally[:, :, TOP] = height
+    tally[:, :, RIGHT:] = -1
+    for y in range(pixel_rows[0], pixel_rows[1]):
+        x = 0
+        while x < width:
+            begin, k, i, total = x, semantic[y, x], instance[y, x], 0
+            while x < width and semantic[y, x] == k and instance[y, x] == i:
+                total += confidence[y, x]
+                x += 1
+            if k != VOID:
+                entry = tally[i, k]
+                entry[AREA] += x - begin
+                entry[CONFIDENCE] += total
+                entry[LEFT] = min(entry[LEFT], begin)
+                entry[TOP] = min(entry[TOP], y)
+                entry[RIGHT] = max(entry[RIGHT], x - 1)
+                entry[BOTTOM] = max(entry[BOTTOM], y)
+
+
+@compiled
+def renumber(pixel_rows: tuple[int, int], numbers: NDArray[np.uint16], instance: NDArray[np.uint16]) -> None:
+    """Replace each value of the rows of instance by its entry in numbers; 0 stays."""
+    for y in range(pixel_rows[0], pixel_rows[1]):
+        for x in range(instance.shape[1]):
+            if instance[y, x]:
+                instance[y, x] = numbers[instance[y, x]]

@@ -1,0 +1,273 @@
+"""Network output to semantic, instance and confidence masks and segments, exact and cheap: see PanopticDecoder."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import pairwise
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from seg_perception import instance_kernels, panoptic_kernels
+from seg_perception.errors import SegPerceptionError
+from seg_perception.instance_kernels import AREA, CONFIDENCE, LEFT, RIGHT, TOP
+from seg_perception.labels import LabelSet
+from seg_perception.results import NetworkOutput, Panoptic, Segment, Wants
+
+_In = TypeVar("_In")
+_Out = TypeVar("_Out")
+
+MOST_THREADS = 4
+"""A frame is too little work for more."""
+
+
+@dataclass(frozen=True)
+class PanopticSettings:
+    """How masks are made of the network's output.
+
+    center_threshold: least heatmap value of an instance's centre, 0 to 1. center_window_px: side of the window in which
+    a centre must be the largest, in px of the network's input (never less than the 3x3 cells around it).
+    max_instances: the best this many centres are kept. min_stuff_area, min_thing_area: smaller segments, as a share of
+    the mask's pixels, are left out of the segments; their pixels keep their class, and a thing's get instance 0.
+    min_confidence: pixels whose confidence (0 to 1) is less become void.
+    """
+
+    center_threshold: float = 0.1
+    center_window_px: float = 24.0
+    max_instances: int = 200
+    min_stuff_area: float = 0.001
+    min_thing_area: float = 0.0
+    min_confidence: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name, low, high in (
+            ("center_threshold", 0.0, 1.0),
+            ("center_window_px", 1.0, 1024.0),
+            ("max_instances", 1, 1000),
+            ("min_stuff_area", 0.0, 1.0),
+            ("min_thing_area", 0.0, 1.0),
+            ("min_confidence", 0.0, 1.0),
+        ):
+            if not low <= getattr(self, name) <= high:
+                raise ValueError(f"{name} is {getattr(self, name)}, allowed is {low} to {high}")
+
+
+class PanopticDecoder:
+    """Decodes network outputs within buffers that are made once per grid and mask size.
+
+    *Semantic*: bilinear upsampling of all logits to the mask (half-pixel centres, clamped at the edges), then argmax,
+    ties to the lowest class; exactly that on every pixel, in float64.
+
+    *Confidence*: 255 x the softmax probability of the pixel's class, the probabilities being upsampled bilinearly;
+    rounded to the nearest.
+
+    *Instance*, after Panoptic-DeepLab: centres are maxima of the heatmap, ties to the first in raster order. Every grid
+    cell votes for a place, its own centre plus its offset scaled to the mask; votes are upsampled bilinearly (equal to
+    pixel + upsampled offset except in the outermost half cell), and each pixel of a thing class belongs to the centre
+    nearest to its vote, ties to the better centre. The class of a thing segment is that of most of its pixels; the
+    semantic mask stays the exact argmax and may differ from it. Ids are 1, 2, … by falling score.
+    """
+
+    def __init__(self, labels: LabelSet, settings: PanopticSettings) -> None:
+        self.settings = settings
+        self._labels = labels
+        self._buffers: _Buffers | None = None
+
+    def decode(
+        self, output: NetworkOutput, index: int, mask_hw: tuple[int, int], stride: int, wants: Wants
+    ) -> Panoptic:
+        """Masks of mask_hw = (height, width) from image `index` of the batch; stride: input px per grid cell.
+
+        The arrays are views of buffers that the next call overwrites. Confidence is all 0 unless it, instances or areas
+        are wanted; instance is all 0 and segments are empty unless instances are wanted.
+        Raises SegPerceptionError when an output of the network is not finite.
+        """
+        logits = output.semantic_logits[index]
+        buffers = self._sized(logits.shape, mask_hw)
+        with_confidence = wants.confidence or wants.instances or wants.areas or self.settings.min_confidence > 0
+        if not all(_shared(buffers.cell_parts, lambda rows: buffers.score_cells(logits, rows))):
+            raise _not_finite("semantic_logits")
+        centers = self._centers(output, index, mask_hw, stride, buffers) if wants.instances else buffers.centers[:0]
+        least = int(np.ceil(self.settings.min_confidence * 255))
+
+        def paint(part: _Part) -> None:
+            buffers.paint_classes(logits, part, with_confidence, least)
+            if wants.instances:
+                buffers.paint_instances(centers, part, self._labels.is_thing)
+
+        _shared(buffers.parts, paint)
+        segments: tuple[Segment, ...] = ()
+        if wants.instances:
+            segments = self._segments(buffers, len(centers), mask_hw)
+        return Panoptic(
+            buffers.semantic,
+            buffers.instance if len(centers) else buffers.no_instance,
+            buffers.confidence if with_confidence else buffers.no_confidence,
+            segments,
+        )
+
+    def _sized(self, logits_shape: tuple[int, ...], mask_hw: tuple[int, int]) -> _Buffers:
+        sizes = (logits_shape, mask_hw)
+        if self._buffers is None or self._buffers.sizes != sizes:
+            self._buffers = _Buffers(logits_shape, mask_hw, self.settings.max_instances)
+        return self._buffers
+
+    def _centers(
+        self, output: NetworkOutput, index: int, mask_hw: tuple[int, int], stride: int, buffers: _Buffers
+    ) -> NDArray[np.float64]:
+        """float64 [K, 2] = (y, x) of the centres, in the units of the votes; elects one for every grid cell."""
+        radius = max(1, int(self.settings.center_window_px / (2 * stride)))
+        count = instance_kernels.find_centers(
+            output.center_heatmap[index, 0], radius, self.settings.center_threshold, buffers.scores, buffers.places
+        )
+        centers = buffers.centers[:count]
+        if count:
+            cell_px = np.divide(mask_hw, output.semantic_logits.shape[2:])
+            np.rint((buffers.places[:count] + 0.5) * (cell_px * instance_kernels.SUBPIXELS), out=centers)
+            if not instance_kernels.cast_votes(output.center_offset[index], mask_hw, stride, buffers.votes):
+                raise _not_finite("center_offset")
+            _shared(
+                buffers.cell_parts,
+                lambda rows: instance_kernels.elect_centers(buffers.votes, centers, rows, buffers.elected),
+            )
+        return centers
+
+    def _segments(self, buffers: _Buffers, count: int, mask_hw: tuple[int, int]) -> tuple[Segment, ...]:
+        """Things by falling score, then stuff by class; numbers the instance mask accordingly."""
+        tally = _merged([part.tally[: count + 1] for part in buffers.parts])
+        pixels = mask_hw[0] * mask_hw[1]
+        areas = tally[1:, :, AREA].sum(1)
+        scores = tally[1:, :, CONFIDENCE].sum(1) / (255 * np.maximum(areas, 1))
+        kept = np.flatnonzero((areas > 0) & (areas >= self.settings.min_thing_area * pixels))
+        kept = kept[np.argsort(-scores[kept], kind="stable")]
+        numbers = np.zeros(count + 1, np.uint16)
+        numbers[kept + 1] = np.arange(1, len(kept) + 1)
+        if (numbers != np.arange(count + 1)).any():
+            _shared(buffers.parts, lambda part: instance_kernels.renumber(part.pixel_rows, numbers, buffers.instance))
+        segments = [
+            _segment(number, int(tally[n + 1, :, AREA].argmax()), True, tally[n + 1])
+            for number, n in enumerate(kept, start=1)
+        ]
+        for label in self._labels.classes:
+            entry = tally[0, label.id : label.id + 1]
+            if not label.thing and entry[0, AREA] > max(0, self.settings.min_stuff_area * pixels - 1):
+                segments.append(_segment(len(segments) + 1, label.id, False, entry))
+        return tuple(segments)
+
+
+@dataclass(frozen=True)
+class _Part:
+    """What one thread does of a mask: bands and their rows of pixels; tally int64 [max_instances + 1, C, 6]."""
+
+    bands: tuple[int, int]
+    pixel_rows: tuple[int, int]
+    tally: NDArray[np.int64]
+
+
+class _Buffers:
+    """All memory of the decode for one size of grid and mask."""
+
+    def __init__(self, logits_shape: tuple[int, ...], mask_hw: tuple[int, int], max_instances: int) -> None:
+        classes, h, w = logits_shape
+        self.sizes = (logits_shape, mask_hw)
+        self.down, self.across = panoptic_kernels.axis(h, mask_hw[0]), panoptic_kernels.axis(w, mask_hw[1])
+        self.cells = (np.empty((h, w), np.uint8), np.empty((h, w), np.float32), np.empty((h, w), np.float32))
+        self.semantic = np.empty(mask_hw, np.uint8)
+        self.instance, self.no_instance = np.zeros(mask_hw, np.uint16), np.zeros(mask_hw, np.uint16)
+        self.confidence, self.no_confidence = np.zeros(mask_hw, np.uint8), np.zeros(mask_hw, np.uint8)
+        self.scores = np.empty(max_instances, np.float32)
+        self.places = np.empty((max_instances, 2), np.int64)
+        self.centers = np.empty((max_instances, 2), np.float64)
+        self.votes = np.empty((2, h, w), np.float64)
+        self.elected = np.empty((h, w), np.uint16)
+        self.cell_parts = _split(h)
+        start = self.down.start
+        self.parts = [
+            _Part(
+                (begin, end), (int(start[begin]), int(start[end])), np.empty((max_instances + 1, classes, 6), np.int64)
+            )
+            for begin, end in _split(len(self.down.low))
+        ]
+
+    def score_cells(self, logits: NDArray[np.float32], rows: tuple[int, int]) -> bool:
+        return panoptic_kernels.score_cells(logits, rows, *self.cells)
+
+    def paint_classes(self, logits: NDArray[np.float32], part: _Part, with_confidence: bool, least: int) -> None:
+        panoptic_kernels.paint_classes(
+            logits, self.cells, self.down, self.across, part.bands, with_confidence, self.semantic, self.confidence
+        )
+        if least:
+            panoptic_kernels.drop_unsure(part.pixel_rows, least, self.semantic, self.confidence)
+
+    def paint_instances(self, centers: NDArray[np.float64], part: _Part, is_thing: NDArray[np.bool_]) -> None:
+        if len(centers):
+            instance_kernels.paint_instances(
+                self.votes,
+                centers,
+                self.elected,
+                self.down,
+                self.across,
+                part.bands,
+                is_thing,
+                self.semantic,
+                self.instance,
+            )
+        instance_kernels.tally_segments(
+            part.pixel_rows,
+            self.semantic,
+            self.instance if len(centers) else self.no_instance,
+            self.confidence,
+            part.tally[: len(centers) + 1],
+        )
+
+
+def _merged(tallies: list[NDArray[np.int64]]) -> NDArray[np.int64]:
+    merged = tallies[0]
+    for other in tallies[1:]:
+        merged[..., AREA : CONFIDENCE + 1] += other[..., AREA : CONFIDENCE + 1]
+        np.minimum(merged[..., LEFT : TOP + 1], other[..., LEFT : TOP + 1], out=merged[..., LEFT : TOP + 1])
+        np.maximum(merged[..., RIGHT:], other[..., RIGHT:], out=merged[..., RIGHT:])
+    return merged
+
+
+def _segment(number: int, class_id: int, is_thing: bool, entries: NDArray[np.int64]) -> Segment:
+    """Sum of tally entries [K, 6]."""
+    area, confidence = (int(total) for total in entries[:, : CONFIDENCE + 1].sum(0))
+    left, top = (int(edge) for edge in entries[:, LEFT : TOP + 1].min(0))
+    right, bottom = (int(edge) for edge in entries[:, RIGHT:].max(0))
+    box = (left, top, right - left + 1, bottom - top + 1)
+    return Segment(number, class_id, is_thing, confidence / (255 * area), area, box)
+
+
+def _not_finite(name: str) -> SegPerceptionError:
+    return SegPerceptionError(
+        f"the network's {name} hold values that are not finite, as float16 overflows do: use a model of precision fp32"
+    )
+
+
+def _threads() -> int:
+    return min(MOST_THREADS, len(os.sched_getaffinity(0)))
+
+
+@lru_cache(maxsize=1)
+def _pool() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(max(1, _threads() - 1), thread_name_prefix="decode")
+
+
+def _split(length: int) -> list[tuple[int, int]]:
+    """range(length) in about equal parts, one a thread."""
+    parts = max(1, min(_threads(), length))
+    edges = [length * i // parts for i in range(parts + 1)]
+    return list(pairwise(edges))
+
+
+def _shared(parts: list[_In], work: Callable[[_In], _Out]) -> list[_Out]:
+    """work on every part, each in a thread of its own; the kernels release the GIL."""
+    others = [_pool().submit(work, part) for part in parts[1:]]
+    first = work(parts[0])
+    return [first, *(other.result() for other in others)]

@@ -1,0 +1,248 @@
+"""Compiled loops of the panoptic decode. They release the GIL and work on a range of rows, so that threads share a frame.
+
+Both masks rest on one rule. Values are upsampled bilinearly and the largest wins, ties to the lowest index. Where the
+four grid cells around a pixel have the same winner, so has the pixel: each rounded product and sum is monotone, and
+distinct float32 corner values stay distinct in the float64 sums. So only where the four disagree is there something to
+interpolate, and only among candidates that no corner's winner beats at all four.
+
+Numbers of grid cells are called row and column, those of mask pixels y and x. A band is the range of mask rows, a run
+the range of mask columns, that lie between the same two grid rows or columns.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeVar
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+from seg_perception.labels import VOID
+
+_Loop = TypeVar("_Loop", bound=Callable[..., Any])
+
+MIXED = VOID
+"""Stands for a class where the four corners disagree; no class has this id."""
+
+
+def compiled(loop: _Loop) -> _Loop:
+    """loop as machine code, made at its first call and kept on disk."""
+    faster: _Loop = numba.njit(cache=True, nogil=True, error_model="numpy")(loop)
+    return faster
+
+
+class Axis(NamedTuple):
+    """How the pixels of one mask axis lie among the grid's cells.
+
+    start: int64 [R + 1], the range of pixels start[i]..start[i + 1] lies between the cells low[i] and high[i], both
+    int64 [R]. weight: float64 [pixels], the share of the high cell.
+    """
+
+    start: NDArray[np.int64]
+    low: NDArray[np.int64]
+    high: NDArray[np.int64]
+    weight: NDArray[np.float64]
+
+
+def axis(cells: int, pixels: int) -> Axis:
+    """Half-pixel centres, clamped at the edges: bilinear sampling with align_corners=False."""
+    at = np.clip((np.arange(pixels) + 0.5) * (cells / pixels) - 0.5, 0, cells - 1)
+    low = np.floor(at).astype(np.int64)
+    first = np.flatnonzero(np.diff(low, prepend=-1))
+    start = np.append(first, pixels).astype(np.int64)
+    return Axis(start, low[first], np.minimum(low[first] + 1, cells - 1), at - low)
+
+
+@compiled
+def score_cells(
+    logits: NDArray[np.float32],
+    rows: tuple[int, int],
+    winner: NDArray[np.uint8],
+    peak: NDArray[np.float32],
+    share: NDArray[np.float32],
+) -> bool:
+    """Per grid cell in rows: the winning class, its logit and its softmax probability; False if a logit is not finite.
+
+    logits [C, h, w]; winner, peak, share [h, w].
+    """
+    classes, _, width = logits.shape
+    finite = True
+    total = np.empty(width, np.float32)
+    for row in range(rows[0], rows[1]):
+        best, top = winner[row], peak[row]
+        best[:] = 0
+        top[:] = logits[0, row]
+        for k in range(1, classes):
+            here = logits[k, row]
+            for column in range(width):
+                larger = here[column] > top[column]
+                best[column] = k if larger else best[column]
+                top[column] = here[column] if larger else top[column]
+        total[:] = 0
+        for k in range(classes):
+            here = logits[k, row]
+            for column in range(width):
+                finite &= abs(here[column]) < np.inf
+                total[column] += math.exp(here[column] - top[column])
+        for column in range(width):
+            share[row, column] = np.float32(1) / total[column]
+    return finite
+
+
+@compiled
+def find_candidates(
+    corners: NDArray[np.float64], count: int, winners: tuple[int, int, int, int], chosen: NDArray[np.int64]
+) -> int:
+    """Write to chosen, in ascending order, who can win anywhere between four corners [count, 4]; returns their number."""
+    found = 0
+    for k in range(count):
+        beaten = False
+        for winner in winners:
+            if winner == k:
+                beaten = False
+                break
+            at_least, above = True, True
+            for i in range(4):
+                at_least &= corners[winner, i] >= corners[k, i]
+                above &= corners[winner, i] > corners[k, i]
+            beaten |= above or (at_least and winner < k)
+        if not beaten:
+            chosen[found] = k
+            found += 1
+    return found
+
+
+@compiled
+def paint_classes(
+    logits: NDArray[np.float32],
+    cells: tuple[NDArray[np.uint8], NDArray[np.float32], NDArray[np.float32]],
+    down: Axis,
+    across: Axis,
+    bands: tuple[int, int],
+    with_confidence: bool,
+    semantic: NDArray[np.uint8],
+    confidence: NDArray[np.uint8],
+) -> None:
+    """Write the bands' rows of semantic and, if wanted, confidence [H, W]. cells: winner, peak, share of score_cells."""
+    winner, _, share = cells
+    classes, _, width = logits.shape
+    scratch = (np.empty((classes, 4)), np.empty((classes, 4)), np.empty(classes, np.int64), np.empty((4, classes)))
+    line = np.empty(width, np.float32)
+    for band in range(bands[0], bands[1]):
+        upper, lower = down.low[band], down.high[band]
+        first, end = down.start[band], down.start[band + 1]
+        for run in range(len(across.low)):
+            left, right = across.low[run], across.high[run]
+            k = winner[upper, left]
+            agree = k == winner[upper, right] and k == winner[lower, left] and k == winner[lower, right]
+            semantic[first, across.start[run] : across.start[run + 1]] = k if agree else MIXED
+        for y in range(first + 1, end):
+            semantic[y] = semantic[first]
+        if with_confidence:
+            for y in range(first, end):
+                _mix_line(share[upper], share[lower], down.weight[y], across, line, confidence[y])
+        for run in range(len(across.low)):
+            if semantic[first, across.start[run]] == MIXED:
+                _paint_mixed_classes(
+                    logits, cells, down, across, band, run, with_confidence, scratch, semantic, confidence
+                )
+
+
+@compiled
+def _mix_line(
+    upper: NDArray[np.float32],
+    lower: NDArray[np.float32],
+    weight: float,
+    across: Axis,
+    line: NDArray[np.float32],
+    confidence: NDArray[np.uint8],
+) -> None:
+    """One row of confidence [W] between two rows of winners' probabilities [w]; right where the winners agree."""
+    lower_share = np.float32(weight)
+    upper_share = np.float32(1) - lower_share
+    for column in range(len(upper)):
+        line[column] = (upper[column] * upper_share + lower[column] * lower_share) * np.float32(255)
+    for run in range(len(across.low)):
+        left = line[across.low[run]] + np.float32(0.5)
+        slope = line[across.high[run]] - line[across.low[run]]
+        for x in range(across.start[run], across.start[run + 1]):
+            confidence[x] = np.uint8(left + slope * np.float32(across.weight[x]))
+
+
+@compiled
+def _paint_mixed_classes(
+    logits: NDArray[np.float32],
+    cells: tuple[NDArray[np.uint8], NDArray[np.float32], NDArray[np.float32]],
+    down: Axis,
+    across: Axis,
+    band: int,
+    run: int,
+    with_confidence: bool,
+    scratch: tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64], NDArray[np.float64]],
+    semantic: NDArray[np.uint8],
+    confidence: NDArray[np.uint8],
+) -> None:
+    """Interpolate between four cells whose winners differ."""
+    winner, peak, share = cells
+    corners, shares, chosen, (left, right, left_share, right_share) = scratch
+    rows, columns = (down.low[band], down.high[band]), (across.low[run], across.high[run])
+    for k in range(len(logits)):
+        for i in range(4):
+            corners[k, i] = logits[k, rows[i // 2], columns[i % 2]]
+    winners = (
+        np.int64(winner[rows[0], columns[0]]),
+        np.int64(winner[rows[0], columns[1]]),
+        np.int64(winner[rows[1], columns[0]]),
+        np.int64(winner[rows[1], columns[1]]),
+    )
+    count = find_candidates(corners, len(logits), winners, chosen)
+    if with_confidence:
+        for n in range(count):
+            for i in range(4):
+                at = rows[i // 2], columns[i % 2]
+                shares[n, i] = 255 * math.exp(corners[chosen[n], i] - peak[at]) * share[at]
+    for y in range(down.start[band], down.start[band + 1]):
+        for n in range(count):
+            left[n], right[n] = mix_sides(corners[chosen[n]], down.weight[y])
+            if with_confidence:
+                left_share[n], right_share[n] = mix_sides(shares[n], down.weight[y])
+        for x in range(across.start[run], across.start[run + 1]):
+            n = largest(left, right, across.weight[x], count)
+            semantic[y, x] = chosen[n]
+            if with_confidence:
+                share_here = left_share[n] * (1 - across.weight[x]) + right_share[n] * across.weight[x]
+                confidence[y, x] = np.uint8(share_here + 0.5)
+
+
+@compiled
+def mix_sides(corners: NDArray[np.float64], lower_weight: float) -> tuple[float, float]:
+    """Left and right value of a mask row between upper left, upper right, lower left and lower right corner [4]."""
+    upper_weight = 1 - lower_weight
+    return (
+        corners[0] * upper_weight + corners[2] * lower_weight,
+        corners[1] * upper_weight + corners[3] * lower_weight,
+    )
+
+
+@compiled
+def largest(left: NDArray[np.float64], right: NDArray[np.float64], right_weight: float, count: int) -> int:
+    """Index of the largest mix of left and right [count]; ties go to the lowest."""
+    left_weight = 1 - right_weight
+    best, most = 0, left[0] * left_weight + right[0] * right_weight
+    for n in range(1, count):
+        value = left[n] * left_weight + right[n] * right_weight
+        if value > most:
+            best, most = n, value
+    return best
+
+
+@compiled
+def drop_unsure(
+    pixel_rows: tuple[int, int], least: int, semantic: NDArray[np.uint8], confidence: NDArray[np.uint8]
+) -> None:
+    """Make void the pixels whose 8-bit confidence is below least."""
+    for y in range(pixel_rows[0], pixel_rows[1]):
+        for x in range(semantic.shape[1]):
+            semantic[y, x] = semantic[y, x] if confidence[y, x] >= least else VOID

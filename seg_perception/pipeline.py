@@ -1,0 +1,95 @@
+"""The path of one frame: preprocess, network, decode, drivable ground, with the time of each.
+
+This is the only way to run a frame: the node, the evaluator, `predict` and the benchmark all call it.
+"""
+
+from __future__ import annotations
+
+from time import perf_counter_ns
+
+import numpy as np
+
+from seg_perception.backends.base import Backend
+from seg_perception.drivable import DrivableExtractor, DrivableSettings
+from seg_perception.geometry import CameraModel, CameraPose
+from seg_perception.model_file import ModelInfo
+from seg_perception.panoptic import PanopticDecoder, PanopticSettings
+from seg_perception.preprocess import Preprocessor
+from seg_perception.results import Frame, Result, Wants
+
+STAGES = ("preprocess", "network", "decode", "drivable")
+
+
+class Pipeline:
+    """Runs frames of one camera through one network.
+
+    mask_hw: (height, width) of the masks; None = the camera's resolution. `run` belongs to one thread; `set_camera`
+    and `configure` may be called from another and take effect with the next frame.
+    """
+
+    def __init__(
+        self,
+        model: ModelInfo,
+        backend: Backend,
+        *,
+        panoptic: PanopticSettings | None = None,
+        drivable: DrivableSettings | None = None,
+        mask_hw: tuple[int, int] | None = None,
+    ) -> None:
+        self.model = model
+        self.backend = backend
+        self.labels = model.labels
+        self._mask_hw = mask_hw
+        self._preprocess = Preprocessor(model.size_hw)
+        self._camera: tuple[CameraModel | None, CameraPose | None] = (None, None)
+        self._steps = (
+            PanopticDecoder(self.labels, panoptic or PanopticSettings()),
+            DrivableExtractor(self.labels, drivable or DrivableSettings()),
+        )
+
+    def set_camera(self, camera: CameraModel | None, pose: CameraPose | None) -> None:
+        """Use this calibration and mounting from the next frame on; without both there is no ground output."""
+        self._camera = (camera, pose)
+
+    def configure(self, *, panoptic: PanopticSettings | None = None, drivable: DrivableSettings | None = None) -> None:
+        """Swap settings between two frames; what is None stays as it is."""
+        decoder, extractor = self._steps
+        self._steps = (
+            PanopticDecoder(self.labels, panoptic) if panoptic else decoder,
+            DrivableExtractor(self.labels, drivable) if drivable else extractor,
+        )
+
+    @property
+    def ground_problem(self) -> str | None:
+        """Why there is no ground output, None when there is; as of the latest frame."""
+        return self._steps[1].ground_problem
+
+    def warm_up(self) -> None:
+        """Run a black image through every step: compile what is compiled at its first use, touch all memory."""
+        self.backend.warm_up()
+        self.run(Frame(np.zeros((*self.model.size_hw, 3), np.uint8)))
+
+    def run(self, frame: Frame, wants: Wants = Wants()) -> Result:  # noqa: B008 - frozen, so safe to share
+        """Everything that is wanted of one frame.
+
+        The masks may be views of buffers that the next run overwrites: copy what is kept longer.
+        """
+        decoder, extractor = self._steps
+        mask_hw = self._mask_hw or (frame.rgb.shape[0], frame.rgb.shape[1])
+        times = [perf_counter_ns()]
+
+        images = self._preprocess(frame)
+        times.append(perf_counter_ns())
+
+        output = self.backend.infer(images)
+        times.append(perf_counter_ns())
+
+        panoptic = decoder.decode(output, 0, mask_hw, self.model.stride, wants)
+        times.append(perf_counter_ns())
+
+        extractor.set_camera(*self._camera, mask_hw)
+        drivable = extractor.extract(panoptic, wants)
+        times.append(perf_counter_ns())
+
+        stages_ms = {name: (end - start) / 1e6 for name, start, end in zip(STAGES, times, times[1:])}
+        return Result(frame, panoptic, drivable, stages_ms)
