@@ -216,7 +216,7 @@ def test_parameters_change_while_frames_flow_or_are_refused_with_a_reason(start:
     assert (pixels(peer.until(lambda: newest(masks, sent), "a mask")) == VOID).all(), "no pixel is certain"
 
     refused = set_parameters(peer, panoptic__min_confidence=0.0, panoptic__center_threshold=7.0)
-    assert not refused.successful and "center_threshold" in refused.reason and "7.0" in refused.reason
+    assert not refused.successful and "center_threshold" in refused.reason and "7" in refused.reason
     sent = camera.send()
     assert (pixels(peer.until(lambda: newest(masks, sent), "a mask")) == VOID).all(), "all or nothing"
 

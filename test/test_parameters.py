@@ -6,13 +6,14 @@ import dataclasses
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from seg_perception.drivable import DrivableSettings
 from seg_perception.geometry import CameraPose
-from seg_perception.panoptic import PanopticSettings
 
 from seg_perception.errors import SegPerceptionError
+from seg_perception.panoptic import PanopticSettings
 from seg_perception.ros import parameters
 from seg_perception.ros.parameters import NodeSettings, Settings, declarations, find_model, parameter_table
 from seg_perception.ros.topics import INPUTS, OUTPUTS, topic_table
@@ -78,9 +79,22 @@ def test_an_unknown_output_is_refused() -> None:
         Settings.from_values({"always_publish": ["label_musk"]})
 
 
-def test_a_value_that_its_step_refuses_names_the_step_and_the_field() -> None:
-    with pytest.raises(SegPerceptionError, match=r"parameter 'panoptic\.….*center_threshold.*7"):
-        Settings.from_values({"panoptic.center_threshold": 7.0})
+STEPS: dict[str, Any] = {"panoptic": PanopticSettings, "drivable": DrivableSettings}
+
+
+@pytest.mark.parametrize("name", sorted(parameters.STEP_SPECS))
+def test_ranges_are_those_of_the_steps_themselves(name: str) -> None:
+    spec = parameters.STEP_SPECS[name]
+    step, _, field = name.partition(".")
+    assert spec.low is not None and spec.high is not None
+    beyond = 1 if isinstance(declarations()[name].default, int) else 1e-6
+    for value in (spec.low - beyond, spec.high + beyond):
+        with pytest.raises(ValueError, match=field):
+            STEPS[step](**{field: value})
+        with pytest.raises(SegPerceptionError, match=f"parameter '{name}' is "):
+            Settings.from_values({name: value})
+    for value in (spec.low, spec.high):
+        assert getattr(STEPS[step](**{field: value}), field) == value
 
 
 def test_whole_numbers_pass_where_real_ones_are_due() -> None:

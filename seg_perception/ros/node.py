@@ -13,6 +13,7 @@ import traceback
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import wraps
+from pathlib import Path
 
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
@@ -104,7 +105,7 @@ class SegmentationNode(LifecycleNode):
             backend=node.backend,
             fallback=node.fallback,
             providers=node.providers,
-            cache_dir=node.engine_cache or None,
+            cache_dir=Path(node.engine_cache).expanduser() if node.engine_cache else None,
             threads=node.threads or None,
             log=self._report,
         )

@@ -129,7 +129,7 @@ def wants(watched: frozenset[str]) -> Wants:
     overlay = bool(watched.intersection(OVERLAYS))
     return Wants(
         instances=overlay or bool(watched & {"instance_mask", "segments", "detections"}),
-        confidence=bool(watched & {"confidence", "segments", "detections", "drivable_areas"}),
+        confidence="confidence" in watched,
         areas=overlay or "drivable_areas" in watched,
         grid="drivable_grid" in watched,
         free_space="free_space" in watched,

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from seg_perception.backends import BACKENDS, FALLBACKS
 from seg_perception.drivable import DrivableSettings
 from seg_perception.errors import SegPerceptionError, nearest_name
 from seg_perception.geometry import CameraPose
@@ -107,11 +108,11 @@ class NodeSettings:
     backend: str = _parameter(
         "auto",
         "what runs the network; auto takes TensorRT where a GPU and TensorRT are found",
-        choices=("auto", "onnxruntime", "tensorrt"),
+        choices=BACKENDS,
     )
-    fallback: str = _parameter("none", "what to do when the backend cannot start", choices=("none", "cpu"))
+    fallback: str = _parameter("none", "what to run where TensorRT was chosen and fails", choices=FALLBACKS)
     providers: tuple[str, ...] = _parameter((), "ONNX Runtime execution providers, in order; empty: the CPU")
-    threads: int = _parameter(0, "threads of the network on the CPU; 0: one per core", low=0, high=256)
+    threads: int = _parameter(0, "threads of the network on the CPU; 0: one per physical core", low=0, high=256)
     engine_cache: str = _parameter("", "folder of compiled TensorRT engines; empty: the user's cache folder")
     image_transport: str = _parameter("raw", "how images come", choices=("raw", "compressed"))
     camera_names: tuple[str, ...] = _parameter(
@@ -141,18 +142,31 @@ class NodeSettings:
     jpeg_quality: int = _parameter(80, "quality of the compressed overlay", live=True, low=1, high=100)
 
 
-# Descriptions of the steps' settings; their ranges are checked by their own classes.
-_STEP_SPECS: dict[str, str] = {}
+def _live(description: str, low: float, high: float) -> Spec:
+    return Spec(description, read_only=False, low=low, high=high)
+
+
+# What the steps' settings mean to a user. Their defaults stand in their own classes, which check their ranges too: a
+# test holds that the ranges here are the same.
+STEP_SPECS: dict[str, Spec] = {
+    "panoptic.center_threshold": _live("least heatmap value of an object's centre", 0.0, 1.0),
+    "panoptic.center_window_px": _live(
+        "window in which a centre must be the best, px of the network's input", 1.0, 1024.0
+    ),
+    "panoptic.max_instances": _live("objects in a frame; the best are kept", 1, 1000),
+    "panoptic.min_stuff_area": _live("share of the mask below which stuff is no segment", 0.0, 1.0),
+    "panoptic.min_thing_area": _live("share of the mask below which an object is no segment", 0.0, 1.0),
+    "panoptic.min_confidence": _live("confidence below which a pixel is unlabelled", 0.0, 1.0),
+}
 
 
 def _step_declarations(prefix: str, settings: type) -> list[Declaration]:
-    rows = []
-    for entry in dataclasses.fields(settings):
-        default: Value = getattr(settings(), entry.name)
-        rows.append(
-            Declaration(prefix + entry.name, default, Spec(_STEP_SPECS.get(prefix + entry.name, "?"), read_only=False))
-        )
-    return rows
+    defaults = settings()
+    names = [entry.name for entry in dataclasses.fields(settings)]
+    unsaid = Spec("", read_only=False)
+    return [
+        Declaration(prefix + name, getattr(defaults, name), STEP_SPECS.get(prefix + name, unsaid)) for name in names
+    ]
 
 
 def declarations(camera_names: Iterable[str] = ()) -> dict[str, Declaration]:
@@ -257,7 +271,7 @@ def _step(prefix: str, settings: Any, checked: Mapping[str, Value]) -> Any:
     try:
         return settings(**_part(checked, prefix, settings))
     except ValueError as error:
-        raise SegPerceptionError(f"parameter '{prefix}…': {error}") from error
+        raise SegPerceptionError(f"parameters '{prefix}*': {error}") from error
 
 
 def _pose(values: Value) -> CameraPose | None:
