@@ -1,0 +1,207 @@
+"""Semantic mask and camera geometry -> drivable areas, occupancy grid, free distance per bearing.
+
+What is known of the ground follows three rules. Ground is marked only where it is seen. The first cell along a ray from
+the camera that is no ground is an obstacle's foot; everything behind it stays unknown, even ground that shines through
+a gap, because what is seen above a foot may stand anywhere behind it. A void pixel ends a ray like an obstacle does,
+but marks none.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from seg_perception.drivable_maps import GridMap, RayMap, fill_grid, walk_free
+from seg_perception.errors import SegPerceptionError
+from seg_perception.geometry import CameraModel, CameraPose, GroundProjection
+from seg_perception.labels import NOT_GROUND, LabelClass, LabelSet
+from seg_perception.outlines import ground_outlines, polygon_area, trace_outlines
+from seg_perception.results import Drivable, DrivableArea, FreeSpace, Grid, Outline, Panoptic, Wants
+
+_MAX_CELLS = 4_000_000
+
+
+@dataclass(frozen=True)
+class DrivableSettings:
+    """Sizes in m in the base frame, angles in rad (0 = ahead, left positive), tolerances in px of the mask.
+
+    The grid begins grid_near_m ahead of the base frame's origin, is grid_length_m long and grid_width_m wide and lies
+    with its middle grid_center_y_m to the left. free_max_cost: dearest class that counts as free for free_space.
+    min_outline_area: share of the mask below which a patch or hole has no outline. Raises ValueError naming the field.
+    """
+
+    grid_length_m: float = 20.0
+    grid_width_m: float = 20.0
+    grid_near_m: float = 0.0
+    grid_center_y_m: float = 0.0
+    resolution_m: float = 0.1
+    outline_tolerance_px: float = 1.0
+    min_outline_area: float = 0.0001
+    scan_angle_min_rad: float = -math.pi / 4
+    scan_angle_max_rad: float = math.pi / 4
+    scan_angle_step_rad: float = math.pi / 180
+    range_max_m: float = 40.0
+    free_max_cost: int = 99
+
+    def __post_init__(self) -> None:
+        for name, low, high in (
+            ("grid_length_m", 0.1, 1000.0),
+            ("grid_width_m", 0.1, 1000.0),
+            ("grid_near_m", -1000.0, 1000.0),
+            ("grid_center_y_m", -1000.0, 1000.0),
+            ("resolution_m", 0.01, 10.0),
+            ("outline_tolerance_px", 0.0, 100.0),
+            ("min_outline_area", 0.0, 1.0),
+            ("scan_angle_min_rad", -math.pi, math.pi),
+            ("scan_angle_max_rad", -math.pi, math.pi),
+            ("scan_angle_step_rad", 0.001, 1.0),
+            ("range_max_m", 1.0, 1000.0),
+            ("free_max_cost", 0, 100),
+        ):
+            value = getattr(self, name)
+            if not low <= value <= high:
+                raise ValueError(f"{name} is {value}: allowed is {low:g} to {high:g}")
+        if self.scan_angle_min_rad >= self.scan_angle_max_rad:
+            raise ValueError(
+                f"scan_angle_min_rad is {self.scan_angle_min_rad}: it must be below scan_angle_max_rad "
+                f"({self.scan_angle_max_rad})"
+            )
+        rows, columns = self.grid_shape
+        if rows * columns > _MAX_CELLS:
+            raise ValueError(f"resolution_m is {self.resolution_m}: it makes {rows * columns} cells, at most {_MAX_CELLS}")
+
+    @property
+    def grid_shape(self) -> tuple[int, int]:
+        """Rows (y) and columns (x) of the grid."""
+        return max(round(self.grid_width_m / self.resolution_m), 1), max(round(self.grid_length_m / self.resolution_m), 1)
+
+    @property
+    def grid_origin_m(self) -> tuple[float, float]:
+        """x, y of the grid's corner."""
+        return self.grid_near_m, self.grid_center_y_m - self.grid_shape[0] * self.resolution_m / 2
+
+    @property
+    def scan_bearings(self) -> NDArray[np.float64]:
+        """Bearings of free_space, float64 [K], rad."""
+        span = self.scan_angle_max_rad - self.scan_angle_min_rad
+        steps = np.arange(math.floor(span / self.scan_angle_step_rad + 1e-9) + 1)
+        return self.scan_angle_min_rad + steps * self.scan_angle_step_rad
+
+
+class _Ground:
+    """All that depends on camera, pose, mask size and settings, with the buffers that frames reuse."""
+
+    def __init__(self, projection: GroundProjection, settings: DrivableSettings) -> None:
+        self.projection = projection
+        self.settings = settings
+        step_m = settings.resolution_m / 2
+        bearings = settings.scan_bearings
+        self.scan, _ = RayMap.make(projection, (0.0, 0.0), bearings, step_m, settings.range_max_m)
+        self.ahead, _ = RayMap.make(projection, (0.0, 0.0), np.zeros(1), step_m, settings.range_max_m)
+        self.grid = GridMap.make(projection, settings.grid_origin_m, settings.grid_shape, settings.resolution_m)
+        self._ranges = np.empty(len(bearings), np.float32)
+        self._one_range = np.empty(1, np.float32)
+        self._ends = np.empty(len(self.grid.rays), np.int32)
+        self._cells = np.empty(settings.grid_shape, np.int8)
+
+    def occupancy(self, mask: NDArray[np.uint8], costs: NDArray[np.int8]) -> Grid:
+        """The grid; a view of a buffer that the next call overwrites."""
+        g = self.grid
+        fill_grid(
+            mask.reshape(-1), costs, g.rays, g.foot_cells, g.cells, g.cell_pixels, g.cell_rays, g.cell_samples,
+            self._ends, self._cells.reshape(-1),
+        )  # fmt: skip
+        return Grid(self._cells, self.settings.resolution_m, self.settings.grid_origin_m)
+
+    def free_space(self, mask: NDArray[np.uint8], free: NDArray[np.bool_]) -> FreeSpace:
+        """The distance per bearing; a view of a buffer that the next call overwrites."""
+        walk_free(mask.reshape(-1), free, self.scan.pixels, self.scan.step_m, True, self._ranges)
+        s = self.settings
+        return FreeSpace(self._ranges, s.scan_angle_min_rad, s.scan_angle_step_rad, self.scan.step_m, s.range_max_m)
+
+    def free_ahead(self, mask: NDArray[np.uint8], free: NDArray[np.bool_]) -> float:
+        """Distance straight ahead to where these classes end, m; 0 where the first ground that is seen is of others."""
+        walk_free(mask.reshape(-1), free, self.ahead.pixels, self.ahead.step_m, False, self._one_range)
+        return float(self._one_range[0])
+
+
+class DrivableExtractor:
+    """Finds drivable ground in the masks of one camera. Belongs to one thread."""
+
+    def __init__(self, labels: LabelSet, settings: DrivableSettings) -> None:
+        self._labels = labels
+        self._settings = settings
+        costs = labels.drivable_costs
+        self._free = (costs != NOT_GROUND) & (costs <= settings.free_max_cost)
+        self._placed: tuple[CameraModel | None, CameraPose | None, tuple[int, int]] | None = None
+        self._ground: _Ground | None = None
+        self._problem: str | None = "the camera's calibration and pose are not known yet"
+
+    @property
+    def ground_problem(self) -> str | None:
+        """Why there is no ground output, in one sentence; None when there is."""
+        return self._problem
+
+    def set_camera(self, camera: CameraModel | None, pose: CameraPose | None, mask_hw: tuple[int, int]) -> None:
+        """Prepare for masks of mask_hw = (height, width); costs nothing when nothing changed.
+
+        What cannot be right does not raise: it stands in ground_problem, and pixel outputs go on.
+        """
+        if (camera, pose, mask_hw) == self._placed:
+            return
+        self._placed = (camera, pose, mask_hw)
+        self._ground, self._problem = None, None
+        if camera is None:
+            self._problem = "the camera is not calibrated: publish its camera_info"
+        elif pose is None:
+            self._problem = "the camera's pose is not known: give camera_pose or publish it in TF"
+        else:
+            try:
+                self._ground = _Ground(GroundProjection(camera, pose, mask_hw), self._settings)
+            except SegPerceptionError as error:
+                self._problem = str(error)
+
+    def extract(self, panoptic: Panoptic, wants: Wants) -> Drivable:
+        """What of the ground is wanted; grid and free space may be views of buffers that the next call overwrites.
+
+        Raises ValueError when the masks are not of the size that set_camera was told.
+        """
+        mask, ground = panoptic.semantic, self._ground
+        if ground is not None and mask.shape != ground.projection.image_hw:
+            raise ValueError(f"the mask is {mask.shape}, expected {ground.projection.image_hw}: call set_camera first")
+        mask = np.ascontiguousarray(mask)
+        return Drivable(
+            self._areas(mask, panoptic.confidence, ground) if wants.areas else (),
+            ground.occupancy(mask, self._labels.drivable_costs) if ground and wants.grid else None,
+            ground.free_space(mask, self._free) if ground and wants.free_space else None,
+        )
+
+    def _areas(
+        self, mask: NDArray[np.uint8], confidence: NDArray[np.uint8], ground: _Ground | None
+    ) -> tuple[DrivableArea, ...]:
+        areas = (self._area(label, mask, confidence, ground) for label in self._labels.drivable)
+        return tuple(area for area in areas if area is not None)
+
+    def _area(
+        self, label: LabelClass, mask: NDArray[np.uint8], confidence: NDArray[np.uint8], ground: _Ground | None
+    ) -> DrivableArea | None:
+        of_class = cv2.inRange(mask, label.id, label.id)
+        count = cv2.countNonZero(of_class)
+        if not count:
+            return None
+        settings = self._settings
+        fine = trace_outlines(of_class, settings.min_outline_area * mask.size)
+        outlines = tuple(Outline(o.simplified(settings.outline_tolerance_px), o.hole) for o in fine)
+        coverage, sure = count / mask.size, cv2.mean(confidence, of_class)[0] / 255
+        if ground is None:
+            return DrivableArea(label.id, coverage, sure, outlines)
+        on_ground = ground_outlines(fine, ground.projection, settings.range_max_m)
+        only = np.zeros(256, np.bool_)
+        only[label.id] = True
+        return DrivableArea(
+            label.id, coverage, sure, outlines, on_ground, polygon_area(on_ground), ground.free_ahead(mask, only)
+        )
