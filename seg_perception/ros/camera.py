@@ -102,8 +102,12 @@ class Camera:
 
     def _apply(self, settings: Settings) -> None:
         """Take over settings that changed, between two frames."""
-        if settings is not self._settings:
-            self._pipeline.configure(panoptic=settings.panoptic, drivable=settings.drivable)
+        before = self._settings
+        if settings is not before:
+            self._pipeline.configure(
+                panoptic=settings.panoptic if settings.panoptic != before.panoptic else None,
+                drivable=settings.drivable if settings.drivable != before.drivable else None,
+            )
             self._settings = settings
 
     def _place(self, camera_input: CameraInput, frame_id: str, settings: Settings) -> None:
@@ -111,7 +115,7 @@ class Camera:
         pose: CameraPose | None = settings.poses[self.name]
         problem = ""
         if pose is None:
-            problem = "camera_pose is empty and use_tf is false"
+            problem = "camera_pose is empty, and TF was not asked for when the node was configured"
             if self._transforms is not None:
                 pose, problem = self._transforms.lookup(settings.node.base_frame, frame_id)
         self._placing_problem = camera_input.camera_problem or problem

@@ -175,5 +175,5 @@ def _outlines(outlines: Sequence[Outline]) -> list[OutlineMessage]:
 def _buffer(typecode: str, values: NDArray[Any]) -> array.array[Any]:
     """A copy as the array type that messages take without checking every item."""
     buffer: array.array[Any] = array.array(typecode)
-    buffer.frombytes(np.ascontiguousarray(values).data.cast("B"))
+    buffer.frombytes(values.tobytes())
     return buffer
