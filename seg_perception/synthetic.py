@@ -1,153 +1,240 @@
-"""Rendered streets with exact labels: random single scenes that teach the network."""
+"""A rendered drive with exact labels, calibration and ground truth in metres; and random streets to learn from."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from seg_perception import synthetic_scenery as scenery
-from seg_perception.synthetic_canvas import MAX_OBJECTS, Canvas, Floats, View
+from seg_perception.geometry import CameraModel, CameraPose, GroundProjection
+from seg_perception.labels import CAMVID, VOID
+from seg_perception.synthetic_canvas import Canvas, Floats, View
 from seg_perception.synthetic_objects import Look, paint_bicyclist, paint_car, paint_pedestrian
+from seg_perception.synthetic_scene import random_scene
 
-_Painter = Callable[[int], None]
+__all__ = ["SyntheticDrive", "SyntheticFrame", "random_scene"]
+
+RATE_HZ = 30.0
+SPEED_M_S = 9.0
+_BLOCK_M = 22.0
+_VIEW_M = 176.0
+_SUN = np.array((-0.4, 0.35, 0.85))
+_HAZE = np.array((205.0, 213.0, 222.0))
+_SKY = np.array((105.0, 150.0, 205.0))
+_ASPHALT = np.array((104.0, 104.0, 108.0))
+_PAVING = np.array((158.0, 152.0, 146.0))
+_PAINT = np.array((222.0, 222.0, 218.0))
+
+_Thing = tuple[float, Callable[[Canvas, int], None]]
 
 
-def random_scene(
-    rng: np.random.Generator, height: int, width: int
-) -> tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.uint16]]:
-    """One street as varied as possible in camera, light and traffic.
+@dataclass(frozen=True)
+class SyntheticFrame:
+    """One frame of a drive. rgb: uint8 [H, W, 3]; semantic: uint8 [H, W], CAMVID ids, no void; instance: uint16
+    [H, W], 1..n on things, else 0; stamp_ns: from the drive's start."""
 
-    Returns the picture uint8 [H, W, 3] RGB, the semantic mask uint8 [H, W] (CAMVID ids, no void) and the instance mask
-    uint16 [H, W], 1..n on things and 0 elsewhere. The same rng state gives the same scene.
+    rgb: NDArray[np.uint8]
+    semantic: NDArray[np.uint8]
+    instance: NDArray[np.uint16]
+    stamp_ns: int
+
+
+class SyntheticDrive:
+    """A straight street, driven along at 9 m/s and filmed at 30 Hz; the same for the same arguments.
+
+    width, height: px. distortion: plumb_bob coefficients (4 or 5), empty = none. camera, pose, labels: what is true of
+    every frame; the base frame is on the ground under the camera, x along the street. frames is only what len() says:
+    any frame can be asked for.
     """
-    view = _random_view(rng, height, width)
-    haze = 10 ** rng.uniform(-3.5, -1.9)
-    canvas = Canvas(height, width, view, haze, np.clip(rng.uniform(150, 245) + rng.normal(0, 8, 3), 0, 255))
-    sun = rng.normal(0, 1, 3)
-    sun[2] = abs(sun[2]) + 0.5
-    sun /= np.linalg.norm(sun)
-    far = 300.0
-    road = rng.uniform(2.2, 7.5), rng.uniform(2.2, 7.5)
-    right, left, walk = -road[0], road[1], rng.uniform(1.0, 5.0)
-    scenery.paint_sky(canvas, rng)
-    if rng.random() < 0.8:
-        scenery.paint_backdrop(canvas, rng, rng.uniform(70, 200))
-    scenery.paint_ground(canvas, rng, right, left, walk, far)
-    _paint_ground_shadows(canvas, rng)
-    scenery.add_ground_texture(canvas, rng, rng.uniform(2, 12), 40.0)
-    for side in (right - walk, left + walk):
-        _paint_frontage(canvas, rng, side, sun)
-    things = _furniture(canvas, rng, right, left, walk) + _traffic(canvas, rng, right, left, walk, sun)
-    order = sorted(range(len(things)), key=lambda i: -things[i][0])
-    for object_id, i in enumerate(order[-MAX_OBJECTS:], start=1):
-        things[i][1](object_id)
-    scenery.add_texture(canvas, rng)
-    semantic, instance = canvas.labels()
-    return scenery.expose(canvas.rgb, rng), semantic, instance
 
+    labels = CAMVID
 
-def _random_view(rng: np.random.Generator, height: int, width: int) -> View:
-    focal = width * rng.uniform(0.6, 1.5)
-    center = (width - 1) / 2 + rng.normal(0, 0.02) * width, (height - 1) / 2 + rng.normal(0, 0.03) * height
-    camera = np.array(((focal, 0, center[0]), (0, focal, center[1]), (0, 0, 1.0)))
-    roll, pitch, yaw = rng.normal(0, 0.02), rng.normal(0.02, 0.05), rng.normal(0, 0.12)
-    return View(camera, optical_from_world(roll, pitch, yaw), np.array((0, rng.normal(0, 0.4), rng.uniform(1.0, 2.3))))
+    def __init__(
+        self,
+        width: int = 1280,
+        height: int = 720,
+        seed: int = 0,
+        frames: int = 300,
+        distortion: tuple[float, ...] = (),
+        pose: CameraPose | None = None,
+    ) -> None:
+        self._seed, self._frames = seed, frames
+        focal = 0.7 * width
+        matrix = ((focal, 0.0, (width - 1) / 2), (0.0, focal, (height - 1) / 2), (0.0, 0.0, 1.0))
+        self.camera = CameraModel(width, height, matrix, "plumb_bob", distortion)
+        self.pose = pose or CameraPose(0.0, 0.0, 1.5, 0.0, 0.06, 0.0)
+        rng = np.random.default_rng((seed, 0))
+        self._right = -rng.uniform(1.7, 2.1)
+        self._left = self._right + rng.uniform(6.8, 8.0)
+        self._walk_m = rng.uniform(2.0, 3.0)
+        self._projection = GroundProjection(self.camera, self.pose, (height, width))
+        self._lens = _Lens(self._projection)
+        self._grain = np.clip(scenery.noise(0) * 2.5 + scenery.noise(2) * 2 + 128, 0, 255).astype(np.uint8)
 
+    def __len__(self) -> int:
+        return self._frames
 
-def optical_from_world(roll: float, pitch: float, yaw: float) -> Floats:
-    """Rotation from world axes (x forward, y left, z up) to optical axes (x right, y down, z forward) of a camera
-    whose body is turned by roll, pitch (nose down positive), yaw, in radians."""
-    cr, sr, cp, sp, cy, sy = np.cos(roll), np.sin(roll), np.cos(pitch), np.sin(pitch), np.cos(yaw), np.sin(yaw)
-    body = np.array(
-        (
-            (cy * cp, cy * sp * sr - sy * cr, cy * sp * cr + sy * sr),
-            (sy * cp, sy * sp * sr + cy * cr, sy * sp * cr - cy * sr),
-            (-sp, cp * sr, cp * cr),
+    def frame(self, i: int) -> SyntheticFrame:
+        """Frame i, from 0."""
+        view = View.camera(self._lens.matrix, self._projection.base_from_optical, self._projection.position)
+        canvas = Canvas(*self._lens.size_hw, view, 0.0035, _HAZE)
+        self._paint_sky(canvas)
+        self._paint_street(canvas, i)
+        rgb = self._with_grain(canvas.rgb, i)
+        semantic, instance = canvas.labels()
+        rgb, semantic, instance = (self._lens.bend(image, smooth) for image, smooth in ((rgb, True), (semantic, False), (instance, False)))
+        return SyntheticFrame(rgb, semantic, instance, round(i * 1e9 / RATE_HZ))
+
+    def birds_eye(
+        self, i: int, origin_m: tuple[float, float], shape: tuple[int, int], cell_m: tuple[float, float]
+    ) -> NDArray[np.uint8]:
+        """The truth on the ground: which class the camera sees where each ground point is, uint8 [rows (y), columns
+        (x)], cells of cell_m = (x, y) metres from the corner origin_m on; VOID outside the image.
+
+        Rendered straight onto the ground, so it shares no step with what it is compared to: an object stands on its
+        own foot and covers the ground that it hides.
+        """
+        view = View.birds_eye(self._projection.position, origin_m, cell_m)
+        canvas = Canvas(*shape, view, 0.0, _HAZE, has_picture=False)
+        self._paint_street(canvas, i)
+        x = origin_m[0] + (np.arange(shape[1]) + 0.5) * cell_m[0]
+        y = origin_m[1] + (np.arange(shape[0]) + 0.5) * cell_m[1]
+        pixels = self._projection.ground_to_pixels(np.stack(np.meshgrid(x, y), axis=-1).reshape(-1, 2))
+        with np.errstate(invalid="ignore"):
+            seen = ((pixels > -0.5) & (pixels < (self.camera.width - 0.5, self.camera.height - 0.5))).all(axis=1)
+        semantic, _ = canvas.labels()
+        return np.where(seen.reshape(shape), semantic, np.uint8(VOID))
+
+    def exact_free_distance(self, i: int, range_max_m: float = 40.0) -> float:
+        """Distance in m straight ahead to where the road ends or an object stands, to the centimetre; inf beyond
+        range_max_m."""
+        cell = 0.01
+        strip = self.birds_eye(i, (0.0, -cell / 2), (1, round(range_max_m / cell)), (cell, cell))[0]
+        ends = np.flatnonzero((strip != scenery.ROAD) & (strip != VOID))
+        return float(ends[0]) * cell if len(ends) else math.inf
+
+    def _with_grain(self, rgb: NDArray[np.uint8], i: int) -> NDArray[np.uint8]:
+        height, width = rgb.shape[:2]
+        grain = np.roll(self._grain, (37 * i % 1024, 61 * i % 1024), (0, 1))
+        tiles = np.tile(grain, (-(-height // 1024), -(-width // 1024)))[:height, :width]
+        return cv2.addWeighted(rgb, 1.0, cv2.merge((tiles, tiles, tiles)), 1.0, -128.0)  # type: ignore[return-value]
+
+    def _paint_sky(self, canvas: Canvas) -> None:
+        ramp = np.linspace(0, 2, canvas.codes.shape[0])[:, None].clip(0, 1)
+        canvas.rgb[:] = (_SKY * (1 - ramp) + _HAZE * ramp).astype(np.uint8)[:, None]
+
+    def _paint_street(self, canvas: Canvas, i: int) -> None:
+        """Everything but the sky, from far to near."""
+        travelled = SPEED_M_S * i / RATE_HZ
+        # Where nothing is painted the camera looks past the ground, in a bird's-eye view too.
+        canvas.codes[:] = scenery.SKY
+        self._paint_ground(canvas, travelled)
+        things: list[_Thing] = []
+        first = math.floor(travelled / _BLOCK_M)
+        for block in range(first + round(_VIEW_M / _BLOCK_M), first - 2, -1):
+            things += self._block(canvas, block, travelled, i / RATE_HZ)
+        things += self._moving(travelled, i / RATE_HZ)
+        for number, (_, paint) in enumerate(sorted(things, key=lambda thing: -thing[0]), start=1):
+            paint(canvas, number)
+
+    def _paint_ground(self, canvas: Canvas, travelled: float) -> None:
+        right, left = self._right, self._left
+        canvas.paint(scenery.rectangle(-5, 1000, -60, 60), _PAVING, scenery.PAVEMENT)
+        canvas.paint(scenery.rectangle(-5, 1000, right, left), _ASPHALT, scenery.ROAD)
+        joints = np.arange(-(travelled % 1.2), 40, 1.2)
+        for y0, y1 in ((right - self._walk_m, right), (left, left + self._walk_m)):
+            canvas.paint_many(np.stack([scenery.rectangle(x, x + 0.04, y0, y1) for x in joints]), _PAVING * 0.85, scenery.PAVEMENT)
+        for kerb, out in ((right, -1), (left, 1)):
+            canvas.paint(scenery.rectangle(-5, 300, kerb, kerb + out * 0.15), _PAVING * 1.15, scenery.PAVEMENT)
+        middle = (right + left) / 2
+        dashes = np.arange(-(travelled % 9.0), 150, 9.0)
+        canvas.paint_many(
+            np.stack([scenery.rectangle(x, x + 3, middle - 0.07, middle + 0.07) for x in dashes]), _PAINT, scenery.ROAD
         )
-    )
-    axes = np.array(((0.0, -1, 0), (0, 0, -1), (1, 0, 0)))
-    result: Floats = axes @ body.T
-    return result
+
+    def _block(self, canvas: Canvas, block: int, travelled: float, seconds: float) -> Iterator[_Thing]:
+        """What stands along 22 m of the street. Houses are painted at once: all else stands before them."""
+        rng = np.random.default_rng((self._seed, 1, block + 1000))
+        x0 = block * _BLOCK_M - travelled
+        for side, kerb in ((-1, self._right), (1, self._left)):
+            front = kerb + side * self._walk_m
+            look = Look(int(rng.integers(1 << 31)))
+            kind, tall = rng.random(), rng.uniform(5, 13)
+            if kind < 0.8:
+                scenery.paint_house(canvas, look.rng(), x0, x0 + _BLOCK_M - rng.uniform(0, 3), front, tall, _SUN)
+            else:
+                paint = scenery.paint_fence if kind < 0.9 else scenery.paint_hedge
+                paint(canvas, look.rng(), x0, x0 + _BLOCK_M, front + side * 0.2)
+            for paint in (scenery.paint_pole, scenery.paint_tree, scenery.paint_sign):
+                at, seed, drawn = x0 + rng.uniform(0, _BLOCK_M), Look(int(rng.integers(1 << 31))), rng.random() < 0.5
+                if drawn and at > 1.0:
+                    y = kerb + side * 0.45
+                    yield at, lambda c, _, p=paint, s=seed, x=at, y=y: p(c, s.rng(), x, y)  # type: ignore[misc]
+            yield from self._standing(rng, x0, side, kerb, seconds)
+
+    def _standing(
+        self, rng: np.random.Generator, x0: float, side: int, kerb: float, seconds: float
+    ) -> Iterator[_Thing]:
+        """Parked cars on the left, walkers on both sides."""
+        for place in range(3):
+            look, parked = Look(int(rng.integers(1 << 31))), rng.random() < 0.45
+            x = x0 + 3.5 + place * 7.2 + rng.uniform(-0.3, 0.3)
+            if parked and side > 0 and x > 1.5:
+                yield x, lambda c, n, x=x, k=look: paint_car(c, x, kerb - 1.05, math.pi, k, _SUN, n)  # type: ignore[misc]
+        for _ in range(int(rng.integers(0, 3))):
+            look, start, off, pace = Look(int(rng.integers(1 << 31))), rng.uniform(0, 22), rng.uniform(0.8, 1.7), rng.uniform(0.2, 0.5)
+            x = x0 + start + 2.5 * math.sin(pace * seconds + start)
+            if x > 1.5:
+                yield x, lambda c, n, x=x, y=kerb + side * off, k=look: paint_pedestrian(c, x, y, k, 6 * seconds, n)  # type: ignore[misc]
+
+    def _moving(self, travelled: float, seconds: float) -> Iterator[_Thing]:
+        """A car ahead that comes and goes, oncoming cars, a bicyclist at the kerb, a walker who crosses."""
+        ahead = 30.0 + 19.0 * math.sin(2 * math.pi * seconds / 13.0 + self._seed)
+        yield ahead, lambda c, n: paint_car(c, ahead, 0.0, 0.0, Look(self._seed * 7 + 1), _SUN, n)
+        spacing, closing = 55.0, SPEED_M_S + 10.0
+        lane = (self._left + self._right) / 2 + 0.5 + 0.95
+        first = math.floor(closing * seconds / spacing)
+        for number in range(first, first + 4):
+            x = number * spacing + 20 - closing * seconds
+            if x > 2:
+                look = Look(self._seed * 31 + number)
+                yield x, lambda c, n, x=x, k=look: paint_car(c, x, lane, math.pi, k, _SUN, n)  # type: ignore[misc]
+        rider = (25.0 + self._seed - 5.0 * seconds) % 60.0
+        if rider > 3:
+            yield rider, lambda c, n: paint_bicyclist(c, rider, self._right + 0.5, Look(self._seed + 3), 5 * seconds, False, n)
+        crossing = 46.0 - travelled % 90.0
+        if crossing > 3:
+            y = self._right - 1 + 1.4 * (travelled % 90.0) / SPEED_M_S
+            yield crossing, lambda c, n: paint_pedestrian(c, crossing, y, Look(self._seed + 5), 6 * seconds, n)
 
 
-def _paint_ground_shadows(canvas: Canvas, rng: np.random.Generator) -> None:
-    if rng.random() < 0.5:
-        return
-    factor = rng.uniform(0.4, 0.8)
-    for _ in range(int(rng.integers(1, 5))):
-        x, y, slant = rng.uniform(2, 40), rng.uniform(-8, 8), rng.normal(0, 2)
-        long, wide = rng.uniform(0.5, 12), rng.uniform(2, 14)
-        canvas.shade_ground(np.array(((x, y, 0), (x + long, y, 0), (x + long + slant, y + wide, 0), (x + slant, y + wide, 0.0))), factor)
+class _Lens:
+    """Bends a pinhole picture as the camera's lens does. matrix: K of the pinhole picture; size_hw: its size, which is
+    larger where the lens sees farther round."""
 
+    def __init__(self, projection: GroundProjection) -> None:
+        height, width = projection.image_hw
+        self.matrix: Floats = np.array(projection.camera.K, np.float64)
+        self.size_hw = (height, width)
+        self._maps: tuple[NDArray[np.float32], NDArray[np.float32]] | None = None
+        if not projection.is_distorted:
+            return
+        x, y = np.meshgrid(np.arange(width), np.arange(height))
+        rays = projection.pixels_to_rays(np.column_stack((x.ravel(), y.ravel()))) @ projection.base_from_optical
+        pinhole = (rays / rays[:, 2:] @ self.matrix.T)[:, :2]
+        low, high = np.floor(pinhole.min(axis=0)) - 1, np.ceil(pinhole.max(axis=0)) + 1
+        self.matrix[:2, 2] -= low
+        self.size_hw = (int(high[1] - low[1]) + 1, int(high[0] - low[0]) + 1)
+        maps = (pinhole - low).astype(np.float32).reshape(height, width, 2)
+        self._maps = (maps[..., 0].copy(), maps[..., 1].copy())
 
-def _paint_frontage(canvas: Canvas, rng: np.random.Generator, y: float, sun: Floats) -> None:
-    """What closes the street on one side, from far to near: houses, gaps with fences and hedges."""
-    setback = 0.0 if rng.random() < 0.6 else rng.uniform(2, 14)
-    open_side = rng.random() < 0.2
-    edges = [-12.0]
-    while edges[-1] < 130:
-        edges.append(edges[-1] + rng.uniform(5, 22))
-    out = 1.0 if y > 0 else -1.0
-    for x0, x1 in zip(edges[-2::-1], edges[:0:-1]):
-        kind = rng.random()
-        if kind < (0.15 if open_side else 0.85):
-            scenery.paint_house(canvas, rng, x0, x1, y + out * setback, rng.uniform(3.5, 14), sun)
-        if setback > 0 or kind > 0.85 or open_side:
-            if rng.random() < 0.5:
-                scenery.paint_tree(canvas, rng, rng.uniform(max(x0, 6), max(x1, 7)), y + out * rng.uniform(1, 6))
-            if rng.random() < 0.6:
-                paint = scenery.paint_fence if rng.random() < 0.55 else scenery.paint_hedge
-                paint(canvas, rng, x0, x1, y + out * 0.3)
-
-
-def _furniture(canvas: Canvas, rng: np.random.Generator, right: float, left: float, walk: float) -> list[tuple[float, _Painter]]:
-    """Poles, signs and trees on the pavements, as (distance, painter)."""
-    things: list[tuple[float, _Painter]] = []
-    painters = (scenery.paint_pole, scenery.paint_sign, scenery.paint_tree)
-    for kerb, out in ((right, -1), (left, 1)):
-        for paint, most in zip(painters, (7, 4, 5)):
-            for _ in range(int(rng.integers(0, most))):
-                x, y = rng.uniform(5, 70), kerb + out * rng.uniform(0.2, min(walk, 1.2))
-                seed = Look(int(rng.integers(1 << 31)))
-                things.append((x, lambda _, p=paint, x=x, y=y, s=seed: p(canvas, s.rng(), x, y)))  # type: ignore[misc]
-    return things
-
-
-def _traffic(
-    canvas: Canvas, rng: np.random.Generator, right: float, left: float, walk: float, sun: Floats
-) -> list[tuple[float, _Painter]]:
-    """Cars, people and bicyclists, as (distance, painter)."""
-    things: list[tuple[float, _Painter]] = []
-
-    def car(x: float, y: float, yaw: float) -> None:
-        look = Look(int(rng.integers(1 << 31)))
-        if x > 4.5 or (x > 1.5 and abs(y) > 2.6):
-            things.append((x, lambda n: paint_car(canvas, x, y, yaw, look, sun, n)))
-
-    for kerb, inward in ((right, 1), (left, -1)):
-        if rng.random() < 0.55:
-            x, gap, way = rng.uniform(2, 20), rng.uniform(4.7, 7.5), (0.0 if rng.random() < 0.6 else np.pi)
-            for _ in range(int(rng.integers(2, 14))):
-                car(x, kerb + inward * rng.uniform(0.9, 1.1), way + rng.normal(0, 0.03))
-                x += gap + rng.exponential(1.0)
-    for _ in range(int(rng.integers(0, 6))):
-        oncoming = rng.random() < 0.5
-        y = rng.uniform(0, left - 1.0) if oncoming else rng.uniform(right + 1.0, 0.5)
-        car(float(np.exp(rng.uniform(1.7, 4.3))), y, (np.pi if oncoming else 0.0) + rng.normal(0, 0.06))
-    for _ in range(int(rng.integers(0, 3))):
-        car(rng.uniform(7, 45), rng.uniform(-12, 12), rng.uniform(-np.pi, np.pi))
-    for _ in range(int(rng.integers(0, 9))):
-        x, y = float(np.exp(rng.uniform(1.4, 3.9))), rng.uniform(right - walk, left + walk)
-        if rng.random() < 0.75:
-            y = right - rng.uniform(0.2, walk) if rng.random() < 0.5 else left + rng.uniform(0.2, walk)
-        for _ in range(1 + int(rng.random() < 0.3)):
-            look, phase = Look(int(rng.integers(1 << 31))), rng.uniform(0, 6.3)
-            things.append((x, lambda n, x=x, y=y, k=look, f=phase: paint_pedestrian(canvas, x, y, k, f, n)))  # type: ignore[misc]
-            x, y = x + rng.normal(0, 0.4) + 0.05, y + rng.normal(0, 0.5)
-    for _ in range(int(rng.integers(0, 5))):
-        x, y = float(np.exp(rng.uniform(1.5, 3.7))), rng.uniform(right + 0.3, left - 0.3)
-        look, phase, side = Look(int(rng.integers(1 << 31))), rng.uniform(0, 6.3), bool(rng.random() < 0.4)
-        things.append((x, lambda n, x=x, y=y, k=look, f=phase, s=side: paint_bicyclist(canvas, x, y, k, f, s, n)))  # type: ignore[misc]
-    return [(x, painter) for x, painter in things if x > 1.5]
+    def bend(self, image: NDArray[np.generic], smooth: bool) -> NDArray[np.generic]:
+        """The picture through the lens; labels are picked, not mixed."""
+        if self._maps is None:
+            return image
+        return cv2.remap(image, *self._maps, cv2.INTER_LINEAR if smooth else cv2.INTER_NEAREST)

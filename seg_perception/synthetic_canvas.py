@@ -12,46 +12,76 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 Color = Sequence[float] | NDArray[np.float64]
 
-NEAR_M = 0.3
 _SUBPIXEL_BITS = 4
 _CLASS_BITS = 4
 MAX_OBJECTS = (1 << (16 - _CLASS_BITS)) - 1
 
 
 class View:
-    """A pinhole camera in the world (x forward, y left, z up, metres).
+    """How the world (x forward, y left, z up, metres) is seen from a point, by a homogeneous matrix.
 
-    camera_matrix: [3, 3]; optical_from_world: rotation [3, 3] into x right, y down, z along the ray; position: [3].
+    matrix [3, 3] takes the way from position [3] to a world point to (x * w, y * w, w): pixel x, y and a w that grows
+    with distance; only what has w > near is seen. Equal for a camera and for its bird's-eye view, in which every
+    object covers the ground that it hides.
     """
 
-    def __init__(self, camera_matrix: Floats, optical_from_world: Floats, position: Floats) -> None:
-        self.camera_matrix = camera_matrix
-        self.optical_from_world = optical_from_world
-        self.position = position
+    def __init__(self, matrix: Floats, position: Floats, near: float = 0.3) -> None:
+        self.matrix, self.position, self.near = matrix, position, near
 
-    def to_camera(self, points: Floats) -> Floats:
-        """World points [K, 3] in the camera's optical axes, [K, 3]."""
-        result: Floats = (points - self.position) @ self.optical_from_world.T
+    @staticmethod
+    def camera(camera_matrix: Floats, base_from_optical: Floats, position: Floats) -> View:
+        """A pinhole camera; w is the depth in m."""
+        return View(camera_matrix @ base_from_optical.T, position)
+
+    @staticmethod
+    def birds_eye(position: Floats, origin_m: tuple[float, float], cell_m: tuple[float, float]) -> View:
+        """The ground as seen from a camera at position: column = x, row = y, pixel [0, 0] at the corner origin_m; w is
+        how far a point is below the camera in m."""
+        shift = [(position[i] - origin_m[i]) / cell_m[i] - 0.5 for i in (0, 1)]
+        height = position[2]
+        rows = ((height / cell_m[0], 0, -shift[0]), (0, height / cell_m[1], -shift[1]), (0, 0, -1.0))
+        return View(np.array(rows), position, near=0.01)
+
+    def to_view(self, points: Floats) -> Floats:
+        """World points [K, 3] to homogeneous pixels [K, 3]."""
+        result: Floats = (points - self.position) @ self.matrix.T
         return result
 
-    def to_pixels(self, points: Floats) -> Floats:
-        """Points [K, 3] in optical axes, all in front of the camera, to pixels [K, 2]."""
-        k = self.camera_matrix
-        return points[:, :2] / points[:, 2:] * (k[0, 0], k[1, 1]) + (k[0, 2], k[1, 2])
+    def clip(self, seen: Floats) -> Floats:
+        """The part of a polygon of homogeneous pixels [K, 3] that can be seen; empty [0, 3] when none can."""
+        depth = seen[:, 2] - self.near
+        if depth.min() > 0:
+            return seen
+        kept = []
+        for i in range(len(seen)):
+            here, there = depth[i - 1], depth[i]
+            if (here > 0) != (there > 0):
+                kept.append(seen[i - 1] + (seen[i] - seen[i - 1]) * (here / (here - there)))
+            if there > 0:
+                kept.append(seen[i])
+        return np.array(kept).reshape(-1, 3)
+
+
+def to_pixels(seen: Floats) -> Floats:
+    """Homogeneous pixels [K, 3] to pixels [K, 2]."""
+    return seen[:, :2] / seen[:, 2:]
 
 
 class Canvas:
     """Picture and labels of one frame. rgb: uint8 [H, W, 3]; codes: uint16 [H, W], object id x 16 + class id.
 
-    haze_per_m and haze_color fade what is painted with its distance.
+    haze_per_m and haze_color fade what is painted with its distance. Without a picture only labels are painted.
     """
 
-    def __init__(self, height: int, width: int, view: View, haze_per_m: float, haze_color: Floats) -> None:
-        self.rgb = np.zeros((height, width, 3), np.uint8)
+    def __init__(
+        self, height: int, width: int, view: View, haze_per_m: float, haze_color: Floats, has_picture: bool = True
+    ) -> None:
+        self.rgb = np.zeros((height, width, 3) if has_picture else (0, 0, 3), np.uint8)
         self.codes = np.zeros((height, width), np.uint16)
         self.view = view
         self.haze_per_m = haze_per_m
         self.haze_color = haze_color
+        self.has_picture = has_picture
         self._haze_levels: list[float] = haze_color.tolist()
 
     def hazed(self, color: Color, distance_m: float) -> tuple[float, ...]:
@@ -62,16 +92,16 @@ class Canvas:
 
     def paint(self, points: Floats, color: Color, class_id: int, object_id: int = 0) -> None:
         """Fill a flat polygon of world points [K, 3]."""
-        seen = clip_near(self.view.to_camera(points))
+        seen = self.view.clip(self.view.to_view(points))
         if len(seen):
-            self.paint_pixels([self.view.to_pixels(seen)], color, class_id, object_id, float(seen[0, 2]))
+            self.paint_pixels([to_pixels(seen)], color, class_id, object_id, float(seen[0, 2]))
 
     def paint_many(self, polygons: Floats, color: Color, class_id: int, object_id: int = 0) -> None:
         """Fill flat polygons of one colour, world points [N, K, 3]; those that reach behind the camera are left out."""
-        seen = self.view.to_camera(polygons.reshape(-1, 3)).reshape(polygons.shape)
-        seen = seen[(seen[:, :, 2] > NEAR_M).all(axis=1)]
+        seen = self.view.to_view(polygons.reshape(-1, 3)).reshape(polygons.shape)
+        seen = seen[(seen[:, :, 2] > self.view.near).all(axis=1)]
         if len(seen):
-            pixels = self.view.to_pixels(seen.reshape(-1, 3)).reshape(len(seen), -1, 2)
+            pixels = to_pixels(seen.reshape(-1, 3)).reshape(len(seen), -1, 2)
             self.paint_pixels(list(pixels), color, class_id, object_id, float(seen[0, 0, 2]))
 
     def paint_pixels(
@@ -85,16 +115,17 @@ class Canvas:
             if p[:, 0].max() > -1 and p[:, 1].max() > -1 and p[:, 0].min() < width and p[:, 1].min() < height
         ]
         if fixed:
-            cv2.fillPoly(self.rgb, fixed, self.hazed(color, distance_m), cv2.LINE_8, _SUBPIXEL_BITS)
+            if self.has_picture:
+                cv2.fillPoly(self.rgb, fixed, self.hazed(color, distance_m), cv2.LINE_8, _SUBPIXEL_BITS)
             code = object_id << _CLASS_BITS | class_id
             cv2.fillPoly(self.codes, fixed, (code,), cv2.LINE_8, _SUBPIXEL_BITS)
 
     def shade_ground(self, points: Floats, factor: float) -> None:
         """Darken the picture, not the labels, inside a polygon of world points [K, 3]."""
-        seen = clip_near(self.view.to_camera(points))
-        if not len(seen):
+        seen = self.view.clip(self.view.to_view(points))
+        if not len(seen) or not self.has_picture:
             return
-        pixels = np.clip(self.view.to_pixels(seen), -1e5, 1e5)
+        pixels = np.clip(to_pixels(seen), -1e5, 1e5)
         height, width = self.codes.shape
         x0, y0 = np.clip(np.floor(pixels.min(axis=0)).astype(int), 0, (width, height))
         x1, y1 = np.clip(np.ceil(pixels.max(axis=0)).astype(int) + 1, 0, (width, height))
@@ -113,18 +144,3 @@ class Canvas:
         seen[0] = False
         numbers = (np.cumsum(seen) * seen).astype(np.uint16)
         return semantic, numbers[objects]
-
-
-def clip_near(points: Floats) -> Floats:
-    """The part of a polygon, [K, 3] in optical axes, that lies farther than NEAR_M; empty [0, 3] when none does."""
-    depth = points[:, 2] - NEAR_M
-    if depth.min() > 0:
-        return points
-    kept = []
-    for i in range(len(points)):
-        here, there = depth[i - 1], depth[i]
-        if (here > 0) != (there > 0):
-            kept.append(points[i - 1] + (points[i] - points[i - 1]) * (here / (here - there)))
-        if there > 0:
-            kept.append(points[i])
-    return np.array(kept).reshape(-1, 3)

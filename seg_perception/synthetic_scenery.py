@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seg_perception.labels import CAMVID
-from seg_perception.synthetic_canvas import Canvas, Floats
+from seg_perception.synthetic_canvas import Canvas, Floats, to_pixels
 from seg_perception.synthetic_objects import BUILDING, FENCE, POLE, SIGN, TREE, Billboard
 
 SKY, ROAD, PAVEMENT = (CAMVID.by_name(name).id for name in ("sky", "road", "pavement"))
@@ -242,7 +242,7 @@ def paint_sign(canvas: Canvas, rng: np.random.Generator, x: float, y: float) -> 
 def add_ground_texture(canvas: Canvas, rng: np.random.Generator, strength: float, far: float) -> None:
     """Spots, stains and streaks that lie on the ground in perspective."""
     corners = np.array(((1.5, -8, 0), (1.5, 8, 0), (far, 8, 0), (far, -8, 0.0)))
-    pixels = canvas.view.to_pixels(canvas.view.to_camera(corners)).astype(np.float32)
+    pixels = to_pixels(canvas.view.to_view(corners)).astype(np.float32)
     source = np.array(((0, 0), (300, 0), (300, 1000), (0, 1000)), np.float32) + np.float32(rng.integers(0, 20))
     height, width = canvas.codes.shape
     matrix = cv2.getPerspectiveTransform(source, pixels)
