@@ -1,0 +1,70 @@
+"""Ways to run the network, and the choice between them. Vendor libraries are imported when they are chosen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from seg_perception.backends.base import Backend
+from seg_perception.errors import SegPerceptionError, nearest_name
+from seg_perception.model_file import ModelInfo
+
+BACKENDS = ("auto", "onnxruntime", "tensorrt")
+FALLBACKS = ("none", "cpu")
+
+
+def choose(
+    model: ModelInfo,
+    *,
+    backend: str = "auto",
+    fallback: str = "none",
+    providers: Sequence[str] = (),
+    cache_dir: Path | None = None,
+    threads: int | None = None,
+    log: Callable[[str], None],
+) -> Backend:
+    """The backend to run model with; says which and why in one line to log.
+
+    backend: `auto` takes TensorRT where a GPU and TensorRT are found, else ONNX Runtime; or one of BACKENDS by name.
+    fallback: `cpu` runs ONNX Runtime on the CPU when TensorRT was chosen and fails; `none` raises.
+    providers, threads: of ONNX Runtime. cache_dir: where engines are kept, None = the user's cache folder.
+    Raises SegPerceptionError for an unknown name, and when the backend cannot be made.
+    """
+    for given, known in ((backend, BACKENDS), (fallback, FALLBACKS)):
+        if given not in known:
+            raise SegPerceptionError(f"'{given}' is no choice of backend or fallback: {nearest_name(given, known)}")
+    reason = "asked for"
+    if backend == "auto":
+        backend, reason = _found()
+    if backend == "onnxruntime":
+        return _onnx_runtime(model, providers, threads, reason, log)
+    from seg_perception.backends.tensorrt import TensorRTBackend
+
+    try:
+        chosen = TensorRTBackend(model, cache_dir=cache_dir, log=log)
+    except SegPerceptionError as error:
+        if fallback == "none":
+            raise
+        return _onnx_runtime(model, (), threads, f"fallback after an error of TensorRT: {error}", log)
+    log(f"backend: {chosen.describe()['backend']} on {chosen.describe()['device']} ({reason})")
+    return chosen
+
+
+def _found() -> tuple[str, str]:
+    """Name of the best backend here, and why."""
+    from seg_perception.backends.tensorrt import why_unavailable
+
+    problem = why_unavailable()
+    if problem is None:
+        return "tensorrt", "a GPU and TensorRT were found"
+    return "onnxruntime", f"no TensorRT: {problem}"
+
+
+def _onnx_runtime(
+    model: ModelInfo, providers: Sequence[str], threads: int | None, reason: str, log: Callable[[str], None]
+) -> Backend:
+    from seg_perception.backends.onnx_runtime import OnnxRuntimeBackend
+
+    chosen = OnnxRuntimeBackend(model, providers=providers, threads=threads)
+    log(f"backend: {chosen.describe()['backend']} on {chosen.describe()['device']} ({reason})")
+    return chosen
