@@ -20,7 +20,6 @@ from seg_perception.evaluation.make_bag import START_NS
 from seg_perception.evaluation.mounting import optical_quaternion
 from seg_perception.evaluation.sources import open_source
 from seg_perception.geometry import CameraPose
-from seg_perception.synthetic import optical_from_world
 
 TYPES = get_typestore(Stores.ROS2_HUMBLE)
 IMAGE, COMPRESSED, TEXT = "sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage", "std_msgs/msg/String"
@@ -102,7 +101,8 @@ def test_the_synthetic_drive_as_a_bag_carries_calibration_and_mounting(tmp_path:
 
 @pytest.mark.parametrize("angles", [(0, 0, 0), (0.1, 0, 0), (0, 0.2, 0), (0, 0, 0.3), (0.1, -0.2, 0.3), (-1, 0.5, 2)])
 def test_the_mounting_is_the_rotation_of_the_optical_axes(angles: tuple[float, float, float]) -> None:
-    x, y, z, w = optical_quaternion(CameraPose(0.0, 0.0, 1.0, *map(float, angles)))
+    pose = CameraPose(0.0, 0.0, 1.0, *map(float, angles))
+    x, y, z, w = optical_quaternion(pose)
     rotation = np.array(
         [
             [1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)],
@@ -110,7 +110,7 @@ def test_the_mounting_is_the_rotation_of_the_optical_axes(angles: tuple[float, f
             [2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)],
         ]
     )
-    np.testing.assert_allclose(rotation, optical_from_world(*angles).T, atol=1e-12)
+    np.testing.assert_allclose(rotation, pose.base_from_optical(), atol=1e-12)
 
 
 def test_a_video_becomes_a_bag_of_its_rate(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import heapq
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -56,6 +57,8 @@ def run(arguments: argparse.Namespace) -> int:
     report.write(told, arguments.out)
     if arguments.json:
         write_json(arguments.json, told.numbers)
+    for problem in source.problems:
+        print(problem, file=sys.stderr)
     print(report.table(told.numbers))
     print(f"report in {arguments.out / 'report.html'}")
     return 1 if source.problems else 0

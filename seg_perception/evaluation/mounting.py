@@ -9,13 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from seg_perception.geometry import CameraPose
+from seg_perception.geometry import OPTICAL_FROM_BODY, CameraPose
 
 BASE_FRAME = "base_footprint"
 """The frame on the ground that poses are in, as the node's parameter `base_frame` has it by default."""
-
-OPTICAL_IN_BODY = np.array(((0.0, 0.0, 1.0), (-1.0, 0.0, 0.0), (0.0, -1.0, 0.0)))
-"""Columns: the optical axes (x right, y down, z ahead) in the body's (x ahead, y left, z up)."""
 
 
 def optical_quaternion(pose: CameraPose) -> tuple[float, float, float, float]:
@@ -57,7 +54,7 @@ def _matrix(transform: Any) -> NDArray[np.float64]:
 
 
 def _pose(optical_in_base: NDArray[np.float64]) -> CameraPose:
-    body = optical_in_base[:3, :3] @ OPTICAL_IN_BODY.T
+    body = optical_in_base[:3, :3] @ OPTICAL_FROM_BODY
     x, y, z = map(float, optical_in_base[:3, 3])
     pitch = math.asin(max(-1.0, min(1.0, -float(body[2, 0]))))
     return CameraPose(x, y, z, math.atan2(body[2, 1], body[2, 2]), pitch, math.atan2(body[1, 0], body[0, 0]))

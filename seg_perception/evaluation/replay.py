@@ -132,7 +132,7 @@ class VideoWriter:
 
 def _open_writer(path: Path, rate_hz: float, size_wh: tuple[int, int]) -> Any:
     for codec in CODECS:
-        writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*codec), rate_hz, size_wh)
+        writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*codec), rate_hz, size_wh)
         if writer.isOpened():
             return writer
         writer.release()

@@ -68,7 +68,7 @@ class Spool:
             return
         # level 1 packs masks, which are long runs, fifty-fold in a few ms, and other threads run meanwhile
         masks = [
-            (mask.shape, zlib.compress(np.ascontiguousarray(mask), 1)) for mask in (answer.semantic, answer.instance)
+            (mask.shape, zlib.compress(np.ascontiguousarray(mask).data, 1)) for mask in (answer.semantic, answer.instance)
         ]
         self._answers[index] = self._append(pickle.dumps((masks, answer.drivable)))
         self.age_ms[index] = age_ms

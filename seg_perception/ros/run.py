@@ -15,6 +15,7 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--input", metavar="INPUT", help="video, folder, bag or /dev/video0 (default: the synthetic drive)"
     )
     parser.add_argument(
-        "--out", type=Path, default=Path("out"), metavar="DIR", help="folder to write to (default: out)"
+        "--out", type=Path, default=Path("out/run"), metavar="DIR", help="folder to write to (default: out/run)"
     )
     parser.add_argument(
         "--model", default=NodeSettings().model, metavar="M", help="model file (default: the one that ships)"
@@ -271,7 +272,7 @@ def _stages_ms(values: dict[str, str]) -> dict[str, dict[str, float]]:
     return stages
 
 
-def _say(numbers: dict[str, Any], out: Path) -> None:
+def _say(numbers: Mapping[str, Any], out: Path) -> None:
     age = numbers["age_ms"]
     print(
         f"{numbers['frames_in']} frames sent, {numbers['frames_out']} answered, {numbers['dropped']} dropped by the node: "

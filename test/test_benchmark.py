@@ -1,0 +1,75 @@
+"""benchmark: the table is complete, its sums are sums, and the naive path computes the same mask."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from ros_harness import make_tiny_model
+
+from seg_perception import backends, cli, model_file
+from seg_perception.evaluation.benchmark import naive_masks
+from seg_perception.panoptic import PanopticSettings
+from seg_perception.pipeline import Pipeline
+from seg_perception.preprocess import Preprocessor
+from seg_perception.results import Frame
+from seg_perception.synthetic import random_scene
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_tiny_model(tmp_path_factory.mktemp("model") / "tiny.onnx")
+
+
+def test_every_stage_is_timed_and_compared(tmp_path: Path, model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = [
+        "benchmark",
+        "--model",
+        model,
+        "--size",
+        "320x192",
+        "--frames",
+        5,
+        "--against",
+        "naive",
+        "--json",
+        tmp_path / "b",
+    ]
+    assert cli.main(list(map(str, words))) == 0
+    numbers = json.loads((tmp_path / "b").read_text())
+    stages = ("preprocess", "network", "decode", "drivable", "naive_preprocess", "naive_network", "naive_decode")
+    assert tuple(numbers["stages_ms"]) == stages
+    for values in (*numbers["stages_ms"].values(), numbers["total_ms"]):
+        assert 0 <= values["p50"] <= values["p95"] <= values["p99"] <= values["max"]
+    assert numbers["overhead_ms"]["p50"] <= numbers["total_ms"]["p50"]
+    assert numbers["decode_ms"]["p50"] == numbers["stages_ms"]["decode"]["p50"]
+    assert numbers["decode_speedup"] == pytest.approx(
+        numbers["stages_ms"]["naive_decode"]["p50"] / numbers["decode_ms"]["p50"], rel=0.05
+    )
+    assert (numbers["frames"], numbers["size"]) == (5, "320x192")
+    printed = capsys.readouterr().out
+    assert all(f"\n{stage} " in printed for stage in (*stages, "total"))
+
+
+def test_the_naive_path_gives_the_pipelines_semantic_mask(model: Path) -> None:
+    info = model_file.load(model)
+    backend = backends.choose(info, backend="onnxruntime", log=print)
+    # nothing removed from the mask, so that both are the plain argmax
+    settings = PanopticSettings(min_stuff_area=0, min_confidence=0.0)
+    rgb = random_scene(np.random.default_rng(1), 192, 320)[0]
+    ours = Pipeline(info, backend, panoptic=settings).run(Frame(rgb)).panoptic.semantic
+    logits = backend.infer(Preprocessor(info.size_hw)(Frame(rgb))).semantic_logits[0]
+    semantic, instance = naive_masks(logits, (320, 192), info.labels)
+    assert np.mean(semantic != ours) < 1e-3  # ties and rounding
+    things = info.labels.is_thing[semantic]
+    np.testing.assert_array_equal(instance > 0, things)
+
+
+@pytest.mark.parametrize("words", [["--size", "640"], ["--size", "0x0"], ["--frames", "0"]])
+def test_sizes_and_counts_that_make_no_sense_are_refused(
+    model: Path, words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["benchmark", "--model", str(model), *words]) == 2
+    assert words[0] in capsys.readouterr().err

@@ -1,0 +1,88 @@
+"""predict: what it writes, and what it does with images that it cannot read."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from eval_fixtures import picture, truncate, write_images
+from ros_harness import make_tiny_model
+
+from seg_perception import backends, cli, model_file
+from seg_perception.labels import CAMVID, VOID
+from seg_perception.pipeline import Pipeline
+from seg_perception.results import Frame
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_tiny_model(tmp_path_factory.mktemp("model") / "tiny.onnx")
+
+
+def test_masks_are_those_of_the_pipeline_at_the_images_size(tmp_path: Path, model: Path) -> None:
+    paths = write_images(tmp_path / "images", 3)
+    cv2.imwrite(str(paths[2]), picture(2, (40, 30))[..., ::-1])
+    words = ["predict", "--model", model, "--images", tmp_path / "images", "--out", tmp_path / "out"]
+    assert cli.main([*map(str, words), "--json", str(tmp_path / "found.json")]) == 0
+    info = model_file.load(model)
+    pipeline = Pipeline(info, backends.choose(info, backend="onnxruntime", log=print))
+    found = json.loads((tmp_path / "found.json").read_text())
+    for number, size_hw in enumerate([(48, 64), (48, 64), (40, 30)]):
+        expected = pipeline.run(Frame(picture(number, size_hw))).panoptic
+        stem = tmp_path / "out" / f"{number:03}"
+        labels = cv2.imread(f"{stem}_labels.png", cv2.IMREAD_UNCHANGED)
+        instances = cv2.imread(f"{stem}_instances.png", cv2.IMREAD_UNCHANGED)
+        assert (labels.dtype, instances.dtype) == (np.uint8, np.uint16)
+        np.testing.assert_array_equal(labels, expected.semantic)
+        np.testing.assert_array_equal(instances, expected.instance)
+        assert cv2.imread(f"{stem}_overlay.jpg").shape[1] == size_hw[1]
+        told = found["images"][f"{number:03}.png"]
+        assert [segment["area"] for segment in told["segments"]] == [s.area for s in expected.segments]
+        seen = [name for label, name in enumerate(CAMVID.names) if (labels == label).any()]
+        assert list(told["coverage"]) == seen
+        assert sum(told["coverage"].values()) == pytest.approx(np.mean(labels != VOID))
+    assert len(list((tmp_path / "out").iterdir())) == 9
+
+
+def test_bad_images_are_named_and_the_others_done(
+    tmp_path: Path, model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    paths = write_images(tmp_path / "images", 3, ".jpg")
+    truncate(paths[0])
+    paths[1].write_text("no image")
+    words = ["predict", "--model", model, "--images", tmp_path / "images", "--out", tmp_path / "out"]
+    assert cli.main([*map(str, words), "--json", str(tmp_path / "found.json")]) == 1
+    error = capsys.readouterr().err
+    assert str(paths[0]) in error and str(paths[1]) in error
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "002_instances.png",
+        "002_labels.png",
+        "002_overlay.jpg",
+    ]
+    assert list(json.loads((tmp_path / "found.json").read_text())["failed"]) == ["000.jpg", "001.jpg"]
+
+
+def test_images_whose_outputs_would_collide_are_refused(
+    tmp_path: Path, model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (path,) = write_images(tmp_path / "images", 1)
+    path.with_suffix(".jpg").write_bytes(path.read_bytes())
+    words = ["predict", "--model", model, "--images", tmp_path / "images", "--out", tmp_path / "out"]
+    assert cli.main(list(map(str, words))) == 2
+    assert "several images named '000'" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_empty_folder_and_a_missing_model_are_one_sentence(
+    tmp_path: Path, model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "empty").mkdir()
+    write_images(tmp_path / "images", 1)
+    for chosen, images in ((model, "empty"), (tmp_path / "none.onnx", "images")):
+        words = ["predict", "--model", chosen, "--images", tmp_path / images, "--out", tmp_path / "out"]
+        assert cli.main(list(map(str, words))) == 2
+        assert len(capsys.readouterr().err.strip().splitlines()) == 1
+    assert not (tmp_path / "out").exists()

@@ -1,0 +1,112 @@
+"""The report: self-contained, honest about what is not known, whole or not there."""
+
+from __future__ import annotations
+
+import json
+import math
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from eval_fixtures import label_mask, picture
+
+from seg_perception.errors import SegPerceptionError
+from seg_perception.evaluation import machine, report
+from seg_perception.evaluation.metrics import Scores, Truth
+from seg_perception.labels import CAMVID
+
+
+class Page(HTMLParser):
+    """What a page shows and what it asks for."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.words: list[str] = []
+        self.sources: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.sources += [value or "" for name, value in attrs if name in ("src", "href")]
+
+    def handle_data(self, data: str) -> None:
+        self.words += data.split("\n")
+
+
+def numbers(**more: Any) -> dict[str, Any]:
+    scores = Scores(CAMVID)
+    none = np.zeros((48, 64), np.uint16)
+    scores.add(label_mask(1), none, Truth(label_mask(2), none))
+    return {
+        "source": "drive <1>.mp4",
+        "frames_in": 4,
+        "frames_out": 3,
+        "dropped": 1,
+        "fps": 12.5,
+        "age_ms": {"p50": 61.0, "p95": 88.0},
+        "stages_ms": {"network": {"p50": 50.0, "p95": 60.0}, "decode": {"p50": 3.0, "p95": 4.0}},
+        "backend": {"backend": "onnxruntime", "device": "CPU"},
+        "model": "tiny",
+        "machine": machine.describe(),
+        "problems": ["frame 3 is <truncated>"],
+        **scores.summary(),
+        **more,
+    }
+
+
+def a_report(**more: Any) -> report.Report:
+    timeline = report.Timeline([0.0, 0.1, 0.2, 0.3], [60.0, math.nan, 61.0, 88.0])
+    pictures = [report.Picture("frame 0", [("answer", picture(0)), ("truth", picture(1))])]
+    return report.Report("tiny on a drive", numbers(**more), CAMVID, pictures, timeline=timeline)
+
+
+def test_the_page_holds_all_it_shows(tmp_path: Path) -> None:
+    report.write(a_report(), tmp_path)
+    page = Page((tmp_path / "report.html").read_text())
+    assert page.sources and all(source.startswith("data:image/") for source in page.sources)
+    assert len(page.sources) == 3 + 2  # ages, stages, confusion, and two pictures
+    text = "\n".join(page.words)
+    for part in (
+        *CAMVID.names,
+        "12.5",
+        "drive <1>.mp4",
+        "frame 3 is <truncated>",
+        "onnxruntime",
+        "network",
+        f"{numbers()['miou']:.3f}",
+    ):
+        assert part in text, part
+
+
+def test_the_json_has_the_same_numbers_and_null_for_what_is_unknown(tmp_path: Path) -> None:
+    report.write(a_report(), tmp_path)
+    have = json.loads((tmp_path / "report.json").read_text())
+    assert have["miou"] == numbers()["miou"]
+    assert have["iou"]["car"] is None and have["pq_things"] is None
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["report.html", "report.json"]
+
+
+def test_without_labels_no_metric_is_shown() -> None:
+    plain = {k: v for k, v in numbers().items() if k in ("source", "frames_in", "fps", "machine", "model")}
+    page = report.render(report.Report("plain", plain, CAMVID))
+    assert "mIoU" not in page and "boundary" not in page and "data:image" not in page
+    assert report.table(plain) == ""
+
+
+def test_the_table_names_every_class_and_metric() -> None:
+    text = report.table(numbers())
+    rows = {line.rsplit(None, 1)[0].strip(): line.rsplit(None, 1)[1] for line in text.splitlines()}
+    assert rows["car"] == "-" and float(rows["road"]) == pytest.approx(1.0)
+    assert float(rows["mIoU"]) == pytest.approx(numbers()["miou"], abs=5e-4)
+
+
+def test_a_folder_that_cannot_be_written_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(SegPerceptionError, match="cannot be written"):
+        report.write(a_report(), tmp_path / "file" / "out")
+
+
+def test_the_machine_is_described() -> None:
+    facts = machine.describe()
+    assert {"cpu", "cores", "system", "python", "numpy"} <= facts.keys() and all(facts.values())

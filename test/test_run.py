@@ -1,0 +1,191 @@
+"""The run verb: the real node as a process, fed and heard over real DDS."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from eval_fixtures import SIZE_HW, picture, truncate, write_images, write_labels, write_video
+from ros_harness import make_tiny_model
+
+WAIT_S = 60.0
+"""How long a run may take before a test fails; only a failing test ever waits so long."""
+
+DESIGN_KEYS = {"frames_in", "frames_out", "dropped", "fps", "age_ms", "stages_ms", "backend", "model", "machine"}
+LABELLED_KEYS = {
+    "miou", "iou", "pixel_accuracy", "dice", "pq", "sq", "rq", "pq_things", "pq_stuff", "drivable_iou", "boundary_f1",
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_tiny_model(tmp_path_factory.mktemp("model") / "tiny.onnx")
+
+
+class Run:
+    """`python -m seg_perception run` as a process; what it prints is read as it comes."""
+
+    def __init__(self, *words: object) -> None:
+        command = [sys.executable, "-m", "seg_perception", "run", *map(str, words)]
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        self.output = b""
+        self._grown = threading.Condition()
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        assert self.process.stdout is not None
+        while data := self.process.stdout.read1():  # type: ignore[union-attr]
+            with self._grown:
+                self.output += data
+                self._grown.notify_all()
+
+    def until(self, part: bytes) -> None:
+        with self._grown:
+            assert self._grown.wait_for(lambda: part in self.output, WAIT_S), self.output.decode()
+
+    def wait(self) -> int:
+        try:
+            code = self.process.wait(WAIT_S)
+        finally:
+            self.process.kill()
+        self._reader.join(WAIT_S)
+        return code
+
+    @property
+    def text(self) -> str:
+        return self.output.decode()
+
+
+def video_frames(path: Path) -> list[np.ndarray]:
+    capture = cv2.VideoCapture(str(path))
+    frames = []
+    while (answer := capture.read())[0]:
+        frames.append(answer[1][..., ::-1])
+    capture.release()
+    return frames
+
+
+def test_a_synthetic_drive_is_answered_judged_and_shown(tmp_path: Path, model: Path) -> None:
+    out = tmp_path / "out"
+    run = Run("--model", model, "--out", out, "--frames", 12, "--rate", 4, "--json", tmp_path / "numbers.json")
+    assert run.wait() == 0, run.text
+    numbers = json.loads((out / "report.json").read_text())
+    assert numbers.keys() >= DESIGN_KEYS | LABELLED_KEYS
+    assert numbers["frames_in"] == 12
+    assert numbers["frames_out"] + numbers["dropped"] == 12
+    assert numbers["frames_out"] == numbers["labelled_frames"]
+    assert (
+        0 < numbers["age_ms"]["p50"] <= numbers["age_ms"]["p95"] <= numbers["age_ms"]["p99"] <= numbers["age_ms"]["max"]
+    )
+    assert {"preprocess", "network", "decode", "drivable"} <= numbers["stages_ms"].keys()
+    assert all(count > 0 for count in numbers["messages"].values()), numbers["messages"]
+    assert numbers["backend"]["backend"] and numbers["model"] == "tiny"
+    assert 0 <= numbers["miou"] <= 1 and set(numbers["iou"]) >= {"road", "car"}
+    assert json.loads((tmp_path / "numbers.json").read_text()) == numbers
+    assert "mIoU" in run.text and "road" in run.text
+    frames = video_frames(out / "overlay.mp4")
+    assert len(frames) == 12
+    page = (out / "report.html").read_text()
+    assert page.count("data:image/") >= 6 and "frame 0" in page
+    assert {path.name for path in out.iterdir()} == {"overlay.mp4", "report.json", "report.html", "node.log"}
+
+
+def test_a_video_is_played_at_its_own_rate_and_unanswered_frames_stay_plain(tmp_path: Path) -> None:
+    slow = make_tiny_model(tmp_path / "slow.onnx", (256, 384), busy=40)
+    write_video(tmp_path / "drive.mp4", 40, rate_hz=40.0)
+    run = Run("--input", tmp_path / "drive.mp4", "--model", slow, "--out", tmp_path / "out")
+    assert run.wait() == 0, run.text
+    numbers = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert numbers["frames_in"] == 40 and numbers["rate_hz"] == 40.0
+    assert numbers["dropped"] == 40 - numbers["frames_out"] > 0, "the model is meant to be slower than the camera"
+    assert numbers["sent_hz"] <= 41
+    assert "miou" not in numbers
+    assert f"{numbers['dropped']} dropped" in run.text
+    assert len(video_frames(tmp_path / "out" / "overlay.mp4")) == 40
+
+
+def test_a_folder_with_labels_and_a_truncated_image(tmp_path: Path, model: Path) -> None:
+    paths = write_images(tmp_path / "data" / "images", 6)
+    write_labels(tmp_path / "data" / "labels", 6, void=11)
+    truncate(paths[3])
+    run = Run("--input", tmp_path / "data", "--rate", 5, "--void", 11, "--model", model, "--out", tmp_path / "out")
+    assert run.wait() == 1, run.text
+    numbers = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert numbers["frames_in"] == numbers["frames_out"] == numbers["labelled_frames"] == 5
+    assert numbers["pq"] is None and numbers["pq_stuff"] is not None
+    assert [str(paths[3]) in problem for problem in numbers["problems"]] == [True]
+    # what comes back is the pipeline's own answer
+    from seg_perception import backends, model_file
+    from seg_perception.evaluation.metrics import Scores, Truth
+    from seg_perception.evaluation.sources import open_source
+    from seg_perception.pipeline import Pipeline
+
+    info = model_file.load(model)
+    pipeline = Pipeline(info, backends.choose(info, backend="onnxruntime", log=print))
+    scores = Scores(info.labels)
+    for item in open_source(str(tmp_path / "data"), void=[11]):
+        assert isinstance(item.truth, Truth)
+        panoptic = pipeline.run(item.frame).panoptic
+        scores.add(panoptic.semantic, panoptic.instance, item.truth)
+    expected = scores.summary()
+    assert {key: numbers[key] for key in expected} == expected
+
+
+def test_ctrl_c_leaves_whole_files_of_what_was_done(tmp_path: Path, model: Path) -> None:
+    write_images(tmp_path / "images", 500)
+    out = tmp_path / "out"
+    run = Run("--input", tmp_path / "images", "--rate", 20, "--model", model, "--out", out)
+    run.until(b"answers=3")
+    run.process.send_signal(signal.SIGINT)
+    assert run.wait() == 130, run.text
+    assert "Traceback" not in run.text
+    numbers = json.loads((out / "report.json").read_text())
+    assert numbers["interrupted"] and 3 <= numbers["frames_out"] <= numbers["frames_in"] < 500
+    assert len(video_frames(out / "overlay.mp4")) == numbers["frames_in"]
+    assert {path.name for path in out.iterdir()} == {"overlay.mp4", "report.json", "report.html", "node.log"}
+
+
+def test_a_node_that_does_not_start_is_named_with_its_last_words(tmp_path: Path, model: Path) -> None:
+    write_images(tmp_path / "images", 2)
+    run = Run("--input", tmp_path / "images", "--model", model, "--out", tmp_path / "out", "--param", "threads:=-7")
+    assert run.wait() == 2
+    assert "'threads'" in run.text and "node.log" in run.text and "Traceback" not in run.text
+    assert not (tmp_path / "out" / "report.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "part"),
+    [
+        (["--input", "missing.mp4"], "missing.mp4"),
+        (["--model", "missing.onnx"], "missing.onnx"),
+        (["--rate", "0"], "--rate"),
+        (["--param", "threads=1"], "NAME:=VALUE"),
+    ],
+)
+def test_what_cannot_be_played_is_told_before_the_node_starts(
+    tmp_path: Path, model: Path, words: list[str], part: str
+) -> None:
+    images = write_images(tmp_path / "images", 1)[0].parent
+    run = Run("--input", images, "--model", model, "--out", tmp_path / "out", *words)
+    assert run.wait() == 2
+    (line,) = run.text.strip().splitlines()
+    assert part in line
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_overlay_differs_from_the_plain_image_only_where_answered(tmp_path: Path, model: Path) -> None:
+    write_images(tmp_path / "images", 3)
+    run = Run("--input", tmp_path / "images", "--rate", 5, "--model", model, "--out", tmp_path / "out")
+    assert run.wait() == 0, run.text
+    for number, frame in enumerate(video_frames(tmp_path / "out" / "overlay.mp4")):
+        assert frame.shape[1] == SIZE_HW[1]
+        difference = np.abs(frame[: SIZE_HW[0]].astype(int) - picture(number)).mean()
+        assert difference > 12
