@@ -382,6 +382,7 @@ def test_a_stalled_camera_and_missing_geometry_are_said(start: StartNode, peer: 
     start(camera_timeout=0.2)
     camera = FakeCamera(peer)
     grids = peer.listen(OccupancyGrid, "/segmentation/drivable_grid", LATCHED)
+    areas = peer.listen(DrivableAreas, "/segmentation/drivable_areas")
     diagnostics = peer.listen(DiagnosticArray, "/diagnostics")
     masks = peer.listen(Image, "/segmentation/label_mask")
     peer.until_served(["/segmentation/drivable_grid"])
@@ -391,4 +392,5 @@ def test_a_stalled_camera_and_missing_geometry_are_said(start: StartNode, peer: 
     assert "camera stalled: no image on /image for" in message
     assert "no ground outputs: no camera_info on /camera_info" in message
     assert not grids
+    assert areas and all(area.ground_frame == "" for area in areas)
     assert "onnxruntime" in values_of(diagnostics, "backend")["backend"]

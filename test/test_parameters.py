@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from seg_perception.drivable import DrivableSettings
-from seg_perception.geometry import CameraPose
 
+from seg_perception.drivable import DrivableSettings
 from seg_perception.errors import SegPerceptionError
+from seg_perception.geometry import CameraPose
 from seg_perception.panoptic import PanopticSettings
 from seg_perception.ros import parameters
 from seg_perception.ros.parameters import NodeSettings, Settings, declarations, find_model, parameter_table
@@ -46,9 +46,9 @@ def test_every_setting_of_the_steps_is_a_parameter_with_its_own_default() -> Non
     ("values", "sentence"),
     [
         ({"camera_timout": 1.0}, "there is no parameter 'camera_timout': did you mean 'camera_timeout'?"),
-        ({"camera_timeout": -1.0}, "parameter 'camera_timeout' is -1.0: allowed is 0.1 to 3600.0"),
-        ({"camera_timeout": float("nan")}, "parameter 'camera_timeout' is nan: allowed is 0.1 to 3600.0"),
-        ({"camera_timeout": "soon"}, "parameter 'camera_timeout' is 'soon': allowed is a number, 0.1 to 3600.0"),
+        ({"camera_timeout": -1.0}, "parameter 'camera_timeout' is -1.0: allowed is 0.1 to 3600"),
+        ({"camera_timeout": float("nan")}, "parameter 'camera_timeout' is nan: allowed is 0.1 to 3600"),
+        ({"camera_timeout": "soon"}, "parameter 'camera_timeout' is 'soon': allowed is a number, 0.1 to 3600"),
         ({"enabled": 1}, "parameter 'enabled' is 1: allowed is true or false"),
         ({"jpeg_quality": 101}, "parameter 'jpeg_quality' is 101: allowed is 1 to 100"),
         ({"jpeg_quality": 80.5}, "parameter 'jpeg_quality' is 80.5: allowed is a whole number, 1 to 100"),
@@ -84,17 +84,24 @@ STEPS: dict[str, Any] = {"panoptic": PanopticSettings, "drivable": DrivableSetti
 
 @pytest.mark.parametrize("name", sorted(parameters.STEP_SPECS))
 def test_ranges_are_those_of_the_steps_themselves(name: str) -> None:
-    spec = parameters.STEP_SPECS[name]
+    limits = parameters.STEP_SPECS[name].limits
     step, _, field = name.partition(".")
-    assert spec.low is not None and spec.high is not None
+    assert limits is not None
     beyond = 1 if isinstance(declarations()[name].default, int) else 1e-6
-    for value in (spec.low - beyond, spec.high + beyond):
+    for value in (limits[0] - beyond, limits[1] + beyond):
         with pytest.raises(ValueError, match=field):
             STEPS[step](**{field: value})
         with pytest.raises(SegPerceptionError, match=f"parameter '{name}' is "):
             Settings.from_values({name: value})
-    for value in (spec.low, spec.high):
+    crossing = {"scan_angle_min_rad": limits[1], "scan_angle_max_rad": limits[0]}.get(field)
+    for value in set(limits) - {crossing}:
         assert getattr(STEPS[step](**{field: value}), field) == value
+
+
+def test_settings_that_contradict_each_other_are_refused() -> None:
+    values = {"drivable.scan_angle_min_rad": 0.5, "drivable.scan_angle_max_rad": 0.25}
+    with pytest.raises(SegPerceptionError, match=r"parameters 'drivable\.\*': scan_angle_min_rad is 0\.5"):
+        Settings.from_values(values)
 
 
 def test_whole_numbers_pass_where_real_ones_are_due() -> None:

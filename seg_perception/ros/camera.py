@@ -90,12 +90,10 @@ class Camera:
         read_s = time.monotonic()
         result = self._pipeline.run(frame, wants(watched))
         run_s = time.monotonic()
-        self.outputs.publish(result, header, watched, settings)
+        problem = self._placing_problem or self._pipeline.ground_problem
+        self.outputs.publish(result, header, "" if problem else settings.ground_frame, watched, settings)
         done_s = time.monotonic()
-        if watches_ground(watched):
-            self._ground_problem = self._placing_problem or self._pipeline.ground_problem
-        else:
-            self._ground_problem = None
+        self._ground_problem = problem if watches_ground(watched) else None
         stages_ms = {"convert": (read_s - started_s) * 1e3, **result.stages_ms, "publish": (done_s - run_s) * 1e3}
         stamp_age_ms = (self._node.get_clock().now().nanoseconds - frame.stamp_ns) / 1e6
         camera_input.monitor.finished(done_s, (done_s - arrival.arrived_s) * 1e3, stamp_age_ms, stages_ms)

@@ -14,6 +14,7 @@ from seg_perception.geometry import CameraPose
 
 def pose_of_optical_frame(translation_m: Sequence[float], quaternion_xyzw: Sequence[float]) -> CameraPose:
     """The camera body's pose from that of its optical frame (x right, y down, z forward), both in the base frame."""
+    at_x, at_y, at_z = map(float, translation_m)
     x, y, z, w = quaternion_xyzw
     # Columns of the rotation: the optical frame's axes. The body looks along z, its left is -x and its up is -y.
     right = (1 - 2 * (y * y + z * z), 2 * (x * y + z * w), 2 * (x * z - y * w))
@@ -22,7 +23,7 @@ def pose_of_optical_frame(translation_m: Sequence[float], quaternion_xyzw: Seque
     roll = math.atan2(-right[2], -down[2])
     pitch = math.asin(max(-1.0, min(1.0, -ahead[2])))
     yaw = math.atan2(ahead[1], ahead[0])
-    return CameraPose(*map(float, translation_m), roll, pitch, yaw)
+    return CameraPose(at_x, at_y, at_z, roll, pitch, yaw)
 
 
 class TransformSource:

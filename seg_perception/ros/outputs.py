@@ -88,9 +88,11 @@ class CameraOutputs:
             if name in settings.node.always_publish or publisher.get_subscription_count()
         )
 
-    def publish(self, result: Result, header: Header, watched: frozenset[str], settings: Settings) -> None:
-        """Send every watched output of a frame. header: the camera image's."""
-        ground = Header(stamp=header.stamp, frame_id=settings.ground_frame)
+    def publish(
+        self, result: Result, header: Header, ground_frame: str, watched: frozenset[str], settings: Settings
+    ) -> None:
+        """Send every watched output of a frame. header: the camera image's; ground_frame: empty without geometry."""
+        ground = Header(stamp=header.stamp, frame_id=ground_frame)
         panoptic, drivable, labels = result.panoptic, result.drivable, self._labels
         ready: dict[str, Callable[[], Any]] = {
             "label_mask": lambda: self._images["label_mask"].fill(panoptic.semantic, header),
@@ -98,7 +100,7 @@ class CameraOutputs:
             "confidence": lambda: self._images["confidence"].fill(panoptic.confidence, header),
             "segments": lambda: fill.segments(panoptic, labels, header),
             "detections": lambda: fill.detections(self._vision, panoptic, labels, header),
-            "drivable_areas": lambda: fill.drivable_areas(drivable, labels, header, ground.frame_id),
+            "drivable_areas": lambda: fill.drivable_areas(drivable, labels, header, ground_frame),
         }
         grid, free_space = drivable.grid, drivable.free_space
         if grid is not None:

@@ -15,8 +15,6 @@ from seg_perception.ros.parameters import Declaration, Settings, camera_names, d
 # rclpy declares these itself on every node.
 _FOREIGN = ("use_sim_time", "start_type_description_service", "qos_overrides.")
 
-_UNBOUNDED_INT = 2**63 - 1
-
 _TYPES = {
     bool: Parameter.Type.BOOL,
     int: Parameter.Type.INTEGER,
@@ -97,14 +95,10 @@ def _descriptor(row: Declaration) -> ParameterDescriptor:
     spec = row.spec
     description = f"{spec.description} (allowed: {spec.allowed})" if spec.allowed else spec.description
     descriptor = ParameterDescriptor(name=row.name, description=description, read_only=spec.read_only)
-    if spec.low is None and spec.high is None:
-        return descriptor
-    if isinstance(row.default, int):
-        low = -_UNBOUNDED_INT if spec.low is None else int(spec.low)
-        high = _UNBOUNDED_INT if spec.high is None else int(spec.high)
+    if spec.limits and isinstance(row.default, int):
+        low, high = map(int, spec.limits)
         descriptor.integer_range = [IntegerRange(from_value=low, to_value=high, step=0)]
-    elif isinstance(row.default, float):
-        low_real = float("-inf") if spec.low is None else spec.low
-        high_real = float("inf") if spec.high is None else spec.high
+    elif spec.limits and isinstance(row.default, float):
+        low_real, high_real = map(float, spec.limits)
         descriptor.floating_point_range = [FloatingPointRange(from_value=low_real, to_value=high_real, step=0.0)]
     return descriptor

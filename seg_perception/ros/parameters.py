@@ -6,10 +6,11 @@ from __future__ import annotations
 import dataclasses
 import math
 import re
+import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from seg_perception.backends import BACKENDS, FALLBACKS
 from seg_perception.drivable import DrivableSettings
@@ -26,13 +27,12 @@ PANOPTIC, DRIVABLE, POSE = "panoptic.", "drivable.", "camera_pose"
 
 @dataclass(frozen=True)
 class Spec:
-    """What is said about a parameter beside its default. low and high bound each number, choices each string;
-    lengths are the allowed numbers of items of a list, any when empty; item is the type of a list's items."""
+    """What is said about a parameter beside its default. limits: least and greatest of each number; choices: of each
+    string; lengths: allowed numbers of items of a list, any when empty; item: the type of a list's items."""
 
     description: str
     read_only: bool = True
-    low: float | None = None
-    high: float | None = None
+    limits: tuple[float, float] | None = None
     choices: tuple[str, ...] = ()
     lengths: tuple[int, ...] = ()
     item: type = str
@@ -40,10 +40,9 @@ class Spec:
     @property
     def allowed(self) -> str:
         """The allowed values, in words; empty when all of the type are."""
-        bounds = {(True, True): f"{self.low} to {self.high}", (True, False): f"at least {self.low}"}
-        bounds[False, True] = f"at most {self.high}"
-        words = bounds.get((self.low is not None, self.high is not None), "")
-        words = ", ".join(self.choices) if self.choices else words
+        words = ", ".join(self.choices)
+        if self.limits:
+            words = f"{self.limits[0]:g} to {self.limits[1]:g}"
         count = " or ".join(str(length) if length else "no" for length in self.lengths)
         return f"{count} values{' of ' if words else ''}{words}" if count else words
 
@@ -76,10 +75,9 @@ class Declaration:
         if type(item) is not kind:
             raise self._refusal(value, f"{_TYPE_NAMES[kind]}{', ' if self.spec.allowed else ''}{self.spec.allowed}")
         spec = self.spec
-        if isinstance(item, (int, float)) and kind is not bool:
-            fits = math.isfinite(item) and (spec.low is None or item >= spec.low)
-            if not fits or (spec.high is not None and item > spec.high):
-                raise self._refusal(value, spec.allowed or "a finite number")
+        low, high = spec.limits or (-sys.float_info.max, sys.float_info.max)
+        if kind in (int, float) and not low <= cast(float, item) <= high:
+            raise self._refusal(value, spec.allowed or "finite numbers")
         if spec.choices and item not in spec.choices:
             raise self._refusal(value, spec.allowed)
         return item
@@ -112,14 +110,14 @@ class NodeSettings:
     )
     fallback: str = _parameter("none", "what to run where TensorRT was chosen and fails", choices=FALLBACKS)
     providers: tuple[str, ...] = _parameter((), "ONNX Runtime execution providers, in order; empty: the CPU")
-    threads: int = _parameter(0, "threads of the network on the CPU; 0: one per physical core", low=0, high=256)
+    threads: int = _parameter(0, "threads of the network on the CPU; 0: one per physical core", limits=(0, 256))
     engine_cache: str = _parameter("", "folder of compiled TensorRT engines; empty: the user's cache folder")
     image_transport: str = _parameter("raw", "how images come", choices=("raw", "compressed"))
     camera_names: tuple[str, ...] = _parameter(
         (), "several cameras through one network: their inputs are <name>/image, their outputs ~/<name>/…"
     )
     mask_size: tuple[int, ...] = _parameter(
-        (), "[width, height] of all masks in px; empty: the camera's", low=1, high=16384, lengths=(0, 2), item=int
+        (), "[width, height] of all masks in px; empty: the camera's", limits=(1, 16384), lengths=(0, 2), item=int
     )
     always_publish: tuple[str, ...] = _parameter(
         (), "outputs to compute even while nobody subscribes", choices=OUTPUT_NAMES
@@ -137,13 +135,13 @@ class NodeSettings:
     enabled: bool = _parameter(True, "whether images are taken", live=True)
     autostart: bool = _parameter(True, "configure and activate at once; false: a lifecycle manager does")
     camera_timeout: float = _parameter(
-        2.0, "s without an image until diagnostics report a stalled camera", low=0.1, high=3600.0
+        2.0, "s without an image until diagnostics report a stalled camera", limits=(0.1, 3600.0)
     )
-    jpeg_quality: int = _parameter(80, "quality of the compressed overlay", live=True, low=1, high=100)
+    jpeg_quality: int = _parameter(80, "quality of the compressed overlay", live=True, limits=(1, 100))
 
 
 def _live(description: str, low: float, high: float) -> Spec:
-    return Spec(description, read_only=False, low=low, high=high)
+    return Spec(description, read_only=False, limits=(low, high))
 
 
 # What the steps' settings mean to a user. Their defaults stand in their own classes, which check their ranges too: a
@@ -157,6 +155,18 @@ STEP_SPECS: dict[str, Spec] = {
     "panoptic.min_stuff_area": _live("share of the mask below which stuff is no segment", 0.0, 1.0),
     "panoptic.min_thing_area": _live("share of the mask below which an object is no segment", 0.0, 1.0),
     "panoptic.min_confidence": _live("confidence below which a pixel is unlabelled", 0.0, 1.0),
+    "drivable.grid_length_m": _live("length of the grid, ahead", 0.1, 1000.0),
+    "drivable.grid_width_m": _live("width of the grid", 0.1, 1000.0),
+    "drivable.grid_near_m": _live("where the grid begins, m ahead of base_frame", -1000.0, 1000.0),
+    "drivable.grid_center_y_m": _live("middle of the grid, m to the left of base_frame", -1000.0, 1000.0),
+    "drivable.resolution_m": _live("side of a cell; a grid has at most 4 million", 0.01, 10.0),
+    "drivable.outline_tolerance_px": _live("how far an outline may stray from the mask", 0.0, 100.0),
+    "drivable.min_outline_area": _live("share of the mask below which a patch or hole has no outline", 0.0, 1.0),
+    "drivable.scan_angle_min_rad": _live("first bearing of free_space, left positive", -math.pi, math.pi),
+    "drivable.scan_angle_max_rad": _live("last bearing of free_space", -math.pi, math.pi),
+    "drivable.scan_angle_step_rad": _live("between two bearings of free_space", 0.001, 1.0),
+    "drivable.range_max_m": _live("how far free_space looks", 1.0, 1000.0),
+    "drivable.free_max_cost": _live("dearest class that counts as free for free_space", 0, 100),
 }
 
 
@@ -171,7 +181,8 @@ def _step_declarations(prefix: str, settings: type) -> list[Declaration]:
 
 def declarations(camera_names: Iterable[str] = ()) -> dict[str, Declaration]:
     """Every parameter by name, in the order to show them in; each named camera has a pose of its own."""
-    rows = [Declaration(f.name, f.default, f.metadata["spec"]) for f in dataclasses.fields(NodeSettings)]
+    node = NodeSettings()
+    rows = [Declaration(f.name, getattr(node, f.name), f.metadata["spec"]) for f in dataclasses.fields(node)]
     rows += _step_declarations(PANOPTIC, PanopticSettings) + _step_declarations(DRIVABLE, DrivableSettings)
     pose = next(row for row in rows if row.name == POSE)
     rows += [dataclasses.replace(pose, name=f"{camera}.{POSE}") for camera in camera_names]
