@@ -114,10 +114,11 @@ class NodeSettings:
     engine_cache: str = _parameter("", "folder of compiled TensorRT engines; empty: the user's cache folder")
     image_transport: str = _parameter("raw", "how images come", choices=("raw", "compressed"))
     camera_names: tuple[str, ...] = _parameter(
-        (), "several cameras through one network: their inputs are <name>/image, their outputs ~/<name>/…"
+        (),
+        "several cameras through one network: inputs `<name>/image`, outputs `~/<name>/…`, poses `<name>.camera_pose`",
     )
     mask_size: tuple[int, ...] = _parameter(
-        (), "[width, height] of all masks in px; empty: the camera's", limits=(1, 16384), lengths=(0, 2), item=int
+        (), "`[width, height]` of all masks in px; empty: the camera's", limits=(1, 16384), lengths=(0, 2), item=int
     )
     always_publish: tuple[str, ...] = _parameter(
         (), "outputs to compute even while nobody subscribes", choices=OUTPUT_NAMES
@@ -126,7 +127,7 @@ class NodeSettings:
     ground_frame: str = _parameter("", "frame_id of the outputs on the ground; empty: base_frame")
     camera_pose: tuple[float, ...] = _parameter(
         (),
-        "[x, y, z, roll, pitch, yaw] of the camera body (x forward, z up) in base_frame, m and rad; empty: from TF",
+        "`[x, y, z, roll, pitch, yaw]` of the camera body (x forward, z up) in base_frame, m and rad; empty: from TF",
         live=True,
         lengths=(0, 6),
         item=float,
