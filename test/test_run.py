@@ -54,8 +54,10 @@ class Run:
     def wait(self) -> int:
         try:
             code = self.process.wait(WAIT_S)
-        finally:
-            self.process.kill()
+        except subprocess.TimeoutExpired:
+            self.process.terminate()  # which also ends the node
+            self.process.wait(WAIT_S)
+            raise AssertionError(self.text) from None
         self._reader.join(WAIT_S)
         return code
 
@@ -99,7 +101,7 @@ def test_a_synthetic_drive_is_answered_judged_and_shown(tmp_path: Path, model: P
 
 
 def test_a_video_is_played_at_its_own_rate_and_unanswered_frames_stay_plain(tmp_path: Path) -> None:
-    slow = make_tiny_model(tmp_path / "slow.onnx", (256, 384), busy=40)
+    slow = make_tiny_model(tmp_path / "slow.onnx", (256, 384), busy=12)
     write_video(tmp_path / "drive.mp4", 40, rate_hz=40.0)
     run = Run("--input", tmp_path / "drive.mp4", "--model", slow, "--out", tmp_path / "out")
     assert run.wait() == 0, run.text
@@ -108,6 +110,7 @@ def test_a_video_is_played_at_its_own_rate_and_unanswered_frames_stay_plain(tmp_
     assert numbers["dropped"] == 40 - numbers["frames_out"] > 0, "the model is meant to be slower than the camera"
     assert numbers["sent_hz"] <= 41
     assert "miou" not in numbers
+    assert numbers["lost_before_node"] == 0
     assert f"{numbers['dropped']} dropped" in run.text
     assert len(video_frames(tmp_path / "out" / "overlay.mp4")) == 40
 

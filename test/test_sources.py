@@ -11,7 +11,7 @@ from eval_fixtures import label_mask, picture, truncate, write_images, write_lab
 
 from seg_perception.errors import SegPerceptionError
 from seg_perception.evaluation.files import is_whole, read_mask, read_rgb, write_image, written_aside
-from seg_perception.evaluation.sources import LabelFolder, open_source
+from seg_perception.evaluation.sources import LabelFolder, SyntheticSource, open_source
 from seg_perception.labels import CAMVID, VOID
 
 
@@ -147,3 +147,20 @@ def test_without_input_the_synthetic_drive_comes_with_all_that_is_true_of_it() -
         assert item.truth is not None and item.truth.instance is not None
         assert item.truth.semantic.shape == (height, width)
     assert frames[0].frame.stamp_ns < frames[1].frame.stamp_ns
+
+
+def test_a_prepared_drive_gives_the_same_frames_from_disk(tmp_path: Path) -> None:
+    source = SyntheticSource(3)
+    drawn = list(source)
+    source.prepare(tmp_path)
+    for _ in range(2):
+        for have, want in zip(source, drawn, strict=True):
+            assert (have.name, have.frame.stamp_ns) == (want.name, want.frame.stamp_ns)
+            assert have.free_distance_m == want.free_distance_m
+            np.testing.assert_array_equal(have.frame.rgb, want.frame.rgb)
+            assert have.truth is not None and want.truth is not None
+            np.testing.assert_array_equal(have.truth.semantic, want.truth.semantic)
+            np.testing.assert_array_equal(have.truth.instance, want.truth.instance)
+    assert drawn[0].free_distance_m is not None
+    source.close()
+    assert list(tmp_path.iterdir()) == []

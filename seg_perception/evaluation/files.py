@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +19,21 @@ from seg_perception.errors import SegPerceptionError
 IMAGE_ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".ppm")
 _PNG_START, _PNG_END = b"\x89PNG", b"IEND\xaeB`\x82"
 _JPEG_START, _JPEG_END, _JPEG_SCAN = b"\xff\xd8", b"\xff\xd9", b"\xff\xda"
+
+
+@contextmanager
+def quiet_opencv() -> Iterator[None]:
+    """Silences OpenCV and FFmpeg while a file or a codec is tried: our own sentence says more."""
+    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
+    logging = getattr(cv2.utils, "logging", None)  # not in the oldest OpenCV
+    if logging is None:
+        yield
+        return
+    level = logging.setLogLevel(logging.LOG_LEVEL_SILENT)
+    try:
+        yield
+    finally:
+        logging.setLogLevel(level)
 
 
 @contextmanager
@@ -50,6 +66,30 @@ def write_image(path: Path, image: NDArray[Any]) -> None:
     with written_aside(path) as aside:
         if not cv2.imwrite(str(aside), image):
             raise SegPerceptionError(f"{path} cannot be written: check the folder and the space on the disk")
+
+
+class ScratchFile:
+    """Bytes kept on disk, in a file of folder that nobody else sees and that ends with this object. For one thread at a
+    time."""
+
+    def __init__(self, folder: Path) -> None:
+        self._file = tempfile.TemporaryFile(prefix=".scratch.", dir=folder)  # noqa: SIM115 - lives as long as this
+
+    def append(self, *parts: bytes | memoryview) -> tuple[int, int]:
+        """Add the parts, one after the other; returns the place to read them from."""
+        start = self._file.seek(0, os.SEEK_END)
+        for part in parts:
+            self._file.write(part)
+        return start, self._file.tell() - start
+
+    def read(self, place: tuple[int, int]) -> bytes:
+        """What was added there."""
+        self._file.seek(place[0])
+        return self._file.read(place[1])
+
+    def close(self) -> None:
+        """Give the space back."""
+        self._file.close()
 
 
 def image_files(folder: Path) -> list[Path]:

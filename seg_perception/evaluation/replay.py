@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from seg_perception.errors import SegPerceptionError
+from seg_perception.evaluation.files import quiet_opencv
 from seg_perception.evaluation.metrics import Scores
 from seg_perception.evaluation.report import Picture
 from seg_perception.evaluation.sources import Source, SourceFrame
@@ -132,7 +133,8 @@ class VideoWriter:
 
 def _open_writer(path: Path, rate_hz: float, size_wh: tuple[int, int]) -> Any:
     for codec in CODECS:
-        writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*codec), rate_hz, size_wh)
+        with quiet_opencv():
+            writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*codec), rate_hz, size_wh)
         if writer.isOpened():
             return writer
         writer.release()

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import os
+import pickle
+import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
+from tqdm import tqdm
 
 from seg_perception.errors import SegPerceptionError
-from seg_perception.evaluation.files import image_files, read_mask, read_rgb
+from seg_perception.evaluation.files import ScratchFile, image_files, quiet_opencv, read_mask, read_rgb
 from seg_perception.evaluation.metrics import Truth
 from seg_perception.geometry import CameraModel, CameraPose
 from seg_perception.labels import VOID, LabelSet
@@ -25,6 +26,7 @@ DEFAULT_RATE_HZ = 30.0
 FOLDER_RATE_HZ = 10.0
 """Images of a folder carry no rate; this leaves a CPU time to answer each."""
 SYNTHETIC_FRAMES = 150
+FREE_DISTANCE_EVERY = 5
 
 BAG_ENDINGS = (".mcap", ".db3", ".bag")
 
@@ -65,6 +67,12 @@ class Source(ABC):
     def total(self) -> int | None:
         """Number of frames that an iteration gives, None when not known before the end."""
         return self.limit if self.count is None else min(self.count, self.limit or self.count)
+
+    def prepare(self, folder: Path) -> None:  # noqa: B027 - most need nothing
+        """Make ready to give frames at the nominal rate, with scratch files in folder; until close."""
+
+    def close(self) -> None:  # noqa: B027
+        """Give back what prepare took."""
 
     @abstractmethod
     def _frames(self) -> Iterator[SourceFrame]: ...
@@ -198,16 +206,46 @@ class FolderSource(Source):
 class SyntheticSource(Source):
     """The rendered drive, with exact labels, calibration and camera pose."""
 
-    def __init__(self, frames: int = SYNTHETIC_FRAMES, **options: Any) -> None:
-        self._drive = SyntheticDrive(frames=frames, **options)
+    def __init__(self, frames: int = SYNTHETIC_FRAMES) -> None:
+        self._drive = SyntheticDrive(frames=frames)
+        self._drawn: ScratchFile | None = None
+        self._places: list[tuple[int, int]] = []
         super().__init__("synthetic", "the synthetic drive", DEFAULT_RATE_HZ, frames)
         self.labels, self.camera, self.pose = self._drive.labels, self._drive.camera, self._drive.pose
 
+    def prepare(self, folder: Path) -> None:
+        """Draw all frames into a scratch file of folder: that takes longer than a camera's period."""
+        self._drawn = ScratchFile(folder)
+        for index in tqdm(range(self.total or 0), unit="frame", desc="draw"):
+            item = self._draw(index)
+            packed = zlib.compress(pickle.dumps(replace(item, frame=None)), 1)  # type: ignore[arg-type]
+            head = np.array((item.frame.stamp_ns, len(packed)), np.int64).tobytes()
+            self._places.append(self._drawn.append(head, packed, np.ascontiguousarray(item.frame.rgb).data))
+
+    def close(self) -> None:
+        """Forget what was drawn."""
+        if self._drawn is not None:
+            self._drawn.close()
+            self._drawn, self._places = None, []
+
     def _frames(self) -> Iterator[SourceFrame]:
         for index in range(self.count or 0):
-            drawn = self._drive.frame(index)
-            frame = Frame(drawn.rgb, drawn.stamp_ns, "camera")
-            yield SourceFrame(frame, f"frame {index}", Truth(drawn.semantic, drawn.instance))
+            yield self._draw(index) if self._drawn is None else self._read(self._drawn, self._places[index])
+
+    def _draw(self, index: int) -> SourceFrame:
+        drawn = self._drive.frame(index)
+        # as costly as the frame itself, and it changes slowly
+        free_m = self._drive.exact_free_distance(index) if index % FREE_DISTANCE_EVERY == 0 else None
+        frame = Frame(drawn.rgb, drawn.stamp_ns, "camera")
+        return SourceFrame(frame, f"frame {index}", Truth(drawn.semantic, drawn.instance), free_m)
+
+    def _read(self, drawn: ScratchFile, place: tuple[int, int]) -> SourceFrame:
+        data = memoryview(drawn.read(place))
+        stamp_ns, length = np.frombuffer(data, np.int64, 2)
+        known: SourceFrame = pickle.loads(zlib.decompress(data[16 : 16 + length]))  # our own file
+        assert known.truth is not None
+        rgb = np.frombuffer(data, np.uint8, offset=16 + int(length)).reshape(*known.truth.semantic.shape, 3)
+        return replace(known, frame=Frame(rgb, int(stamp_ns), "camera"))
 
 
 def open_source(
@@ -254,7 +292,5 @@ def _is_bag(folder: Path) -> bool:
 
 
 def _open_capture(name: str, api: int = cv2.CAP_ANY) -> cv2.VideoCapture:
-    # what FFmpeg prints about a broken file says less than our sentence
-    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
-    os.environ.setdefault("OPENCV_LOG_LEVEL", "ERROR")
-    return cv2.VideoCapture(name, api)
+    with quiet_opencv():
+        return cv2.VideoCapture(name, api)

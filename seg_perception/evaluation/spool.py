@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import pickle
-import tempfile
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from seg_perception.evaluation.files import ScratchFile
 from seg_perception.results import Drivable
 
 LIVE_JPEG_QUALITY = 92
@@ -30,11 +30,11 @@ class Answer:
 
 
 class Spool:
-    """A file in folder that lives as long as this object. sent_s: when each frame was sent, in s from the start; age_ms:
+    """Answers, in a scratch file of folder. sent_s: when each frame was sent, in s from the start; age_ms:
     of its answer, NaN where none came. One thread adds, then one reads."""
 
     def __init__(self, folder: Path) -> None:
-        self._file = tempfile.TemporaryFile(prefix=".spool.", dir=folder)  # noqa: SIM115 - lives as long as the spool
+        self._file = ScratchFile(folder)
         self._answers: dict[int, tuple[int, int]] = {}
         self._frames: dict[int, tuple[int, int]] = {}
         self.sent_s: list[float] = []
@@ -68,9 +68,10 @@ class Spool:
             return
         # level 1 packs masks, which are long runs, fifty-fold in a few ms, and other threads run meanwhile
         masks = [
-            (mask.shape, zlib.compress(np.ascontiguousarray(mask).data, 1)) for mask in (answer.semantic, answer.instance)
+            (mask.shape, zlib.compress(np.ascontiguousarray(mask).data, 1))
+            for mask in (answer.semantic, answer.instance)
         ]
-        self._answers[index] = self._append(pickle.dumps((masks, answer.drivable)))
+        self._answers[index] = self._file.append(pickle.dumps((masks, answer.drivable)))
         self.age_ms[index] = age_ms
 
     def answer(self, index: int) -> Answer | None:
@@ -78,7 +79,7 @@ class Spool:
         place = self._answers.get(index)
         if place is None:
             return None
-        masks, drivable = pickle.loads(self._read(place))  # our own file, which nobody else can open
+        masks, drivable = pickle.loads(self._file.read(place))  # our own file, which nobody else can open
         semantic, instance = (
             np.frombuffer(zlib.decompress(packed), dtype).reshape(shape)
             for (shape, packed), dtype in zip(masks, (np.uint8, np.uint16), strict=True)
@@ -89,18 +90,9 @@ class Spool:
         """Keep a frame that its source cannot give again."""
         bgr = cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR)
         _, encoded = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, LIVE_JPEG_QUALITY])
-        self._frames[index] = self._append(encoded.tobytes())
+        self._frames[index] = self._file.append(encoded.tobytes())
 
     def frame(self, index: int) -> NDArray[np.uint8]:
         """A frame of add_frame, uint8 [H, W, 3] RGB."""
-        bgr: Any = cv2.imdecode(np.frombuffer(self._read(self._frames[index]), np.uint8), cv2.IMREAD_COLOR)
+        bgr: Any = cv2.imdecode(np.frombuffer(self._file.read(self._frames[index]), np.uint8), cv2.IMREAD_COLOR)
         return cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)
-
-    def _append(self, data: bytes) -> tuple[int, int]:
-        start = self._file.seek(0, 2)
-        self._file.write(data)
-        return start, len(data)
-
-    def _read(self, place: tuple[int, int]) -> bytes:
-        self._file.seek(place[0])
-        return self._file.read(place[1])

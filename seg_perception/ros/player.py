@@ -46,7 +46,7 @@ OnAnswer = Callable[[int, float, Answer], None]
 class Player:
     """Joins the network of ROS_DOMAIN_ID. on_answer is called in the receiving thread, in the order of the answers.
 
-    received: messages by topic; last_stamp_ns: of the newest answer.
+    received: messages by topic; answers: how many frames were answered; last_stamp_ns: of the newest answer.
     """
 
     def __init__(self, on_answer: OnAnswer, node_name: str = "segmentation") -> None:
@@ -65,6 +65,7 @@ class Player:
         self._statuses: dict[str, dict[str, str]] = {}
         self._diagnostics_count = 0
         self.received = dict.fromkeys(WATCHED, 0)
+        self.answers = 0
         self.last_stamp_ns = 0
         # deep enough that this program's own pauses do not count as the node's
         qos = QoSProfile(depth=10, reliability=ReliabilityPolicy.RELIABLE)
@@ -98,6 +99,11 @@ class Player:
         """Wait until a frame of that stamp or a later one is answered; False when the time is over."""
         with self._changed:
             return self._changed.wait_for(lambda: self.last_stamp_ns >= stamp_ns, timeout_s)
+
+    def wait_for_answers(self, count: int, timeout_s: float) -> None:
+        """Wait until so many frames are answered, or the time is over."""
+        with self._changed:
+            self._changed.wait_for(lambda: self.answers >= count, timeout_s)
 
     def wait_for_diagnostics(self, timeout_s: float) -> bool:
         """Wait for the next diagnostics."""
@@ -140,6 +146,7 @@ class Player:
             if "label_mask" in parts:
                 self._on_answer(ready_ns, self._ages_ms.pop(ready_ns), self._answer(parts))
         with self._changed:
+            self.answers += 1
             self.last_stamp_ns = max(self.last_stamp_ns, stamp_ns)
             self._changed.notify_all()
 

@@ -16,6 +16,7 @@ import sys
 import threading
 import time
 from collections.abc import Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -88,7 +89,8 @@ def run(arguments: argparse.Namespace) -> int:
     arguments.out.mkdir(parents=True, exist_ok=True)
     choose_network()
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    with Spool(arguments.out) as spool:
+    with closing(source), Spool(arguments.out) as spool:
+        source.prepare(arguments.out)
         play = Play(source, spool)
         with NodeProcess(parameters, arguments.out / "node.log") as node:
             play.run(node, arguments.start_timeout)
@@ -124,7 +126,8 @@ def _parameters(arguments: argparse.Namespace, model: ModelInfo, source: Source)
 
 
 class Play:
-    """One play of a source to the node. problems: what went wrong, one sentence each; interrupted: by Ctrl-C."""
+    """One play of a source to the node. problems: what went wrong, one sentence each; interrupted: by Ctrl-C; lost:
+    frames that never reached the node, None when unknown."""
 
     def __init__(self, source: Source, spool: Spool) -> None:
         self._source, self._spool = source, spool
@@ -138,6 +141,8 @@ class Play:
         self.backend: dict[str, str] = {}
         self.camera: dict[str, str] = {}
         self.received: dict[str, int] = {}
+        self._before: int | None = None
+        self.lost: int | None = None
 
     def run(self, node: NodeProcess, start_timeout_s: float) -> None:
         """Play all frames; Ctrl-C and a node that dies end it early, which is noted.
@@ -167,21 +172,25 @@ class Play:
                 f"{self._source.name} gave no frame: {(self._source.problems or ['it is empty'])[0]}"
             )
         frame = first.frame
-        end_s, answered, said = time.monotonic() + timeout_s, 0, ""
+        end_s, said = time.monotonic() + timeout_s, ""
         print("starting the node …", flush=True)
-        while answered < WARM_UP_FRAMES:
+        while player.answers < WARM_UP_FRAMES:
             node.check()
             if time.monotonic() > end_s:
                 raise SegPerceptionError(
                     f"the node gave no answer for {timeout_s:.0f} s, its log {node.log} closes with:\n{node.tail()}"
                 )
-            answered += player.wait_for_answer(player.send(frame, self._source.camera), WARM_UP_PERIOD_S)
+            answered = player.answers
+            player.send(frame, self._source.camera)
+            player.wait_for_answers(answered + 1, WARM_UP_PERIOD_S)
             state = player.diagnostics(": backend").get("engine_state", "")
             if state not in ("", said):
                 print(f"node: {state}", flush=True)
                 said = state
-        # the last ones may still be under way, since one that took long was followed by others
+        # those sent while the node was busy are still under way: the newest one is its last
         player.wait_for_answer(player.send(frame, self._source.camera), LAST_ANSWER_S)
+        player.wait_for_diagnostics(DIAGNOSTICS_S)
+        self._before = _received_by_node(player)
 
     def _play(self, player: Player, node: NodeProcess) -> None:
         period_s = 1.0 / self._source.rate_hz
@@ -207,6 +216,9 @@ class Play:
         finally:
             self.duration_s = time.monotonic() - self._start_s
         player.wait_for_diagnostics(DIAGNOSTICS_S)
+        after = _received_by_node(player)
+        if self._before is not None and after is not None:
+            self.lost = len(self._spool.sent_s) - (after - self._before)
 
     def _send(self, player: Player, item: SourceFrame) -> int:
         index = len(self._spool.sent_s)
@@ -234,6 +246,12 @@ class Play:
                 self._spool.add_answer(index, age_ms, answer)
 
 
+def _received_by_node(player: Player) -> int | None:
+    """Frames that the node has received in all, by its newest diagnostics; None before there are any."""
+    count = player.diagnostics(": camera").get("frames_in")
+    return None if count is None else int(count)
+
+
 def _report(source: Source, spool: Spool, play: Play, judged: Replay, model: ModelInfo) -> report.Report:
     ages_ms = [age for age in spool.age_ms if not math.isnan(age)]
     frames_in, frames_out = len(spool.sent_s), len(ages_ms)
@@ -243,6 +261,7 @@ def _report(source: Source, spool: Spool, play: Play, judged: Replay, model: Mod
         "frames_in": frames_in,
         "frames_out": frames_out,
         "dropped": frames_in - frames_out,
+        "lost_before_node": play.lost,
         "fps": round(frames_out / play.duration_s, 2),
         "rate_hz": round(source.rate_hz, 3),
         "sent_hz": round((frames_in - 1) / spool.sent_s[-1], 2) if frames_in > 1 else None,
@@ -273,9 +292,10 @@ def _stages_ms(values: dict[str, str]) -> dict[str, dict[str, float]]:
 
 
 def _say(numbers: Mapping[str, Any], out: Path) -> None:
-    age = numbers["age_ms"]
+    age, lost = numbers["age_ms"], numbers["lost_before_node"]
     print(
-        f"{numbers['frames_in']} frames sent, {numbers['frames_out']} answered, {numbers['dropped']} dropped by the node: "
+        f"{numbers['frames_in']} frames sent, {numbers['frames_out']} answered, {numbers['dropped']} dropped"
+        f"{f' ({lost} of them lost before the node)' if lost else ''}: "
         f"{numbers['fps']:.1f} answers a second, age p50 {age['p50']:.0f} ms, p95 {age['p95']:.0f} ms"
     )
     text = report.table(numbers)
