@@ -1,0 +1,117 @@
+"""Compile a model file with TensorRT, ahead of the first run.
+
+Without --compute-capability the engine is for the GPU of this machine and goes to the cache where the node finds it.
+With it, TensorRT for RTX builds for other GPUs, with no GPU at hand, into the working folder.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from pathlib import Path
+
+from tqdm import tqdm
+
+from seg_perception import model_file
+from seg_perception.backends import tensorrt_engine
+from seg_perception.backends.cuda import Cuda, Gpu
+from seg_perception.backends.engine_cache import EngineCache, EngineKey, write_aside, write_engine
+from seg_perception.backends.tensorrt import engine_key
+from seg_perception.backends.tensorrt_engine import Flavor
+from seg_perception.errors import SegPerceptionError
+
+ANY_GPU = "any"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the verb's options."""
+    parser.add_argument("--model", type=Path, required=True, metavar="M", help="model file (ONNX)")
+    parser.add_argument("--out", type=Path, metavar="E", help="engine to write (default: see above)")
+    parser.add_argument(
+        "--flavor", choices=tuple(tensorrt_engine.MODULES), help="default: tensorrt where it is installed"
+    )
+    parser.add_argument("--compute-capability", metavar="X.Y", help="build for such GPUs, as 8.6 (flavour rtx)")
+    parser.add_argument("--batch", type=int, default=1, metavar="N", help="images per run (default: 1)")
+    parser.add_argument("--engine-cache", type=Path, metavar="DIR", help="default: the user's cache folder")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write what was built, as JSON")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Build, write, say where. Raises SegPerceptionError for what the user can mend."""
+    model = model_file.load(arguments.model)
+    if arguments.batch < 1:
+        raise SegPerceptionError(f"--batch is {arguments.batch}: at least 1 is needed")
+    flavor = _flavor(arguments)
+    gpu = _target(arguments.compute_capability, flavor)
+    key = engine_key(model, flavor, gpu, arguments.batch)
+    out = arguments.out or _default_out(arguments, key)
+    if not out.parent.is_dir():
+        raise SegPerceptionError(f"there is no folder {out.parent} to write {out.name} to: make it, or change --out")
+    started = time.monotonic()
+    with tqdm(total=100, desc="engine", unit="%", bar_format="{l_bar}{bar}| {elapsed} {postfix}") as bar:
+
+        def progress(share: float, phase: str) -> None:
+            bar.update(round(100 * share) - bar.n)
+            bar.set_postfix_str(phase, refresh=False)
+
+        engine = tensorrt_engine.build(
+            flavor, model, batch=arguments.batch, compute_capability=arguments.compute_capability, progress=progress
+        )
+    write_engine(out, key, engine)
+    seconds = time.monotonic() - started
+    target = f"{gpu.name} GPU of {gpu.compute_capability}"
+    print(f"{out}: {len(engine) / 1e6:.1f} MB, {flavor.name} {flavor.version}, {target}, {seconds:.1f} s")
+    if arguments.json:
+        facts = {
+            "engine": str(out),
+            "bytes": len(engine),
+            "seconds": round(seconds, 2),
+            "flavor": flavor.name,
+            "version": flavor.version,
+            "gpu": gpu.name,
+            "compute_capability": gpu.compute_capability,
+            "precision": model.precision,
+            "batch": key.batch,
+            "fingerprint": key.fingerprint,
+        }
+        write_aside(arguments.json, json.dumps(facts, indent=1).encode())
+    return 0
+
+
+def _default_out(arguments: argparse.Namespace, key: EngineKey) -> Path:
+    if arguments.compute_capability:
+        return Path(f"{arguments.model.stem}-sm{arguments.compute_capability.replace('.', '')}.engine")
+    return EngineCache(arguments.engine_cache).path(key)
+
+
+def _flavor(arguments: argparse.Namespace) -> Flavor:
+    if arguments.flavor:
+        return tensorrt_engine.load_flavor(arguments.flavor)
+    if arguments.compute_capability:
+        return tensorrt_engine.load_flavor("rtx")
+    found = tensorrt_engine.installed()
+    if not found:
+        raise SegPerceptionError("no TensorRT is installed: install tensorrt, or tensorrt-rtx-cu13-bindings and -libs")
+    return tensorrt_engine.load_flavor(found[0])
+
+
+def _target(compute_capability: str | None, flavor: Flavor) -> Gpu:
+    """The GPU to build for. Raises SegPerceptionError when that cannot be."""
+    if compute_capability is None:
+        try:
+            return Cuda().gpu()
+        except SegPerceptionError as error:
+            raise SegPerceptionError(
+                f"{error}; to build without one, name a --compute-capability with --flavor rtx"
+            ) from error
+    known = flavor.compute_capabilities
+    if not known:
+        raise SegPerceptionError(
+            "TensorRT builds for the GPU at hand only: leave out --compute-capability, or use --flavor rtx"
+        )
+    if compute_capability not in known:
+        raise SegPerceptionError(
+            f"--compute-capability {compute_capability} is not among those of {flavor.name} {flavor.version}: {', '.join(known)}"
+        )
+    return Gpu(ANY_GPU, compute_capability)

@@ -1,0 +1,138 @@
+"""Compiled engines on disk: found by all that they depend on, checked before they are used, written by one at a time."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from seg_perception.errors import SegPerceptionError
+
+
+@dataclass(frozen=True)
+class EngineKey:
+    """Everything that an engine depends on. compute_capability: as '8.6'. options: of the builder."""
+
+    model_name: str
+    model_sha256: str
+    flavor: str
+    version: str
+    gpu: str
+    compute_capability: str
+    precision: str
+    batch: int
+    options: Mapping[str, str]
+
+    @property
+    def fingerprint(self) -> str:
+        """16 hexadecimal digits that change with any of the fields."""
+        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:16]
+
+
+class EngineCache:
+    """A folder of engines. Beside each `<model>-<fingerprint>.engine`, as the vendor's tools read it, lies a `.json`
+    with its key and checksum. folder: None = seg_perception/engines in the user's cache folder."""
+
+    def __init__(self, folder: Path | None = None) -> None:
+        caches = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+        self.folder = folder or Path(caches) / "seg_perception" / "engines"
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise SegPerceptionError(
+                f"{self.folder} cannot be made ({error.strerror}): name another engine cache"
+            ) from error
+
+    def path(self, key: EngineKey) -> Path:
+        """Where the engine of key is, or will be."""
+        return self.folder / f"{key.model_name}-{key.fingerprint}.engine"
+
+    def get(self, key: EngineKey, build: Callable[[], bytes], log: Callable[[str], None]) -> bytes:
+        """The engine of key: from disk when it is whole, else built and kept. Waits while another process builds it."""
+        path = self.path(key)
+        engine = read_engine(path, key, log)
+        if engine is None:
+            with _lock(path, log):
+                engine = read_engine(path, key, log)
+                if engine is None:
+                    engine = build()
+                    write_engine(path, key, engine)
+        return engine
+
+    def discard(self, key: EngineKey) -> None:
+        """Forget an engine that turned out not to load."""
+        self.path(key).unlink(missing_ok=True)
+
+    def beside(self, name: str) -> Path:
+        """Path of another file that the builder or the runtime keeps here, such as a timing cache."""
+        return self.folder / name
+
+
+def read_engine(path: Path, key: EngineKey, log: Callable[[str], None]) -> bytes | None:
+    """The engine at path, None when there is none or it is not that of key, whole and unchanged; log says which."""
+    if not path.is_file():
+        return None
+    try:
+        note: Mapping[str, Any] = json.loads(_note(path).read_text())
+        engine = path.read_bytes()
+        fits = note["key"] == asdict(key) and note["sha256"] == hashlib.sha256(engine).hexdigest()
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        log(f"engine {path} has no readable {_note(path).name} ({type(error).__name__}), so it is built again")
+        return None
+    if not fits:
+        log(f"engine {path} is truncated or was built from something else, so it is built again")
+        return None
+    return engine
+
+
+def write_engine(path: Path, key: EngineKey, engine: bytes) -> None:
+    """Write an engine and its note; if that stops between the two, they do not match and read_engine refuses them."""
+    note = {"key": asdict(key), "sha256": hashlib.sha256(engine).hexdigest(), "bytes": len(engine)}
+    write_aside(path, engine)
+    write_aside(_note(path), json.dumps(note, indent=1).encode())
+
+
+def write_aside(path: Path, content: bytes) -> None:
+    """Write beside path, then rename, so that no half-written file is ever found there.
+
+    Raises SegPerceptionError when the folder cannot be written.
+    """
+    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with aside.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        aside.replace(path)
+    except OSError as error:
+        aside.unlink(missing_ok=True)
+        raise SegPerceptionError(
+            f"{path} cannot be written ({error.strerror}): free space or name another folder"
+        ) from error
+
+
+def sha256_of(path: Path) -> str:
+    """Checksum of a file's bytes."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _note(engine: Path) -> Path:
+    return engine.with_suffix(".json")
+
+
+@contextmanager
+def _lock(path: Path, log: Callable[[str], None]) -> Iterator[None]:
+    """Hold the lock of path; the system frees it when its holder dies."""
+    with path.with_suffix(".lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            log(f"another process is building {path.name}: waiting for it")
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield

@@ -1,0 +1,199 @@
+"""Model file to engine, with TensorRT (10.3 to 11.x) or TensorRT for RTX: one code for both libraries."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from seg_perception.errors import SegPerceptionError
+from seg_perception.model_file import INPUT, ModelInfo
+
+MODULES = {"tensorrt": ("tensorrt",), "rtx": ("tensorrt_rtx", "tensorrt_rtx_bindings")}
+"""Names that each flavour may be imported by, the preferred flavour first."""
+
+Progress = Callable[[float, str], None]
+"""Takes the share of the build that is done, 0 to 1, and what it is doing."""
+
+
+@dataclass(frozen=True)
+class Flavor:
+    """One of the two libraries. name: `tensorrt` or `rtx`. logger: there is one per process, as both demand."""
+
+    name: str
+    trt: ModuleType
+    logger: Any
+
+    @property
+    def version(self) -> str:
+        """As the library says it."""
+        return str(self.trt.__version__)
+
+    @property
+    def compute_capabilities(self) -> dict[str, Any]:
+        """What the builder can be told to build for, such as {'8.6': ComputeCapability.SM86}; empty if only for the
+        GPU at hand."""
+        known = getattr(self.trt, "ComputeCapability", None)
+        if self.name != "rtx" or known is None:
+            return {}
+        numbers = {name[2:]: value for name, value in known.__members__.items() if name.startswith("SM")}
+        return {f"{digits[:-1]}.{digits[-1]}": numbers[digits] for digits in sorted(numbers, key=int)}
+
+
+def installed() -> list[str]:
+    """Names of the flavours that can be imported, without importing them."""
+    return [name for name, modules in MODULES.items() if any(importlib.util.find_spec(module) for module in modules)]
+
+
+@lru_cache(maxsize=len(MODULES))
+def load_flavor(name: str) -> Flavor:
+    """Import a flavour. Raises SegPerceptionError when it is not installed, or does not start."""
+    module = next((module for module in MODULES[name] if importlib.util.find_spec(module)), None)
+    if module is None:
+        packages = {"tensorrt": "tensorrt (on a Jetson: JetPack's)", "rtx": "tensorrt-rtx-cu13-bindings and -libs"}
+        raise SegPerceptionError(f"the TensorRT flavour '{name}' is not installed: install {packages[name]}")
+    try:
+        trt = importlib.import_module(module)
+    except (ImportError, OSError) as error:
+        raise SegPerceptionError(f"'{module}' cannot be imported ({error}): install it again, for this CUDA") from error
+    return Flavor(name, trt, _make_logger(trt))
+
+
+def build(
+    flavor: Flavor,
+    model: ModelInfo,
+    *,
+    batch: int = 1,
+    compute_capability: str | None = None,
+    timing_cache: Path | None = None,
+    progress: Progress = lambda share, phase: None,
+) -> bytes:
+    """Compile a model file for runs of batch images.
+
+    compute_capability: '8.6' and the like builds for such GPUs with no GPU at hand (flavour `rtx`); None builds for the
+    GPU at hand. timing_cache: file that remembers measured kernels, read if there and written (flavour `tensorrt`).
+    Raises SegPerceptionError when the parser or the builder refuses.
+    """
+    trt, logger = flavor.trt, flavor.logger
+    logger.errors.clear()
+    builder = trt.Builder(logger)
+    typed = getattr(trt.NetworkDefinitionCreationFlag, "STRONGLY_TYPED", None)
+    network = builder.create_network(0 if typed is None else 1 << int(typed))
+    parser = trt.OnnxParser(network, logger)
+    if not parser.parse(model.path.read_bytes()):
+        causes = "; ".join(parser.get_error(i).desc() for i in range(parser.num_errors))
+        raise SegPerceptionError(f"TensorRT {flavor.version} cannot parse {model.path} ({causes}): export it again")
+    config = builder.create_builder_config()
+    monitor = _make_monitor(trt, progress)
+    config.progress_monitor = monitor
+    if model.batch is None:
+        profile = builder.create_optimization_profile()
+        shape = (batch, *model.size_hw, 3)
+        profile.set_shape(INPUT, shape, shape, shape)
+        config.add_optimization_profile(profile)
+    if flavor.name == "rtx":
+        config.num_compute_capabilities = 1
+        config.set_compute_capability(_capability(flavor, compute_capability), 0)
+    elif compute_capability is not None:
+        raise SegPerceptionError(
+            "TensorRT builds for the GPU at hand only: leave out the compute capability, or use rtx"
+        )
+    remembered = _use_timing_cache(flavor, config, timing_cache)
+    engine = builder.build_serialized_network(network, config)
+    if monitor.interrupted:
+        raise KeyboardInterrupt
+    if engine is None:
+        cause = logger.errors[-1] if logger.errors else "it gave no reason"
+        raise SegPerceptionError(
+            f"TensorRT {flavor.version} cannot build {model.path} ({cause}): free GPU memory or use onnxruntime"
+        )
+    if remembered is not None and timing_cache is not None:
+        from seg_perception.backends.engine_cache import write_aside
+
+        write_aside(timing_cache, bytes(remembered.serialize()))
+    return bytes(engine)
+
+
+def _capability(flavor: Flavor, wanted: str | None) -> Any:
+    if wanted is None:
+        return flavor.trt.ComputeCapability.CURRENT
+    known = flavor.compute_capabilities
+    if wanted not in known:
+        raise SegPerceptionError(
+            f"TensorRT for RTX {flavor.version} cannot build for compute capability {wanted}: known are {', '.join(known)}"
+        )
+    return known[wanted]
+
+
+def _use_timing_cache(flavor: Flavor, config: Any, path: Path | None) -> Any:
+    """The cache that config now fills; None where the flavour measures nothing (TensorRT for RTX)."""
+    if path is None or flavor.name == "rtx":
+        return None
+    cache = config.create_timing_cache(path.read_bytes() if path.is_file() else b"")
+    if cache is None or not config.set_timing_cache(cache, False):
+        # The file is of another TensorRT or GPU: measure anew.
+        cache = config.create_timing_cache(b"")
+        config.set_timing_cache(cache, False)
+    return cache
+
+
+def _make_logger(trt: ModuleType) -> Any:
+    """A logger that keeps errors, to name them as causes, and prints nothing: the library repeats itself a lot."""
+
+    class Logger(trt.ILogger):  # type: ignore[name-defined]
+        def __init__(self) -> None:
+            trt.ILogger.__init__(self)
+            self.errors: list[str] = []
+
+        def log(self, severity: Any, message: str) -> None:
+            if severity in (trt.ILogger.Severity.ERROR, trt.ILogger.Severity.INTERNAL_ERROR):
+                del self.errors[:-9]
+                self.errors.append(" ".join(message.split())[:300])
+
+    return Logger()
+
+
+def _make_monitor(trt: ModuleType, progress: Progress) -> Any:
+    """Turns the library's nested phases into one rising share; Ctrl-C during a build ends it at its next step."""
+
+    class Monitor(trt.IProgressMonitor):  # type: ignore[name-defined]
+        def __init__(self) -> None:
+            trt.IProgressMonitor.__init__(self)
+            self.interrupted = False
+            self.phases: list[list[Any]] = []
+            self.share = 0.0
+
+        def phase_start(self, phase_name: str, parent_phase: str | None, num_steps: int) -> None:
+            self.phases.append([phase_name, 0, max(1, num_steps)])
+
+        def phase_finish(self, phase_name: str) -> None:
+            for i in reversed(range(len(self.phases))):
+                if self.phases[i][0] == phase_name:
+                    del self.phases[i]
+                    break
+            if not self.phases:
+                self._report(1.0, phase_name)
+
+        def step_complete(self, phase_name: str, step: int) -> bool:
+            share = 0.0
+            for phase in reversed(self.phases):
+                if phase[0] == phase_name:
+                    phase[1] = step + 1
+                share = min(1.0, (phase[1] + share) / phase[2])
+            self._report(share, phase_name)
+            return not self.interrupted
+
+        def _report(self, share: float, phase_name: str) -> None:
+            self.share = max(self.share, share)
+            try:
+                progress(self.share, phase_name)
+            except KeyboardInterrupt:
+                # An exception must not pass through the library's C++.
+                self.interrupted = True
+
+    return Monitor()
