@@ -22,12 +22,14 @@ __all__ = ["SyntheticDrive", "SyntheticFrame", "random_scene"]
 RATE_HZ = 30.0
 SPEED_M_S = 9.0
 _BLOCK_M = 22.0
-_VIEW_M = 176.0
+_VIEW_M = 132.0
+_LABEL_ROWS = 4
 _SUN = np.array((-0.4, 0.35, 0.85))
 _HAZE = np.array((205.0, 213.0, 222.0))
 _SKY = np.array((105.0, 150.0, 205.0))
 _ASPHALT = np.array((104.0, 104.0, 108.0))
 _PAVING = np.array((158.0, 152.0, 146.0))
+_LEAVES = np.array((78.0, 98, 62))
 _PAINT = np.array((222.0, 222.0, 218.0))
 
 _Thing = tuple[float, Callable[[Canvas, int], None]]
@@ -82,7 +84,7 @@ class SyntheticDrive:
     def frame(self, i: int) -> SyntheticFrame:
         """Frame i, from 0."""
         view = View.camera(self._lens.matrix, self._projection.base_from_optical, self._projection.position)
-        canvas = Canvas(*self._lens.size_hw, view, 0.0035, _HAZE)
+        canvas = Canvas(*self._lens.size_hw, view, 0.0035, _HAZE, label_rows=_LABEL_ROWS)
         self._paint_sky(canvas)
         self._paint_street(canvas, i)
         rgb = self._with_grain(canvas.rgb, i)
@@ -126,14 +128,17 @@ class SyntheticDrive:
 
     def _paint_sky(self, canvas: Canvas) -> None:
         ramp = np.linspace(0, 2, canvas.codes.shape[0])[:, None].clip(0, 1)
-        canvas.rgb[:] = (_SKY * (1 - ramp) + _HAZE * ramp).astype(np.uint8)[:, None]
+        rows = (_SKY * (1 - ramp) + _HAZE * ramp).astype(np.uint8)[:, None]
+        cv2.repeat(rows, 1, canvas.rgb.shape[1], canvas.rgb)
 
     def _paint_street(self, canvas: Canvas, i: int) -> None:
         """Everything but the sky, from far to near."""
         travelled = SPEED_M_S * i / RATE_HZ
         # Where nothing is painted the camera looks past the ground, in a bird's-eye view too.
-        canvas.codes[:] = scenery.SKY
+        canvas.clear(scenery.SKY)
         self._paint_ground(canvas, travelled)
+        # Trees close the street, so that what lies farther need not be drawn.
+        canvas.paint(scenery.wall(_VIEW_M + 5, 60, _VIEW_M + 5, -60, 0, 7), _LEAVES, scenery.TREE)
         things: list[_Thing] = []
         first = math.floor(travelled / _BLOCK_M)
         for block in range(first + round(_VIEW_M / _BLOCK_M), first - 2, -1):

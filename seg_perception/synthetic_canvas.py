@@ -71,18 +71,37 @@ class Canvas:
     """Picture and labels of one frame. rgb: uint8 [H, W, 3]; codes: uint16 [H, W], object id x 16 + class id.
 
     haze_per_m and haze_color fade what is painted with its distance. Without a picture only labels are painted.
+    OpenCV fills every pixel that an edge touches, so areas grow by half a pixel: labels are painted on label_rows lines
+    for each row and picked from the one through the pixels' middles, which makes that 1 / label_rows of half a pixel.
     """
 
     def __init__(
-        self, height: int, width: int, view: View, haze_per_m: float, haze_color: Floats, has_picture: bool = True
+        self,
+        height: int,
+        width: int,
+        view: View,
+        haze_per_m: float,
+        haze_color: Floats,
+        has_picture: bool = True,
+        label_rows: int = 1,
     ) -> None:
         self.rgb = np.zeros((height, width, 3) if has_picture else (0, 0, 3), np.uint8)
-        self.codes = np.zeros((height, width), np.uint16)
+        self._label_rows = label_rows
+        self._lines = np.zeros((height * label_rows, width), np.uint16)
         self.view = view
         self.haze_per_m = haze_per_m
         self.haze_color = haze_color
         self.has_picture = has_picture
         self._haze_levels: list[float] = haze_color.tolist()
+
+    @property
+    def codes(self) -> NDArray[np.uint16]:
+        """Labels as painted so far, uint16 [H, W], a view."""
+        return self._lines[self._label_rows // 2 :: self._label_rows]
+
+    def clear(self, class_id: int) -> None:
+        """Label everything as this class."""
+        self._lines[:] = class_id
 
     def hazed(self, color: Color, distance_m: float) -> tuple[float, ...]:
         """color as it is seen from distance_m."""
@@ -94,31 +113,32 @@ class Canvas:
         """Fill a flat polygon of world points [K, 3]."""
         seen = self.view.clip(self.view.to_view(points))
         if len(seen):
-            self.paint_pixels([to_pixels(seen)], color, class_id, object_id, float(seen[0, 2]))
+            self._fill(to_pixels(seen)[None], self.hazed(color, float(seen[0, 2])), object_id << _CLASS_BITS | class_id)
 
     def paint_many(self, polygons: Floats, color: Color, class_id: int, object_id: int = 0) -> None:
-        """Fill flat polygons of one colour, world points [N, K, 3]; those that reach behind the camera are left out."""
+        """Fill flat polygons of one colour, world points [N, K, 3]; those that reach behind the camera are left out.
+
+        They must not overlap in the picture, or fillPoly leaves holes.
+        """
         seen = self.view.to_view(polygons.reshape(-1, 3)).reshape(polygons.shape)
         seen = seen[(seen[:, :, 2] > self.view.near).all(axis=1)]
         if len(seen):
             pixels = to_pixels(seen.reshape(-1, 3)).reshape(len(seen), -1, 2)
-            self.paint_pixels(list(pixels), color, class_id, object_id, float(seen[0, 0, 2]))
+            self._fill(pixels, self.hazed(color, float(seen[0, 0, 2])), object_id << _CLASS_BITS | class_id)
 
-    def paint_pixels(
-        self, polygons: Sequence[Floats], color: Color, class_id: int, object_id: int = 0, distance_m: float = 0.0
-    ) -> None:
-        """Fill polygons given in pixels, each [K, 2]; they must not overlap, or fillPoly leaves holes."""
+    def _fill(self, pixels: Floats, shade: Sequence[float], code: int) -> None:
+        """Fill polygons given in pixels, [N, K, 2]."""
         height, width = self.codes.shape
-        fixed = [
-            np.rint(p * (1 << _SUBPIXEL_BITS)).astype(np.int32)
-            for p in polygons
-            if p[:, 0].max() > -1 and p[:, 1].max() > -1 and p[:, 0].min() < width and p[:, 1].min() < height
-        ]
-        if fixed:
-            if self.has_picture:
-                cv2.fillPoly(self.rgb, fixed, self.hazed(color, distance_m), cv2.LINE_8, _SUBPIXEL_BITS)
-            code = object_id << _CLASS_BITS | class_id
-            cv2.fillPoly(self.codes, fixed, (code,), cv2.LINE_8, _SUBPIXEL_BITS)
+        low, high = pixels.min(axis=1), pixels.max(axis=1)
+        inside = (high > -1).all(axis=1) & (low < (width, height)).all(axis=1)
+        if not inside.any():
+            return
+        pixels = pixels[inside] * (1 << _SUBPIXEL_BITS)
+        if self.has_picture:
+            cv2.fillPoly(self.rgb, list(np.rint(pixels).astype(np.int32)), shade, cv2.LINE_8, _SUBPIXEL_BITS)
+        rows = self._label_rows
+        lines = pixels * (1, rows) + (0, rows // 2 << _SUBPIXEL_BITS)
+        cv2.fillPoly(self._lines, list(np.rint(lines).astype(np.int32)), (code,), cv2.LINE_8, _SUBPIXEL_BITS)
 
     def shade_ground(self, points: Floats, factor: float) -> None:
         """Darken the picture, not the labels, inside a polygon of world points [K, 3]."""
@@ -138,9 +158,9 @@ class Canvas:
 
     def labels(self) -> tuple[NDArray[np.uint8], NDArray[np.uint16]]:
         """Semantic mask uint8 [H, W] and instance mask uint16 [H, W], the objects that are seen numbered 1..n."""
-        semantic = (self.codes & ((1 << _CLASS_BITS) - 1)).astype(np.uint8)
-        objects = self.codes >> _CLASS_BITS
-        seen = np.bincount(objects.ravel(), minlength=1) > 0
-        seen[0] = False
+        codes = np.ascontiguousarray(self.codes)
+        seen = np.zeros(1 << 16, np.bool_)
+        seen[codes.reshape(-1)] = True
+        seen[: 1 << _CLASS_BITS] = False
         numbers = (np.cumsum(seen) * seen).astype(np.uint16)
-        return semantic, numbers[objects]
+        return codes.astype(np.uint8) & np.uint8((1 << _CLASS_BITS) - 1), np.take(numbers, codes)

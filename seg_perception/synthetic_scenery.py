@@ -61,7 +61,7 @@ def paint_sky(canvas: Canvas, rng: np.random.Generator) -> None:
     if rng.random() < 0.5:
         clouds = cv2.convertScaleAbs(_noise_patch(rng, 7, height, width).clip(0, 2), alpha=rng.uniform(5, 35))
         cv2.add(canvas.rgb, cv2.merge((clouds, clouds, clouds)), canvas.rgb)
-    canvas.codes[:] = SKY
+    canvas.clear(SKY)
 
 
 def paint_backdrop(canvas: Canvas, rng: np.random.Generator, distance_m: float) -> None:
