@@ -71,7 +71,7 @@ class Transfer:
             cuda.call("cudaFreeHost", self._host)
             raise
         memory = (ctypes.c_uint8 * self._bytes).from_address(self._host)
-        self.array: NDArray[Any] = np.ndarray(shape, dtype, buffer=memory)
+        self.array: NDArray[Any] = np.ndarray(shape, dtype, buffer=memoryview(memory))
 
     def to_device(self, stream: Any) -> None:
         """Queue the copy from host to GPU."""

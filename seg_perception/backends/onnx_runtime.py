@@ -88,6 +88,8 @@ def _session(model: ModelInfo, providers: Sequence[str], threads: int) -> ort.In
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
+    # Idle workers that spin for their next run take the cores from the decode that follows, and from the transport.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:
         return ort.InferenceSession(str(model.path), options, providers=list(providers))
     except Exception as error:  # ONNX Runtime raises classes of its extension module, which have no common base
