@@ -133,6 +133,10 @@ class DeviceSource(Source):
         rate = self._capture.get(cv2.CAP_PROP_FPS)
         self.rate_hz = rate if 0 < rate <= 1000 else DEFAULT_RATE_HZ
 
+    def close(self) -> None:
+        """Give the camera back."""
+        self._capture.release()
+
     def _frames(self) -> Iterator[SourceFrame]:
         index = 0
         while True:

@@ -1,0 +1,125 @@
+"""What is made after the play: the video is whole whatever happens, and answers survive their way through the disk."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from eval_fixtures import label_mask, picture
+
+from seg_perception.evaluation.metrics import Truth
+from seg_perception.evaluation.replay import FreeDistance, VideoWriter, replay
+from seg_perception.evaluation.sources import Source, SourceFrame
+from seg_perception.evaluation.spool import Answer, Spool
+from seg_perception.labels import CAMVID
+from seg_perception.results import Drivable, DrivableArea, Frame, Grid, Outline
+
+ROAD = CAMVID.by_name("road").id
+
+
+class Pictures(Source):
+    """Six labelled pictures; Ctrl-C comes before the frame of that number."""
+
+    def __init__(self, interrupt_at: int | None = None) -> None:
+        super().__init__("test", "pictures", 10.0, 6)
+        self._interrupt_at = interrupt_at
+
+    def _frames(self) -> Iterator[SourceFrame]:
+        for number in range(6):
+            if number == self._interrupt_at:
+                raise KeyboardInterrupt
+            yield SourceFrame(Frame(picture(number)), f"picture {number}", Truth(label_mask(number)), 10.0)
+
+
+def answer(number: int, free_m: float = 9.0) -> Answer:
+    outline = Outline(np.array([[0, 24], [63, 24], [63, 47]], np.float32))
+    area = DrivableArea(ROAD, 0.5, 0.9, (outline,), free_distance_m=free_m)
+    grid = Grid(np.full((5, 7), -1, np.int8), 0.5, (0.0, -1.25))
+    instance = np.full((48, 64), number, np.uint16)
+    return Answer(label_mask(number), instance, Drivable((area,), grid))
+
+
+def frames_of(path: Path) -> list[np.ndarray]:
+    capture = cv2.VideoCapture(str(path))
+    frames = []
+    while (read := capture.read())[0]:
+        frames.append(read[1][..., ::-1].astype(int))
+    capture.release()
+    return frames
+
+
+def filled_spool(folder: Path, answered: tuple[int, ...]) -> Spool:
+    spool = Spool(folder)
+    for number in range(6):
+        spool.sent(number / 10)
+        if number in answered:
+            spool.add_answer(number, 50.0 + number, answer(number))
+    return spool
+
+
+def test_answers_come_back_as_they_were_and_the_first_one_counts(tmp_path: Path) -> None:
+    with filled_spool(tmp_path, (1, 4)) as spool:
+        spool.add_answer(4, 1.0, answer(0))
+        assert (len(spool), spool.answered, spool.answer(0)) == (2, [1, 4], None)
+        assert spool.age_ms[4] == 54.0 and math.isnan(spool.age_ms[0])
+        back, want = spool.answer(4), answer(4)
+        assert back is not None and back.drivable.grid is not None and want.drivable.grid is not None
+        np.testing.assert_array_equal(back.semantic, want.semantic)
+        np.testing.assert_array_equal(back.instance, want.instance)
+        np.testing.assert_array_equal(back.drivable.grid.cells, want.drivable.grid.cells)
+        assert back.drivable.areas[0].free_distance_m == 9.0
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_live_frames_are_kept(tmp_path: Path) -> None:
+    with Spool(tmp_path) as spool:
+        spool.add_frame(0, picture(3))
+        assert np.abs(spool.frame(0).astype(int) - picture(3)).mean() < 5
+
+
+def test_only_answered_frames_are_drawn_and_judged(tmp_path: Path) -> None:
+    with filled_spool(tmp_path, (0, 1, 4)) as spool:
+        result = replay(Pictures(), spool, CAMVID, tmp_path / "overlay.mp4")
+    assert (result.finished, result.frames, result.numbers["labelled_frames"]) == (True, 6, 3)
+    assert result.numbers["miou"] == 1.0
+    assert result.numbers["free_distance_error_m"] == {"p50": 1.0, "p95": 1.0}
+    assert [shown.title for shown in result.pictures] == ["picture 0", "picture 1", "picture 4"]
+    for number, frame in enumerate(frames_of(tmp_path / "overlay.mp4")):
+        plain = np.abs(frame[:48, :64] - picture(number)).mean() < 12
+        assert plain == (number not in (0, 1, 4))
+
+
+def test_ctrl_c_ends_with_a_whole_video_of_what_was_done(tmp_path: Path) -> None:
+    with filled_spool(tmp_path, (0, 4)) as spool:
+        result = replay(Pictures(interrupt_at=3), spool, CAMVID, tmp_path / "overlay.mp4")
+    assert (result.finished, result.frames, result.numbers["labelled_frames"]) == (False, 3, 1)
+    assert len(frames_of(tmp_path / "overlay.mp4")) == 3
+    assert [path.name for path in tmp_path.iterdir()] == ["overlay.mp4"]
+
+
+def test_frames_of_odd_and_changing_size_fit_one_video(tmp_path: Path) -> None:
+    with VideoWriter(tmp_path / "a.mp4", 10.0) as writer:
+        for number, size_hw in enumerate([(47, 63), (47, 63), (96, 128)]):
+            writer.write(picture(number, size_hw))
+    assert [frame.shape for frame in frames_of(tmp_path / "a.mp4")] == [(48, 64, 3)] * 3
+
+
+def test_a_video_that_fails_leaves_nothing(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError), VideoWriter(tmp_path / "a.mp4", 10.0) as writer:
+        writer.write(picture(0))
+        raise RuntimeError
+    with VideoWriter(tmp_path / "b.mp4", 10.0):
+        pass
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_unknown_free_distances_are_not_counted() -> None:
+    distances = FreeDistance(CAMVID)
+    distances.add(answer(0, math.nan), 10.0)
+    distances.add(answer(0, 9.0), None)
+    distances.add(answer(0, 9.0), math.inf)
+    assert distances.summary() == {}
