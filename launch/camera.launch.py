@@ -15,8 +15,9 @@ from launch import LaunchContext, LaunchDescription
 
 CONFIG = Path(__file__).resolve().parents[1] / "config"
 
-# Fast DDS of Humble knows the older name only; that of Kilted warns when it meets it.
+# Fast DDS 2 knows the older name; Fast DDS 3, from Kilted on, warns when it meets it.
 OLD, NEW = "FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES_FILE"
+FAST_DDS_2_DISTROS = ("humble", "iron", "jazzy")
 
 ARGUMENTS = {
     "image_topic": ("image", "camera image; its compressed form is looked for at <image_topic>/compressed"),
@@ -33,7 +34,7 @@ def _node(context: LaunchContext) -> list[Any]:
     given = {name: LaunchConfiguration(name).perform(context) for name in ARGUMENTS}
     forwarded = {name: given[name] for name in ("model", "image_transport") if given[name]}
     is_set = os.environ.get(OLD) or os.environ.get(NEW)
-    variable = OLD if os.environ.get("ROS_DISTRO") == "humble" else NEW
+    variable = OLD if os.environ.get("ROS_DISTRO") in FAST_DDS_2_DISTROS else NEW
     profile = {} if is_set else {variable: str(CONFIG / "fastdds_shm.xml")}
     return [
         Node(
