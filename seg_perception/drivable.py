@@ -72,12 +72,16 @@ class DrivableSettings:
             )
         rows, columns = self.grid_shape
         if rows * columns > _MAX_CELLS:
-            raise ValueError(f"resolution_m is {self.resolution_m}: it makes {rows * columns} cells, at most {_MAX_CELLS}")
+            raise ValueError(
+                f"resolution_m is {self.resolution_m}: it makes {rows * columns} cells, at most {_MAX_CELLS}"
+            )
 
     @property
     def grid_shape(self) -> tuple[int, int]:
         """Rows (y) and columns (x) of the grid."""
-        return max(round(self.grid_width_m / self.resolution_m), 1), max(round(self.grid_length_m / self.resolution_m), 1)
+        return max(round(self.grid_width_m / self.resolution_m), 1), max(
+            round(self.grid_length_m / self.resolution_m), 1
+        )
 
     @property
     def grid_origin_m(self) -> tuple[float, float]:
@@ -88,7 +92,7 @@ class DrivableSettings:
     def scan_bearings(self) -> NDArray[np.float64]:
         """Bearings of free_space, float64 [K], rad."""
         span = self.scan_angle_max_rad - self.scan_angle_min_rad
-        steps = np.arange(math.floor(span / self.scan_angle_step_rad + 1e-9) + 1)
+        steps = np.arange(math.floor(span / self.scan_angle_step_rad + 1e-9) + 1, dtype=np.float64)
         return self.scan_angle_min_rad + steps * self.scan_angle_step_rad
 
 

@@ -99,7 +99,7 @@ class GridMap:
         return GridMap(shape, rays.pixels, foot_cells, cells, pixels[cells], ray, sample)
 
 
-@njit(cache=True, nogil=True)  # type: ignore[misc]
+@njit(cache=True, nogil=True)
 def fill_grid(
     mask: NDArray[np.uint8],
     costs: NDArray[np.int8],
@@ -132,7 +132,7 @@ def fill_grid(
             out[cells[i]] = cost
 
 
-@njit(cache=True, nogil=True)  # type: ignore[misc]
+@njit(cache=True, nogil=True)
 def walk_free(
     mask: NDArray[np.uint8],
     free: NDArray[np.bool_],

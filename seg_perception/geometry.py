@@ -47,7 +47,9 @@ class CameraModel:
     def __post_init__(self) -> None:
         numbers = np.array(self.K, np.float64)
         if numbers.size != 9:
-            raise SegPerceptionError(f"the camera matrix has {numbers.size} numbers: 9 are needed, calibrate the camera")
+            raise SegPerceptionError(
+                f"the camera matrix has {numbers.size} numbers: 9 are needed, calibrate the camera"
+            )
         matrix = numbers.reshape(3, 3)
         model = self.distortion_model or "plumb_bob"
         if model not in _COEFFICIENTS:
@@ -146,7 +148,9 @@ class GroundProjection:
         if self.is_distorted and np.isfinite(slopes).any():
             self._slope_limit = float(np.nanmax(np.hypot(slopes[:, 0], slopes[:, 1]))) * _LENS_SLACK
         if not np.isfinite(self.pixels_to_ground(border)).any():
-            raise SegPerceptionError("the camera sees no ground, only what is above the horizon: mend its pitch or roll")
+            raise SegPerceptionError(
+                "the camera sees no ground, only what is above the horizon: mend its pitch or roll"
+            )
 
     def pixels_to_rays(self, points: NDArray[Any]) -> Floats:
         """Directions in the base frame, float64 [K, 3] (not of unit length), of pixels [K, 2] (x, y); NaN where the
@@ -179,13 +183,10 @@ class GroundProjection:
     def _distort(self, slopes: Floats) -> Floats:
         if not self.is_distorted:
             k = self._matrix
-            return slopes * (k[0, 0], k[1, 1]) + (k[0, 2] , k[1, 2]) + slopes[:, 1:] * (k[0, 1], 0.0)
+            return slopes * (k[0, 0], k[1, 1]) + (k[0, 2], k[1, 2]) + slopes[:, 1:] * (k[0, 1], 0.0)
         objects = np.column_stack((slopes, np.ones(len(slopes)))).reshape(-1, 1, 3)
         project = cv2.fisheye.projectPoints if self._fisheye else cv2.projectPoints
-        if self._fisheye:
-            pixels, _ = project(objects, np.zeros(3), np.zeros(3), self._matrix, self._distortion)
-        else:
-            pixels, _ = project(objects, np.zeros(3), np.zeros(3), self._matrix, self._distortion)
+        pixels, _ = project(objects, np.zeros(3), np.zeros(3), self._matrix, self._distortion)
         return np.asarray(pixels, np.float64).reshape(-1, 2)
 
     def _undistort(self, pixels: Floats) -> Floats:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -14,7 +15,7 @@ from seg_perception import synthetic_scenery as scenery
 from seg_perception.geometry import CameraModel, CameraPose, GroundProjection
 from seg_perception.labels import CAMVID, VOID
 from seg_perception.synthetic_canvas import Canvas, Floats, View
-from seg_perception.synthetic_objects import Look, paint_bicyclist, paint_car, paint_pedestrian
+from seg_perception.synthetic_objects import TREE, Look, paint_bicyclist, paint_car, paint_pedestrian
 from seg_perception.synthetic_scene import random_scene
 
 __all__ = ["SyntheticDrive", "SyntheticFrame", "random_scene"]
@@ -89,8 +90,9 @@ class SyntheticDrive:
         self._paint_street(canvas, i)
         rgb = self._with_grain(canvas.rgb, i)
         semantic, instance = canvas.labels()
-        rgb, semantic, instance = (self._lens.bend(image, smooth) for image, smooth in ((rgb, True), (semantic, False), (instance, False)))
-        return SyntheticFrame(rgb, semantic, instance, round(i * 1e9 / RATE_HZ))
+        stamp_ns = round(i * 1e9 / RATE_HZ)
+        bend = self._lens.bend
+        return SyntheticFrame(bend(rgb, cv2.INTER_LINEAR), bend(semantic), bend(instance), stamp_ns)
 
     def birds_eye(
         self, i: int, origin_m: tuple[float, float], shape: tuple[int, int], cell_m: tuple[float, float]
@@ -124,7 +126,7 @@ class SyntheticDrive:
         height, width = rgb.shape[:2]
         grain = np.roll(self._grain, (37 * i % 1024, 61 * i % 1024), (0, 1))
         tiles = np.tile(grain, (-(-height // 1024), -(-width // 1024)))[:height, :width]
-        return cv2.addWeighted(rgb, 1.0, cv2.merge((tiles, tiles, tiles)), 1.0, -128.0)  # type: ignore[return-value]
+        return cv2.addWeighted(rgb, 1.0, cv2.merge((tiles, tiles, tiles)), 1.0, -128.0)
 
     def _paint_sky(self, canvas: Canvas) -> None:
         ramp = np.linspace(0, 2, canvas.codes.shape[0])[:, None].clip(0, 1)
@@ -138,7 +140,7 @@ class SyntheticDrive:
         canvas.clear(scenery.SKY)
         self._paint_ground(canvas, travelled)
         # Trees close the street, so that what lies farther need not be drawn.
-        canvas.paint(scenery.wall(_VIEW_M + 5, 60, _VIEW_M + 5, -60, 0, 7), _LEAVES, scenery.TREE)
+        canvas.paint(scenery.wall(_VIEW_M + 5, 60, _VIEW_M + 5, -60, 0, 7), _LEAVES, TREE)
         things: list[_Thing] = []
         first = math.floor(travelled / _BLOCK_M)
         for block in range(first + round(_VIEW_M / _BLOCK_M), first - 2, -1):
@@ -153,7 +155,8 @@ class SyntheticDrive:
         canvas.paint(scenery.rectangle(-5, 1000, right, left), _ASPHALT, scenery.ROAD)
         joints = np.arange(-(travelled % 1.2), 40, 1.2)
         for y0, y1 in ((right - self._walk_m, right), (left, left + self._walk_m)):
-            canvas.paint_many(np.stack([scenery.rectangle(x, x + 0.04, y0, y1) for x in joints]), _PAVING * 0.85, scenery.PAVEMENT)
+            strips = np.stack([scenery.rectangle(x, x + 0.04, y0, y1) for x in joints])
+            canvas.paint_many(strips, _PAVING * 0.85, scenery.PAVEMENT)
         for kerb, out in ((right, -1), (left, 1)):
             canvas.paint(scenery.rectangle(-5, 300, kerb, kerb + out * 0.15), _PAVING * 1.15, scenery.PAVEMENT)
         middle = (right + left) / 2
@@ -173,8 +176,8 @@ class SyntheticDrive:
             if kind < 0.8:
                 scenery.paint_house(canvas, look.rng(), x0, x0 + _BLOCK_M - rng.uniform(0, 3), front, tall, _SUN)
             else:
-                paint = scenery.paint_fence if kind < 0.9 else scenery.paint_hedge
-                paint(canvas, look.rng(), x0, x0 + _BLOCK_M, front + side * 0.2)
+                enclose = scenery.paint_fence if kind < 0.9 else scenery.paint_hedge
+                enclose(canvas, look.rng(), x0, x0 + _BLOCK_M, front + side * 0.2)
             for paint in (scenery.paint_pole, scenery.paint_tree, scenery.paint_sign):
                 at, seed, drawn = x0 + rng.uniform(0, _BLOCK_M), Look(int(rng.integers(1 << 31))), rng.random() < 0.5
                 if drawn and at > 1.0:
@@ -192,10 +195,11 @@ class SyntheticDrive:
             if parked and side > 0 and x > 1.5:
                 yield x, lambda c, n, x=x, k=look: paint_car(c, x, kerb - 1.05, math.pi, k, _SUN, n)  # type: ignore[misc]
         for _ in range(int(rng.integers(0, 3))):
-            look, start, off, pace = Look(int(rng.integers(1 << 31))), rng.uniform(0, 22), rng.uniform(0.8, 1.7), rng.uniform(0.2, 0.5)
+            look, start, pace = Look(int(rng.integers(1 << 31))), rng.uniform(0, _BLOCK_M), rng.uniform(0.2, 0.5)
+            y = kerb + side * rng.uniform(0.8, 1.7)
             x = x0 + start + 2.5 * math.sin(pace * seconds + start)
             if x > 1.5:
-                yield x, lambda c, n, x=x, y=kerb + side * off, k=look: paint_pedestrian(c, x, y, k, 6 * seconds, n)  # type: ignore[misc]
+                yield x, lambda c, n, x=x, y=y, k=look: paint_pedestrian(c, x, y, k, 6 * seconds, n)  # type: ignore[misc]
 
     def _moving(self, travelled: float, seconds: float) -> Iterator[_Thing]:
         """A car ahead that comes and goes, oncoming cars, a bicyclist at the kerb, a walker who crosses."""
@@ -211,11 +215,13 @@ class SyntheticDrive:
                 yield x, lambda c, n, x=x, k=look: paint_car(c, x, lane, math.pi, k, _SUN, n)  # type: ignore[misc]
         rider = (25.0 + self._seed - 5.0 * seconds) % 60.0
         if rider > 3:
-            yield rider, lambda c, n: paint_bicyclist(c, rider, self._right + 0.5, Look(self._seed + 3), 5 * seconds, False, n)
+            look, y = Look(self._seed + 3), self._right + 0.5
+            yield rider, lambda c, n, y=y, k=look: paint_bicyclist(c, rider, y, k, 5 * seconds, False, n)  # type: ignore[misc]
         crossing = 46.0 - travelled % 90.0
         if crossing > 3:
             y = self._right - 1 + 1.4 * (travelled % 90.0) / SPEED_M_S
-            yield crossing, lambda c, n: paint_pedestrian(c, crossing, y, Look(self._seed + 5), 6 * seconds, n)
+            walker = Look(self._seed + 5)
+            yield crossing, lambda c, n: paint_pedestrian(c, crossing, y, walker, 6 * seconds, n)
 
 
 class _Lens:
@@ -238,8 +244,8 @@ class _Lens:
         maps = (pinhole - low).astype(np.float32).reshape(height, width, 2)
         self._maps = (maps[..., 0].copy(), maps[..., 1].copy())
 
-    def bend(self, image: NDArray[np.generic], smooth: bool) -> NDArray[np.generic]:
-        """The picture through the lens; labels are picked, not mixed."""
+    def bend(self, image: NDArray[Any], interpolation: int = cv2.INTER_NEAREST) -> NDArray[Any]:
+        """The image through the lens; as it is for labels, which are picked and not mixed."""
         if self._maps is None:
             return image
-        return cv2.remap(image, *self._maps, cv2.INTER_LINEAR if smooth else cv2.INTER_NEAREST)
+        return cv2.remap(image, *self._maps, interpolation)

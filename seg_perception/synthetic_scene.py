@@ -65,7 +65,8 @@ def _paint_ground_shadows(canvas: Canvas, rng: np.random.Generator) -> None:
     for _ in range(int(rng.integers(1, 5))):
         x, y, slant = rng.uniform(2, 40), rng.uniform(-8, 8), rng.normal(0, 2)
         long, wide = rng.uniform(0.5, 12), rng.uniform(2, 14)
-        canvas.shade_ground(np.array(((x, y, 0), (x + long, y, 0), (x + long + slant, y + wide, 0), (x + slant, y + wide, 0.0))), factor)
+        near, far = ((x, y, 0.0), (x + long, y, 0.0)), ((x + long + slant, y + wide, 0.0), (x + slant, y + wide, 0.0))
+        canvas.shade_ground(np.array(near + far), factor)
 
 
 def _paint_frontage(canvas: Canvas, rng: np.random.Generator, y: float, sun: Floats) -> None:
@@ -88,7 +89,9 @@ def _paint_frontage(canvas: Canvas, rng: np.random.Generator, y: float, sun: Flo
                 paint(canvas, rng, x0, x1, y + out * 0.3)
 
 
-def _furniture(canvas: Canvas, rng: np.random.Generator, right: float, left: float, walk: float) -> list[tuple[float, _Painter]]:
+def _furniture(
+    canvas: Canvas, rng: np.random.Generator, right: float, left: float, walk: float
+) -> list[tuple[float, _Painter]]:
     """Poles, signs and trees on the pavements, as (distance, painter)."""
     things: list[tuple[float, _Painter]] = []
     painters = (scenery.paint_pole, scenery.paint_sign, scenery.paint_tree)

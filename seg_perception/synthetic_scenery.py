@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import cache
 
 import cv2
 import numpy as np
@@ -16,13 +16,13 @@ SKY, ROAD, PAVEMENT = (CAMVID.by_name(name).id for name in ("sky", "road", "pave
 _NOISE_SIZE = 1024
 
 
-@lru_cache(maxsize=None)
+@cache
 def noise(octave: int) -> NDArray[np.float32]:
     """float32 [1024, 1024]: smooth noise of about unit spread, spots of 2**octave pixels; the same in every run."""
     small = max(_NOISE_SIZE >> octave, 2)
     rng = np.random.Generator(np.random.PCG64(octave))
     values = rng.standard_normal((small, small)).astype(np.float32)
-    return cv2.resize(values, (_NOISE_SIZE, _NOISE_SIZE), interpolation=cv2.INTER_CUBIC)  # type: ignore[return-value]
+    return cv2.resize(values, (_NOISE_SIZE, _NOISE_SIZE), interpolation=cv2.INTER_CUBIC)
 
 
 def _noise_patch(rng: np.random.Generator, octave: int, height: int, width: int) -> NDArray[np.float32]:
@@ -30,7 +30,7 @@ def _noise_patch(rng: np.random.Generator, octave: int, height: int, width: int)
     patch = noise(octave)[y : y + height, x : x + width]
     if patch.shape == (height, width):
         return patch
-    return cv2.resize(patch, (width, height))  # type: ignore[return-value]
+    return cv2.resize(patch, (width, height))
 
 
 def rectangle(x0: float, x1: float, y0: float, y1: float) -> Floats:
@@ -46,7 +46,9 @@ def wall(x0: float, y0: float, x1: float, y1: float, bottom: float, top: float) 
 def earthy(rng: np.random.Generator) -> Floats:
     """A colour of brick, stone or plaster; now and then a bright one."""
     warm = rng.uniform(-5, 45)
-    color = rng.uniform(40, 215) + np.array((0.5, 0.0, -0.7)) * warm + rng.normal(0, 25 if rng.random() < 0.15 else 4, 3)
+    color = (
+        rng.uniform(40, 215) + np.array((0.5, 0.0, -0.7)) * warm + rng.normal(0, 25 if rng.random() < 0.15 else 4, 3)
+    )
     return np.clip(color, 10, 240)
 
 
@@ -111,7 +113,9 @@ def _paint_windows(canvas: Canvas, rng: np.random.Generator, x0: float, x1: floa
     wide, tall = spacing * rng.uniform(0.35, 0.75), storey * rng.uniform(0.4, 0.6)
     left, sill = (values.ravel() for values in np.meshgrid(lefts, sills))
     corners = ((0, 0), (1, 0), (1, 1), (0, 1))
-    grid = np.stack([np.column_stack((left + a * wide, np.full_like(left, y), sill + b * tall)) for a, b in corners], axis=1)
+    grid = np.stack(
+        [np.column_stack((left + a * wide, np.full_like(left, y), sill + b * tall)) for a, b in corners], axis=1
+    )
     trim = rng.uniform(60, 240) + rng.normal(0, 10, 3)
     pane = np.array((60.0, 68, 78)) * rng.uniform(0.3, 2.0)
     canvas.paint_many(grid, trim, BUILDING)
@@ -153,8 +157,8 @@ def _paint_markings(canvas: Canvas, rng: np.random.Generator, right: float, left
     if rng.random() < 0.75:
         middle = (right + left) / 2 + rng.uniform(-0.5, 0.5)
         dash, gap, phase = rng.uniform(1, 5), rng.uniform(1, 7), rng.uniform(0, 8)
-        at = np.arange(1.0 + phase - 8, min(far, 110), dash + gap)
-        canvas.paint_many(np.stack([rectangle(x, x + dash, middle - 0.06, middle + 0.06) for x in at]), paint, ROAD)
+        starts = np.arange(1.0 + phase - 8, min(far, 110), dash + gap)
+        canvas.paint_many(np.stack([rectangle(x, x + dash, middle - 0.06, middle + 0.06) for x in starts]), paint, ROAD)
     for kerb, inward in ((right, 1), (left, -1)):
         if rng.random() < 0.4:
             near = kerb + inward * rng.uniform(0.2, 0.5)
@@ -223,6 +227,13 @@ def paint_pole(canvas: Canvas, rng: np.random.Generator, x: float, y: float) -> 
         pole.fill(np.array((0, 2.85)) + 0.11 * np.array(((-1, -1), (1, -1), (1, 1), (-1, 1.0))), lamp, SIGN)
 
 
+_SIGN_COLORS = (
+    ((200.0, 25, 25), (240.0, 240, 240)),
+    ((25.0, 70, 170), (40.0, 90, 200)),
+    ((240.0, 240, 235), (30.0, 110, 60)),
+)
+
+
 def paint_sign(canvas: Canvas, rng: np.random.Generator, x: float, y: float) -> None:
     """A traffic sign on its pole: disc, triangle or board with a rim."""
     high, size = rng.uniform(2.0, 3.0), rng.uniform(0.25, 0.5)
@@ -230,13 +241,15 @@ def paint_sign(canvas: Canvas, rng: np.random.Generator, x: float, y: float) -> 
     post = Billboard(canvas, x, y, POLE)
     post.limb((0, 0), (0, high), rng.uniform(0.06, 0.12), np.full(3, rng.uniform(60, 170)))
     kind = int(rng.integers(3))
-    rim, face = (((200.0, 25, 25), (240.0, 240, 240)), ((25.0, 70, 170), (40.0, 90, 200)), ((240.0, 240, 235), (30.0, 110, 60)))[int(rng.integers(3))]
+    rim, face = _SIGN_COLORS[int(rng.integers(len(_SIGN_COLORS)))]
     angles = np.linspace(0, 2 * np.pi, (16, 3, 4)[kind], endpoint=False) + (0, np.pi / 2, np.pi / 4)[kind]
     shape = np.column_stack((np.cos(angles), np.sin(angles))) * (1.0 if kind < 2 else (1.0, rng.uniform(0.6, 1.4)))
     for scale, color in ((1.0, rim), (0.75, face)):
         sign.fill(np.array((0, high)) + shape * size * scale, color)
     if rng.random() < 0.5:
-        sign.fill(np.array((0, high)) + size * 0.3 * np.array(((-1, -0.3), (1, -0.3), (1, 0.3), (-1, 0.3))), (30, 30, 30))
+        sign.fill(
+            np.array((0, high)) + size * 0.3 * np.array(((-1, -0.3), (1, -0.3), (1, 0.3), (-1, 0.3))), (30, 30, 30)
+        )
 
 
 def add_ground_texture(canvas: Canvas, rng: np.random.Generator, strength: float, far: float) -> None:
@@ -279,5 +292,5 @@ def expose(rgb: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8
         rgb = np.clip(rgb + grain, 0, 255).astype(np.uint8)
     if rng.random() < 0.4:
         _, packed = cv2.imencode(".jpg", rgb, [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(35, 95))])
-        rgb = cv2.imdecode(packed, cv2.IMREAD_COLOR)
-    return rgb  # type: ignore[return-value]
+        rgb = np.asarray(cv2.imdecode(packed, cv2.IMREAD_COLOR))
+    return rgb
