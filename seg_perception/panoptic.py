@@ -143,7 +143,7 @@ class PanopticDecoder:
         pixels = mask_hw[0] * mask_hw[1]
         areas = tally[1:, :, AREA].sum(1)
         scores = tally[1:, :, CONFIDENCE].sum(1) / (255 * np.maximum(areas, 1))
-        kept = np.flatnonzero((areas > 0) & (areas >= self.settings.min_thing_area * pixels))
+        kept = np.flatnonzero(areas >= max(1, self.settings.min_thing_area * pixels))
         kept = kept[np.argsort(-scores[kept], kind="stable")]
         numbers = np.zeros(count + 1, np.uint16)
         numbers[kept + 1] = np.arange(1, len(kept) + 1)
@@ -155,7 +155,7 @@ class PanopticDecoder:
         ]
         for label in self._labels.classes:
             entry = tally[0, label.id : label.id + 1]
-            if not label.thing and entry[0, AREA] > max(0, self.settings.min_stuff_area * pixels - 1):
+            if not label.thing and entry[0, AREA] >= max(1, self.settings.min_stuff_area * pixels):
                 segments.append(_segment(len(segments) + 1, label.id, False, entry))
         return tuple(segments)
 

@@ -71,8 +71,8 @@ class Overlay:
             x, y, width, height = np.asarray(segment.box) * np.tile(scale_xy, 2)
             if segment.is_thing and min(width, height) >= LEAST_TAG_PX:
                 text = f"{self._labels.names[segment.class_id]} {segment.id}"
-                left, top = int(x) + 1, int(y) + 1
                 text_px = round(25 * scale)
+                left, top = int(x), max(0, int(y) - text_px - 6)
                 corner = left + _text_width(text, scale) + 5, top + text_px + 5
                 cv2.rectangle(out, (left, top), corner, (24, 24, 24), cv2.FILLED)
                 cv2.putText(out, text, (left + 3, top + text_px), _FONT, scale, WHITE, thickness, cv2.LINE_AA)
