@@ -16,7 +16,7 @@ from seg_perception.evaluation.replay import FreeDistance, VideoWriter, replay
 from seg_perception.evaluation.sources import Source, SourceFrame
 from seg_perception.evaluation.spool import Answer, Spool
 from seg_perception.labels import CAMVID
-from seg_perception.results import Drivable, DrivableArea, Frame, Grid, Outline
+from seg_perception.results import Drivable, DrivableArea, Frame, Grid, Outline, Segment
 
 ROAD = CAMVID.by_name("road").id
 
@@ -40,7 +40,8 @@ def answer(number: int, free_m: float = 9.0) -> Answer:
     area = DrivableArea(ROAD, 0.5, 0.9, (outline,), free_distance_m=free_m)
     grid = Grid(np.full((5, 7), -1, np.int8), 0.5, (0.0, -1.25))
     instance = np.full((48, 64), number, np.uint16)
-    return Answer(label_mask(number), instance, Drivable((area,), grid))
+    segment = Segment(1, ROAD, False, 0.9, 1000, (0, 24, 64, 24))
+    return Answer(label_mask(number), instance, (segment,), Drivable((area,), grid))
 
 
 def frames_of(path: Path) -> list[np.ndarray]:

@@ -22,7 +22,7 @@ from seg_perception.evaluation.sources import Source, SourceFrame
 from seg_perception.evaluation.spool import Answer, Spool
 from seg_perception.labels import LabelSet
 from seg_perception.results import Frame, Panoptic
-from seg_perception.visualize import Overlay
+from seg_perception.visualize import Overlay, birds_eye
 
 SAMPLES = 6
 CODECS = ("avc1", "mp4v")
@@ -54,7 +54,11 @@ def replay(source: Source, spool: Spool, labels: LabelSet, video: Path) -> Repla
                 tqdm(_frames(source, spool), total=len(spool.sent_s), unit="frame", desc="report")
             ):
                 answer = spool.answer(index)
-                drawn = item.frame.rgb if answer is None else _draw(overlay, item.frame.rgb, answer)
+                drawn = (
+                    item.frame.rgb
+                    if answer is None
+                    else overlay.draw(item.frame.rgb, _panoptic(answer), answer.drivable)
+                )
                 writer.write(drawn)
                 result.frames += 1
                 if answer is None:
@@ -150,15 +154,8 @@ def _frames(source: Source, spool: Spool) -> Iterator[SourceFrame]:
     yield from (item for item, _ in zip(source, spool.sent_s, strict=False))
 
 
-def _draw(overlay: Overlay, rgb: NDArray[np.uint8], answer: Answer) -> NDArray[np.uint8]:
-    size_wh = answer.semantic.shape[::-1]
-    if rgb.shape[1::-1] != size_wh:
-        rgb = cv2.resize(rgb, size_wh, interpolation=cv2.INTER_AREA)
-    return overlay.draw(rgb, _panoptic(answer), answer.drivable)
-
-
 def _panoptic(answer: Answer) -> Panoptic:
-    return Panoptic(answer.semantic, answer.instance, np.zeros_like(answer.semantic), ())
+    return Panoptic(answer.semantic, answer.instance, np.zeros_like(answer.semantic), answer.segments)
 
 
 def _picture(item: SourceFrame, answer: Answer, drawn: NDArray[np.uint8], labels: LabelSet) -> Picture:
@@ -167,6 +164,9 @@ def _picture(item: SourceFrame, answer: Answer, drawn: NDArray[np.uint8], labels
         images.append(("camera image", item.frame.rgb.copy()))
     else:
         images.append(("truth", labels.colors[item.truth.semantic]))
+    grid = answer.drivable.grid
+    if grid is not None:
+        images.append(("drivable ground from above", birds_eye(grid)))
     return Picture(item.name, images)
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seg_perception.evaluation.files import ScratchFile
-from seg_perception.results import Drivable
+from seg_perception.results import Drivable, Segment
 
 LIVE_JPEG_QUALITY = 92
 
@@ -26,6 +26,7 @@ class Answer:
 
     semantic: NDArray[np.uint8]
     instance: NDArray[np.uint16]
+    segments: tuple[Segment, ...]
     drivable: Drivable
 
 

@@ -22,10 +22,10 @@ from std_msgs.msg import Header
 
 from seg_perception.evaluation.spool import Answer
 from seg_perception.geometry import CameraModel
-from seg_perception.results import Drivable, DrivableArea, Frame, Grid, Outline
+from seg_perception.results import Drivable, DrivableArea, Frame, Grid, Outline, Segment
 from seg_perception.ros.fill_messages import ImageFiller
 from seg_perception.ros.outputs import qos_profile
-from seg_perception.ros.topics import DIAGNOSTICS, output
+from seg_perception.ros.topics import DIAGNOSTICS
 from seg_perception_msgs.msg import DrivableAreas, Segments
 
 WATCHED: dict[str, Any] = {
@@ -61,7 +61,6 @@ class Player:
         self._changed = threading.Condition()
         self._parts: dict[int, dict[str, Any]] = {}
         self._ages_ms: dict[int, float] = {}
-        self._grid: Grid | None = None
         self._statuses: dict[str, dict[str, str]] = {}
         self._diagnostics_count = 0
         self.received = dict.fromkeys(WATCHED, 0)
@@ -70,8 +69,7 @@ class Player:
         # deep enough that this program's own pauses do not count as the node's
         qos = QoSProfile(depth=10, reliability=ReliabilityPolicy.RELIABLE)
         for name, kind in WATCHED.items():
-            profile = qos_profile(output(name).qos) if name == "drivable_grid" else qos
-            self._node.create_subscription(kind, f"{node_name}/{name}", self._receiver(name), profile)
+            self._node.create_subscription(kind, f"{node_name}/{name}", self._receiver(name), qos)
         self._node.create_subscription(DiagnosticArray, DIAGNOSTICS.name, self._on_diagnostics, qos)
         self._executor = SingleThreadedExecutor(context=self._context)
         self._executor.add_node(self._node)
@@ -127,9 +125,6 @@ class Player:
             arrived_ns = time.time_ns()
             stamp_ns = message.header.stamp.sec * 10**9 + message.header.stamp.nanosec
             self.received[name] += 1
-            if name == "drivable_grid":
-                self._grid = _grid(message)
-                return
             if name == "label_mask":
                 self._ages_ms[stamp_ns] = (arrived_ns - stamp_ns) / 1e6
             self._parts.setdefault(stamp_ns, {})[name] = message
@@ -139,7 +134,9 @@ class Player:
 
     def _pass_on(self, stamp_ns: int) -> None:
         """Hand on the answer of that stamp once it is complete, and before it the older ones that lost a part."""
-        if not self._parts[stamp_ns].keys() >= NEEDED:
+        # there is a grid only where the node knows the camera's calibration and mounting
+        grids = {"drivable_grid"} if self.received["drivable_grid"] else set()
+        if not self._parts[stamp_ns].keys() >= NEEDED | grids:
             return
         for ready_ns in sorted(stamp for stamp in self._parts if stamp <= stamp_ns):
             parts = self._parts.pop(ready_ns)
@@ -154,9 +151,11 @@ class Player:
         semantic = _mask(parts["label_mask"], np.dtype(np.uint8))
         instances = parts.get("instance_mask")
         instance = np.zeros(semantic.shape, np.uint16) if instances is None else _mask(instances, np.dtype("<u2"))
-        areas = parts.get("drivable_areas")
-        drawn = () if areas is None else tuple(_area(area) for area in areas.areas)
-        return Answer(semantic, instance, Drivable(drawn, self._grid))
+        segments, areas, grid = (parts.get(name) for name in ("segments", "drivable_areas", "drivable_grid"))
+        drivable = Drivable(
+            () if areas is None else tuple(_area(area) for area in areas.areas), None if grid is None else _grid(grid)
+        )
+        return Answer(semantic, instance, () if segments is None else tuple(map(_segment, segments.segments)), drivable)
 
     def _on_diagnostics(self, message: DiagnosticArray) -> None:
         with self._changed:
@@ -169,6 +168,11 @@ class Player:
 
 def _mask(message: Image, dtype: np.dtype[Any]) -> NDArray[Any]:
     return np.frombuffer(message.data, dtype).reshape(message.height, message.width)
+
+
+def _segment(message: Any) -> Segment:
+    box = message.x, message.y, message.width, message.height
+    return Segment(message.id, message.class_id, message.is_thing, message.score, message.area, box)
 
 
 def _area(message: Any) -> DrivableArea:
