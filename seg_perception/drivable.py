@@ -200,7 +200,9 @@ class DrivableExtractor:
         settings = self._settings
         fine = trace_outlines(of_class, settings.min_outline_area * mask.size)
         outlines = tuple(Outline(o.simplified(settings.outline_tolerance_px), o.hole) for o in fine)
-        coverage, sure = count / mask.size, cv2.mean(confidence, of_class)[0] / 255
+        # A mask of 0 and 255 cuts the values out; this is several times faster than cv2.mean with a mask.
+        sure = cv2.sumElems(cv2.bitwise_and(confidence, of_class))[0] / (255 * count)
+        coverage = count / mask.size
         if ground is None:
             return DrivableArea(label.id, coverage, sure, outlines)
         on_ground = ground_outlines(fine, ground.projection, settings.range_max_m)

@@ -1,0 +1,243 @@
+import math
+from time import perf_counter
+
+import numpy as np
+import pytest
+
+from seg_perception.drivable import DrivableExtractor, DrivableSettings
+from seg_perception.drivable_maps import fill_grid, walk_free
+from seg_perception.geometry import CameraModel, CameraPose, GroundProjection
+from seg_perception.labels import CAMVID, VOID
+from seg_perception.outlines import polygon_area, trace_outlines
+from seg_perception.results import Outline, Panoptic, Wants
+
+SKY, BUILDING, ROAD, PAVEMENT, CAR = (CAMVID.by_name(n).id for n in ("sky", "building", "road", "pavement", "car"))
+HW = (480, 640)
+CAMERA = CameraModel(640, 480, ((450.0, 0, 319.5), (0, 450.0, 239.5), (0, 0, 1)))
+POSE = CameraPose(0.0, 0.0, 1.5, pitch=0.1)
+
+
+def panoptic(semantic: np.ndarray) -> Panoptic:
+    return Panoptic(semantic, np.zeros(semantic.shape, np.uint16), np.full(semantic.shape, 204, np.uint8), ())
+
+
+def extractor(**settings) -> DrivableExtractor:
+    made = DrivableExtractor(CAMVID, DrivableSettings(**settings))
+    made.set_camera(CAMERA, POSE, HW)
+    assert made.ground_problem is None
+    return made
+
+
+def painted(paint) -> np.ndarray:
+    """A mask whose ground is paint(x, y) -> class id, in m, and whose sky is sky."""
+    projection = GroundProjection(CAMERA, POSE, HW)
+    v, u = np.mgrid[: HW[0], : HW[1]]
+    ground = projection.pixels_to_ground(np.column_stack((u.ravel(), v.ravel())))
+    mask = np.full(HW[0] * HW[1], SKY, np.uint8)
+    hits = np.isfinite(ground[:, 0])
+    mask[hits] = paint(ground[hits, 0], ground[hits, 1])
+    return mask.reshape(HW)
+
+
+def street(x, y):
+    """A road from 4 m right to 4 m left, pavement 2 m wide, then houses; a car's foot begins 12 m ahead."""
+    mask = np.where(np.abs(y) < 4, ROAD, np.where(np.abs(y) < 6, PAVEMENT, BUILDING))
+    return np.where((np.abs(y) < 1) & (x > 12), CAR, mask)
+
+
+# One row of samples is one ray; sample k is pixel k of a mask of four. Costs: road 0, pavement 60, others none.
+@pytest.mark.parametrize(
+    ("labels", "cells"),
+    [
+        ([ROAD, ROAD, PAVEMENT, ROAD], [0, 0, 60, 0]),
+        ([ROAD, CAR, CAR, CAR], [0, 100, -1, -1]),  # only the foot
+        ([ROAD, CAR, ROAD, CAR], [0, 100, -1, -1]),  # road that shines through behind it stays unknown
+        ([CAR, CAR, ROAD, ROAD], [100, -1, -1, -1]),
+        ([ROAD, VOID, ROAD, CAR], [0, -1, -1, -1]),  # void hides what is behind, and is no obstacle
+    ],
+)
+def test_a_ray_marks_ground_then_one_foot_then_nothing(labels, cells):
+    line = np.arange(4, dtype=np.int32)
+    out = np.empty(4, np.int8)
+    zeros = np.zeros(4, np.int32)
+    ends = np.empty(1, np.int32)
+    mask = np.array(labels, np.uint8)
+    fill_grid(mask, CAMVID.drivable_costs, line[None], line[None], line, line, zeros, line, ends, out)
+    assert out.tolist() == cells
+
+
+@pytest.mark.parametrize(
+    ("pixels", "labels", "distance"),
+    [
+        ([0, 1, 2, 3], [ROAD, ROAD, CAR, ROAD], 2.5),
+        ([0, 1, 2, 3], [ROAD, ROAD, ROAD, ROAD], math.inf),
+        ([0, 1, 2, 3], [ROAD, VOID, ROAD, ROAD], 1.5),
+        ([0, 1, 2, 3], [VOID, ROAD, ROAD, ROAD], math.nan),
+        ([-1, -1, -1, -1], [ROAD] * 4, math.nan),
+        ([-1, -1, 2, 3], [CAR, CAR, ROAD, ROAD], math.inf),  # nearer than the view: taken as free
+        ([-1, -1, 2, 3], [CAR, CAR, CAR, ROAD], 2.5),
+        ([0, 1, -1, -1], [ROAD] * 4, 2.5),  # leaves the view: free as far as is known
+    ],
+)
+def test_free_distance_along_a_ray(pixels, labels, distance):
+    free = np.zeros(256, np.bool_)
+    free[ROAD] = True
+    out = np.empty(1, np.float32)
+    walk_free(np.array(labels, np.uint8), free, np.array([pixels], np.int32), 1.0, True, out)
+    np.testing.assert_array_equal(out, np.float32(distance))
+
+
+def test_grid_of_a_painted_street():
+    grid = extractor().extract(panoptic(painted(street)), Wants()).grid
+    assert grid is not None and grid.cells.shape == (200, 200)
+    assert grid.origin_m == (0.0, -10.0)
+
+    def at(x: float, y: float) -> int:
+        return int(grid.cells[int((y + 10) / 0.1), int(x / 0.1)])
+
+    assert (at(8, 0), at(8, 3.5), at(9, 5), at(9, -5)) == (0, 0, 60, 60)
+    assert 100 in [at(x, 0) for x in (11.9, 12.0, 12.1, 12.2)]
+    assert {at(x, 0) for x in (12.5, 15, 19)} == {-1}
+    assert at(9, 6.05) == 100 and at(9, 7) == -1  # the front of a house, and what it hides
+    assert at(1, 0) == -1 and at(5, 9) == -1  # below the picture, beside it
+
+
+def test_areas_of_a_painted_street():
+    areas = {area.class_id: area for area in extractor().extract(panoptic(painted(street)), Wants()).areas}
+    assert sorted(areas) == [ROAD, PAVEMENT]
+    road, pavement = areas[ROAD], areas[PAVEMENT]
+    assert road.confidence == pytest.approx(0.8) and road.free_distance_m == pytest.approx(12.0, abs=0.1)
+    assert road.coverage == pytest.approx((painted(street) == ROAD).mean())
+    assert pavement.free_distance_m == 0.0  # it does not lie ahead
+    assert len(pavement.outlines_ground) == 2 and not any(o.hole for o in pavement.outlines_ground)
+    # Between the kerb at 4 m and the houses at 6 m, as far as 40 m; its near end is cut by the edge of the picture,
+    # whose ray has a slope of 320 / 450: it leaves at x (1 + 0.1 * ...) between 4 and 7.5 m.
+    assert 2 * 2 * (40 - 8) < pavement.area_m2 < 2 * 2 * (40 - 4)
+
+
+def test_free_space_of_a_painted_street():
+    found = extractor(scan_angle_step_rad=0.05).extract(panoptic(painted(street)), Wants()).free_space
+    assert found is not None
+    bearings = found.angle_min_rad + found.angle_step_rad * np.arange(len(found.ranges_m))
+    ahead = np.abs(bearings) < 0.06
+    np.testing.assert_allclose(found.ranges_m[ahead], 12 / np.cos(bearings[ahead]), rtol=0.01)
+    aside = (bearings > 0.3) & (bearings < 0.55)
+    expected = 6 / np.sin(bearings[aside])
+    half_a_pixel_row = expected**2 / (450 * 1.5) / 2
+    assert (np.abs(found.ranges_m[aside] - expected) < half_a_pixel_row + 0.05).all()
+    assert np.isnan(found.ranges_m[[0, -1]]).all()  # 45 degrees is outside the picture
+
+
+def test_free_space_may_end_at_the_kerb():
+    made = extractor(scan_angle_step_rad=0.05, free_max_cost=50)
+    found = made.extract(panoptic(painted(street)), Wants()).free_space
+    assert found is not None
+    bearing = found.angle_min_rad + found.angle_step_rad * 23
+    assert found.ranges_m[23] == pytest.approx(4 / math.sin(bearing), rel=0.01)
+
+
+def test_a_hole_is_told_apart_and_its_area_is_taken_away():
+    mask = np.zeros((20, 30), np.uint8)
+    mask[2:12, 3:23] = 255
+    mask[5:8, 10:16] = 0
+    mask[17, 2] = 255  # a speck
+    outlines = trace_outlines(mask, 4)
+    assert [outline.hole for outline in outlines] == [False, True]
+    flat = tuple(Outline(outline.simplified(0.0), outline.hole) for outline in outlines)
+    assert flat[0].points.min(axis=0).tolist() == [2.5, 1.5] and flat[0].points.max(axis=0).tolist() == [22.5, 11.5]
+    assert polygon_area(flat) == pytest.approx(10 * 20 - 3 * 6, abs=1.1)  # corners are cut by an eighth
+
+
+def test_outline_stays_within_its_tolerance():
+    y, x = np.mgrid[:200, :300]
+    mask = (np.hypot(x - 150, y - 100) < 80).astype(np.uint8) * 255
+    (outline,) = trace_outlines(mask, 10)
+    simple = outline.simplified(2.0)
+    assert len(simple) < len(outline.points) / 8
+    ahead = np.roll(simple, -1, axis=0)
+    way = ahead - simple
+    offset = outline.points.reshape(-1, 1, 2) - simple
+    share = np.clip((offset * way).sum(-1) / (way * way).sum(-1), 0, 1)
+    assert np.linalg.norm(offset - share[..., None] * way, axis=-1).min(axis=1).max() <= 2.01
+
+
+def test_without_a_camera_pixels_go_on_and_the_cause_is_named():
+    made = DrivableExtractor(CAMVID, DrivableSettings())
+    mask = panoptic(painted(street))
+    for camera, pose, words in (
+        (None, POSE, "not calibrated"),
+        (CAMERA, None, "pose is not known"),
+        (CAMERA, CameraPose(0, 0, 0.0), "above the ground"),
+        (CAMERA, CameraPose(0, 0, 1.5, pitch=-1.2), "above the horizon"),
+    ):
+        made.set_camera(camera, pose, HW)
+        found = made.extract(mask, Wants())
+        assert made.ground_problem is not None and words in made.ground_problem
+        assert found.grid is None and found.free_space is None
+        assert len(found.areas) == 2 and found.areas[0].outlines_px and not found.areas[0].outlines_ground
+        assert math.isnan(found.areas[0].area_m2) and math.isnan(found.areas[0].free_distance_m)
+    made.set_camera(CAMERA, POSE, HW)
+    assert made.ground_problem is None and made.extract(mask, Wants()).grid is not None
+
+
+def test_maps_are_made_again_only_when_something_changed():
+    made = extractor()
+    maps = made._ground
+    made.set_camera(CameraModel(640, 480, np.array(CAMERA.K)), CameraPose(*vars(POSE).values()), HW)
+    assert made._ground is maps
+    made.set_camera(CAMERA, CameraPose(0, 0, 1.5, pitch=0.11), HW)
+    assert made._ground is not maps
+
+
+def test_a_mask_of_another_size_is_refused():
+    with pytest.raises(ValueError, match=r"expected \(480, 640\)"):
+        extractor().extract(panoptic(np.zeros((10, 10), np.uint8)), Wants())
+
+
+def test_only_what_is_wanted_is_made():
+    found = extractor().extract(panoptic(painted(street)), Wants(areas=False, grid=False, free_space=False))
+    assert (found.areas, found.grid, found.free_space) == ((), None, None)
+
+
+def test_a_mask_without_ground():
+    made = extractor()
+    found = made.extract(panoptic(np.full(HW, VOID, np.uint8)), Wants())
+    assert found.areas == () and found.grid is not None and (found.grid.cells == -1).all()
+    assert found.free_space is not None and np.isnan(found.free_space.ranges_m).all()
+
+
+def test_a_camera_that_looks_backwards():
+    made = DrivableExtractor(CAMVID, DrivableSettings(grid_near_m=-20.0))
+    made.set_camera(CAMERA, CameraPose(0, 0, 1.5, pitch=0.1, yaw=math.pi), HW)
+    grid = made.extract(panoptic(painted(street)), Wants()).grid
+    assert grid is not None
+    assert grid.cells[100, int((20 - 8) / 0.1)] == 0 and (grid.cells[100, int((20 - 12.3) / 0.1) :][:5] == 100).any()
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("resolution_m", 0.0), ("range_max_m", math.nan), ("free_max_cost", 101), ("scan_angle_min_rad", 1.0)],
+)
+def test_settings_name_what_is_out_of_range(field, value):
+    with pytest.raises(ValueError, match=field):
+        DrivableSettings(**{field: value})
+
+
+def test_the_grid_is_bounded():
+    with pytest.raises(ValueError, match="cells"):
+        DrivableSettings(resolution_m=0.01, grid_length_m=500.0, grid_width_m=500.0)
+
+
+def test_maps_pay_off():
+    made = extractor()
+    mask = panoptic(painted(street))
+    only = Wants(areas=False)
+    made.extract(mask, only)
+    spans = []
+    for _ in range(9):
+        start = perf_counter()
+        made.extract(mask, only)
+        spans.append(perf_counter() - start)
+    start = perf_counter()
+    made.set_camera(CAMERA, CameraPose(0, 0, 1.5, pitch=0.12), HW)
+    assert sorted(spans)[4] * 5 < perf_counter() - start

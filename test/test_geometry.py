@@ -1,0 +1,145 @@
+import math
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from seg_perception.errors import SegPerceptionError
+from seg_perception.geometry import CameraModel, CameraPose, GroundProjection
+
+K = ((600.0, 0.0, 319.5), (0.0, 610.0, 239.5), (0.0, 0.0, 1.0))
+LENSES = {
+    "none": ("plumb_bob", ()),
+    "plumb_bob": ("plumb_bob", (-0.28, 0.07, 0.0005, -0.0003, 0.0)),
+    "rational_polynomial": ("rational_polynomial", (0.4, 0.1, 0.0002, -0.0001, 0.01, 0.7, 0.2, 0.02)),
+    "fisheye": ("fisheye", (-0.02, 0.004, -0.003, 0.0005)),
+    "equidistant": ("equidistant", (-0.02, 0.004, -0.003, 0.0005)),
+}
+
+
+def camera(lens: str = "none") -> CameraModel:
+    return CameraModel(640, 480, K, *LENSES[lens])
+
+
+def test_straight_down_the_road():
+    # Level camera at 1.2 m: a pixel 61 rows below the middle of the picture looks down 61/610 = 1/10, so 12 m away.
+    ground = GroundProjection(camera(), CameraPose(0.5, 0.2, 1.2), (480, 640))
+    np.testing.assert_allclose(ground.pixels_to_ground(np.array([[319.5, 300.5]])), [[12.5, 0.2]], atol=1e-9)
+    # 60 px to the right at 600 px of focal length is a tenth of the distance to the right: 1.2 m less y.
+    np.testing.assert_allclose(ground.pixels_to_ground(np.array([[379.5, 300.5]])), [[12.5, -1.0]], atol=1e-9)
+
+
+def test_nose_down_sees_nearer_and_yaw_left_sees_left():
+    level = GroundProjection(camera(), CameraPose(0, 0, 1.2), (480, 640))
+    down = GroundProjection(camera(), CameraPose(0, 0, 1.2, pitch=math.atan(0.1)), (480, 640))
+    left = GroundProjection(camera(), CameraPose(0, 0, 1.2, yaw=math.pi / 2), (480, 640))
+    np.testing.assert_allclose(down.pixels_to_ground(np.array([[319.5, 239.5]])), [[12.0, 0.0]], atol=1e-9)
+    np.testing.assert_allclose(left.pixels_to_ground(np.array([[319.5, 300.5]])), [[0.0, 12.0]], atol=1e-9)
+    assert np.isnan(level.pixels_to_ground(np.array([[319.5, 239.5], [319.5, 100.0]]))).all()
+
+
+def test_roll_to_the_right_lowers_the_right_side():
+    rolled = GroundProjection(camera(), CameraPose(0, 0, 1.2, roll=0.2), (480, 640))
+    right, left = rolled.pixels_to_ground(np.array([[500.0, 400.0], [139.0, 400.0]]))
+    # With the body's right side down, its right half of the picture looks down more steeply.
+    assert np.hypot(*right) < np.hypot(*left)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    lens=st.sampled_from(sorted(LENSES)),
+    height=st.floats(0.3, 3.0),
+    roll=st.floats(-0.2, 0.2),
+    pitch=st.floats(-0.1, 0.6),
+    yaw=st.floats(-3.1, 3.1),
+    pixels=st.lists(st.tuples(st.floats(0, 639), st.floats(0, 479)), min_size=1, max_size=20),
+)
+def test_pixel_to_ground_and_back(lens, height, roll, pitch, yaw, pixels):
+    projection = GroundProjection(camera(lens), CameraPose(0.3, -0.2, height, roll, pitch, yaw), (480, 640))
+    there = projection.pixels_to_ground(np.array(pixels))
+    hits = np.isfinite(there).all(axis=1)
+    back = projection.ground_to_pixels(there[hits])
+    np.testing.assert_allclose(back, np.array(pixels)[hits], atol=0.11)
+
+
+@pytest.mark.parametrize("lens", sorted(LENSES))
+def test_agrees_with_opencv_forward_model(lens):
+    pose = CameraPose(0.0, 0.0, 1.5, pitch=0.2)
+    projection = GroundProjection(camera(lens), pose, (480, 640))
+    points = np.array([[4.0, 0.5], [6.0, -2.0], [15.0, 3.0]])
+    # The optical axes written out by hand: right = -y, down and ahead are x and z turned by the pitch.
+    right, x, h = -points[:, 1], points[:, 0], 1.5
+    down = h * math.cos(0.2) - x * math.sin(0.2)
+    ahead = x * math.cos(0.2) + h * math.sin(0.2)
+    objects = np.stack((right, down, ahead), axis=-1).reshape(-1, 1, 3)
+    model, d = LENSES[lens]
+    project = cv2.fisheye.projectPoints if model in ("fisheye", "equidistant") else cv2.projectPoints
+    expected, _ = project(objects, np.zeros(3), np.zeros(3), np.array(K), np.array(d or (0.0,) * 4))
+    np.testing.assert_allclose(projection.ground_to_pixels(points), expected.reshape(-1, 2), atol=1e-6)
+
+
+def test_every_lens_reaches_the_lower_corners():
+    for lens in LENSES:
+        projection = GroundProjection(camera(lens), CameraPose(0, 0, 1.5, pitch=0.1), (480, 640))
+        corners = np.array([[0.0, 479.0], [639.0, 479.0], [320.0, 479.0]])
+        assert np.isfinite(projection.pixels_to_ground(corners)).all(), lens
+
+
+def test_lens_polynomial_does_not_fold_far_points_into_the_picture():
+    # With k1 = -0.28 and k2 = 0 the radius turns back at a slope of 1.09, so what lies at 80 degrees would come back in.
+    lens = CameraModel(640, 480, K, "plumb_bob", (-0.28, 0.0, 0.0, 0.0))
+    projection = GroundProjection(lens, CameraPose(0, 0, 1.0), (480, 640))
+    assert np.isnan(projection.ground_to_pixels(np.array([[1.0, 6.0], [-3.0, 0.0]]))).all()
+
+
+def test_image_of_another_size_sees_the_same_ground():
+    # The middle of the top left quarter of 2x2 px is the corner between them: pixel (0.5, 0.5) of the full picture.
+    full = GroundProjection(camera("plumb_bob"), CameraPose(0, 0, 1.5, pitch=0.3), (480, 640))
+    half = GroundProjection(camera("plumb_bob"), CameraPose(0, 0, 1.5, pitch=0.3), (240, 320))
+    np.testing.assert_allclose(
+        half.pixels_to_ground(np.array([[100.0, 200.0]])),
+        full.pixels_to_ground(np.array([[200.5, 400.5]])),
+        rtol=1e-4,
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"k": [0.0] * 9}, "focal length"),
+        ({"k": [math.nan] * 9}, "not finite"),
+        ({"d": [math.inf] * 5}, "not finite"),
+        ({"d": [0.1, 0.2]}, "2 coefficients"),
+        ({"distortion_model": "plum_bob"}, "did you mean 'plumb_bob'"),
+        ({"width": 0}, "0x480"),
+        ({"k": [1.0] * 4}, "4 numbers"),
+    ],
+)
+def test_a_calibration_that_cannot_be_is_refused(changes, words):
+    values = {
+        "width": 640, "height": 480, "distortion_model": "plumb_bob", "d": [0.0] * 5,
+        "k": np.ravel(K).tolist(), "r": [0.0] * 9, "p": [0.0] * 12,
+    }  # fmt: skip
+    assert CameraModel.from_matrices(**values).distortion == (0.0,) * 5
+    with pytest.raises(SegPerceptionError, match=words):
+        CameraModel.from_matrices(**{**values, **changes})
+
+
+@pytest.mark.parametrize(
+    ("pose", "words"),
+    [
+        (CameraPose(0, 0, -0.5), "-0.5 m above the ground"),
+        (CameraPose(0, 0, 1.5, pitch=-1.5), "above the horizon"),
+        (CameraPose(0, 0, math.nan), "not finite"),
+    ],
+)
+def test_a_pose_that_cannot_be_is_refused(pose, words):
+    with pytest.raises(SegPerceptionError, match=words):
+        GroundProjection(camera(), pose, (480, 640))
+
+
+def test_equal_calibrations_compare_equal():
+    assert CameraModel(640, 480, np.array(K)) == CameraModel(640, 480, np.ravel(K).tolist())
+    assert camera("fisheye") != camera("equidistant")
