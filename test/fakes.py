@@ -40,7 +40,7 @@ def tiny_model(
     """Write a model file of one convolution with random weights and read it back."""
     rng = np.random.default_rng(seed)
     channels = len(labels) + 3
-    weights = numpy_helper.from_array(rng.normal(size=(channels, 3, 8, 8)).astype(np.float32) / 8, "weights")
+    weights = numpy_helper.from_array(rng.normal(size=(channels, 3, 8, 8)).astype(np.float32) / 2000, "weights")
     splits = numpy_helper.from_array(np.array([len(labels), 1, 2], np.int64), "splits")
     first: Any = "N" if batch is None else batch
     nodes = [

@@ -21,13 +21,15 @@ def choose(
     providers: Sequence[str] = (),
     cache_dir: Path | None = None,
     threads: int | None = None,
+    batch: int = 1,
     log: Callable[[str], None],
 ) -> Backend:
     """The backend to run model with; says which and why in one line to log.
 
     backend: `auto` takes TensorRT where a GPU and TensorRT are found, else ONNX Runtime; or one of BACKENDS by name.
     fallback: `cpu` runs ONNX Runtime on the CPU when TensorRT was chosen and fails; `none` raises.
-    providers, threads: of ONNX Runtime. cache_dir: where engines are kept, None = the user's cache folder.
+    providers, threads: of ONNX Runtime. cache_dir: where engines are kept, None = the user's cache folder. batch: images
+    per run of an engine (ONNX Runtime takes any number that the model file allows).
     Raises SegPerceptionError for an unknown name, and when the backend cannot be made.
     """
     for given, known in ((backend, BACKENDS), (fallback, FALLBACKS)):
@@ -41,7 +43,7 @@ def choose(
     from seg_perception.backends.tensorrt import TensorRTBackend
 
     try:
-        chosen = TensorRTBackend(model, cache_dir=cache_dir, log=log)
+        chosen = TensorRTBackend(model, cache_dir=cache_dir, batch=batch, log=log)
     except SegPerceptionError as error:
         if fallback == "none":
             raise

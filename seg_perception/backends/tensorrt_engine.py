@@ -86,7 +86,7 @@ def build(
     network = builder.create_network(0 if typed is None else 1 << int(typed))
     parser = trt.OnnxParser(network, logger)
     if not parser.parse(model.path.read_bytes()):
-        causes = "; ".join(parser.get_error(i).desc() for i in range(parser.num_errors))
+        causes = "; ".join(_parser_error(parser.get_error(i)) for i in range(parser.num_errors))
         raise SegPerceptionError(f"TensorRT {flavor.version} cannot parse {model.path} ({causes}): export it again")
     config = builder.create_builder_config()
     monitor = _make_monitor(trt, progress)
@@ -117,6 +117,12 @@ def build(
 
         write_aside(timing_cache, bytes(remembered.serialize()))
     return bytes(engine)
+
+
+def _parser_error(error: Any) -> str:
+    # TensorRT 10.3 tells no operator.
+    operator = f" in {error.node_operator()} '{error.node_name()}'" if hasattr(error, "node_operator") else ""
+    return f"{error.desc()}{operator}"
 
 
 def _capability(flavor: Flavor, wanted: str | None) -> Any:

@@ -1,0 +1,139 @@
+import numpy as np
+import onnxruntime as ort
+import pytest
+from fakes import FakeBackend, empty_output, model_info, tiny_model
+
+from seg_perception import backends
+from seg_perception.backends import onnx_runtime, tensorrt
+from seg_perception.backends.onnx_runtime import OnnxRuntimeBackend
+from seg_perception.errors import SegPerceptionError
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return tiny_model(tmp_path_factory.mktemp("model") / "tiny.onnx")
+
+
+def _images(count=1, size_hw=(64, 96)):
+    return np.random.default_rng(1).integers(0, 256, (count, *size_hw, 3), dtype=np.uint8)
+
+
+def test_outputs_are_what_the_graph_says(model):
+    images = _images()
+    output = OnnxRuntimeBackend(model).infer(images)
+    assert output.semantic_logits.shape == (1, 11, 8, 12)
+    session = ort.InferenceSession(str(model.path), providers=["CPUExecutionProvider"])
+    heat, offset = session.run(["center_heatmap", "center_offset"], {"image": images})
+    assert np.array_equal(output.center_heatmap, heat) and np.array_equal(output.center_offset, offset)
+    assert 0 < heat.min() < heat.max() < 1
+
+
+def test_a_batch_gives_what_its_images_give_alone(model):
+    backend = OnnxRuntimeBackend(model)
+    images = _images(3)
+    together = backend.infer(images)
+    for i in range(3):
+        alone = backend.infer(images[i : i + 1])
+        np.testing.assert_allclose(together.semantic_logits[i], alone.semantic_logits[0], rtol=1e-5, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "images",
+    [_images(1, (64, 64)), _images()[0], _images().astype(np.float32)],
+    ids=["size", "dimensions", "type"],
+)
+def test_images_that_do_not_fit_are_refused_with_both_shapes(model, images):
+    with pytest.raises(ValueError, match=r"images is .*, expected uint8 \[N, 64, 96, 3\]"):
+        OnnxRuntimeBackend(model).infer(images)
+
+
+def test_a_fixed_batch_is_demanded(tmp_path):
+    fixed = tiny_model(tmp_path / "two.onnx", batch=2)
+    backend = OnnxRuntimeBackend(fixed)
+    backend.warm_up()
+    assert backend.infer(_images(2)).semantic_logits.shape[0] == 2
+    with pytest.raises(ValueError, match=r"expected uint8 \[2, 64, 96, 3\]"):
+        backend.infer(_images(1))
+
+
+def test_an_unknown_provider_is_answered_with_the_nearest(model):
+    with pytest.raises(SegPerceptionError, match="did you mean 'CPUExecutionProvider'"):
+        OnnxRuntimeBackend(model, providers=["CPUExecutionProvidr"])
+
+
+def test_facts_name_the_runtime_the_device_and_the_model(model):
+    facts = OnnxRuntimeBackend(model, threads=1).describe()
+    assert facts == {
+        "backend": f"onnxruntime {ort.__version__}",
+        "device": "CPU",
+        "model": "tiny",
+        "precision": "fp32",
+        "threads": "1",
+    }
+
+
+def test_threads_are_the_physical_cores_unless_said(model):
+    assert onnx_runtime.physical_cores() >= 1
+    assert OnnxRuntimeBackend(model).describe()["threads"] == str(onnx_runtime.physical_cores())
+
+
+def test_a_closed_backend_says_so(model):
+    backend = OnnxRuntimeBackend(model)
+    backend.close()
+    backend.close()
+    with pytest.raises(RuntimeError, match="closed"):
+        backend.infer(_images())
+
+
+def test_a_model_that_does_not_load_is_named(tmp_path, model):
+    broken = tmp_path / "broken.onnx"
+    broken.write_bytes(model.path.read_bytes()[:300])
+    info = model_info()
+    object.__setattr__(info, "path", broken)
+    with pytest.raises(SegPerceptionError, match=r"cannot load .*broken.onnx"):
+        OnnxRuntimeBackend(info)
+
+
+# The choice
+
+
+def test_without_a_gpu_auto_is_the_cpu_and_says_why_in_one_line(model, monkeypatch):
+    monkeypatch.setattr(tensorrt, "why_unavailable", lambda: "no GPU was found")
+    lines = []
+    chosen = backends.choose(model, log=lines.append)
+    assert isinstance(chosen, OnnxRuntimeBackend)
+    assert len(lines) == 1 and "onnxruntime" in lines[0] and "no GPU was found" in lines[0]
+
+
+class _Gpu(FakeBackend):
+    def __init__(self, model, *, cache_dir, batch, log):
+        super().__init__(lambda images: empty_output(model))
+
+
+def _broken(model, *, cache_dir, batch, log):
+    raise SegPerceptionError("the engine cannot be built: free GPU memory")
+
+
+def test_with_a_gpu_auto_is_tensorrt(model, monkeypatch):
+    monkeypatch.setattr(tensorrt, "why_unavailable", lambda: None)
+    monkeypatch.setattr(tensorrt, "TensorRTBackend", _Gpu)
+    lines = []
+    assert isinstance(backends.choose(model, log=lines.append), _Gpu)
+    assert len(lines) == 1 and "a GPU and TensorRT were found" in lines[0]
+
+
+@pytest.mark.parametrize("asked", ["auto", "tensorrt"])
+def test_an_error_of_tensorrt_is_no_silent_fallback(model, monkeypatch, asked):
+    monkeypatch.setattr(tensorrt, "why_unavailable", lambda: None)
+    monkeypatch.setattr(tensorrt, "TensorRTBackend", _broken)
+    with pytest.raises(SegPerceptionError, match="free GPU memory"):
+        backends.choose(model, backend=asked, log=lambda line: None)
+    lines = []
+    chosen = backends.choose(model, backend=asked, fallback="cpu", log=lines.append)
+    assert isinstance(chosen, OnnxRuntimeBackend) and "free GPU memory" in lines[-1]
+
+
+@pytest.mark.parametrize("name", ["backend", "fallback"])
+def test_an_unknown_choice_is_answered_with_the_nearest(model, name):
+    with pytest.raises(SegPerceptionError, match=r"'tensort' .*(did you mean|known)"):
+        backends.choose(model, **{name: "tensort"}, log=lambda line: None)

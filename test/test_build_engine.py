@@ -1,0 +1,109 @@
+"""The verb, and the models that ship, through the real parser and builder of TensorRT for RTX; no GPU is needed."""
+
+import json
+from pathlib import Path
+
+import pytest
+from fakes import tiny_model
+
+from seg_perception import cli, model_file
+from seg_perception.backends import build_engine, tensorrt_engine
+from seg_perception.backends.engine_cache import read_engine
+
+SHIPPED = sorted((Path(__file__).resolve().parents[1] / "models").glob("*.onnx"))
+
+needs_rtx = pytest.mark.skipif("rtx" not in tensorrt_engine.installed(), reason="TensorRT for RTX is not installed")
+
+
+@pytest.fixture
+def model(tmp_path):
+    return tiny_model(tmp_path / "tiny.onnx")
+
+
+def _run(*words):
+    return cli.main(["build-engine", *map(str, words)])
+
+
+@needs_rtx
+@pytest.mark.parametrize("batch", [None, 2])
+def test_a_model_compiles_and_the_note_beside_it_fits(tmp_path, batch, capsys):
+    model = tiny_model(tmp_path / "tiny.onnx", batch=batch)
+    out, facts = tmp_path / "tiny.engine", tmp_path / "facts.json"
+    assert _run("--model", model.path, "--out", out, "--compute-capability", "8.6", "--json", facts) == 0
+    told = json.loads(facts.read_text())
+    assert told["bytes"] == out.stat().st_size > 1000 and told["engine"] == str(out)
+    assert (told["flavor"], told["compute_capability"], told["batch"]) == ("rtx", "8.6", batch or 1)
+    note = json.loads(out.with_suffix(".json").read_text())
+    key = build_engine.EngineKey(**note["key"])
+    assert key.fingerprint == told["fingerprint"]
+    assert read_engine(out, key, pytest.fail) == out.read_bytes()
+    assert str(out) in capsys.readouterr().out
+    assert not list(tmp_path.glob(".*"))
+
+
+@needs_rtx
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+def test_every_shipped_model_compiles(path):
+    shares = []
+    engine = tensorrt_engine.build(
+        tensorrt_engine.load_flavor("rtx"),
+        model_file.load(path),
+        compute_capability="8.6",
+        progress=lambda share, phase: shares.append(share),
+    )
+    assert len(engine) > path.stat().st_size // 3
+    assert shares == sorted(shares) and shares[-1] == 1.0
+
+
+@needs_rtx
+def test_a_capability_that_the_builder_does_not_know_is_refused_with_those_it_knows(model, tmp_path, capsys):
+    for wrong in ("9.9", "86", "new"):
+        assert _run("--model", model.path, "--out", tmp_path / "e", "--compute-capability", wrong) == 2
+        said = capsys.readouterr().err
+        assert wrong in said and "8.6" in said
+    assert not (tmp_path / "e").exists()
+
+
+@needs_rtx
+def test_without_a_capability_and_a_gpu_the_remedy_is_named(model, capsys, monkeypatch):
+    def no_gpu(self, runtime=None):
+        raise build_engine.SegPerceptionError("CUDA finds no GPU")
+
+    monkeypatch.setattr(build_engine.Cuda, "__init__", no_gpu)
+    assert _run("--model", model.path) == 2
+    assert "--compute-capability" in capsys.readouterr().err
+
+
+@needs_rtx
+def test_what_the_parser_refuses_is_told_with_its_cause(tmp_path, model, capsys):
+    import onnx
+
+    graph = onnx.load(str(model.path))
+    graph.graph.node[-1].op_type = "NoSuchOperator"
+    graph.graph.node[-1].domain = "nowhere"
+    model_file.save(graph, model.path)
+    assert _run("--model", model.path, "--out", tmp_path / "e", "--compute-capability", "8.6") == 2
+    assert "cannot parse" in (said := capsys.readouterr().err) and "NoSuchOperator" in said
+    assert not (tmp_path / "e").exists()
+
+
+def test_a_flavour_that_is_not_installed_is_named_with_what_to_install(model, capsys, monkeypatch):
+    monkeypatch.setattr(tensorrt_engine.importlib.util, "find_spec", lambda name: None)
+    tensorrt_engine.load_flavor.cache_clear()
+    assert _run("--model", model.path, "--flavor", "tensorrt") == 2
+    assert "'tensorrt' is not installed: install" in capsys.readouterr().err
+    tensorrt_engine.load_flavor.cache_clear()
+    assert _run("--model", model.path) == 2
+    assert "no TensorRT is installed" in capsys.readouterr().err
+
+
+def test_a_file_that_is_no_model_is_refused(tmp_path, capsys):
+    assert _run("--model", tmp_path / "none.onnx") == 2
+    assert "none.onnx" in capsys.readouterr().err
+
+
+@needs_rtx
+def test_a_missing_folder_is_named_before_anything_is_built(model, tmp_path, capsys):
+    out = tmp_path / "missing" / "e.engine"
+    assert _run("--model", model.path, "--out", out, "--compute-capability", "8.6") == 2
+    assert str(out.parent) in capsys.readouterr().err

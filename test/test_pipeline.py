@@ -1,0 +1,112 @@
+import numpy as np
+import pytest
+from fakes import FakeBackend, empty_output, model_info, tiny_model
+
+from seg_perception import backends
+from seg_perception.drivable import DrivableSettings
+from seg_perception.geometry import CameraModel, CameraPose
+from seg_perception.labels import VOID
+from seg_perception.panoptic import PanopticSettings
+from seg_perception.pipeline import STAGES, Pipeline
+from seg_perception.results import Frame, Wants
+
+MODEL = model_info()
+CAMERA = CameraModel.from_matrices(
+    120, 80, "plumb_bob", [0.0] * 5, [100.0, 0, 60, 0, 100, 40, 0, 0, 1], np.eye(3).ravel().tolist(), [0.0] * 12
+)
+POSE = CameraPose(x=0.0, y=0.0, z=1.5, roll=0.0, pitch=0.3, yaw=0.0)
+
+
+def _road_below(images):
+    """Road (class 3) in the lower half, sky above; a car (8) with its centre in the lower left."""
+    output = empty_output(MODEL, len(images))
+    output.semantic_logits[:, 3, 4:] = 20
+    output.semantic_logits[:, 8, 4:6, 0:3] = 30
+    output.center_heatmap[:, 0, 5, 1] = 0.9
+    return output
+
+
+def _frame(height=80, width=120):
+    rng = np.random.default_rng(0)
+    return Frame(rng.integers(0, 256, (height, width, 3), dtype=np.uint8), stamp_ns=5, frame_id="camera")
+
+
+def test_a_frame_goes_through_every_step_and_comes_out_at_the_cameras_size():
+    backend = FakeBackend(_road_below)
+    frame = _frame()
+    result = Pipeline(MODEL, backend).run(frame)
+    assert backend.images.shape == (1, 64, 96, 3) and backend.runs == 1
+    assert result.frame is frame
+    assert result.panoptic.semantic.shape == (80, 120)
+    assert result.panoptic.semantic[0, 0] == 0 and result.panoptic.semantic[-1, -1] == 3
+    assert [(s.class_id, s.id) for s in result.panoptic.segments if s.is_thing] == [(8, 1)]
+    assert [area.class_id for area in result.drivable.areas] == [3]
+
+
+def test_the_time_of_every_stage_is_told_in_the_order_of_the_path():
+    result = Pipeline(MODEL, FakeBackend(_road_below)).run(_frame())
+    assert tuple(result.stages_ms) == STAGES == ("preprocess", "network", "decode", "drivable")
+    assert all(time > 0 for time in result.stages_ms.values())
+
+
+def test_masks_have_the_size_that_is_asked_for():
+    pipeline = Pipeline(MODEL, FakeBackend(_road_below), mask_hw=(20, 30))
+    assert pipeline.run(_frame()).panoptic.semantic.shape == (20, 30)
+
+
+def test_the_camera_may_change_its_resolution():
+    pipeline = Pipeline(MODEL, FakeBackend(_road_below))
+    for size in ((80, 120), (60, 60), (80, 120)):
+        assert pipeline.run(_frame(*size)).panoptic.semantic.shape == size
+
+
+def test_settings_change_between_frames():
+    pipeline = Pipeline(MODEL, FakeBackend(_road_below))
+    assert pipeline.run(_frame()).panoptic.instance.any()
+    pipeline.configure(panoptic=PanopticSettings(center_threshold=0.95))
+    assert not pipeline.run(_frame()).panoptic.instance.any()
+    pipeline.configure(drivable=DrivableSettings(resolution_m=0.2))
+    assert not pipeline.run(_frame()).panoptic.instance.any()
+
+
+def test_ground_comes_and_goes_with_the_calibration():
+    pipeline = Pipeline(MODEL, FakeBackend(_road_below))
+    assert pipeline.run(_frame()).drivable.grid is None and pipeline.ground_problem
+    pipeline.set_camera(CAMERA, POSE)
+    result = pipeline.run(_frame())
+    assert result.drivable.grid is not None and result.drivable.free_space is not None
+    assert pipeline.ground_problem is None
+    pipeline.configure(drivable=DrivableSettings(resolution_m=0.2))
+    assert pipeline.run(_frame()).drivable.grid.resolution_m == 0.2
+    pipeline.set_camera(None, None)
+    assert pipeline.run(_frame()).drivable.grid is None
+
+
+def test_what_nobody_watches_is_not_made():
+    pipeline = Pipeline(MODEL, FakeBackend(_road_below))
+    pipeline.set_camera(CAMERA, POSE)
+    result = pipeline.run(_frame(), Wants(False, False, False, False, False))
+    assert result.panoptic.semantic.any() and not result.panoptic.instance.any()
+    assert not result.drivable.areas and result.drivable.grid is None and result.drivable.free_space is None
+
+
+def test_warming_up_runs_the_backend_and_the_steps():
+    backend = FakeBackend(_road_below)
+    Pipeline(MODEL, backend).warm_up()
+    assert backend.runs == 2
+
+
+def test_an_error_of_the_backend_is_the_pipelines_error():
+    def fail(images):
+        raise RuntimeError("the GPU is gone")
+
+    with pytest.raises(RuntimeError, match="the GPU is gone"):
+        Pipeline(MODEL, FakeBackend(fail)).run(_frame())
+
+
+def test_a_real_model_file_runs_from_frame_to_masks(tmp_path):
+    model = tiny_model(tmp_path / "tiny.onnx")
+    backend = backends.choose(model, backend="onnxruntime", log=lambda line: None)
+    result = Pipeline(model, backend).run(_frame())
+    assert len(np.unique(result.panoptic.semantic)) > 1 and (result.panoptic.semantic != VOID).all()
+    backend.close()

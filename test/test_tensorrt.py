@@ -1,0 +1,338 @@
+"""The backend against recorded calls of CUDA and TensorRT; the builder against the real library where it is installed."""
+
+import json
+import multiprocessing
+
+import numpy as np
+import pytest
+from fakes import FakeCudaRuntime, FakeTensorRT, tiny_model
+
+from seg_perception.backends import engine_cache, tensorrt, tensorrt_engine
+from seg_perception.backends.cuda import Cuda
+from seg_perception.backends.engine_cache import EngineCache, EngineKey
+from seg_perception.backends.tensorrt import TensorRTBackend, tensor_shapes
+from seg_perception.backends.tensorrt_engine import Flavor
+from seg_perception.errors import SegPerceptionError
+
+
+@pytest.fixture
+def model(tmp_path):
+    return tiny_model(tmp_path / "tiny.onnx")
+
+
+class Machine:
+    """A recorded GPU with a recorded TensorRT, and what the backend logged."""
+
+    def __init__(self, model, cache_dir, batch=1):
+        self.model, self.cache_dir, self.batch = model, cache_dir, batch
+        self.runtime = FakeCudaRuntime()
+        self.trt = FakeTensorRT(self.runtime, tensor_shapes(model, batch))
+        self.lines = []
+
+    def backend(self):
+        flavor = Flavor("tensorrt", self.trt, tensorrt_engine._make_logger(self.trt))
+        return TensorRTBackend(
+            self.model,
+            cache_dir=self.cache_dir,
+            batch=self.batch,
+            flavor=flavor,
+            cuda=Cuda(self.runtime),
+            log=self.lines.append,
+        )
+
+
+@pytest.fixture
+def machine(model, tmp_path):
+    return Machine(model, tmp_path / "cache")
+
+
+def _images(value, count=1):
+    return np.full((count, 64, 96, 3), value, np.uint8)
+
+
+def _total(value, count=1):
+    return float(value * count * 64 * 96 * 3)
+
+
+def test_every_run_answers_for_its_own_image_before_and_after_the_capture(machine):
+    backend = machine.backend()
+    for value in (1, 2, 3, 0, 9):
+        output = backend.infer(_images(value))
+        assert np.all(output.semantic_logits == _total(value)) and output.semantic_logits.shape == (1, 11, 8, 12)
+        assert np.all(output.center_heatmap == 2 * _total(value))
+        assert np.all(output.center_offset == 3 * _total(value))
+
+
+def test_an_ordinary_run_comes_before_the_capture_and_graphs_after_it(machine):
+    backend = machine.backend()
+    machine.runtime.calls.clear()
+    backend.infer(_images(1))
+    calls = machine.runtime.calls
+    assert calls[:5] == ["cudaMemcpyAsync"] * 4 + ["cudaStreamSynchronize"]
+    assert calls.index("cudaStreamBeginCapture") > calls.index("cudaStreamSynchronize")
+    assert calls[-2:] == ["cudaGraphInstantiate", "cudaGraphDestroy"]
+    calls.clear()
+    backend.infer(_images(2))
+    assert calls == ["cudaGraphLaunch", "cudaStreamSynchronize"]
+    assert backend.describe()["cuda_graph"] == "captured"
+
+
+def test_no_memory_is_taken_after_the_start(machine):
+    backend = machine.backend()
+    taken = len(machine.runtime.memory)
+    backend.warm_up()
+    backend.infer(_images(5))
+    assert len(machine.runtime.memory) == taken == 8
+
+
+def test_closing_gives_everything_back_and_may_be_repeated(machine):
+    backend = machine.backend()
+    backend.warm_up()
+    backend.close()
+    backend.close()
+    assert not machine.runtime.memory
+    assert {"cudaGraphExecDestroy", "cudaStreamDestroy"} <= set(machine.runtime.calls)
+    with pytest.raises(RuntimeError, match="closed"):
+        backend.infer(_images(1))
+
+
+def test_where_a_graph_cannot_be_captured_runs_go_on_and_it_is_said(machine):
+    machine.runtime.fails.add("cudaGraphInstantiate")
+    backend = machine.backend()
+    backend.infer(_images(1))
+    assert np.all(backend.infer(_images(4)).semantic_logits == _total(4))
+    assert machine.runtime.calls.count("cudaStreamBeginCapture") == 1
+    assert "cudaGraphInstantiate" in backend.describe()["cuda_graph"] and "no CUDA graph" in machine.lines[-1]
+
+
+def test_images_that_do_not_fit_are_refused(machine):
+    with pytest.raises(ValueError, match=r"uint8 \[1, 64, 32, 3\], expected uint8 \[1, 64, 96, 3\]"):
+        machine.backend().infer(np.zeros((1, 64, 32, 3), np.uint8))
+
+
+def test_several_images_run_together(model, tmp_path):
+    backend = Machine(model, tmp_path, batch=3).backend()
+    assert backend.infer(_images(2, 3)).center_offset.shape == (3, 2, 8, 12)
+    assert backend.describe()["batch"] == "3"
+
+
+def test_facts_name_library_gpu_and_model(machine):
+    facts = machine.backend().describe()
+    assert facts["backend"] == "fake_tensorrt 10.3.0" and facts["device"] == "Fake GPU (8.6)"
+    assert facts["model"] == "tiny" and facts["precision"] == "fp32"
+
+
+def test_a_failing_run_names_the_cause(machine):
+    backend = machine.backend()
+    machine.trt.run_result = False
+    with pytest.raises(SegPerceptionError, match="cannot run the engine"):
+        backend.infer(_images(1))
+    machine.runtime.fails.add("cudaMemcpyAsync")
+    with pytest.raises(SegPerceptionError, match=r"cudaMemcpyAsync failed \(fake error 7\)"):
+        backend.infer(_images(1))
+
+
+@pytest.mark.parametrize("call", ["cudaHostAlloc", "cudaMalloc", "cudaStreamCreateWithFlags"])
+def test_a_start_that_fails_leaves_nothing_behind(machine, call):
+    machine.runtime.fails.add(call)
+    with pytest.raises(SegPerceptionError, match=call):
+        machine.backend()
+    assert not machine.runtime.memory
+
+
+def test_tensors_that_are_not_those_of_the_model_are_refused(machine):
+    shape, _ = machine.trt.shapes["center_offset"]
+    machine.trt.shapes["center_offset"] = (shape, np.float16)
+    with pytest.raises(SegPerceptionError, match=r"'center_offset' is float16 .* expected float32"):
+        machine.backend()
+    del machine.trt.shapes["center_offset"]
+    with pytest.raises(SegPerceptionError, match="export the model again"):
+        machine.backend()
+
+
+# Engines on disk
+
+
+def _cached(machine):
+    (engine,) = machine.cache_dir.glob("*.engine")
+    return engine
+
+
+def test_the_second_start_loads_what_the_first_built(machine):
+    machine.backend()
+    machine.backend()
+    assert machine.trt.builds == 1
+    assert machine.lines[0].startswith("building an engine of tiny")
+
+
+def _truncate(path):
+    path.write_bytes(path.read_bytes()[:-3])
+
+
+def _foreign(path):
+    note = path.with_suffix(".json")
+    content = json.loads(note.read_text())
+    content["key"]["gpu"] = "Another GPU"
+    note.write_text(json.dumps(content))
+
+
+@pytest.mark.parametrize(
+    "harm",
+    [
+        _truncate,
+        _foreign,
+        lambda path: path.with_suffix(".json").unlink(),
+        lambda path: path.with_suffix(".json").write_text("{"),
+    ],
+    ids=["truncated", "foreign", "without note", "broken note"],
+)
+def test_an_engine_that_is_not_whole_is_built_again(machine, harm):
+    machine.backend()
+    harm(_cached(machine))
+    machine.backend().infer(_images(1))
+    assert machine.trt.builds == 2 and any("built again" in line for line in machine.lines)
+    machine.backend()
+    assert machine.trt.builds == 2
+
+
+def test_an_engine_that_does_not_load_is_built_again_once(machine):
+    machine.trt.build_result = b"of another driver"
+    with pytest.raises(SegPerceptionError, match="cannot load the engine that it built"):
+        machine.backend()
+    assert machine.trt.builds == 2
+    machine.trt.build_result = b"FAKE engine"
+    machine.backend().infer(_images(1))
+    assert machine.trt.builds == 3
+
+
+def test_everything_that_matters_changes_the_fingerprint(model):
+    base = {
+        "model_name": "m",
+        "model_sha256": "a",
+        "flavor": "rtx",
+        "version": "1",
+        "gpu": "g",
+        "compute_capability": "8.6",
+        "precision": "fp32",
+        "batch": 1,
+        "options": {"a": "b"},
+    }
+    changed = {**{name: f"{value}x" for name, value in base.items()}, "batch": 2, "options": {"a": "c"}}
+    prints = {EngineKey(**{**base, name: changed[name]}).fingerprint for name in base}
+    assert len(prints | {EngineKey(**base).fingerprint}) == len(base) + 1
+
+
+def test_a_changed_model_file_gets_an_engine_of_its_own(machine, tmp_path):
+    machine.backend()
+    machine.model = tiny_model(tmp_path / "tiny.onnx", seed=1)
+    machine.backend()
+    assert machine.trt.builds == 2
+
+
+def test_measured_kernels_are_kept_for_the_next_build(machine):
+    machine.backend()
+    _truncate(_cached(machine))
+    machine.backend()
+    assert machine.trt.timing_caches == [b"", b"timings"]
+
+
+def test_what_the_builder_says_is_the_cause(machine):
+    machine.trt.parse_errors = ["node 7: no importer for Foo"]
+    with pytest.raises(SegPerceptionError, match=r"cannot parse .*tiny.onnx \(node 7"):
+        machine.backend()
+    machine.trt.parse_errors = []
+    machine.trt.build_result = None
+    with pytest.raises(SegPerceptionError, match="cannot build"):
+        machine.backend()
+    assert not list(machine.cache_dir.glob("*.engine"))
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(SegPerceptionError, match="name another engine cache"):
+        EngineCache(tmp_path / "file" / "cache")
+
+
+def _build_slowly(folder, started, go_on, built):
+    def build():
+        started.set()
+        assert go_on.wait(30)
+        built.put(1)
+        return b"engine"
+
+    EngineCache(folder).get(_key(), build, lambda line: None)
+
+
+def _key():
+    return EngineKey("m", "a", "rtx", "1", "g", "8.6", "fp32", 1, {})
+
+
+def test_one_process_builds_and_the_other_waits_for_it(tmp_path):
+    context = multiprocessing.get_context("spawn")
+    started, go_on, built = context.Event(), context.Event(), context.Queue()
+    other = context.Process(target=_build_slowly, args=(tmp_path, started, go_on, built))
+    other.start()
+    assert started.wait(60)
+
+    def log(line):
+        assert "waiting" in line
+        go_on.set()
+
+    def build():
+        raise AssertionError("built twice")
+
+    assert EngineCache(tmp_path).get(_key(), build, log) == b"engine"
+    other.join(30)
+    assert other.exitcode == 0 and built.get(timeout=10) == 1
+
+
+def test_an_interrupted_write_leaves_the_old_file_and_no_other(tmp_path, monkeypatch):
+    target = tmp_path / "engine"
+    target.write_bytes(b"old")
+
+    def fail(descriptor):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(engine_cache.os, "fsync", fail)
+    with pytest.raises(SegPerceptionError, match="No space left"):
+        engine_cache.write_aside(target, b"new")
+    assert [path.name for path in tmp_path.iterdir()] == ["engine"] and target.read_bytes() == b"old"
+
+
+# Whether it can run here
+
+
+def test_what_is_missing_is_said(monkeypatch):
+    monkeypatch.setattr(tensorrt_engine, "installed", lambda: [])
+    assert "neither tensorrt nor tensorrt_rtx" in tensorrt.why_unavailable()
+    monkeypatch.setattr(tensorrt_engine, "installed", lambda: ["rtx"])
+    monkeypatch.setattr(tensorrt.importlib.util, "find_spec", lambda name: object())
+    runtime = FakeCudaRuntime()
+    monkeypatch.setattr(tensorrt, "Cuda", lambda: Cuda(runtime))
+    assert tensorrt.why_unavailable() is None
+    runtime.fails.add("cudaGetDeviceCount")
+    assert "fake error 7" in tensorrt.why_unavailable()
+
+
+def test_progress_rises_and_ends_at_one():
+    seen = []
+    monitor = tensorrt_engine._make_monitor(FakeTensorRT, lambda share, phase: seen.append((share, phase)))
+    monitor.phase_start("all", None, 2)
+    monitor.phase_start("part", "all", 4)
+    for step in range(4):
+        monitor.step_complete("part", step)
+    monitor.phase_finish("part")
+    monitor.step_complete("all", 0)
+    monitor.step_complete("all", 1)
+    monitor.phase_finish("all")
+    assert [share for share, _ in seen] == [0.125, 0.25, 0.375, 0.5, 0.5, 1.0, 1.0]
+    assert seen[0][1] == "part"
+
+
+def test_ctrl_c_ends_a_build_at_its_next_step(machine):
+    def interrupt(share, phase):
+        raise KeyboardInterrupt
+
+    flavor = Flavor("tensorrt", machine.trt, tensorrt_engine._make_logger(machine.trt))
+    with pytest.raises(KeyboardInterrupt):
+        tensorrt_engine.build(flavor, machine.model, progress=interrupt)
