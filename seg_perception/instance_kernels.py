@@ -125,10 +125,14 @@ def paint_instances(
     across: Axis,
     bands: tuple[int, int],
     is_thing: NDArray[np.bool_],
+    winner: NDArray[np.uint8],
     semantic: NDArray[np.uint8],
     instance: NDArray[np.uint16],
 ) -> None:
-    """Write the bands' rows of instance [H, W]: 1 + index of the centre of each thing pixel, 0 elsewhere."""
+    """Write the bands' rows of instance [H, W]: 1 + index of the centre of each thing pixel, 0 elsewhere.
+
+    winner: uint8 [h, w], the class of each grid cell.
+    """
     count = len(centers)
     corners, chosen, sides = np.empty((count, 4)), np.empty(count, np.int64), np.empty((2, count))
     for band in range(bands[0], bands[1]):
@@ -138,7 +142,7 @@ def paint_instances(
         for run in range(len(across.low)):
             left, right = across.low[run], across.high[run]
             xs = across.start[run], across.start[run + 1]
-            if not _has_thing(semantic, is_thing, ys, xs):
+            if not _may_hold_thing(winner, is_thing, upper, lower, left, right):
                 continue
             winners = (
                 np.int64(elected[upper, left]),
@@ -166,14 +170,13 @@ def paint_instances(
 
 
 @compiled
-def _has_thing(
-    semantic: NDArray[np.uint8], is_thing: NDArray[np.bool_], ys: tuple[int, int], xs: tuple[int, int]
+def _may_hold_thing(
+    winner: NDArray[np.uint8], is_thing: NDArray[np.bool_], upper: int, lower: int, left: int, right: int
 ) -> bool:
-    for y in range(ys[0], ys[1]):
-        for x in range(xs[0], xs[1]):
-            if is_thing[semantic[y, x]]:
-                return True
-    return False
+    """False only if the four cells agree on a class that is no thing; where they differ any class may win between."""
+    k = winner[upper, left]
+    agree = k == winner[upper, right] and k == winner[lower, left] and k == winner[lower, right]
+    return is_thing[k] or not agree
 
 
 @compiled

@@ -214,6 +214,7 @@ class _Buffers:
                 self.across,
                 part.bands,
                 is_thing,
+                self.cells[0],
                 self.semantic,
                 self.instance,
             )

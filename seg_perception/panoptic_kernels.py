@@ -127,9 +127,9 @@ def paint_classes(
 ) -> None:
     """Write the bands' rows of semantic and, if wanted, confidence [H, W]. cells: winner, peak, share of score_cells."""
     winner, _, share = cells
-    classes, _, width = logits.shape
+    classes = len(logits)
     scratch = (np.empty((classes, 4)), np.empty((classes, 4)), np.empty(classes, np.int64), np.empty((4, classes)))
-    line = np.empty(width, np.float32)
+    stretched = np.empty((2, semantic.shape[1]), np.float32)
     for band in range(bands[0], bands[1]):
         upper, lower = down.low[band], down.high[band]
         first, end = down.start[band], down.start[band + 1]
@@ -141,8 +141,10 @@ def paint_classes(
         for y in range(first + 1, end):
             semantic[y] = semantic[first]
         if with_confidence:
+            _stretch(share[upper], across, stretched[0])
+            _stretch(share[lower], across, stretched[1])
             for y in range(first, end):
-                _mix_line(share[upper], share[lower], down.weight[y], across, line, confidence[y])
+                _mix_rows(stretched[0], stretched[1], down.weight[y], confidence[y])
         for run in range(len(across.low)):
             if semantic[first, across.start[run]] == MIXED:
                 _paint_mixed_classes(
@@ -151,24 +153,23 @@ def paint_classes(
 
 
 @compiled
-def _mix_line(
-    upper: NDArray[np.float32],
-    lower: NDArray[np.float32],
-    weight: float,
-    across: Axis,
-    line: NDArray[np.float32],
-    confidence: NDArray[np.uint8],
-) -> None:
-    """One row of confidence [W] between two rows of winners' probabilities [w]; right where the winners agree."""
-    lower_share = np.float32(weight)
-    upper_share = np.float32(1) - lower_share
-    for column in range(len(upper)):
-        line[column] = (upper[column] * upper_share + lower[column] * lower_share) * np.float32(255)
+def _stretch(shares: NDArray[np.float32], across: Axis, stretched: NDArray[np.float32]) -> None:
+    """Upsample a row of winners' probabilities [w] to confidences of 0.5 to 255.5 in stretched [W]."""
     for run in range(len(across.low)):
-        left = line[across.low[run]] + np.float32(0.5)
-        slope = line[across.high[run]] - line[across.low[run]]
+        left = shares[across.low[run]] * np.float32(255) + np.float32(0.5)
+        slope = (shares[across.high[run]] - shares[across.low[run]]) * np.float32(255)
         for x in range(across.start[run], across.start[run + 1]):
-            confidence[x] = np.uint8(left + slope * np.float32(across.weight[x]))
+            stretched[x] = left + slope * np.float32(across.weight[x])
+
+
+@compiled
+def _mix_rows(
+    upper: NDArray[np.float32], lower: NDArray[np.float32], lower_weight: float, confidence: NDArray[np.uint8]
+) -> None:
+    """One row of confidence [W] between two stretched rows [W]; right where the winners agree."""
+    weight = np.float32(lower_weight)
+    for x in range(len(confidence)):
+        confidence[x] = np.uint8(upper[x] + (lower[x] - upper[x]) * weight)
 
 
 @compiled

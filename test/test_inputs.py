@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from seg_perception.geometry import CameraPose
 
+from seg_perception.geometry import CameraPose
 from seg_perception.ros.extrinsics import TransformSource, pose_of_optical_frame
 from seg_perception.ros.inputs import Arrival, NewestFrames
 

@@ -31,11 +31,11 @@ from ros_harness import (
 from sensor_msgs.msg import CompressedImage, Image, LaserScan
 
 from seg_perception import backends, model_file
+from seg_perception.camera_messages import to_rgb
 from seg_perception.labels import VOID
 from seg_perception.pipeline import Pipeline
 from seg_perception.results import Frame
 from seg_perception.ros.fill_messages import jpeg
-from seg_perception.ros.messages import to_rgb
 from seg_perception_msgs.msg import DrivableAreas, Segments
 
 POSE = [0.0, 0.0, 1.2, 0.0, 0.2, 0.0]

@@ -13,14 +13,12 @@ from numpy.typing import NDArray
 from rosbags.highlevel import AnyReader
 from rosbags.typesys import Stores, get_typestore
 
+from seg_perception.camera_messages import BadImageError, to_camera_model, to_rgb
 from seg_perception.errors import SegPerceptionError, nearest_name
 from seg_perception.evaluation.metrics import Truth
 from seg_perception.evaluation.mounting import pose_from_transforms
 from seg_perception.evaluation.sources import DEFAULT_RATE_HZ, Source, SourceFrame
 from seg_perception.results import Frame
-
-# The conversions of the node, so that both see the same pixels; that module needs no ROS.
-from seg_perception.ros.messages import BadImageError, to_camera_model, to_rgb
 
 IMAGE_TOPIC, INFO_TOPIC, LABEL_TOPIC, INSTANCE_TOPIC = (
     "/camera/image_raw",

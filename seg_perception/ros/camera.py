@@ -10,6 +10,7 @@ from rclpy.lifecycle import LifecycleNode
 from rclpy.time import Time
 
 from seg_perception.backends.base import Backend
+from seg_perception.camera_messages import BadImageError, ImageReader
 from seg_perception.errors import SegPerceptionError
 from seg_perception.geometry import CameraPose
 from seg_perception.model_file import ModelInfo
@@ -18,12 +19,11 @@ from seg_perception.results import Frame
 from seg_perception.ros.diagnostics import Status
 from seg_perception.ros.extrinsics import TransformSource
 from seg_perception.ros.inputs import Arrival, CameraInput
-from seg_perception.ros.messages import BadImageError, ImageReader
 from seg_perception.ros.outputs import CameraOutputs, wants, watches_ground
 from seg_perception.ros.parameters import Settings
 
 FAILED = "failed"
-"""Cause of a frame that the pipeline itself could not run, beside the causes of messages.py."""
+"""Cause of a frame that the pipeline itself could not run, beside the causes of camera_messages.py."""
 
 
 class Camera:

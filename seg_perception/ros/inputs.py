@@ -13,10 +13,10 @@ from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
+from seg_perception.camera_messages import BadImageError, check_compressed, check_image, to_camera_model
 from seg_perception.errors import SegPerceptionError
 from seg_perception.geometry import CameraModel
 from seg_perception.ros.diagnostics import CameraMonitor
-from seg_perception.ros.messages import BadImageError, check_compressed, check_image, to_camera_model
 
 LOG_EVERY_S = 5.0
 
