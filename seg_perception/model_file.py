@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 import onnx
 
 from seg_perception.errors import SegPerceptionError
+from seg_perception.files import written_aside
 from seg_perception.labels import LabelSet
 
 METADATA_KEY = "seg_perception"
@@ -86,12 +86,8 @@ def write_metadata(model: onnx.ModelProto, content: Mapping[str, Any]) -> None:
 
 def save(model: onnx.ModelProto, path: Path) -> None:
     """Write aside, then rename, so that no half-written model is ever found at path."""
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
+    with written_aside(path) as aside:
         onnx.save(model, str(aside))
-        aside.replace(path)
-    finally:
-        aside.unlink(missing_ok=True)
 
 
 def load(path: Path | str) -> ModelInfo:

@@ -24,6 +24,7 @@ _Out = TypeVar("_Out")
 
 MOST_THREADS = 4
 """A frame is too little work for more."""
+PARTS_PER_THREAD = 2
 
 
 @dataclass(frozen=True)
@@ -261,14 +262,32 @@ def _pool() -> ThreadPoolExecutor:
 
 
 def _split(length: int) -> list[tuple[int, int]]:
-    """range(length) in about equal parts, one a thread."""
-    parts = max(1, min(_threads(), length))
+    """range(length) in about equal parts, a few for each thread."""
+    parts = max(1, min(PARTS_PER_THREAD * _threads(), length))
     edges = [length * i // parts for i in range(parts + 1)]
     return list(pairwise(edges))
 
 
 def _shared(parts: list[_In], work: Callable[[_In], _Out]) -> list[_Out]:
-    """work on every part, each in a thread of its own; the kernels release the GIL."""
-    others = [_pool().submit(work, part) for part in parts[1:]]
-    first = work(parts[0])
-    return [first, *(other.result() for other in others)]
+    """Results of work on every part, in their order; the kernels release the GIL, so threads work side by side.
+
+    Whoever is free takes the next part, and the caller waits for no thread that has not begun: on a busy machine it does
+    most of them itself.
+    """
+    todo = list(enumerate(parts))[::-1]
+    results: dict[int, _Out] = {}
+
+    def take() -> None:
+        while True:
+            try:
+                index, part = todo.pop()
+            except IndexError:
+                return
+            results[index] = work(part)
+
+    helpers = [_pool().submit(take) for _ in range(min(_threads(), len(parts)) - 1)]
+    take()
+    for helper in helpers:
+        if not helper.cancel():
+            helper.result()
+    return [results[index] for index in range(len(parts))]

@@ -71,7 +71,7 @@ def test_bad_trees_are_named(tmp_path: Path) -> None:
     with pytest.raises(SegPerceptionError, match=r"ids \[77\]"):
         open_dataset("camvid", tmp_path, "val")[0]
     (tmp_path / "val/labels/1.png").write_bytes(b"not a png")
-    with pytest.raises(SegPerceptionError, match="cannot be decoded"):
+    with pytest.raises(SegPerceptionError, match="can decode"):
         open_dataset("camvid", tmp_path, "val")[0]
     (tmp_path / "val/labels/1.png").unlink()
     with pytest.raises(SegPerceptionError, match="no label"):

@@ -11,11 +11,10 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="training needs torch")
 
-from seg_perception.panoptic import PanopticDecoder, PanopticSettings  # noqa: E402
-
 from seg_perception import model_file  # noqa: E402
 from seg_perception.cli import main  # noqa: E402
 from seg_perception.labels import CAMVID  # noqa: E402
+from seg_perception.panoptic import PanopticDecoder, PanopticSettings  # noqa: E402
 from seg_perception.results import NetworkOutput, Wants  # noqa: E402
 from seg_perception.training import checkpoint  # noqa: E402
 from seg_perception.training.export import load_network  # noqa: E402

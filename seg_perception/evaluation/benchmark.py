@@ -19,8 +19,8 @@ from tqdm import tqdm
 
 from seg_perception.errors import SegPerceptionError
 from seg_perception.evaluation import machine
-from seg_perception.evaluation.files import write_json
 from seg_perception.evaluation.offline import add_model_arguments, open_pipeline, percentiles
+from seg_perception.files import write_json
 from seg_perception.labels import LabelSet
 from seg_perception.pipeline import Pipeline
 from seg_perception.results import Frame

@@ -19,10 +19,10 @@ from tqdm import tqdm
 
 from seg_perception.errors import SegPerceptionError
 from seg_perception.evaluation import machine, report
-from seg_perception.evaluation.files import write_json
 from seg_perception.evaluation.metrics import Scores, Truth
 from seg_perception.evaluation.offline import StageTimes, add_model_arguments, open_pipeline
 from seg_perception.evaluation.sources import Source, SourceFrame
+from seg_perception.files import write_json
 from seg_perception.labels import NOT_GROUND, VOID, LabelClass, LabelSet
 from seg_perception.pipeline import Pipeline
 from seg_perception.results import Frame, Wants

@@ -26,7 +26,6 @@ from tqdm import tqdm
 
 from seg_perception.errors import SegPerceptionError
 from seg_perception.evaluation.bag import IMAGE_TOPIC, INFO_TOPIC, INSTANCE_TOPIC, LABEL_TOPIC, TF_TOPIC
-from seg_perception.evaluation.files import write_json
 from seg_perception.evaluation.mounting import BASE_FRAME, optical_quaternion
 from seg_perception.evaluation.sources import (
     FolderSource,
@@ -36,6 +35,7 @@ from seg_perception.evaluation.sources import (
     SyntheticSource,
     VideoSource,
 )
+from seg_perception.files import write_json
 from seg_perception.geometry import CameraModel, CameraPose
 
 STORAGES = {"mcap": StoragePlugin.MCAP, "sqlite3": StoragePlugin.SQLITE3}

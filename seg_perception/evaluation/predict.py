@@ -16,8 +16,8 @@ import numpy as np
 from tqdm import tqdm
 
 from seg_perception.errors import SegPerceptionError
-from seg_perception.evaluation.files import image_files, read_rgb, write_image, write_json
 from seg_perception.evaluation.offline import StageTimes, add_model_arguments, open_pipeline
+from seg_perception.files import image_files, read_rgb, write_image, write_json
 from seg_perception.pipeline import Pipeline
 from seg_perception.results import Frame, Result, Wants
 from seg_perception.visualize import Overlay

@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from seg_perception.errors import SegPerceptionError
-from seg_perception.evaluation.files import quiet_opencv
 from seg_perception.evaluation.metrics import Scores
 from seg_perception.evaluation.report import Picture
 from seg_perception.evaluation.sources import Source, SourceFrame
 from seg_perception.evaluation.spool import Answer, Spool
+from seg_perception.files import quiet_opencv
 from seg_perception.labels import LabelSet
 from seg_perception.results import Frame, Panoptic
 from seg_perception.visualize import Overlay, birds_eye

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seg_perception.errors import SegPerceptionError
-from seg_perception.evaluation.files import write_json, write_text
+from seg_perception.files import write_json, write_text
 from seg_perception.labels import LabelSet
 
 TEMPLATE = Path(__file__).with_name("report.html.j2")

@@ -15,8 +15,8 @@ import numpy as np
 from tqdm import tqdm
 
 from seg_perception.errors import SegPerceptionError
-from seg_perception.evaluation.files import ScratchFile, image_files, quiet_opencv, read_mask, read_rgb
 from seg_perception.evaluation.metrics import Truth
+from seg_perception.files import ScratchFile, image_files, quiet_opencv, read_mask, read_rgb
 from seg_perception.geometry import CameraModel, CameraPose
 from seg_perception.labels import VOID, LabelSet
 from seg_perception.results import Frame

@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from seg_perception.evaluation.files import ScratchFile
+from seg_perception.files import ScratchFile
 from seg_perception.results import Drivable, Segment
 
 LIVE_JPEG_QUALITY = 92

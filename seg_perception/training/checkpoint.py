@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import torch
 
 from seg_perception.errors import SegPerceptionError
+from seg_perception.files import written_aside
 
 
 def save(path: Path, content: Mapping[str, Any]) -> None:
@@ -17,16 +17,13 @@ def save(path: Path, content: Mapping[str, Any]) -> None:
 
     Raises SegPerceptionError when it cannot be written.
     """
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        torch.save(dict(content), aside)
-        aside.replace(path)
+        with written_aside(path) as aside:
+            torch.save(dict(content), aside)
     except (OSError, RuntimeError) as error:  # torch wraps a full disk in a RuntimeError
         raise SegPerceptionError(
             f"the checkpoint {path} cannot be written ({error}): the previous one is whole, free the disk and resume"
         ) from error
-    finally:
-        aside.unlink(missing_ok=True)
 
 
 def load(path: Path, network: str | None = None) -> dict[str, Any]:

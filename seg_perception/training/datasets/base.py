@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from seg_perception.errors import SegPerceptionError
+from seg_perception.files import image_files, read_mask, read_rgb
 from seg_perception.labels import VOID, LabelSet
 
 
@@ -53,11 +53,10 @@ class PairedFiles:
 
     def __getitem__(self, index: int) -> Sample:
         image, label = self._pairs[index]
-        rgb, ids = read_rgb(image), read_png(label)
-        if ids.shape != rgb.shape[:2] or ids.dtype != np.uint8:
+        rgb, ids = read_rgb(image), read_mask(label, np.uint8)
+        if ids.shape != rgb.shape[:2]:
             raise SegPerceptionError(
-                f"{label} is {ids.dtype} {list(ids.shape)}, its image {list(rgb.shape)}: "
-                "labels must be 8-bit and as large as the image"
+                f"{label} is {list(ids.shape)}, its image {list(rgb.shape)}: labels must be as large as the image"
             )
         unknown = [
             int(i)
@@ -77,43 +76,8 @@ def own_labels(labels: LabelSet) -> dict[int, tuple[str, ...]]:
     return {label.id: (label.name,) for label in labels.classes}
 
 
-def read_rgb(path: Path) -> NDArray[np.uint8]:
-    """uint8 [H, W, 3]. Raises SegPerceptionError when the file is missing or broken."""
-    return cv2.cvtColor(_read(path, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)  # type: ignore[return-value]
-
-
-def read_png(path: Path) -> NDArray[Any]:
-    """One channel with the file's own depth, [H, W] uint8 or uint16. Raises SegPerceptionError like read_rgb."""
-    values = _read(path, cv2.IMREAD_UNCHANGED)
-    if values.ndim != 2:
-        raise SegPerceptionError(
-            f"{path} has {values.shape[2]} channels: a label image has one, convert it to class ids"
-        )
-    return values
-
-
-def _read(path: Path, flags: int) -> NDArray[Any]:
-    values = cv2.imread(str(path), flags)
-    if values is None:
-        state = "cannot be decoded" if path.is_file() else "does not exist"
-        raise SegPerceptionError(f"{path} {state}: restore the file or take it out of the data set")
-    return values
-
-
-def files_in(folder: Path, *endings: str) -> list[Path]:
-    """Files with one of these endings, sorted. Raises SegPerceptionError when the folder is missing or has none."""
-    if not folder.is_dir():
-        raise SegPerceptionError(
-            f"there is no folder {folder}: name the data set's root with --root, or `data_root` in the configuration"
-        )
-    found = sorted(path for path in folder.iterdir() if path.suffix.lower() in endings)
-    if not found:
-        raise SegPerceptionError(f"{folder} holds no {' or '.join(endings)} file")
-    return found
-
-
 def _pair(images: Path, labels: Path) -> list[tuple[Path, Path]]:
-    pairs = [(image, labels / f"{image.stem}.png") for image in files_in(images, ".png", ".jpg", ".jpeg")]
+    pairs = [(image, labels / f"{image.stem}.png") for image in image_files(images)]
     missing = [label for _, label in pairs if not label.is_file()]
     if missing:
         raise SegPerceptionError(

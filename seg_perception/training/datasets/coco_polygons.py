@@ -11,8 +11,9 @@ import cv2
 import numpy as np
 
 from seg_perception.errors import SegPerceptionError
+from seg_perception.files import image_files, read_rgb
 from seg_perception.labels import VOID
-from seg_perception.training.datasets.base import Sample, files_in, read_rgb
+from seg_perception.training.datasets.base import Sample
 
 MEANING = {
     0: ("pedestrian", "bicyclist"),  # a COCO person may sit on a bicycle
@@ -32,7 +33,7 @@ class CocoPolygons:
     meaning = MEANING
 
     def __init__(self, root: Path, split: str = "") -> None:
-        images = files_in(root / split / "images", ".jpg", ".png")
+        images = image_files(root / split / "images")
         self._items = [(image, root / split / "labels" / f"{image.stem}.txt") for image in images]
         self._items = [(image, text) for image, text in self._items if text.is_file() and _polygons(text)]
 
