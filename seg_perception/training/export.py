@@ -10,7 +10,7 @@ import argparse
 import io
 import json
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +45,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--width", type=int, help="of the network's input, a multiple of 32 (default: as trained)")
     parser.add_argument("--name", help="the model's name (default: the file's)")
     parser.add_argument("--license-note", default=DEFAULT_LICENSE_NOTE, help="what its use is bound to")
-    parser.add_argument("--metrics", type=Path, help="report.json of 'evaluate', to carry its figures in the file")
+    parser.add_argument(
+        "--metrics",
+        type=Path,
+        nargs="+",
+        default=[],
+        help="report.json of 'evaluate', to carry its figures in the file",
+    )
     parser.add_argument("--json", type=Path, help="write size, parameters and parity here")
 
 
@@ -168,14 +174,16 @@ def multiply_accumulates(network: PanopticNetwork, size_hw: tuple[int, int]) -> 
     return int(counter.get_total_flops()) // 2
 
 
-def _metrics(report: Path | None) -> dict[str, dict[str, float]]:
-    if report is None:
-        return {}
-    try:
-        values = json.loads(report.read_text())
-    except (OSError, ValueError) as error:
-        raise SegPerceptionError(
-            f"{report} is no readable report.json ({error}): give the one that 'evaluate' wrote"
-        ) from error
-    numbers = {key: float(values[key]) for key in ("miou", "pixel_accuracy", "pq") if values.get(key) is not None}
-    return {str(values.get("dataset", report.parent.name)): numbers}
+def _metrics(reports: Sequence[Path]) -> dict[str, dict[str, float]]:
+    """Figures by the data that they were measured on."""
+    found = {}
+    for report in reports:
+        try:
+            values = json.loads(report.read_text())
+            numbers = {key: values.get(key) for key in ("miou", "pixel_accuracy", "drivable_iou", "pq")}
+            found[str(values["source"])] = {key: float(number) for key, number in numbers.items() if number is not None}
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise SegPerceptionError(
+                f"{report} is no readable report.json ({error!r}): give the one that 'evaluate' wrote"
+            ) from error
+    return found

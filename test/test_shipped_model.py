@@ -1,0 +1,36 @@
+"""The model file that ships: small enough, whole, described, and as good as its card says."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from seg_perception import model_file
+from seg_perception.cli import main
+from seg_perception.labels import CAMVID
+
+MODELS = sorted((Path(__file__).resolve().parents[1] / "models").glob("*.onnx"))
+LARGEST_BYTES = 32_000_000
+LEAST_MIOU = 0.55
+
+
+@pytest.mark.parametrize("path", MODELS, ids=lambda path: path.name)
+def test_a_shipped_model_is_small_described_and_has_a_card(path: Path) -> None:
+    info = model_file.load(path)
+    assert path.stat().st_size <= LARGEST_BYTES
+    assert info.name == path.stem and info.training_data and info.license_note
+    assert info.metrics, "the file must carry its figures"
+    assert f"## {path.stem}" in (path.parent / "README.md").read_text()
+
+
+def test_the_default_model_reaches_its_figure_on_camvid(shared_data: Path, tmp_path: Path) -> None:
+    model = next(path for path in MODELS if path.stem == "camvid_pidnet_s")
+    words = ["evaluate", "--model", str(model), "--dataset", "camvid", "--root", str(shared_data / "camvid")]
+    assert main([*words, "--split", "val", "--out", str(tmp_path)]) == 0
+    measured = json.loads((tmp_path / "report.json").read_text())
+    info = model_file.load(model)
+    assert info.labels == CAMVID
+    assert measured["miou"] >= LEAST_MIOU
+    assert measured["miou"] == pytest.approx(info.metrics["camvid val"]["miou"], abs=0.005)
