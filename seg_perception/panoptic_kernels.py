@@ -28,8 +28,12 @@ MIXED = VOID
 
 
 def compiled(loop: _Loop) -> _Loop:
-    """loop as machine code, made at its first call and kept on disk."""
-    faster: _Loop = numba.njit(cache=True, nogil=True, error_model="numpy")(loop)
+    """loop as machine code, made at its first call and kept on disk where a folder for it can be written."""
+    options = {"nogil": True, "error_model": "numpy"}
+    try:
+        faster: _Loop = numba.njit(cache=True, **options)(loop)
+    except RuntimeError:
+        faster = numba.njit(**options)(loop)
     return faster
 
 

@@ -30,11 +30,12 @@ def test_every_size_lands_where_area_averaging_puts_it(size):
 
 
 def test_shrinking_does_not_skip_pixels():
-    """Stripes of one pixel average to grey; sampling only some pixels would keep them black or white."""
-    rgb = np.zeros((512, 768, 3), np.uint8)
-    rgb[:, ::2] = 255
-    images = Preprocessor((64, 96))(Frame(rgb))
-    assert images.min() > 110 and images.max() < 145
+    """One white column in eight, to an eighth of the width: an eighth of white, which sampling would miss or overdo."""
+    for column in range(8):
+        rgb = np.zeros((512, 768, 3), np.uint8)
+        rgb[:, column::8] = 255
+        image = Preprocessor((64, 96))(Frame(rgb))[0, :, 1:-1]
+        assert image.min() >= 29 and image.max() <= 35, column
 
 
 def test_left_stays_left_and_red_stays_red():

@@ -290,10 +290,10 @@ def test_an_interrupted_write_leaves_the_old_file_and_no_other(tmp_path, monkeyp
     target = tmp_path / "engine"
     target.write_bytes(b"old")
 
-    def fail(descriptor):
+    def fail(self, content):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(engine_cache.os, "fsync", fail)
+    monkeypatch.setattr(engine_cache.Path, "write_bytes", fail)
     with pytest.raises(SegPerceptionError, match="No space left"):
         engine_cache.write_aside(target, b"new")
     assert [path.name for path in tmp_path.iterdir()] == ["engine"] and target.read_bytes() == b"old"

@@ -7,7 +7,6 @@ With it, TensorRT for RTX builds for other GPUs, with no GPU at hand, into the w
 from __future__ import annotations
 
 import argparse
-import json
 import time
 from pathlib import Path
 
@@ -16,10 +15,11 @@ from tqdm import tqdm
 from seg_perception import model_file
 from seg_perception.backends import tensorrt_engine
 from seg_perception.backends.cuda import Cuda, Gpu
-from seg_perception.backends.engine_cache import EngineCache, EngineKey, write_aside, write_engine
+from seg_perception.backends.engine_cache import EngineCache, EngineKey, write_engine
 from seg_perception.backends.tensorrt import engine_key
 from seg_perception.backends.tensorrt_engine import Flavor
 from seg_perception.errors import SegPerceptionError
+from seg_perception.files import write_json
 
 ANY_GPU = "any"
 
@@ -75,7 +75,7 @@ def run(arguments: argparse.Namespace) -> int:
             "batch": key.batch,
             "fingerprint": key.fingerprint,
         }
-        write_aside(arguments.json, json.dumps(facts, indent=1).encode())
+        write_json(arguments.json, facts)
     return 0
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from seg_perception.errors import SegPerceptionError
+from seg_perception.files import written_aside
 
 
 @dataclass(frozen=True)
@@ -99,19 +100,11 @@ def write_engine(path: Path, key: EngineKey, engine: bytes) -> None:
 
 
 def write_aside(path: Path, content: bytes) -> None:
-    """Write beside path, then rename, so that no half-written file is ever found there.
-
-    Raises SegPerceptionError when the folder cannot be written.
-    """
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    """Write beside path, then rename. Raises SegPerceptionError when that fails."""
     try:
-        with aside.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        aside.replace(path)
+        with written_aside(path) as aside:
+            aside.write_bytes(content)
     except OSError as error:
-        aside.unlink(missing_ok=True)
         raise SegPerceptionError(
             f"{path} cannot be written ({error.strerror}): free space or name another folder"
         ) from error

@@ -11,6 +11,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from seg_perception.backends.engine_cache import write_aside
 from seg_perception.errors import SegPerceptionError
 from seg_perception.model_file import INPUT, ModelInfo
 
@@ -113,8 +114,6 @@ def build(
             f"TensorRT {flavor.version} cannot build {model.path} ({cause}): free GPU memory or use onnxruntime"
         )
     if remembered is not None and timing_cache is not None:
-        from seg_perception.backends.engine_cache import write_aside
-
         write_aside(timing_cache, bytes(remembered.serialize()))
     return bytes(engine)
 
