@@ -93,10 +93,7 @@ def build(
     monitor = _make_monitor(trt, progress)
     config.progress_monitor = monitor
     if model.batch is None:
-        profile = builder.create_optimization_profile()
-        shape = (batch, *model.size_hw, 3)
-        profile.set_shape(INPUT, shape, shape, shape)
-        config.add_optimization_profile(profile)
+        config.add_optimization_profile(_fixed_shape(builder, (batch, *model.size_hw, 3)))
     if flavor.name == "rtx":
         config.num_compute_capabilities = 1
         config.set_compute_capability(_capability(flavor, compute_capability), 0)
@@ -116,6 +113,12 @@ def build(
     if remembered is not None and timing_cache is not None:
         write_aside(timing_cache, bytes(remembered.serialize()))
     return bytes(engine)
+
+
+def _fixed_shape(builder: Any, shape: tuple[int, ...]) -> Any:
+    profile = builder.create_optimization_profile()
+    profile.set_shape(INPUT, shape, shape, shape)
+    return profile
 
 
 def _parser_error(error: Any) -> str:
