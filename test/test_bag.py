@@ -18,7 +18,7 @@ from seg_perception.errors import SegPerceptionError
 from seg_perception.evaluation.bag import Bag, BagSource
 from seg_perception.evaluation.make_bag import START_NS
 from seg_perception.evaluation.mounting import optical_quaternion
-from seg_perception.evaluation.sources import open_source
+from seg_perception.evaluation.open_source import open_source
 from seg_perception.geometry import CameraPose
 
 TYPES = get_typestore(Stores.ROS2_HUMBLE)

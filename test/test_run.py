@@ -131,7 +131,7 @@ def test_a_folder_with_labels_and_a_truncated_image(tmp_path: Path, model: Path)
     # what comes back is the pipeline's own answer
     from seg_perception import backends, model_file
     from seg_perception.evaluation.metrics import Scores, Truth
-    from seg_perception.evaluation.sources import open_source
+    from seg_perception.evaluation.open_source import open_source
     from seg_perception.pipeline import Pipeline
 
     info = model_file.load(model)

@@ -28,8 +28,6 @@ FOLDER_RATE_HZ = 10.0
 SYNTHETIC_FRAMES = 150
 FREE_DISTANCE_EVERY = 5
 
-BAG_ENDINGS = (".mcap", ".db3", ".bag")
-
 
 @dataclass(frozen=True)
 class SourceFrame:
@@ -250,49 +248,6 @@ class SyntheticSource(Source):
         assert known.truth is not None
         rgb = np.frombuffer(data, np.uint8, offset=16 + int(length)).reshape(*known.truth.semantic.shape, 3)
         return replace(known, frame=Frame(rgb, int(stamp_ns), "camera"))
-
-
-def open_source(
-    words: str | None,
-    *,
-    labels: LabelFolder | None = None,
-    void: Collection[int] = (),
-    topic: str | None = None,
-    rate_hz: float | None = None,
-    frames: int | None = None,
-) -> Source:
-    """The source that words name; None or empty: the synthetic drive.
-
-    labels and void: for folders; topic: the image topic of a bag; rate_hz: instead of the source's own; frames: at most
-    so many. Raises SegPerceptionError when it cannot be read.
-    """
-    source = _open(words, labels, void, topic, frames)
-    if labels is not None and source.kind != "folder":
-        raise SegPerceptionError(f"labels from a folder belong to images of a folder, but {words} is a {source.kind}")
-    source.rate_hz = rate_hz or source.rate_hz
-    source.limit = frames
-    return source
-
-
-def _open(
-    words: str | None, labels: LabelFolder | None, void: Collection[int], topic: str | None, frames: int | None
-) -> Source:
-    if not words:
-        return SyntheticSource(frames or SYNTHETIC_FRAMES)
-    path = Path(words).expanduser()
-    if words.isdecimal() or words.startswith("/dev/"):
-        return DeviceSource(f"/dev/video{words}" if words.isdecimal() else words)
-    if path.suffix in BAG_ENDINGS or (path.is_dir() and _is_bag(path)):
-        from seg_perception.evaluation.bag import BagSource  # rosbags is needed for bags only
-
-        return BagSource(path, topic)
-    if path.is_dir():
-        return FolderSource(path, labels, void)
-    return VideoSource(path)
-
-
-def _is_bag(folder: Path) -> bool:
-    return (folder / "metadata.yaml").is_file() or any(path.suffix in BAG_ENDINGS for path in folder.iterdir())
 
 
 def _open_capture(name: str, api: int = cv2.CAP_ANY) -> cv2.VideoCapture:

@@ -28,8 +28,9 @@ from seg_perception.cli import EXIT_INTERRUPTED
 from seg_perception.errors import SegPerceptionError
 from seg_perception.evaluation import machine, report
 from seg_perception.evaluation.offline import percentiles
+from seg_perception.evaluation.open_source import open_source
 from seg_perception.evaluation.replay import Replay, replay
-from seg_perception.evaluation.sources import LabelFolder, Source, SourceFrame, open_source
+from seg_perception.evaluation.sources import LabelFolder, Source, SourceFrame
 from seg_perception.evaluation.spool import Answer, Spool
 from seg_perception.files import write_json
 from seg_perception.model_file import ModelInfo

@@ -30,8 +30,13 @@ class Dataset(Protocol):
     """Labelled images. meaning: for each of the data set's ids, the names of the classes that it may be in the label
     set that is trained: one name where labels are as fine, several where they are coarser."""
 
-    name: str
-    meaning: Mapping[int, tuple[str, ...]]
+    @property
+    def name(self) -> str:
+        """As in the registry."""
+
+    @property
+    def meaning(self) -> Mapping[int, tuple[str, ...]]:
+        """Class names behind each id."""
 
     def __len__(self) -> int:
         """Number of images."""
