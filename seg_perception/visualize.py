@@ -78,6 +78,16 @@ class Overlay:
                 cv2.putText(out, text, (left + 3, top + text_px), _FONT, scale, WHITE, thickness, cv2.LINE_AA)
 
 
+def note_age(rgb: NDArray[np.uint8], frames: int) -> None:
+    """Write into the upper left corner of rgb, uint8 [H, W, 3], that its masks are frames old; nothing when they are new."""
+    if frames:
+        scale, thickness = _font_scale(rgb.shape[1]), _thickness(rgb.shape[1])
+        place = round(10 * scale), round(36 * scale)
+        text = f"masks: {frames} frame{'s' if frames > 1 else ''} old"
+        cv2.putText(rgb, text, place, _FONT, scale, (24, 24, 24), thickness + 2, cv2.LINE_AA)
+        cv2.putText(rgb, text, place, _FONT, scale, WHITE, thickness, cv2.LINE_AA)
+
+
 def legend(labels: LabelSet) -> NDArray[np.uint8]:
     """uint8 [rows, columns, 3]: every class of a label set with its colour, id and kind, one a line."""
     lines = [f"{label.id:>3}  {label.name}{_kind(label.thing, label.drivable_cost)}" for label in labels.classes]

@@ -82,16 +82,16 @@ def test_live_frames_are_kept(tmp_path: Path) -> None:
         assert np.abs(spool.frame(0).astype(int) - picture(3)).mean() < 5
 
 
-def test_only_answered_frames_are_drawn_and_judged(tmp_path: Path) -> None:
-    with filled_spool(tmp_path, (0, 1, 4)) as spool:
+def test_answers_are_held_until_the_next_and_only_fresh_ones_are_judged(tmp_path: Path) -> None:
+    with filled_spool(tmp_path, (1, 2, 4)) as spool:
         result = replay(Pictures(), spool, CAMVID, tmp_path / "overlay.mp4")
     assert (result.finished, result.frames, result.numbers["labelled_frames"]) == (True, 6, 3)
     assert result.numbers["miou"] == 1.0
     assert result.numbers["free_distance_error_m"] == {"p50": 1.0, "p95": 1.0}
-    assert [shown.title for shown in result.pictures] == ["picture 0", "picture 1", "picture 4"]
+    assert [shown.title for shown in result.pictures] == ["picture 1", "picture 2", "picture 4"]
     for number, frame in enumerate(frames_of(tmp_path / "overlay.mp4")):
         plain = np.abs(frame[:48, :64] - picture(number)).mean() < 12
-        assert plain == (number not in (0, 1, 4))
+        assert plain == (number == 0)
 
 
 def test_ctrl_c_ends_with_a_whole_video_of_what_was_done(tmp_path: Path) -> None:

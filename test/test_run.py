@@ -103,7 +103,7 @@ def test_a_synthetic_drive_is_answered_judged_and_shown(tmp_path: Path, model: P
     assert {path.name for path in out.iterdir()} == {"overlay.mp4", "report.json", "report.html", "node.log"}
 
 
-def test_a_video_is_played_at_its_own_rate_and_unanswered_frames_stay_plain(tmp_path: Path) -> None:
+def test_a_video_is_played_at_its_own_rate_and_its_drops_are_reported(tmp_path: Path) -> None:
     slow = make_tiny_model(tmp_path / "slow.onnx", (256, 384), busy=12)
     write_video(tmp_path / "drive.mp4", 40, rate_hz=40.0)
     run = Run("--input", tmp_path / "drive.mp4", "--model", slow, "--out", tmp_path / "out")
@@ -187,7 +187,7 @@ def test_what_cannot_be_played_is_told_before_the_node_starts(
     assert not (tmp_path / "out").exists()
 
 
-def test_the_overlay_differs_from_the_plain_image_only_where_answered(tmp_path: Path, model: Path) -> None:
+def test_every_answered_frame_is_drawn(tmp_path: Path, model: Path) -> None:
     write_images(tmp_path / "images", 3)
     run = Run("--input", tmp_path / "images", "--rate", 5, "--model", model, "--out", tmp_path / "out")
     assert run.wait() == 0, run.text

@@ -22,7 +22,7 @@ from seg_perception.evaluation.spool import Answer, Spool
 from seg_perception.files import quiet_opencv
 from seg_perception.labels import LabelSet
 from seg_perception.results import Frame, Panoptic
-from seg_perception.visualize import Overlay, birds_eye
+from seg_perception.visualize import Overlay, birds_eye, note_age
 
 SAMPLES = 6
 CODECS = ("avc1", "mp4v")
@@ -43,10 +43,13 @@ class Replay:
 def replay(source: Source, spool: Spool, labels: LabelSet, video: Path) -> Replay:
     """Write the video of all frames that were sent, and judge the answers where source has labels.
 
-    Frames without an answer stay plain. Ctrl-C ends it with a whole video of what was done.
+    A frame without an answer shows the newest one before it, as that is all a robot has then, and says how old it is;
+    before the first answer frames stay plain. Ctrl-C ends it with a whole video of what was done.
     """
     result, scores, distances = Replay(), Scores(labels), FreeDistance(labels)
     overlay = Overlay(labels)
+    newest: Answer | None = None
+    newest_index = 0
     chosen = _evenly(spool.answered, SAMPLES)
     with VideoWriter(video, source.rate_hz) as writer:
         try:
@@ -54,11 +57,12 @@ def replay(source: Source, spool: Spool, labels: LabelSet, video: Path) -> Repla
                 tqdm(_frames(source, spool), total=len(spool.sent_s), unit="frame", desc="report")
             ):
                 answer = spool.answer(index)
-                drawn = (
-                    item.frame.rgb
-                    if answer is None
-                    else overlay.draw(item.frame.rgb, _panoptic(answer), answer.drivable)
-                )
+                if answer is not None:
+                    newest, newest_index = answer, index
+                drawn = item.frame.rgb
+                if newest is not None:
+                    drawn = overlay.draw(drawn, _panoptic(newest), newest.drivable)
+                    note_age(drawn, index - newest_index)
                 writer.write(drawn)
                 result.frames += 1
                 if answer is None:
