@@ -13,12 +13,14 @@ torch = pytest.importorskip("torch", reason="training needs torch")
 
 from seg_perception import model_file  # noqa: E402
 from seg_perception.cli import main  # noqa: E402
-from seg_perception.labels import CAMVID  # noqa: E402
+from seg_perception.labels import CAMVID, LabelSet  # noqa: E402
 from seg_perception.panoptic import PanopticDecoder, PanopticSettings  # noqa: E402
 from seg_perception.results import NetworkOutput, Wants  # noqa: E402
 from seg_perception.training import checkpoint  # noqa: E402
+from seg_perception.training.config import load_config  # noqa: E402
 from seg_perception.training.export import load_network  # noqa: E402
 from seg_perception.training.networks import make_network  # noqa: E402
+from seg_perception.training.train import Trainer  # noqa: E402
 
 
 def write_camvid(root: Path, count: int = 3) -> None:
@@ -78,6 +80,19 @@ def test_a_second_run_does_not_overwrite_the_first(trained: Path, capsys: pytest
     words = ["train", "--config", str(trained / "config.yaml"), "--data", str(trained), "--out", str(trained / "whole")]
     assert main(words) == 2
     assert "--resume" in capsys.readouterr().err
+
+
+def test_a_second_stage_starts_from_the_averaged_weights_of_the_first(trained: Path) -> None:
+    config = load_config(trained / "config.yaml", data_root=str(trained))
+    trainer = Trainer(config, CAMVID, trained / "second")
+    trainer.start_from(trained / "whole/last.pt")
+    wanted = checkpoint.load(trained / "whole/last.pt")["average"]
+    for state in (trainer.network.state_dict(), trainer.average.state_dict()):
+        assert all(torch.equal(state[name], value) for name, value in wanted.items())
+    assert trainer.step == 0
+    trainer.labels = LabelSet(CAMVID.classes[:5])
+    with pytest.raises(checkpoint.SegPerceptionError, match="other classes"):
+        trainer.start_from(trained / "whole/last.pt")
 
 
 def test_export_gives_the_same_numbers_and_masks_as_torch(trained: Path) -> None:

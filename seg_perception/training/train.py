@@ -49,6 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--steps", type=int, help="train this many steps in all instead of the configuration's")
     parser.add_argument("--stop-after", type=int, help="stop after this step, to go on later with --resume")
+    parser.add_argument("--start-from", type=Path, help="begin with the averaged weights of this checkpoint")
     parser.add_argument("--resume", action="store_true", help="go on from OUT/last.pt")
     parser.add_argument("--json", type=Path, help="write the last validation here")
 
@@ -110,6 +111,15 @@ class Trainer:
                 if self.step % self.config.checkpoint_every == 0 or self.step == until:
                     self._save("last.pt")
         return metrics
+
+    def start_from(self, path: Path) -> None:
+        """Take the averaged weights of another run with the same classes, and nothing else of it."""
+        content = checkpoint.load(path, self.config.network)
+        if content["labels"] != self.labels.to_json():
+            raise SegPerceptionError(f"{path} was trained on other classes: start from one with the same label set")
+        weights = content["average"]
+        self.network.load_state_dict(weights)
+        self.average.load_state_dict(weights)
 
     def resume(self) -> None:
         """Take everything from OUT/last.pt."""
