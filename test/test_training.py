@@ -83,13 +83,20 @@ def test_a_second_run_does_not_overwrite_the_first(trained: Path, capsys: pytest
 
 
 def test_a_second_stage_starts_from_the_averaged_weights_of_the_first(trained: Path) -> None:
-    config = load_config(trained / "config.yaml", data_root=str(trained))
-    trainer = Trainer(config, CAMVID, trained / "second")
-    trainer.start_from(trained / "whole/last.pt")
-    wanted = checkpoint.load(trained / "whole/last.pt")["average"]
-    for state in (trainer.network.state_dict(), trainer.average.state_dict()):
-        assert all(torch.equal(state[name], value) for name, value in wanted.items())
-    assert trainer.step == 0
+    """With a learning rate of next to nothing the second stage must stay where the first ended."""
+    config = trained / "still.yaml"
+    config.write_text(CONFIG + "learning_rate: 1.0e-12\n")
+    first = trained / "whole/last.pt"
+    words = ["train", "--config", str(config), "--data", str(trained), "--out", str(trained / "second")]
+    assert main([*words, "--stop-after", "1", "--start-from", str(first)]) == 0
+    second, wanted = checkpoint.load(trained / "second/last.pt"), checkpoint.load(first)["average"]
+    assert second["step"] == 1
+    for name, _ in make_network("pidnet_s", len(CAMVID)).named_parameters():
+        torch.testing.assert_close(second["weights"][name], wanted[name], msg=name)
+
+
+def test_a_second_stage_of_other_classes_is_refused(trained: Path) -> None:
+    trainer = Trainer(load_config(trained / "config.yaml", data_root=str(trained)), CAMVID, trained / "other")
     trainer.labels = LabelSet(CAMVID.classes[:5])
     with pytest.raises(checkpoint.SegPerceptionError, match="other classes"):
         trainer.start_from(trained / "whole/last.pt")

@@ -62,6 +62,8 @@ def run(arguments: argparse.Namespace) -> int:
         trainer.resume()
     elif (arguments.out / "last.pt").exists():
         raise SegPerceptionError(f"{arguments.out} holds a training run already: add --resume, or choose another --out")
+    elif arguments.start_from:
+        trainer.start_from(arguments.start_from)
     metrics = trainer.train(min(config.steps, arguments.stop_after or config.steps))
     if arguments.json:
         arguments.json.write_text(json.dumps(metrics, indent=1))
