@@ -284,7 +284,8 @@ def test_newest_frame_wins_over_a_faster_camera(start: StartNode, peer: Peer, tm
     counts = {name: int(values[name]) for name in ("frames_in", "frames_out", "dropped", "bad_frames")}
     assert counts["dropped"] > 0
     assert counts["frames_in"] == counts["frames_out"] + counts["dropped"] + counts["bad_frames"]
-    assert counts["frames_out"] == earlier + len(masks)
+    # A depth of one, reliable or not, lets a listener that is busy miss masks; none may come twice or from nowhere.
+    assert len(masks) <= counts["frames_out"] - earlier
     stamps = [message.header.stamp.sec * 10**9 + message.header.stamp.nanosec for message in masks]
     assert stamps == sorted(set(stamps)), "never an older frame after a newer one"
     period_ms = sum(
