@@ -2,6 +2,9 @@
 
 Without --compute-capability the engine is for the GPU of this machine and goes to the cache where the node finds it.
 With it, TensorRT for RTX builds for other GPUs, with no GPU at hand, into the working folder.
+
+Example:
+  python -m seg_perception build-engine --model models/camvid_pidnet_s.onnx --flavor rtx --compute-capability 8.6
 """
 
 from __future__ import annotations

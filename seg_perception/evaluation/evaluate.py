@@ -2,6 +2,9 @@
 
 Masks are made and measured at the images' resolution. Where a data set's labels are coarser than the model's classes,
 both are compared in the data set's. Writes report.json and report.html with the worst frames.
+
+Example:
+  python -m seg_perception evaluate --model models/camvid_pidnet_s.onnx --dataset camvid --root data/camvid --out out/val
 """
 
 from __future__ import annotations

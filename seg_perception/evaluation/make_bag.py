@@ -3,6 +3,9 @@
 Images go to /camera/image_raw (rgb8), labels to /camera/label (mono8, 255 = unlabelled), instances to /camera/instance
 (mono16, 0 = none), all with the image's stamp; calibration goes to /camera/camera_info and the camera's mounting to
 /tf_static where they are known.
+
+Example:
+  python -m seg_perception make-bag --video drive.mp4 --out out/drive_bag
 """
 
 from __future__ import annotations

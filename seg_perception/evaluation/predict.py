@@ -2,6 +2,9 @@
 
 For each image: <stem>_labels.png (8-bit class ids, 255 = unlabelled), <stem>_instances.png (16-bit, 0 = none) and
 <stem>_overlay.jpg, all at the image's size. Images that cannot be read are named and left out, and the exit code is 1.
+
+Example:
+  python -m seg_perception predict --model models/camvid_pidnet_s.onnx --images photos --out out/photos
 """
 
 from __future__ import annotations

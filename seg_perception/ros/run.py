@@ -4,6 +4,9 @@ The node runs as a process of its own and gets the frames over DDS at their own 
 is received as a planner would, and drawn and judged when the play is over. Writes overlay.mp4, report.json, report.html
 and node.log. Exit codes: 0 done, 1 done but some frames could not be read or the node died, 2 nothing came back,
 130 ended by Ctrl-C with the files of what was done.
+
+Example:
+  python -m seg_perception run --input drive.mp4 --out out/drive
 """
 
 from __future__ import annotations

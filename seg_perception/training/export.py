@@ -16,12 +16,13 @@ from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from seg_perception import model_file
+from seg_perception.backends.onnx_runtime import OnnxRuntimeBackend
 from seg_perception.errors import SegPerceptionError
+from seg_perception.files import written_aside
 from seg_perception.labels import LabelSet
 from seg_perception.training import checkpoint
 from seg_perception.training.networks import make_network
@@ -70,12 +71,6 @@ def run(arguments: argparse.Namespace) -> int:
     model = to_onnx(network, size_hw)
     if arguments.precision == "fp16":
         model = to_half(model)
-    parity = largest_error(network, model, size_hw)
-    if parity > LARGEST_RELATIVE_ERROR[arguments.precision]:
-        raise SegPerceptionError(
-            f"the exported network differs from torch by {parity:.2g} of the largest value, so it was not written: "
-            "export fp32, or report this with your versions of torch and onnx"
-        )
     facts = model_file.metadata(
         name=arguments.name or arguments.out.stem,
         network=content["network"],
@@ -88,8 +83,14 @@ def run(arguments: argparse.Namespace) -> int:
         metrics=_metrics(arguments.metrics),
     )
     model_file.write_metadata(model, facts)
-    arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    model_file.save(model, arguments.out)
+    with written_aside(arguments.out) as aside:
+        model_file.save(model, aside)
+        parity = largest_error(network, aside)
+        if parity > LARGEST_RELATIVE_ERROR[arguments.precision]:
+            raise SegPerceptionError(
+                f"the exported network differs from torch by {parity:.2g} of the largest value, so it was not written: "
+                "export fp32, or report this with your versions of torch and onnx"
+            )
     info = model_file.load(arguments.out)
     size_mb = arguments.out.stat().st_size / 1e6
     print(
@@ -152,13 +153,14 @@ def to_half(model: onnx.ModelProto) -> onnx.ModelProto:
     return half
 
 
-def largest_error(network: PanopticNetwork, model: onnx.ModelProto, size_hw: tuple[int, int]) -> float:
-    """Largest difference of any output between torch and ONNX Runtime on noise, over that output's largest value."""
-    image = np.random.default_rng(0).integers(0, 256, (1, *size_hw, 3), np.uint8)
-    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
-    found = session.run(list(model_file.OUTPUTS), {model_file.INPUT: image})
+def largest_error(network: PanopticNetwork, path: Path) -> float:
+    """Largest difference of any output between torch and the model file on noise, over that output's largest value."""
+    info = model_file.load(path)
+    image = np.random.default_rng(0).integers(0, 256, (1, *info.size_hw, 3), np.uint8)
+    output = OnnxRuntimeBackend(info).infer(image)
     with torch.no_grad():
-        wanted = [output.numpy() for output in network(torch.from_numpy(image))]
+        wanted = [values.numpy() for values in network(torch.from_numpy(image))]
+    found = (output.semantic_logits, output.center_heatmap, output.center_offset)
     return max(float(np.abs(f - w).max() / max(1.0, np.abs(w).max())) for f, w in zip(found, wanted, strict=True))
 
 
