@@ -42,7 +42,6 @@ def tiny_model(
     channels = len(labels) + 3
     weights = numpy_helper.from_array(rng.normal(size=(channels, 3, 8, 8)).astype(np.float32) / 2000, "weights")
     splits = numpy_helper.from_array(np.array([len(labels), 1, 2], np.int64), "splits")
-    first: Any = "N" if batch is None else batch
     nodes = [
         helper.make_node("Cast", [INPUT], ["float"], to=TensorProto.FLOAT),
         helper.make_node("Transpose", ["float"], ["planes"], perm=[0, 3, 1, 2]),
@@ -50,6 +49,19 @@ def tiny_model(
         helper.make_node("Split", ["all", "splits"], [OUTPUTS[0], "heat", OUTPUTS[2]], axis=1),
         helper.make_node("Sigmoid", ["heat"], [OUTPUTS[1]]),
     ]
+    return write_model(path, nodes, [weights, splits], size_hw, labels, batch)
+
+
+def write_model(
+    path: Path,
+    nodes: list[Any],
+    weights: list[Any],
+    size_hw: tuple[int, int],
+    labels: LabelSet = CAMVID,
+    batch: int | None = 1,
+) -> ModelInfo:
+    """Write nodes from `image` to the three outputs at stride 8 as a model file, and read it back. batch: None = any."""
+    first: Any = "N" if batch is None else batch
     grid = [size_hw[0] // 8, size_hw[1] // 8]
     graph = helper.make_graph(
         nodes,
@@ -59,7 +71,7 @@ def tiny_model(
             helper.make_tensor_value_info(name, TensorProto.FLOAT, [first, count, *grid])
             for name, count in zip(OUTPUTS, (len(labels), 1, 2))
         ],
-        [weights, splits],
+        weights,
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     content = model_file.metadata(
@@ -67,9 +79,9 @@ def tiny_model(
         network="tiny",
         labels=labels,
         precision="fp32",
-        training_data="none, weights are random",
+        training_data="none, made by a test",
         license_note="none",
-        parameters=int(np.prod(weights.dims)),
+        parameters=sum(int(np.prod(tensor.dims)) for tensor in weights),
         macs=0,
     )
     model_file.write_metadata(model, content)

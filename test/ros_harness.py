@@ -18,6 +18,7 @@ import numpy as np
 import rclpy
 import yaml
 from diagnostic_msgs.msg import DiagnosticArray
+from fakes import write_model
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from rclpy.context import Context
@@ -26,7 +27,6 @@ from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, Image
 
-from seg_perception import model_file
 from seg_perception.labels import CAMVID
 from seg_perception.ros.fill_messages import ImageFiller
 from seg_perception.ros.outputs import qos_profile
@@ -44,7 +44,6 @@ EVERY_MESSAGE = QoSProfile(depth=1000, reliability=ReliabilityPolicy.RELIABLE, d
 def make_tiny_model(path: Path, size_hw: tuple[int, int] = (64, 96), busy: int = 0) -> Path:
     """A model file that needs no training: classes by colour at 1/8, no centres. busy: extra convolutions of 64
     channels at full size, to be slow on purpose."""
-    height, width = size_hw
     rng = np.random.default_rng(0)
     nodes = [
         helper.make_node("Cast", ["image"], ["float"], to=TensorProto.FLOAT),
@@ -67,28 +66,8 @@ def make_tiny_model(path: Path, size_hw: tuple[int, int] = (64, 96), busy: int =
         helper.make_node("Sigmoid", ["center_raw"], ["center_heatmap"]),
         helper.make_node("Conv", ["cells", "to_offset"], ["center_offset"]),
     ]
-    grid = (height // 8, width // 8)
-    channels = {"semantic_logits": len(CAMVID), "center_heatmap": 1, "center_offset": 2}
-    graph = helper.make_graph(
-        nodes,
-        "tiny",
-        [helper.make_tensor_value_info("image", TensorProto.UINT8, [1, height, width, 3])],
-        [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, count, *grid]) for name, count in channels.items()],
-        [numpy_helper.from_array(values.astype(np.float32), name) for name, values in weights.items()],
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
-    content = model_file.metadata(
-        name="tiny",
-        network="test",
-        labels=CAMVID,
-        precision="fp32",
-        training_data="none",
-        license_note="none",
-        parameters=sum(values.size for values in weights.values()),
-        macs=0,
-    )
-    model_file.write_metadata(model, content)
-    model_file.save(model, path)
+    tensors = [numpy_helper.from_array(values.astype(np.float32), name) for name, values in weights.items()]
+    write_model(path, nodes, tensors, size_hw)
     return path
 
 

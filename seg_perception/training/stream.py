@@ -32,6 +32,7 @@ class TrainingStream(TorchDataset[dict[str, Tensor]]):
         cv2.setNumThreads(1)  # a forked worker would wait for ever for its parent's threads
         self._config = config
         self._length = length
+        self._classes = len(labels)
         self._stride = stride
         self.datasets: list[Dataset] = [open_dataset(s.name, config.root_of(s), s.split) for s in config.data]
         self.partial = PartialLabels(labels)
@@ -90,6 +91,29 @@ class TrainingStream(TorchDataset[dict[str, Tensor]]):
                         self._cut_outs += cut_outs_of(self._read(which, index), self.partial)
         return self._cut_outs
 
+    def class_weights(self) -> np.ndarray:
+        """float32 [256]: loss weight of each code from the class shares of the real data; void weighs 0.
+
+        weight = (median share / share) ** class_balance, at most largest_class_weight; a set of classes weighs as its
+        lightest member. Pixels that are labelled coarsely only do not count.
+        """
+        settings, classes = self._config.loss, self._classes
+        counts = np.zeros(256, np.int64)
+        for which, dataset in enumerate(self.datasets):
+            if dataset.name != "synthetic":
+                for index in range(len(dataset)):
+                    counts += np.bincount(self._read(which, index).codes.ravel(), minlength=256)
+        shares = counts[:classes] / max(1, counts[:classes].sum())
+        seen = shares > 0
+        weights = np.ones(classes)
+        if seen.any():
+            rarity = np.median(shares[seen]) / shares[seen]
+            weights[seen] = np.minimum(rarity**settings.class_balance, settings.largest_class_weight)
+        table = np.zeros(256, np.float32)
+        for code, members in enumerate(self.partial.sets):
+            table[code] = weights[list(members)].min()
+        return table
+
 
 def cut_outs_of(scene: Scene, partial: PartialLabels) -> list[CutOut]:
     """The things of a scene that are large enough and not cut off at its border."""
@@ -104,27 +128,3 @@ def cut_outs_of(scene: Scene, partial: PartialLabels) -> list[CutOut]:
             box = np.s_[y : y + h, x : x + w]
             found.append(CutOut(scene.rgb[box].copy(), mask[box].copy(), code))
     return found
-
-
-def class_weights(stream: TrainingStream, classes: int) -> np.ndarray:
-    """float32 [256]: loss weight of each code from the class shares of the finely labelled data; void weighs 0.
-
-    weight = (median share / share) ** class_balance, at most largest_class_weight; a set of classes weighs as its
-    lightest member.
-    """
-    settings = stream._config.loss
-    counts = np.zeros(256, np.int64)
-    for which, dataset in enumerate(stream.datasets):
-        if dataset.name != "synthetic":
-            for index in range(len(dataset)):
-                counts += np.bincount(stream._read(which, index).codes.ravel(), minlength=256)
-    shares = counts[:classes] / max(1, counts[:classes].sum())
-    seen = shares > 0
-    weights = np.ones(classes)
-    if seen.any():
-        rarity = np.median(shares[seen]) / shares[seen]
-        weights[seen] = np.minimum(rarity**settings.class_balance, settings.largest_class_weight)
-    table = np.zeros(256, np.float32)
-    for code, members in enumerate(stream.partial.sets):
-        table[code] = weights[list(members)].min()
-    return table

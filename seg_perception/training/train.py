@@ -36,7 +36,7 @@ from seg_perception.training.losses import (
     partial_cross_entropy,
 )
 from seg_perception.training.networks import make_network
-from seg_perception.training.stream import TrainingStream, class_weights
+from seg_perception.training.stream import TrainingStream
 from seg_perception.training.validate import validate
 
 
@@ -91,7 +91,7 @@ class Trainer:
             weight_decay=config.weight_decay,
         )
         self.stream = TrainingStream(config, labels, config.steps * config.batch_size)
-        self.weights = torch.from_numpy(class_weights(self.stream, len(labels))).to(self.device)
+        self.weights = torch.from_numpy(self.stream.class_weights()).to(self.device)
         self.bias = torch.from_numpy(self.stream.partial.bias).to(self.device)
         self.step = 0
         self.best = 0.0
