@@ -33,13 +33,13 @@ class CutOut:
 class AugmentSettings:
     """How strongly training images are changed.
 
-    scale: range of the zoom against the network's full width; aspect: largest factor between the stretches of x and
-    y, since the node squeezes any camera's image to one shape; rotate_deg: largest tilt; light: strength of all
+    scale: range of the zoom against the network's full width; aspect: range of the stretch of x against that of y,
+    since the node squeezes any camera's image to one shape, and most are wider than it; rotate_deg: largest tilt; light: strength of all
     changes of light and colour, 0 = none, 1 = as in the recipe; paste: largest number of objects pasted on an image.
     """
 
     scale: tuple[float, float] = (0.6, 1.8)
-    aspect: float = 1.6
+    aspect: tuple[float, float] = (0.5, 1.3)
     rotate_deg: float = 3.0
     light: float = 1.0
     paste: int = 4
@@ -54,7 +54,7 @@ def warp(
     """
     height, width = scene.codes.shape
     zoom = np.exp(rng.uniform(*np.log(settings.scale))) * full_width / width
-    stretch = np.exp(rng.uniform(-0.5, 0.5) * np.log(settings.aspect))
+    stretch = np.exp(0.5 * rng.uniform(*np.log(settings.aspect)))
     zoom_x, zoom_y = zoom * stretch, zoom / stretch
     angle = np.deg2rad(rng.uniform(-settings.rotate_deg, settings.rotate_deg))
     mirror = -1.0 if rng.random() < 0.5 else 1.0
@@ -135,13 +135,22 @@ def change_light(rgb: NDArray[np.uint8], rng: np.random.Generator, strength: flo
         out = cv2.addWeighted(out, keep, gray, 1 - keep, 0)
     if rng.random() < 0.25 * strength:
         out = _shadow(out, rng)
+    if rng.random() < 0.12 * strength:
+        out = _haze(out, rng)
+    if rng.random() < 0.1 * strength:
+        out = _glare(out, rng)
     if rng.random() < 0.2 * strength:
         out = cv2.GaussianBlur(out, (0, 0), rng.uniform(0.4, 1.3))
+    elif rng.random() < 0.15 * strength:
+        out = _coarse(out, rng)
     if rng.random() < 0.2 * strength:
         noise = np.empty(out.shape, np.int16)
         cv2.setRNGSeed(int(rng.integers(1 << 31)))
         cv2.randn(noise, 0, rng.uniform(2, 10))
         out = cv2.add(out, noise, dtype=cv2.CV_8U)
+    if rng.random() < 0.2 * strength:
+        _, jpeg = cv2.imencode(".jpg", out, (cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(25, 85))))
+        out = cv2.imdecode(jpeg, cv2.IMREAD_COLOR)
     return out  # type: ignore[return-value]
 
 
@@ -155,3 +164,28 @@ def _shadow(rgb: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint
     dark = np.clip(rgb * rng.uniform(0.35, 1.3), 0, 255).astype(np.uint8)
     share = cv2.cvtColor(mask, cv2.COLOR_GRAY2RGB).astype(np.float32) / 255
     return (rgb + share * (dark.astype(np.float32) - rgb)).astype(np.uint8)
+
+
+def _haze(rgb: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
+    """Fog or a dirty lens: towards one light grey, most at a random height, where the horizon may be."""
+    rows = np.linspace(0, 1, rgb.shape[0], dtype=np.float32)
+    thick = rng.uniform(0.2, 0.7) * np.exp(-(((rows - rng.uniform(0.3, 0.6)) / rng.uniform(0.2, 0.8)) ** 2))
+    grey = rng.uniform(140, 240) + rng.normal(0, 6, 3)
+    share = thick[:, None, None]
+    return np.clip(rgb + share * (grey.astype(np.float32) - rgb), 0, 255).astype(np.uint8)
+
+
+def _glare(rgb: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
+    """Low sun or a headlight: a bright blob that fades outwards."""
+    height, width = rgb.shape[:2]
+    dy = (np.arange(height, dtype=np.float32) - rng.uniform(0, 0.8) * height) / (rng.uniform(0.1, 0.5) * height)
+    dx = (np.arange(width, dtype=np.float32) - rng.uniform(0, 1) * width) / (rng.uniform(0.1, 0.5) * width)
+    blob = rng.uniform(60, 220) * np.outer(np.exp(-(dy**2)), np.exp(-(dx**2)))
+    return cv2.add(rgb, cv2.cvtColor(blob.astype(np.uint8), cv2.COLOR_GRAY2RGB))  # type: ignore[return-value]
+
+
+def _coarse(rgb: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
+    """A camera of fewer pixels: smaller and back."""
+    size = rgb.shape[1::-1]
+    small = cv2.resize(rgb, None, fx=(f := rng.uniform(0.35, 0.8)), fy=f, interpolation=cv2.INTER_AREA)
+    return cv2.resize(small, size, interpolation=cv2.INTER_LINEAR)  # type: ignore[return-value]

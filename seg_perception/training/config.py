@@ -32,16 +32,17 @@ class DataSource:
 class LossSettings:
     """Weights of the losses, which add up.
 
-    stride: semantic losses look at every such pixel of the labels; hardest: share of the pixels that is counted twice;
-    class_balance: exponent of a class's rarity in its weight, 0 = none.
+    semantic: names of seg_perception.training.losses.SEMANTIC_LOSSES with their weights; auxiliary: the
+    same for the auxiliary heads; stride: semantic losses look at every such pixel of the labels; hardest: share of the pixels that
+    hard_cross_entropy counts twice; class_balance: exponent of a class's rarity in its weight, 0 = none.
     """
 
+    semantic: dict[str, float] = field(default_factory=lambda: {"hard_cross_entropy": 1.0})
+    auxiliary: dict[str, float] = field(default_factory=lambda: {"hard_cross_entropy": 0.4})
     stride: int = 2
-
     hardest: float = 0.3
     class_balance: float = 0.4
     largest_class_weight: float = 3.0
-    detail: float = 0.4
     boundary: float = 2.0
     center: float = 100.0
     offset: float = 0.01
@@ -138,6 +139,10 @@ def _build(kind: Any, content: Any, where: str) -> Any:
                 f"'{name}' is {content!r}, expected a list" + ("" if arguments[-1] is ... else f" of {len(arguments)}")
             )
         return tuple(_build(arguments[0], value, f"{name}.") for value in content)
+    if origin is dict:
+        if not isinstance(content, dict):
+            raise SegPerceptionError(f"'{name}' is {content!r}, expected names with values")
+        return {str(key): _build(arguments[1], value, f"{where}{key}") for key, value in content.items()}
     if kind is float and isinstance(content, (int, float)) and not isinstance(content, bool):
         return float(content)
     if kind is float and isinstance(content, str):  # YAML 1.1 reads 1e-3 as text

@@ -2,11 +2,66 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from seg_perception.labels import VOID
+
+LOVASZ_PIXELS = 1 << 15
+"""Of more pixels than this, Lovász looks at every second, third, …: it sorts them once for each class."""
+
+
+@dataclass(frozen=True)
+class PixelTruth:
+    """What every pixel is. codes: int64 [N, H, W] of PartialLabels, 255 void; bias: float [256, C], 0 for the classes
+    that a code may stand for, very negative for the rest; weights: float [256], how much a code counts, 0 for void.
+    hardest: share of the pixels that online hard example mining counts twice."""
+
+    codes: Tensor
+    bias: Tensor
+    weights: Tensor
+    hardest: float = 0.3
+
+
+def semantic_loss(logits: Tensor, truth: PixelTruth, parts: Mapping[str, float]) -> Tensor:
+    """Weighted sum of the named losses of SEMANTIC_LOSSES. logits: float [N, C, H, W]."""
+    return torch.stack([weight * SEMANTIC_LOSSES[name](logits, truth) for name, weight in parts.items()]).sum()
+
+
+def hard_cross_entropy(logits: Tensor, truth: PixelTruth) -> Tensor:
+    """Cross entropy, half of all pixels, half of the hardest ones."""
+    loss = partial_cross_entropy(logits, truth.codes, truth.bias)
+    return mean_and_hardest(loss, truth.weights[truth.codes], truth.hardest)
+
+
+def lovasz_softmax(logits: Tensor, truth: PixelTruth) -> Tensor:
+    """Lovász extension of the mean of 1 - IoU over the classes that occur (Berman et al., CVPR 2018, arXiv 1705.08790).
+
+    Only pixels with a fine label count, all images of the batch together.
+    """
+    classes = logits.shape[1]
+    step = max(1, round((truth.codes.numel() / LOVASZ_PIXELS) ** 0.5))
+    codes = truth.codes[:, ::step, ::step]
+    fine = codes < classes
+    probability = logits[:, :, ::step, ::step].permute(0, 2, 3, 1)[fine].softmax(dim=1)
+    label = codes[fine]
+    losses = []
+    for i in torch.unique(label).tolist():
+        positive = (label == i).float()
+        errors, order = (positive - probability[:, i]).abs().sort(descending=True)
+        losses.append(errors @ _lovasz_gradient(positive[order]))
+    return torch.stack(losses).mean() if losses else logits.sum() * 0
+
+
+def _lovasz_gradient(positive: Tensor) -> Tensor:
+    """Growth of 1 - IoU as pixels turn wrong one after the other. positive: float [P], 1 where the class is."""
+    total = positive.sum()
+    jaccard = 1 - (total - positive.cumsum(0)) / (total + (1 - positive).cumsum(0))
+    return torch.cat([jaccard[:1], jaccard[1:] - jaccard[:-1]])
 
 
 def partial_cross_entropy(logits: Tensor, codes: Tensor, bias: Tensor) -> Tensor:
@@ -61,3 +116,10 @@ def offset_loss(offset: Tensor, target: Tensor, known: Tensor) -> Tensor:
     """Mean absolute error in px on things. offset and target [N, 2, h, w], known [N, h, w]."""
     error = (offset - target).abs().sum(dim=1) * known
     return error.sum() / known.sum().clamp(min=1)
+
+
+SEMANTIC_LOSSES: dict[str, Callable[[Tensor, PixelTruth], Tensor]] = {
+    "hard_cross_entropy": hard_cross_entropy,
+    "lovasz_softmax": lovasz_softmax,
+}
+"""What `loss.semantic` of a configuration may name."""

@@ -18,6 +18,9 @@ from seg_perception.training.config import TrainConfig
 from seg_perception.training.datasets import Dataset, open_dataset
 from seg_perception.training.targets import PartialLabels, boundaries, center_targets
 
+GRID_STRIDE = 4
+"""Input pixels per cell of the panoptic heads."""
+
 SMALLEST_CUT_OUT_PX = 32
 """Height from which an object of a data set with instances is worth pasting."""
 
@@ -28,7 +31,7 @@ class TrainingStream(TorchDataset[dict[str, Tensor]]):
     Images are read once and kept: the sets of a robot team fit into memory, and decoding would cost half the step.
     """
 
-    def __init__(self, config: TrainConfig, labels: LabelSet, length: int, stride: int = 8) -> None:
+    def __init__(self, config: TrainConfig, labels: LabelSet, length: int, stride: int = GRID_STRIDE) -> None:
         cv2.setNumThreads(1)  # a forked worker would wait for ever for its parent's threads
         self._config = config
         self._length = length

@@ -29,11 +29,11 @@ from seg_perception.labels import CAMVID, LabelSet
 from seg_perception.training import checkpoint
 from seg_perception.training.config import DATA_ROOT_VARIABLE, TrainConfig, load_config
 from seg_perception.training.losses import (
+    PixelTruth,
     balanced_boundary_loss,
     center_loss,
-    mean_and_hardest,
     offset_loss,
-    partial_cross_entropy,
+    semantic_loss,
 )
 from seg_perception.training.networks import make_network
 from seg_perception.training.stream import TrainingStream
@@ -115,13 +115,22 @@ class Trainer:
         return metrics
 
     def start_from(self, path: Path) -> None:
-        """Take the averaged weights of another run with the same classes, and nothing else of it."""
+        """Take the averaged weights of another run as far as they fit, and nothing else of it.
+
+        Layers that do not, and those that name the classes when these differ, keep their fresh weights.
+        """
         content = checkpoint.load(path, self.config.network)
-        if content["labels"] != self.labels.to_json():
-            raise SegPerceptionError(f"{path} was trained on other classes: start from one with the same label set")
-        weights = content["average"]
-        self.network.load_state_dict(weights)
-        self.average.load_state_dict(weights)
+        own = self.network.state_dict()
+        fresh = () if content["labels"] == self.labels.to_json() else self.network.class_layers
+        taken = {
+            name: value
+            for name, value in content["average"].items()
+            if name in own and own[name].shape == value.shape and not name.startswith(fresh)
+        }
+        for network in (self.network, self.average):
+            network.load_state_dict(taken, strict=False)
+        if len(taken) < len(own):
+            tqdm.write(f"{len(taken)} of {len(own)} tensors come from {path}, the others start anew")
 
     def resume(self) -> None:
         """Take everything from OUT/last.pt."""
@@ -163,23 +172,24 @@ class Trainer:
     def _losses(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         self.network.train()
         settings = self.config.loss
-        codes = batch["codes"][:, :: settings.stride, :: settings.stride].long()
         output = self.network.training_outputs(batch["image"])
-        edges = F.interpolate(output.boundary_logits, size=codes.shape[-2:], mode="bilinear", align_corners=False)
+        codes = batch["codes"][:, :: settings.stride, :: settings.stride].long()
+        truth = PixelTruth(codes, self.bias, self.weights, settings.hardest)
 
-        def semantic(logits: Tensor) -> Tensor:
-            full = F.interpolate(logits, size=codes.shape[-2:], mode="bilinear", align_corners=False)
-            loss = partial_cross_entropy(full, codes, self.bias)
-            return mean_and_hardest(loss, self.weights[codes], settings.hardest)
+        def full(grid: Tensor) -> Tensor:
+            return F.interpolate(grid, size=codes.shape[-2:], mode="bilinear", align_corners=False)
 
-        return {
-            "semantic": semantic(output.logits),
-            "detail": settings.detail * semantic(output.detail_logits),
-            "boundary": settings.boundary
-            * balanced_boundary_loss(edges, batch["edge"][:, :: settings.stride, :: settings.stride]),
+        losses = {
+            "semantic": semantic_loss(full(output.logits), truth, settings.semantic),
             "center": settings.center * center_loss(output.heatmap_logits, batch["heatmap"], batch["heatmap_known"]),
             "offset": settings.offset * offset_loss(output.offset, batch["offset"], batch["offset_known"]),
         }
+        for i, logits in enumerate(output.auxiliary_logits):
+            losses[f"auxiliary{i}"] = semantic_loss(full(logits), truth, settings.auxiliary)
+        if output.boundary_logits is not None:
+            edge = batch["edge"][:, :: settings.stride, :: settings.stride]
+            losses["boundary"] = settings.boundary * balanced_boundary_loss(full(output.boundary_logits), edge)
+        return losses
 
     def _learning_rate(self) -> float:
         warm = min(1.0, (self.step + 1) / max(1, self.config.warm_up_steps))

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from torch import nn
-
 from seg_perception.errors import SegPerceptionError, nearest_name
-from seg_perception.training.networks.heads import PanopticNetwork
+from seg_perception.training.networks.heads import Backbone, PanopticNetwork
 from seg_perception.training.networks.pidnet import PIDNetSmall
 
-NETWORKS: dict[str, Callable[[], nn.Module]] = {
+NETWORKS: dict[str, Callable[[], Backbone]] = {
     "pidnet_s": PIDNetSmall,
 }
 

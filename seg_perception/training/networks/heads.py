@@ -1,17 +1,18 @@
-"""The panoptic heads that every network gets, and the whole network around them.
+"""The panoptic heads that every network gets, the interface to its backbone, and the whole network around both.
 
-Semantic logits, centre heatmap and centre offset of Panoptic-DeepLab (Cheng et al., CVPR 2020, arXiv 1911.10194),
-here straight on the network's fused features at stride 8, so that the heads cost little.
+Semantic logits, centre heatmap and centre offset of Panoptic-DeepLab (Cheng et al., CVPR 2020, arXiv 1911.10194).
+Two light decoders bring the fused features at stride 8 together with the backbone's features at stride 4, where poles,
+signs and the gaps between cars are still there.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
 
-from seg_perception.training.networks.layers import bn_conv, conv_bn, initialise
+from seg_perception.training.networks.layers import bn_conv, conv_bn, initialise, resize
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -19,59 +20,122 @@ OFFSET_SCALE = 32.0
 """Input pixels per unit of the offset layer's output: keeps that layer's numbers near one, as the others' are."""
 
 
-class TrainingOutput(NamedTuple):
-    """Everything the losses look at, float32, at the grid's stride.
+class Features(NamedTuple):
+    """What a backbone makes of an image, before any ReLU that a head applies itself.
 
-    logits [N, C, h, w]; heatmap_logits [N, 1, h, w]; offset [N, 2, h, w] (dy, dx) in input px; detail_logits
-    [N, C, h, w] from the detail branch; boundary_logits [N, 1, h, w].
+    fused [N, fused_channels, H/8, W/8] and shallow [N, shallow_channels, H/4, W/4] are what the heads see; auxiliary:
+    features that a training loss supervises through a semantic head of their own, at any stride; boundary: features that
+    a boundary loss supervises, None where the network has none. A backbone need not compute the last two outside
+    training.
+    """
+
+    fused: Tensor
+    shallow: Tensor
+    auxiliary: tuple[Tensor, ...] = ()
+    boundary: Tensor | None = None
+
+
+class Backbone(Protocol):
+    """A network without heads: called with a normalised image [N, 3, H, W], H and W multiples of 32, gives Features."""
+
+    fused_channels: int
+    shallow_channels: int
+    auxiliary_channels: tuple[int, ...]
+    boundary_channels: int | None
+
+    def __call__(self, x: Tensor) -> Features:
+        """Run the network."""
+
+
+class TrainingOutput(NamedTuple):
+    """Everything the losses look at, float32.
+
+    logits [N, C, H/4, W/4]; heatmap_logits [N, 1, H/4, W/4]; offset [N, 2, H/4, W/4] (dy, dx) in input px;
+    auxiliary_logits: each [N, C, …] at its own stride; boundary_logits [N, 1, …] or None.
     """
 
     logits: Tensor
     heatmap_logits: Tensor
     offset: Tensor
-    detail_logits: Tensor
-    boundary_logits: Tensor
+    auxiliary_logits: tuple[Tensor, ...]
+    boundary_logits: Tensor | None
+
+
+class Decoder(nn.Module):
+    """Fused features, brought to stride 4 and joined with the shallow ones there."""
+
+    def __init__(self, fused: int, shallow: int, channels: int) -> None:
+        super().__init__()
+        self.deep = bn_conv(fused, channels, 3)
+        self.skip = bn_conv(shallow, channels, 1)
+        self.join = nn.Sequential(bn_conv(channels, channels, 3), nn.BatchNorm2d(channels), nn.ReLU())
+
+    def forward(self, features: Features) -> Tensor:
+        """Returns [N, channels, H/4, W/4], not negative."""
+        deep = resize(self.deep(features.fused), features.shallow)
+        joined: Tensor = self.join(deep + self.skip(features.shallow))
+        return joined
+
+
+class SemanticHead(nn.Module):
+    """Logits of the classes."""
+
+    def __init__(self, backbone: Backbone, classes: int, channels: int = 64) -> None:
+        super().__init__()
+        self.decoder = Decoder(backbone.fused_channels, backbone.shallow_channels, channels)
+        self.classify = nn.Conv2d(channels, classes, 1)
+
+    def forward(self, features: Features) -> Tensor:
+        """Returns [N, classes, H/4, W/4]."""
+        logits: Tensor = self.classify(self.decoder(features))
+        return logits
 
 
 class InstanceHead(nn.Module):
-    """Centre heatmap (as logits) and centre offset from the fused features."""
+    """Centre heatmap (as logits) and centre offset."""
 
-    def __init__(self, channels: int, inner: int = 64) -> None:
+    def __init__(self, backbone: Backbone, channels: int = 64) -> None:
         super().__init__()
-        self.shared = nn.Sequential(bn_conv(channels, inner, 3), nn.BatchNorm2d(inner), nn.ReLU())
-        self.center = nn.Sequential(conv_bn(inner, inner // 2), nn.Conv2d(inner // 2, 1, 1))
-        self.offset = nn.Sequential(conv_bn(inner, inner // 2, 5), nn.Conv2d(inner // 2, 2, 1))
+        self.decoder = Decoder(backbone.fused_channels, backbone.shallow_channels, channels)
+        self.center = nn.Sequential(conv_bn(channels, channels // 2), nn.Conv2d(channels // 2, 1, 1))
+        self.offset = nn.Sequential(conv_bn(channels, channels // 2), nn.Conv2d(channels // 2, 2, 1))
 
-    def forward(self, fused: Tensor) -> tuple[Tensor, Tensor]:
-        """[N, channels, h, w] to heatmap logits [N, 1, h, w] and offset [N, 2, h, w] in input px."""
-        shared = self.shared(fused)
+    def forward(self, features: Features) -> tuple[Tensor, Tensor]:
+        """Returns heatmap logits [N, 1, H/4, W/4] and offset [N, 2, H/4, W/4] in input px."""
+        shared = self.decoder(features)
         return self.center(shared), OFFSET_SCALE * self.offset(shared)
 
 
-def semantic_head(channels: int, inner: int, classes: int) -> nn.Sequential:
-    """3x3 to inner channels, then 1x1 to classes, both pre-activated."""
+def paper_head(channels: int, inner: int, classes: int) -> nn.Sequential:
+    """3x3 to inner channels, then 1x1 to classes, both pre-activated: the papers' own, here for auxiliary losses."""
     return nn.Sequential(bn_conv(channels, inner, 3), nn.BatchNorm2d(inner), nn.ReLU(), nn.Conv2d(inner, classes, 1))
 
 
 class PanopticNetwork(nn.Module):
-    """A backbone with the panoptic heads; its image is uint8 [N, h, w, 3] RGB, and normalised inside."""
+    """A backbone with the panoptic heads; its image is uint8 [N, h, w, 3] RGB, and normalised inside.
+
+    What only training needs lies in modules named `*loss_head*`.
+    """
 
     mean: Tensor
     std: Tensor
+    class_layers = ("semantic.classify.", "auxiliary_loss_heads.")
+    """Where the weights lie whose shape or meaning depends on the classes."""
 
-    def __init__(self, backbone: nn.Module, classes: int) -> None:
+    def __init__(self, backbone: Backbone, classes: int) -> None:
         super().__init__()
         self.backbone = backbone
-        fused, detail, boundary = (
-            int(getattr(backbone, f"{name}_channels")) for name in ("fused", "detail", "boundary")
+        self.semantic = SemanticHead(backbone, classes)
+        self.instance = InstanceHead(backbone)
+        self.auxiliary_loss_heads = nn.ModuleList(
+            paper_head(channels, 64, classes) for channels in backbone.auxiliary_channels
         )
-        self.semantic = semantic_head(fused, 128, classes)
-        self.instance = InstanceHead(fused)
-        self.detail_loss_head = semantic_head(detail, 128, classes)
-        self.boundary_loss_head = semantic_head(boundary, 32, 1)
+        edges = backbone.boundary_channels
+        self.boundary_loss_head = None if edges is None else paper_head(edges, 32, 1)
         initialise(self)
-        for head in (self.semantic, self.instance.center, self.instance.offset, self.detail_loss_head):
-            nn.init.normal_(head[-1].weight, std=0.01)  # undecided at first, so that no loss starts huge
+        last_layers = [self.semantic.classify, self.instance.center[-1], self.instance.offset[-1]]
+        for layer in last_layers + [head[-1] for head in self.auxiliary_loss_heads]:
+            nn.init.normal_(layer.weight, std=0.01)  # undecided at first, so that no loss starts huge
         nn.init.constant_(self.instance.center[-1].bias, -4.0)  # nearly every cell is no centre
         self.register_buffer("mean", 255 * torch.tensor(IMAGENET_MEAN), persistent=False)
         self.register_buffer("std", 255 * torch.tensor(IMAGENET_STD), persistent=False)
@@ -82,14 +146,16 @@ class PanopticNetwork(nn.Module):
 
     def training_outputs(self, image: Tensor) -> TrainingOutput:
         """Everything the losses need of images uint8 [N, h, w, 3]."""
-        fused, detail, boundary = self.backbone(self.normalise(image))
-        heatmap, offset = self.instance(fused)
-        return TrainingOutput(
-            self.semantic(fused), heatmap, offset, self.detail_loss_head(detail), self.boundary_loss_head(boundary)
+        features = self.backbone(self.normalise(image))
+        heatmap, offset = self.instance(features)
+        auxiliary = tuple(
+            head(part) for head, part in zip(self.auxiliary_loss_heads, features.auxiliary, strict=True)
         )
+        boundary = None if self.boundary_loss_head is None else self.boundary_loss_head(features.boundary)
+        return TrainingOutput(self.semantic(features), heatmap, offset, auxiliary, boundary)
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """What the model file gives: semantic_logits, center_heatmap in [0, 1], center_offset in input px."""
-        fused, _, _ = self.backbone(self.normalise(image))
-        heatmap, offset = self.instance(fused)
-        return self.semantic(fused), torch.sigmoid(heatmap), offset
+        features = self.backbone(self.normalise(image))
+        heatmap, offset = self.instance(features)
+        return self.semantic(features), torch.sigmoid(heatmap), offset

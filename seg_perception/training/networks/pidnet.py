@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from seg_perception.training.networks.heads import Features
 from seg_perception.training.networks.layers import BasicBlock, Bottleneck, bn_conv, conv_bn, resize, stage
 
 
@@ -65,14 +66,11 @@ class BoundaryGuidedFusion(nn.Module):
 
 
 class PIDNetSmall(nn.Module):
-    """PIDNet-S without its heads: C = 32.
-
-    `features(x)` gives what the heads need, all at stride 8: fused (4C), and for the losses of training detail (2C)
-    and boundary (2C).
-    """
+    """PIDNet-S without its heads: C = 32. Its auxiliary features are those of the detail branch."""
 
     fused_channels = 128
-    detail_channels = 64
+    shallow_channels = 32
+    auxiliary_channels = (64,)
     boundary_channels = 64
 
     def __init__(self, c: int = 32, pyramid: int = 96) -> None:
@@ -100,10 +98,10 @@ class PIDNetSmall(nn.Module):
         self.difference4 = conv_bn(8 * c, 2 * c, 3, relu=False)
         self.fusion = BoundaryGuidedFusion(4 * c)
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Normalised image [N, 3, H, W] to (fused [N, 128, H/8, W/8], detail [N, 64, …], boundary [N, 64, …])."""
-        x = F.relu(self.stage1(self.stem(x)))  # 1/4
-        x = F.relu(self.stage2(x))  # 1/8
+    def forward(self, x: Tensor) -> Features:
+        """Normalised image [N, 3, H, W]; all features but the shallow ones are at stride 8."""
+        shallow = self.stage1(self.stem(x))  # 1/4
+        x = F.relu(self.stage2(F.relu(shallow)))  # 1/8
         detail, boundary = self.detail3(x), self.boundary3(x)
 
         x = F.relu(self.context3(x))  # 1/16
@@ -119,4 +117,4 @@ class PIDNetSmall(nn.Module):
 
         context = resize(self.pyramid(self.context5(x)), detail)  # 1/64 to 1/8
         fused = self.fusion(self.detail5(F.relu(detail)), context, self.boundary5(F.relu(boundary)))
-        return fused, detail_for_loss, boundary_for_loss
+        return Features(fused, shallow, (detail_for_loss,), boundary_for_loss)
