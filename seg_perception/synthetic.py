@@ -33,13 +33,18 @@ _PAVING = np.array((158.0, 152.0, 146.0))
 _LEAVES = np.array((78.0, 98, 62))
 _PAINT = np.array((222.0, 222.0, 218.0))
 
+SMALLEST_THING = 25 / 375
+"""Lowest visible height of a thing that is told apart, as a share of the image's: what the KITTI object benchmark calls
+moderate (25 px of 375; Geiger et al., CVPR 2012). Smaller ones are a crowd, as annotators leave them."""
+
 _Thing = tuple[float, Callable[[Canvas, int], None]]
 
 
 @dataclass(frozen=True)
 class SyntheticFrame:
     """One frame of a drive. rgb: uint8 [H, W, 3]; semantic: uint8 [H, W], CAMVID ids, no void; instance: uint16
-    [H, W], 1..n on things, else 0; stamp_ns: from the drive's start."""
+    [H, W], 1..n on things, else 0, and 0 on things lower than SMALLEST_THING, which are a crowd; stamp_ns: from the
+    drive's start."""
 
     rgb: NDArray[np.uint8]
     semantic: NDArray[np.uint8]
@@ -90,6 +95,7 @@ class SyntheticDrive:
         self._paint_street(canvas, i)
         rgb = self._with_grain(canvas.rgb, i)
         semantic, instance = canvas.labels()
+        instance = _small_as_crowd(instance)
         stamp_ns = round(i * 1e9 / RATE_HZ)
         bend = self._lens.bend
         return SyntheticFrame(bend(rgb, cv2.INTER_LINEAR), bend(semantic), bend(instance), stamp_ns)
@@ -222,6 +228,16 @@ class SyntheticDrive:
             y = self._right - 1 + 1.4 * (travelled % 90.0) / SPEED_M_S
             walker = Look(self._seed + 5)
             yield crossing, lambda c, n: paint_pedestrian(c, crossing, y, walker, 6 * seconds, n)
+
+
+def _small_as_crowd(instance: NDArray[np.uint16]) -> NDArray[np.uint16]:
+    """The instance mask with 0 for what is lower than SMALLEST_THING."""
+    height = instance.shape[0]
+    rows = np.zeros((height, int(instance.max()) + 1), np.bool_)
+    rows[np.nonzero(instance)[0], instance[instance > 0]] = True
+    tall = height - rows[::-1].argmax(axis=0) - rows.argmax(axis=0)
+    ids = np.arange(rows.shape[1], dtype=np.uint16)
+    return np.where(tall >= SMALLEST_THING * height, ids, 0).astype(np.uint16)[instance]
 
 
 class _Lens:

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from seg_perception.drivable import DrivableExtractor, DrivableSettings
 from seg_perception.labels import CAMVID, VOID
 from seg_perception.results import Grid, Outline, Panoptic, Wants
-from seg_perception.synthetic import SyntheticDrive, random_scene
+from seg_perception.synthetic import SMALLEST_THING, SyntheticDrive, random_scene
 from seg_perception.synthetic_canvas import Canvas, View
 from seg_perception.synthetic_scenery import wall
 
@@ -79,7 +79,12 @@ def test_drive_is_the_same_for_the_same_arguments_and_moves():
     assert a.stamp_ns == round(20e9 / 30) and len(SyntheticDrive(frames=7)) == 7
     assert not np.array_equal(a.semantic, first.frame(24).semantic)
     assert not np.array_equal(a.semantic, other.frame(20).semantic)
-    np.testing.assert_array_equal(a.instance > 0, CAMVID.is_thing[a.semantic])
+    assert CAMVID.is_thing[a.semantic[a.instance > 0]].all()
+    crowd = (a.instance == 0) & CAMVID.is_thing[a.semantic]
+    assert 0 < crowd.sum() < 0.3 * (a.instance > 0).sum()
+    for number in np.unique(a.instance[a.instance > 0]):
+        rows = np.flatnonzero((a.instance == number).any(axis=1))
+        assert rows[-1] - rows[0] + 1 >= SMALLEST_THING * a.instance.shape[0]
     # Neighbouring frames are nearly alike: things move, they do not jump.
     assert (a.semantic == first.frame(21).semantic).mean() > 0.93
 
