@@ -2,25 +2,86 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+
+from seg_perception.errors import SegPerceptionError, nearest_name
+
+SEMANTIC_LOSS_NAMES = (
+    "boundary_cross_entropy",
+    "cross_entropy",
+    "dice",
+    "focal",
+    "hard_cross_entropy",
+    "lovasz_softmax",
+    "ohem",
+    "tversky",
+)
+"""What `semantic` and `auxiliary` may name; the functions are in seg_perception.training.losses."""
+
+_RANGES = {
+    "stride": (1, 64),
+    "hardest": (0.0, 1.0),
+    "label_smoothing": (0.0, 0.9),
+    "ohem_threshold": (1e-6, 1.0),
+    "ohem_keep": (0.0, 1.0),
+    "focal_gamma": (0.0, 10.0),
+    "tversky_false_alarms": (0.0, 0.99),
+    "class_balance": (0.0, 2.0),
+    "largest_class_weight": (0.01, 1000.0),
+    "boundary": (0.0, 1e6),
+    "center": (0.0, 1e6),
+    "offset": (0.0, 1e6),
+    "center_sigma_px": (0.1, 1000.0),
+}
 
 
 @dataclass(frozen=True)
 class LossSettings:
     """Weights of the losses, which add up.
 
-    semantic: names of seg_perception.training.losses.SEMANTIC_LOSSES with their weights; auxiliary: the
-    same for the auxiliary heads; stride: semantic losses look at every such pixel of the labels; hardest: share of the
-    pixels that hard_cross_entropy counts twice; class_balance: exponent of a class's rarity in its weight, 0 = none.
+    semantic: names of SEMANTIC_LOSS_NAMES with their weights; auxiliary: the same for the auxiliary heads, may be empty;
+    stride: semantic losses look at every such pixel of the labels; hardest: share of the pixels that hard_cross_entropy
+    counts twice; label_smoothing: share of a label that all classes divide, in the cross entropies; ohem_threshold: ohem
+    leaves out pixels whose true class has this probability or more, but keeps the hardest ohem_keep (a share) always;
+    focal_gamma: how little easy pixels count; tversky_false_alarms: weight of a false alarm, of a miss it is the rest
+    to 1; class_balance: exponent of a class's rarity in its weight, 0 = none; largest_class_weight: limit of that.
+    boundary, center, offset: weights of the other heads' losses; center_sigma_px: of a centre's Gaussian, in px.
     """
 
     semantic: dict[str, float] = field(default_factory=lambda: {"hard_cross_entropy": 1.0})
     auxiliary: dict[str, float] = field(default_factory=lambda: {"hard_cross_entropy": 0.4})
     stride: int = 2
     hardest: float = 0.3
+    label_smoothing: float = 0.0
+    ohem_threshold: float = 0.9
+    ohem_keep: float = 0.0625
+    focal_gamma: float = 2.0
+    tversky_false_alarms: float = 0.3
     class_balance: float = 0.4
     largest_class_weight: float = 3.0
     boundary: float = 2.0
     center: float = 100.0
     offset: float = 0.01
     center_sigma_px: float = 8.0
+
+    def __post_init__(self) -> None:
+        for name, (low, high) in _RANGES.items():
+            if not low <= getattr(self, name) <= high:
+                raise SegPerceptionError(f"loss.{name} is {getattr(self, name)}, allowed is {low} to {high}")
+        _check_parts("semantic", self.semantic)
+        _check_parts("auxiliary", self.auxiliary)
+        if not any(self.semantic.values()):
+            raise SegPerceptionError(
+                "loss.semantic gives no loss a weight: name one, such as 'semantic: {cross_entropy: 1.0}'"
+            )
+
+
+def _check_parts(where: str, parts: Mapping[str, float]) -> None:
+    for name, weight in parts.items():
+        if name not in SEMANTIC_LOSS_NAMES:
+            raise SegPerceptionError(
+                f"loss.{where} names no known loss '{name}': {nearest_name(name, SEMANTIC_LOSS_NAMES)}"
+            )
+        if not 0 <= weight < float("inf"):
+            raise SegPerceptionError(f"loss.{where} gives {name} the weight {weight}: 0 or more is allowed")
