@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -24,7 +24,9 @@ class LabelClass:
     """One class of a label set.
 
     color is RGB, 0-255. thing says whether single objects are told apart (else it is stuff).
-    drivable_cost is 0 (free) to 100 (never drive there) for ground, or -1 for what is no ground.
+    drivable_cost is 0 (free) to 100 (never drive there) for ground, or -1 for what is no ground. covers: what else data
+    sets of other classes call it or count apart from it, in the words of seg_perception.training.label_sets.CONCEPTS; it
+    decides what is learnt from them, not what the class is, so two classes may be equal without it.
     """
 
     id: int
@@ -32,6 +34,7 @@ class LabelClass:
     color: tuple[int, int, int]
     thing: bool = False
     drivable_cost: int = NOT_GROUND
+    covers: tuple[str, ...] = field(default=(), compare=False)
 
     def __post_init__(self) -> None:
         if not 0 <= self.id < VOID:
@@ -106,6 +109,7 @@ class LabelSet:
         """Plain lists and dicts, as the model file carries them."""
         return [
             {"id": c.id, "name": c.name, "color": list(c.color), "thing": c.thing, "drivable_cost": c.drivable_cost}
+            | ({"covers": list(c.covers)} if c.covers else {})
             for c in self.classes
         ]
 
@@ -113,7 +117,7 @@ class LabelSet:
     def from_json(rows: Sequence[Mapping[str, Any]]) -> LabelSet:
         """Inverse of to_json; raises SegPerceptionError when a class is not whole."""
         try:
-            return LabelSet(
+            found = LabelSet(
                 tuple(
                     LabelClass(
                         id=int(row["id"]),
@@ -121,6 +125,7 @@ class LabelSet:
                         color=tuple(int(channel) for channel in row["color"]),  # type: ignore[arg-type]
                         thing=bool(row["thing"]),
                         drivable_cost=int(row["drivable_cost"]),
+                        covers=tuple(str(name) for name in row.get("covers", ())),
                     )
                     for row in rows
                 )
@@ -129,21 +134,52 @@ class LabelSet:
             raise SegPerceptionError(
                 f"the label set cannot be read ({error!r}): each class needs id, name, color, thing, drivable_cost"
             ) from error
+        # model files from before classes said what they cover
+        return next((known for known in BUILT_IN.values() if known == found), found)
 
 
 CAMVID = LabelSet(
     (
         LabelClass(0, "sky", (70, 130, 180)),
-        LabelClass(1, "building", (70, 70, 70)),
-        LabelClass(2, "pole", (153, 153, 153)),
-        LabelClass(3, "road", (128, 64, 128), drivable_cost=0),
-        LabelClass(4, "pavement", (244, 35, 232), drivable_cost=60),
-        LabelClass(5, "tree", (107, 142, 35)),
-        LabelClass(6, "sign", (220, 220, 0)),
-        LabelClass(7, "fence", (190, 153, 153)),
-        LabelClass(8, "car", (0, 0, 142), thing=True),
-        LabelClass(9, "pedestrian", (220, 20, 60), thing=True),
-        LabelClass(10, "bicyclist", (119, 11, 32), thing=True),
+        LabelClass(1, "building", (70, 70, 70), covers=("wall", "bridge", "tunnel")),
+        LabelClass(2, "pole", (153, 153, 153), covers=("street light", "traffic cone")),
+        LabelClass(3, "road", (128, 64, 128), drivable_cost=0, covers=("marking", "bike lane", "parking")),
+        LabelClass(4, "pavement", (244, 35, 232), drivable_cost=60, covers=("sidewalk", "curb", "parking")),
+        LabelClass(5, "tree", (107, 142, 35), covers=("vegetation", "terrain")),
+        LabelClass(6, "sign", (220, 220, 0), covers=("traffic sign", "traffic light", "billboard")),
+        LabelClass(7, "fence", (190, 153, 153), covers=("guard rail",)),
+        LabelClass(8, "car", (0, 0, 142), thing=True, covers=("truck", "bus", "train", "caravan", "trailer")),
+        LabelClass(9, "pedestrian", (220, 20, 60), thing=True, covers=("person", "animal")),
+        LabelClass(10, "bicyclist", (119, 11, 32), thing=True, covers=("rider", "bicycle", "motorcycle")),
     )
 )
-"""The 11 classes of CamVid's SegNet split, Cityscapes colours; also the label set of the synthetic drive."""
+"""The 11 classes of CamVid's SegNet split (what each covers after Brostow et al., 2009), Cityscapes colours; also the
+label set of the synthetic drive."""
+
+CITYSCAPES = LabelSet(
+    (
+        LabelClass(0, "road", (128, 64, 128), drivable_cost=0, covers=("marking", "bike lane")),
+        LabelClass(1, "sidewalk", (244, 35, 232), drivable_cost=60, covers=("curb",)),
+        LabelClass(2, "building", (70, 70, 70)),
+        LabelClass(3, "wall", (102, 102, 156)),
+        LabelClass(4, "fence", (190, 153, 153)),
+        LabelClass(5, "pole", (153, 153, 153)),
+        LabelClass(6, "traffic light", (250, 170, 30)),
+        LabelClass(7, "traffic sign", (220, 220, 0)),
+        LabelClass(8, "vegetation", (107, 142, 35)),
+        LabelClass(9, "terrain", (152, 251, 152), drivable_cost=80),
+        LabelClass(10, "sky", (70, 130, 180)),
+        LabelClass(11, "person", (220, 20, 60), thing=True),
+        LabelClass(12, "rider", (255, 0, 0), thing=True),
+        LabelClass(13, "car", (0, 0, 142), thing=True),
+        LabelClass(14, "truck", (0, 0, 70), thing=True),
+        LabelClass(15, "bus", (0, 60, 100), thing=True),
+        LabelClass(16, "train", (0, 80, 100), thing=True),
+        LabelClass(17, "motorcycle", (0, 0, 230), thing=True),
+        LabelClass(18, "bicycle", (119, 11, 32), thing=True),
+    )
+)
+"""The 19 classes that Cityscapes evaluates (Cordts et al., CVPR 2016), by train id."""
+
+BUILT_IN = {"camvid": CAMVID, "cityscapes": CITYSCAPES}
+"""Label sets that a configuration may name."""

@@ -1,10 +1,12 @@
 """Measure a model on labelled data: every frame through the pipeline, all metrics, without ROS.
 
 Masks are made and measured at the images' resolution. Where a data set's labels are coarser than the model's classes,
-both are compared in the data set's. Writes report.json and report.html with the worst frames.
+both are compared in the data set's. Writes report.json and report.html with the worst frames. --tta and --scales tell
+what more time per frame would bring: the answers to mirrored and enlarged images are averaged.
 
 Example:
   python -m seg_perception evaluate --model models/camvid_pidnet_s.onnx --dataset camvid --root data/camvid --out out/val
+  python -m seg_perception evaluate --model M.onnx --bag drive --out out/drive --tta flip --scales 1.0,1.5
 """
 
 from __future__ import annotations
@@ -25,6 +27,7 @@ from seg_perception.evaluation import machine, report
 from seg_perception.evaluation.metrics import Scores, Truth
 from seg_perception.evaluation.offline import StageTimes, add_model_arguments, open_pipeline
 from seg_perception.evaluation.sources import Source, SourceFrame
+from seg_perception.evaluation.tta import Views, parse_scales
 from seg_perception.files import write_json
 from seg_perception.labels import NOT_GROUND, VOID, LabelClass, LabelSet
 from seg_perception.pipeline import Pipeline
@@ -43,6 +46,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--root", type=Path, metavar="DIR", help="the data set's folder")
     parser.add_argument("--split", default="val", help="part of the data set (default: val)")
     parser.add_argument("--topic", metavar="T", help="image topic of the bag (default: the one with most images)")
+    parser.add_argument("--tta", choices=("flip",), help="look at every image mirrored too")
+    parser.add_argument(
+        "--scales", default="1.0", metavar="S,S", help="look at every image enlarged so many times (default: 1.0)"
+    )
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write the report to")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the numbers here too")
 
@@ -51,9 +58,10 @@ def run(arguments: argparse.Namespace) -> int:
     """Evaluate; 0 when every frame was measured, 1 when some could not be read."""
     if arguments.dataset and not arguments.root:
         raise SegPerceptionError("--dataset needs the folder it lies in: give --root")
-    source = DatasetSource(arguments.dataset, arguments.root, arguments.split) if arguments.dataset else _bag(arguments)
-    pipeline = open_pipeline(arguments)
+    views = Views(parse_scales(arguments.scales), flip=arguments.tta == "flip")
+    pipeline = open_pipeline(arguments, views=views)
     try:
+        source = _source(arguments, pipeline.labels)
         told = evaluate(pipeline, source)
     finally:
         pipeline.backend.close()
@@ -67,19 +75,21 @@ def run(arguments: argparse.Namespace) -> int:
     return 1 if source.problems else 0
 
 
-def _bag(arguments: argparse.Namespace) -> Source:
+def _source(arguments: argparse.Namespace, labels: LabelSet) -> Source:
+    if arguments.dataset:
+        return DatasetSource(arguments.dataset, arguments.root, arguments.split, labels)
     from seg_perception.evaluation.bag import BagSource  # rosbags is needed for bags only
 
     return BagSource(arguments.bag, arguments.topic)
 
 
 class DatasetSource(Source):
-    """One split of a labelled data set; meaning: the names of the model's classes behind each of its ids."""
+    """One split of a labelled data set; meaning: the names of the model's classes, labels, behind each of its ids."""
 
-    def __init__(self, name: str, root: Path, split: str) -> None:
+    def __init__(self, name: str, root: Path, split: str, labels: LabelSet) -> None:
         from seg_perception.training.datasets import open_dataset
 
-        self._data = open_dataset(name, root, split)
+        self._data = open_dataset(name, root, split, labels)
         self.meaning: Mapping[int, tuple[str, ...]] = self._data.meaning
         super().__init__("dataset", f"{name} {split}", 1.0, len(self._data))
 
@@ -101,19 +111,20 @@ class Comparison:
         self.labels = model
         if meaning is None:
             return
-        groups = [(number, names) for number, names in sorted(meaning.items()) if names]
-        for name in (name for _, names in groups for name in names):
-            model.by_name(name)
+        groups: dict[tuple[str, ...], list[int]] = {}
+        for number, names in sorted(meaning.items()):
+            if names:
+                groups.setdefault(names, []).append(number)
         self._truth_table[:] = VOID
-        if all(len(names) == 1 for _, names in groups):
-            for number, (name,) in groups:
-                self._truth_table[number] = model.by_name(name).id
+        if all(len(names) == 1 for names in groups):
+            for (name,), numbers in groups.items():
+                self._truth_table[numbers] = model.by_name(name).id
             return
         self._table[:] = VOID
         classes = []
-        for place, (number, names) in enumerate(groups):
+        for place, (names, numbers) in enumerate(groups.items()):
             members = [model.by_name(name) for name in names]
-            self._truth_table[number] = place
+            self._truth_table[numbers] = place
             for member in members:
                 # a class that may be under several ids cannot be judged; the first has it
                 if self._table[member.id] == VOID:

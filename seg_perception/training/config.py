@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import os
-import types
-import typing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from seg_perception.errors import SegPerceptionError, nearest_name
+from seg_perception.labels import BUILT_IN, LabelSet
 from seg_perception.training.augment import AugmentSettings
+from seg_perception.training.datasets import Dataset, open_dataset
+from seg_perception.training.label_sets import open_labels
 from seg_perception.training.loss_settings import LossSettings
+from seg_perception.training.yaml_fields import build, read_yaml
 
 DATA_ROOT_VARIABLE = "SEG_PERCEPTION_DATA"
 OPTIMISERS = ("adamw", "sgd")
@@ -25,12 +24,17 @@ PRECISIONS = ("fp32", "bf16", "fp16")
 
 @dataclass(frozen=True)
 class DataSource:
-    """One data set. root: its folder below data_root; share: its part of every batch, against the others' shares."""
+    """One data set. root: its folder below data_root; share: its part of every batch, against the others' shares.
+
+    classes: what these of its own ids mean, in class names of the trained label set, in place of what the data set says;
+    of a `folder` no others are then allowed. Several names: it may be each of them; none: void.
+    """
 
     name: str
     root: str
     split: str = ""
     share: float = 1.0
+    classes: dict[int, tuple[str, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -51,15 +55,19 @@ class DistillSettings:
 class TrainConfig:
     """Everything that decides what a training run gives.
 
+    labels: the classes to learn, a built-in set (camvid, cityscapes) or a YAML file beside the configuration;
     size_hw: the network's input in use, and for validation; crop_hw: training images, multiples of 32; batch_size: of
     all processes together; learning_rate: at its height, after warm_up_steps, then falling to 0 at `steps` as `schedule`
     says; poly_power: of poly alone; momentum and nesterov: of sgd alone; clip_norm: longest gradient, 0 = any;
     precision: in which the network is computed, the weights and the losses stay float32; sync_batch_norm: several
     processes share the statistics of batch normalisation; ema_decay: of the average of the weights that is validated.
+    cache_gb: decoded images that are kept in memory, in 10^9 bytes, shared by forked workers; scene_uses: how often on
+    average a rendered scene is shown, each time changed otherwise, before the next is rendered.
     """
 
     data: tuple[DataSource, ...]
     validation: DataSource
+    labels: str = "camvid"
     network: str = "pidnet_s"
     data_root: str = ""
     size_hw: tuple[int, int] = (352, 480)
@@ -82,6 +90,8 @@ class TrainConfig:
     checkpoint_every: int = 100
     seed: int = 0
     workers: int = 1
+    cache_gb: float = 4.0
+    scene_uses: int = 4
     threads: int = 0
     augment: AugmentSettings = field(default_factory=AugmentSettings)
     loss: LossSettings = field(default_factory=LossSettings)
@@ -100,9 +110,19 @@ class TrainConfig:
                 raise SegPerceptionError(
                     f"{name} is '{getattr(self, name)}', which is not known: {nearest_name(getattr(self, name), known)}"
                 )
-        _check_least(self, "", 1, "batch_size", "steps", "validate_every", "checkpoint_every")
+        _check_least(self, "", 1, "batch_size", "steps", "validate_every", "checkpoint_every", "scene_uses")
         _check_least(
-            self, "", 0, "warm_up_steps", "seed", "workers", "threads", "weight_decay", "clip_norm", "poly_power"
+            self,
+            "",
+            0,
+            "warm_up_steps",
+            "seed",
+            "workers",
+            "cache_gb",
+            "threads",
+            "weight_decay",
+            "clip_norm",
+            "poly_power",
         )
         if not 0 < self.learning_rate < math.inf:
             raise SegPerceptionError(f"learning_rate is {self.learning_rate}: it must be finite and greater than 0")
@@ -116,6 +136,14 @@ class TrainConfig:
         """Where a source's files are: below data_root, or the environment's SEG_PERCEPTION_DATA, or here."""
         return Path(self.data_root or os.environ.get(DATA_ROOT_VARIABLE, ""), source.root).expanduser()
 
+    def open_labels(self) -> LabelSet:
+        """The classes to learn."""
+        return open_labels(self.labels)
+
+    def open_source(self, source: DataSource, labels: LabelSet) -> Dataset:
+        """The labelled images of a source, their meaning in classes of labels."""
+        return open_dataset(source.name, self.root_of(source), source.split, labels, source.classes)
+
 
 def _check_least(settings: Any, prefix: str, least: float, *names: str) -> None:
     for name in names:
@@ -128,62 +156,13 @@ def load_config(path: Path, **changes: Any) -> TrainConfig:
 
     Raises SegPerceptionError naming the file, the key and the nearest known one when something does not fit.
     """
-    try:
-        content = yaml.safe_load(path.read_text())
-    except OSError as error:
-        raise SegPerceptionError(
-            f"the configuration {path} cannot be read ({error.strerror}): check --config"
-        ) from error
-    except yaml.YAMLError as error:
-        raise SegPerceptionError(f"{path} is no valid YAML: {' '.join(str(error).split())}") from error
+    content = read_yaml(path)
     if not isinstance(content, dict):
         raise SegPerceptionError(f"{path} must hold keys and values, see config/train for examples")
     content.update({key: value for key, value in changes.items() if value is not None})
+    if isinstance(named := content.get("labels"), str) and named not in BUILT_IN:
+        content["labels"] = str(path.parent / named)
     try:
-        return _build(TrainConfig, content, "")
+        return build(TrainConfig, content)
     except SegPerceptionError as error:
         raise SegPerceptionError(f"{path}: {error}") from error
-
-
-def _build(kind: Any, content: Any, where: str) -> Any:
-    """Make a dataclass, tuple or number of the annotated kind out of what YAML gave."""
-    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
-    if origin in (types.UnionType, typing.Union):  # X | None
-        return None if content is None else _build(arguments[0], content, where)
-    if dataclasses.is_dataclass(kind) and isinstance(kind, type):
-        if not isinstance(content, dict):
-            raise SegPerceptionError(f"'{where}' must hold keys and values, not {content!r}")
-        hints = typing.get_type_hints(kind)
-        for key in content:
-            if key not in hints:
-                raise SegPerceptionError(f"there is no key '{where}{key}': {nearest_name(str(key), hints)}")
-        for item in dataclasses.fields(kind):
-            needed = item.default is dataclasses.MISSING and item.default_factory is dataclasses.MISSING
-            if needed and item.name not in content:
-                raise SegPerceptionError(f"the key '{where}{item.name}' is missing")
-        return kind(**{key: _build(hints[key], value, f"{where}{key}.") for key, value in content.items()})
-    name = where.rstrip(".")
-    if origin is tuple:
-        if not isinstance(content, list) or (arguments[-1] is not ... and len(content) != len(arguments)):
-            raise SegPerceptionError(
-                f"'{name}' is {content!r}, expected a list" + ("" if arguments[-1] is ... else f" of {len(arguments)}")
-            )
-        return tuple(_build(arguments[0], value, f"{name}.") for value in content)
-    if origin is dict:
-        if not isinstance(content, dict):
-            raise SegPerceptionError(f"'{name}' is {content!r}, expected names with values")
-        return {str(key): _build(arguments[1], value, f"{where}{key}") for key, value in content.items()}
-    if kind is float and isinstance(content, (int, float)) and not isinstance(content, bool):
-        return float(content)
-    if kind is float and isinstance(content, str):  # YAML 1.1 reads 1e-3 as text
-        try:
-            return float(content)
-        except ValueError:
-            pass
-    if (
-        isinstance(kind, (type, types.GenericAlias))
-        and isinstance(content, kind)
-        and not (kind is int and isinstance(content, bool))
-    ):
-        return content
-    raise SegPerceptionError(f"'{name}' is {content!r}, expected {getattr(kind, '__name__', kind)}")

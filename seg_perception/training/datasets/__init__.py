@@ -6,27 +6,61 @@ from collections.abc import Callable
 from pathlib import Path
 
 from seg_perception.errors import SegPerceptionError, nearest_name
-from seg_perception.training.datasets.base import Dataset, Sample
+from seg_perception.labels import LabelSet
+from seg_perception.training.datasets.ade20k import Ade20k
+from seg_perception.training.datasets.base import Adapter, Sample
 from seg_perception.training.datasets.camvid import CamVid
+from seg_perception.training.datasets.cityscapes import Cityscapes
+from seg_perception.training.datasets.coco_panoptic import CocoPanoptic
 from seg_perception.training.datasets.coco_polygons import CocoPolygons
+from seg_perception.training.datasets.dataset import Dataset
+from seg_perception.training.datasets.folder import Folder
 from seg_perception.training.datasets.idd_lite import IddLite
+from seg_perception.training.datasets.kitti import Kitti
+from seg_perception.training.datasets.mapillary import Mapillary
 from seg_perception.training.datasets.synthetic_scenes import SyntheticScenes
+from seg_perception.training.label_sets import Meaning, concepts_of
 
-DATASETS: dict[str, Callable[[Path, str], Dataset]] = {
+DATASETS: dict[str, Callable[[Path, str], Adapter]] = {
+    "ade20k": Ade20k,
     "camvid": CamVid,
-    "idd_lite": IddLite,
+    "cityscapes": Cityscapes,
+    "coco_panoptic": CocoPanoptic,
     "coco_polygons": CocoPolygons,
+    "folder": Folder,
+    "idd_lite": IddLite,
+    "kitti": Kitti,
+    "mapillary": Mapillary,
     "synthetic": SyntheticScenes,
 }
 
 __all__ = ["DATASETS", "Dataset", "Sample", "open_dataset"]
 
 
-def open_dataset(name: str, root: Path | str, split: str) -> Dataset:
-    """The named data set below root.
+def open_dataset(
+    name: str,
+    root: Path | str,
+    split: str,
+    labels: LabelSet,
+    classes: Meaning | None = None,
+    *,
+    complete: bool = True,
+) -> Dataset:
+    """The named data set below root, its ids in classes of labels or, where `classes` names them, in those.
 
-    Raises SegPerceptionError for an unknown name, a missing folder, or images without labels.
+    Raises SegPerceptionError for an unknown name or class, a missing folder and, if complete, images without labels.
     """
     if name not in DATASETS:
         raise SegPerceptionError(f"there is no data set '{name}': {nearest_name(name, DATASETS)}")
-    return DATASETS[name](Path(root), split)
+    adapter = DATASETS[name](Path(root), split)
+    if isinstance(adapter, Folder) and not classes:
+        classes = {own_id: names[:1] for own_id, names in concepts_of(labels).items()}
+    dataset = Dataset(adapter, labels, classes or {})
+    if complete and dataset.missing:
+        raise SegPerceptionError(
+            f"{name}: {len(dataset.missing)} images have no label, the first is {dataset.missing[0]}: "
+            "add the labels or take the images out"
+        )
+    if complete and not len(dataset):
+        raise SegPerceptionError(f"{name}: there is no labelled image in {root}: check `root` and `split`")
+    return dataset

@@ -1,18 +1,18 @@
-"""What a labelled data set offers, whatever its files look like."""
+"""What the adapters of labelled data sets are made of."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from seg_perception.errors import SegPerceptionError
 from seg_perception.files import image_files, read_mask, read_rgb
-from seg_perception.labels import VOID, LabelSet
+from seg_perception.training.label_sets import Meaning
 
 
 @dataclass(frozen=True)
@@ -26,66 +26,113 @@ class Sample:
     instance: NDArray[np.uint16] | None = None
 
 
-class Dataset(Protocol):
-    """Labelled images. meaning: for each of the data set's ids, the names of the classes that it may be in the label
-    set that is trained: one name where labels are as fine, several where they are coarser."""
+class Adapter(Protocol):
+    """Reads one data set's layout. meaning: its ids in concepts. missing: images without a label; spare: labels without
+    an image, which do no harm but are no good sign."""
 
     @property
     def name(self) -> str:
         """As in the registry."""
 
     @property
-    def meaning(self) -> Mapping[int, tuple[str, ...]]:
-        """Class names behind each id."""
+    def meaning(self) -> Meaning:
+        """What each id may be."""
+
+    @property
+    def missing(self) -> Sequence[Path]:
+        """Images without a label, which are not among the items."""
+
+    @property
+    def spare(self) -> Sequence[Path]:
+        """Labels without an image."""
 
     def __len__(self) -> int:
-        """Number of images."""
+        """Number of labelled images."""
+
+    def path(self, index: int) -> Path | None:
+        """The image's file; None where images are not read from files."""
 
     def __getitem__(self, index: int) -> Sample:
-        """Read one image and its labels."""
+        """Read one image and its labels; raises SegPerceptionError naming the file that is broken."""
 
 
 class PairedFiles:
-    """Images and label PNGs with the same stem in two folders."""
+    """Images and label PNGs that belong together by name, some with an instance PNG. images, labels, instances: files
+    by what their names have in common."""
 
-    def __init__(self, name: str, images: Path, labels: Path, meaning: Mapping[int, tuple[str, ...]]) -> None:
+    def __init__(
+        self,
+        name: str,
+        meaning: Meaning,
+        images: Mapping[str, Path],
+        labels: Mapping[str, Path],
+        instances: Mapping[str, Path] | None = None,
+    ) -> None:
         self.name = name
         self.meaning = meaning
-        self._pairs = _pair(images, labels)
+        self.missing = [image for key, image in images.items() if key not in labels]
+        self.spare = [label for key, label in labels.items() if key not in images]
+        self._images, self._labels, self._instances = images, labels, instances or {}
+        self._keys = [key for key in images if key in labels]
 
     def __len__(self) -> int:
-        return len(self._pairs)
+        return len(self._keys)
+
+    def path(self, index: int) -> Path:
+        """The image's file."""
+        return self._images[self._keys[index]]
 
     def __getitem__(self, index: int) -> Sample:
-        image, label = self._pairs[index]
-        rgb, ids = read_rgb(image), read_mask(label, np.uint8)
-        if ids.shape != rgb.shape[:2]:
-            raise SegPerceptionError(
-                f"{label} is {list(ids.shape)}, its image {list(rgb.shape)}: labels must be as large as the image"
-            )
-        unknown = [
-            int(i)
-            for i in np.flatnonzero(np.bincount(ids.ravel(), minlength=256))
-            if i != VOID and i not in self.meaning
-        ]
-        if unknown:
-            raise SegPerceptionError(
-                f"{label} holds ids {unknown}, which {self.name} does not know: "
-                f"allowed are {sorted(self.meaning)} and {VOID}"
-            )
-        return Sample(image.stem, rgb, ids)
+        key = self._keys[index]
+        label, instance = self.masks(self._labels[key], self._instances.get(key))
+        return Sample(key, read_rgb(self._images[key]), label, instance)
+
+    def masks(self, label: Path, instance: Path | None) -> tuple[NDArray[np.uint8], NDArray[np.uint16] | None]:
+        """Ids and objects of one image; here the instance file numbers the objects, from 1 on in every class."""
+        ids = read_mask(label, np.uint8)
+        if instance is None:
+            return ids, None
+        numbers = read_mask(instance, np.uint16)
+        require_same_size(label, ids, instance, numbers)
+        return ids, numbered(ids.astype(np.uint32) << 16 | numbers, numbers > 0)
 
 
-def own_labels(labels: LabelSet) -> dict[int, tuple[str, ...]]:
-    """The meaning of a data set that is labelled in exactly this label set."""
-    return {label.id: (label.name,) for label in labels.classes}
+def named_files(files: Iterable[Path], ending: str | None = None) -> dict[str, Path]:
+    """Files by name, in order, without this end of the name or, by default, without whatever follows the last dot.
+
+    Raises SegPerceptionError when two of them would share one name.
+    """
+    found: dict[str, Path] = {}
+    for path in sorted(files):
+        key = path.stem if ending is None else path.name.removesuffix(ending)
+        if key in found:
+            raise SegPerceptionError(f"{found[key]} and {path} share the name '{key}': rename one with its label")
+        found[key] = path
+    return found
 
 
-def _pair(images: Path, labels: Path) -> list[tuple[Path, Path]]:
-    pairs = [(image, labels / f"{image.stem}.png") for image in image_files(images)]
-    missing = [label for _, label in pairs if not label.is_file()]
-    if missing:
+def two_folders(images: Path, labels: Path) -> tuple[dict[str, Path], dict[str, Path]]:
+    """The images of one folder and the label PNGs of another, by stem.
+
+    Raises SegPerceptionError when there is no such folder or no image in it.
+    """
+    found = named_files(image_files(images))
+    if not labels.is_dir():
+        raise SegPerceptionError(f"there is no folder {labels} with the labels of {images}: add it, or correct `root`")
+    return found, named_files(labels.glob("*.png"))
+
+
+def numbered(keys: NDArray[Any], is_object: NDArray[np.bool_]) -> NDArray[np.uint16]:
+    """uint16 [H, W]: 1, 2, … for the values of keys where is_object, 0 elsewhere. Both [H, W]."""
+    instance = np.zeros(keys.shape, np.uint16)
+    instance[is_object] = np.unique(keys[is_object], return_inverse=True)[1] + 1
+    return instance
+
+
+def require_same_size(first: Path, a: NDArray[Any], second: Path, b: NDArray[Any]) -> None:
+    """Raises SegPerceptionError when two arrays [H, W, …] of one image differ in height or width."""
+    if a.shape[:2] != b.shape[:2]:
         raise SegPerceptionError(
-            f"{len(missing)} images have no label, the first is {missing[0]}: add them or take the images out"
+            f"{second} is {b.shape[1]}x{b.shape[0]}, {first} is {a.shape[1]}x{a.shape[0]}: "
+            "both must be as large as the image"
         )
-    return pairs

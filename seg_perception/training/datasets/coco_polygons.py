@@ -16,13 +16,13 @@ from seg_perception.labels import VOID
 from seg_perception.training.datasets.base import Sample
 
 MEANING = {
-    0: ("pedestrian", "bicyclist"),  # a COCO person may sit on a bicycle
-    1: ("bicyclist",),
+    0: ("person", "rider"),  # a COCO person may sit on a bicycle
+    1: ("bicycle",),
     2: ("car",),
-    3: ("bicyclist",),
-    5: ("car",),
-    7: ("car",),
-    11: ("sign",),
+    3: ("motorcycle",),
+    5: ("bus",),
+    7: ("truck",),
+    11: ("traffic sign",),
 }
 
 
@@ -31,6 +31,8 @@ class CocoPolygons:
 
     name = "coco_polygons"
     meaning = MEANING
+    missing: tuple[Path, ...] = ()
+    spare: tuple[Path, ...] = ()
 
     def __init__(self, root: Path, split: str = "") -> None:
         images = image_files(root / split / "images")
@@ -39,6 +41,10 @@ class CocoPolygons:
 
     def __len__(self) -> int:
         return len(self._items)
+
+    def path(self, index: int) -> Path:
+        """The image's file."""
+        return self._items[index][0]
 
     def __getitem__(self, index: int) -> Sample:
         image, text = self._items[index]

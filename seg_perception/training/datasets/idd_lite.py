@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from seg_perception.training.datasets.base import PairedFiles
+from seg_perception.training.datasets.base import PairedFiles, two_folders
 
 MEANING = {
     0: ("road",),
-    1: ("pavement", "tree"),  # non-drivable ground: pavements, and grass, which CamVid counts as vegetation
-    2: ("pedestrian", "bicyclist"),
-    3: ("car", "bicyclist"),  # vehicles, two-wheelers with them
-    4: ("pole", "sign", "fence", "building", "pavement"),  # roadside objects: walls and kerbs are among them
-    5: ("building", "tree"),  # far objects: buildings, bridges, vegetation
+    1: ("sidewalk", "terrain"),
+    2: ("person", "rider"),
+    3: ("car", "truck", "bus", "caravan", "trailer", "motorcycle", "bicycle"),
+    4: ("pole", "traffic sign", "traffic light", "billboard", "fence", "guard rail", "wall", "curb"),
+    5: ("building", "bridge", "tunnel", "vegetation"),
     6: ("sky",),
 }
 
@@ -21,4 +21,5 @@ class IddLite(PairedFiles):
     """Coarse labels, no instances."""
 
     def __init__(self, root: Path, split: str) -> None:
-        super().__init__("idd_lite", root / split / "images", root / split / "labels", MEANING)
+        images, labels = two_folders(root / split / "images", root / split / "labels")
+        super().__init__("idd_lite", MEANING, images, labels)

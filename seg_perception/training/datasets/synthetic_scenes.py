@@ -7,14 +7,17 @@ from pathlib import Path
 import numpy as np
 
 from seg_perception.labels import CAMVID
-from seg_perception.training.datasets.base import Sample, own_labels
+from seg_perception.training.datasets.base import Sample
+from seg_perception.training.label_sets import concepts_of
 
 
 class SyntheticScenes:
     """Scene i is the same for everybody; `split` names another series of scenes."""
 
     name = "synthetic"
-    meaning = own_labels(CAMVID)
+    meaning = concepts_of(CAMVID)
+    missing: tuple[Path, ...] = ()
+    spare: tuple[Path, ...] = ()
 
     def __init__(
         self, root: Path, split: str = "train", count: int = 20_000, size_hw: tuple[int, int] = (360, 480)
@@ -26,6 +29,10 @@ class SyntheticScenes:
 
     def __len__(self) -> int:
         return self._count
+
+    def path(self, index: int) -> None:
+        """None: images are rendered."""
+        del index
 
     def __getitem__(self, index: int) -> Sample:
         from seg_perception.synthetic import random_scene

@@ -1,0 +1,94 @@
+"""A data set as training and evaluation see it: its ids in classes of the label set in use, and nothing unchecked."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from seg_perception.errors import SegPerceptionError
+from seg_perception.labels import VOID, LabelSet
+from seg_perception.training.datasets.base import Adapter, Sample
+from seg_perception.training.label_sets import Meaning, classes_in
+
+
+class Dataset:
+    """Labelled images. meaning: for each of the data set's ids, the names of the classes of `labels` that it may be.
+
+    classes replaces the meaning of the ids that it names. An id without meaning is given as void, 255; an instance
+    number only where the pixel may be a thing of `labels`.
+    """
+
+    def __init__(self, adapter: Adapter, labels: LabelSet, classes: Meaning) -> None:
+        self._adapter = adapter
+        self.name = adapter.name
+        for name in {name for names in classes.values() for name in names}:
+            labels.by_name(name)
+        self.meaning: Meaning = {**classes_in(labels, adapter.meaning), **classes}
+        self._is_known = np.zeros(256, np.bool_)
+        self._is_known[[VOID, *self.meaning]] = True
+        self._ids = np.full(256, VOID, np.uint8)
+        self._may_be_thing = np.zeros(256, np.bool_)
+        for own_id, names in self.meaning.items():
+            if names:
+                self._ids[own_id] = own_id
+                self._may_be_thing[own_id] = any(labels.by_name(name).thing for name in names)
+
+    @property
+    def missing(self) -> Sequence[Path]:
+        """Images without a label."""
+        return self._adapter.missing
+
+    @property
+    def spare(self) -> Sequence[Path]:
+        """Labels without an image."""
+        return self._adapter.spare
+
+    def __len__(self) -> int:
+        return len(self._adapter)
+
+    def path(self, index: int) -> Path | None:
+        """The image's file; None where images are not read from files."""
+        return self._adapter.path(index)
+
+    def __getitem__(self, index: int) -> Sample:
+        """One image; raises SegPerceptionError naming it when a file is broken, sizes differ or an id is unknown."""
+        sample = self._adapter[index]
+        self._check(index, sample)
+        label = self._ids[sample.label]
+        instance = sample.instance
+        if instance is not None:
+            instance = np.where(self._may_be_thing[sample.label], instance, np.uint16(0))
+        return Sample(sample.name, sample.rgb, label, instance)
+
+    def _check(self, index: int, sample: Sample) -> None:
+        where = self.path(index) or sample.name
+        for kind, mask in (("label", sample.label), ("instance mask", sample.instance)):
+            if mask is not None and mask.shape != sample.rgb.shape[:2]:
+                height, width = sample.rgb.shape[:2]
+                raise SegPerceptionError(
+                    f"{where} is {width}x{height}, its {kind} {mask.shape[1]}x{mask.shape[0]}: "
+                    "labels must be as large as the image"
+                )
+        if self._is_known[sample.label].all():
+            return
+        counts = np.bincount(sample.label.ravel(), minlength=256)
+        unknown = np.flatnonzero((counts > 0) & ~self._is_known)
+        y, x = np.argwhere(sample.label == unknown[0])[0]
+        told = ", ".join(f"{i} ({counts[i]} pixels)" for i in unknown)
+        raise SegPerceptionError(
+            f"the label of {where} holds the unknown ids {told}, the first at x {x}, y {y}: "
+            f"allowed are {_ranges(sorted(self.meaning))} and {VOID}; mend the label or name the ids in `classes`"
+        )
+
+
+def _ranges(ids: Sequence[int]) -> str:
+    """'0-11, 14' for the ids 0, 1, …, 11 and 14."""
+    runs: list[list[int]] = []
+    for i in ids:
+        if runs and runs[-1][1] == i - 1:
+            runs[-1][1] = i
+        else:
+            runs.append([i, i])
+    return ", ".join(str(first) if first == last else f"{first}-{last}" for first, last in runs)

@@ -1,0 +1,78 @@
+"""YAML files read into dataclasses: a key that does not exist, or a value of another kind, is named."""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+import typing
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from seg_perception.errors import SegPerceptionError, nearest_name
+
+
+def read_yaml(path: Path) -> Any:
+    """What a YAML file holds; raises SegPerceptionError when it cannot be read."""
+    try:
+        return yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SegPerceptionError(f"{path} cannot be read ({error.strerror}): check the path") from error
+    except UnicodeDecodeError as error:
+        raise SegPerceptionError(f"{path} is no text ({error.reason}): give a YAML file") from error
+    except yaml.YAMLError as error:
+        raise SegPerceptionError(f"{path} is no valid YAML: {' '.join(str(error).split())}") from error
+
+
+def build(kind: Any, content: Any, where: str = "") -> Any:
+    """Make a dataclass, tuple, dict or plain value of the annotated kind out of what YAML gave.
+
+    where: the key that content stands under, with a dot, for the message. Raises SegPerceptionError naming the key, and
+    the nearest known one where there is none such.
+    """
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if origin in (types.UnionType, typing.Union):  # X | None
+        return None if content is None else build(arguments[0], content, where)
+    if dataclasses.is_dataclass(kind) and isinstance(kind, type):
+        if not isinstance(content, dict):
+            raise SegPerceptionError(f"'{where}' must hold keys and values, not {content!r}")
+        hints = typing.get_type_hints(kind)
+        for key in content:
+            if key not in hints:
+                raise SegPerceptionError(f"there is no key '{where}{key}': {nearest_name(str(key), hints)}")
+        for item in dataclasses.fields(kind):
+            needed = item.default is dataclasses.MISSING and item.default_factory is dataclasses.MISSING
+            if needed and item.name not in content:
+                raise SegPerceptionError(f"the key '{where}{item.name}' is missing")
+        return kind(**{key: build(hints[key], value, f"{where}{key}.") for key, value in content.items()})
+    name = where.rstrip(".")
+    if origin is tuple:
+        if isinstance(content, str) and arguments == (str, ...):  # one name instead of a list of names
+            content = [content]
+        if not isinstance(content, list) or (arguments[-1] is not ... and len(content) != len(arguments)):
+            raise SegPerceptionError(
+                f"'{name}' is {content!r}, expected a list" + ("" if arguments[-1] is ... else f" of {len(arguments)}")
+            )
+        return tuple(build(arguments[0], value, f"{name}.") for value in content)
+    if origin is dict:
+        if not isinstance(content, dict):
+            raise SegPerceptionError(f"'{name}' is {content!r}, expected names with values")
+        return {
+            build(arguments[0], key, where): build(arguments[1], value, f"{where}{key}.")
+            for key, value in content.items()
+        }
+    if kind is float and isinstance(content, (int, float)) and not isinstance(content, bool):
+        return float(content)
+    if kind is float and isinstance(content, str):  # YAML 1.1 reads 1e-3 as text
+        try:
+            return float(content)
+        except ValueError:
+            pass
+    if (
+        isinstance(kind, (type, types.GenericAlias))
+        and isinstance(content, kind)
+        and not (kind is int and isinstance(content, bool))
+    ):
+        return content
+    raise SegPerceptionError(f"'{name}' is {content!r}, expected {getattr(kind, '__name__', kind)}")
