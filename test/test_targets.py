@@ -1,4 +1,4 @@
-"""Training targets on hand-drawn maps, and augmentation's one invariant: image, codes and instances move together."""
+"""Training targets on hand-drawn maps."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import pytest
 
 from seg_perception.errors import SegPerceptionError
 from seg_perception.labels import CAMVID, VOID
-from seg_perception.training.augment import AugmentSettings, CutOut, Scene, change_light, paste, warp
 from seg_perception.training.targets import PartialLabels, boundaries, center_targets
 
 
@@ -49,35 +48,3 @@ def test_boundaries_run_between_labels_and_not_to_void() -> None:
     codes[:, 3:] = 1
     codes[:, 8:] = VOID
     assert boundaries(codes)[2].tolist() == [0, 0, 1, 1, 0, 0, 0, VOID, VOID]
-
-
-def test_warp_moves_image_codes_and_instances_alike() -> None:
-    """The image's red says the code, its green the instance: after the warp they still must, away from borders."""
-    codes = np.kron(np.arange(6, dtype=np.uint8).reshape(2, 3), np.ones((60, 60), np.uint8))
-    rgb = np.dstack([codes * 40, (codes + 1) * 30, np.zeros_like(codes)])
-    scene = Scene(rgb, codes, (codes + 1).astype(np.uint16))
-    for seed in range(20):
-        out = warp(scene, np.random.default_rng(seed), AugmentSettings(), (96, 128), 180)
-        assert out.rgb.shape == (96, 128, 3)
-        inside = (boundaries(out.codes, 11) == 0) & (out.codes != VOID)
-        inside[[*range(6), *range(-6, 0)]] = inside[:, [*range(6), *range(-6, 0)]] = False  # neighbours unseen there
-        assert inside.any()
-        assert (out.rgb[inside][:, 0] == out.codes[inside] * 40).all()
-        assert (out.rgb[inside][:, 1] == out.instance[inside] * 30).all()
-
-
-def test_pasted_objects_get_new_ids_and_their_code() -> None:
-    scene = Scene(np.zeros((96, 128, 3), np.uint8), np.full((96, 128), 3, np.uint8), np.zeros((96, 128), np.uint16))
-    cut_out = CutOut(np.full((40, 30, 3), 200, np.uint8), np.ones((40, 30), bool), 8)
-    out = paste(scene, np.random.default_rng(3), [cut_out], 4)
-    assert (out.codes[out.instance > 0] == 8).all() and (out.codes[out.instance == 0] == 3).all()
-    assert len(np.unique(out.instance)) >= 3
-    assert (scene.rgb == 0).all(), "the scene given must stay as it was"
-
-
-@pytest.mark.parametrize("strength", [0.0, 1.0])
-def test_light_keeps_size_and_type(strength: float) -> None:
-    rgb = np.random.default_rng(0).integers(0, 256, (48, 64, 3), np.uint8)
-    for seed in range(30):
-        out = change_light(rgb, np.random.default_rng(seed), strength)
-        assert out.shape == rgb.shape and out.dtype == np.uint8

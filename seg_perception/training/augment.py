@@ -1,14 +1,31 @@
-"""Changes of geometry and light, the same for image, label codes and instances. NumPy and OpenCV only."""
+"""Changes of geometry, the same for image, label codes and instances, and pasted objects. NumPy and OpenCV only."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from seg_perception.errors import SegPerceptionError
 from seg_perception.labels import VOID
+
+CROP_TRIES = 10
+"""How often a crop that one class fills is placed anew, as in mmsegmentation's cat_max_ratio."""
+
+ELASTIC_CELL_PX = 64
+"""Distance of the points whose displacement is drawn; what lies between is interpolated."""
+
+_RANGES = {
+    "rotate_deg": (0, 90),
+    "elastic_px": (0, 12),  # more would fold the image where neighbouring points move towards each other
+    "largest_class_share": (0.01, 1),
+    "light": (0, 3),
+    "motion_blur_px": (0, 64),
+    "paste": (0, 100),
+}
 
 
 @dataclass(frozen=True)
@@ -22,11 +39,13 @@ class Scene:
 
 @dataclass(frozen=True)
 class CutOut:
-    """One object to paste. mask: bool [h, w] within rgb uint8 [h, w, 3]; code: the label code of its class."""
+    """One object to paste. mask: bool [h, w] within rgb uint8 [h, w, 3]; code: the label code of its class; brightness:
+    mean value, 0-255, of the whole image that it comes from."""
 
     rgb: NDArray[np.uint8]
     mask: NDArray[np.bool_]
     code: int
+    brightness: float
 
 
 @dataclass(frozen=True)
@@ -34,51 +53,154 @@ class AugmentSettings:
     """How strongly training images are changed.
 
     scale: range of the zoom against the network's full width; aspect: range of the stretch of x against that of y,
-    since the node squeezes any camera's image to one shape, and most are wider than it; rotate_deg: largest tilt; light: strength of all
-    changes of light and colour, 0 = none, 1 = as in the recipe; paste: largest number of objects pasted on an image.
+    since the node squeezes any camera's image to one shape, and most are wider than it; rotate_deg: largest tilt;
+    elastic_px: largest displacement of a smooth random deformation (Simard et al., ICDAR 2003), 0 = none;
+    largest_class_share: a crop of whose labelled pixels one class has more is placed anew, a few times, 1 = any will do;
+    light: strength of all changes of light and colour, 0 = none, 1 = as in the recipe; motion_blur_px: longest smear of
+    a moving camera, 0 = none; paste: largest number of objects pasted on an image.
+
+    Raises SegPerceptionError naming the setting and its range when one is outside.
     """
 
     scale: tuple[float, float] = (0.6, 1.8)
     aspect: tuple[float, float] = (0.5, 1.3)
     rotate_deg: float = 3.0
+    elastic_px: float = 0.0
+    largest_class_share: float = 1.0
     light: float = 1.0
+    motion_blur_px: float = 0.0
     paste: int = 4
+
+    def __post_init__(self) -> None:
+        for name in ("scale", "aspect"):
+            low, high = getattr(self, name)
+            if not 0 < low <= high < math.inf:
+                raise SegPerceptionError(
+                    f"augment.{name} is [{low}, {high}]: give two numbers greater than 0, the smaller one first"
+                )
+        for name, (lowest, highest) in _RANGES.items():
+            if not lowest <= getattr(self, name) <= highest:
+                raise SegPerceptionError(
+                    f"augment.{name} is {getattr(self, name)}: give a number from {lowest} to {highest}"
+                )
 
 
 def warp(
     scene: Scene, rng: np.random.Generator, settings: AugmentSettings, crop_hw: tuple[int, int], full_width: int
 ) -> Scene:
-    """Zoom, stretch, tilt, flip and cut to crop_hw; what lies outside the image becomes void.
+    """Zoom, stretch, tilt, flip, deform and cut to crop_hw; what lies outside the image becomes void.
 
     At zoom 1 the image's whole width is full_width px wide.
     """
     height, width = scene.codes.shape
     zoom = np.exp(rng.uniform(*np.log(settings.scale))) * full_width / width
     stretch = np.exp(0.5 * rng.uniform(*np.log(settings.aspect)))
-    zoom_x, zoom_y = zoom * stretch, zoom / stretch
+    zoom_xy = np.array([zoom * stretch, zoom / stretch])
     angle = np.deg2rad(rng.uniform(-settings.rotate_deg, settings.rotate_deg))
     mirror = -1.0 if rng.random() < 0.5 else 1.0
-    linear = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]) @ np.diag(
-        [mirror * zoom_x, zoom_y]
-    )
-    spare = np.array([width * zoom_x - crop_hw[1], height * zoom_y - crop_hw[0]])
-    target = np.array(crop_hw[::-1]) / 2 + rng.uniform(-0.5, 0.5, 2) * np.maximum(spare, 0.15 * np.abs(spare))
-    shift = target - linear @ np.array([width / 2, height / 2])
-    matrix = np.column_stack([linear, shift])
-    size = crop_hw[::-1]
+    tilt = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    linear = tilt @ np.diag(zoom_xy * (mirror, 1.0))
+    grid = _elastic_grid(rng, settings.elastic_px, crop_hw) if settings.elastic_px else None
+    size_wh, limit = np.array([width, height]), settings.largest_class_share
+    for _ in range(CROP_TRIES):
+        spare = size_wh * zoom_xy - crop_hw[::-1]
+        middle = np.array(crop_hw[::-1]) / 2 + rng.uniform(-0.5, 0.5, 2) * np.maximum(spare, 0.15 * np.abs(spare))
+        matrix = np.column_stack([linear, middle - linear @ (size_wh / 2)])
+        codes = _sample_labels(scene.codes, matrix, crop_hw, grid, VOID)
+        if limit >= 1 or _largest_share(codes) <= limit:
+            break
     return Scene(
-        cv2.warpAffine(scene.rgb, matrix, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101),
-        cv2.warpAffine(scene.codes, matrix, size, flags=cv2.INTER_NEAREST, borderValue=VOID),
-        cv2.warpAffine(scene.instance, matrix, size, flags=cv2.INTER_NEAREST, borderValue=0),
+        _sample_rgb(scene.rgb, matrix, crop_hw, grid, zoom_xy),
+        codes,
+        _sample_labels(scene.instance, matrix, crop_hw, grid, 0),
     )
+
+
+def _largest_share(codes: NDArray[np.uint8]) -> float:
+    """Part of the labelled pixels that the most frequent code has; 1 where nothing is labelled."""
+    counts = cv2.calcHist([codes], [0], None, [256], [0, 256])[:VOID]
+    return float(counts.max() / counts.sum()) if counts.any() else 1.0
+
+
+def _elastic_grid(rng: np.random.Generator, largest_px: float, crop_hw: tuple[int, int]) -> NDArray[np.float32]:
+    """float32 [h, w, 2]: the place (x, y) in the undeformed crop that each of its pixels shows; pixel i lies between i
+    and i + 1."""
+    points = [max(2, round(length / ELASTIC_CELL_PX) + 1) for length in crop_hw]
+    reach = rng.uniform(0, largest_px)
+    field = rng.uniform(-reach, reach, (*points, 2)).astype(np.float32)
+    field = cv2.resize(field, crop_hw[::-1], interpolation=cv2.INTER_CUBIC).clip(-reach, reach)
+    return field + np.dstack(np.meshgrid(*(np.arange(length, dtype=np.float32) + 0.5 for length in crop_hw[::-1])))
+
+
+def _sample_rgb(
+    rgb: NDArray[np.uint8],
+    matrix: NDArray[np.float64],
+    crop_hw: tuple[int, int],
+    grid: NDArray[np.float32] | None,
+    zoom_xy: NDArray[np.float64],
+) -> NDArray[np.uint8]:
+    """A bilinear sample reads 2x2 pixels and would skip some when it shrinks more than twofold. There the crop is taken
+    twice as large and halved by averaging, as by the node's Preprocessor, so training sees what the node sees. Much
+    larger images are averaged first, since sampling them at several times the crop's size costs more."""
+    size_hw = rgb.shape[:2]
+    by_x, by_y = (max(1, int(0.5 / zoom)) for zoom in zoom_xy)
+    if by_x > 1 or by_y > 1:
+        smaller = max(1, size_hw[1] // by_x), max(1, size_hw[0] // by_y)
+        rgb = cv2.resize(rgb, smaller, interpolation=cv2.INTER_AREA)  # type: ignore[assignment]
+    how = {"flags": cv2.INTER_LINEAR, "borderMode": cv2.BORDER_REFLECT_101}
+    if zoom_xy.min() > 0.5:
+        return _sample(rgb, size_hw, matrix, crop_hw, grid, **how)  # type: ignore[return-value]
+    large_hw = 2 * crop_hw[0], 2 * crop_hw[1]
+    if grid is not None:
+        grid = 2 * cv2.resize(grid, large_hw[::-1], interpolation=cv2.INTER_LINEAR)
+    large = _sample(rgb, size_hw, 2 * matrix, large_hw, grid, **how)
+    return cv2.resize(large, crop_hw[::-1], interpolation=cv2.INTER_AREA)  # type: ignore[call-overload]
+
+
+def _sample_labels(
+    labels: NDArray[np.generic],
+    matrix: NDArray[np.float64],
+    crop_hw: tuple[int, int],
+    grid: NDArray[np.float32] | None,
+    outside: int,
+) -> NDArray[np.generic]:
+    how = {"flags": cv2.INTER_NEAREST, "borderMode": cv2.BORDER_CONSTANT, "borderValue": outside}
+    return _sample(labels, labels.shape, matrix, crop_hw, grid, **how)
+
+
+def _sample(
+    layer: NDArray[np.generic],
+    size_hw: tuple[int, ...],
+    matrix: NDArray[np.float64],
+    crop_hw: tuple[int, int],
+    grid: NDArray[np.float32] | None,
+    flags: int,
+    **border: int,
+) -> NDArray[np.generic]:
+    """The crop out of one layer. matrix: float64 [2, 3] from an image of size_hw to the crop, where pixel i lies between
+    i and i + 1; the layer may be a smaller version of that image."""
+    linear = matrix[:, :2] @ np.diag([size_hw[1] / layer.shape[1], size_hw[0] / layer.shape[0]])
+    if grid is None:
+        # OpenCV's coordinates are those of the pixels' middles
+        to_crop = np.column_stack([linear, matrix[:, 2] + linear @ (0.5, 0.5) - 0.5])
+        return cv2.warpAffine(layer, to_crop, crop_hw[::-1], flags=flags, **border)  # type: ignore[call-overload]
+    from_crop = cv2.invertAffineTransform(np.column_stack([linear, matrix[:, 2]]))
+    from_crop[:, 2] -= 0.5
+    return cv2.remap(layer, cv2.transform(grid, from_crop), None, flags, **border)  # type: ignore[call-overload]
 
 
 def paste(scene: Scene, rng: np.random.Generator, cut_outs: list[CutOut], count: int) -> Scene:
-    """Paste objects in front of the scene, larger the lower they stand; every second one overlaps its neighbour."""
-    rgb, codes, instance = scene.rgb.copy(), scene.codes.copy(), scene.instance.copy()
-    height, width = codes.shape
+    """Paste objects in front of the scene, larger the lower they stand; every second one overlaps its neighbour.
+
+    Each gets an id that the scene does not use. Its colours are lit as its new surroundings are, and mix with them along
+    its outline (Dwibedi et al., ICCV 2017: hard edges teach a network to find edges of pasting).
+    """
+    target = Scene(scene.rgb.copy(), scene.codes.copy(), scene.instance.copy())
+    height, width = target.codes.shape
+    brightness = _brightness(scene.rgb)
+    used = np.bincount(target.instance.ravel(), minlength=count + 1)
+    unused = np.flatnonzero(np.append(used[1:], np.zeros(count)) == 0) + 1
     x, foot = 0.0, 0.0
-    number = int(instance.max())
     for k in range(count):
         cut_out = cut_outs[rng.integers(len(cut_outs))]
         if k % 2 == 0:
@@ -86,106 +208,66 @@ def paste(scene: Scene, rng: np.random.Generator, cut_outs: list[CutOut], count:
         else:
             x, foot = x + rng.uniform(-0.15, 0.15) * width, foot + rng.uniform(0, 0.06) * height
         tall = max(12.0, (foot - 0.3 * height) * rng.uniform(0.35, 1.0))
-        _paste_one(rgb, codes, instance, cut_out, rng, (x, foot), tall, number + k + 1)
-    return Scene(rgb, codes, instance)
+        rgb, share = _resized(cut_out, tall, mirrored=rng.random() < 0.5)
+        gain = float(np.clip((brightness + 1) / (cut_out.brightness + 1), 0.5, 2.0))
+        corner = round(x - share.shape[1] / 2), round(foot - share.shape[0])
+        _put(target, cv2.convertScaleAbs(rgb, alpha=gain), share, corner, (cut_out.code, int(unused[k])))
+    return target
 
 
-def _paste_one(
-    rgb: NDArray[np.uint8],
-    codes: NDArray[np.uint8],
-    instance: NDArray[np.uint16],
-    cut_out: CutOut,
-    rng: np.random.Generator,
-    foot_xy: tuple[float, float],
-    tall: float,
-    number: int,
-) -> None:
+def cut_outs_of(scene: Scene, may_be_thing: NDArray[np.bool_], smallest_px: int) -> list[CutOut]:
+    """The objects of a scene that are at least smallest_px high and not cut off at its border.
+
+    may_be_thing: bool [256], which codes are worth it.
+    """
+    found = []
+    height, width = scene.codes.shape
+    brightness = _brightness(scene.rgb)
+    for number in np.unique(scene.instance[scene.instance > 0]):
+        mask = scene.instance == number
+        x, y, w, h = cv2.boundingRect(mask.astype(np.uint8))
+        code = int(scene.codes[mask][0])
+        whole = x > 1 and y > 1 and x + w < width - 1 and y + h < height - 1
+        if whole and h >= smallest_px and w >= smallest_px // 3 and may_be_thing[code]:
+            box = np.s_[y : y + h, x : x + w]
+            found.append(CutOut(scene.rgb[box].copy(), mask[box].copy(), code, brightness))
+    return found
+
+
+def _brightness(rgb: NDArray[np.uint8]) -> float:
+    return sum(cv2.mean(rgb)[:3]) / 3
+
+
+def _resized(cut_out: CutOut, tall: float, *, mirrored: bool) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+    """The object tall px high with a border for its soft outline: uint8 [h, w, 3] and its share of each pixel, float32
+    [h, w] in [0, 1]."""
     zoom = tall / cut_out.mask.shape[0]
-    size = max(4, round(cut_out.mask.shape[1] * zoom)), max(4, round(tall))
-    patch = cv2.resize(cut_out.rgb, size, interpolation=cv2.INTER_AREA if zoom < 1 else cv2.INTER_LINEAR)
-    mask = cv2.resize(cut_out.mask.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST)
-    if rng.random() < 0.5:
-        patch, mask = patch[:, ::-1], mask[:, ::-1]
-    left, top = round(foot_xy[0] - size[0] / 2), round(foot_xy[1] - size[1])
+    size_wh = max(4, round(cut_out.mask.shape[1] * zoom)), max(4, round(tall))
+    how = cv2.INTER_AREA if zoom < 1 else cv2.INTER_LINEAR
+    rgb = cv2.resize(cut_out.rgb, size_wh, interpolation=how)
+    share = cv2.resize(cut_out.mask.astype(np.float32), size_wh, interpolation=how)
+    rgb = cv2.copyMakeBorder(rgb, 1, 1, 1, 1, cv2.BORDER_REPLICATE)
+    share = cv2.copyMakeBorder(share, 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=0)
+    share = cv2.GaussianBlur(share, (3, 3), 0.6)
+    return (rgb[:, ::-1], share[:, ::-1]) if mirrored else (rgb, share)  # type: ignore[return-value]
+
+
+def _put(
+    target: Scene,
+    rgb: NDArray[np.uint8],
+    share: NDArray[np.float32],
+    corner_xy: tuple[int, int],
+    code_and_number: tuple[int, int],
+) -> None:
+    """Mix rgb into the target where its share says so; label what it has more than half of."""
+    left, top = corner_xy
+    height, width = target.codes.shape
     x0, y0 = max(left, 0), max(top, 0)
-    x1, y1 = min(left + size[0], codes.shape[1]), min(top + size[1], codes.shape[0])
+    x1, y1 = min(left + share.shape[1], width), min(top + share.shape[0], height)
     if x1 - x0 < 3 or y1 - y0 < 3:
         return
     inside = np.s_[y0 - top : y1 - top, x0 - left : x1 - left]
-    seen = mask[inside] > 0
     place = np.s_[y0:y1, x0:x1]
-    rgb[place][seen] = patch[inside][seen]
-    codes[place][seen] = cut_out.code
-    instance[place][seen] = number
-
-
-def change_light(rgb: NDArray[np.uint8], rng: np.random.Generator, strength: float) -> NDArray[np.uint8]:
-    """Exposure, gamma, white balance, saturation, shadow, blur and noise, as other cameras and other days bring."""
-    if strength <= 0:
-        return rgb
-    gain = np.exp(strength * rng.normal(0, 0.25)) * np.exp(strength * rng.normal(0, 0.08, 3))
-    gamma = np.exp(strength * rng.normal(0, 0.25))
-    lift = strength * rng.normal(0, 0.05)
-    ramp = np.linspace(0, 1, 256)[:, None] ** gamma
-    table = np.clip(255 * (ramp * gain + lift), 0, 255).astype(np.uint8)
-    out = cv2.LUT(rgb, table[None].reshape(1, 256, 3))
-    if rng.random() < 0.5:
-        gray = cv2.cvtColor(cv2.cvtColor(out, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
-        keep = float(np.clip(1 + strength * rng.normal(0, 0.4), 0, 2))
-        out = cv2.addWeighted(out, keep, gray, 1 - keep, 0)
-    if rng.random() < 0.25 * strength:
-        out = _shadow(out, rng)
-    if rng.random() < 0.12 * strength:
-        out = _haze(out, rng)
-    if rng.random() < 0.1 * strength:
-        out = _glare(out, rng)
-    if rng.random() < 0.2 * strength:
-        out = cv2.GaussianBlur(out, (0, 0), rng.uniform(0.4, 1.3))
-    elif rng.random() < 0.15 * strength:
-        out = _coarse(out, rng)
-    if rng.random() < 0.2 * strength:
-        noise = np.empty(out.shape, np.int16)
-        cv2.setRNGSeed(int(rng.integers(1 << 31)))
-        cv2.randn(noise, 0, rng.uniform(2, 10))
-        out = cv2.add(out, noise, dtype=cv2.CV_8U)
-    if rng.random() < 0.2 * strength:
-        _, jpeg = cv2.imencode(".jpg", out, (cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(25, 85))))
-        out = cv2.imdecode(jpeg, cv2.IMREAD_COLOR)
-    return out  # type: ignore[return-value]
-
-
-def _shadow(rgb: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
-    """A soft dark (or bright) quadrilateral over part of the image."""
-    height, width = rgb.shape[:2]
-    mask = np.zeros((height, width), np.uint8)
-    corners = (rng.uniform(-0.3, 1.3, (4, 2)) * (width, height)).astype(np.int32)
-    cv2.fillConvexPoly(mask, cv2.convexHull(corners), 255)
-    mask = cv2.GaussianBlur(mask, (0, 0), rng.uniform(1, 8))
-    dark = np.clip(rgb * rng.uniform(0.35, 1.3), 0, 255).astype(np.uint8)
-    share = cv2.cvtColor(mask, cv2.COLOR_GRAY2RGB).astype(np.float32) / 255
-    return (rgb + share * (dark.astype(np.float32) - rgb)).astype(np.uint8)
-
-
-def _haze(rgb: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
-    """Fog or a dirty lens: towards one light grey, most at a random height, where the horizon may be."""
-    rows = np.linspace(0, 1, rgb.shape[0], dtype=np.float32)
-    thick = rng.uniform(0.2, 0.7) * np.exp(-(((rows - rng.uniform(0.3, 0.6)) / rng.uniform(0.2, 0.8)) ** 2))
-    grey = rng.uniform(140, 240) + rng.normal(0, 6, 3)
-    share = thick[:, None, None]
-    return np.clip(rgb + share * (grey.astype(np.float32) - rgb), 0, 255).astype(np.uint8)
-
-
-def _glare(rgb: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
-    """Low sun or a headlight: a bright blob that fades outwards."""
-    height, width = rgb.shape[:2]
-    dy = (np.arange(height, dtype=np.float32) - rng.uniform(0, 0.8) * height) / (rng.uniform(0.1, 0.5) * height)
-    dx = (np.arange(width, dtype=np.float32) - rng.uniform(0, 1) * width) / (rng.uniform(0.1, 0.5) * width)
-    blob = rng.uniform(60, 220) * np.outer(np.exp(-(dy**2)), np.exp(-(dx**2)))
-    return cv2.add(rgb, cv2.cvtColor(blob.astype(np.uint8), cv2.COLOR_GRAY2RGB))  # type: ignore[return-value]
-
-
-def _coarse(rgb: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
-    """A camera of fewer pixels: smaller and back."""
-    size = rgb.shape[1::-1]
-    small = cv2.resize(rgb, None, fx=(f := rng.uniform(0.35, 0.8)), fy=f, interpolation=cv2.INTER_AREA)
-    return cv2.resize(small, size, interpolation=cv2.INTER_LINEAR)  # type: ignore[return-value]
+    below, part = target.rgb[place].astype(np.float32), share[inside]
+    target.rgb[place] = (below + part[..., None] * (rgb[inside] - below) + 0.5).astype(np.uint8)
+    target.codes[place][part > 0.5], target.instance[place][part > 0.5] = code_and_number

@@ -1,0 +1,236 @@
+"""Augmentation's invariants: image, codes and instances move together, no id is lost or invented, the same generator
+gives the same scene, and training sees an image as the node does."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from seg_perception.errors import SegPerceptionError
+from seg_perception.labels import CAMVID, VOID
+from seg_perception.preprocess import Preprocessor
+from seg_perception.results import Frame
+from seg_perception.training.augment import AugmentSettings, CutOut, Scene, cut_outs_of, paste, warp
+from seg_perception.training.augment_light import change_light
+from seg_perception.training.targets import boundaries
+
+SEEDS = st.integers(0, 2**32 - 1)
+FEW = settings(max_examples=25, deadline=None)
+STILL = {"rotate_deg": 0.0, "aspect": (1.0, 1.0), "scale": (1.0, 1.0)}
+
+
+def tiles() -> Scene:
+    """Six tiles of 60 px: the image's red says a tile's code, its green the instance, which is the code plus one."""
+    codes = np.kron(np.arange(6, dtype=np.uint8).reshape(2, 3), np.ones((60, 60), np.uint8))
+    rgb = np.dstack([codes * 40, (codes + 1) * 30, np.zeros_like(codes)])
+    return Scene(rgb, codes, (codes + 1).astype(np.uint16))
+
+
+def equal(one: Scene, other: Scene) -> bool:
+    return all(np.array_equal(getattr(one, name), getattr(other, name)) for name in ("rgb", "codes", "instance"))
+
+
+@FEW
+@given(
+    seed=SEEDS,
+    low=st.floats(0.3, 1.5),
+    aspect=st.floats(0.5, 2.0),
+    rotate=st.floats(0, 45),
+    elastic=st.sampled_from([0.0, 3.0, 12.0]),
+    limit=st.sampled_from([0.4, 1.0]),
+)
+def test_image_codes_and_instances_move_together(
+    seed: int, low: float, aspect: float, rotate: float, elastic: float, limit: float
+) -> None:
+    drawn = AugmentSettings((low, 1.8), (aspect / 2, aspect), rotate, elastic, limit)
+    out = warp(tiles(), np.random.default_rng(seed), drawn, (96, 128), 180)
+    assert (out.rgb.shape, out.codes.shape, out.instance.shape) == ((96, 128, 3), (96, 128), (96, 128))
+    labelled = out.codes != VOID
+    assert np.isin(out.codes[labelled], range(6)).all()
+    assert (out.instance[labelled] == out.codes[labelled] + 1).all() and (out.instance[~labelled] == 0).all()
+    inside = (boundaries(out.codes, 11) == 0) & labelled
+    inside[[*range(6), *range(-6, 0)]] = inside[:, [*range(6), *range(-6, 0)]] = False  # neighbours unseen there
+    assert (out.rgb[inside][:, 0] == out.codes[inside] * 40).all()
+    assert (out.rgb[inside][:, 1] == out.instance[inside] * 30).all()
+    assert equal(out, warp(tiles(), np.random.default_rng(seed), drawn, (96, 128), 180))
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_without_change_the_scene_comes_back_or_its_mirror_image(seed: int) -> None:
+    scene = tiles()
+    out = warp(scene, np.random.default_rng(seed), AugmentSettings(**STILL), (120, 180), 180)
+    mirrored = Scene(scene.rgb[:, ::-1], scene.codes[:, ::-1], scene.instance[:, ::-1])
+    assert equal(out, scene) or equal(out, mirrored)
+
+
+def test_outside_the_image_is_void() -> None:
+    """Half as wide as the crop, the image leaves at least a quarter of it void on each side, or half on one."""
+    for seed in range(10):
+        still = AugmentSettings(rotate_deg=0.0, aspect=(1.0, 1.0), scale=(0.5, 0.5))
+        out = warp(tiles(), np.random.default_rng(seed), still, (120, 180), 180)
+        assert (out.codes != VOID).sum() == 60 * 90
+        assert ((out.codes == VOID) == (out.instance == 0)).all()
+
+
+def test_a_deformation_is_smooth_and_at_most_as_large_as_asked() -> None:
+    """Codes that count columns tell how far each pixel came from: at most 4 px, and neighbours never change places."""
+    columns = np.tile(np.arange(250, dtype=np.uint8), (96, 1))
+    scene = Scene(np.dstack([columns] * 3), columns, columns.astype(np.uint16))
+    moved = []
+    for seed in range(8):
+        out = warp(scene, np.random.default_rng(seed), AugmentSettings(**STILL, elastic_px=4.0), (96, 250), 250)
+        found = out.codes if out.codes[48, 20] < out.codes[48, 200] else out.codes[:, ::-1]
+        shift = found[8:-8, 8:-8].astype(int) - np.arange(8, 242)
+        moved.append(np.abs(shift).max())
+        assert np.abs(np.diff(shift, axis=1)).max() <= 1 and np.abs(np.diff(shift, axis=0)).max() <= 1
+    assert max(moved) in (2, 3, 4)
+
+
+def test_a_crop_that_one_class_fills_is_placed_anew() -> None:
+    """One class left of column 160, another right of it: of the 176 places of a crop only 32 lie across that column so
+    that neither has more than 75 %, and ten draws miss those with a chance of 0.14."""
+    codes = np.zeros((60, 240), np.uint8)
+    codes[:, 160:] = 1
+    scene = Scene(np.dstack([codes] * 3), codes, np.zeros(codes.shape, np.uint16))
+
+    def filled(limit: float) -> int:
+        drawn = AugmentSettings(**STILL, largest_class_share=limit)
+        crops = [warp(scene, np.random.default_rng(seed), drawn, (60, 64), 240).codes for seed in range(40)]
+        return sum(np.bincount(crop.ravel(), minlength=2).max() > 0.75 * crop.size for crop in crops)
+
+    assert filled(1.0) > 20
+    assert filled(0.75) <= 12
+
+
+@pytest.mark.parametrize("elastic_px", [0.0, 1e-3])
+@pytest.mark.parametrize("size_hw", [(720, 1280), (1080, 1920)])
+def test_training_sees_a_large_image_as_the_node_does(size_hw: tuple[int, int], elastic_px: float) -> None:
+    """A noisy camera image at the network's size: the node averages when it shrinks, so must training. Sampling without
+    averaging is many times as far off."""
+    height, width = size_hw
+    noise = np.random.default_rng(0).integers(0, 256, (*size_hw, 3), np.uint8)
+    rgb = cv2.GaussianBlur(noise, (0, 0), 0.7)
+    scene = Scene(rgb, np.zeros(size_hw, np.uint8), np.zeros(size_hw, np.uint16))
+    zoom_x, zoom_y = 480 / width, 352 / height
+    scale = np.sqrt(zoom_x * zoom_y) * width / 480
+    exact = AugmentSettings((scale, scale), (zoom_x / zoom_y, zoom_x / zoom_y), 0.0, elastic_px)
+    seen = warp(scene, np.random.default_rng(0), exact, (352, 480), 480).rgb.astype(float)
+    node = Preprocessor((352, 480))(Frame(rgb))[0].astype(float)
+    sampled = cv2.resize(rgb, (480, 352), interpolation=cv2.INTER_LINEAR).astype(float)
+
+    def distance(other: np.ndarray) -> float:
+        return float(np.sqrt(np.mean((other - node) ** 2)))
+
+    assert min(distance(seen), distance(seen[:, ::-1])) < 0.25 * distance(sampled)
+
+
+def street() -> Scene:
+    codes = np.full((96, 128), 3, np.uint8)
+    instance = np.zeros((96, 128), np.uint16)
+    codes[:10, :10], instance[:10, :10] = 8, 1
+    codes[:10, 20:30], instance[:10, 20:30] = 8, 7
+    return Scene(np.full((96, 128, 3), 100, np.uint8), codes, instance)
+
+
+def block(brightness: float = 100.0, value: int = 200) -> CutOut:
+    return CutOut(np.full((40, 30, 3), value, np.uint8), np.ones((40, 30), bool), 9, brightness)
+
+
+@FEW
+@given(seed=SEEDS, count=st.integers(1, 12))
+def test_pasting_takes_unused_ids_and_loses_none_that_is_not_covered(seed: int, count: int) -> None:
+    scene = street()
+    out = paste(scene, np.random.default_rng(seed), [block()], count)
+    pasted = out.codes == 9
+    assert (out.codes[~pasted] == scene.codes[~pasted]).all()
+    assert (out.instance[~pasted] == scene.instance[~pasted]).all()
+    ids = set(np.unique(out.instance[pasted]))
+    assert not ids & {0, 1, 7} and len(ids) <= count
+    assert (scene.rgb == 100).all() and 9 not in scene.codes, "the scene given must stay as it was"
+    assert equal(out, paste(scene, np.random.default_rng(seed), [block()], count))
+
+
+def test_pasting_finds_ids_though_the_highest_is_taken() -> None:
+    scene = street()
+    scene.instance[scene.instance == 7] = 65535
+    out = paste(scene, np.random.default_rng(3), [block()], 4)
+    assert len(np.unique(out.instance[out.codes == 9])) >= 2
+
+
+def test_the_outline_of_a_pasted_object_is_soft_in_the_image_alone() -> None:
+    out = paste(street(), np.random.default_rng(3), [block()], 1)
+    values = out.rgb[..., 0]
+    mixed = (values > 100) & (values < 200)
+    assert mixed.any() and set(np.unique(out.codes)) == {3, 8, 9}
+    near = cv2.dilate((boundaries(out.codes) > 0).astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
+    assert near[mixed].all()
+    assert (values[(out.codes == 9) & ~near] == 200).all() and (values[(out.codes == 3) & ~near] == 100).all()
+
+
+@pytest.mark.parametrize(("source", "wanted"), [(100.0, 80), (49.5, 160), (400.0, 40)])
+def test_a_pasted_object_is_lit_as_its_surroundings(source: float, wanted: int) -> None:
+    """From an image half as bright as the street of grey 100 it is doubled; the gain is never below a half."""
+    scene = Scene(np.full((96, 128, 3), 100, np.uint8), np.full((96, 128), 3, np.uint8), np.zeros((96, 128), np.uint16))
+    out = paste(scene, np.random.default_rng(3), [block(source, value=80)], 1)
+    assert int(np.median(out.rgb[out.codes == 9])) == wanted
+
+
+def test_objects_are_cut_out_whole_or_not_at_all() -> None:
+    """Of a whole car, one at the border, a small one and a whole piece of road only the first is worth pasting."""
+    codes = np.full((100, 100), 3, np.uint8)
+    instance = np.zeros((100, 100), np.uint16)
+    for number, (code, y, x, size) in enumerate([(8, 10, 10, 32), (8, 50, 0, 34), (8, 5, 60, 20), (3, 50, 50, 40)], 5):
+        codes[y : y + size, x : x + size], instance[y : y + size, x : x + size] = code, number
+    rgb = np.dstack([instance * 10] * 3).astype(np.uint8)
+    (found,) = cut_outs_of(Scene(rgb, codes, instance), np.append(CAMVID.is_thing, np.zeros(245, bool)), 32)
+    assert (found.code, found.mask.shape, found.mask.all()) == (8, (32, 32), True)
+    assert (found.rgb == 50).all() and found.brightness == pytest.approx(rgb.mean())
+
+
+@FEW
+@given(seed=SEEDS, strength=st.floats(0, 3), blur=st.sampled_from([0.0, 1.0, 15.0]))
+def test_light_keeps_size_and_type_and_is_reproducible(seed: int, strength: float, blur: float) -> None:
+    rgb = np.random.default_rng(0).integers(0, 256, (48, 64, 3), np.uint8)
+    out = change_light(rgb, np.random.default_rng(seed), strength, blur)
+    assert out.shape == rgb.shape and out.dtype == np.uint8
+    assert (out == change_light(rgb, np.random.default_rng(seed), strength, blur)).all()
+    assert strength or blur or (out == rgb).all()
+
+
+def test_motion_blur_smears_along_a_line_and_shifts_nothing() -> None:
+    """The second moments of a blurred point: next to none across the line, at most those of 15 px along it."""
+    rgb = np.zeros((41, 41, 3), np.uint8)
+    rgb[20, 20] = 255
+    away = np.mgrid[-20:21, -20:21].reshape(2, -1)
+    longest = []
+    for seed in range(40):
+        grey = change_light(rgb, np.random.default_rng(seed), 0.0, 15.0)[..., 0].astype(float).ravel()
+        assert grey.sum() == pytest.approx(255, rel=0.1)
+        assert np.abs(away @ grey).max() < 0.6 * grey.sum()
+        across, along = np.linalg.eigvalsh(away * grey @ away.T / grey.sum())
+        assert across < 0.5 and along < 15**2 / 12 + 1
+        longest.append(along)
+    assert 2 <= sum(along > 1 for along in longest) <= 20
+    assert sum(along == 0 for along in longest) >= 20
+
+
+@pytest.mark.parametrize(
+    ("wrong", "named"),
+    [
+        ({"scale": (2.0, 1.0)}, r"augment.scale is \[2.0, 1.0\].*smaller one first"),
+        ({"aspect": (0.0, 1.0)}, "augment.aspect"),
+        ({"scale": (1.0, float("nan"))}, "augment.scale"),
+        ({"rotate_deg": 91.0}, "augment.rotate_deg is 91.0: give a number from 0 to 90"),
+        ({"elastic_px": 13.0}, "augment.elastic_px.*from 0 to 12"),
+        ({"largest_class_share": 0.0}, "augment.largest_class_share"),
+        ({"light": -0.1}, "augment.light"),
+        ({"motion_blur_px": float("nan")}, "augment.motion_blur_px is nan"),
+        ({"paste": -1}, "augment.paste is -1"),
+    ],
+)
+def test_settings_out_of_range_are_refused(wrong: dict[str, object], named: str) -> None:
+    with pytest.raises(SegPerceptionError, match=named):
+        AugmentSettings(**wrong)  # type: ignore[arg-type]
