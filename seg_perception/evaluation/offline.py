@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from seg_perception import backends, model_file
+from seg_perception.evaluation.tta import Views, augmented_pipeline
 from seg_perception.pipeline import Pipeline
 
 
@@ -23,8 +24,15 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def open_pipeline(arguments: argparse.Namespace, mask_hw: tuple[int, int] | None = None) -> Pipeline:
-    """The pipeline that the arguments of add_model_arguments ask for, warmed up; close its backend in the end."""
+def open_pipeline(
+    arguments: argparse.Namespace,
+    mask_hw: tuple[int, int] | None = None,
+    views: Views = Views(),  # noqa: B008 - frozen
+) -> Pipeline:
+    """The pipeline that the arguments of add_model_arguments ask for, warmed up; close its backend in the end.
+
+    views: how each frame is seen; without a choice once, as it is.
+    """
     info = model_file.load(arguments.model)
     backend = backends.choose(
         info,
@@ -34,7 +42,9 @@ def open_pipeline(arguments: argparse.Namespace, mask_hw: tuple[int, int] | None
         log=lambda line: print(line, file=sys.stderr),
     )
     backend.warm_up()
-    return Pipeline(info, backend, mask_hw=mask_hw)
+    if views == Views():
+        return Pipeline(info, backend, mask_hw=mask_hw)
+    return augmented_pipeline(info, backend, views, mask_hw)
 
 
 class StageTimes:
