@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import cv2
@@ -9,57 +10,245 @@ import numpy as np
 import pytest
 
 from seg_perception.errors import SegPerceptionError
-from seg_perception.labels import CAMVID, VOID
-from seg_perception.training.datasets import open_dataset
+from seg_perception.labels import CAMVID, CITYSCAPES, VOID, LabelSet
+from seg_perception.training.datasets import Dataset, open_dataset
+from seg_perception.training.datasets.base import numbered
 from seg_perception.training.targets import PartialLabels
 
+ORANGE = (255, 128, 0)
 
-def pair(root: Path, split: str, stem: str, label: np.ndarray, ending: str = "png") -> None:
-    """One image with its label."""
-    for part in ("images", "labels"):
-        (root / split / part).mkdir(parents=True, exist_ok=True)
-    rgb = np.full((*label.shape, 3), (255, 128, 0), np.uint8)
-    cv2.imwrite(str(root / split / "images" / f"{stem}.{ending}"), rgb[:, :, ::-1])
-    cv2.imwrite(str(root / split / "labels" / f"{stem}.png"), label)
+
+def write(path: Path, pixels: object, dtype: type = np.uint8) -> None:
+    """An image file, with its folder; three channels are RGB."""
+    image = np.asarray(pixels, dtype)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    assert cv2.imwrite(str(path), image[:, :, ::-1] if image.ndim == 3 else image)
+
+
+def photo(path: Path, height: int, width: int) -> None:
+    write(path, np.full((height, width, 3), ORANGE))
+
+
+def pair(root: Path, split: str, stem: str, label: object, ending: str = "png") -> None:
+    """One image with its label, in the layout of two folders."""
+    photo(root / split / "images" / f"{stem}.{ending}", *np.shape(label))
+    write(root / split / "labels" / f"{stem}.png", label)
+
+
+def meant(dataset: Dataset, labels: LabelSet, index: int = 0) -> list[list[str]]:
+    """For every pixel, the classes it may be, joined by a slash; "" is void."""
+    partial = PartialLabels(labels)
+    codes = partial.codes_of(dataset.meaning)[dataset[index].label]
+    name = {code: "/".join(labels.names[i] for i in members) for code, members in enumerate(partial.sets)}
+    return [[name.get(code, "") for code in row] for row in codes.tolist()]
 
 
 def test_camvid(tmp_path: Path) -> None:
-    pair(tmp_path, "val", "0001TP", np.array([[3, 11], [10, 0]], np.uint8))
+    pair(tmp_path, "val", "0001TP", [[3, 11], [10, 0]])
     dataset = open_dataset("camvid", tmp_path, "val", CAMVID)
     sample = dataset[0]
     assert len(dataset) == 1 and sample.name == "0001TP" and sample.instance is None
-    assert sample.rgb[0, 0].tolist() == [255, 128, 0], "RGB, not BGR"
+    assert sample.rgb[0, 0].tolist() == list(ORANGE), "RGB, not BGR"
     assert sample.label.tolist() == [[3, VOID], [10, 0]]
+    assert meant(dataset, CAMVID) == [["road", ""], ["bicyclist", "sky"]]
+    as_cityscapes = open_dataset("camvid", tmp_path, "val", CITYSCAPES)
+    assert meant(as_cityscapes, CITYSCAPES) == [["road", ""], ["rider/motorcycle/bicycle", "sky"]]
 
 
-def test_idd_lite_means_classes_that_exist(tmp_path: Path) -> None:
-    pair(tmp_path, "train", "0_1", np.array([[0, 255], [6, 2]], np.uint8), "jpg")
-    dataset = open_dataset("idd_lite", tmp_path, "train", CAMVID)
-    codes = PartialLabels(CAMVID).codes_of(dataset.meaning)[dataset[0].label]
-    assert codes[0].tolist() == [CAMVID.by_name("road").id, VOID]
-    assert codes[1, 0] == CAMVID.by_name("sky").id and codes[1, 1] >= len(CAMVID)
+def test_idd_lite_means_what_its_coarse_ids_cover(tmp_path: Path) -> None:
+    pair(tmp_path, "train", "0_1", [[0, 255, 1, 2], [6, 3, 4, 5]], "jpg")
+    assert meant(open_dataset("idd_lite", tmp_path, "train", CAMVID), CAMVID) == [
+        ["road", "", "pavement/tree", "pedestrian/bicyclist"],
+        ["sky", "car/bicyclist", "building/pole/pavement/sign/fence", "building/tree"],
+    ]
+    assert meant(open_dataset("idd_lite", tmp_path, "train", CITYSCAPES), CITYSCAPES)[0] == [
+        *("road", "", "sidewalk/terrain", "person/rider"),
+    ]
 
 
 def test_coco_polygons(tmp_path: Path) -> None:
-    (tmp_path / "images").mkdir()
     (tmp_path / "labels").mkdir()
     for stem in ("a", "b"):
-        cv2.imwrite(str(tmp_path / f"images/{stem}.jpg"), np.zeros((40, 60, 3), np.uint8))
-    (tmp_path / "labels/a.txt").write_text("2 0 0 0.5 0 0.5 0.9 0 0.9\n0 0.1 0.1 0.3 0.1 0.3 0.3 0.1 0.3\n")
+        photo(tmp_path / f"images/{stem}.jpg", 40, 60)
+    (tmp_path / "labels/a.txt").write_text(
+        "2 0 0 0.5 0 0.5 0.9 0 0.9\n0 0.1 0.1 0.3 0.1 0.3 0.3 0.1 0.3\n11 0.8 0 1 0 1 0.2 0.8 0.2\n"
+    )
     (tmp_path / "labels/b.txt").write_text("44 0 0 1 0 1 1\n")
     dataset = open_dataset("coco_polygons", tmp_path, "", CAMVID)
     assert len(dataset) == 1, "an image without street classes is left out"
     sample = dataset[0]
     assert sample.label[30, 20] == 2 and sample.label[8, 12] == 0 and sample.label[30, 50] == VOID
     assert sample.instance is not None and len(np.unique(sample.instance)) == 3
+    assert sample.label[2, 55] == 11 and sample.instance[2, 55] == 0, "a stop sign is no thing here"
+
+
+def cityscapes_tree(root: Path) -> None:
+    """Road, a car, a second car, a group of cars, a licence plate, a bridge, a rider, ego vehicle."""
+    stem = "aachen/aachen_000000_000019"
+    ids = [[7, 26, 26, 26], [255, 15, 25, 1]]
+    objects = [[7, 26000, 26001, 26], [255, 15, 25000, 1]]
+    photo(root / f"leftImg8bit/train/{stem}_leftImg8bit.png", 2, 4)
+    write(root / f"gtFine/train/{stem}_gtFine_labelIds.png", ids)
+    write(root / f"gtFine/train/{stem}_gtFine_instanceIds.png", objects, np.uint16)
+
+
+def test_cityscapes(tmp_path: Path) -> None:
+    cityscapes_tree(tmp_path)
+    dataset = open_dataset("cityscapes", tmp_path, "train", CITYSCAPES)
+    assert dataset[0].name == "aachen_000000_000019"
+    assert meant(dataset, CITYSCAPES) == [["road", "car", "car", "car"], ["", "", "rider", ""]]
+    assert dataset[0].instance is not None
+    assert dataset[0].instance.tolist() == [[0, 2, 3, 0], [0, 0, 1, 0]], "a group is a crowd: class, no number"
+    as_camvid = open_dataset("cityscapes", tmp_path, "train", CAMVID)
+    assert meant(as_camvid, CAMVID) == [["road", "car", "car", "car"], ["", "building", "bicyclist", ""]]
+
+
+def test_cityscapes_train_ids_are_the_published_ones(tmp_path: Path) -> None:
+    """The mapping of the benchmark's own tools, from its documentation: id to train id, the rest is void."""
+    published = {7: 0, 8: 1, 11: 2, 12: 3, 13: 4, 17: 5, 19: 6, 20: 7, 21: 8, 22: 9, 23: 10, 24: 11, 25: 12, 26: 13}
+    published |= {27: 14, 28: 15, 31: 16, 32: 17, 33: 18}
+    cityscapes_tree(tmp_path)
+    codes = PartialLabels(CITYSCAPES).codes_of(open_dataset("cityscapes", tmp_path, "train", CITYSCAPES).meaning)
+    assert {i: int(code) for i, code in enumerate(codes) if code != VOID} == published
+
+
+def test_kitti(tmp_path: Path) -> None:
+    ids, objects = (
+        [[7, 26, 26], [23, 26, 24]],
+        [[7 * 256, 26 * 256 + 1, 26 * 256 + 2], [23 * 256, 26 * 256, 24 * 256 + 1]],
+    )
+    photo(tmp_path / "training/image_2/000000_10.png", 2, 3)
+    write(tmp_path / "training/semantic/000000_10.png", ids)
+    write(tmp_path / "training/instance/000000_10.png", objects, np.uint16)
+    dataset = open_dataset("kitti", tmp_path, "training", CAMVID)
+    assert meant(dataset, CAMVID) == [["road", "car", "car"], ["sky", "car", "pedestrian"]]
+    assert dataset[0].instance is not None
+    assert dataset[0].instance.tolist() == [[0, 2, 3], [0, 0, 1]]
+    write(tmp_path / "training/instance/000000_10.png", np.array(objects) % 256, np.uint8)
+    with pytest.raises(SegPerceptionError, match=r"000000_10\.png holds objects of other ids"):
+        dataset[0]
+
+
+VISTAS = {
+    "v1.2": (
+        *("construction--flat--road", "human--person", "object--vehicle--car", "object--bench", "marking--general"),
+        "object--traffic-sign--front",
+    ),
+    "v2.0": (
+        *(
+            "construction--flat--road",
+            "human--person--individual",
+            "object--vehicle--car",
+            "human--person--person-group",
+        ),
+        *("marking--discrete--arrow--left", "object--traffic-sign--direction-front"),
+    ),
+}
+
+
+@pytest.mark.parametrize("version", VISTAS)
+@pytest.mark.parametrize("nested", [True, False])
+def test_mapillary(tmp_path: Path, version: str, nested: bool) -> None:
+    classes = [
+        {"name": name, "instances": name.split("--")[-1] in ("person", "individual", "car")} for name in VISTAS[version]
+    ]
+    config = f"config_{version}.json" if nested else "config.json"
+    (tmp_path / config).write_text(json.dumps({"labels": classes}))
+    photo(tmp_path / "training/images/a.jpg", 2, 4)
+    instances = tmp_path / "training" / (version if nested else ".") / "instances"
+    write(instances / "a.png", [[0, 256, 257, 512], [3 * 256, 4 * 256, 5 * 256, 513]], np.uint16)
+    dataset = open_dataset("mapillary", tmp_path, "training", CITYSCAPES)
+    group = "person" if version == "v2.0" else ""
+    assert meant(dataset, CITYSCAPES) == [["road", "person", "person", "car"], [group, "road", "traffic sign", "car"]]
+    assert dataset[0].instance is not None
+    assert dataset[0].instance.tolist() == [[0, 1, 2, 3], [0, 0, 0, 4]], "number 0 of a class is an object too"
+    as_camvid = open_dataset("mapillary", tmp_path, "training", CAMVID)
+    assert meant(as_camvid, CAMVID)[1][1:] == ["road", "sign", "car"]
+
+
+def test_coco_panoptic(tmp_path: Path) -> None:
+    """Segment 66051 is R 3, G 2, B 1. Two persons, a crowd of them, a road, a bed, and what nobody labelled."""
+    numbers = np.array([[66051, 9, 40000], [300, 5, 0]])
+    photo(tmp_path / "val2017/000000000139.jpg", 2, 3)
+    write(
+        tmp_path / "annotations/panoptic_val2017/000000000139.png", np.dstack([numbers >> s & 255 for s in (0, 8, 16)])
+    )
+    categories = [(1, "person", 1), (149, "road", 0), (65, "bed", 1)]
+    segments = [(66051, 1, 0), (9, 1, 0), (40000, 1, 1), (300, 149, 0), (5, 65, 0)]
+    content = {
+        "categories": [{"id": i, "name": name, "isthing": thing} for i, name, thing in categories],
+        "annotations": [
+            {
+                "file_name": "000000000139.png",
+                "segments_info": [{"id": i, "category_id": c, "iscrowd": crowd} for i, c, crowd in segments],
+            }
+        ],
+    }
+    (tmp_path / "annotations/panoptic_val2017.json").write_text(json.dumps(content))
+    dataset = open_dataset("coco_panoptic", tmp_path, "val2017", CITYSCAPES)
+    assert meant(dataset, CITYSCAPES) == [["person/rider"] * 3, ["road", "", ""]]
+    assert dataset[0].instance is not None
+    assert dataset[0].instance.tolist() == [[3, 2, 0], [0, 0, 0]], "neither a crowd nor a bed has a number"
+    assert meant(open_dataset("coco_panoptic", tmp_path, "val2017", CAMVID), CAMVID)[0] == ["pedestrian/bicyclist"] * 3
+
+    content["annotations"][0]["segments_info"].pop(0)
+    (tmp_path / "annotations/panoptic_val2017.json").write_text(json.dumps(content))
+    with pytest.raises(SegPerceptionError, match=r"000000000139\.png holds the segments \[66051\]"):
+        open_dataset("coco_panoptic", tmp_path, "val2017", CAMVID)[0]
+
+
+def test_ade20k(tmp_path: Path) -> None:
+    photo(tmp_path / "images/training/ADE_train_00000001.jpg", 2, 3)
+    write(tmp_path / "annotations/training/ADE_train_00000001.png", [[0, 7, 1], [21, 150, 13]])
+    dataset = open_dataset("ade20k", tmp_path, "training", CAMVID)
+    assert meant(dataset, CAMVID) == [["", "road", "building"], ["car", "", "pedestrian/bicyclist"]]
+    as_cityscapes = open_dataset("ade20k", tmp_path, "training", CITYSCAPES)
+    assert meant(as_cityscapes, CITYSCAPES) == [["", "road", "building/wall"], ["car", "", "person/rider"]]
+    assert dataset[0].instance is None
+
+
+def test_folder_in_the_label_set_in_use(tmp_path: Path) -> None:
+    pair(tmp_path, "", "a", [[3, 8, 8], [255, 9, 0]], "jpg")
+    write(tmp_path / "instances/a.png", [[4, 1, 300], [7, 1, 0]], np.uint16)
+    pair(tmp_path, "", "b", [[3]])
+    dataset = open_dataset("folder", tmp_path, "", CAMVID)
+    assert meant(dataset, CAMVID) == [["road", "car", "car"], ["", "pedestrian", "sky"]]
+    assert dataset[0].instance is not None
+    found = dataset[0].instance.tolist()
+    assert found[0][0] == found[1][0] == found[1][2] == 0, "neither road nor void is a thing"
+    assert len({found[0][1], found[0][2], found[1][1]}) == 3, "car 1 and pedestrian 1 are two objects"
+    assert dataset[1].instance is None
+
+
+def test_folder_with_ids_of_its_own(tmp_path: Path) -> None:
+    pair(tmp_path, "train", "a", [[40, 50, 60, 255]])
+    classes = {40: ("road",), 50: ("pavement", "tree"), 60: ()}
+    dataset = open_dataset("folder", tmp_path, "train", CAMVID, classes)
+    assert meant(dataset, CAMVID) == [["road", "pavement/tree", "", ""]]
+    with pytest.raises(SegPerceptionError, match="did you mean 'pavement'"):
+        open_dataset("folder", tmp_path, "train", CAMVID, {40: ("pavment",)})
+    pair(tmp_path, "train", "a", [[40, 3]])
+    with pytest.raises(SegPerceptionError, match=r"unknown ids 3 \(1 pixels\).*allowed are 40, 50, 60 and 255"):
+        dataset[0]
+
+
+def test_a_source_may_say_otherwise_than_its_data_set(tmp_path: Path) -> None:
+    pair(tmp_path, "train", "a", [[5, 8]])
+    dataset = open_dataset("camvid", tmp_path, "train", CITYSCAPES, {5: ("terrain",)})
+    assert meant(dataset, CITYSCAPES) == [["terrain", "car/truck/bus/train"]]
 
 
 def test_synthetic_scene_is_the_same_for_everybody() -> None:
-    first, second = open_dataset("synthetic", ".", "val", CAMVID)[3], open_dataset("synthetic", ".", "val", CAMVID)[3]
+    first, second = (open_dataset("synthetic", ".", "val", CAMVID)[3] for _ in range(2))
     assert (first.rgb == second.rgb).all() and first.label.max() < len(CAMVID)
     assert first.instance is not None
     assert CAMVID.is_thing[first.label[first.instance > 0]].all()
     assert (open_dataset("synthetic", ".", "train", CAMVID)[3].rgb != first.rgb).any()
+
+
+def test_objects_are_numbered_from_one() -> None:
+    keys = np.array([[70000, 5], [5, 9]], np.int32)
+    assert numbered(keys, keys != 9).tolist() == [[2, 1], [1, 0]]
 
 
 def test_bad_trees_are_named(tmp_path: Path) -> None:
@@ -67,12 +256,39 @@ def test_bad_trees_are_named(tmp_path: Path) -> None:
         open_dataset("camvd", tmp_path, "val", CAMVID)
     with pytest.raises(SegPerceptionError, match="no folder"):
         open_dataset("camvid", tmp_path, "val", CAMVID)
-    pair(tmp_path, "val", "1", np.array([[77]], np.uint8))
-    with pytest.raises(SegPerceptionError, match=r"unknown ids 77 \(1 pixels\), the first at x 0, y 0: allowed are 0-11 and 255"):
+    for name, needed in (("cityscapes", "leftImg8bit"), ("mapillary", r"config\.json"), ("coco_panoptic", "_val.json")):
+        with pytest.raises(SegPerceptionError, match=needed):
+            open_dataset(name, tmp_path, "val", CAMVID)
+    pair(tmp_path, "val", "1", [[77]])
+    with pytest.raises(
+        SegPerceptionError, match=r"1\.png holds the unknown ids 77 \(1 pixels\), the first at x 0, y 0"
+    ):
+        open_dataset("camvid", tmp_path, "val", CAMVID)[0]
+    write(tmp_path / "val/labels/1.png", [[3, 3]])
+    with pytest.raises(SegPerceptionError, match=r"1\.png is 1x1, its label 2x1"):
+        open_dataset("camvid", tmp_path, "val", CAMVID)[0]
+    write(tmp_path / "val/labels/1.png", [[3]], np.uint16)
+    with pytest.raises(SegPerceptionError, match=r"1\.png is uint16.*mask is uint8"):
         open_dataset("camvid", tmp_path, "val", CAMVID)[0]
     (tmp_path / "val/labels/1.png").write_bytes(b"not a png")
     with pytest.raises(SegPerceptionError, match="can decode"):
         open_dataset("camvid", tmp_path, "val", CAMVID)[0]
     (tmp_path / "val/labels/1.png").unlink()
-    with pytest.raises(SegPerceptionError, match="no label"):
+    with pytest.raises(SegPerceptionError, match=r"1 images have no label, the first is .*1\.png"):
+        open_dataset("camvid", tmp_path, "val", CAMVID)
+
+
+@pytest.mark.parametrize("ending", ["png", "jpg"])
+def test_a_truncated_image_is_named(tmp_path: Path, ending: str) -> None:
+    pair(tmp_path, "val", "1", np.zeros((40, 40)), ending)
+    path = tmp_path / f"val/images/1.{ending}"
+    path.write_bytes(path.read_bytes()[:-30])
+    with pytest.raises(SegPerceptionError, match=rf"1\.{ending} is truncated after \d+ bytes"):
+        open_dataset("camvid", tmp_path, "val", CAMVID)[0]
+
+
+def test_two_images_of_one_name_are_refused(tmp_path: Path) -> None:
+    pair(tmp_path, "val", "1", [[3]], "png")
+    pair(tmp_path, "val", "1", [[3]], "jpg")
+    with pytest.raises(SegPerceptionError, match=r"1\.jpg and .*1\.png share the name '1'"):
         open_dataset("camvid", tmp_path, "val", CAMVID)

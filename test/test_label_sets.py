@@ -1,0 +1,102 @@
+"""Label sets from files, and concepts in between them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from seg_perception.errors import SegPerceptionError
+from seg_perception.labels import BUILT_IN, CAMVID, CITYSCAPES, LabelSet
+from seg_perception.training.config import load_config
+from seg_perception.training.datasets import ade20k, cityscapes, coco_panoptic, coco_polygons, idd_lite, mapillary
+from seg_perception.training.label_sets import CONCEPTS, classes_in, concepts_of, open_labels
+
+OWN = """
+- {name: lawn, color: [0, 255, 0], drivable_cost: 0, covers: [terrain]}
+- {name: car, color: [0, 0, 142], thing: true, covers: [truck, bus]}
+- {name: person, color: [220, 20, 60], thing: true}
+"""
+
+
+def test_a_file_of_classes(tmp_path: Path) -> None:
+    path = tmp_path / "own.yaml"
+    path.write_text(OWN)
+    labels = open_labels(str(path))
+    assert labels.names == ("lawn", "car", "person")
+    assert labels.is_thing[:3].tolist() == [False, True, True] and labels.drivable_costs[:3].tolist() == [0, -1, -1]
+    assert labels.colors[1].tolist() == [0, 0, 142]
+    again = LabelSet.from_json(labels.to_json())
+    assert again == labels and again.classes[1].covers == ("truck", "bus"), "it travels in checkpoint and model file"
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("- {name: a, colour: [0, 0, 0]}", "'classes.colour': did you mean 'color'"),
+        ("- {name: a}", "'classes.color' is missing"),
+        ("- {name: a, color: [0, 0]}", "list of 3"),
+        ("- {name: a, color: [0, 0, 256]}", "colour"),
+        ("- {name: a, color: [0, 0, 0]}\n- {name: a, color: [0, 0, 0]}", "names that differ"),
+        ("- {name: a, color: [0, 0, 0], covers: [trukc]}", "did you mean 'truck'"),
+        ("a: b", "expected a list"),
+        ("[]", "at least one class"),
+        ("[", "no valid YAML"),
+    ],
+)
+def test_a_bad_file_is_named(tmp_path: Path, text: str, named: str) -> None:
+    path = tmp_path / "own.yaml"
+    path.write_text(text)
+    with pytest.raises(SegPerceptionError, match=named) as caught:
+        open_labels(str(path))
+    assert str(caught.value).count(str(path)) == 1
+
+
+def test_an_unknown_set_is_answered_with_the_nearest() -> None:
+    with pytest.raises(SegPerceptionError, match=r"'cityscape'.*did you mean 'cityscapes'"):
+        open_labels("cityscape")
+
+
+def test_a_configuration_names_a_set_or_a_file_beside_it(tmp_path: Path) -> None:
+    (tmp_path / "own.yaml").write_text(OWN)
+    (tmp_path / "c.yaml").write_text(
+        "labels: own.yaml\nvalidation: {name: camvid, root: x}\n"
+        "data: [{name: folder, root: x, classes: {4: lawn, 7: [car, person], 9: []}}]\n"
+    )
+    config = load_config(tmp_path / "c.yaml")
+    assert config.open_labels().names == ("lawn", "car", "person")
+    assert config.data[0].classes == {4: ("lawn",), 7: ("car", "person"), 9: ()}
+    assert load_config(tmp_path / "c.yaml", labels="cityscapes").open_labels() is CITYSCAPES
+    (tmp_path / "d.yaml").write_text(
+        "validation: {name: camvid, root: x}\ndata: [{name: folder, root: x, classes: {road: [lawn]}}]"
+    )
+    with pytest.raises(SegPerceptionError, match=r"'data\.classes' is 'road', expected int"):
+        load_config(tmp_path / "d.yaml")
+
+
+def test_an_old_model_file_gets_what_its_classes_cover() -> None:
+    rows = [{key: value for key, value in row.items() if key != "covers"} for row in CAMVID.to_json()]
+    assert LabelSet.from_json(rows) is CAMVID
+
+
+@pytest.mark.parametrize("labels", BUILT_IN.values(), ids=BUILT_IN)
+def test_data_in_a_label_set_of_its_own_means_exactly_its_classes(labels: LabelSet) -> None:
+    assert classes_in(labels, concepts_of(labels)) == {c.id: (c.name,) for c in labels.classes}
+
+
+def test_every_concept_is_one() -> None:
+    tables = (ade20k.MEANING, cityscapes.MEANING, coco_polygons.MEANING, idd_lite.MEANING)
+    tables += (coco_panoptic.CONCEPTS_BY_CATEGORY, mapillary.CONCEPTS_BY_PREFIX)
+    used = {name for table in tables for names in table.values() for name in names}
+    used |= {name for labels in BUILT_IN.values() for c in labels.classes for name in c.covers}
+    assert used <= set(CONCEPTS)
+
+
+def test_own_classes_learn_from_public_data(tmp_path: Path) -> None:
+    (tmp_path / "own.yaml").write_text(OWN)
+    labels = open_labels(str(tmp_path / "own.yaml"))
+    found = classes_in(labels, cityscapes.MEANING)
+    assert {i: names for i, names in found.items() if names} == {
+        **{22: ("lawn",), 24: ("person",), 26: ("car",), 27: ("car",), 28: ("car",)},
+    }
+    assert classes_in(labels, {1: ("car", "terrain", "sky")}) == {1: ("lawn", "car")}
