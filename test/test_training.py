@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -22,7 +23,7 @@ from seg_perception.training import checkpoint  # noqa: E402
 from seg_perception.training.config import load_config  # noqa: E402
 from seg_perception.training.export import load_network  # noqa: E402
 from seg_perception.training.networks import make_network  # noqa: E402
-from seg_perception.training.train import Trainer  # noqa: E402
+from seg_perception.training.trainer import Trainer  # noqa: E402
 
 
 def write_camvid(root: Path, count: int = 3) -> None:
@@ -97,11 +98,18 @@ def test_a_second_stage_starts_from_the_averaged_weights_of_the_first(trained: P
         torch.testing.assert_close(second["weights"][name], wanted[name], msg=name)
 
 
-def test_a_second_stage_of_other_classes_is_refused(trained: Path) -> None:
-    trainer = Trainer(load_config(trained / "config.yaml", data_root=str(trained)), CAMVID, trained / "other")
-    trainer.labels = LabelSet(CAMVID.classes[:5])
-    with pytest.raises(checkpoint.SegPerceptionError, match="other classes"):
-        trainer.start_from(trained / "whole/last.pt")
+def test_a_second_stage_of_other_classes_learns_those_anew_and_takes_the_rest(trained: Path) -> None:
+    turned = LabelSet(tuple(dataclasses.replace(c, id=10 - c.id) for c in reversed(CAMVID.classes)))
+    config = load_config(trained / "config.yaml", data_root=str(trained))
+    trainer = Trainer(config, turned, trained / "other")
+    fresh = {name: value.clone() for name, value in trainer.network.state_dict().items()}
+    trainer.start_from(trained / "whole/last.pt")
+    wanted = checkpoint.load(trained / "whole/last.pt")["average"]
+    of_classes = [name for name in fresh if name.startswith(("semantic.classify", "auxiliary_loss_heads"))]
+    assert {"semantic.classify.weight", "semantic.classify.bias"} < set(of_classes)
+    for name, value in trainer.network.state_dict().items():
+        assert torch.equal(value, fresh[name] if name in of_classes else wanted[name]), name
+        assert torch.equal(value, trainer.average.state_dict()[name]), name
 
 
 def test_export_gives_the_same_numbers_and_masks_as_torch(trained: Path) -> None:

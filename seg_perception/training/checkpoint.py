@@ -7,9 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor, nn
 
 from seg_perception.errors import SegPerceptionError
 from seg_perception.files import written_aside
+from seg_perception.training.networks import make_network
+from seg_perception.training.networks.heads import PanopticNetwork
 
 
 def save(path: Path, content: Mapping[str, Any]) -> None:
@@ -45,3 +48,21 @@ def load(path: Path, network: str | None = None) -> dict[str, Any]:
             f"{path} is of the network '{found}', the configuration asks for '{network}': use one or the other"
         )
     return content
+
+
+def averaged_network(content: Mapping[str, Any]) -> PanopticNetwork:
+    """The network of a checkpoint with its averaged weights, ready for inference. Raises as put_weights."""
+    network = make_network(content["network"], len(content["labels"]))
+    put_weights(network, content["average"])
+    return network.eval()
+
+
+def put_weights(network: nn.Module, weights: Mapping[str, Tensor]) -> None:
+    """Give a network all its weights; raises SegPerceptionError when there are others, fewer or more."""
+    try:
+        network.load_state_dict(weights)
+    except RuntimeError as error:
+        raise SegPerceptionError(
+            f"the checkpoint's weights are those of another version of the network ({' '.join(str(error).split())[:200]}…): "
+            "begin anew with --start-from, which takes what fits"
+        ) from error

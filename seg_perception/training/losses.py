@@ -1,4 +1,8 @@
-"""The losses of a panoptic network, each on one tensor, and their sum; all computed in float32 at least."""
+"""The losses of a panoptic network, each on one tensor, and their sum; all computed in float32 at least.
+
+Where several processes share a batch, the average of their losses is the loss of the whole batch, but each chooses the
+hardest of its own pixels, and the region losses (Dice, Tversky, Lovász) are those of its own images.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +16,7 @@ from torch import Tensor
 
 from seg_perception.errors import SegPerceptionError
 from seg_perception.labels import VOID
+from seg_perception.training.distributed import mean_over_processes
 from seg_perception.training.loss_settings import LossSettings
 
 LOVASZ_PIXELS = 1 << 15
@@ -194,7 +199,12 @@ def _mean_of_hard(logits: Tensor, truth: PixelTruth, where: Tensor | None) -> Te
 
 def _weighted_mean(loss: Tensor, weight: Tensor) -> Tensor:
     """0, with a gradient, where all weights are."""
-    return (loss * weight).sum() / weight.sum().clamp(min=torch.finfo(weight.dtype).tiny)
+    return (loss * weight).sum() / _batch_count(weight.sum())
+
+
+def _batch_count(count: Tensor) -> Tensor:
+    """What to divide a sum over this process' pixels by, never 0; not so near it that a scaled gradient overflows."""
+    return mean_over_processes(_at_least_float32(count)).clamp(min=1e-6)
 
 
 def mean_and_hardest(loss: Tensor, weight: Tensor, hardest: float) -> Tensor:
@@ -203,11 +213,10 @@ def mean_and_hardest(loss: Tensor, weight: Tensor, hardest: float) -> Tensor:
     loss and weight [N, H, W]; weight 0 takes a pixel out.
     """
     weighted = (loss * weight)[weight > 0]
-    if weighted.numel() == 0:
-        return loss.sum() * 0
-    count = max(1, int(hardest * weighted.numel()))
-    total = weighted.sum() / weight.sum()
-    return 0.5 * total + 0.5 * weighted.topk(count, sorted=False).values.mean()
+    labelled = weighted.numel()
+    hard = weighted.topk(min(labelled, max(1, int(hardest * labelled))), sorted=False).values
+    counts = _batch_count(torch.stack([weight.sum(), weight.new_tensor(hard.numel())]))
+    return 0.5 * weighted.sum() / counts[0] + 0.5 * hard.sum() / counts[1]
 
 
 def balanced_boundary_loss(logits: Tensor, edge: Tensor) -> Tensor:
@@ -218,8 +227,9 @@ def balanced_boundary_loss(logits: Tensor, edge: Tensor) -> Tensor:
     """
     logits = _at_least_float32(logits[:, 0])
     positive, negative = (edge == 1).to(logits), (edge == 0).to(logits)
-    known = (positive.sum() + negative.sum()).clamp(min=1)
-    weight = positive * (negative.sum() / known) + negative * (positive.sum() / known)
+    edges, others = _batch_count(torch.stack([positive.sum(), negative.sum()]))
+    known = edges + others
+    weight = positive * (others / known) + negative * (edges / known)
     loss = F.binary_cross_entropy_with_logits(logits, positive, reduction="none")
     return (loss * weight).sum() / known
 
@@ -230,13 +240,13 @@ def center_loss(heatmap_logits: Tensor, heatmap: Tensor, known: Tensor) -> Tenso
     logits [N, 1, h, w], the rest [N, h, w].
     """
     error = (torch.sigmoid(_at_least_float32(heatmap_logits[:, 0])) - heatmap).square() * known
-    return error.sum() / known.sum().clamp(min=1)
+    return error.sum() / _batch_count(known.sum())
 
 
 def offset_loss(offset: Tensor, target: Tensor, known: Tensor) -> Tensor:
     """Mean of |dy| + |dx| in px on things (Panoptic-DeepLab). offset and target [N, 2, h, w], known [N, h, w]."""
     error = (_at_least_float32(offset) - target).abs().sum(dim=1) * known
-    return error.sum() / known.sum().clamp(min=1)
+    return error.sum() / _batch_count(known.sum())
 
 
 SEMANTIC_LOSSES: dict[str, Callable[[Tensor, PixelTruth], Tensor]] = {

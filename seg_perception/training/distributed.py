@@ -1,0 +1,104 @@
+"""Several processes that train one network together, as `torchrun` starts them; without it, one that needs none of this.
+
+What is a sum over a batch in one process is here a sum over the processes too, so that the result is the same however
+many there are.
+"""
+
+from __future__ import annotations
+
+import datetime
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from seg_perception.errors import SegPerceptionError
+
+PATIENCE = datetime.timedelta(hours=1)
+"""How long the other processes wait while the first one validates and saves."""
+
+T = TypeVar("T")
+
+
+@contextmanager
+def joined_processes() -> Iterator[None]:
+    """Meets the other processes that torchrun started, nccl on GPUs and gloo on CPUs; leaves them at the end.
+
+    Raises SegPerceptionError when a machine has fewer GPUs than processes.
+    """
+    if int(os.environ.get("WORLD_SIZE", 1)) == 1:
+        yield
+        return
+    if torch.cuda.is_available():
+        local, gpus = int(os.environ["LOCAL_RANK"]), torch.cuda.device_count()
+        if local >= gpus:
+            raise SegPerceptionError(
+                f"there are {gpus} GPUs for process {local} of this machine: give torchrun --nproc-per-node {gpus}"
+            )
+        torch.cuda.set_device(local)
+    dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo", timeout=PATIENCE)
+    yield
+    dist.destroy_process_group()  # not after an error: it would wait for processes that wait for this one
+
+
+def world_size() -> int:
+    """Number of processes."""
+    return dist.get_world_size() if _together() else 1
+
+
+def rank() -> int:
+    """This process among all, from 0."""
+    return dist.get_rank() if _together() else 0
+
+
+def wait_for_all() -> None:
+    """Returns when every process is here."""
+    if _together():
+        dist.barrier()
+
+
+def told_by_first(find: Callable[[], T]) -> T:
+    """What find returns in the first process, which alone calls it; plain values and tensors."""
+    if not _together():
+        return find()
+    told: list[Any] = [find() if rank() == 0 else None]
+    device = torch.device("cuda", torch.cuda.current_device()) if dist.get_backend() == "nccl" else None
+    dist.broadcast_object_list(told, src=0, device=device)
+    found: T = told[0]
+    return found
+
+
+def mean_over_processes(value: Tensor) -> Tensor:
+    """The mean of a tensor over the processes, the same in each, with its gradient.
+
+    A loss that divides its own sum by the mean of the counts, sum_r / mean(count_r), averages over the processes to the
+    loss of the whole batch; and DistributedDataParallel averages gradients.
+    """
+    if not _together():
+        return value
+    summed: Tensor = _SumOverProcesses.apply(value if value.is_floating_point() else value.float())
+    return summed / dist.get_world_size()
+
+
+class _SumOverProcesses(torch.autograd.Function):
+    """All-reduce in both directions: every process' result depends on every process' input."""
+
+    @staticmethod
+    def forward(ctx: Any, value: Tensor) -> Tensor:
+        summed = value.detach().clone(memory_format=torch.contiguous_format)
+        dist.all_reduce(summed)
+        return summed
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        summed = gradient.clone(memory_format=torch.contiguous_format)
+        dist.all_reduce(summed)
+        return summed
+
+
+def _together() -> bool:
+    return dist.is_available() and dist.is_initialized()

@@ -1,0 +1,48 @@
+"""What training minimises: the losses of all heads on one batch, by name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from seg_perception.training.loss_settings import LossSettings
+from seg_perception.training.losses import (
+    PixelTruth,
+    balanced_boundary_loss,
+    center_loss,
+    offset_loss,
+    semantic_loss,
+)
+from seg_perception.training.networks.heads import TrainingOutput
+
+
+class Objective:
+    """Weighs the losses as the settings say. bias and weights are those of PixelTruth."""
+
+    def __init__(self, settings: LossSettings, bias: Tensor, weights: Tensor) -> None:
+        self._settings = settings
+        self._bias, self._weights = bias, weights
+
+    def __call__(self, output: TrainingOutput, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Scalars that add up to the loss. output: float32; batch: what TrainingStream gives, stacked."""
+        settings = self._settings
+        codes = batch["codes"][:, :: settings.stride, :: settings.stride].long()
+
+        def full(grid: Tensor) -> Tensor:
+            return F.interpolate(grid, size=codes.shape[-2:], mode="bilinear", align_corners=False)
+
+        boundary = None if output.boundary_logits is None else full(output.boundary_logits)
+        truth = PixelTruth(codes, self._bias, self._weights, settings, boundary)
+        losses = {
+            "semantic": semantic_loss(full(output.logits), truth, settings.semantic),
+            "center": settings.center * center_loss(output.heatmap_logits, batch["heatmap"], batch["heatmap_known"]),
+            "offset": settings.offset * offset_loss(output.offset, batch["offset"], batch["offset_known"]),
+        }
+        for i, logits in enumerate(output.auxiliary_logits):
+            losses[f"auxiliary{i}"] = semantic_loss(full(logits), truth, settings.auxiliary)
+        if boundary is not None:
+            edge = batch["edge"][:, :: settings.stride, :: settings.stride]
+            losses["boundary"] = settings.boundary * balanced_boundary_loss(boundary, edge)
+        return losses

@@ -1,0 +1,49 @@
+"""How the weights move: the optimiser, its learning rate at every step, and the average of the weights."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import nn
+
+from seg_perception.training.config import TrainConfig
+
+
+def make_optimiser(network: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
+    """AdamW (Loshchilov and Hutter, ICLR 2019, arXiv 1711.05101) or SGD; only weights of convolutions decay."""
+    groups = [
+        {"params": [p for p in network.parameters() if p.ndim > 1]},
+        {"params": [p for p in network.parameters() if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    if config.optimiser == "sgd":
+        return torch.optim.SGD(
+            groups,
+            lr=config.learning_rate,
+            weight_decay=config.weight_decay,
+            momentum=config.momentum,
+            nesterov=config.nesterov,
+        )
+    return torch.optim.AdamW(groups, lr=config.learning_rate, weight_decay=config.weight_decay)
+
+
+def learning_rate(config: TrainConfig, step: int) -> float:
+    """Of this step, counted from 0: a linear warm-up times the schedule, which ends at 0.
+
+    cosine: Loshchilov and Hutter, ICLR 2017, arXiv 1608.03983, without restarts; poly: Chen et al., DeepLab, TPAMI
+    2018, arXiv 1606.00915.
+    """
+    done = step / config.steps
+    share = (1 - done) ** config.poly_power if config.schedule == "poly" else 0.5 * (1 + math.cos(math.pi * done))
+    return config.learning_rate * min(1.0, (step + 1) / max(1, config.warm_up_steps)) * share
+
+
+@torch.no_grad()
+def move_average(average: nn.Module, network: nn.Module, decay: float, step: int) -> None:
+    """Move every tensor of average towards network's, after this many steps; the first steps are forgotten sooner."""
+    decay = min(decay, (1 + step) / (10 + step))
+    for mean, now in zip(average.state_dict().values(), network.state_dict().values(), strict=True):
+        if mean.dtype.is_floating_point:
+            mean.lerp_(now, 1 - decay)
+        else:
+            mean.copy_(now)

@@ -1,0 +1,295 @@
+"""The training loop around network, optimiser and stream; what it keeps makes a resumed run equal an unbroken one."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import dataclasses
+import json
+import math
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.utils.data import DataLoader
+from tqdm import tqdm
+
+from seg_perception.errors import SegPerceptionError
+from seg_perception.labels import LabelSet
+from seg_perception.training import checkpoint
+from seg_perception.training.config import TrainConfig
+from seg_perception.training.distillation import Teacher
+from seg_perception.training.distributed import mean_over_processes, rank, told_by_first, wait_for_all, world_size
+from seg_perception.training.networks import make_network
+from seg_perception.training.networks.heads import PanopticNetwork, TrainingOutput
+from seg_perception.training.objective import Objective
+from seg_perception.training.optimisation import learning_rate, make_optimiser, move_average
+from seg_perception.training.stream import TrainingStream
+from seg_perception.training.synced_batch_norm import synchronise_batch_norm
+from seg_perception.training.training_log import TrainingLog
+from seg_perception.training.validate import draw_first, validate
+
+try:
+    from torch.amp import GradScaler
+except ImportError:  # before torch 2.3
+    from torch.cuda.amp import GradScaler  # type: ignore[assignment]
+
+LOG_EVERY = 20
+"""Steps between two rows of the log."""
+
+LEAST_SCALE = 1.0
+"""Where fp16 gradients overflow although the loss is scaled by no more than this, training has diverged."""
+
+
+class Trainer:
+    """A network in training. batch_size counts the images of all processes; the first process validates and saves.
+
+    Raises SegPerceptionError when the machine cannot do what the configuration asks for.
+    """
+
+    def __init__(self, config: TrainConfig, labels: LabelSet, out: Path) -> None:
+        if config.threads:
+            torch.set_num_threads(config.threads)
+        torch.manual_seed(config.seed)
+        self.config, self.labels, self.out = config, labels, out
+        self.device = _device_for(config)
+        network = make_network(config.network, len(labels))
+        network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.average = copy.deepcopy(network).eval().requires_grad_(False)
+        self.network = network
+        if world_size() > 1 and config.sync_batch_norm:
+            synchronise_batch_norm(network)
+        self.optimiser = make_optimiser(network, config)
+        self.scaler = GradScaler(enabled=config.precision == "fp16")
+        self.stream = TrainingStream(config, labels, config.steps * config.batch_size)
+        weights = torch.from_numpy(self.stream.class_weights()).to(self.device)
+        self.objective = Objective(config.loss, torch.from_numpy(self.stream.partial.bias).to(self.device), weights)
+        self.teacher = None if config.distill is None else Teacher(config, config.distill, labels, self.device)
+        self.step, self.best = 0, -1.0
+        self.metrics: dict[str, Any] = {}
+        self._outputs = _wrapped_for_processes(_TrainingOutputs(network), self.device)
+
+    def train(self, until: int) -> None:
+        """Train up to this step, validating and saving on the way; metrics holds the last validation afterwards."""
+        began = time.monotonic()
+        with contextlib.ExitStack() as stack:
+            log = None
+            if rank() == 0:
+                self.out.mkdir(parents=True, exist_ok=True)
+                log = stack.enter_context(TrainingLog(self.out, self.step))
+            bar = stack.enter_context(
+                tqdm(total=self.config.steps, initial=self.step, unit="step", smoothing=0.05, disable=log is None)
+            )
+            for batch in self.batches(until):
+                losses = self.one_step(batch)
+                bar.update()
+                bar.set_postfix_str(" ".join(f"{name} {value:.3f}" for name, value in losses.items()), refresh=False)
+                if log is not None and self.step % LOG_EVERY == 0:
+                    log.losses(self.step, time.monotonic() - began, learning_rate(self.config, self.step - 1), losses)
+                if self.step % self.config.validate_every == 0 or self.step == self.config.steps:
+                    if log is not None:
+                        self._validate(log)
+                    wait_for_all()
+                if log is not None and (self.step % self.config.checkpoint_every == 0 or self.step == until):
+                    self._save("last.pt")
+
+    def batches(self, until: int) -> Iterator[dict[str, Tensor]]:
+        """This process' share of every batch from the present step to `until`, on the CPU."""
+        size = self.config.batch_size
+        share = size // world_size()
+        mine = [step * size + rank() * share + i for step in range(self.step, until) for i in range(share)]
+        try:
+            yield from DataLoader(
+                self.stream,
+                batch_size=share,
+                sampler=mine,
+                num_workers=self.config.workers,
+                prefetch_factor=4 if self.config.workers else None,
+                pin_memory=self.device.type == "cuda",
+            )
+        except SegPerceptionError as error:  # from a worker it comes with that one's traceback before the sentence
+            raise SegPerceptionError(str(error).rpartition("SegPerceptionError: ")[2].strip()) from error
+
+    def one_step(self, batch: Mapping[str, Tensor]) -> dict[str, float]:
+        """Learn from this process' share of a batch; returns the losses of the whole batch by name, their sum first.
+
+        Raises SegPerceptionError, and leaves the weights as they are, when the loss or its gradient is not finite.
+        """
+        batch = {name: tensor.to(self.device, non_blocking=True) for name, tensor in batch.items()}
+        # Noise within the network, where one has any, belongs to the step as images do: a resumed run repeats it.
+        torch.manual_seed(int(np.random.SeedSequence([self.config.seed, self.step, rank()]).generate_state(1)[0]))
+        for group in self.optimiser.param_groups:
+            group["lr"] = learning_rate(self.config, self.step)
+        losses = self._losses(batch)
+        total = torch.stack(list(losses.values())).sum()
+        self.optimiser.zero_grad(set_to_none=True)
+        self.scaler.scale(total).backward()  # type: ignore[no-untyped-call]
+        self.scaler.unscale_(self.optimiser)
+        norm = nn.utils.clip_grad_norm_(self.network.parameters(), self.config.clip_norm or math.inf)
+        parts = mean_over_processes(
+            torch.stack([total.detach(), *(loss.detach() for loss in losses.values())])
+        ).tolist()
+        values = dict(zip(("loss", *losses), parts, strict=True))
+        self._refuse_divergence(values, norm.item())
+        self.scaler.step(self.optimiser)
+        self.scaler.update()
+        self.step += 1
+        move_average(self.average, self.network, self.config.ema_decay, self.step)
+        return values
+
+    def _losses(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        self.network.train()
+        with self._autocast():
+            output = self._outputs(batch["image"])
+            answer = None if self.teacher is None else self.teacher.answer(batch["image"])
+        output = _in_float32(output)
+        losses = self.objective(output, batch)
+        if self.teacher is not None and answer is not None:
+            losses.update(self.teacher.losses(output, answer))
+        return losses
+
+    def _autocast(self) -> contextlib.AbstractContextManager[None]:
+        kinds = {"bf16": torch.bfloat16, "fp16": torch.float16}
+        if self.config.precision not in kinds:
+            return contextlib.nullcontext()
+        return torch.autocast(self.device.type, dtype=kinds[self.config.precision])
+
+    def _refuse_divergence(self, losses: Mapping[str, float], norm: float) -> None:
+        parts = {name: value for name, value in losses.items() if name != "loss"}
+        worst = max(parts, key=lambda name: math.inf if math.isnan(parts[name]) else abs(parts[name]))
+        if math.isfinite(losses["loss"]) and (
+            math.isfinite(norm) or (self.scaler.is_enabled() and self.scaler.get_scale() > LEAST_SCALE)
+        ):
+            return
+        what = "gradient" if math.isfinite(losses["loss"]) else "loss"
+        last = self.out / "last.pt"
+        raise SegPerceptionError(
+            f"step {self.step}: the {what} is not finite, its worst part is {worst} ({parts[worst]:.3g}): lower "
+            + (f"learning_rate and --resume from {last}" if last.exists() else "learning_rate and train again")
+        )
+
+    def start_from(self, path: Path) -> None:
+        """Take the averaged weights of another run as far as they fit, and nothing else of it.
+
+        Layers that do not, and those that name the classes when these differ, keep their fresh weights.
+        """
+        content = told_by_first(lambda: checkpoint.load(path, self.config.network))
+        own = self.network.state_dict()
+        fresh = () if LabelSet.from_json(content["labels"]) == self.labels else self.network.class_layers
+        taken = {
+            name: value
+            for name, value in content["average"].items()
+            if name in own and own[name].shape == value.shape and not name.startswith(fresh)
+        }
+        for network in (self.network, self.average):
+            network.load_state_dict(taken, strict=False)
+        if len(taken) < len(own) and rank() == 0:
+            tqdm.write(f"{len(taken)} of {len(own)} tensors come from {path}, the others start anew")
+
+    def resume(self) -> None:
+        """Take everything from OUT/last.pt. Raises SegPerceptionError when it is of another network, optimiser or labels."""
+        path = self.out / "last.pt"
+        content = told_by_first(lambda: checkpoint.load(path, self.config.network))
+        before = content.get("config", {})
+        if LabelSet.from_json(content["labels"]) != self.labels:
+            raise SegPerceptionError(f"{path} was trained for other classes: resume with its configuration")
+        if before.get("optimiser", self.config.optimiser) != self.config.optimiser:
+            raise SegPerceptionError(
+                f"{path} was trained by {before['optimiser']}, the configuration names {self.config.optimiser}: resume "
+                "with the one, or begin a new --out with --start-from"
+            )
+        checkpoint.put_weights(self.network, content["weights"])
+        checkpoint.put_weights(self.average, content["average"])
+        self.optimiser.load_state_dict(content["optimiser"])
+        if self.scaler.is_enabled() and content.get("scaler"):
+            self.scaler.load_state_dict(content["scaler"])
+        self.step, self.best = content["step"], content["best"]
+        self.metrics = content.get("metrics", {})
+        changed = [key for key, value in self._plain_config().items() if key in before and before[key] != value]
+        if changed and rank() == 0:
+            tqdm.write(f"resumed at step {self.step} with other settings than before: {', '.join(changed)}")
+
+    def _validate(self, log: TrainingLog) -> None:
+        self.metrics = validate(self.average, self.config, self.labels)
+        tqdm.write(f"step {self.step}: mIoU {self.metrics['miou']:.4f}")
+        log.validation(self.step, self.metrics)
+        if log.shows_pictures:
+            log.picture(self.step, draw_first(self.average, self.config, self.labels))
+        if self.metrics["miou"] > self.best:
+            self.best = self.metrics["miou"]
+            self._save("best.pt")
+
+    def _save(self, name: str) -> None:
+        checkpoint.save(
+            self.out / name,
+            {
+                "network": self.config.network,
+                "labels": self.labels.to_json(),
+                "size_hw": list(self.config.size_hw),
+                "data": [source.name for source in self.config.data],
+                "config": self._plain_config(),
+                "step": self.step,
+                "best": self.best,
+                "metrics": self.metrics,
+                "weights": self.network.state_dict(),
+                "average": self.average.state_dict(),
+                "optimiser": self.optimiser.state_dict(),
+                "scaler": self.scaler.state_dict(),
+            },
+        )
+
+    def _plain_config(self) -> dict[str, Any]:
+        plain: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(self.config)))
+        return plain
+
+
+class _TrainingOutputs(nn.Module):
+    """A network seen from the losses, since DistributedDataParallel watches forward() alone."""
+
+    def __init__(self, network: PanopticNetwork) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, image: Tensor) -> TrainingOutput:
+        return self.network.training_outputs(image)
+
+
+def _device_for(config: TrainConfig) -> torch.device:
+    """The GPU that this process owns, or the CPU. Raises SegPerceptionError when it cannot do what config asks for."""
+    if config.batch_size % world_size():
+        raise SegPerceptionError(
+            f"batch_size {config.batch_size} cannot be divided among {world_size()} processes: choose a multiple of it"
+        )
+    if torch.cuda.is_available():
+        torch.backends.cudnn.benchmark = True  # every batch has the same shape
+        return torch.device("cuda", torch.cuda.current_device())
+    if config.precision == "fp16":
+        raise SegPerceptionError("precision fp16 needs a GPU, and none was found: use bf16 or fp32")
+    return torch.device("cpu")
+
+
+def _wrapped_for_processes(outputs: nn.Module, device: torch.device) -> nn.Module:
+    if world_size() == 1:
+        return outputs
+    return DistributedDataParallel(
+        outputs,
+        device_ids=[device] if device.type == "cuda" else None,
+        broadcast_buffers=False,  # synchronised statistics are equal anyway, others are the first process' when saved
+        gradient_as_bucket_view=True,
+    )
+
+
+def _in_float32(output: TrainingOutput) -> TrainingOutput:
+    """Losses are sums over many pixels, too fine for half precision."""
+    return TrainingOutput(
+        output.logits.float(),
+        output.heatmap_logits.float(),
+        output.offset.float(),
+        tuple(logits.float() for logits in output.auxiliary_logits),
+        None if output.boundary_logits is None else output.boundary_logits.float(),
+    )

@@ -1,0 +1,66 @@
+"""What a run leaves to look at: log.jsonl always, and TensorBoard's files where tensorboard is installed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+
+class TrainingLog:
+    """Appends to folder/log.jsonl, and to folder/tensorboard from this step on, what was there of later steps hidden."""
+
+    def __init__(self, folder: Path, step: int) -> None:
+        self._file = (folder / "log.jsonl").open("a", encoding="utf-8", buffering=1)
+        self._board: Any = None
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ImportError:
+            tqdm.write(
+                f"losses go to {folder / 'log.jsonl'} alone: pip install tensorboard to watch curves and pictures"
+            )
+        else:
+            self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1)
+
+    def __enter__(self) -> TrainingLog:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._file.close()
+        if self._board is not None:
+            self._board.close()
+
+    @property
+    def shows_pictures(self) -> bool:
+        """Whether picture() has an effect."""
+        return self._board is not None
+
+    def losses(self, step: int, seconds: float, learning_rate: float, losses: Mapping[str, float]) -> None:
+        """After this many steps; seconds since the start; losses by name, of the last step."""
+        row = {"step": step, "seconds": round(seconds, 1), "learning_rate": learning_rate, **losses}
+        self._file.write(json.dumps(row) + "\n")
+        self._curves(step, {"learning_rate": learning_rate, **{f"loss/{name}": v for name, v in losses.items()}})
+
+    def validation(self, step: int, metrics: Mapping[str, Any]) -> None:
+        """metrics: what validate() returns."""
+        self._file.write(json.dumps({"step": step, "validation": metrics}) + "\n")
+        classes = {f"iou/{name}": value for name, value in metrics["iou"].items()}
+        self._curves(step, {"validation/miou": metrics["miou"], **classes})
+
+    def picture(self, step: int, rgb: NDArray[np.uint8]) -> None:
+        """rgb: uint8 [H, W, 3]."""
+        if self._board is not None:
+            self._board.add_image("validation", rgb, step, dataformats="HWC")
+
+    def _curves(self, step: int, values: Mapping[str, float]) -> None:
+        if self._board is not None:
+            for name, value in values.items():
+                self._board.add_scalar(name, value, step)
