@@ -17,7 +17,7 @@ class Dataset:
     """Labelled images. meaning: for each of the data set's ids, the names of the classes of `labels` that it may be.
 
     classes replaces the meaning of the ids that it names. An id without meaning is given as void, 255; an instance
-    number only where the pixel may be a thing of `labels`.
+    number only where the pixel may be a thing of `labels`. may_be_thing: bool [256], by own id.
     """
 
     def __init__(self, adapter: Adapter, labels: LabelSet, classes: Meaning) -> None:
@@ -29,11 +29,11 @@ class Dataset:
         self._is_known = np.zeros(256, np.bool_)
         self._is_known[[VOID, *self.meaning]] = True
         self._ids = np.full(256, VOID, np.uint8)
-        self._may_be_thing = np.zeros(256, np.bool_)
+        self.may_be_thing = np.zeros(256, np.bool_)
         for own_id, names in self.meaning.items():
             if names:
                 self._ids[own_id] = own_id
-                self._may_be_thing[own_id] = any(labels.by_name(name).thing for name in names)
+                self.may_be_thing[own_id] = any(labels.by_name(name).thing for name in names)
 
     @property
     def missing(self) -> Sequence[Path]:
@@ -54,13 +54,17 @@ class Dataset:
 
     def __getitem__(self, index: int) -> Sample:
         """One image; raises SegPerceptionError naming it when a file is broken, sizes differ or an id is unknown."""
-        sample = self._adapter[index]
-        self._check(index, sample)
-        label = self._ids[sample.label]
+        sample = self.read(index)
         instance = sample.instance
         if instance is not None:
-            instance = np.where(self._may_be_thing[sample.label], instance, np.uint16(0))
-        return Sample(sample.name, sample.rgb, label, instance)
+            instance = np.where(self.may_be_thing[sample.label], instance, np.uint16(0))
+        return Sample(sample.name, sample.rgb, self._ids[sample.label], instance)
+
+    def read(self, index: int) -> Sample:
+        """As the files have it, ids without meaning and numbers on stuff included; raises like []."""
+        sample = self._adapter[index]
+        self._check(index, sample)
+        return sample
 
     def _check(self, index: int, sample: Sample) -> None:
         where = self.path(index) or sample.name

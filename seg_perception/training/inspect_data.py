@@ -1,0 +1,211 @@
+"""Look at all data of a training configuration before hours are spent on it.
+
+Prints each source's size, class shares and instances in the classes to be trained, and everything that training would
+stumble over, with file names: images without a label, labels without an image, sizes that differ, unknown ids, broken
+files, objects on what is no thing. Exits with 0 when there is nothing of the kind, with 3 when there is.
+
+Example:
+  python -m seg_perception inspect-data --config config/train/camvid_pidnet_s.yaml --data data --json out/data.json
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from tqdm import tqdm
+
+from seg_perception.errors import SegPerceptionError
+from seg_perception.files import write_json
+from seg_perception.labels import VOID, LabelSet
+from seg_perception.training.config import DATA_ROOT_VARIABLE, DataSource, TrainConfig, load_config
+from seg_perception.training.datasets import Dataset, Sample, open_dataset
+
+EXIT_PROBLEMS = 3
+
+RENDERED_LOOKED_AT = 100
+"""Scenes of a rendered source: of those there is no end, and no file to be broken."""
+
+STRAY_SHARE = 0.01
+"""Of an image's object pixels, this many may lie on what is no thing: outlines drawn by hand overlap."""
+
+THREADS = 2
+"""OpenCV decodes outside Python's lock."""
+
+_BAR = 30
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of the verb."""
+    parser.add_argument("--config", type=Path, required=True, help="YAML file, see config/train")
+    parser.add_argument(
+        "--data", help=f"folder that holds the data sets (default: data_root, else ${DATA_ROOT_VARIABLE})"
+    )
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the numbers and all problems here too")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Inspect; returns the exit code."""
+    cv2.setNumThreads(1)  # decoding runs in threads of our own
+    config = load_config(arguments.config, data_root=arguments.data)
+    labels = config.open_labels()
+    sources = [("train", source) for source in config.data] + [("validation", config.validation)]
+    found = [inspect(role, source, config, labels) for role, source in sources]
+    for findings in found:
+        print(findings.text())
+    problems = sum(len(findings.problems) for findings in found)
+    taught = {name for findings in found[:-1] for names in findings.pixels for name in names.split("/")}
+    untaught = [name for name in labels.names if name not in taught]
+    if untaught:
+        print(f"no training label is of the classes {', '.join(untaught)}")
+    print(f"{problems} problems" if problems else "no problems")
+    if arguments.json:
+        content = {"sources": [f.to_json() for f in found], "untaught_classes": untaught, "problems": problems}
+        write_json(arguments.json, content)
+    return EXIT_PROBLEMS if problems else 0
+
+
+@dataclass(frozen=True)
+class Look:
+    """What one image holds. size_wh: px; pixels: by own id; instances: of things, number by own id; problem: why it cannot be used."""
+
+    size_wh: tuple[int, int] = (0, 0)
+    pixels: Counter[int] = field(default_factory=Counter)
+    instances: Counter[int] = field(default_factory=Counter)
+    problem: str = ""
+
+
+@dataclass
+class Findings:
+    """What a source holds, in classes of the trained set. Counters are by the classes' names, joined by a slash where
+    a label may be several; "" is void."""
+
+    title: str
+    images: int = 0
+    sizes: Counter[str] = field(default_factory=Counter)
+    pixels: Counter[str] = field(default_factory=Counter)
+    images_with: Counter[str] = field(default_factory=Counter)
+    instances: Counter[str] = field(default_factory=Counter)
+    problems: list[str] = field(default_factory=list)
+
+    def add(self, look: Look, names: dict[int, str]) -> None:
+        """Count one image; names: of the class behind each own id."""
+        self.images += 1
+        if look.problem:
+            self.problems.append(look.problem)
+        if not look.pixels:
+            return
+        self.sizes[f"{look.size_wh[0]}x{look.size_wh[1]}"] += 1
+        here: Counter[str] = Counter()
+        for own_id, count in look.pixels.items():
+            here[names[own_id]] += count
+        self.pixels += here
+        self.images_with.update(here.keys())
+        for own_id, count in look.instances.items():
+            self.instances[names[own_id]] += count
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Per class, the most frequent first: its share of all pixels, the images it is in, its instances."""
+        total = sum(self.pixels.values())
+        return [
+            {
+                "name": name or "void",
+                "share": count / total,
+                "images": self.images_with[name],
+                "instances": self.instances[name],
+            }
+            for name, count in self.pixels.most_common()
+        ]
+
+    def text(self) -> str:
+        """A table with bars, then the problems."""
+        sizes = ", ".join(f"{size} ({count})" for size, count in self.sizes.most_common(3))
+        more = ", …" if len(self.sizes) > 3 else ""
+        lines = [f"{self.title}: {self.images} images" + (f", {sizes}{more}" if sizes else "")]
+        rows = self.rows()
+        width = max((len(row["name"]) for row in rows), default=0)
+        largest = max((row["share"] for row in rows), default=1.0)
+        for row in rows:
+            bar = "#" * round(_BAR * row["share"] / largest)
+            instances = f"{row['instances']} instances" if row["instances"] else ""
+            numbers = f"{row['share']:7.2%}  {bar:<{_BAR}}  in {row['images']} images"
+            lines.append(f"  {row['name']:<{width}} {numbers}  {instances}".rstrip())
+        return "\n".join([*lines, *(f"  problem: {problem}" for problem in self.problems), ""])
+
+    def to_json(self) -> dict[str, Any]:
+        """The same as plain values."""
+        return {
+            "source": self.title,
+            "images": self.images,
+            "sizes": dict(self.sizes),
+            "classes": self.rows(),
+            "problems": self.problems,
+        }
+
+
+def inspect(role: str, source: DataSource, config: TrainConfig, labels: LabelSet) -> Findings:
+    """Read every image of a source; what is wrong with it goes into the findings."""
+    root = config.root_of(source)
+    findings = Findings(" ".join(word for word in (role, source.name, str(root), source.split) if word))
+    try:
+        dataset = open_dataset(source.name, root, source.split, labels, source.classes, complete=False)
+    except SegPerceptionError as error:
+        findings.problems.append(str(error))
+        return findings
+    findings.problems += [f"{path} has no label" for path in dataset.missing]
+    findings.problems += [f"{path} has no image" for path in dataset.spare]
+    count = len(dataset)
+    if count and dataset.path(0) is None:
+        count = min(count, RENDERED_LOOKED_AT)
+        findings.title += f" (the first {count} of {len(dataset)} scenes)"
+    if not count:
+        findings.problems.append(f"there is no labelled image in {root}")
+    names = {own_id: "/".join(classes) for own_id, classes in dataset.meaning.items()} | {VOID: ""}
+    with ThreadPoolExecutor(THREADS) as pool:
+        looks = pool.map(lambda index: look(dataset, index), range(count))
+        for seen in tqdm(looks, total=count, unit="image", desc=f"{role} {source.name}", mininterval=1):
+            findings.add(seen, names)
+    return findings
+
+
+def look(dataset: Dataset, index: int) -> Look:
+    """Read one image and count; the image itself is not kept."""
+    try:
+        sample = dataset.read(index)
+    except SegPerceptionError as error:
+        return Look(problem=str(error))
+    counts = np.bincount(sample.label.ravel(), minlength=256)
+    height, width = sample.label.shape
+    return Look(
+        (width, height),
+        Counter({int(i): int(counts[i]) for i in np.flatnonzero(counts)}),
+        _instances(dataset, sample),
+        _strays(dataset, index, sample),
+    )
+
+
+def _instances(dataset: Dataset, sample: Sample) -> Counter[int]:
+    if sample.instance is None:
+        return Counter()
+    is_object = (sample.instance > 0) & dataset.may_be_thing[sample.label]
+    keys = sample.label[is_object].astype(np.uint32) << 16 | sample.instance[is_object]
+    return Counter((np.unique(keys) >> 16).tolist())
+
+
+def _strays(dataset: Dataset, index: int, sample: Sample) -> str:
+    """A sentence when objects are numbered where no thing can be, in data that is labelled for this label set."""
+    if sample.instance is None or dataset.name != "folder":
+        return ""
+    is_object = sample.instance > 0
+    stray = is_object & ~dataset.may_be_thing[sample.label]
+    if stray.sum() <= STRAY_SHARE * is_object.sum():
+        return ""
+    ids = np.unique(sample.label[stray]).tolist()
+    where = dataset.path(index)
+    return f"the instance mask of {where} numbers {stray.sum()} pixels of the ids {ids}, which are no things"

@@ -1,0 +1,117 @@
+"""inspect-data finds what was spoilt, names the file, and counts what is there."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from test_datasets import pair, photo, write
+
+from seg_perception.cli import main
+
+CONFIG = """
+labels: own.yaml
+data: [{name: folder, root: own, split: train}]
+validation: {name: folder, root: own, split: val}
+"""
+LABELS = """
+- {name: lawn, color: [0, 255, 0], drivable_cost: 0}
+- {name: person, color: [220, 20, 60], thing: true}
+- {name: robot, color: [0, 0, 142], thing: true}
+"""
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> Path:
+    """Two training images and one for validation, without a fault."""
+    (tmp_path / "own.yaml").write_text(LABELS)
+    (tmp_path / "config.yaml").write_text(CONFIG)
+    pair(tmp_path / "own", "train", "a", [[0, 0, 1, 1], [0, 255, 1, 0]])
+    write(tmp_path / "own/train/instances/a.png", [[0, 0, 1, 2], [0, 0, 1, 0]], np.uint16)
+    pair(tmp_path / "own", "train", "b", np.zeros((4, 6)), "jpg")
+    pair(tmp_path / "own", "val", "c", [[0, 2]])
+    return tmp_path
+
+
+def inspect(root: Path, capsys: pytest.CaptureFixture[str]) -> tuple[int, str, dict]:
+    words = ["--config", root / "config.yaml", "--data", root, "--json", root / "data.json"]
+    code = main(["inspect-data", *map(str, words)])
+    return code, capsys.readouterr().out, json.loads((root / "data.json").read_text())
+
+
+def test_clean_data_are_counted(own: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """32 pixels: 24 + 4 of lawn, 3 of person, 1 void."""
+    code, text, found = inspect(own, capsys)
+    assert (code, found["problems"]) == (0, 0)
+    train = found["sources"][0]
+    assert (train["images"], train["sizes"]) == (2, {"4x2": 1, "6x4": 1})
+    assert train["classes"] == [
+        {"name": "lawn", "share": 28 / 32, "images": 2, "instances": 0},
+        {"name": "person", "share": 3 / 32, "images": 1, "instances": 2},
+        {"name": "void", "share": 1 / 32, "images": 1, "instances": 0},
+    ]
+    assert found["untaught_classes"] == ["robot"] and "no training label is of the classes robot" in text
+    assert "lawn" in text and "87.50%" in text and "2 instances" in text and "no problems" in text
+
+
+def test_every_fault_is_named(own: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    train = own / "own/train"
+    photo(train / "images/no_label.png", 2, 2)
+    write(train / "labels/no_image.png", [[0]])
+    pair(own / "own", "train", "size", [[0, 0]])
+    write(train / "labels/size.png", [[0], [0]])
+    pair(own / "own", "train", "ids", [[0, 7, 7]])
+    pair(own / "own", "train", "wide", [[0]])
+    write(train / "labels/wide.png", [[0]], np.uint16)
+    pair(own / "own", "train", "colour", [[0]])
+    write(train / "labels/colour.png", [[(0, 255, 0)]])
+    pair(own / "own", "train", "flipped", np.arange(900).reshape(30, 30) % 3)
+    damaged = bytearray((train / "labels/flipped.png").read_bytes())
+    damaged[len(damaged) // 2] ^= 0x55
+    (train / "labels/flipped.png").write_bytes(damaged)
+    pair(own / "own", "train", "cut", np.zeros((30, 30)), "jpg")
+    (train / "images/cut.jpg").write_bytes((train / "images/cut.jpg").read_bytes()[:-20])
+    pair(own / "own", "train", "stray", [[0, 1]])
+    write(train / "instances/stray.png", [[3, 3]])
+    pair(own / "own", "train", "small", [[1, 1]])
+    write(train / "instances/small.png", [[3]])
+    code, text, found = inspect(own, capsys)
+    assert code == 3
+    expected = {
+        "images/no_label.png has no label",
+        "labels/no_image.png has no image",
+        "images/size.png is 2x1, its label 1x2",
+        "images/ids.png holds the unknown ids 7 (2 pixels), the first at x 1, y 0",
+        "labels/wide.png is uint16",
+        "labels/colour.png is uint8 [1, 1, 3]",
+        "labels/flipped.png is not an image that OpenCV can decode",
+        "images/cut.jpg is truncated",
+        "images/stray.png numbers 1 pixels of the ids [0], which are no things",
+        "instances/small.png is 1x1",
+    }
+    problems = found["sources"][0]["problems"]
+    assert found["problems"] == len(problems) == len(expected)
+    for wanted in expected:
+        assert sum(wanted in problem for problem in problems) == 1, wanted
+        assert wanted in text
+
+
+def test_a_missing_source_does_not_hide_the_others(own: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (own / "config.yaml").write_text(CONFIG.replace("split: train", "split: trian"))
+    code, _, found = inspect(own, capsys)
+    assert code == 3
+    assert "there is no folder" in found["sources"][0]["problems"][0]
+    assert found["sources"][1]["classes"]
+
+
+def test_a_rendered_source_is_looked_at_in_part(
+    own: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("seg_perception.training.inspect_data.RENDERED_LOOKED_AT", 2)
+    source = "{name: synthetic, root: '', split: train}"
+    (own / "config.yaml").write_text(f"data: [{source}]\nvalidation: {source}\n")
+    code, text, found = inspect(own, capsys)
+    assert code == 0 and "the first 2 of 20000 scenes" in text
+    assert found["sources"][0]["images"] == 2
