@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import combinations, islice
+
 import numpy as np
 import pytest
 
@@ -22,6 +24,17 @@ def test_codes_of_equal_sets_are_shared_and_things_are_known() -> None:
 def test_a_misspelt_class_is_answered_with_the_nearest() -> None:
     with pytest.raises(SegPerceptionError, match="did you mean 'pavement'"):
         PartialLabels(CAMVID).codes_of({0: ("pavment",)})
+
+
+def test_more_sets_of_classes_than_codes_are_refused() -> None:
+    """11 classes, 220 pairs and triples and 24 of the quadruples make 255 codes, 0 to 254; 255 is void."""
+    partial = PartialLabels(CAMVID)
+    few = [names for size in (2, 3) for names in combinations(CAMVID.names, size)]
+    many = list(islice(combinations(CAMVID.names, 4), 25))
+    partial.codes_of(dict(enumerate(few)))
+    assert partial.codes_of(dict(enumerate(many[:24]))).tolist()[:24] == list(range(231, 255))
+    with pytest.raises(SegPerceptionError, match="more than 255 different sets"):
+        partial.codes_of({0: many[24]})
 
 
 def test_center_and_offsets_of_one_square() -> None:

@@ -3,8 +3,12 @@
 With --against naive every frame also takes the textbook path, in turn with ours and with the same network: colour
 conversion, resize, all logits enlarged to the mask's size, argmax, connected components of every thing class.
 
+With --training it times training instead: how many images a second the loader makes, how many the network learns from
+when they are ready, in turn, and how much memory both take.
+
 Example:
   python -m seg_perception benchmark --model models/camvid_pidnet_s.onnx --size 1280x720 --against naive
+  python -m seg_perception benchmark --training --config config/train/camvid_pidnet_s.yaml --data DATA
 """
 
 from __future__ import annotations
@@ -35,17 +39,24 @@ WARM_UP_FRAMES = 3
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the verb."""
-    add_model_arguments(parser)
+    add_model_arguments(parser, required=False)
     parser.add_argument(
         "--size", default="1280x720", metavar="WxH", help="size of the camera image (default: 1280x720)"
     )
     parser.add_argument("--frames", type=int, default=100, metavar="N")
     parser.add_argument("--against", choices=("naive",), help="compare with the textbook path in the same run")
+    parser.add_argument("--training", action="store_true", help="time training by --config, and not a model")
+    parser.add_argument("--config", type=Path, metavar="YAML", help="the training configuration")
+    parser.add_argument("--data", metavar="DIR", help="folder that holds its data sets (default: as for train)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the numbers as JSON")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Measure and print a table; 0."""
+    if arguments.training:
+        return _run_training(arguments)
+    if arguments.model is None:
+        raise SegPerceptionError("nothing says what to time: give --model, or --training with --config")
     size_wh = _size(arguments.size)
     if arguments.frames < 1:
         raise SegPerceptionError(f"--frames is {arguments.frames}: at least one is needed")
@@ -57,6 +68,19 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json:
         write_json(arguments.json, numbers)
     _print(numbers)
+    return 0
+
+
+def _run_training(arguments: argparse.Namespace) -> int:
+    if arguments.model is not None or arguments.config is None:
+        raise SegPerceptionError("--training times training, not a model: give it --config and no --model")
+    from seg_perception.training.benchmark_training import measure  # needs torch, as nothing else here does
+
+    numbers = {"machine": machine.describe(), **measure(arguments.config, arguments.data)}
+    if arguments.json:
+        write_json(arguments.json, numbers)
+    for name, value in numbers.items():
+        print(f"{name:<24}{value}")
     return 0
 
 

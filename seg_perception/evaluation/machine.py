@@ -15,6 +15,7 @@ PACKAGES = (
     "opencv-python",
     "onnxruntime",
     "onnxruntime-gpu",
+    "torch",
     "tensorrt",
     "tensorrt-rtx",
 )

@@ -14,9 +14,9 @@ from seg_perception.evaluation.tta import Views, augmented_pipeline
 from seg_perception.pipeline import Pipeline
 
 
-def add_model_arguments(parser: argparse.ArgumentParser) -> None:
-    """--model, --backend, --providers and --threads."""
-    parser.add_argument("--model", type=Path, required=True, metavar="M", help="model file (ONNX)")
+def add_model_arguments(parser: argparse.ArgumentParser, *, required: bool = True) -> None:
+    """--model, which may be required, --backend, --providers and --threads."""
+    parser.add_argument("--model", type=Path, required=required, metavar="M", help="model file (ONNX)")
     parser.add_argument("--backend", choices=("auto", "onnxruntime", "tensorrt"), default="auto")
     parser.add_argument("--providers", nargs="+", default=[], metavar="P", help="ONNX Runtime execution providers")
     parser.add_argument(

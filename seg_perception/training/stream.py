@@ -101,8 +101,8 @@ class TrainingStream(TorchDataset[dict[str, Tensor]]):
         """Objects of the data sets that know instances, cut out once; rendered ones stay where they are."""
         if self._cut_outs is None:
             self._cut_outs = []
-            for which, dataset in enumerate(self.datasets):
-                if not self._store.is_rendered(which) and dataset[0].instance is not None:
+            for which in range(len(self.datasets)):
+                if not self._store.is_rendered(which):
                     for scene in self._store.evenly(which, MOST_CUT_OUT_IMAGES):
                         self._cut_outs += cut_outs_of(scene, self.partial.may_be_thing, SMALLEST_CUT_OUT_PX)
         return self._cut_outs

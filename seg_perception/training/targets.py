@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from seg_perception.errors import SegPerceptionError
 from seg_perception.labels import VOID, LabelSet
 
 IMPOSSIBLE = -1e4
@@ -27,7 +28,10 @@ class PartialLabels:
         self.sets: list[tuple[int, ...]] = [(i,) for i in range(len(labels))]
 
     def codes_of(self, meaning: Mapping[int, tuple[str, ...]]) -> NDArray[np.uint8]:
-        """uint8 [256]: code of each id of a data set with this meaning; an empty meaning is void."""
+        """uint8 [256]: code of each id of a data set with this meaning; an empty meaning is void.
+
+        Raises SegPerceptionError when there is no such class, or too many different sets of classes for 8 bits.
+        """
         table = np.full(256, VOID, np.uint8)
         for own_id, names in meaning.items():
             if names:
@@ -36,6 +40,11 @@ class PartialLabels:
 
     def _code(self, members: tuple[int, ...]) -> int:
         if members not in self.sets:
+            if len(self.sets) == VOID:
+                raise SegPerceptionError(
+                    f"the data's ids stand for more than {VOID} different sets of classes: "
+                    "train on fewer data sets at a time, or with fewer classes"
+                )
             self.sets.append(members)
         return self.sets.index(members)
 
