@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from seg_perception.training.networks.heads import Features
 from seg_perception.training.networks.layers import BasicBlock, Bottleneck, bn_conv, conv_bn, resize, stage
+from seg_perception.training.networks.pyramids import DeepAggregationPyramid, ParallelAggregationPyramid
 
 
 class PixelAttentionFusion(nn.Module):
@@ -28,31 +29,8 @@ class PixelAttentionFusion(nn.Module):
         return detail + weight * (resize(context, detail) - detail)
 
 
-class ParallelAggregationPyramid(nn.Module):
-    """Context of several sizes, all branches computed side by side (PAPPM, section 3.3 of the paper)."""
-
-    def __init__(self, channels_in: int, inner: int, channels_out: int) -> None:
-        super().__init__()
-        self.identity = bn_conv(channels_in, inner)
-        self.pools = nn.ModuleList(
-            nn.Sequential(nn.AvgPool2d(kernel, stride, kernel // 2), bn_conv(channels_in, inner))
-            for kernel, stride in ((5, 2), (9, 4), (17, 8))
-        )
-        self.everything = nn.Sequential(nn.AdaptiveAvgPool2d(1), bn_conv(channels_in, inner))
-        self.process = bn_conv(4 * inner, 4 * inner, 3, groups=4)
-        self.compress = bn_conv(5 * inner, channels_out)
-        self.shortcut = bn_conv(channels_in, channels_out)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """[N, channels_in, h, w] to [N, channels_out, h, w]."""
-        base = self.identity(x)
-        scales = [resize(branch(x), x) + base for branch in (*self.pools, self.everything)]
-        context = self.process(torch.cat(scales, dim=1))
-        return self.compress(torch.cat([base, context], dim=1)) + self.shortcut(x)
-
-
-class BoundaryGuidedFusion(nn.Module):
-    """Detail where the boundary features are strong, context elsewhere (Light-Bag, section 3.4)."""
+class LightBoundaryFusion(nn.Module):
+    """Detail where the boundary features are strong, context elsewhere, by 1x1 convolutions (Light-Bag, section 3.4)."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -65,38 +43,54 @@ class BoundaryGuidedFusion(nn.Module):
         return self.detail((1 - edge) * context + detail) + self.context(context + edge * detail)
 
 
-class PIDNetSmall(nn.Module):
-    """PIDNet-S without its heads: C = 32. Its auxiliary features are those of the detail branch."""
+class BoundaryFusion(nn.Module):
+    """Detail where the boundary features are strong, context elsewhere, by a 3x3 convolution (Bag, section 3.4)."""
 
-    fused_channels = 128
-    shallow_channels = 32
-    auxiliary_channels = (64,)
-    boundary_channels = 64
-
-    def __init__(self, c: int = 32, pyramid: int = 96) -> None:
+    def __init__(self, channels: int) -> None:
         super().__init__()
-        self.stem = nn.Sequential(conv_bn(3, c, 3, 2), conv_bn(c, c, 3, 2))
-        self.stage1 = stage(c, c, 2)
-        self.stage2 = stage(c, 2 * c, 2, stride=2)
-        self.context3 = stage(2 * c, 4 * c, 3, stride=2)
-        self.context4 = stage(4 * c, 8 * c, 3, stride=2)
-        self.context5 = nn.Sequential(Bottleneck(8 * c, 8 * c, 2, relu=True), Bottleneck(16 * c, 8 * c))
-        self.pyramid = ParallelAggregationPyramid(16 * c, pyramid, 4 * c)
+        self.mix = bn_conv(channels, channels, 3)
 
-        self.detail3 = stage(2 * c, 2 * c, 2)
-        self.detail4 = stage(2 * c, 2 * c, 2)
+    def forward(self, detail: Tensor, context: Tensor, boundary: Tensor) -> Tensor:
+        """All [N, channels, h, w]."""
+        edge = torch.sigmoid(boundary)
+        mixed: Tensor = self.mix(edge * detail + (1 - edge) * context)
+        return mixed
+
+
+class PIDNet(nn.Module):
+    """PIDNet without its heads, of width c; its auxiliary features are those of the detail branch.
+
+    m and n are the blocks of a stage as in figure 4 of the paper: m at strides 4 and 8, n at 16 and 32. large swaps in
+    the sequential pyramid, 3x3 fusion and the wide boundary branch of PIDNet-L.
+    """
+
+    def __init__(self, c: int, m: int = 2, n: int = 3, pyramid: int = 96, large: bool = False) -> None:
+        super().__init__()
+        self.fused_channels, self.shallow_channels = 4 * c, c
+        self.auxiliary_channels, self.boundary_channels = (2 * c,), 2 * c
+        self.stem = nn.Sequential(conv_bn(3, c, 3, 2), conv_bn(c, c, 3, 2))
+        self.stage1 = stage(c, c, m)
+        self.stage2 = stage(c, 2 * c, m, stride=2)
+        self.context3 = stage(2 * c, 4 * c, n, stride=2)
+        self.context4 = stage(4 * c, 8 * c, n, stride=2)
+        self.context5 = nn.Sequential(Bottleneck(8 * c, 8 * c, 2, relu=True), Bottleneck(16 * c, 8 * c))
+        self.pyramid = (DeepAggregationPyramid if large else ParallelAggregationPyramid)(16 * c, pyramid, 4 * c)
+
+        self.detail3 = stage(2 * c, 2 * c, m)
+        self.detail4 = stage(2 * c, 2 * c, m)
         self.detail5 = Bottleneck(2 * c, 2 * c)
         self.compress3 = conv_bn(4 * c, 2 * c, 1, relu=False)
         self.compress4 = conv_bn(8 * c, 2 * c, 1, relu=False)
         self.attention3 = PixelAttentionFusion(2 * c, c)
         self.attention4 = PixelAttentionFusion(2 * c, c)
 
-        self.boundary3 = BasicBlock(2 * c, c, relu=False)
-        self.boundary4 = Bottleneck(c, c)
+        thin = 2 * c if large else c
+        self.boundary3 = BasicBlock(2 * c, thin, relu=False)
+        self.boundary4 = BasicBlock(thin, 2 * c, relu=False) if large else Bottleneck(thin, c)
         self.boundary5 = Bottleneck(2 * c, 2 * c)
-        self.difference3 = conv_bn(4 * c, c, 3, relu=False)
+        self.difference3 = conv_bn(4 * c, thin, 3, relu=False)
         self.difference4 = conv_bn(8 * c, 2 * c, 3, relu=False)
-        self.fusion = BoundaryGuidedFusion(4 * c)
+        self.fusion = (BoundaryFusion if large else LightBoundaryFusion)(4 * c)
 
     def forward(self, x: Tensor) -> Features:
         """Normalised image [N, 3, H, W]; all features but the shallow ones are at stride 8."""
@@ -118,3 +112,18 @@ class PIDNetSmall(nn.Module):
         context = resize(self.pyramid(self.context5(x)), detail)  # 1/64 to 1/8
         fused = self.fusion(self.detail5(F.relu(detail)), context, self.boundary5(F.relu(boundary)))
         return Features(fused, shallow, (detail_for_loss,), boundary_for_loss)
+
+
+def pidnet_s() -> PIDNet:
+    """PIDNet-S."""
+    return PIDNet(32)
+
+
+def pidnet_m() -> PIDNet:
+    """PIDNet-M as in table 4 of the paper, 34.4 M parameters, which needs n = 4; the n = 3 of its authors' code has 28.5 M."""
+    return PIDNet(64, n=4)
+
+
+def pidnet_l() -> PIDNet:
+    """PIDNet-L."""
+    return PIDNet(64, m=3, n=4, pyramid=112, large=True)
