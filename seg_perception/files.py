@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import struct
 import tempfile
-from collections.abc import Iterator, Mapping
+import zlib
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,7 @@ from seg_perception.errors import SegPerceptionError
 
 IMAGE_ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".ppm")
 _PNG_START, _PNG_END = b"\x89PNG", b"IEND\xaeB`\x82"
+_PNG_GREY, _PNG_PALETTE = 0, 3
 _JPEG_START, _JPEG_END, _JPEG_SCAN = b"\xff\xd8", b"\xff\xd9", b"\xff\xda"
 
 
@@ -109,9 +112,9 @@ def read_rgb(path: Path) -> NDArray[np.uint8]:
 
 
 def read_mask(path: Path, dtype: type[np.generic]) -> NDArray[Any]:
-    """A mask file, [H, W] of dtype (uint8 or uint16; 8-bit files serve for both). Raises as read_rgb, and when it has
-    several channels or too many bits."""
-    values = _read(path, cv2.IMREAD_UNCHANGED)
+    """A mask file, [H, W] of dtype (uint8 or uint16; 8-bit files serve for both); of a PNG with a palette the indices,
+    as tools for labelling write them. Raises as read_rgb, and when it has several channels or too many bits."""
+    values = _read(path, cv2.IMREAD_UNCHANGED, without_palette)
     if values.ndim != 2 or values.dtype not in (np.uint8, dtype):
         raise SegPerceptionError(
             f"{path} is {values.dtype} {list(values.shape)}, but a mask is {np.dtype(dtype).name} with one channel: "
@@ -120,7 +123,7 @@ def read_mask(path: Path, dtype: type[np.generic]) -> NDArray[Any]:
     return values.astype(dtype, copy=False)
 
 
-def _read(path: Path, flags: int) -> NDArray[Any]:
+def _read(path: Path, flags: int, prepare: Callable[[bytes], bytes] = bytes) -> NDArray[Any]:
     try:
         data = path.read_bytes()
     except OSError as error:
@@ -130,7 +133,7 @@ def _read(path: Path, flags: int) -> NDArray[Any]:
     if not is_whole(data):
         raise SegPerceptionError(f"{path} is truncated after {len(data)} bytes: copy it again")
     try:
-        image = cv2.imdecode(np.frombuffer(data, np.uint8), flags) if data else None
+        image = cv2.imdecode(np.frombuffer(prepare(data), np.uint8), flags) if data else None
     except cv2.error as error:
         raise SegPerceptionError(f"{path} cannot be decoded ({error.err}): replace it") from error
     if image is None:
@@ -147,3 +150,19 @@ def is_whole(data: bytes) -> bool:
         scan = data.rfind(_JPEG_SCAN)
         return scan > 0 and data.find(_JPEG_END, scan) > 0
     return True
+
+
+def without_palette(data: bytes) -> bytes:
+    """A PNG of 8-bit palette indices as one of grey values, since OpenCV would give the palette's colours; anything else
+    as it is. After the PNG specification (ISO/IEC 15948), chunks IHDR, PLTE and tRNS."""
+    if not data.startswith(_PNG_START) or data[24:26] != bytes([8, _PNG_PALETTE]):
+        return data
+    header = data[12:25] + bytes([_PNG_GREY]) + data[26:29]
+    parts = [data[:12], header, struct.pack(">I", zlib.crc32(header))]
+    start = 33
+    while start + 12 <= len(data):
+        end = start + 12 + struct.unpack(">I", data[start : start + 4])[0]
+        if data[start + 4 : start + 8] not in (b"PLTE", b"tRNS"):
+            parts.append(data[start:end])
+        start = end
+    return b"".join(parts)

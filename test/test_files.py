@@ -1,0 +1,63 @@
+"""Masks are read as ids whatever tool wrote them."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from seg_perception.errors import SegPerceptionError
+from seg_perception.files import read_mask, read_rgb
+
+
+def chunk(kind: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+def palette_png(indices: np.ndarray, colors: bytes, alpha: bytes) -> bytes:
+    """As labelling tools write it: one byte a pixel, a colour for each value, the first ones transparent."""
+    height, width = indices.shape
+    rows = b"".join(b"\0" + row.tobytes() for row in indices)
+    header = struct.pack(">IIBBBBB", width, height, 8, 3, 0, 0, 0)
+    return b"".join(
+        (
+            b"\x89PNG\r\n\x1a\n",
+            chunk(b"IHDR", header),
+            chunk(b"PLTE", colors),
+            chunk(b"tRNS", alpha),
+            chunk(b"IDAT", zlib.compress(rows)),
+            chunk(b"IEND", b""),
+        )
+    )
+
+
+def test_a_palette_is_no_part_of_a_mask_but_of_an_image(tmp_path: Path) -> None:
+    path = tmp_path / "labels.png"
+    path.write_bytes(palette_png(np.array([[0, 1, 2], [2, 255, 0]], np.uint8), bytes(range(250)) + bytes(518), b"\0\1"))
+    assert read_mask(path, np.uint8).tolist() == [[0, 1, 2], [2, 255, 0]]
+    assert read_mask(path, np.uint16).tolist() == [[0, 1, 2], [2, 255, 0]]
+    assert read_rgb(path)[0].tolist() == [[0, 1, 2], [3, 4, 5], [6, 7, 8]]
+
+
+def test_a_damaged_palette_mask_is_named(tmp_path: Path) -> None:
+    """The header, the picture and a length that points beyond the end."""
+    path = tmp_path / "labels.png"
+    whole = palette_png(np.zeros((20, 20), np.uint8), bytes(768), b"\0")
+    for place in (18, whole.index(b"IDAT") + 8, whole.index(b"PLTE") - 3):
+        damaged = bytearray(whole)
+        damaged[place] ^= 0x55
+        path.write_bytes(damaged)
+        with pytest.raises(SegPerceptionError, match=r"labels\.png"):
+            read_mask(path, np.uint8)
+
+
+def test_grey_and_16_bit_masks_are_as_written(tmp_path: Path) -> None:
+    path = tmp_path / "m.png"
+    cv2.imwrite(str(path), np.array([[0, 40000]], np.uint16))
+    assert read_mask(path, np.uint16).tolist() == [[0, 40000]]
+    with pytest.raises(SegPerceptionError, match="is uint16"):
+        read_mask(path, np.uint8)
