@@ -12,8 +12,6 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="training needs torch")
 
-from torch.utils.flop_counter import FlopCounterMode  # noqa: E402
-
 from seg_perception import model_file  # noqa: E402
 from seg_perception.cli import main  # noqa: E402
 from seg_perception.labels import CAMVID, LabelSet  # noqa: E402
@@ -181,14 +179,3 @@ def test_a_failed_save_leaves_the_previous_checkpoint(tmp_path: Path, monkeypatc
     monkeypatch.undo()
     assert checkpoint.load(path)["step"] == 1
     assert [file.name for file in tmp_path.iterdir()] == ["last.pt"]
-
-
-def test_pidnet_s_has_its_published_size() -> None:
-    """7.6 M parameters deployed and 47.2 GMAC at 1024x2048 without the instance heads, within 3 %."""
-    network = make_network("pidnet_s", 19).to("meta").eval()
-    parts = (network.backbone, network.semantic)
-    assert sum(p.numel() for part in parts for p in part.parameters()) == pytest.approx(7.6e6, rel=0.03)
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
-        image = torch.zeros(1, 1024, 2048, 3, dtype=torch.uint8, device="meta")
-        network.semantic(network.backbone(network.normalise(image))[0])
-    assert counter.get_total_flops() / 2 == pytest.approx(47.2e9, rel=0.03)
