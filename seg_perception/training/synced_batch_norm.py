@@ -8,21 +8,20 @@ from torch import Tensor, nn
 from seg_perception.training.distributed import mean_over_processes, world_size
 
 
-def synchronise_batch_norm(network: nn.Module) -> nn.Module:
-    """Put a synchronised layer in the place of every batch normalisation, with its weights and names; returns network.
+def synchronise_batch_norm(network: nn.Module) -> None:
+    """Put a synchronised layer in the place of every batch normalisation, with its weights and names.
 
     On a GPU that is torch's own, which runs nowhere else.
     """
     if next(network.parameters()).is_cuda:
-        return nn.SyncBatchNorm.convert_sync_batchnorm(network)
-    for name, child in network.named_children():
-        if type(child) is nn.BatchNorm2d:
-            synced = SyncedBatchNorm(child.num_features, child.eps, child.momentum, child.affine)
-            synced.load_state_dict(child.state_dict())
-            setattr(network, name, synced)
-        else:
-            synchronise_batch_norm(child)
-    return network
+        nn.SyncBatchNorm.convert_sync_batchnorm(network)
+        return
+    for parent in list(network.modules()):
+        for name, child in parent.named_children():
+            if isinstance(child, nn.BatchNorm2d):
+                synced = SyncedBatchNorm(child.num_features, child.eps, child.momentum)
+                synced.load_state_dict(child.state_dict())
+                setattr(parent, name, synced)
 
 
 class SyncedBatchNorm(nn.BatchNorm2d):

@@ -67,6 +67,7 @@ class Trainer:
         self.optimiser = make_optimiser(network, config)
         self.scaler = GradScaler(enabled=config.precision == "fp16")
         self.stream = TrainingStream(config, labels, config.steps * config.batch_size)
+        config.open_source(config.validation, labels)  # hours before the first validation, an absent label is told
         weights = torch.from_numpy(self.stream.class_weights()).to(self.device)
         self.objective = Objective(config.loss, torch.from_numpy(self.stream.partial.bias).to(self.device), weights)
         self.teacher = None if config.distill is None else Teacher(config, config.distill, labels, self.device)
@@ -279,7 +280,6 @@ def _wrapped_for_processes(outputs: nn.Module, device: torch.device) -> nn.Modul
     return DistributedDataParallel(
         outputs,
         device_ids=[device] if device.type == "cuda" else None,
-        broadcast_buffers=False,  # synchronised statistics are equal anyway, others are the first process' when saved
         gradient_as_bucket_view=True,
     )
 
