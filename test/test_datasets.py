@@ -8,6 +8,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
 
 from seg_perception.errors import SegPerceptionError
 from seg_perception.labels import CAMVID, CITYSCAPES, VOID, LabelSet
@@ -249,6 +252,15 @@ def test_synthetic_scene_is_the_same_for_everybody() -> None:
 def test_objects_are_numbered_from_one() -> None:
     keys = np.array([[70000, 5], [5, 9]], np.int32)
     assert numbered(keys, keys != 9).tolist() == [[2, 1], [1, 0]]
+
+
+@settings(max_examples=30, deadline=None)
+@given(arrays.arrays(np.int32, (4, 5), elements=st.integers(0, 1 << 24)), arrays.arrays(np.bool_, (4, 5)))
+def test_numbers_keep_objects_apart(keys: np.ndarray, is_object: np.ndarray) -> None:
+    instance = numbered(keys, is_object)
+    assert ((instance > 0) == is_object).all()
+    same_key = keys[is_object][:, None] == keys[is_object][None]
+    assert (same_key == (instance[is_object][:, None] == instance[is_object][None])).all()
 
 
 def test_bad_trees_are_named(tmp_path: Path) -> None:

@@ -9,9 +9,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
 
 from seg_perception.errors import SegPerceptionError
-from seg_perception.files import read_mask, read_rgb
+from seg_perception.files import read_mask, read_rgb, without_palette
 
 
 def chunk(kind: bytes, data: bytes) -> bytes:
@@ -41,6 +44,17 @@ def test_a_palette_is_no_part_of_a_mask_but_of_an_image(tmp_path: Path) -> None:
     assert read_mask(path, np.uint8).tolist() == [[0, 1, 2], [2, 255, 0]]
     assert read_mask(path, np.uint16).tolist() == [[0, 1, 2], [2, 255, 0]]
     assert read_rgb(path)[0].tolist() == [[0, 1, 2], [3, 4, 5], [6, 7, 8]]
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    arrays.arrays(np.uint8, arrays.array_shapes(min_dims=2, max_dims=2, max_side=9)),
+    st.binary(min_size=768, max_size=768),
+    st.binary(min_size=1, max_size=256),
+)
+def test_indices_are_read_whatever_the_palette(indices: np.ndarray, colors: bytes, alpha: bytes) -> None:
+    plain = np.frombuffer(without_palette(palette_png(indices, colors, alpha)), np.uint8)
+    np.testing.assert_array_equal(cv2.imdecode(plain, cv2.IMREAD_UNCHANGED), indices)
 
 
 def test_a_damaged_palette_mask_is_named(tmp_path: Path) -> None:

@@ -115,3 +115,32 @@ def test_a_rendered_source_is_looked_at_in_part(
     code, text, found = inspect(own, capsys)
     assert code == 0 and "the first 2 of 20000 scenes" in text
     assert found["sources"][0]["images"] == 2
+
+
+@pytest.mark.parametrize(
+    ("fault", "told"),
+    [
+        ("train id", "b.jpg holds the unknown ids 7 (24 pixels)"),
+        ("train label", "1 images have no label, the first is"),
+        ("train image", "b.jpg is truncated"),
+        ("val label", "1 images have no label, the first is"),
+    ],
+)
+def test_training_refuses_the_same_in_one_sentence(
+    own: Path, capsys: pytest.CaptureFixture[str], fault: str, told: str
+) -> None:
+    pytest.importorskip("torch", reason="training needs torch")
+    train = own / "own/train"
+    if fault == "train id":
+        write(train / "labels/b.png", np.full((4, 6), 7))
+    elif fault == "train label":
+        (train / "labels/b.png").unlink()
+    elif fault == "val label":
+        photo(own / "own/val/images/d.png", 2, 2)
+    else:
+        (train / "images/b.jpg").write_bytes((train / "images/b.jpg").read_bytes()[:-20])
+    words = ["--config", own / "config.yaml", "--data", own, "--out", own / "out"]
+    assert main(["train", *map(str, words)]) == 2
+    said = capsys.readouterr().err
+    assert told in said and "Traceback" not in said
+    assert not (own / "out").exists()

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
+from test_datasets import cityscapes_tree, pair
 
 from seg_perception.errors import SegPerceptionError
 from seg_perception.labels import BUILT_IN, CAMVID, CITYSCAPES, LabelSet
@@ -92,6 +94,12 @@ def test_every_concept_is_one() -> None:
     assert used <= set(CONCEPTS)
 
 
+def test_the_example_of_own_classes_lists_every_concept() -> None:
+    text = (Path(__file__).parent.parent / "config/labels/own_classes.yaml").read_text()
+    words = text[text.index("words are") + len("words are") : text.index("- {name")].replace("#", "")
+    assert {" ".join(word.split()) for word in words.split(",")} == set(CONCEPTS)
+
+
 def test_own_classes_learn_from_public_data(tmp_path: Path) -> None:
     (tmp_path / "own.yaml").write_text(OWN)
     labels = open_labels(str(tmp_path / "own.yaml"))
@@ -100,3 +108,26 @@ def test_own_classes_learn_from_public_data(tmp_path: Path) -> None:
         **{22: ("lawn",), 24: ("person",), 26: ("car",), 27: ("car",), 28: ("car",)},
     }
     assert classes_in(labels, {1: ("car", "terrain", "sky")}) == {1: ("lawn", "car")}
+
+
+def test_sets_of_different_labels_teach_one_network(tmp_path: Path) -> None:
+    """Every pixel of every source gets a code that leaves a class of the trained set possible."""
+    pytest.importorskip("torch", reason="the stream gives tensors")
+    from seg_perception.training.stream import TrainingStream
+
+    (tmp_path / "own.yaml").write_text(OWN)
+    cityscapes_tree(tmp_path / "city")
+    pair(tmp_path / "mine", "train", "a", np.kron([[0, 1], [2, 255]], np.ones((16, 16))))
+    pair(tmp_path / "idd", "train", "a", np.kron([[0, 1], [3, 6]], np.ones((16, 16))))
+    (tmp_path / "c.yaml").write_text(
+        "labels: own.yaml\nsize_hw: [32, 32]\ncrop_hw: [32, 32]\nvalidation: {name: folder, root: mine, split: train}\n"
+        "data: [{name: folder, root: mine, split: train}, {name: cityscapes, root: city, split: train},\n"
+        "       {name: idd_lite, root: idd, split: train}]\n"
+    )
+    config = load_config(tmp_path / "c.yaml", data_root=str(tmp_path))
+    labels = config.open_labels()
+    stream = TrainingStream(config, labels, 40)
+    seen = {code for i in range(40) for code in np.unique(stream[i]["codes"].numpy()).tolist()} - {255}
+    assert {0, 1, 2} <= seen and seen <= set(range(len(stream.partial.sets)))
+    assert [dataset.meaning.get(3) for dataset in stream.datasets] == [None, (), ("car",)]
+    assert (stream.partial.bias[sorted(seen)].max(axis=1) == 0).all()
