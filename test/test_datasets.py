@@ -214,7 +214,9 @@ def test_folder_in_the_label_set_in_use(tmp_path: Path) -> None:
     pair(tmp_path, "", "a", [[3, 8, 8], [255, 9, 0]], "jpg")
     write(tmp_path / "instances/a.png", [[4, 1, 300], [7, 1, 0]], np.uint16)
     pair(tmp_path, "", "b", [[3]])
+    (tmp_path / "labels/._b.png").write_bytes(b"left by a Mac")
     dataset = open_dataset("folder", tmp_path, "", CAMVID)
+    assert len(dataset) == 2 and not dataset.spare
     assert meant(dataset, CAMVID) == [["road", "car", "car"], ["", "pedestrian", "sky"]]
     assert dataset[0].instance is not None
     found = dataset[0].instance.tolist()

@@ -98,12 +98,13 @@ class PairedFiles:
 
 
 def named_files(files: Iterable[Path], ending: str | None = None) -> dict[str, Path]:
-    """Files by name, in order, without this end of the name or, by default, without whatever follows the last dot.
+    """Files by name, in order, without this end of the name or, by default, without whatever follows the last dot;
+    hidden ones, as archives from a Mac bring them, are left out.
 
     Raises SegPerceptionError when two of them would share one name.
     """
     found: dict[str, Path] = {}
-    for path in sorted(files):
+    for path in sorted(path for path in files if path.name[0] != "."):
         key = path.stem if ending is None else path.name.removesuffix(ending)
         if key in found:
             raise SegPerceptionError(f"{found[key]} and {path} share the name '{key}': rename one with its label")
