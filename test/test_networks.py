@@ -34,15 +34,15 @@ def on_meta(make: Callable[[], nn.Module]) -> nn.Module:
 @pytest.mark.parametrize(
     ("make", "head_channels", "size_hw", "parameters", "multiply_accumulates"),
     [
-        # Table 4 of the PIDNet paper (CVPR 2023), at 1024x2048.
+        # The PIDNet paper's comparison on Cityscapes (CVPR 2023), at 1024x2048.
         (pidnet_s, 128, (1024, 2048), 7.6e6, 47.6e9),
         (pidnet_m, 128, (1024, 2048), 34.4e6, 197.4e9),
         (pidnet_l, 256, (1024, 2048), 36.9e6, 275.8e9),
-        # The DDRNet paper's table on Cityscapes, at 1024x2048.
+        # The DDRNet paper's comparison on Cityscapes, at 1024x2048.
         (ddrnet_23_slim, 64, (1024, 2048), 5.7e6, 36.3e9),
         # BiSeNetV2 as its public reproductions count it, with their head of 1024 channels.
         (BiSeNetV2, 1024, (1024, 2048), 3.4e6, 98e9),
-        # Tables 3 and 7 of the BiSeNetV2 paper, which feeds 512x1024 and gives no parameters. It doesn't say how wide its
+        # The BiSeNetV2 paper, which feeds 512x1024 and gives no parameters. It doesn't say how wide its final
         # head is either: 384 channels times α, chosen here, is the one unknown under both numbers.
         (lambda: BiSeNetV2(dense=True), 384, (512, 1024), None, 21.15e9),
         (bisenetv2_l, 768, (512, 1024), None, 118.51e9),

@@ -84,11 +84,11 @@ class PIDNet(nn.Module):
         self.attention3 = PixelAttentionFusion(2 * c, c)
         self.attention4 = PixelAttentionFusion(2 * c, c)
 
-        thin = 2 * c if large else c
-        self.boundary3 = BasicBlock(2 * c, thin, relu=False)
-        self.boundary4 = BasicBlock(thin, 2 * c, relu=False) if large else Bottleneck(thin, c)
+        edges = 2 * c if large else c
+        self.boundary3 = BasicBlock(2 * c, edges, relu=False)
+        self.boundary4 = BasicBlock(edges, 2 * c, relu=False) if large else Bottleneck(edges, c)
         self.boundary5 = Bottleneck(2 * c, 2 * c)
-        self.difference3 = conv_bn(4 * c, thin, 3, relu=False)
+        self.difference3 = conv_bn(4 * c, edges, 3, relu=False)
         self.difference4 = conv_bn(8 * c, 2 * c, 3, relu=False)
         self.fusion = (BoundaryFusion if large else LightBoundaryFusion)(4 * c)
 
@@ -120,7 +120,7 @@ def pidnet_s() -> PIDNet:
 
 
 def pidnet_m() -> PIDNet:
-    """PIDNet-M as in table 4 of the paper, 34.4 M parameters, which needs n = 4; the n = 3 of its authors' code has 28.5 M."""
+    """PIDNet-M with the 34.4 M parameters that the paper states: they need n = 4, where its README names n = 3 (28.5 M)."""
     return PIDNet(64, n=4)
 
 
