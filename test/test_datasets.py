@@ -16,6 +16,7 @@ from seg_perception.errors import SegPerceptionError
 from seg_perception.labels import CAMVID, CITYSCAPES, VOID, LabelSet
 from seg_perception.training.datasets import Dataset, open_dataset
 from seg_perception.training.datasets.base import numbered
+from seg_perception.training.datasets.synthetic_scenes import SyntheticDrives
 from seg_perception.training.targets import PartialLabels
 
 ORANGE = (255, 128, 0)
@@ -306,3 +307,14 @@ def test_two_images_of_one_name_are_refused(tmp_path: Path) -> None:
     pair(tmp_path, "val", "1", [[3]], "jpg")
     with pytest.raises(SegPerceptionError, match=r"1\.jpg and .*1\.png share the name '1'"):
         open_dataset("camvid", tmp_path, "val", CAMVID)
+
+
+def test_validation_drives_are_none_of_the_training_drives() -> None:
+    """Frames are the same for everybody; things keep their instance, those too small are left to a crowd."""
+    training, validation = (open_dataset("synthetic_drive", ".", split, CAMVID) for split in ("train", "val"))
+    assert training[5].rgb.shape == (360, 640, 3) and validation[0].rgb.shape == (720, 1280, 3)
+    assert (training[5].rgb == open_dataset("synthetic_drive", ".", "train", CAMVID)[5].rgb).all()
+    assert training[5].instance is not None and training[5].instance.any()
+    assert SyntheticDrives.drives_of_val <= SyntheticDrives.first_training_seed
+    with pytest.raises(SegPerceptionError, match="use train or val"):
+        open_dataset("synthetic_drive", ".", "test", CAMVID)

@@ -36,8 +36,8 @@ class SceneStore:
         return self.__dict__ | {"_kept": {}, "_rendered": {}, "_room": room}
 
     def is_rendered(self, which: int) -> bool:
-        """Whether there is no end of the data set's scenes."""
-        return self.datasets[which].name == "synthetic"
+        """Whether the data set's scenes are made when they are asked for."""
+        return self.datasets[which].path(0) is None
 
     def read(self, which: int, index: int) -> Scene:
         """Scene index of data set which. Raises SegPerceptionError when its files are missing or broken."""

@@ -18,7 +18,7 @@ from seg_perception.training.datasets.folder import Folder
 from seg_perception.training.datasets.idd_lite import IddLite
 from seg_perception.training.datasets.kitti import Kitti
 from seg_perception.training.datasets.mapillary import Mapillary
-from seg_perception.training.datasets.synthetic_scenes import SyntheticScenes
+from seg_perception.training.datasets.synthetic_scenes import SyntheticDrives, SyntheticScenes
 from seg_perception.training.label_sets import Meaning, concepts_of
 
 DATASETS: dict[str, Callable[[Path, str], Adapter]] = {
@@ -32,6 +32,7 @@ DATASETS: dict[str, Callable[[Path, str], Adapter]] = {
     "kitti": Kitti,
     "mapillary": Mapillary,
     "synthetic": SyntheticScenes,
+    "synthetic_drive": SyntheticDrives,
 }
 
 __all__ = ["DATASETS", "Dataset", "Sample", "open_dataset"]

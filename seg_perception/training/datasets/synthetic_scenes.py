@@ -1,4 +1,4 @@
-"""Endless rendered streets with exact labels and instances, to teach an instance head what real sets don't label."""
+"""Rendered streets with exact labels and instances, to teach an instance head what real sets don't label."""
 
 from __future__ import annotations
 
@@ -6,18 +6,30 @@ from pathlib import Path
 
 import numpy as np
 
+from seg_perception.errors import SegPerceptionError
+from seg_perception.geometry import CameraPose
 from seg_perception.labels import CAMVID
+from seg_perception.synthetic import SyntheticDrive, random_scene
 from seg_perception.training.datasets.base import Sample
 from seg_perception.training.label_sets import concepts_of
 
 
-class SyntheticScenes:
-    """Scene i is the same for everybody; `split` names another series of scenes."""
+class _Rendered:
+    """What adapters have that read no files."""
 
-    name = "synthetic"
     meaning = concepts_of(CAMVID)
     missing: tuple[Path, ...] = ()
     spare: tuple[Path, ...] = ()
+
+    def path(self, index: int) -> None:
+        """None: images are rendered."""
+        del index
+
+
+class SyntheticScenes(_Rendered):
+    """Single streets, endless and as varied as can be. Scene i is the same for everybody; `split` names another series."""
+
+    name = "synthetic"
 
     def __init__(
         self, root: Path, split: str = "train", count: int = 20_000, size_hw: tuple[int, int] = (360, 480)
@@ -30,12 +42,41 @@ class SyntheticScenes:
     def __len__(self) -> int:
         return self._count
 
-    def path(self, index: int) -> None:
-        """None: images are rendered."""
-        del index
-
     def __getitem__(self, index: int) -> Sample:
-        from seg_perception.synthetic import random_scene
-
         rgb, label, instance = random_scene(np.random.default_rng([self._series, index]), *self._size_hw)
         return Sample(f"scene_{index:06d}", rgb, label, instance)
+
+
+class SyntheticDrives(_Rendered):
+    """Frames of SyntheticDrive. Split train: small ones, each of another drive and mostly with another camera pose;
+    val: frames of ten drives that train never shows, as `make run` renders them."""
+
+    name = "synthetic_drive"
+    first_training_seed = 1000
+    drives_of_val = 10
+
+    def __init__(self, root: Path, split: str = "train", count: int = 0) -> None:
+        del root  # nothing is read
+        if split not in ("train", "val"):
+            raise SegPerceptionError(f"synthetic_drive has no split '{split}': use train or val")
+        self._trains = split == "train"
+        self._count = count or (20_000 if self._trains else 60)
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __getitem__(self, index: int) -> Sample:
+        if self._trains:
+            drive, number = self._training_drive(index)
+        else:
+            drive, number = SyntheticDrive(seed=index % self.drives_of_val), 31 * (index // self.drives_of_val)
+        frame = drive.frame(number)
+        return Sample(f"drive_{index:06d}", frame.rgb, frame.semantic, frame.instance)
+
+    def _training_drive(self, index: int) -> tuple[SyntheticDrive, int]:
+        rng = np.random.default_rng([self.first_training_seed, index])
+        place = rng.normal((0, 0), (0, 0.3)).tolist()
+        angles = rng.normal((0, 0.05, 0), (0.01, 0.03, 0.04)).tolist()
+        pose = CameraPose(*place, rng.uniform(1.2, 2.0), *angles) if rng.random() < 0.6 else None
+        drive = SyntheticDrive(640, 360, seed=self.first_training_seed + index, pose=pose)
+        return drive, int(rng.integers(3000))
