@@ -115,7 +115,7 @@ FAMILIES: dict[str, Callable[[], Backbone]] = {
 """Every kind of block, narrow; not below 16 channels, where torch 2.13 crashes on x86 in the gradient of a convolution."""
 
 
-@pytest.fixture(scope="module", params=list(FAMILIES))
+@pytest.fixture(params=list(FAMILIES))
 def slim(request: pytest.FixtureRequest) -> PanopticNetwork:
     torch.manual_seed(0)
     return PanopticNetwork(FAMILIES[request.param](), CLASSES)
