@@ -114,6 +114,11 @@ def test_ohem_weighs_what_it_keeps() -> None:
     assert weighted == pytest.approx(-(math.log(0.2) + 3 * math.log(0.1)) / 4)
 
 
+def test_ohem_finds_the_hard_pixels_by_their_probability_smoothed_or_not() -> None:
+    smoothed = one_loss("ohem", FOUR, ohem_threshold=0.75, ohem_keep=0.0, label_smoothing=0.3)
+    assert smoothed == pytest.approx(one_loss("cross_entropy", FOUR[2:], label_smoothing=0.3))
+
+
 def test_boundary_cross_entropy_looks_where_a_boundary_is_sure() -> None:
     """Boundary probabilities 0.9, 0.7, 0.9, 0.9: of the sure pixels the first is easy and the last void."""
     logits = torch.tensor([p for p, _ in FOUR]).log().T[None, :, None]

@@ -97,6 +97,24 @@ def test_windows_of_an_enlarged_image_are_joined_without_a_seam(scale: float, wi
     np.testing.assert_allclose(merged.center_offset, plain.center_offset, atol=1e-4)
 
 
+def test_a_window_counts_less_towards_its_rim() -> None:
+    """The left windows say 1, the right ones 0. Of 12 columns each they share six: there the left ones are 6, 5, … 1
+    columns from their rim, and the right ones 1, 2, … 6."""
+    h, w = MODEL.grid_hw
+    count = 0
+
+    def left_then_right(images: np.ndarray) -> NetworkOutput:
+        nonlocal count
+        heatmap = np.full((1, 1, h, w), 1.0 - count % 2, np.float32)
+        count += 1
+        return NetworkOutput(np.zeros((1, CLASSES, h, w), np.float32), heatmap, np.zeros((1, 2, h, w), np.float32))
+
+    backend, _ = augmented(left_then_right, 1.5)
+    merged = backend.infer(image_for(backend))
+    expected = [1.0] * 6 + [6 / 7, 5 / 7, 4 / 7, 3 / 7, 2 / 7, 1 / 7] + [0.0] * 6
+    np.testing.assert_allclose(merged.center_heatmap[0, 0], np.tile(expected, (12, 1)), atol=1e-6)
+
+
 def test_offsets_of_all_scales_meet_in_the_largest_images_pixels() -> None:
     """An object 16 px away in the image as the model takes it is 32 px away in one of twice the size."""
     h, w = MODEL.grid_hw

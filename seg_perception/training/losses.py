@@ -83,7 +83,7 @@ def boundary_cross_entropy(logits: Tensor, truth: PixelTruth) -> Tensor:
             "boundary_cross_entropy needs a network that predicts boundaries, and this one does not: "
             "take it out of loss.semantic and loss.auxiliary, or train a PIDNet"
         )
-    return _mean_of_hard(logits, truth, truth.boundary_logits.detach()[:, 0].sigmoid() > SURE_BOUNDARY)
+    return _mean_of_hard(logits, truth, truth.boundary_logits[:, 0].sigmoid() > SURE_BOUNDARY)
 
 
 def focal(logits: Tensor, truth: PixelTruth) -> Tensor:
