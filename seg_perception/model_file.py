@@ -25,7 +25,8 @@ OUTPUTS = ("semantic_logits", "center_heatmap", "center_offset")
 class ModelInfo:
     """What the file says of itself. size_hw: the network's input (height, width), multiples of 32. grid_hw: the size
     of its outputs. batch: number of images a run takes, None when any. parameters and macs (multiply-accumulates of one
-    image at size_hw) are counts. metrics: by data set, then by metric."""
+    image at size_hw) are counts. metrics: by data set, then by metric. parity: how far the file is from the network as
+    trained, and on which data; quantization: how int8 was made; both empty where the file does not say."""
 
     path: Path
     name: str
@@ -40,6 +41,8 @@ class ModelInfo:
     parameters: int
     macs: int
     metrics: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    parity: Mapping[str, Any] = field(default_factory=dict)
+    quantization: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def stride(self) -> int:
@@ -58,11 +61,13 @@ def metadata(
     parameters: int,
     macs: int,
     metrics: Mapping[str, Mapping[str, float]] | None = None,
+    parity: Mapping[str, Any] | None = None,
+    quantization: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """The JSON object that a model file carries under METADATA_KEY."""
+    """The JSON object that a model file carries under METADATA_KEY; parity and quantization only where given."""
     if precision not in PRECISIONS:
         raise SegPerceptionError(f"precision '{precision}' is unknown: allowed are {', '.join(PRECISIONS)}")
-    return {
+    content: dict[str, Any] = {
         "format_version": FORMAT_VERSION,
         "name": name,
         "network": network,
@@ -74,6 +79,8 @@ def metadata(
         "macs": macs,
         "metrics": {data: dict(values) for data, values in (metrics or {}).items()},
     }
+    optional = {"parity": parity, "quantization": quantization}
+    return content | {key: dict(values) for key, values in optional.items() if values is not None}
 
 
 def write_metadata(model: onnx.ModelProto, content: Mapping[str, Any]) -> None:
@@ -136,6 +143,8 @@ def load(path: Path | str) -> ModelInfo:
         parameters=int(content["parameters"]),
         macs=int(content["macs"]),
         metrics=content.get("metrics", {}),
+        parity=content.get("parity", {}),
+        quantization=content.get("quantization", {}),
     )
 
 

@@ -1,7 +1,12 @@
 """Turn a checkpoint into the model file: one ONNX file with normalisation, label set and figures inside.
 
+The file is compared with the network in torch before it is kept, and carries the result: on noise, on the frames of
+--images, or with mIoU of both on a labelled data set. int8 is calibrated on --images, else on the data set's `train`.
+
 Example:
   python -m seg_perception export --checkpoint out/train/best.pt --out models/mine.onnx --height 352 --width 480
+  python -m seg_perception export --checkpoint out/train/best.pt --out models/mine_int8.onnx --precision int8 \\
+    --dataset camvid --root data/camvid
 """
 
 from __future__ import annotations
@@ -17,22 +22,32 @@ from typing import Any
 import numpy as np
 import onnx
 import torch
+from numpy.typing import NDArray
 from torch.utils.flop_counter import FlopCounterMode
 
 from seg_perception import model_file
-from seg_perception.backends.onnx_runtime import OnnxRuntimeBackend
 from seg_perception.errors import SegPerceptionError
-from seg_perception.files import written_aside
+from seg_perception.files import image_files, read_rgb, write_json, written_aside
 from seg_perception.labels import LabelSet
+from seg_perception.preprocess import Preprocessor
+from seg_perception.results import Frame
 from seg_perception.training import checkpoint
+from seg_perception.training.datasets import open_dataset
+from seg_perception.training.half import to_half
 from seg_perception.training.networks import make_network
 from seg_perception.training.networks.heads import PanopticNetwork
+from seg_perception.training.onnx_graph import name_constants
+from seg_perception.training.parity import ParityData, parity
+from seg_perception.training.quantize import spread, to_int8
 
 OPSET = 17
 """Old enough for the parser of TensorRT 10.3 (JetPack 6), new enough for every operator here."""
 
-LARGEST_RELATIVE_ERROR = {"fp32": 1e-3, "fp16": 3e-2}
-"""Between torch in float32 and the model file in ONNX Runtime, against the largest value; beyond it none is written."""
+LARGEST_RELATIVE_ERROR = {"fp32": 1e-3, "fp16": 3e-2, "int8": 1.0}
+"""Between torch in float32 and the model file, against the largest value; beyond it none is written."""
+
+CALIBRATION_IMAGES = 64
+CALIBRATION_SPLIT = "train"
 
 DEFAULT_LICENSE_NOTE = "trained on data for research and evaluation only"
 
@@ -44,6 +59,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--precision", choices=model_file.PRECISIONS, default="fp32", help="default: fp32")
     parser.add_argument("--height", type=int, help="of the network's input, a multiple of 32 (default: as trained)")
     parser.add_argument("--width", type=int, help="of the network's input, a multiple of 32 (default: as trained)")
+    parser.add_argument("--images", type=Path, metavar="DIR", help="frames to calibrate int8 on, and to compare on")
+    parser.add_argument("--dataset", metavar="NAME", help="labelled data to compare on, such as camvid, with --root")
+    parser.add_argument("--root", type=Path, metavar="DIR", help="the data set's folder")
+    parser.add_argument("--split", default="val", help="part of the data set to compare on (default: val)")
     parser.add_argument("--name", help="the model's name (default: the file's)")
     parser.add_argument("--license-note", default=DEFAULT_LICENSE_NOTE, help="what its use is bound to")
     parser.add_argument(
@@ -64,13 +83,18 @@ def run(arguments: argparse.Namespace) -> int:
         raise SegPerceptionError(
             f"a size of {size_hw[1]}x{size_hw[0]} cannot be exported: give --height and --width as multiples of 32"
         )
-    if arguments.precision == "int8":
-        raise SegPerceptionError("int8 needs calibration, which is not built yet: export fp32 or fp16")
+    if arguments.dataset and not arguments.root:
+        raise SegPerceptionError("--dataset needs the folder it lies in: give --root")
     labels = LabelSet.from_json(content["labels"])
+    dataset = (arguments.dataset, arguments.root) if arguments.dataset and arguments.precision == "int8" else None
+    images = sample_images(arguments.images, dataset, labels, size_hw)
+    if arguments.precision == "int8" and not images:
+        raise SegPerceptionError(
+            "int8 needs frames to calibrate on: give --images a folder of frames from where the model will work, or "
+            "--dataset and --root"
+        )
     network = load_network(content)
-    model = to_onnx(network, size_hw)
-    if arguments.precision == "fp16":
-        model = to_half(model)
+    model, quantization = convert(to_onnx(network, size_hw), arguments.precision, images, labels)
     facts = model_file.metadata(
         name=arguments.name or arguments.out.stem,
         network=content["network"],
@@ -81,25 +105,101 @@ def run(arguments: argparse.Namespace) -> int:
         parameters=deployed_parameters(network),
         macs=multiply_accumulates(network, size_hw),
         metrics=_metrics(arguments.metrics),
+        quantization=quantization,
     )
+    facts["parity"] = save_compared(
+        model, facts, network, arguments.out, _parity_data(arguments, images, size_hw, labels)
+    )
+    size_mb = arguments.out.stat().st_size / 1e6
+    print(_summary(arguments.out, size_mb, size_hw, facts))
+    if arguments.json:
+        write_json(arguments.json, {**facts, "size_mb": size_mb})
+    return 0
+
+
+def sample_images(
+    folder: Path | None, dataset: tuple[str, Path] | None, labels: LabelSet, size_hw: tuple[int, int]
+) -> list[NDArray[np.uint8]]:
+    """CALIBRATION_IMAGES frames at most, each uint8 [1, h, w, 3], spread over a folder, else over the part
+    CALIBRATION_SPLIT of a data set (name, root); none without either."""
+    preprocess = Preprocessor(size_hw)
+    if folder:
+        files = image_files(folder)
+        chosen = (read_rgb(files[i]) for i in spread(len(files), CALIBRATION_IMAGES))
+    elif dataset:
+        data = open_dataset(*dataset, CALIBRATION_SPLIT, labels)
+        chosen = (data[i].rgb for i in spread(len(data), CALIBRATION_IMAGES))
+    else:
+        return []
+    return [preprocess(Frame(rgb)).copy() for rgb in chosen]
+
+
+def convert(
+    model: onnx.ModelProto, precision: str, images: Sequence[NDArray[np.uint8]], labels: LabelSet
+) -> tuple[onnx.ModelProto, dict[str, Any] | None]:
+    """The float32 model in a precision, for int8 with images, and how it was quantised."""
+    if precision == "int8":
+        return to_int8(model, images, labels.is_thing)
+    if precision == "fp16":
+        height, width = (dim.dim_value for dim in model.graph.input[0].type.tensor_type.shape.dim[1:3])
+        return to_half(model, images or [noise((height, width))]), None
+    return model, None
+
+
+def noise(size_hw: tuple[int, int]) -> NDArray[np.uint8]:
+    """An image uint8 [1, h, w, 3] that is the same every time."""
+    return np.random.default_rng(0).integers(0, 256, (1, *size_hw, 3), np.uint8)
+
+
+def save_compared(
+    model: onnx.ModelProto, facts: Mapping[str, Any], network: PanopticNetwork, out: Path, data: ParityData
+) -> dict[str, Any]:
+    """Write the model file with facts and its parity to out; returns the parity.
+
+    Raises SegPerceptionError, with nothing written, when it differs too much.
+    """
     model_file.write_metadata(model, facts)
-    with written_aside(arguments.out) as aside:
+    with written_aside(out) as aside:
         model_file.save(model, aside)
-        parity = largest_error(network, aside)
-        if parity > LARGEST_RELATIVE_ERROR[arguments.precision]:
+        measured = parity(network, aside, data)
+        error = measured["largest_error_relative"]
+        if not error <= LARGEST_RELATIVE_ERROR[facts["precision"]]:
             raise SegPerceptionError(
-                f"the exported network differs from torch by {parity:.2g} of the largest value, so it was not written: "
+                f"the exported network differs from torch by {error:.2g} of the largest value, so it was not written: "
                 "export fp32, or report this with your versions of torch and onnx"
             )
-    info = model_file.load(arguments.out)
-    size_mb = arguments.out.stat().st_size / 1e6
-    print(
-        f"{arguments.out}: {info.network} {info.precision}, {size_mb:.1f} MB, input {size_hw[1]}x{size_hw[0]}, "
-        f"{info.parameters / 1e6:.2f} M parameters, {info.macs / 1e9:.2f} GMAC, error against torch {parity:.1e}"
-    )
-    if arguments.json:
-        arguments.json.write_text(json.dumps({**facts, "size_mb": size_mb, "largest_relative_error": parity}, indent=1))
-    return 0
+        model_file.write_metadata(model, {**facts, "parity": measured})
+        model_file.save(model, aside)
+    return measured
+
+
+def _parity_data(
+    arguments: argparse.Namespace, images: Sequence[NDArray[np.uint8]], size_hw: tuple[int, int], labels: LabelSet
+) -> ParityData:
+    if arguments.dataset:
+        return ParityData.labelled(arguments.dataset, arguments.root, arguments.split, labels)
+    if images:
+        return ParityData.unlabelled("the frames of --images", images)
+    return ParityData.unlabelled("noise", [noise(size_hw)])
+
+
+def _summary(out: Path, size_mb: float, size_hw: tuple[int, int], facts: Mapping[str, Any]) -> str:
+    compared = facts["parity"]
+    lines = [
+        f"{out}: {facts['network']} {facts['precision']}, {size_mb:.1f} MB, input {size_hw[1]}x{size_hw[0]}, "
+        f"{facts['parameters'] / 1e6:.2f} M parameters, {facts['macs'] / 1e9:.2f} GMAC",
+        f"against torch on {compared['data']}: largest logit error {compared['logit_error']:.2g} "
+        f"({compared['logit_error_relative']:.2g} of the largest), {compared['pixels_changed']:.3%} of pixels change class"
+        + (f", mIoU {compared['miou_fp32']:.4f} to {compared['miou']:.4f}" if "miou" in compared else ""),
+    ]
+    if "quantization" in facts:
+        made = facts["quantization"]
+        lines.append(
+            f"{made['layers'] - len(made['kept_float'])} of {made['layers']} convolutions in int8, calibrated on "
+            f"{made['calibration_images']} frames; classes changed {made['reached']['classes_changed']:.2%} on trial "
+            f"(allowed: {made['allowed']['classes_changed']:.2%})"
+        )
+    return "\n".join(lines)
 
 
 def load_network(content: Mapping[str, Any]) -> PanopticNetwork:
@@ -126,6 +226,7 @@ def to_onnx(network: PanopticNetwork, size_hw: tuple[int, int]) -> onnx.ModelPro
             dynamo=False,
         )
     model = onnx.load_from_string(buffer.getvalue())
+    name_constants(model)
     _state_output_sizes(model, network, example)
     onnx.checker.check_model(model, full_check=True)
     return model
@@ -138,30 +239,6 @@ def _state_output_sizes(model: onnx.ModelProto, network: PanopticNetwork, exampl
     for value, shape in zip(model.graph.output, shapes, strict=True):
         for dim, length in list(zip(value.type.tensor_type.shape.dim, shape, strict=True))[1:]:
             dim.dim_value = length
-
-
-def to_half(model: onnx.ModelProto) -> onnx.ModelProto:
-    """float16 inside, uint8 in and float32 out; normalisation stays float32."""
-    try:
-        from onnxruntime.transformers.float16 import convert_float_to_float16
-    except ImportError as error:
-        raise SegPerceptionError(
-            "this onnxruntime has no float16 converter: install onnxruntime 1.17 or newer"
-        ) from error
-    keep = [node.name for node in model.graph.node if node.op_type == "Cast"]
-    half: onnx.ModelProto = convert_float_to_float16(model, keep_io_types=True, node_block_list=keep)
-    return half
-
-
-def largest_error(network: PanopticNetwork, path: Path) -> float:
-    """Largest difference of any output between torch and the model file on noise, over that output's largest value."""
-    info = model_file.load(path)
-    image = np.random.default_rng(0).integers(0, 256, (1, *info.size_hw, 3), np.uint8)
-    output = OnnxRuntimeBackend(info).infer(image)
-    with torch.no_grad():
-        wanted = [values.numpy() for values in network(torch.from_numpy(image))]
-    found = (output.semantic_logits, output.center_heatmap, output.center_offset)
-    return max(float(np.abs(f - w).max() / max(1.0, np.abs(w).max())) for f, w in zip(found, wanted, strict=True))
 
 
 def deployed_parameters(network: PanopticNetwork) -> int:

@@ -1,0 +1,89 @@
+"""Small changes to ONNX graphs that export, half precision and quantisation share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+from numpy.typing import NDArray
+
+from seg_perception.backends.onnx_runtime import physical_cores
+from seg_perception.model_file import INPUT, OUTPUTS
+
+
+def open_session(model: onnx.ModelProto) -> ort.InferenceSession:
+    """A model in memory on ONNX Runtime's CPU provider."""
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = physical_cores()
+    options.log_severity_level = 3
+    return ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+
+
+def outputs_of(model: onnx.ModelProto, images: Sequence[NDArray[np.uint8]]) -> list[list[NDArray[np.float32]]]:
+    """The contract's outputs for each of images, uint8 [1, h, w, 3]."""
+    session = open_session(model)
+    return [session.run(list(OUTPUTS), {INPUT: image}) for image in images]
+
+
+def consumers(graph: onnx.GraphProto) -> dict[str, list[onnx.NodeProto]]:
+    """The nodes that read a tensor, by its name."""
+    found: dict[str, list[onnx.NodeProto]] = {}
+    for node in graph.node:
+        for name in node.input:
+            found.setdefault(name, []).append(node)
+    return found
+
+
+def name_constants(model: onnx.ModelProto) -> None:
+    """Make every constant a weight that nodes read by its own name: torch's exporter writes some as nodes, and joins
+    equal weights with an Identity before each use but the first."""
+    graph = model.graph
+    for node in graph.node:
+        if node.op_type == "Constant":
+            graph.initializer.add().CopyFrom(node.attribute[0].t)
+            graph.initializer[-1].name = node.output[0]
+    weights = {weight.name for weight in graph.initializer}
+    aliases = {
+        node.output[0]: node.input[0] for node in graph.node if node.op_type == "Identity" and node.input[0] in weights
+    }
+    others = [node for node in graph.node if node.op_type != "Constant" and node.output[0] not in aliases]
+    del graph.node[:]
+    graph.node.extend(others)
+    for node in graph.node:
+        _read_instead(node, [aliases.get(name, name) for name in node.input])
+    drop_unused(model)
+
+
+def reconnect(model: onnx.ModelProto, inputs: Mapping[str, Sequence[str]], origin: onnx.ModelProto) -> None:
+    """Give the named nodes these inputs, with weights taken from origin where model lacks them, and drop what nobody
+    reads any more."""
+    for node in model.graph.node:
+        if node.name in inputs:
+            _read_instead(node, inputs[node.name])
+    wanted = {name for names in inputs.values() for name in names} - {weight.name for weight in model.graph.initializer}
+    model.graph.initializer.extend(weight for weight in origin.graph.initializer if weight.name in wanted)
+    drop_unused(model)
+
+
+def drop_unused(model: onnx.ModelProto) -> None:
+    """Remove nodes and weights that no output depends on; nodes must stand in the order in which they run."""
+    graph = model.graph
+    read = {value.name for value in graph.output}
+    kept: list[Any] = []
+    for node in reversed(graph.node):
+        if read.intersection(node.output):
+            read.update(node.input)
+            kept.append(node)
+    weights = [weight for weight in graph.initializer if weight.name in read]
+    del graph.node[:], graph.initializer[:]
+    graph.node.extend(reversed(kept))
+    graph.initializer.extend(weights)
+
+
+def _read_instead(node: onnx.NodeProto, names: Sequence[str]) -> None:
+    if list(node.input) != list(names):
+        del node.input[:]
+        node.input.extend(names)

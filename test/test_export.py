@@ -1,0 +1,185 @@
+"""Every precision from one checkpoint, as a user exports it: whole files, their contract, and the parity they carry."""
+
+from __future__ import annotations
+
+import functools
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import onnx
+import pytest
+from onnx import numpy_helper
+
+torch = pytest.importorskip("torch", reason="export needs torch")
+
+from seg_perception import model_file  # noqa: E402
+from seg_perception.backends.onnx_runtime import OnnxRuntimeBackend  # noqa: E402
+from seg_perception.cli import main  # noqa: E402
+from seg_perception.errors import SegPerceptionError  # noqa: E402
+from seg_perception.files import read_rgb  # noqa: E402
+from seg_perception.labels import CAMVID  # noqa: E402
+from seg_perception.preprocess import Preprocessor  # noqa: E402
+from seg_perception.results import Frame  # noqa: E402
+from seg_perception.training import checkpoint, export  # noqa: E402
+from seg_perception.training.networks import make_network  # noqa: E402
+from seg_perception.training.quantize import Damage, to_int8  # noqa: E402
+
+SIZE_HW = (64, 96)
+ANY_DAMAGE = Damage(1e9, 1e9, 1e9)
+FRAMES = 3
+
+
+def write_checkpoint(path: Path) -> Path:
+    """PIDNet-S as it is born, but for a last layer that tells the classes apart, in a checkpoint with more than export
+    needs."""
+    torch.manual_seed(0)
+    network = make_network("pidnet_s", len(CAMVID))
+    torch.nn.init.normal_(network.semantic.classify.weight)
+    content = {"network": "pidnet_s", "labels": CAMVID.to_json(), "size_hw": SIZE_HW, "data": ["camvid"]}
+    checkpoint.save(path, {**content, "average": network.state_dict(), "step": 4, "config": {"batch_size": 2}})
+    return path
+
+
+def write_camvid(root: Path) -> None:
+    """Smooth frames at the network's size, and stripes for labels, the last of them void."""
+    rng = np.random.default_rng(0)
+    for split in ("train", "val"):
+        for part in ("images", "labels"):
+            (root / split / part).mkdir(parents=True)
+        for i in range(FRAMES):
+            coarse = rng.integers(0, 256, (4, 6, 3), np.uint8)
+            cv2.imwrite(str(root / split / f"images/{i}.png"), cv2.resize(coarse, SIZE_HW[::-1]))
+            stripes = np.arange(12, dtype=np.uint8).repeat(8)[None].repeat(SIZE_HW[0], 0)
+            cv2.imwrite(str(root / split / f"labels/{i}.png"), stripes)
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint, a labelled data set, and a model file of each precision made of both."""
+    root = tmp_path_factory.mktemp("export")
+    write_camvid(root / "camvid")
+    words = ["export", "--checkpoint", str(write_checkpoint(root / "c.pt"))]
+    data = ["--dataset", "camvid", "--root", str(root / "camvid")]
+    with pytest.MonkeyPatch.context() as patch:
+        # the search for sensitive layers has its own tests, and here it would be long
+        patch.setattr(export, "to_int8", functools.partial(to_int8, allowed=ANY_DAMAGE))
+        for precision in model_file.PRECISIONS:
+            out = ["--out", str(root / f"{precision}.onnx"), "--json", str(root / f"{precision}.json")]
+            assert main([*words, *data, *out, "--precision", precision]) == 0
+    return root
+
+
+@pytest.mark.parametrize("precision", model_file.PRECISIONS)
+def test_each_precision_keeps_the_contract(root: Path, precision: str) -> None:
+    info = model_file.load(root / f"{precision}.onnx")
+    assert (info.precision, info.size_hw, info.grid_hw, info.batch) == (precision, SIZE_HW, (16, 24), None)
+    model = onnx.load(str(info.path))
+    onnx.checker.check_model(model, full_check=True)
+    assert {entry.domain: entry.version for entry in model.opset_import}[""] == export.OPSET
+    output = OnnxRuntimeBackend(info).infer(np.zeros((2, *SIZE_HW, 3), np.uint8))
+    assert output.semantic_logits.shape == (2, len(CAMVID), 16, 24)
+    assert not {node.op_type for node in model.graph.node} & {"Identity", "Constant"}
+
+
+def test_smaller_types_make_smaller_files(root: Path) -> None:
+    sizes = [(root / f"{precision}.onnx").stat().st_size for precision in model_file.PRECISIONS]
+    assert sizes[1] < 0.55 * sizes[0]
+    assert sizes[2] < 0.3 * sizes[0]
+
+
+@pytest.mark.parametrize("precision", model_file.PRECISIONS)
+def test_the_file_carries_its_parity_and_it_can_be_measured_again(root: Path, precision: str) -> None:
+    info = model_file.load(root / f"{precision}.onnx")
+    parity = info.parity
+    assert parity == json.loads((root / f"{precision}.json").read_text())["parity"]
+    assert (parity["data"], parity["frames"]) == ("camvid val", FRAMES)
+    network, backend = export.load_network(checkpoint.load(root / "c.pt")), OnnxRuntimeBackend(info)
+    errors, values = [], []
+    for i in range(FRAMES):
+        image = read_rgb(root / f"camvid/val/images/{i}.png")[None]
+        with torch.no_grad():
+            wanted = network(torch.from_numpy(image))[0].numpy()
+        errors.append(np.abs(wanted - backend.infer(image).semantic_logits).max())
+        values.append(np.abs(wanted).max())
+    assert parity["logit_error"] == pytest.approx(max(errors), rel=1e-3, abs=1e-5)
+    assert parity["logit_error_relative"] == pytest.approx(max(errors) / max(values), rel=1e-3, abs=1e-5)
+    assert parity["miou_change"] == pytest.approx(parity["miou"] - parity["miou_fp32"])
+    assert 0 < parity["miou_fp32"] < 1
+
+
+def test_the_less_bits_the_more_changes(root: Path) -> None:
+    fp32, fp16, int8 = (model_file.load(root / f"{precision}.onnx").parity for precision in model_file.PRECISIONS)
+    assert fp32["logit_error"] < 0.1 * fp16["logit_error"] and fp16["logit_error"] < 0.1 * int8["logit_error"]
+    assert fp32["pixels_changed"] <= fp16["pixels_changed"] <= int8["pixels_changed"] < 0.2
+    assert fp32["miou_change"] == pytest.approx(0, abs=1e-3)
+
+
+def test_int8_is_symmetric_with_a_scale_per_channel(root: Path) -> None:
+    graph = onnx.load(str(root / "int8.onnx")).graph
+    weights = {weight.name: numpy_helper.to_array(weight) for weight in graph.initializer}
+    writers = {node.output[0]: node for node in graph.node}
+    convolutions = [node for node in graph.node if node.op_type == "Conv"]
+    assert len(convolutions) > 50
+    for node in convolutions:
+        activation, kernel = (writers[name] for name in node.input[:2])
+        assert (activation.op_type, kernel.op_type) == ("DequantizeLinear", "DequantizeLinear")
+        assert writers[activation.input[0]].op_type == "QuantizeLinear"
+        assert weights[activation.input[1]].shape == ()
+        values, scales, zeros = (weights[name] for name in kernel.input)
+        assert values.dtype == np.int8 and scales.shape == (len(values),)
+        assert not zeros.any() and not weights[activation.input[2]].any()
+        assert weights[activation.input[2]].dtype == np.int8
+        assert len(node.input) == 2 or weights[node.input[2]].dtype == np.float32
+    made = model_file.load(root / "int8.onnx").quantization
+    assert (made["calibration_images"], made["layers"], made["kept_float"]) == (FRAMES, len(convolutions), {})
+
+
+def test_int8_without_frames_is_refused(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = root / "none.onnx"
+    words = ["export", "--checkpoint", str(root / "c.pt"), "--out", str(out), "--precision", "int8"]
+    assert main(words) == 2
+    assert "give --images a folder of frames" in capsys.readouterr().err
+    assert not out.exists()
+
+
+def test_a_data_set_without_its_folder_is_refused(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["export", "--checkpoint", str(root / "c.pt"), "--out", str(root / "none.onnx"), "--dataset", "camvid"]
+    assert main(words) == 2
+    assert "give --root" in capsys.readouterr().err
+
+
+def test_frames_are_spread_over_the_folder_and_squeezed_to_the_networks_size(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(export, "CALIBRATION_IMAGES", 2)
+    images = export.sample_images(root / "camvid/val/images", None, CAMVID, (32, 64))
+    assert [image.shape for image in images] == [(1, 32, 64, 3)] * 2
+    for image, number in zip(images, (0, FRAMES - 1)):
+        frame = Frame(read_rgb(root / f"camvid/val/images/{number}.png"))
+        np.testing.assert_array_equal(image, Preprocessor((32, 64))(frame))
+
+
+def test_a_network_that_gives_no_numbers_is_not_written(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    content = checkpoint.load(root / "c.pt")
+    content["average"]["semantic.classify.bias"][0] = float("inf")
+    checkpoint.save(root / "broken.pt", content)
+    out = root / "broken.onnx"
+    assert main(["export", "--checkpoint", str(root / "broken.pt"), "--out", str(out)]) == 2
+    assert "not finite" in capsys.readouterr().err
+    assert not out.exists()
+
+
+def test_an_unknown_precision_has_no_metadata() -> None:
+    with pytest.raises(SegPerceptionError, match="'int4' is unknown: allowed are fp32, fp16, int8"):
+        model_file.metadata(
+            name="",
+            network="",
+            labels=CAMVID,
+            precision="int4",
+            training_data="",
+            license_note="",
+            parameters=0,
+            macs=0,
+        )
