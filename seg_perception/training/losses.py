@@ -108,12 +108,15 @@ def tversky(logits: Tensor, truth: PixelTruth) -> Tensor:
 
 
 def _tversky_loss(logits: Tensor, truth: PixelTruth, false_alarm_weight: float) -> Tensor:
-    probability, label = _fine_pixels(logits, truth.codes)
+    fine = truth.codes < logits.shape[1]
+    probability = logits.softmax(dim=1)
+    found = (probability * fine[:, None]).sum(dim=(0, 2, 3))
+    of_own_class = probability.gather(1, torch.where(fine, truth.codes, 0)[:, None])[:, 0]
     losses = []
-    for i in torch.unique(label).tolist():
-        found, positive = probability[:, i], label == i
-        hits = found[positive].sum()
-        misses, false_alarms = positive.sum() - hits, found[~positive].sum()
+    for i in torch.unique(truth.codes[fine]).tolist():
+        positive = truth.codes == i
+        hits = (of_own_class * positive).sum()
+        misses, false_alarms = positive.sum() - hits, found[i] - hits
         losses.append(1 - hits / (hits + false_alarm_weight * false_alarms + (1 - false_alarm_weight) * misses))
     return torch.stack(losses).mean() if losses else logits.sum() * 0
 
