@@ -1,0 +1,76 @@
+"""Two processes on the CPU, started by torchrun as on any machine, train as one does."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+torch = pytest.importorskip("torch", reason="training needs torch")
+if not torch.distributed.is_available():
+    pytest.skip("this torch was built for one process", allow_module_level=True)
+
+from training_fixtures import TINY_CONFIG, write_camvid  # noqa: E402
+
+from seg_perception.cli import main  # noqa: E402
+from seg_perception.training import checkpoint  # noqa: E402
+
+PROGRAM = Path(__file__).parent / "training_fixtures.py"
+RECIPE = """
+optimiser: sgd
+nesterov: true
+schedule: poly
+clip_norm: 1.0
+loss: {semantic: {cross_entropy: 0.5, focal: 0.5}, auxiliary: {hard_cross_entropy: 1.0}, hardest: 1.0}
+"""
+"""Losses that do not choose among the pixels: what chooses does so in every process by itself."""
+
+
+@pytest.fixture(scope="module")
+def words(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    root = tmp_path_factory.mktemp("distributed")
+    write_camvid(root, 4)
+    (root / "config.yaml").write_text(TINY_CONFIG + RECIPE)
+    return ["train", "--config", str(root / "config.yaml"), "--data", str(root)]
+
+
+def torchrun(words: list[str]) -> subprocess.CompletedProcess[str]:
+    """Two processes with one thread each."""
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(PROGRAM)]
+    environment = {
+        **os.environ,
+        "OMP_NUM_THREADS": "1",
+        "CUDA_VISIBLE_DEVICES": "",
+        "PYTHONPATH": os.pathsep.join([str(PROGRAM.parents[1]), os.environ.get("PYTHONPATH", "")]),
+    }
+    return subprocess.run(launcher + words, env=environment, capture_output=True, text=True, timeout=600, check=False)
+
+
+def test_two_processes_train_as_one(words: list[str], tmp_path: Path) -> None:
+    """Every weight and every running statistic after four steps in one process, and after two in one that two others
+    continue; their shares of a batch hold different numbers of labelled pixels. float32 sums in another order, hence the
+    tolerance: 1e-4 of the value or 1e-6."""
+    for out, further in (("one", ["--json", str(tmp_path / "one.json")]), ("two", ["--stop-after", "2"])):
+        assert main([*words, "--out", str(tmp_path / out), *further]) == 0
+    done = torchrun([*words, "--out", str(tmp_path / "two"), "--resume", "--json", str(tmp_path / "two.json")])
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.stdout.count("mIoU") == 1  # one process alone validates and speaks
+    one, two = (checkpoint.load(tmp_path / run / "last.pt") for run in ("one", "two"))
+    assert one["step"] == two["step"] == 4
+    for part in ("weights", "average"):
+        for name, value in one[part].items():
+            torch.testing.assert_close(two[part][name], value, rtol=1e-4, atol=1e-6, msg=f"{part} {name}")
+    reports = [json.loads((tmp_path / f"{run}.json").read_text()) for run in ("one", "two")]
+    assert reports[0]["miou"] == pytest.approx(reports[1]["miou"], rel=0.02)
+
+
+def test_a_batch_that_cannot_be_divided_is_refused(
+    words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("seg_perception.training.trainer.world_size", lambda: 3)
+    assert main([*words, "--out", str(tmp_path)]) == 2
+    assert "batch_size 4 cannot be divided among 3 processes" in capsys.readouterr().err

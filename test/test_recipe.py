@@ -1,0 +1,304 @@
+"""The recipe: schedules, optimisers, averages, precisions, noise, divergence, a teacher, TensorBoard."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+import types
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="training needs torch")
+
+from training_fixtures import TINY_CONFIG, write_camvid  # noqa: E402
+
+from seg_perception.cli import main  # noqa: E402
+from seg_perception.errors import SegPerceptionError  # noqa: E402
+from seg_perception.labels import CAMVID, LabelSet  # noqa: E402
+from seg_perception.training import checkpoint  # noqa: E402
+from seg_perception.training.config import DistillSettings, TrainConfig, load_config  # noqa: E402
+from seg_perception.training.distillation import softened_divergence  # noqa: E402
+from seg_perception.training.optimisation import learning_rate, make_optimiser, move_average  # noqa: E402
+from seg_perception.training.trainer import GradScaler, Trainer  # noqa: E402
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("recipe")
+    write_camvid(folder)
+    (folder / "config.yaml").write_text(TINY_CONFIG)
+    return folder
+
+
+def config_of(root: Path, **changes: Any) -> TrainConfig:
+    return dataclasses.replace(load_config(root / "config.yaml", data_root=str(root)), **changes)
+
+
+def trained(config: TrainConfig, out: Path, until: int = 4) -> Trainer:
+    trainer = Trainer(config, CAMVID, out)
+    trainer.train(until)
+    return trainer
+
+
+def losses_of(config: TrainConfig, out: Path, steps: int) -> list[float]:
+    trainer = Trainer(config, CAMVID, out)
+    return [trainer.one_step(batch)["loss"] for batch in trainer.batches(steps)]
+
+
+def assert_equal_weights(a: Trainer, b: Trainer) -> None:
+    for part in ("network", "average"):
+        ours, theirs = getattr(a, part).state_dict(), getattr(b, part).state_dict()
+        assert [name for name in ours if not torch.equal(ours[name], theirs[name])] == []
+
+
+def test_learning_rates_by_hand(root: Path) -> None:
+    """Highest 0.08 in 4 steps, 2 of them warm-up: factors 1/2, 1, 1, 1 on the schedule at 0, 1/4, 1/2, 3/4."""
+    config = config_of(root, learning_rate=0.08, schedule="poly", poly_power=2.0)
+    assert [learning_rate(config, i) for i in range(5)] == pytest.approx([0.04, 0.045, 0.02, 0.005, 0])
+    config = config_of(root, learning_rate=0.08)  # (1 + cos) / 2 is 1, 0.853553, 0.5, 0.146447, 0
+    assert [learning_rate(config, i) for i in range(5)] == pytest.approx([0.04, 0.06828427, 0.04, 0.01171573, 0])
+
+
+@pytest.mark.parametrize("nesterov", [False, True])
+def test_sgd_moves_as_worked_out_by_hand(root: Path, nesterov: bool) -> None:
+    """Gradient 1 twice, rate 0.1, momentum 0.5: velocities 1 and 1.5; Nesterov looks ahead by half a velocity more."""
+    config = config_of(root, optimiser="sgd", momentum=0.5, nesterov=nesterov, learning_rate=0.1, weight_decay=0.0)
+    layer = torch.nn.Conv2d(1, 1, 1)
+    torch.nn.init.zeros_(layer.weight)
+    optimiser = make_optimiser(layer, config)
+    for _ in range(2):
+        layer.weight.grad = torch.ones_like(layer.weight)
+        optimiser.step()
+    assert layer.weight.item() == pytest.approx(-0.1 * ((1 + 0.5) + (1 + 0.75) if nesterov else 1 + 1.5))
+
+
+@pytest.mark.parametrize("name", ["adamw", "sgd"])
+def test_only_convolutions_decay(root: Path, name: str) -> None:
+    network = torch.nn.Sequential(torch.nn.Conv2d(2, 3, 1), torch.nn.BatchNorm2d(3))
+    decaying, others = make_optimiser(network, config_of(root, optimiser=name, weight_decay=0.1)).param_groups
+    assert (decaying["weight_decay"], others["weight_decay"]) == (0.1, 0)
+    assert [p.shape for p in decaying["params"]] == [(3, 2, 1, 1)]
+    assert len(others["params"]) == 3
+
+
+def test_the_average_forgets_its_first_steps_sooner() -> None:
+    """After one step it moves by 1 - 2/11, after many by 1 - decay; counters are copied."""
+    mean, now = torch.nn.BatchNorm1d(1), torch.nn.BatchNorm1d(1)
+    torch.nn.init.constant_(now.weight, 12.0)
+    now.num_batches_tracked.fill_(7)
+    move_average(mean, now, decay=0.9, step=1)
+    assert mean.weight.item() == pytest.approx(1 + 9 / 11 * 11)
+    assert mean.num_batches_tracked.item() == 7
+    move_average(mean, now, decay=0.9, step=1000)
+    assert mean.weight.item() == pytest.approx(10 + 0.1 * 2)
+
+
+def test_the_same_seed_gives_the_same_losses(root: Path) -> None:
+    first, second = (losses_of(config_of(root, network="noisy"), root / "none", 2) for _ in range(2))
+    assert first == second
+    assert losses_of(config_of(root, network="noisy", seed=1), root / "none", 2) != first
+
+
+def test_a_resumed_run_repeats_noise_and_momentum_exactly(root: Path, tmp_path: Path) -> None:
+    config = config_of(root, network="noisy", optimiser="sgd", nesterov=True, schedule="poly")
+    whole = trained(config, tmp_path / "whole")
+    trained(config, tmp_path / "parts", until=2)
+    torch.rand(5)  # what else the process drew meanwhile must not matter
+    resumed = Trainer(config, CAMVID, tmp_path / "parts")
+    resumed.resume()
+    assert (resumed.step, resumed.metrics) == (2, {})
+    resumed.train(4)
+    assert_equal_weights(whole, resumed)
+    assert resumed.best == whole.best and resumed.metrics == whole.metrics
+
+
+def test_a_checkpoint_says_what_was_trained_on_what_and_how_well(root: Path, tmp_path: Path) -> None:
+    config = config_of(root)
+    trainer = trained(config, tmp_path)
+    content = checkpoint.load(tmp_path / "best.pt")
+    assert json.loads(json.dumps(content["config"])) == content["config"]
+    assert (content["config"]["learning_rate"], content["config"]["data"][0]["name"]) == (0.01, "camvid")
+    assert content["metrics"] == trainer.metrics and set(content["metrics"]["iou"]) == set(CAMVID.names)
+    # a checkpoint from before these were kept resumes too
+    checkpoint.save(
+        tmp_path / "last.pt", {k: v for k, v in content.items() if k not in ("config", "metrics", "scaler")}
+    )
+    again = Trainer(config, CAMVID, tmp_path)
+    again.resume()
+    assert_equal_weights(trainer, again)
+
+
+def test_resume_refuses_what_is_no_continuation(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = config_of(root)
+    trained(config, tmp_path, until=1)
+    with pytest.raises(SegPerceptionError, match="trained by adamw, the configuration names sgd"):
+        Trainer(dataclasses.replace(config, optimiser="sgd"), CAMVID, tmp_path).resume()
+    trainer = Trainer(config, LabelSet(CAMVID.classes[:5]), tmp_path)
+    with pytest.raises(SegPerceptionError, match="other classes"):
+        trainer.resume()
+    content = checkpoint.load(tmp_path / "last.pt")
+    content["weights"].popitem()
+    checkpoint.save(tmp_path / "last.pt", content)
+    with pytest.raises(SegPerceptionError, match="another version of the network"):
+        Trainer(config, CAMVID, tmp_path).resume()
+
+
+def test_resume_names_settings_that_changed(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = config_of(root)
+    trained(config, tmp_path, until=1)
+    Trainer(dataclasses.replace(config, steps=8, clip_norm=1.0), CAMVID, tmp_path).resume()
+    assert "other settings than before: steps, clip_norm" in capsys.readouterr().out
+
+
+def test_divergence_stops_with_the_step_and_the_loss_and_keeps_the_last_checkpoint(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The heatmap that the fourth step compares with is not a number."""
+    from seg_perception.training.stream import TrainingStream
+
+    whole = TrainingStream.__getitem__
+
+    def broken(self: TrainingStream, i: int) -> dict[str, Any]:
+        item = whole(self, i)
+        return {**item, "heatmap": item["heatmap"] * float("nan")} if i // 4 == 3 else item
+
+    monkeypatch.setattr(TrainingStream, "__getitem__", broken)
+    words = ["train", "--config", str(root / "config.yaml"), "--data", str(root), "--out", str(tmp_path)]
+    assert main(words) == 2
+    said = capsys.readouterr().err
+    assert "step 3: the loss is not finite, its worst part is center (nan)" in said
+    assert "--resume" in said
+    content = checkpoint.load(tmp_path / "last.pt")
+    assert content["step"] == 2
+    assert all(torch.isfinite(value).all() for value in content["weights"].values())
+
+
+def test_a_broken_image_is_named_in_one_sentence_from_a_worker_too(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_camvid(tmp_path)
+    (tmp_path / "config.yaml").write_text(TINY_CONFIG.replace("workers: 0", "workers: 1"))
+    trainer = Trainer(config_of(tmp_path, cache_gb=0.0), CAMVID, tmp_path / "out")
+    for image in (tmp_path / "camvid/train/images").iterdir():
+        image.write_bytes(image.read_bytes()[:200])
+    with pytest.raises(SegPerceptionError, match=r"^\S+\.png is truncated after 200 bytes: copy it again$"):
+        next(trainer.batches(1))
+
+
+def test_half_precision_computes_the_same_loss_roughly_and_keeps_float32_weights(root: Path) -> None:
+    plain = losses_of(config_of(root), root / "none", 3)
+    trainer = Trainer(config_of(root, precision="bf16"), CAMVID, root / "none")
+    half = [trainer.one_step(batch)["loss"] for batch in trainer.batches(3)]
+    assert half != plain
+    assert half == pytest.approx(plain, rel=0.02)
+    assert {p.dtype for p in trainer.network.parameters()} == {torch.float32}
+
+
+def test_fp16_is_refused_without_a_gpu(root: Path) -> None:
+    if torch.cuda.is_available():
+        pytest.skip("there is a GPU")
+    with pytest.raises(SegPerceptionError, match="fp16 needs a GPU"):
+        Trainer(config_of(root, precision="fp16"), CAMVID, root / "none")
+
+
+def test_a_scaled_gradient_that_overflows_costs_a_step_and_divergence_stops(root: Path) -> None:
+    """fp16 scales the loss; on the CPU the scaler works on float32, which a scale of 1e38 overflows just the same."""
+    if "device" not in GradScaler.__init__.__code__.co_varnames:
+        pytest.skip("this torch scales on GPUs alone")
+    trainer, plain = (Trainer(config_of(root), CAMVID, root / "none") for _ in range(2))
+    trainer.scaler = GradScaler("cpu", init_scale=2.0**10)
+    for batch in trainer.batches(1):
+        assert trainer.one_step(batch) == plain.one_step(batch)
+    before = {name: value.clone() for name, value in trainer.network.named_parameters()}
+    for name, value in plain.network.named_parameters():  # a scale of a power of two changes nothing
+        torch.testing.assert_close(before[name], value, rtol=1e-4, atol=1e-6, msg=name)
+
+    trainer.scaler = GradScaler("cpu", init_scale=3e38)
+    for batch in trainer.batches(2):
+        trainer.one_step(batch)
+    assert trainer.scaler.get_scale() == pytest.approx(1.5e38)
+    assert all(torch.equal(value, before[name]) for name, value in trainer.network.named_parameters())
+
+    trainer.scaler = GradScaler("cpu", init_scale=1.0)
+    next(trainer.network.parameters()).register_hook(lambda gradient: gradient * float("inf"))
+    with pytest.raises(SegPerceptionError, match="step 2: the gradient is not finite"):
+        trainer.one_step(next(trainer.batches(3)))
+
+
+def test_softened_divergence_by_hand() -> None:
+    """Logits ln 9 and 0 at temperature 2 are shares 3/4 and 1/4; the student says half and half: KL = 0.75 ln 1.5 +
+    0.25 ln 0.5 = 0.130812, times 4; equal logits give 0."""
+    teacher = torch.tensor([np.log(9.0), 0.0]).view(1, 2, 1, 1)
+    student = torch.zeros(1, 2, 1, 1)
+    assert softened_divergence(student, teacher, 2.0).item() == pytest.approx(4 * 0.130812, rel=1e-5)
+    assert softened_divergence(teacher, teacher, 2.0).item() == pytest.approx(0, abs=1e-7)
+
+
+def test_a_student_learns_from_a_frozen_teacher(root: Path, tmp_path: Path) -> None:
+    path = tmp_path / "teacher/last.pt"
+    trained(config_of(root), path.parent, until=1)
+    content = checkpoint.load(path)
+    content["average"]["semantic.classify.bias"][3] = 4.0  # a teacher that is decided
+    checkpoint.save(path, content)
+    settings = DistillSettings(str(path), weight=3.0)
+    student = Trainer(config_of(root, seed=1, distill=settings), CAMVID, tmp_path / "student")
+    assert student.teacher is not None
+    batch = next(student.batches(1))
+    steps = [student.one_step(batch) for _ in range(8)]
+    assert steps[-1]["distill_semantic"] < 0.7 * steps[0]["distill_semantic"]
+    assert steps[0]["loss"] == pytest.approx(sum(v for k, v in steps[0].items() if k != "loss"), rel=1e-5)
+    with torch.no_grad():
+        wanted = checkpoint.averaged_network(content)(batch["image"])
+    torch.testing.assert_close(student.teacher.answer(batch["image"]), wanted)
+
+    with pytest.raises(SegPerceptionError, match=r"last\.pt knows other classes"):
+        Trainer(config_of(root, distill=settings), LabelSet(CAMVID.classes[:5]), tmp_path / "refused")
+
+
+class Board:
+    """Stands for SummaryWriter and remembers."""
+
+    made: list[Board] = []  # noqa: RUF012
+
+    def __init__(self, folder: str, purge_step: int) -> None:
+        self.purge_step, self.curves, self.pictures, self.closed = purge_step, {}, [], False
+        self.made.append(self)
+
+    def add_scalar(self, name: str, value: float, step: int) -> None:
+        self.curves[name, step] = value
+
+    def add_image(self, name: str, image: Any, step: int, dataformats: str) -> None:
+        self.pictures.append((step, image.shape, image.dtype, dataformats))
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def test_tensorboard_gets_losses_rates_classes_and_a_picture(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", types.SimpleNamespace(SummaryWriter=Board))
+    monkeypatch.setattr("seg_perception.training.trainer.LOG_EVERY", 2)
+    trainer = trained(config_of(root), tmp_path)
+    board = Board.made[-1]
+    assert board.closed and board.purge_step == 1
+    assert board.pictures == [(4, (60, 80, 3), np.uint8, "HWC")]
+    assert board.curves["learning_rate", 2] == learning_rate(trainer.config, 1)
+    assert board.curves["validation/miou", 4] == trainer.metrics["miou"]
+    assert {f"iou/{name}" for name in CAMVID.names} <= {name for name, _ in board.curves}
+    rows = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in rows] == [2, 4, 4]
+    assert board.curves["loss/center", 2] == rows[0]["center"]
+
+
+def test_without_tensorboard_that_is_said_once_and_the_log_is_there(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    trained(config_of(root), tmp_path)
+    assert capsys.readouterr().out.count("pip install tensorboard") == 1
+    assert json.loads((tmp_path / "log.jsonl").read_text().splitlines()[-1])["validation"]["miou"] >= 0
