@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import cv2
 import numpy as np
@@ -11,6 +13,8 @@ from numpy.typing import NDArray
 
 from seg_perception.errors import SegPerceptionError
 from seg_perception.labels import VOID
+
+Value = TypeVar("Value", bound=np.generic)
 
 CROP_TRIES = 10
 """How often a crop that one class fills is placed anew, as in mmsegmentation's cat_max_ratio."""
@@ -146,50 +150,50 @@ def _sample_rgb(
     by_x, by_y = (max(1, int(0.5 / zoom)) for zoom in zoom_xy)
     if by_x > 1 or by_y > 1:
         smaller = max(1, size_hw[1] // by_x), max(1, size_hw[0] // by_y)
-        rgb = cv2.resize(rgb, smaller, interpolation=cv2.INTER_AREA)  # type: ignore[assignment]
+        rgb = cv2.resize(rgb, smaller, interpolation=cv2.INTER_AREA)
     how = {"flags": cv2.INTER_LINEAR, "borderMode": cv2.BORDER_REFLECT_101}
     if zoom_xy.min() > 0.5:
-        return _sample(rgb, size_hw, matrix, crop_hw, grid, **how)  # type: ignore[return-value]
+        return _sample(rgb, size_hw, matrix, crop_hw, grid, **how)
     large_hw = 2 * crop_hw[0], 2 * crop_hw[1]
     if grid is not None:
         grid = 2 * cv2.resize(grid, large_hw[::-1], interpolation=cv2.INTER_LINEAR)
     large = _sample(rgb, size_hw, 2 * matrix, large_hw, grid, **how)
-    return cv2.resize(large, crop_hw[::-1], interpolation=cv2.INTER_AREA)  # type: ignore[call-overload]
+    return cv2.resize(large, crop_hw[::-1], interpolation=cv2.INTER_AREA)
 
 
 def _sample_labels(
-    labels: NDArray[np.generic],
+    labels: NDArray[Value],
     matrix: NDArray[np.float64],
     crop_hw: tuple[int, int],
     grid: NDArray[np.float32] | None,
     outside: int,
-) -> NDArray[np.generic]:
+) -> NDArray[Value]:
     how = {"flags": cv2.INTER_NEAREST, "borderMode": cv2.BORDER_CONSTANT, "borderValue": outside}
     return _sample(labels, labels.shape, matrix, crop_hw, grid, **how)
 
 
 def _sample(
-    layer: NDArray[np.generic],
+    layer: NDArray[Value],
     size_hw: tuple[int, ...],
     matrix: NDArray[np.float64],
     crop_hw: tuple[int, int],
     grid: NDArray[np.float32] | None,
     flags: int,
     **border: int,
-) -> NDArray[np.generic]:
+) -> NDArray[Value]:
     """The crop out of one layer. matrix: float64 [2, 3] from an image of size_hw to the crop, where pixel i lies between
     i and i + 1; the layer may be a smaller version of that image."""
     linear = matrix[:, :2] @ np.diag([size_hw[1] / layer.shape[1], size_hw[0] / layer.shape[0]])
     if grid is None:
         # OpenCV's coordinates are those of the pixels' middles
         to_crop = np.column_stack([linear, matrix[:, 2] + linear @ (0.5, 0.5) - 0.5])
-        return cv2.warpAffine(layer, to_crop, crop_hw[::-1], flags=flags, **border)  # type: ignore[call-overload]
+        return cv2.warpAffine(layer, to_crop, crop_hw[::-1], flags=flags, **border)
     from_crop = cv2.invertAffineTransform(np.column_stack([linear, matrix[:, 2]]))
     from_crop[:, 2] -= 0.5
-    return cv2.remap(layer, cv2.transform(grid, from_crop), None, flags, **border)  # type: ignore[call-overload]
+    return cv2.remap(layer, cv2.transform(grid, from_crop), None, flags, **border)
 
 
-def paste(scene: Scene, rng: np.random.Generator, cut_outs: list[CutOut], count: int) -> Scene:
+def paste(scene: Scene, rng: np.random.Generator, cut_outs: Sequence[CutOut], count: int) -> Scene:
     """Paste objects in front of the scene, larger the lower they stand; every second one overlaps its neighbour.
 
     Each gets an id that the scene does not use. Its colours are lit as its new surroundings are, and mix with them along
@@ -202,7 +206,7 @@ def paste(scene: Scene, rng: np.random.Generator, cut_outs: list[CutOut], count:
     unused = np.flatnonzero(np.append(used[1:], np.zeros(count)) == 0) + 1
     x, foot = 0.0, 0.0
     for k in range(count):
-        cut_out = cut_outs[rng.integers(len(cut_outs))]
+        cut_out = cut_outs[int(rng.integers(len(cut_outs)))]
         if k % 2 == 0:
             x, foot = rng.uniform(0, width), rng.uniform(0.45, 1.05) * height
         else:
@@ -249,7 +253,7 @@ def _resized(cut_out: CutOut, tall: float, *, mirrored: bool) -> tuple[NDArray[n
     rgb = cv2.copyMakeBorder(rgb, 1, 1, 1, 1, cv2.BORDER_REPLICATE)
     share = cv2.copyMakeBorder(share, 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=0)
     share = cv2.GaussianBlur(share, (3, 3), 0.6)
-    return (rgb[:, ::-1], share[:, ::-1]) if mirrored else (rgb, share)  # type: ignore[return-value]
+    return (rgb[:, ::-1], share[:, ::-1]) if mirrored else (rgb, share)
 
 
 def _put(

@@ -34,7 +34,7 @@ def _change_colours(rgb: NDArray[np.uint8], rng: np.random.Generator, strength: 
         gray = cv2.cvtColor(cv2.cvtColor(out, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
         keep = float(np.clip(1 + strength * rng.normal(0, 0.4), 0, 2))
         out = cv2.addWeighted(out, keep, gray, 1 - keep, 0)
-    return out  # type: ignore[return-value]
+    return out
 
 
 def _change_weather(rgb: NDArray[np.uint8], rng: np.random.Generator, strength: float) -> NDArray[np.uint8]:
@@ -49,7 +49,7 @@ def _change_weather(rgb: NDArray[np.uint8], rng: np.random.Generator, strength: 
 
 def _lose_sharpness(rgb: NDArray[np.uint8], rng: np.random.Generator, strength: float) -> NDArray[np.uint8]:
     if rng.random() < 0.2 * strength:
-        return cv2.GaussianBlur(rgb, (0, 0), rng.uniform(0.4, 1.3))  # type: ignore[return-value]
+        return cv2.GaussianBlur(rgb, (0, 0), rng.uniform(0.4, 1.3))
     return _coarse(rgb, rng) if rng.random() < 0.15 * strength else rgb
 
 
@@ -61,7 +61,7 @@ def _add_camera_noise(rgb: NDArray[np.uint8], rng: np.random.Generator, strength
         rgb = cv2.add(rgb, noise, dtype=cv2.CV_8U)
     if rng.random() < 0.2 * strength:
         _, jpeg = cv2.imencode(".jpg", rgb, (cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(25, 85))))
-        rgb = cv2.imdecode(jpeg, cv2.IMREAD_COLOR)
+        return cv2.imdecode(jpeg, cv2.IMREAD_COLOR)  # type: ignore[return-value]
     return rgb
 
 
@@ -92,14 +92,14 @@ def _glare(rgb: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8
     dy = (np.arange(height, dtype=np.float32) - rng.uniform(0, 0.8) * height) / (rng.uniform(0.1, 0.5) * height)
     dx = (np.arange(width, dtype=np.float32) - rng.uniform(0, 1) * width) / (rng.uniform(0.1, 0.5) * width)
     blob = rng.uniform(60, 220) * np.outer(np.exp(-(dy**2)), np.exp(-(dx**2)))
-    return cv2.add(rgb, cv2.cvtColor(blob.astype(np.uint8), cv2.COLOR_GRAY2RGB))  # type: ignore[return-value]
+    return cv2.add(rgb, cv2.cvtColor(blob.astype(np.uint8), cv2.COLOR_GRAY2RGB))
 
 
 def _coarse(rgb: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
     """A camera of fewer pixels: smaller and back."""
     size = rgb.shape[1::-1]
     small = cv2.resize(rgb, None, fx=(f := rng.uniform(0.35, 0.8)), fy=f, interpolation=cv2.INTER_AREA)
-    return cv2.resize(small, size, interpolation=cv2.INTER_LINEAR)  # type: ignore[return-value]
+    return cv2.resize(small, size, interpolation=cv2.INTER_LINEAR)
 
 
 def _motion_blur(rgb: NDArray[np.uint8], rng: np.random.Generator, longest_px: float) -> NDArray[np.uint8]:
@@ -109,4 +109,4 @@ def _motion_blur(rgb: NDArray[np.uint8], rng: np.random.Generator, longest_px: f
     along = np.linspace(-length / 2, length / 2, 8 * size)
     edges = np.arange(size + 1) - size / 2
     kernel, _, _ = np.histogram2d(along * np.sin(angle), along * np.cos(angle), bins=(edges, edges))
-    return cv2.filter2D(rgb, -1, kernel / kernel.sum())  # type: ignore[return-value]
+    return cv2.filter2D(rgb, -1, kernel / kernel.sum())

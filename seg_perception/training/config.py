@@ -61,8 +61,8 @@ class TrainConfig:
     says; poly_power: of poly alone; momentum and nesterov: of sgd alone; clip_norm: longest gradient, 0 = any;
     precision: in which the network is computed, the weights and the losses stay float32; sync_batch_norm: several
     processes share the statistics of batch normalisation; ema_decay: of the average of the weights that is validated.
-    cache_gb: decoded images that are kept in memory, in 10^9 bytes, shared by forked workers; scene_uses: how often on
-    average a rendered scene is shown, each time changed otherwise, before the next is rendered.
+    cache_gb: decoded images that each process keeps in memory for itself and its workers, in 10^9 bytes; scene_uses:
+    how often on average a rendered scene is shown, each time changed otherwise, until another takes its place.
     """
 
     data: tuple[DataSource, ...]

@@ -18,6 +18,7 @@ from seg_perception.training.augment import CutOut, Scene, cut_outs_of, paste, w
 from seg_perception.training.augment_light import change_light
 from seg_perception.training.config import TrainConfig
 from seg_perception.training.datasets import Dataset
+from seg_perception.training.distributed import rank
 from seg_perception.training.scene_store import SCENE_WINDOW, SceneStore
 from seg_perception.training.targets import PartialLabels, boundaries, center_targets
 
@@ -132,7 +133,9 @@ class TrainingStream(TorchDataset[dict[str, Tensor]]):
         real = [which for which in range(len(self.datasets)) if not self._store.is_rendered(which)]
         total = sum(min(len(self.datasets[which]), MOST_COUNTED_IMAGES) for which in real)
         counts = np.zeros(256, np.int64)
-        with tqdm(total=total, unit="image", desc="reading", delay=2, mininterval=1, leave=False) as bar:
+        with tqdm(
+            total=total, unit="image", desc="reading", delay=2, mininterval=1, leave=False, disable=rank() > 0
+        ) as bar:
             for which in real:
                 for scene in self._store.evenly(which, MOST_COUNTED_IMAGES):
                     counts += np.bincount(scene.codes.ravel(), minlength=256)
