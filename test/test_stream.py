@@ -101,9 +101,12 @@ class Counted:
 
     meaning = {0: ("sky",)}  # noqa: RUF012
 
-    def __init__(self, name: str, count: int) -> None:
-        self.name, self._count = name, count
+    def __init__(self, count: int, *, rendered: bool = False) -> None:
+        self._count, self._rendered = count, rendered
         self.read: list[int] = []
+
+    def path(self, index: int) -> Path | None:
+        return None if self._rendered else Path(f"{index}.png")
 
     def __len__(self) -> int:
         return self._count
@@ -115,7 +118,7 @@ class Counted:
 
 def test_the_first_images_are_kept_as_far_as_there_is_room() -> None:
     """A scene of one pixel has 3 + 1 + 2 bytes, so 20 bytes hold three."""
-    data = Counted("camvid", 5)
+    data = Counted(5)
     store = SceneStore([data], PartialLabels(CAMVID), 20e-9)  # type: ignore[list-item]
     for index in [0, 1, 2, 3, 0, 1, 2, 3, 4, 0]:
         assert store.read(0, index).rgb[0, 0, 0] == index
@@ -125,7 +128,7 @@ def test_the_first_images_are_kept_as_far_as_there_is_room() -> None:
 
 
 def test_a_spawned_worker_has_room_of_its_own() -> None:
-    data = Counted("camvid", 5)
+    data = Counted(5)
     store = SceneStore([data], PartialLabels(CAMVID), 20e-9)  # type: ignore[list-item]
     for index in range(3):
         store.read(0, index)
@@ -141,7 +144,7 @@ def test_a_rendered_scene_serves_several_times_and_is_then_forgotten(
 ) -> None:
     """With scene_uses 4 and half of the items rendered, 800 items show 400 scenes; the window moves on by 100, so that
     at most 100 + its own length are rendered, none of them twice."""
-    data = Counted("synthetic", 1000)
+    data = Counted(1000, rendered=True)
     monkeypatch.setattr(TrainConfig, "open_source", lambda self, source, labels: data)
     stream = TrainingStream(load_config(root / "c.yaml"), LabelSet(CAMVID.classes), 800)
     stream._shares[:] = 0.5
