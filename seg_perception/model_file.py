@@ -61,13 +61,12 @@ def metadata(
     parameters: int,
     macs: int,
     metrics: Mapping[str, Mapping[str, float]] | None = None,
-    parity: Mapping[str, Any] | None = None,
     quantization: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """The JSON object that a model file carries under METADATA_KEY; parity and quantization only where given."""
+    """The JSON object that a model file carries under METADATA_KEY. Export adds `parity` once it has measured it."""
     if precision not in PRECISIONS:
         raise SegPerceptionError(f"precision '{precision}' is unknown: allowed are {', '.join(PRECISIONS)}")
-    content: dict[str, Any] = {
+    content = {
         "format_version": FORMAT_VERSION,
         "name": name,
         "network": network,
@@ -79,8 +78,7 @@ def metadata(
         "macs": macs,
         "metrics": {data: dict(values) for data, values in (metrics or {}).items()},
     }
-    optional = {"parity": parity, "quantization": quantization}
-    return content | {key: dict(values) for key, values in optional.items() if values is not None}
+    return content if quantization is None else {**content, "quantization": dict(quantization)}
 
 
 def write_metadata(model: onnx.ModelProto, content: Mapping[str, Any]) -> None:

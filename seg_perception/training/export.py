@@ -12,6 +12,7 @@ Example:
 from __future__ import annotations
 
 import argparse
+import copy
 import io
 import json
 import warnings
@@ -248,8 +249,9 @@ def deployed_parameters(network: PanopticNetwork) -> int:
 
 def multiply_accumulates(network: PanopticNetwork, size_hw: tuple[int, int]) -> int:
     """Of one image."""
+    shapes_only = copy.deepcopy(network).to("meta")
     with FlopCounterMode(display=False) as counter, torch.no_grad():
-        network(torch.zeros(1, *size_hw, 3, dtype=torch.uint8))
+        shapes_only(torch.zeros(1, *size_hw, 3, dtype=torch.uint8, device="meta"))
     return int(counter.get_total_flops()) // 2
 
 

@@ -1,0 +1,60 @@
+"""What is exported, in every precision, through the real parser and builder of TensorRT for RTX; no GPU is needed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch", reason="export needs torch")
+
+from seg_perception import model_file
+from seg_perception.backends import tensorrt_engine
+from seg_perception.cli import main
+from seg_perception.labels import CAMVID
+from seg_perception.training import export, half, quantize
+from seg_perception.training.networks import NETWORKS, make_network
+
+SIZE_HW = (64, 96)
+QUICK = [name for name in NETWORKS if not name.endswith(("_m", "_l"))]
+"""The larger ones have the same layers, and more of them."""
+
+pytestmark = pytest.mark.skipif("rtx" not in tensorrt_engine.installed(), reason="TensorRT for RTX is not installed")
+
+
+@pytest.fixture(scope="module", params=QUICK)
+def exported(request: pytest.FixtureRequest) -> tuple[str, Any]:
+    """A network's name and its float32 graph."""
+    return request.param, export.to_onnx(make_network(request.param, len(CAMVID)).eval(), SIZE_HW)
+
+
+@pytest.mark.parametrize("precision", model_file.PRECISIONS)
+def test_every_network_compiles_in_every_precision(exported: tuple[str, Any], precision: str, tmp_path: Path) -> None:
+    name, graph = exported
+    images = [np.random.default_rng(0).integers(0, 256, (1, *SIZE_HW, 3), np.uint8)]
+    if precision == "fp16":
+        graph = half.to_half(graph, images)
+    elif precision == "int8":
+        graph, _ = quantize.to_int8(graph, images, CAMVID.is_thing, quantize.Damage(1e9, 1e9, 1e9))
+    facts = model_file.metadata(
+        name=name,
+        network=name,
+        labels=CAMVID,
+        precision=precision,
+        training_data="none, made by a test",
+        license_note="",
+        parameters=0,
+        macs=0,
+    )
+    model_file.write_metadata(graph, facts)
+    path, told = tmp_path / f"{name}.onnx", tmp_path / "told.json"
+    model_file.save(graph, path)
+    words = ["build-engine", "--model", str(path), "--out", str(tmp_path / "engine"), "--compute-capability", "8.6"]
+    assert main([*words, "--json", str(told)]) == 0
+    facts = json.loads(told.read_text())
+    assert facts["precision"] == precision
+    # an engine that had dropped part of the network would be smaller than its weights
+    assert facts["bytes"] > path.stat().st_size
