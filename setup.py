@@ -50,7 +50,11 @@ setup(
         "matplotlib>=3.5",
         "psutil>=5.9",
     ],
-    extras_require={"train": ["torch>=2.1"], "opencv": ["opencv-python-headless>=4.5"]},
+    extras_require={
+        "train": ["torch>=2.1"],
+        "tensorboard": ["tensorboard>=2.9"],
+        "opencv": ["opencv-python-headless>=4.5"],
+    },
     zip_safe=False,
     entry_points={
         "console_scripts": [

@@ -24,8 +24,9 @@ def test_shipped_configurations_load(path: Path) -> None:
 
 def test_values_and_overrides(tmp_path: Path) -> None:
     path = tmp_path / "c.yaml"
-    path.write_text(GOOD + "learning_rate: 2e-3\nloss: {center: 5}\n")
+    path.write_text(GOOD + "learning_rate: 2e-3\nloss: {center: 5}\ndistill: {checkpoint: a.pt}\n")
     config = load_config(path, steps=7, data_root=None)
+    assert config.distill is not None and config.distill.checkpoint == "a.pt"
     assert (config.learning_rate, config.loss.center, config.steps) == (2e-3, 5.0, 7)
 
 
@@ -41,6 +42,16 @@ def test_values_and_overrides(tmp_path: Path) -> None:
         ("data: [{root: x}]", "'data.name' is missing"),
         ("steps: true", "'steps' is True"),
         ("data: [", "no valid YAML"),
+        ("optimiser: adamv", "optimiser is 'adamv'.*'adamw'"),
+        ("schedule: polly", "schedule is 'polly'.*'poly'"),
+        ("precision: half", "precision is 'half'.*known: bf16, fp16, fp32"),
+        ("learning_rate: .inf", "learning_rate is inf"),
+        ("ema_decay: 1", "ema_decay is 1.0: it must be at least 0 and less than 1"),
+        ("clip_norm: -1", "clip_norm is -1.0: it must be at least 0"),
+        ("nesterov: true", "nesterov is a kind of momentum"),
+        ("distill: {weight: 1}", "'distill.checkpoint' is missing"),
+        ("distill: {checkpoint: x, temperatur: 1}", "'distill.temperatur'.*'temperature'"),
+        ("distill: {checkpoint: x, temperature: 0.5}", "distill.temperature is 0.5: it must be at least 1"),
     ],
 )
 def test_refused(tmp_path: Path, text: str, named: str) -> None:

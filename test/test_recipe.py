@@ -302,3 +302,16 @@ def test_without_tensorboard_that_is_said_once_and_the_log_is_there(
     trained(config_of(root), tmp_path)
     assert capsys.readouterr().out.count("pip install tensorboard") == 1
     assert json.loads((tmp_path / "log.jsonl").read_text().splitlines()[-1])["validation"]["miou"] >= 0
+
+
+def test_a_full_disk_stops_the_log_with_a_sentence(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    full = Path("/dev/full")
+    if not full.exists():
+        pytest.skip("there is no /dev/full here")
+    (tmp_path / "log.jsonl").symlink_to(full)
+    monkeypatch.setattr("seg_perception.training.trainer.LOG_EVERY", 1)
+    words = ["train", "--config", str(root / "config.yaml"), "--data", str(root), "--out", str(tmp_path)]
+    assert main(words) == 2
+    assert "log.jsonl cannot be written (No space left on device): free the disk" in capsys.readouterr().err

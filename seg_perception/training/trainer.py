@@ -82,7 +82,7 @@ class Trainer:
             log = None
             if rank() == 0:
                 self.out.mkdir(parents=True, exist_ok=True)
-                log = stack.enter_context(TrainingLog(self.out, self.step))
+                log = stack.enter_context(contextlib.closing(TrainingLog(self.out, self.step)))
             bar = stack.enter_context(
                 tqdm(total=self.config.steps, initial=self.step, unit="step", smoothing=0.05, disable=log is None)
             )

@@ -5,36 +5,33 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from seg_perception.errors import SegPerceptionError
+
 
 class TrainingLog:
-    """Appends to folder/log.jsonl, and to folder/tensorboard from this step on, what was there of later steps hidden."""
+    """Appends to folder/log.jsonl, and to folder/tensorboard from this step on, what was there of later steps hidden.
+
+    Raises SegPerceptionError when the disk is full.
+    """
 
     def __init__(self, folder: Path, step: int) -> None:
-        self._file = (folder / "log.jsonl").open("a", encoding="utf-8", buffering=1)
+        self._path = folder / "log.jsonl"
         self._board: Any = None
         try:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError:
-            tqdm.write(
-                f"losses go to {folder / 'log.jsonl'} alone: pip install tensorboard to watch curves and pictures"
-            )
+            tqdm.write(f"losses go to {self._path} alone: pip install tensorboard to watch curves and pictures")
         else:
             self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1)
 
-    def __enter__(self) -> TrainingLog:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._file.close()
+    def close(self) -> None:
+        """Write what TensorBoard's writer still holds."""
         if self._board is not None:
             self._board.close()
 
@@ -46,12 +43,12 @@ class TrainingLog:
     def losses(self, step: int, seconds: float, learning_rate: float, losses: Mapping[str, float]) -> None:
         """After this many steps; seconds since the start; losses by name, of the last step."""
         row = {"step": step, "seconds": round(seconds, 1), "learning_rate": learning_rate, **losses}
-        self._file.write(json.dumps(row) + "\n")
+        self._append(row)
         self._curves(step, {"learning_rate": learning_rate, **{f"loss/{name}": v for name, v in losses.items()}})
 
     def validation(self, step: int, metrics: Mapping[str, Any]) -> None:
         """metrics: what validate() returns."""
-        self._file.write(json.dumps({"step": step, "validation": metrics}) + "\n")
+        self._append({"step": step, "validation": metrics})
         classes = {f"iou/{name}": value for name, value in metrics["iou"].items()}
         self._curves(step, {"validation/miou": metrics["miou"], **classes})
 
@@ -59,6 +56,15 @@ class TrainingLog:
         """rgb: uint8 [H, W, 3]."""
         if self._board is not None:
             self._board.add_image("validation", rgb, step, dataformats="HWC")
+
+    def _append(self, row: Mapping[str, Any]) -> None:
+        try:
+            with self._path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(row) + "\n")
+        except OSError as error:
+            raise SegPerceptionError(
+                f"{self._path} cannot be written ({error.strerror}): free the disk and --resume"
+            ) from error
 
     def _curves(self, step: int, values: Mapping[str, float]) -> None:
         if self._board is not None:
