@@ -83,6 +83,14 @@ def test_each_precision_keeps_the_contract(root: Path, precision: str) -> None:
     assert not {node.op_type for node in model.graph.node} & {"Identity", "Constant"}
 
 
+def test_batch_normalisation_is_folded_into_the_convolutions_before_it(root: Path) -> None:
+    graph = onnx.load(str(root / "fp32.onnx")).graph
+    convolved = {node.output[0] for node in graph.node if node.op_type == "Conv"}
+    left = [node for node in graph.node if node.op_type == "BatchNormalization"]
+    assert left, "the pre-activated layers keep theirs"
+    assert not [node.name for node in left if node.input[0] in convolved]
+
+
 def test_smaller_types_make_smaller_files(root: Path) -> None:
     sizes = [(root / f"{precision}.onnx").stat().st_size for precision in model_file.PRECISIONS]
     assert sizes[1] < 0.55 * sizes[0]
@@ -95,7 +103,7 @@ def test_the_file_carries_its_parity_and_it_can_be_measured_again(root: Path, pr
     parity = info.parity
     assert parity == json.loads((root / f"{precision}.json").read_text())["parity"]
     assert (parity["data"], parity["frames"]) == ("camvid val", FRAMES)
-    network, backend = export.load_network(checkpoint.load(root / "c.pt")), OnnxRuntimeBackend(info)
+    network, backend = checkpoint.averaged_network(checkpoint.load(root / "c.pt")), OnnxRuntimeBackend(info)
     errors, values = [], []
     for i in range(FRAMES):
         image = read_rgb(root / f"camvid/val/images/{i}.png")[None]

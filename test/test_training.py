@@ -20,7 +20,6 @@ from seg_perception.panoptic import PanopticDecoder, PanopticSettings  # noqa: E
 from seg_perception.results import NetworkOutput, Wants  # noqa: E402
 from seg_perception.training import checkpoint  # noqa: E402
 from seg_perception.training.config import load_config  # noqa: E402
-from seg_perception.training.export import load_network  # noqa: E402
 from seg_perception.training.networks import make_network  # noqa: E402
 from seg_perception.training.trainer import Trainer  # noqa: E402
 
@@ -108,7 +107,7 @@ def test_export_gives_the_same_numbers_and_masks_as_torch(trained: Path) -> None
 
     image = np.random.default_rng(1).integers(0, 256, (1, 64, 96, 3), np.uint8)
     with torch.no_grad():
-        network = load_network(checkpoint.load(trained / "whole/last.pt"))
+        network = checkpoint.averaged_network(checkpoint.load(trained / "whole/last.pt"))
         in_torch = [output.numpy() for output in network(torch.from_numpy(image))]
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     in_onnx = session.run(list(model_file.OUTPUTS), {model_file.INPUT: image})

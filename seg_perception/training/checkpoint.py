@@ -64,5 +64,5 @@ def put_weights(network: nn.Module, weights: Mapping[str, Tensor]) -> None:
     except RuntimeError as error:
         raise SegPerceptionError(
             f"the checkpoint's weights are those of another version of the network ({' '.join(str(error).split())[:200]}…): "
-            "begin anew with --start-from, which takes what fits"
+            "train again with --start-from, which takes what fits"
         ) from error

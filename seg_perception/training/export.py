@@ -1,7 +1,8 @@
 """Turn a checkpoint into the model file: one ONNX file with normalisation, label set and figures inside.
 
 The file is compared with the network in torch before it is kept, and carries the result: on noise, on the frames of
---images, or with mIoU of both on a labelled data set. int8 is calibrated on --images, else on the data set's `train`.
+--images, or with mIoU of both on a labelled data set. Frames of --images, else of the data set's `train`, calibrate
+int8 and show which layers are too large for float16.
 
 Example:
   python -m seg_perception export --checkpoint out/train/best.pt --out models/mine.onnx --height 352 --width 480
@@ -35,7 +36,6 @@ from seg_perception.results import Frame
 from seg_perception.training import checkpoint
 from seg_perception.training.datasets import open_dataset
 from seg_perception.training.half import to_half
-from seg_perception.training.networks import make_network
 from seg_perception.training.networks.heads import PanopticNetwork
 from seg_perception.training.onnx_graph import name_constants
 from seg_perception.training.parity import ParityData, parity
@@ -60,7 +60,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--precision", choices=model_file.PRECISIONS, default="fp32", help="default: fp32")
     parser.add_argument("--height", type=int, help="of the network's input, a multiple of 32 (default: as trained)")
     parser.add_argument("--width", type=int, help="of the network's input, a multiple of 32 (default: as trained)")
-    parser.add_argument("--images", type=Path, metavar="DIR", help="frames to calibrate int8 on, and to compare on")
+    parser.add_argument("--images", type=Path, metavar="DIR", help="frames to calibrate and compare on")
     parser.add_argument("--dataset", metavar="NAME", help="labelled data to compare on, such as camvid, with --root")
     parser.add_argument("--root", type=Path, metavar="DIR", help="the data set's folder")
     parser.add_argument("--split", default="val", help="part of the data set to compare on (default: val)")
@@ -87,14 +87,14 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.dataset and not arguments.root:
         raise SegPerceptionError("--dataset needs the folder it lies in: give --root")
     labels = LabelSet.from_json(content["labels"])
-    dataset = (arguments.dataset, arguments.root) if arguments.dataset and arguments.precision == "int8" else None
+    dataset = (arguments.dataset, arguments.root) if arguments.dataset and arguments.precision != "fp32" else None
     images = sample_images(arguments.images, dataset, labels, size_hw)
     if arguments.precision == "int8" and not images:
         raise SegPerceptionError(
             "int8 needs frames to calibrate on: give --images a folder of frames from where the model will work, or "
             "--dataset and --root"
         )
-    network = load_network(content)
+    network = checkpoint.averaged_network(content)
     model, quantization = convert(to_onnx(network, size_hw), arguments.precision, images, labels)
     facts = model_file.metadata(
         name=arguments.name or arguments.out.stem,
@@ -201,13 +201,6 @@ def _summary(out: Path, size_mb: float, size_hw: tuple[int, int], facts: Mapping
             f"(allowed: {made['allowed']['classes_changed']:.2%})"
         )
     return "\n".join(lines)
-
-
-def load_network(content: Mapping[str, Any]) -> PanopticNetwork:
-    """The averaged weights of a checkpoint, ready for inference."""
-    network = make_network(content["network"], len(content["labels"]))
-    network.load_state_dict(content["average"])
-    return network.eval()
 
 
 def to_onnx(network: PanopticNetwork, size_hw: tuple[int, int]) -> onnx.ModelProto:

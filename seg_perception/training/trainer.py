@@ -84,7 +84,14 @@ class Trainer:
                 self.out.mkdir(parents=True, exist_ok=True)
                 log = stack.enter_context(contextlib.closing(TrainingLog(self.out, self.step)))
             bar = stack.enter_context(
-                tqdm(total=self.config.steps, initial=self.step, unit="step", smoothing=0.05, disable=log is None)
+                tqdm(
+                    total=self.config.steps,
+                    initial=self.step,
+                    unit="step",
+                    smoothing=0.05,
+                    mininterval=1,
+                    disable=log is None,
+                )
             )
             for batch in self.batches(until):
                 losses = self.one_step(batch)
