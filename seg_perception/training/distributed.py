@@ -28,11 +28,13 @@ T = TypeVar("T")
 def joined_processes() -> Iterator[None]:
     """Meets the other processes that torchrun started, nccl on GPUs and gloo on CPUs; leaves them at the end.
 
-    Raises SegPerceptionError when a machine has fewer GPUs than processes.
+    Raises SegPerceptionError when a machine has fewer GPUs than processes, or a torch for one process only.
     """
     if int(os.environ.get("WORLD_SIZE", 1)) == 1:
         yield
         return
+    if not dist.is_available():  # as in some builds for Jetson
+        raise SegPerceptionError("this torch was built without torch.distributed: train without torchrun")
     if torch.cuda.is_available():
         local, gpus = int(os.environ["LOCAL_RANK"]), torch.cuda.device_count()
         if local >= gpus:
