@@ -212,7 +212,7 @@ def to_onnx(network: PanopticNetwork, size_hw: tuple[int, int]) -> onnx.ModelPro
         torch.onnx.export(
             network,
             (example,),
-            buffer,  # type: ignore[arg-type]
+            buffer,
             input_names=[model_file.INPUT],
             output_names=list(model_file.OUTPUTS),
             dynamic_axes={name: {0: "N"} for name in (model_file.INPUT, *model_file.OUTPUTS)},
