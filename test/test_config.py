@@ -36,7 +36,7 @@ def test_values_and_overrides(tmp_path: Path) -> None:
         ("learning_rat: 1", "'learning_rat'.*'learning_rate'"),
         ("loss: {centre: 1}", "'loss.centre'.*'center'"),
         ("batch_size: many", "'batch_size' is 'many'"),
-        ("batch_size: 0", "batch_size is 0"),
+        ("batch_size: 1", "batch_size is 1: it must be at least 2"),
         ("crop_hw: [100, 96]", "multiples of 32"),
         ("crop_hw: [96]", "list of 2"),
         ("data: [{root: x}]", "'data.name' is missing"),

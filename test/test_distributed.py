@@ -14,7 +14,7 @@ torch = pytest.importorskip("torch", reason="training needs torch")
 if not torch.distributed.is_available():
     pytest.skip("this torch was built for one process", allow_module_level=True)
 
-from training_fixtures import TINY_CONFIG, write_camvid  # noqa: E402
+from training_fixtures import TINY_CONFIG, known_test_networks, write_camvid  # noqa: E402, F401
 
 from seg_perception.cli import main  # noqa: E402
 from seg_perception.training import checkpoint  # noqa: E402

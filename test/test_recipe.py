@@ -14,7 +14,7 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="training needs torch")
 
-from training_fixtures import TINY_CONFIG, write_camvid  # noqa: E402
+from training_fixtures import TINY_CONFIG, known_test_networks, write_camvid  # noqa: E402, F401
 
 from seg_perception.cli import main  # noqa: E402
 from seg_perception.errors import SegPerceptionError  # noqa: E402

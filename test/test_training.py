@@ -11,7 +11,7 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="training needs torch")
 
-from training_fixtures import write_camvid  # noqa: E402
+from training_fixtures import known_test_networks, write_camvid  # noqa: E402, F401
 
 from seg_perception import model_file  # noqa: E402
 from seg_perception.cli import main  # noqa: E402

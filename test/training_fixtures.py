@@ -4,10 +4,13 @@ that torchrun can start it."""
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from unittest.mock import patch
 
 import cv2
 import numpy as np
+import pytest
 from torch import Tensor, nn
 
 from seg_perception.cli import main
@@ -52,8 +55,14 @@ class TinyBackbone(nn.Module):
         return Features(fused, shallow, (fused,), fused)
 
 
-NETWORKS["tiny"] = TinyBackbone
-NETWORKS["noisy"] = lambda: TinyBackbone(0.5)
+TEST_NETWORKS = {"tiny": TinyBackbone, "noisy": lambda: TinyBackbone(0.5)}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def known_test_networks() -> Iterator[None]:
+    """A module that imports this may name them; no other sees them."""
+    with patch.dict(NETWORKS, TEST_NETWORKS):
+        yield
 
 
 def write_camvid(root: Path, count: int = 3) -> None:
@@ -71,4 +80,5 @@ def write_camvid(root: Path, count: int = 3) -> None:
 
 
 if __name__ == "__main__":
+    NETWORKS.update(TEST_NETWORKS)
     sys.exit(main())

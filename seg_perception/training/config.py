@@ -110,7 +110,8 @@ class TrainConfig:
                 raise SegPerceptionError(
                     f"{name} is '{getattr(self, name)}', which is not known: {nearest_name(getattr(self, name), known)}"
                 )
-        _check_least(self, "", 1, "batch_size", "steps", "validate_every", "checkpoint_every", "scene_uses")
+        _check_least(self, "", 2, "batch_size")  # batch normalisation behind a global pool needs two values
+        _check_least(self, "", 1, "steps", "validate_every", "checkpoint_every", "scene_uses")
         _check_least(
             self,
             "",

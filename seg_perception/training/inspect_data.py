@@ -73,7 +73,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 @dataclass(frozen=True)
 class Look:
-    """What one image holds. size_wh: px; pixels: by own id; instances: of things, number by own id; problem: why it cannot be used."""
+    """What one image holds. size_wh: px; pixels: by own id; instances: number of things by own id; problem: why it cannot
+    be used."""
 
     size_wh: tuple[int, int] = (0, 0)
     pixels: Counter[int] = field(default_factory=Counter)

@@ -148,9 +148,7 @@ class PanopticNetwork(nn.Module):
         """Everything the losses need of images uint8 [N, h, w, 3]."""
         features = self.backbone(self.normalise(image))
         heatmap, offset = self.instance(features)
-        auxiliary = tuple(
-            head(part) for head, part in zip(self.auxiliary_loss_heads, features.auxiliary, strict=True)
-        )
+        auxiliary = tuple(head(part) for head, part in zip(self.auxiliary_loss_heads, features.auxiliary, strict=True))
         boundary = None if self.boundary_loss_head is None else self.boundary_loss_head(features.boundary)
         return TrainingOutput(self.semantic(features), heatmap, offset, auxiliary, boundary)
 
