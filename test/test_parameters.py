@@ -140,11 +140,16 @@ def test_mask_size_is_width_then_height() -> None:
 def test_a_model_is_found_where_it_says_or_beside_the_package(tmp_path: Path) -> None:
     file = tmp_path / "m.onnx"
     file.touch()
-    assert find_model(str(file)) == file
+    assert find_model(str(file), "auto") == file
     checkout = Path(parameters.__file__).parents[2]
-    assert find_model("config/camera.yaml").resolve() == checkout / "config" / "camera.yaml"
+    assert find_model("config/camera.yaml", "auto").resolve() == checkout / "config" / "camera.yaml"
     with pytest.raises(SegPerceptionError, match=r"parameter 'model' is 'no\.onnx', and there is no such file"):
-        find_model("no.onnx")
+        find_model("no.onnx", "auto")
+
+
+def test_auto_is_the_shipped_model_for_the_backend() -> None:
+    assert find_model("auto", "tensorrt").name == "camvid_pidnet_s.onnx"
+    assert find_model("auto", "onnxruntime").name == "camvid_pidnet_s_fast.onnx"
 
 
 def test_tables_tell_every_parameter_and_topic() -> None:

@@ -32,12 +32,9 @@ def choose(
     per run of an engine (ONNX Runtime takes any number that the model file allows).
     Raises SegPerceptionError for an unknown name, and when the backend cannot be made.
     """
-    for given, known in ((backend, BACKENDS), (fallback, FALLBACKS)):
-        if given not in known:
-            raise SegPerceptionError(f"'{given}' is no choice of backend or fallback: {nearest_name(given, known)}")
-    reason = "asked for"
-    if backend == "auto":
-        backend, reason = _found()
+    if fallback not in FALLBACKS:
+        raise SegPerceptionError(f"'{fallback}' is no fallback: {nearest_name(fallback, FALLBACKS)}")
+    backend, reason = resolve(backend)
     if backend == "onnxruntime":
         return _onnx_runtime(model, providers, threads, reason, log)
     from seg_perception.backends.tensorrt import TensorRTBackend
@@ -52,8 +49,15 @@ def choose(
     return chosen
 
 
-def _found() -> tuple[str, str]:
-    """Name of the best backend here, and why."""
+def resolve(backend: str) -> tuple[str, str]:
+    """What a choice of BACKENDS means on this machine, and why: `tensorrt` or `onnxruntime`.
+
+    Raises SegPerceptionError for an unknown name.
+    """
+    if backend not in BACKENDS:
+        raise SegPerceptionError(f"'{backend}' is no backend: {nearest_name(backend, BACKENDS)}")
+    if backend != "auto":
+        return backend, "asked for"
     from seg_perception.backends.tensorrt import why_unavailable
 
     problem = why_unavailable()

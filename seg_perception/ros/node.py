@@ -102,7 +102,7 @@ class SegmentationNode(LifecycleNode):
 
     def _configure(self, settings: Settings) -> None:
         node = settings.node
-        model = model_file.load(find_model(node.model))
+        model = model_file.load(find_model(node.model, node.backend))
         self._backend = backends.choose(
             model,
             backend=node.backend,

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
-from seg_perception.backends import BACKENDS, FALLBACKS
+from seg_perception.backends import BACKENDS, FALLBACKS, resolve
 from seg_perception.drivable import DrivableSettings
 from seg_perception.errors import SegPerceptionError, nearest_name
 from seg_perception.geometry import CameraPose
@@ -95,13 +95,18 @@ def _parameter(default: Any, description: str, *, live: bool = False, **limits: 
     return field(default=default, metadata={"spec": Spec(description, read_only=not live, **limits)})
 
 
+SHIPPED_MODELS = {"tensorrt": "models/camvid_pidnet_s.onnx", "onnxruntime": "models/camvid_pidnet_s_fast.onnx"}
+"""What `model: auto` means for each backend."""
+
+
 @dataclass(frozen=True)
 class NodeSettings:
     """Parameters of the node itself; those of the steps are in PanopticSettings and DrivableSettings."""
 
     model: str = _parameter(
-        "models/camvid_pidnet_s.onnx",
-        "model file; a relative path is looked up in the working folder, then beside this package",
+        "auto",
+        "model file; a relative path is looked up in the working folder, then beside this package; "
+        "auto: camvid_pidnet_s for TensorRT, camvid_pidnet_s_fast for a CPU",
     )
     backend: str = _parameter(
         "auto",
@@ -249,11 +254,14 @@ def camera_names(values: Mapping[str, object]) -> tuple[str, ...]:
     return names
 
 
-def find_model(path: str) -> Path:
-    """The model file: path itself, else relative to the checkout or the package's share folder.
+def find_model(path: str, backend: str) -> Path:
+    """The model file: path itself, else relative to the checkout or the package's share folder; `auto` is the one that
+    ships for what the backend (one of BACKENDS) means here.
 
     Raises SegPerceptionError naming every place that was looked at.
     """
+    if path == "auto":
+        path = SHIPPED_MODELS[resolve(backend)[0]]
     roots = [Path(), Path(__file__).resolve().parents[2], *_share_folders()]
     places = [root / Path(path).expanduser() for root in roots]
     for place in places:

@@ -58,7 +58,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--out", type=Path, default=Path("out/run"), metavar="DIR", help="folder to write to (default: out/run)"
     )
     parser.add_argument(
-        "--model", default=NodeSettings().model, metavar="M", help="model file (default: the one that ships)"
+        "--model",
+        default=NodeSettings().model,
+        metavar="M",
+        help="model file (default: auto, the one that ships for the backend)",
     )
     parser.add_argument("--backend", default=NodeSettings().backend, choices=("auto", "onnxruntime", "tensorrt"))
     parser.add_argument("--labels", type=Path, metavar="DIR", help="label images <stem>.png for a folder of images")
@@ -88,7 +91,7 @@ def run(arguments: argparse.Namespace) -> int:
         rate_hz=arguments.rate,
         frames=arguments.frames,
     )
-    model = model_file.load(find_model(arguments.model))
+    model = model_file.load(find_model(arguments.model, arguments.backend))
     parameters = _parameters(arguments, model, source)
     arguments.out.mkdir(parents=True, exist_ok=True)
     choose_network()
