@@ -66,26 +66,18 @@ class Overlay:
         return out
 
     def _draw_tags(self, panoptic: Panoptic, scale_xy: NDArray[np.float64], out: NDArray[np.uint8]) -> None:
-        scale, thickness = _font_scale(out.shape[1]), _thickness(out.shape[1])
+        text_px = _tag_height(out)
         for segment in panoptic.segments:
             x, y, width, height = np.asarray(segment.box) * np.tile(scale_xy, 2)
             if segment.is_thing and min(width, height) >= LEAST_TAG_PX:
                 text = f"{self._labels.names[segment.class_id]} {segment.id}"
-                text_px = round(25 * scale)
-                left, top = int(x), max(0, int(y) - text_px - 6)
-                corner = left + _text_width(text, scale) + 5, top + text_px + 5
-                cv2.rectangle(out, (left, top), corner, (24, 24, 24), cv2.FILLED)
-                cv2.putText(out, text, (left + 3, top + text_px), _FONT, scale, WHITE, thickness, cv2.LINE_AA)
+                _draw_tag(out, int(x), max(0, int(y) - text_px - 6), text)
 
 
 def note_age(rgb: NDArray[np.uint8], frames: int) -> None:
     """Write into the upper left corner of rgb, uint8 [H, W, 3], that its masks are frames old; nothing when they are new."""
     if frames:
-        scale, thickness = _font_scale(rgb.shape[1]), _thickness(rgb.shape[1])
-        place = round(10 * scale), round(36 * scale)
-        text = f"masks: {frames} frame{'s' if frames > 1 else ''} old"
-        cv2.putText(rgb, text, place, _FONT, scale, (24, 24, 24), thickness + 2, cv2.LINE_AA)
-        cv2.putText(rgb, text, place, _FONT, scale, WHITE, thickness, cv2.LINE_AA)
+        _draw_tag(rgb, 4, 4, f"masks: {frames} frame{'s' if frames > 1 else ''} old")
 
 
 def legend(labels: LabelSet) -> NDArray[np.uint8]:
@@ -180,6 +172,18 @@ def _draw_borders(instance: NDArray[np.uint16], out: NDArray[np.uint8]) -> None:
                     out[y, x + 1] = 255
                 if here != below:
                     out[y + 1, x] = 255
+
+
+def _draw_tag(out: NDArray[np.uint8], left: int, top: int, text: str) -> None:
+    """White on a dark box: an outline of thicker letters would be wider than they are in OpenCV 5."""
+    scale, text_px = _font_scale(out.shape[1]), _tag_height(out)
+    corner = left + _text_width(text, scale) + 5, top + text_px + 5
+    cv2.rectangle(out, (left, top), corner, (24, 24, 24), cv2.FILLED)
+    cv2.putText(out, text, (left + 3, top + text_px), _FONT, scale, WHITE, _thickness(out.shape[1]), cv2.LINE_AA)
+
+
+def _tag_height(out: NDArray[np.uint8]) -> int:
+    return round(25 * _font_scale(out.shape[1]))
 
 
 def _font_scale(width: int) -> float:

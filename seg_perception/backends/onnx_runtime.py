@@ -28,7 +28,7 @@ class OnnxRuntimeBackend:
         """Raises SegPerceptionError for a provider that this ONNX Runtime lacks, or a model that it cannot load."""
         self._model = model
         self._threads = threads or physical_cores()
-        self._session: ort.InferenceSession | None = _session(model, _checked(providers), self._threads)
+        self._session: ort.InferenceSession | None = open_session(model.path, _checked(providers), self._threads)
 
     def infer(self, images: NDArray[np.uint8]) -> NetworkOutput:
         """See Backend. Raises ValueError for images that do not fit the model."""
@@ -83,17 +83,23 @@ def _checked(providers: Sequence[str]) -> list[str]:
     return [*(name for name in providers if name != CPU_PROVIDER), CPU_PROVIDER]
 
 
-def _session(model: ModelInfo, providers: Sequence[str], threads: int) -> ort.InferenceSession:
+def open_session(
+    model: Path | bytes, providers: Sequence[str] = (CPU_PROVIDER,), threads: int | None = None
+) -> ort.InferenceSession:
+    """A model file, or one in memory, ready to run. Raises SegPerceptionError when it cannot be loaded."""
     options = ort.SessionOptions()
-    options.intra_op_num_threads = threads
+    options.intra_op_num_threads = threads or physical_cores()
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
     # Idle workers that spin for their next run take the cores from the decode that follows, and from the transport.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:
-        return ort.InferenceSession(str(model.path), options, providers=list(providers))
+        return ort.InferenceSession(
+            model if isinstance(model, bytes) else str(model), options, providers=list(providers)
+        )
     except Exception as error:  # ONNX Runtime raises classes of its extension module, which have no common base
         cause = " ".join(str(error).split())[:200]
+        name = "the model" if isinstance(model, bytes) else model
         raise SegPerceptionError(
-            f"ONNX Runtime {ort.__version__} cannot load {model.path} ({cause}): export it again, or update onnxruntime"
+            f"ONNX Runtime {ort.__version__} cannot load {name} ({cause}): export it again, or update onnxruntime"
         ) from error

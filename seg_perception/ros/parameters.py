@@ -106,7 +106,7 @@ class NodeSettings:
     model: str = _parameter(
         "auto",
         "model file; a relative path is looked up in the working folder, then beside this package; "
-        "auto: camvid_pidnet_s for TensorRT, camvid_pidnet_s_fast for a CPU",
+        f"auto: {Path(SHIPPED_MODELS['tensorrt']).stem} for TensorRT, else {Path(SHIPPED_MODELS['onnxruntime']).stem}",
     )
     backend: str = _parameter(
         "auto",

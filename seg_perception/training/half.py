@@ -14,8 +14,9 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
+from seg_perception.backends.onnx_runtime import open_session
 from seg_perception.model_file import INPUT
-from seg_perception.training.onnx_graph import consumers, drop_unused, open_session
+from seg_perception.training.onnx_graph import consumers, drop_unused
 
 LARGEST_SAFE = 1e4
 """Tensors with larger values stay float32: float16 ends at 65504, and other images may have larger ones yet."""
@@ -135,7 +136,7 @@ def _largest_values(model: onnx.ModelProto, images: Sequence[NDArray[np.uint8]])
         graph.node.append(helper.make_node("Abs", [name], [f"absolute.{place}"]))
         graph.node.append(helper.make_node("ReduceMax", [f"absolute.{place}"], [f"largest.{place}"], keepdims=0))
         graph.output.append(helper.make_tensor_value_info(f"largest.{place}", TensorProto.FLOAT, []))
-    session = open_session(watched)
+    session = open_session(watched.SerializeToString())
     largest = np.max([session.run(None, {INPUT: image}) for image in images], axis=0)
     weights = (weight for weight in graph.initializer if weight.name in floats)
     found = {weight.name: float(np.abs(numpy_helper.to_array(weight)).max(initial=0)) for weight in weights}

@@ -7,24 +7,15 @@ from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime as ort
 from numpy.typing import NDArray
 
-from seg_perception.backends.onnx_runtime import physical_cores
+from seg_perception.backends.onnx_runtime import open_session
 from seg_perception.model_file import INPUT, OUTPUTS
-
-
-def open_session(model: onnx.ModelProto) -> ort.InferenceSession:
-    """A model in memory on ONNX Runtime's CPU provider."""
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = physical_cores()
-    options.log_severity_level = 3
-    return ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
 
 
 def outputs_of(model: onnx.ModelProto, images: Sequence[NDArray[np.uint8]]) -> list[list[NDArray[np.float32]]]:
     """The contract's outputs for each of images, uint8 [1, h, w, 3]."""
-    session = open_session(model)
+    session = open_session(model.SerializeToString())
     return [session.run(list(OUTPUTS), {INPUT: image}) for image in images]
 
 

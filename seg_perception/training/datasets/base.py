@@ -88,13 +88,18 @@ class PairedFiles:
         return Sample(key, read_rgb(self._images[key]), label, instance)
 
     def masks(self, label: Path, instance: Path | None) -> tuple[NDArray[np.uint8], NDArray[np.uint16] | None]:
-        """Ids and objects of one image; here the instance file numbers the objects, from 1 on in every class."""
+        """Ids and objects of one image, from a file each."""
         ids = read_mask(label, np.uint8)
         if instance is None:
             return ids, None
-        numbers = read_mask(instance, np.uint16)
-        require_same_size(label, ids, instance, numbers)
-        return ids, numbered(ids.astype(np.uint32) << 16 | numbers, numbers > 0)
+        values = read_mask(instance, np.uint16)
+        require_same_size(label, ids, instance, values)
+        return ids, self.objects(ids, values, instance)
+
+    def objects(self, ids: NDArray[np.uint8], values: NDArray[np.uint16], path: Path) -> NDArray[np.uint16]:
+        """The numbers of objects, 0 = none, behind the ids and what the instance file at path holds; here that numbers
+        them from 1 on in every class."""
+        return numbered(ids.astype(np.uint32) << 16 | values, values > 0)
 
 
 def named_files(files: Iterable[Path], ending: str | None = None) -> dict[str, Path]:

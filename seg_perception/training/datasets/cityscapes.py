@@ -9,8 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seg_perception.errors import SegPerceptionError
-from seg_perception.files import read_mask
-from seg_perception.training.datasets.base import PairedFiles, named_files, numbered, require_same_size
+from seg_perception.training.datasets.base import PairedFiles, named_files, numbered
 
 MEANING: dict[int, tuple[str, ...]] = {
     **dict.fromkeys(range(7), ()),  # unlabelled, the own car, borders, static, dynamic, ground
@@ -41,11 +40,6 @@ class Cityscapes(PairedFiles):
         objects = named_files(truth.glob("*/*_gtFine_instanceIds.png"), "_gtFine_instanceIds.png")
         super().__init__("cityscapes", MEANING, images, labels, objects)
 
-    def masks(self, label: Path, instance: Path | None) -> tuple[NDArray[np.uint8], NDArray[np.uint16] | None]:
-        """Ids and objects of one image."""
-        ids = read_mask(label, np.uint8)
-        if instance is None:
-            return ids, None
-        values = read_mask(instance, np.uint16)
-        require_same_size(label, ids, instance, values)
-        return ids, numbered(values, values >= _OBJECTS_FROM)
+    def objects(self, ids: NDArray[np.uint8], values: NDArray[np.uint16], path: Path) -> NDArray[np.uint16]:
+        """Every value from _OBJECTS_FROM on is an object of its own."""
+        return numbered(values, values >= _OBJECTS_FROM)
