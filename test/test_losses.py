@@ -24,6 +24,7 @@ from seg_perception.training.losses import (  # noqa: E402
     partial_cross_entropy,
     semantic_loss,
 )
+from seg_perception.training.objective import at_label_pixels  # noqa: E402
 from seg_perception.training.targets import PartialLabels  # noqa: E402
 
 THREE = LabelSet(tuple(LabelClass(i, name, (i, i, i)) for i, name in enumerate(("a", "b", "c"))))
@@ -335,3 +336,11 @@ def test_unknown_edges_cost_nothing() -> None:
     loss = balanced_boundary_loss(logits, torch.full((1, 2, 2), VOID, dtype=torch.uint8))
     loss.backward()
     assert loss.item() == 0 and torch.equal(logits.grad, torch.zeros_like(logits))
+
+
+@pytest.mark.parametrize("stride", [1, 2, 3])
+def test_the_network_is_compared_at_the_very_pixels_of_the_labels(stride: int) -> None:
+    cells = torch.arange(8) * 4 + 1.5  # the column of pixels at which each cell of a grid of stride 4 has its middle
+    columns = at_label_pixels(cells.expand(1, 1, 6, 8), (24, 32), stride)[0, 0, 0]
+    inner = slice(-(-2 // stride), 30 // stride)  # beyond the outermost middles a grid is held, not extended
+    torch.testing.assert_close(columns[inner], torch.arange(32.0)[::stride][inner])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch.nn.functional as F
 from torch import Tensor
@@ -18,6 +18,15 @@ from seg_perception.training.losses import (
 from seg_perception.training.networks.heads import TrainingOutput
 
 
+def at_label_pixels(grid: Tensor, size_hw: Sequence[int], stride: int) -> Tensor:
+    """A grid [N, C, h, w] as the decoder reads it (bilinear, half-pixel centres) at every stride-th label pixel.
+
+    Enlarging straight to the size of labels[::stride] would read between the labels' pixels, (stride - 1) / 2 pixels
+    off, and the network learns to draw everything that far aside.
+    """
+    return F.interpolate(grid, size=tuple(size_hw), mode="bilinear", align_corners=False)[..., ::stride, ::stride]
+
+
 class Objective:
     """Weighs the losses as the settings say. bias and weights are those of PixelTruth."""
 
@@ -28,10 +37,11 @@ class Objective:
     def __call__(self, output: TrainingOutput, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Scalars that add up to the loss. output: float32; batch: what TrainingStream gives, stacked."""
         settings = self._settings
+        size_hw = batch["codes"].shape[-2:]
         codes = batch["codes"][:, :: settings.stride, :: settings.stride].long()
 
         def full(grid: Tensor) -> Tensor:
-            return F.interpolate(grid, size=codes.shape[-2:], mode="bilinear", align_corners=False)
+            return at_label_pixels(grid, size_hw, settings.stride)
 
         boundary = None if output.boundary_logits is None else full(output.boundary_logits)
         truth = PixelTruth(codes, self._bias, self._weights, settings, boundary)
