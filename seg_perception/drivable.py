@@ -31,7 +31,8 @@ class DrivableSettings:
 
     The grid begins grid_near_m ahead of the base frame's origin, is grid_length_m long and grid_width_m wide and lies
     with its middle grid_center_y_m to the left. free_max_cost: dearest class that counts as free for free_space.
-    min_outline_area: share of the mask below which a patch or hole has no outline. Raises ValueError naming the field.
+    min_outline_area: share of the mask below which a patch or hole has no outline. vehicle_width_m: across the x axis,
+    for free_distance_width_m. look_ahead_m: where edges are measured. Raises ValueError naming the field.
     """
 
     grid_length_m: float = 20.0
@@ -46,6 +47,8 @@ class DrivableSettings:
     scan_angle_step_rad: float = math.pi / 180
     range_max_m: float = 40.0
     free_max_cost: int = 99
+    vehicle_width_m: float = 1.8
+    look_ahead_m: tuple[float, ...] = (5.0, 10.0, 15.0, 20.0)
 
     def __post_init__(self) -> None:
         for name, low, high in (
@@ -61,9 +64,11 @@ class DrivableSettings:
             ("scan_angle_step_rad", 0.001, 1.0),
             ("range_max_m", 1.0, 1000.0),
             ("free_max_cost", 0, 100),
+            ("vehicle_width_m", 0.1, 20.0),
+            ("look_ahead_m", 0.1, 1000.0),
         ):
             value = getattr(self, name)
-            if not low <= value <= high:
+            if not all(low <= number <= high for number in np.atleast_1d(value)):
                 raise ValueError(f"{name} is {value}: allowed is {low:g} to {high:g}")
         if self.scan_angle_min_rad >= self.scan_angle_max_rad:
             raise ValueError(

@@ -100,11 +100,25 @@ class Outline:
 
 
 @dataclass(frozen=True)
+class LookAhead:
+    """How far a class reaches to both sides of the x axis of the base frame, ahead_m along it; all in m.
+
+    left_m and right_m count up from the axis: inf where the class runs out of the view, so that its edge is not seen;
+    NaN where the class is not seen at (ahead_m, 0) itself, or is hidden there.
+    """
+
+    ahead_m: float
+    left_m: float
+    right_m: float
+
+
+@dataclass(frozen=True)
 class DrivableArea:
     """Where one drivable class is seen.
 
-    coverage: share of the image in [0, 1]; confidence: mean in [0, 1]; outlines_ground is empty, area_m2 and
-    free_distance_m (straight ahead of the base frame's origin, until the class ends) are NaN without geometry.
+    coverage: share of the image in [0, 1]; confidence: mean in [0, 1]; outlines_ground and edges are empty, area_m2,
+    free_distance_m (straight ahead of the base frame's origin, until the class ends) and free_distance_width_m (the
+    shortest such distance over the vehicle's width) are NaN without geometry.
     """
 
     class_id: int
@@ -114,6 +128,8 @@ class DrivableArea:
     outlines_ground: tuple[Outline, ...] = ()
     area_m2: float = math.nan
     free_distance_m: float = math.nan
+    free_distance_width_m: float = math.nan
+    edges: tuple[LookAhead, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from rclpy.serialization import deserialize_message, serialize_message
 from std_msgs.msg import Header
 
 from seg_perception.labels import CAMVID
-from seg_perception.results import Drivable, DrivableArea, FreeSpace, Grid, Outline, Panoptic, Segment
+from seg_perception.results import Drivable, DrivableArea, FreeSpace, Grid, LookAhead, Outline, Panoptic, Segment
 from seg_perception.ros import fill_messages as fill
 
 HEADER = Header(frame_id="camera")
@@ -73,12 +73,14 @@ def test_segments_say_all_of_each() -> None:
 def test_drivable_areas_keep_holes_and_unknown_measures() -> None:
     square = Outline(np.array([[0, 0], [3, 0], [3, 3]], np.float32))
     hole = Outline(np.array([[1, 1], [2, 1], [2, 2]], np.float32), hole=True)
-    area = DrivableArea(4, 0.25, 0.5, (square, hole), (square,), 7.5, math.nan)
+    edge = LookAhead(10.0, 3.5, math.inf)
+    area = DrivableArea(4, 0.25, 0.5, (square, hole), (square,), 7.5, math.nan, 6.5, (edge,))
     got = over_the_wire(fill.drivable_areas(Drivable((area,)), CAMVID, HEADER, "base"))
     assert got.ground_frame == "base"
     sent = got.areas[0]
     assert (sent.class_id, sent.class_name, sent.cost, sent.coverage, sent.area_m2) == (4, "pavement", 60, 0.25, 7.5)
-    assert math.isnan(sent.free_distance_m)
+    assert math.isnan(sent.free_distance_m) and sent.free_distance_width_m == 6.5
+    assert [(e.ahead_m, e.left_m, e.right_m) for e in sent.edges] == [(10.0, 3.5, math.inf)]
     assert [(o.hole, [(p.x, p.y, p.z) for p in o.points]) for o in sent.outlines_px] == [
         (False, [(0, 0, 0), (3, 0, 0), (3, 3, 0)]),
         (True, [(1, 1, 0), (2, 1, 0), (2, 2, 0)]),

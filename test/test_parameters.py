@@ -87,14 +87,17 @@ def test_ranges_are_those_of_the_steps_themselves(name: str) -> None:
     limits = parameters.STEP_SPECS[name].limits
     step, _, field = name.partition(".")
     assert limits is not None
-    beyond = 1 if isinstance(declarations()[name].default, int) else 1e-6
-    for value in (limits[0] - beyond, limits[1] + beyond):
+    default = declarations()[name].default
+    beyond = 1 if isinstance(default, int) else 1e-6
+    for number in (limits[0] - beyond, limits[1] + beyond):
+        value = (number,) if isinstance(default, tuple) else number
         with pytest.raises(ValueError, match=field):
             STEPS[step](**{field: value})
         with pytest.raises(SegPerceptionError, match=f"parameter '{name}' is "):
             Settings.from_values({name: value})
     crossing = {"scan_angle_min_rad": limits[1], "scan_angle_max_rad": limits[0]}.get(field)
-    for value in set(limits) - {crossing}:
+    for number in set(limits) - {crossing}:
+        value = (number,) if isinstance(default, tuple) else number
         assert getattr(STEPS[step](**{field: value}), field) == value
 
 

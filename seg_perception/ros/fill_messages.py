@@ -18,7 +18,7 @@ from std_msgs.msg import Header
 
 from seg_perception.labels import LabelSet
 from seg_perception.results import Drivable, FreeSpace, Grid, Outline, Panoptic
-from seg_perception_msgs.msg import DrivableArea, DrivableAreas, Segment, Segments
+from seg_perception_msgs.msg import DrivableArea, DrivableAreas, LookAhead, Segment, Segments
 from seg_perception_msgs.msg import Outline as OutlineMessage
 
 MASK_DTYPES: dict[str, np.dtype[Any]] = {
@@ -101,6 +101,8 @@ def drivable_areas(drivable: Drivable, labels: LabelSet, header: Header, ground_
                 outlines_ground=_outlines(area.outlines_ground),
                 area_m2=area.area_m2,
                 free_distance_m=area.free_distance_m,
+                free_distance_width_m=area.free_distance_width_m,
+                edges=[LookAhead(**vars(edge)) for edge in area.edges],
             )
         )
     return DrivableAreas(header=header, ground_frame=ground_frame, areas=areas)

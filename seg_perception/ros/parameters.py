@@ -173,6 +173,10 @@ STEP_SPECS: dict[str, Spec] = {
     "drivable.scan_angle_step_rad": _live("between two bearings of free_space", 0.001, 1.0),
     "drivable.range_max_m": _live("how far free_space looks", 1.0, 1000.0),
     "drivable.free_max_cost": _live("dearest class that counts as free for free_space", 0, 100),
+    "drivable.vehicle_width_m": _live("width over which free_distance_width_m is the shortest", 0.1, 20.0),
+    "drivable.look_ahead_m": dataclasses.replace(
+        _live("distances ahead at which a class' edges to both sides are measured", 0.1, 1000.0), item=float
+    ),
 }
 
 

@@ -22,7 +22,7 @@ from std_msgs.msg import Header
 
 from seg_perception.evaluation.spool import Answer
 from seg_perception.geometry import CameraModel
-from seg_perception.results import Drivable, DrivableArea, Frame, Grid, Outline, Segment
+from seg_perception.results import Drivable, DrivableArea, Frame, Grid, LookAhead, Outline, Segment
 from seg_perception.ros.fill_messages import ImageFiller
 from seg_perception.ros.outputs import qos_profile
 from seg_perception.ros.topics import DIAGNOSTICS
@@ -189,6 +189,8 @@ def _area(message: Any) -> DrivableArea:
         outlines(message.outlines_ground),
         message.area_m2,
         message.free_distance_m,
+        message.free_distance_width_m,
+        tuple(LookAhead(edge.ahead_m, edge.left_m, edge.right_m) for edge in message.edges),
     )
 
 
