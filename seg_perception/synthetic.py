@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import cv2
@@ -14,14 +14,18 @@ from numpy.typing import NDArray
 from seg_perception import synthetic_scenery as scenery
 from seg_perception.geometry import CameraModel, CameraPose, GroundProjection
 from seg_perception.labels import CAMVID, VOID
+from seg_perception.results import Outline
 from seg_perception.synthetic_canvas import Canvas, Floats, View
 from seg_perception.synthetic_objects import TREE, Look, paint_bicyclist, paint_car, paint_pedestrian
 from seg_perception.synthetic_scene import random_scene
+from seg_perception.synthetic_street import Bend
 
 __all__ = ["SyntheticDrive", "SyntheticFrame", "random_scene"]
 
 RATE_HZ = 30.0
 SPEED_M_S = 9.0
+NOD_HZ = 1.3
+"""How often a car nods on its springs."""
 _BLOCK_M = 22.0
 _VIEW_M = 132.0
 _LABEL_ROWS = 4
@@ -53,11 +57,13 @@ class SyntheticFrame:
 
 
 class SyntheticDrive:
-    """A straight street, driven along at 9 m/s and filmed at 30 Hz; the same for the same arguments.
+    """A street, driven along at 9 m/s and filmed at 30 Hz; the same for the same arguments.
 
-    width, height: px. distortion: plumb_bob coefficients (4 or 5), empty = none. camera, pose, labels: what is true of
-    every frame; the base frame is on the ground under the camera, x along the street. frames is only what len() says:
-    any frame can be asked for.
+    width, height: px. distortion: coefficients of distortion_model in ROS's order, empty = none. pose: the camera's
+    mounting in the base frame, which is on the ground with x along the street; by default it is under the camera.
+    curvature: of the street, an arc, in 1/m, left positive, 0 = straight. nod_rad: how far the camera's pitch swings to
+    either side of pose's. camera, labels: what is true of every frame; pose_at: where the camera was. frames is only
+    what len() says: any frame can be asked for. Raises ValueError for a curvature beyond LARGEST_CURVATURE.
     """
 
     labels = CAMVID
@@ -70,11 +76,16 @@ class SyntheticDrive:
         frames: int = 300,
         distortion: tuple[float, ...] = (),
         pose: CameraPose | None = None,
+        *,
+        distortion_model: str = "plumb_bob",
+        curvature: float = 0.0,
+        nod_rad: float = 0.0,
     ) -> None:
-        self._seed, self._frames = seed, frames
+        self._seed, self._frames, self._nod_rad = seed, frames, nod_rad
+        self._bend = Bend(curvature)
         focal = 0.7 * width
         matrix = ((focal, 0.0, (width - 1) / 2), (0.0, focal, (height - 1) / 2), (0.0, 0.0, 1.0))
-        self.camera = CameraModel(width, height, matrix, "plumb_bob", distortion)
+        self.camera = CameraModel(width, height, matrix, distortion_model, distortion)
         self.pose = pose or CameraPose(0.0, 0.0, 1.5, 0.0, 0.06, 0.0)
         rng = np.random.default_rng((seed, 0))
         self._right = -rng.uniform(1.7, 2.1)
@@ -87,9 +98,21 @@ class SyntheticDrive:
     def __len__(self) -> int:
         return self._frames
 
+    def pose_at(self, i: int) -> CameraPose:
+        """Where the camera is in frame i."""
+        if not self._nod_rad:
+            return self.pose
+        return replace(self.pose, pitch=self.pose.pitch + self._nod_rad * math.sin(2 * math.pi * NOD_HZ * i / RATE_HZ))
+
+    def _projection_at(self, i: int) -> GroundProjection:
+        if not self._nod_rad:
+            return self._projection
+        return GroundProjection(self.camera, self.pose_at(i), self._projection.image_hw)
+
     def frame(self, i: int) -> SyntheticFrame:
         """Frame i, from 0."""
-        view = View.camera(self._lens.matrix, self._projection.base_from_optical, self._projection.position)
+        projection = self._projection_at(i)
+        view = View.camera(self._lens.matrix, projection.base_from_optical, projection.position)
         canvas = Canvas(*self._lens.size_hw, view, 0.0035, _HAZE, label_rows=_LABEL_ROWS)
         self._paint_sky(canvas)
         self._paint_street(canvas, i)
@@ -109,12 +132,13 @@ class SyntheticDrive:
         Rendered straight onto the ground, so it shares no step with what it is compared to: an object stands on its
         own foot and covers the ground that it hides.
         """
-        view = View.birds_eye(self._projection.position, origin_m, cell_m)
+        projection = self._projection_at(i)
+        view = View.birds_eye(projection.position, origin_m, cell_m)
         canvas = Canvas(*shape, view, 0.0, _HAZE, has_picture=False)
         self._paint_street(canvas, i)
         x = origin_m[0] + (np.arange(shape[1]) + 0.5) * cell_m[0]
         y = origin_m[1] + (np.arange(shape[0]) + 0.5) * cell_m[1]
-        pixels = self._projection.ground_to_pixels(np.stack(np.meshgrid(x, y), axis=-1).reshape(-1, 2))
+        pixels = projection.ground_to_pixels(np.stack(np.meshgrid(x, y), axis=-1).reshape(-1, 2))
         with np.errstate(invalid="ignore"):
             seen = ((pixels > -0.5) & (pixels < (self.camera.width - 0.5, self.camera.height - 0.5))).all(axis=1)
         semantic, _ = canvas.labels()
@@ -127,6 +151,22 @@ class SyntheticDrive:
         strip = self.birds_eye(i, (0.0, -cell / 2), (1, round(range_max_m / cell)), (cell, cell))[0]
         ends = np.flatnonzero((strip != scenery.ROAD) & (strip != VOID))
         return float(ends[0]) * cell if len(ends) else math.inf
+
+    def exact_polygon(self, i: int, range_m: float = 20.0) -> tuple[Outline, ...]:
+        """The road that is seen within range_m ahead and to either side, as polygons on the ground in m.
+
+        Traced on the bird's-eye view at 2 cm through the middles of its cells, so they lie up to 1 cm inside the truth.
+        """
+        cell = 0.02
+        across = 2 * round(range_m / cell)
+        road = self.birds_eye(i, (0.0, -range_m), (across, across // 2), (cell, cell)) == scenery.ROAD
+        contours, hierarchy = cv2.findContours(road.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
+        corner = np.array((cell / 2, cell / 2 - range_m))
+        return tuple(
+            Outline((contour[:, 0] * cell + corner).astype(np.float32), bool(links[3] >= 0))
+            for contour, links in zip(contours, hierarchy[0] if contours else ())
+            if len(contour) > 2
+        )
 
     def _with_grain(self, rgb: NDArray[np.uint8], i: int) -> NDArray[np.uint8]:
         height, width = rgb.shape[:2]
@@ -146,7 +186,8 @@ class SyntheticDrive:
         canvas.clear(scenery.SKY)
         self._paint_ground(canvas, travelled)
         # Trees close the street, so that what lies farther need not be drawn.
-        canvas.paint(scenery.wall(_VIEW_M + 5, 60, _VIEW_M + 5, -60, 0, 7), _LEAVES, TREE)
+        wide = 40 if self._bend.curvature else 60
+        self._bend.over(canvas).paint(scenery.wall(_VIEW_M + 5, wide, _VIEW_M + 5, -wide, 0, 7), _LEAVES, TREE)
         things: list[_Thing] = []
         first = math.floor(travelled / _BLOCK_M)
         for block in range(first + round(_VIEW_M / _BLOCK_M), first - 2, -1):
@@ -157,39 +198,48 @@ class SyntheticDrive:
 
     def _paint_ground(self, canvas: Canvas, travelled: float) -> None:
         right, left = self._right, self._left
+        street = self._bend.over(canvas)
         canvas.paint(scenery.rectangle(-5, 1000, -60, 60), _PAVING, scenery.PAVEMENT)
-        canvas.paint(scenery.rectangle(-5, 1000, right, left), _ASPHALT, scenery.ROAD)
+        street.paint(scenery.rectangle(-5, 1000, right, left), _ASPHALT, scenery.ROAD)
         joints = np.arange(-(travelled % 1.2), 40, 1.2)
         for y0, y1 in ((right - self._walk_m, right), (left, left + self._walk_m)):
             strips = np.stack([scenery.rectangle(x, x + 0.04, y0, y1) for x in joints])
-            canvas.paint_many(strips, _PAVING * 0.85, scenery.PAVEMENT)
+            street.paint_many(strips, _PAVING * 0.85, scenery.PAVEMENT)
         for kerb, out in ((right, -1), (left, 1)):
-            canvas.paint(scenery.rectangle(-5, 300, kerb, kerb + out * 0.15), _PAVING * 1.15, scenery.PAVEMENT)
+            street.paint(scenery.rectangle(-5, 300, kerb, kerb + out * 0.15), _PAVING * 1.15, scenery.PAVEMENT)
         middle = (right + left) / 2
         dashes = np.arange(-(travelled % 9.0), 150, 9.0)
-        canvas.paint_many(
+        street.paint_many(
             np.stack([scenery.rectangle(x, x + 3, middle - 0.07, middle + 0.07) for x in dashes]), _PAINT, scenery.ROAD
         )
 
     def _block(self, canvas: Canvas, block: int, travelled: float, seconds: float) -> Iterator[_Thing]:
-        """What stands along 22 m of the street. Houses are painted at once: all else stands before them."""
+        """What stands along 22 m of the street. Houses of a straight street are painted at once: all else stands before
+        them; where it bends they hide what is farther."""
         rng = np.random.default_rng((self._seed, 1, block + 1000))
         x0 = block * _BLOCK_M - travelled
         for side, kerb in ((-1, self._right), (1, self._left)):
-            front = kerb + side * self._walk_m
-            look = Look(int(rng.integers(1 << 31)))
-            kind, tall = rng.random(), rng.uniform(5, 13)
-            if kind < 0.8:
-                scenery.paint_house(canvas, look.rng(), x0, x0 + _BLOCK_M - rng.uniform(0, 3), front, tall, _SUN)
+            paint_front = self._front(rng, x0, side, kerb)
+            if self._bend.curvature:
+                yield x0 + _BLOCK_M, paint_front
             else:
-                enclose = scenery.paint_fence if kind < 0.9 else scenery.paint_hedge
-                enclose(canvas, look.rng(), x0, x0 + _BLOCK_M, front + side * 0.2)
+                paint_front(canvas, 0)
             for paint in (scenery.paint_pole, scenery.paint_tree, scenery.paint_sign):
                 at, seed, drawn = x0 + rng.uniform(0, _BLOCK_M), Look(int(rng.integers(1 << 31))), rng.random() < 0.5
                 if drawn and at > 1.0:
-                    y = kerb + side * 0.45
-                    yield at, lambda c, _, p=paint, s=seed, x=at, y=y: p(c, s.rng(), x, y)  # type: ignore[misc]
+                    x, y, _ = self._bend.place(at, kerb + side * 0.45)
+                    yield at, lambda c, _, p=paint, s=seed, x=x, y=y: p(c, s.rng(), x, y)  # type: ignore[misc]
             yield from self._standing(rng, x0, side, kerb, seconds)
+
+    def _front(self, rng: np.random.Generator, x0: float, side: int, kerb: float) -> Callable[[Canvas, int], None]:
+        """What closes a block on one side: a house, a fence or a hedge."""
+        look, front = Look(int(rng.integers(1 << 31))), kerb + side * self._walk_m
+        kind, tall = rng.random(), rng.uniform(5, 13)
+        if kind < 0.8:
+            x1 = x0 + _BLOCK_M - rng.uniform(0, 3)
+            return lambda canvas, _: scenery.paint_house(self._bend.over(canvas), look.rng(), x0, x1, front, tall, _SUN)
+        enclose = scenery.paint_fence if kind < 0.9 else scenery.paint_hedge
+        return lambda canvas, _: enclose(self._bend.over(canvas), look.rng(), x0, x0 + _BLOCK_M, front + side * 0.2)
 
     def _standing(
         self, rng: np.random.Generator, x0: float, side: int, kerb: float, seconds: float
@@ -199,35 +249,42 @@ class SyntheticDrive:
             look, parked = Look(int(rng.integers(1 << 31))), rng.random() < 0.45
             x = x0 + 3.5 + place * 7.2 + rng.uniform(-0.3, 0.3)
             if parked and side > 0 and x > 1.5:
-                yield x, lambda c, n, x=x, k=look: paint_car(c, x, kerb - 1.05, math.pi, k, _SUN, n)  # type: ignore[misc]
+                yield self._car(x, kerb - 1.05, math.pi, look)
         for _ in range(int(rng.integers(0, 3))):
             look, start, pace = Look(int(rng.integers(1 << 31))), rng.uniform(0, _BLOCK_M), rng.uniform(0.2, 0.5)
             y = kerb + side * rng.uniform(0.8, 1.7)
             x = x0 + start + 2.5 * math.sin(pace * seconds + start)
             if x > 1.5:
-                yield x, lambda c, n, x=x, y=y, k=look: paint_pedestrian(c, x, y, k, 6 * seconds, n)  # type: ignore[misc]
+                yield self._walker(x, y, look, 6 * seconds)
+
+    def _car(self, along: float, left: float, yaw: float, look: Look) -> _Thing:
+        x, y, heading = self._bend.place(along, left)
+        return along, lambda canvas, number: paint_car(canvas, x, y, yaw + heading, look, _SUN, number)
+
+    def _walker(self, along: float, left: float, look: Look, phase: float) -> _Thing:
+        x, y, _ = self._bend.place(along, left)
+        return along, lambda canvas, number: paint_pedestrian(canvas, x, y, look, phase, number)
 
     def _moving(self, travelled: float, seconds: float) -> Iterator[_Thing]:
         """A car ahead that comes and goes, oncoming cars, a bicyclist at the kerb, a walker who crosses."""
         ahead = 30.0 + 19.0 * math.sin(2 * math.pi * seconds / 13.0 + self._seed)
-        yield ahead, lambda c, n: paint_car(c, ahead, 0.0, 0.0, Look(self._seed * 7 + 1), _SUN, n)
+        yield self._car(ahead, 0.0, 0.0, Look(self._seed * 7 + 1))
         spacing, closing = 55.0, SPEED_M_S + 10.0
         lane = (self._left + self._right) / 2 + 0.5 + 0.95
         first = math.floor(closing * seconds / spacing)
         for number in range(first, first + 4):
             x = number * spacing + 20 - closing * seconds
             if x > 2:
-                look = Look(self._seed * 31 + number)
-                yield x, lambda c, n, x=x, k=look: paint_car(c, x, lane, math.pi, k, _SUN, n)  # type: ignore[misc]
+                yield self._car(x, lane, math.pi, Look(self._seed * 31 + number))
         rider = (25.0 + self._seed - 5.0 * seconds) % 60.0
         if rider > 3:
-            look, y = Look(self._seed + 3), self._right + 0.5
-            yield rider, lambda c, n, y=y, k=look: paint_bicyclist(c, rider, y, k, 5 * seconds, False, n)  # type: ignore[misc]
+            x, y, _ = self._bend.place(rider, self._right + 0.5)
+            look = Look(self._seed + 3)
+            yield rider, lambda c, n, x=x, y=y: paint_bicyclist(c, x, y, look, 5 * seconds, False, n)  # type: ignore[misc]
         crossing = 46.0 - travelled % 90.0
         if crossing > 3:
             y = self._right - 1 + 1.4 * (travelled % 90.0) / SPEED_M_S
-            walker = Look(self._seed + 5)
-            yield crossing, lambda c, n: paint_pedestrian(c, crossing, y, walker, 6 * seconds, n)
+            yield self._walker(crossing, y, Look(self._seed + 5), 6 * seconds)
 
 
 def _small_as_crowd(instance: NDArray[np.uint16]) -> NDArray[np.uint16]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Protocol
 
 import cv2
 import numpy as np
@@ -65,6 +66,18 @@ class View:
 def to_pixels(seen: Floats) -> Floats:
     """Homogeneous pixels [K, 3] to pixels [K, 2]."""
     return seen[:, :2] / seen[:, 2:]
+
+
+class Surface(Protocol):
+    """What polygons can be painted on: a Canvas, or what leads to one."""
+
+    view: View
+
+    def paint(self, points: Floats, color: Color, class_id: int, object_id: int = 0) -> None:
+        """Fill a flat polygon, [K, 3]."""
+
+    def paint_many(self, polygons: Floats, color: Color, class_id: int, object_id: int = 0) -> None:
+        """Fill flat polygons of one colour, [N, K, 3]."""
 
 
 class Canvas:

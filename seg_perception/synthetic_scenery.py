@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seg_perception.labels import CAMVID
-from seg_perception.synthetic_canvas import Canvas, Floats, to_pixels
+from seg_perception.synthetic_canvas import Canvas, Floats, Surface, to_pixels
 from seg_perception.synthetic_objects import BUILDING, FENCE, POLE, SIGN, TREE, Billboard
 
 SKY, ROAD, PAVEMENT = (CAMVID.by_name(name).id for name in ("sky", "road", "pavement"))
@@ -81,7 +81,7 @@ def paint_backdrop(canvas: Canvas, rng: np.random.Generator, distance_m: float) 
 
 
 def paint_house(
-    canvas: Canvas, rng: np.random.Generator, x0: float, x1: float, y: float, height: float, sun: Floats
+    canvas: Surface, rng: np.random.Generator, x0: float, x1: float, y: float, height: float, sun: Floats
 ) -> None:
     """A house along the street from x0 to x1, its front at y (left positive), with windows, a roof, a gable."""
     out = 1.0 if y > 0 else -1.0
@@ -104,7 +104,7 @@ def paint_house(
     _paint_windows(canvas, rng, x0, x1, y, height)
 
 
-def _paint_windows(canvas: Canvas, rng: np.random.Generator, x0: float, x1: float, y: float, height: float) -> None:
+def _paint_windows(canvas: Surface, rng: np.random.Generator, x0: float, x1: float, y: float, height: float) -> None:
     storey, spacing = rng.uniform(2.6, 3.6), rng.uniform(1.8, 3.6)
     lefts = np.arange(x0 + 0.5, x1 - spacing * 0.7, spacing)
     sills = np.arange(rng.uniform(0.7, 1.3), height - 1.7, storey)
@@ -192,7 +192,7 @@ def paint_tree(canvas: Canvas, rng: np.random.Generator, x: float, y: float) -> 
         tree.fill(blob, leaf * rng.uniform(0.7, 1.35))
 
 
-def paint_hedge(canvas: Canvas, rng: np.random.Generator, x0: float, x1: float, y: float) -> None:
+def paint_hedge(canvas: Surface, rng: np.random.Generator, x0: float, x1: float, y: float) -> None:
     """Bushes along the street, labelled tree as CamVid does."""
     tall, leaf = rng.uniform(0.7, 2.5), leafy(rng)
     along = np.linspace(x0, x1, 14)
@@ -200,7 +200,7 @@ def paint_hedge(canvas: Canvas, rng: np.random.Generator, x0: float, x1: float, 
     canvas.paint(np.vstack((top, ((x1, y, 0), (x0, y, 0)))), leaf, TREE)
 
 
-def paint_fence(canvas: Canvas, rng: np.random.Generator, x0: float, x1: float, y: float) -> None:
+def paint_fence(canvas: Surface, rng: np.random.Generator, x0: float, x1: float, y: float) -> None:
     """A fence along the street: boards or bars; the gaps are labelled with it, as annotators do."""
     tall, color = rng.uniform(0.8, 2.0), rng.uniform(30, 200) + rng.normal(0, 14, 3)
     canvas.paint(wall(x0, y, x1, y, 0, tall), color, FENCE)

@@ -1,3 +1,4 @@
+import hashlib
 import math
 
 import cv2
@@ -11,6 +12,7 @@ from seg_perception.results import Grid, Outline, Panoptic, Wants
 from seg_perception.synthetic import SMALLEST_THING, SyntheticDrive, random_scene
 from seg_perception.synthetic_canvas import Canvas, View
 from seg_perception.synthetic_scenery import wall
+from seg_perception.synthetic_street import LARGEST_CURVATURE, Bend
 
 ROAD, CAR = CAMVID.by_name("road").id, CAMVID.by_name("car").id
 COSTS = CAMVID.drivable_costs
@@ -95,6 +97,79 @@ def test_lens_bends_the_picture_and_keeps_its_size():
     assert a.rgb.shape == b.rgb.shape and a.instance.shape == b.instance.shape
     assert 0.01 < (a.semantic != b.semantic).mean() < 0.2
     assert bent.camera.distortion == LENS
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ({"seed": 4}, ["03370549c9844de1", "4436c3a4f0de8c7d", "bfe7f0493efb6c32"]),
+        ({"seed": 2, "distortion": LENS}, ["17d67df3eb9e6242", "6e12242e5c105e1d", "b7b7ded981bf4334"]),
+    ],
+    ids=["pinhole", "distorted"],
+)
+def test_a_straight_street_is_painted_as_ever(monkeypatch, arguments, expected):
+    """Figures of old reports hold only while frames do. The hashes are of what is painted, since OpenCV's versions fill
+    the same polygon differently."""
+    fill, digest = Canvas._fill, hashlib.sha256()
+
+    def record(canvas, pixels, shade, code):
+        for numbers in (pixels * 16, shade, code):
+            digest.update(np.rint(numbers).astype(np.int64).tobytes())
+        fill(canvas, pixels, shade, code)
+
+    monkeypatch.setattr(Canvas, "_fill", record)
+    drive, found = SyntheticDrive(320, 192, **arguments), []
+    for i in (0, 35, 200):
+        digest = hashlib.sha256()
+        drive.frame(i)
+        found.append(digest.hexdigest()[:16])
+    assert found == expected
+
+
+def test_a_bend_is_an_arc():
+    quarter = 50 * math.pi / 2
+    # A quarter of a circle of 50 m to the left ends at (50, 50), heading left; 10 m to the left of it is 10 m nearer to
+    # the centre at (0, 50).
+    assert Bend(0.02).place(quarter, 0.0) == pytest.approx((50, 50, math.pi / 2))
+    assert Bend(0.02).place(quarter, 10.0) == pytest.approx((40, 50, math.pi / 2))
+    assert Bend(-0.02).place(quarter, 10.0) == pytest.approx((60, -50, -math.pi / 2))
+    assert Bend(0.0).place(7.0, 2.0) == (7.0, 2.0, 0.0)
+    flat = np.array(((0.0, 2, 0), (30, 2, 0), (30, 3, 4), (0, 3, 4)))
+    bent = Bend(0.02).polygon(flat)
+    np.testing.assert_allclose(np.hypot(bent[:, 0], bent[:, 1] - 50), 50 - np.interp(bent[:, 2], (0, 4), (2, 3)))
+    assert np.linalg.norm(np.diff(bent, axis=0), axis=1).max() < 4.2 and len(bent) == 62
+    for curvature in (LARGEST_CURVATURE * 1.01, math.nan):
+        with pytest.raises(ValueError, match="curvature"):
+            SyntheticDrive(curvature=curvature)
+
+
+@pytest.mark.parametrize("curvature", [0.02, -0.02])
+def test_a_bent_road_ends_ahead_where_its_edge_does(curvature):
+    drive = SyntheticDrive(320, 192, seed=2, curvature=curvature)
+    edge = -drive._right if curvature > 0 else drive._left
+    # The edge is a circle of radius 50 + edge around a point 50 m beside the camera.
+    expected = math.sqrt((50 + edge) ** 2 - 50**2)
+    ends = [drive.exact_free_distance(i) for i in range(0, 100, 10)]  # now and then something stands before it
+    assert max(ends) == pytest.approx(expected, abs=0.04)  # 1 cm aside is 4 cm ahead
+
+
+def test_exact_polygon_encloses_the_road_of_the_birds_eye_view():
+    drive = SyntheticDrive(
+        320, 192, seed=3, curvature=0.01, distortion_model="fisheye", distortion=(-0.02, 0.004, 0, 0)
+    )
+    above = drive.birds_eye(90, (0.0, -10.0), (1000, 500), (0.02, 0.02)) == ROAD
+    assert _iou(drive.exact_polygon(90, 10.0), above, (0.0, -10.0), 0.02) > 0.99
+
+
+def test_a_nodding_camera_is_where_pose_at_says():
+    drive = SyntheticDrive(320, 192, nod_rad=0.02)
+    pitches = np.array([drive.pose_at(i).pitch for i in range(90)]) - drive.pose.pitch
+    assert pitches[0] == 0 and pitches.max() == pytest.approx(0.02, rel=0.01)
+    assert pitches.min() == pytest.approx(-0.02, rel=0.01)
+    i = int(pitches.argmax())
+    alike = SyntheticDrive(320, 192, pose=drive.pose_at(i))
+    np.testing.assert_array_equal(drive.frame(i).semantic, alike.frame(i).semantic)
+    assert drive.exact_free_distance(i) == alike.exact_free_distance(i)
 
 
 def test_free_distance_ends_at_the_car_ahead():
