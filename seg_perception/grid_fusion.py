@@ -1,0 +1,174 @@
+"""Occupancy grids of successive frames -> one grid in an odometry frame that remembers, and forgets.
+
+Every cell holds the log-odds l = log(p / (1 - p)) that an obstacle stands in it. A frame in which the cell is seen adds
+the log-odds of that one observation, with a prior of p = 0.5 (Moravec & Elfes, "High resolution maps from wide angle
+sonar", ICRA 1985; Thrun, Burgard & Fox, "Probabilistic Robotics", 2005, chapter 9):
+
+    l <- clamp(l * 2 ** (-dt / half_life) + l_observed)
+
+The factor is the decay towards unknown, l = 0. The clamp bounds how long a cell holds out against what is seen now
+(Yguel, Aycard & Laugier, "Update policy of dense maps", FSR 2007). What is unknown in a frame adds nothing, so nothing
+spreads behind obstacles. The obstacles of the newest frame are published whatever was believed of their cells: memory
+may delay that ground becomes free, never that an obstacle appears.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from seg_perception.drivable_maps import OBSTACLE
+from seg_perception.results import Grid
+
+_HIT, _MISS = math.log(0.8 / 0.2), math.log(0.35 / 0.65)
+"""Log-odds of one observation: obstacle, free ground."""
+_LEAST, _MOST = -_HIT, math.log(0.97 / 0.03)
+"""The clamp: one obstacle undoes all belief that its cell is free, so what an approaching one hides is unknown."""
+_SURE = math.log(0.6 / 0.4)
+"""A cell is published as obstacle or free from here on, with p of at least 0.6 or at most 0.4."""
+_FORGOTTEN = 1e-3
+"""Log-odds taken for unknown, long before the floats become so small that arithmetic on them is slow."""
+
+
+@dataclass(frozen=True)
+class FusionSettings:
+    """half_life_s: time in which the log-odds of a cell that is not seen any more halve. Raises ValueError."""
+
+    enabled: bool = False
+    half_life_s: float = 2.0
+
+    def __post_init__(self) -> None:
+        if not 0.01 <= self.half_life_s <= 3600.0:
+            raise ValueError(f"half_life_s is {self.half_life_s}: allowed is 0.01 to 3600")
+
+
+@dataclass(frozen=True)
+class PlanarPose:
+    """The base frame in the odometry frame: x, y in m, yaw in rad (left positive)."""
+
+    x: float
+    y: float
+    yaw: float
+
+
+def window_side(shape: tuple[int, int], resolution_m: float, origin_m: tuple[float, float]) -> int:
+    """Cells on a side of the square around the base frame's origin that holds a grid of this geometry at any yaw."""
+    reach_x, reach_y = (
+        max(abs(start), abs(start + count * resolution_m)) for start, count in zip(origin_m, reversed(shape))
+    )
+    return 2 * (math.ceil(math.hypot(reach_x, reach_y) / resolution_m) + 1) + 1
+
+
+class GridFusion:
+    """A window of the odometry frame that moves with the vehicle by whole cells. Belongs to one thread.
+
+    Its memory depends on the geometry of the grids alone; grids of another geometry, or time that runs backwards, make
+    it forget everything.
+    """
+
+    def __init__(self, half_life_s: float) -> None:
+        self.half_life_s = half_life_s
+        self._geometry: tuple[tuple[int, ...], float, tuple[float, float]] | None = None
+        self._stamp_ns = 0
+        self._corner = (0, 0)
+        self._forget(0)
+
+    def fuse(self, grid: Grid, pose: PlanarPose, stamp_ns: int) -> Grid:
+        """Add a frame's grid; returns the window in the odometry frame, a view of a buffer that the next call overwrites.
+
+        grid: in the base frame; pose: of the base frame at stamp_ns. The window's axes are the odometry frame's and its
+        corner lies on a whole number of cells. A free cell has the cost that was seen in it last.
+        """
+        resolution = grid.resolution_m
+        geometry = (grid.cells.shape, resolution, grid.origin_m)
+        if geometry != self._geometry or stamp_ns < self._stamp_ns:
+            self._forget(window_side(grid.cells.shape, resolution, grid.origin_m))
+            self._geometry, self._stamp_ns = geometry, stamp_ns
+        half = len(self._cells) // 2
+        corner = (math.floor(pose.x / resolution) - half, math.floor(pose.y / resolution) - half)
+        # Cells of the window in cells of the frame's grid: turn by -yaw about the vehicle, then count from the corner.
+        turn = (math.cos(pose.yaw), math.sin(pose.yaw))
+        vehicle = (pose.x / resolution - corner[0], pose.y / resolution - corner[1])
+        origin = (grid.origin_m[0] / resolution, grid.origin_m[1] / resolution)
+        _mark_obstacles(grid.cells, origin, turn, vehicle, self._cells)
+        shift = (corner[0] - self._corner[0], corner[1] - self._corner[1])
+        keep = 2.0 ** ((self._stamp_ns - stamp_ns) * 1e-9 / self.half_life_s)
+        _update(
+            grid.cells, origin, turn, vehicle, shift, keep,
+            *self._memory, *self._spare, self._cells,
+        )  # fmt: skip
+        self._memory, self._spare = self._spare, self._memory
+        self._corner, self._stamp_ns = corner, stamp_ns
+        return Grid(self._cells, resolution, (corner[0] * resolution, corner[1] * resolution))
+
+    def _forget(self, side: int) -> None:
+        shape = (side, side)
+        self._cells: NDArray[np.int8] = np.empty(shape, np.int8)
+        self._memory = np.zeros(shape, np.float32), np.full(shape, -1, np.int8)
+        self._spare = np.empty(shape, np.float32), np.empty(shape, np.int8)
+
+
+@njit(cache=True, nogil=True)
+def _mark_obstacles(
+    frame: NDArray[np.int8],
+    origin: tuple[float, float],
+    turn: tuple[float, float],
+    vehicle: tuple[float, float],
+    out: NDArray[np.int8],
+) -> None:
+    """Set out to 1 where the centre of an obstacle's cell falls, else to 0.
+
+    Obstacles go from the frame to the window and free ground the other way: neither does an obstacle of one cell fall
+    between the centres of a turned window, nor does a turned window show gaps in free ground.
+    """
+    out[:] = 0
+    for row in range(frame.shape[0]):
+        for column in range(frame.shape[1]):
+            if frame[row, column] >= OBSTACLE:
+                x, y = column + 0.5 + origin[0], row + 0.5 + origin[1]
+                to_column = math.floor(vehicle[0] + turn[0] * x - turn[1] * y)
+                to_row = math.floor(vehicle[1] + turn[1] * x + turn[0] * y)
+                out[to_row, to_column] = 1
+
+
+@njit(cache=True, nogil=True)
+def _update(
+    frame: NDArray[np.int8],
+    origin: tuple[float, float],
+    turn: tuple[float, float],
+    vehicle: tuple[float, float],
+    shift: tuple[int, int],
+    keep: float,
+    log_odds: NDArray[np.float32],
+    costs: NDArray[np.int8],
+    next_log_odds: NDArray[np.float32],
+    next_costs: NDArray[np.int8],
+    out: NDArray[np.int8],
+) -> None:
+    """Scroll by shift (columns, rows), decay, add a frame; out: what _mark_obstacles made of it -> what is published."""
+    rows, columns = log_odds.shape
+    for row in range(rows):
+        y = row + 0.5 - vehicle[1]
+        for column in range(columns):
+            odds, cost = np.float32(0), np.int8(-1)
+            old_row, old_column = row + shift[1], column + shift[0]
+            if 0 <= old_row < rows and 0 <= old_column < columns:
+                odds, cost = log_odds[old_row, old_column] * np.float32(keep), costs[old_row, old_column]
+            x = column + 0.5 - vehicle[0]
+            from_column = math.floor(turn[0] * x + turn[1] * y - origin[0])
+            from_row = math.floor(turn[0] * y - turn[1] * x - origin[1])
+            hit = out[row, column] == 1
+            if hit:
+                odds = min(odds + np.float32(_HIT), np.float32(_MOST))
+            elif 0 <= from_row < frame.shape[0] and 0 <= from_column < frame.shape[1]:
+                seen = frame[from_row, from_column]
+                if 0 <= seen < OBSTACLE:
+                    odds, cost = max(odds + np.float32(_MISS), np.float32(_LEAST)), seen
+            if abs(odds) < _FORGOTTEN:
+                odds = np.float32(0)
+            next_log_odds[row, column], next_costs[row, column] = odds, cost
+            out[row, column] = OBSTACLE if hit or odds >= _SURE else cost if odds <= -_SURE else -1
