@@ -33,6 +33,9 @@ _SURE = math.log(0.6 / 0.4)
 _FORGOTTEN = 1e-3
 """Log-odds taken for unknown, long before the floats become so small that arithmetic on them is slow."""
 
+_State = tuple[NDArray[np.float32], NDArray[np.int8]]
+"""Log-odds, and the cost of the free class that was seen last (-1: none), of every cell [rows, columns]."""
+
 
 @dataclass(frozen=True)
 class FusionSettings:
@@ -75,6 +78,9 @@ class GridFusion:
         self._geometry: tuple[tuple[int, ...], float, tuple[float, float]] | None = None
         self._stamp_ns = 0
         self._corner = (0, 0)
+        self._cells: NDArray[np.int8]
+        self._memory: _State
+        self._spare: _State
         self._forget(0)
 
     def fuse(self, grid: Grid, pose: PlanarPose, stamp_ns: int) -> Grid:
@@ -107,7 +113,7 @@ class GridFusion:
 
     def _forget(self, side: int) -> None:
         shape = (side, side)
-        self._cells: NDArray[np.int8] = np.empty(shape, np.int8)
+        self._cells = np.empty(shape, np.int8)
         self._memory = np.zeros(shape, np.float32), np.full(shape, -1, np.int8)
         self._spare = np.empty(shape, np.float32), np.empty(shape, np.int8)
 
