@@ -318,3 +318,9 @@ def test_validation_drives_are_none_of_the_training_drives() -> None:
     assert SyntheticDrives.drives_of_val <= SyntheticDrives.first_training_seed
     with pytest.raises(SegPerceptionError, match="use train or val"):
         open_dataset("synthetic_drive", ".", "test", CAMVID)
+
+
+def test_only_rendered_sets_need_no_folder() -> None:
+    assert len(open_dataset("synthetic_drive", None, "val", CAMVID)) == 60
+    with pytest.raises(SegPerceptionError, match="camvid lies in a folder: say which by --root"):
+        open_dataset("camvid", None, "val", CAMVID)

@@ -155,7 +155,7 @@ def test_int8_without_frames_is_refused(root: Path, capsys: pytest.CaptureFixtur
 def test_a_data_set_without_its_folder_is_refused(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["export", "--checkpoint", str(root / "c.pt"), "--out", str(root / "none.onnx"), "--dataset", "camvid"]
     assert main(words) == 2
-    assert "give --root" in capsys.readouterr().err
+    assert "camvid lies in a folder: say which by --root" in capsys.readouterr().err
 
 
 def test_frames_are_spread_over_the_folder_and_squeezed_to_the_networks_size(

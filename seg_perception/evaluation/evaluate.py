@@ -41,9 +41,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the verb."""
     add_model_arguments(parser)
     data = parser.add_mutually_exclusive_group(required=True)
-    data.add_argument("--dataset", metavar="NAME", help="labelled data set, such as camvid, in the folder --root")
+    data.add_argument("--dataset", metavar="NAME", help="labelled data set, such as camvid, or synthetic_drive")
     data.add_argument("--bag", type=Path, metavar="BAG", help="rosbag with a label topic beside its image topic")
-    parser.add_argument("--root", type=Path, metavar="DIR", help="the data set's folder")
+    parser.add_argument("--root", type=Path, metavar="DIR", help="the data set's folder; rendered ones have none")
     parser.add_argument("--split", default="val", help="part of the data set (default: val)")
     parser.add_argument("--topic", metavar="T", help="image topic of the bag (default: the one with most images)")
     parser.add_argument("--tta", choices=("flip",), help="look at every image mirrored too")
@@ -56,8 +56,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Evaluate; 0 when every frame was measured, 1 when some could not be read."""
-    if arguments.dataset and not arguments.root:
-        raise SegPerceptionError("--dataset needs the folder it lies in: give --root")
     views = Views(parse_scales(arguments.scales), flip=arguments.tta == "flip")
     pipeline = open_pipeline(arguments, views=views)
     try:
@@ -86,7 +84,7 @@ def _source(arguments: argparse.Namespace, labels: LabelSet) -> Source:
 class DatasetSource(Source):
     """One split of a labelled data set; meaning: the names of the model's classes, labels, behind each of its ids."""
 
-    def __init__(self, name: str, root: Path, split: str, labels: LabelSet) -> None:
+    def __init__(self, name: str, root: Path | None, split: str, labels: LabelSet) -> None:
         from seg_perception.training.datasets import open_dataset
 
         self._data = open_dataset(name, root, split, labels)

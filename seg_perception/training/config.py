@@ -31,7 +31,7 @@ class DataSource:
     """
 
     name: str
-    root: str
+    root: str = ""
     split: str = ""
     share: float = 1.0
     classes: dict[int, tuple[str, ...]] = field(default_factory=dict)

@@ -84,8 +84,6 @@ def run(arguments: argparse.Namespace) -> int:
         raise SegPerceptionError(
             f"a size of {size_hw[1]}x{size_hw[0]} cannot be exported: give --height and --width as multiples of 32"
         )
-    if arguments.dataset and not arguments.root:
-        raise SegPerceptionError("--dataset needs the folder it lies in: give --root")
     labels = LabelSet.from_json(content["labels"])
     dataset = (arguments.dataset, arguments.root) if arguments.dataset and arguments.precision != "fp32" else None
     images = sample_images(arguments.images, dataset, labels, size_hw)
@@ -119,7 +117,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def sample_images(
-    folder: Path | None, dataset: tuple[str, Path] | None, labels: LabelSet, size_hw: tuple[int, int]
+    folder: Path | None, dataset: tuple[str, Path | None] | None, labels: LabelSet, size_hw: tuple[int, int]
 ) -> list[NDArray[np.uint8]]:
     """CALIBRATION_IMAGES frames at most, each uint8 [1, h, w, 3], spread over a folder, else over the part
     CALIBRATION_SPLIT of a data set (name, root); none without either."""

@@ -47,7 +47,7 @@ class ParityData:
         return ParityData(name, frames, len(frames))
 
     @staticmethod
-    def labelled(dataset: str, root: Path, split: str, labels: LabelSet) -> ParityData:
+    def labelled(dataset: str, root: Path | None, split: str, labels: LabelSet) -> ParityData:
         """A split of a data set; raises SegPerceptionError as open_dataset does, and when a frame cannot be read."""
         source = DatasetSource(dataset, root, split, labels)
 

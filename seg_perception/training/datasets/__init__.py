@@ -35,12 +35,15 @@ DATASETS: dict[str, Callable[[Path, str], Adapter]] = {
     "synthetic_drive": SyntheticDrives,
 }
 
-__all__ = ["DATASETS", "Dataset", "Sample", "open_dataset"]
+RENDERED = ("synthetic", "synthetic_drive")
+"""Those that lie in no folder."""
+
+__all__ = ["DATASETS", "RENDERED", "Dataset", "Sample", "open_dataset"]
 
 
 def open_dataset(
     name: str,
-    root: Path | str,
+    root: Path | str | None,
     split: str,
     labels: LabelSet,
     classes: Meaning | None = None,
@@ -49,11 +52,14 @@ def open_dataset(
 ) -> Dataset:
     """The named data set below root, its ids in classes of labels or, where `classes` names them, in those.
 
-    Raises SegPerceptionError for an unknown name or class, a missing folder and, if complete, images without labels.
+    root: None for RENDERED ones. Raises SegPerceptionError for an unknown name or class, a missing folder and, if
+    complete, images without labels.
     """
     if name not in DATASETS:
         raise SegPerceptionError(f"there is no data set '{name}': {nearest_name(name, DATASETS)}")
-    adapter = DATASETS[name](Path(root), split)
+    if root is None and name not in RENDERED:
+        raise SegPerceptionError(f"{name} lies in a folder: say which by --root")
+    adapter = DATASETS[name](Path(root or ""), split)
     if isinstance(adapter, Folder) and not classes:
         classes = {own_id: names[:1] for own_id, names in concepts_of(labels).items()}
     dataset = Dataset(adapter, labels, classes or {})
