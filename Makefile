@@ -4,6 +4,7 @@ TORCH_INDEX ?=
 INPUT ?=
 OUT ?= out/run
 MODEL ?=
+CAMERA ?=
 
 ANY_PYTHON := $(or $(PYTHON),python3)
 SETUP = @command -v $(ANY_PYTHON) >/dev/null || { echo "No $(ANY_PYTHON) was found: install Python 3.10 to 3.13, for example 'apt install python3 python3-venv python3-dev'." >&2; exit 2; }; \
@@ -13,8 +14,9 @@ IN_ENV = @. .ros/env.sh && exec .venv/bin/python
 .PHONY: help run test check setup setup-test clean
 
 help:
-	@echo "make run [INPUT=video|bag|folder|/dev/video0] [OUT=dir] [MODEL=file.onnx]"
+	@echo "make run [INPUT=video|bag|folder|/dev/video0] [OUT=dir] [MODEL=file.onnx] [CAMERA=words]"
 	@echo "                play INPUT (default: a synthetic drive) to the node; overlay.mp4, report.html, report.json in OUT"
+	@echo "                CAMERA=\"hfov=60 height=1.4 pitch=2\" assumes a calibration for an input without one (degrees, metres)"
 	@echo "make test       run every test"
 	@echo "make check      ruff, mypy and every test"
 	@echo "make setup      only install and build what 'make run' needs (setup-test: what 'make test' needs)"
@@ -29,7 +31,7 @@ setup-test:
 	$(SETUP) test
 
 run: setup
-	$(IN_ENV) -m seg_perception run --out "$(OUT)" $(if $(INPUT),--input "$(INPUT)") $(if $(MODEL),--model "$(MODEL)")
+	$(IN_ENV) -m seg_perception run --out "$(OUT)" $(if $(INPUT),--input "$(INPUT)") $(if $(CAMERA),--assume-camera "$(CAMERA)") $(if $(MODEL),--model "$(MODEL)")
 
 test: setup-test
 	$(IN_ENV) -m pytest -q --durations=10

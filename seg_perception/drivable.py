@@ -155,6 +155,11 @@ class DrivableExtractor:
         """Why there is no ground output, in one sentence; None when there is."""
         return self._problem
 
+    @property
+    def projection(self) -> GroundProjection | None:
+        """Between the mask's pixels and the ground; None while there is no ground output."""
+        return self._ground.projection if self._ground is not None else None
+
     def set_camera(self, camera: CameraModel | None, pose: CameraPose | None, mask_hw: tuple[int, int]) -> None:
         """Prepare for masks of mask_hw = (height, width); costs nothing when nothing changed.
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from seg_perception.backends.base import Backend
 from seg_perception.drivable import DrivableExtractor, DrivableSettings
-from seg_perception.geometry import CameraModel, CameraPose
+from seg_perception.geometry import CameraModel, CameraPose, GroundProjection
 from seg_perception.model_file import ModelInfo
 from seg_perception.panoptic import PanopticDecoder, PanopticSettings
 from seg_perception.preprocess import Preprocessor
@@ -63,6 +63,11 @@ class Pipeline:
     def ground_problem(self) -> str | None:
         """Why there is no ground output, None when there is; as of the latest frame."""
         return self._steps[1].ground_problem
+
+    @property
+    def projection(self) -> GroundProjection | None:
+        """Between the latest mask's pixels and the ground; None where there is no ground output."""
+        return self._steps[1].projection
 
     def warm_up(self) -> None:
         """Run a black image through every step: compile what is compiled at its first use, touch all memory."""

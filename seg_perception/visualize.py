@@ -1,27 +1,41 @@
-"""Pictures for people: the overlay of a frame, the legend of a label set, the ground from above. All images are RGB."""
+"""Pictures of camera images for people: the overlay of a frame and the legend of a label set. All images are RGB."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from seg_perception.drawing import (
+    FREE_COLOR,
+    Color,
+    draw_lines,
+    draw_tag,
+    draw_text,
+    flow_legend,
+    font_scale,
+    free_ahead_m,
+    free_ends_m,
+    ground_colors,
+    in_metres,
+    runs,
+    tag_size,
+    text_width,
+    thickness,
+)
+from seg_perception.geometry import Floats, GroundProjection
 from seg_perception.labels import VOID, LabelSet
 from seg_perception.panoptic_kernels import compiled
-from seg_perception.results import Drivable, Grid, Panoptic
+from seg_perception.results import Drivable, DrivableArea, FreeSpace, Panoptic
 
 MASK_WEIGHT = 0.45
-WHITE = (255, 255, 255)
-OUTLINE_COLOR = (0, 255, 120)
-UNKNOWN_COLOR = (60, 60, 66)
 LEAST_TAG_PX = 24
 """Smaller things get no tag: it would hide them."""
-BIRDS_EYE_PX = 480
-BIRDS_EYE_RINGS_M = 5.0
-
-_FONT = cv2.FONT_HERSHEY_SIMPLEX
+_SWATCH_RIM = (150, 150, 150)
+_LONGEST_NOTE = "masks: 999 frames old"
 
 
 class Overlay:
@@ -30,6 +44,7 @@ class Overlay:
     def __init__(self, labels: LabelSet) -> None:
         self._labels = labels
         self._table = np.ascontiguousarray(labels.colors[:, None])
+        self._ground_colors = ground_colors(labels)
         self._colored = np.zeros((0, 0, 3), np.uint8)
         self._strip = np.zeros((0, 0, 3), np.uint8)
 
@@ -39,10 +54,12 @@ class Overlay:
         panoptic: Panoptic,
         drivable: Drivable | None = None,
         out: NDArray[np.uint8] | None = None,
+        projection: GroundProjection | None = None,
     ) -> NDArray[np.uint8]:
         """uint8 [H, W, 3] of rgb's size: class colours, borders and tags of things, the drivable areas' outlines and a
-        legend strip. Masks of another size are stretched to it. out: where to draw; None or of another
-        size = into a new image.
+        legend strip; with the projection of the mask's pixels also where free space ends, the free distance ahead and
+        the areas' edges at the look-ahead distances. Masks of another size are stretched to it. out: where to draw;
+        None or of another size = into a new image.
         """
         height, width = rgb.shape[:2]
         if self._colored.shape != rgb.shape:
@@ -58,26 +75,106 @@ class Overlay:
         cv2.addWeighted(rgb, 1 - MASK_WEIGHT, self._colored, MASK_WEIGHT, 0, dst=out)
         _draw_borders(instance, out)
         scale_xy = np.array([width, height]) / panoptic.semantic.shape[::-1]
-        if drivable is not None:
-            _draw_outlines(drivable, scale_xy, out)
-        self._draw_tags(panoptic, scale_xy, out)
         rows = min(len(self._strip), height // 4)
+        tags = _Tags(out, height - rows)
+        if drivable is not None:
+            self._draw_outlines(drivable, scale_xy, out)
+            if projection is not None:
+                self._draw_ground(drivable, _View(projection, scale_xy), tags, out)
+        self._tag_things(panoptic, scale_xy, tags)
         out[height - rows :] = self._strip[:rows]
         return out
 
-    def _draw_tags(self, panoptic: Panoptic, scale_xy: NDArray[np.float64], out: NDArray[np.uint8]) -> None:
-        text_px = _tag_height(out)
-        for segment in panoptic.segments:
+    def _draw_outlines(self, drivable: Drivable, scale_xy: NDArray[np.float64], out: NDArray[np.uint8]) -> None:
+        for area in drivable.areas:
+            points = [(outline.points + 0.5) * scale_xy - 0.5 for outline in area.outlines_px]
+            draw_lines(out, points, self._ground_colors[area.class_id], thickness(out.shape[1]) + 1, closed=True)
+
+    def _draw_ground(self, drivable: Drivable, view: _View, tags: _Tags, out: NDArray[np.uint8]) -> None:
+        line_px = thickness(out.shape[1])
+        if drivable.free_space is not None:
+            draw_lines(out, view.free_edge(drivable.free_space), FREE_COLOR, line_px + 1, cased=True)
+        for area in drivable.areas:
+            ticks = view.ticks(area, half_px=out.shape[0] / 90)
+            draw_lines(out, ticks, self._ground_colors[area.class_id], line_px + 1, cased=True)
+        free_m = free_ahead_m(drivable, self._labels)
+        if math.isfinite(free_m):
+            x, y = view.pixels(np.array([[free_m, 0.0]]))[0]
+            if np.isfinite((x, y)).all():
+                # below, on the free ground, where it hides no object
+                tags.add(in_metres(free_m), [(x, y + tags.height_px + 8), (x, y - 8)], centered=True)
+
+    def _tag_things(self, panoptic: Panoptic, scale_xy: NDArray[np.float64], tags: _Tags) -> None:
+        """Near things, which are large, come first: where there is no room, a far one goes without."""
+        for segment in sorted(panoptic.segments, key=lambda segment: -segment.area):
             x, y, width, height = np.asarray(segment.box) * np.tile(scale_xy, 2)
             if segment.is_thing and min(width, height) >= LEAST_TAG_PX:
                 text = f"{self._labels.names[segment.class_id]} {segment.id}"
-                _draw_tag(out, int(x), max(0, int(y) - text_px - 6), text)
+                tags.add(text, [(x, y), (x, y + height + tags.height_px), (x, y + tags.height_px)])
+
+
+class _Tags:
+    """Tags that do not lie over each other, above the row `bottom` of out."""
+
+    def __init__(self, out: NDArray[np.uint8], bottom: int) -> None:
+        self._out, self._bottom = out, bottom
+        self._scale = font_scale(out.shape[1])
+        note_width, self.height_px = tag_size(_LONGEST_NOTE, self._scale)
+        self._taken = [(0, 0, note_width + 4, self.height_px + 4)]
+
+    def add(self, text: str, places: Iterable[tuple[float, float]], *, centered: bool = False) -> None:
+        """Write text at the first place, the left (or the middle) of its lower edge, that leaves other tags free."""
+        width, height = tag_size(text, self._scale)
+        for x, y in places:
+            left = int(min(max(0.0, x - width / 2 if centered else x), self._out.shape[1] - width))
+            top = max(0, int(y) - height)
+            box = left, top, left + width, top + height
+            if box[3] <= self._bottom and not any(_overlap(box, other) for other in self._taken):
+                draw_tag(self._out, left, top, text, self._scale)
+                self._taken.append(box)
+                return
+
+
+def _overlap(a: tuple[int, int, int, int], b: tuple[int, int, int, int]) -> bool:
+    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
+
+
+class _View:
+    """From the ground to a picture that is scale_xy times as large as the projection's image."""
+
+    def __init__(self, projection: GroundProjection, scale_xy: NDArray[np.float64]) -> None:
+        self._projection, self._scale_xy = projection, scale_xy
+
+    def pixels(self, ground: Floats) -> Floats:
+        """Pixels [K, 2] of ground points [K, 2] in m; NaN where there are none."""
+        pixels: Floats = (self._projection.ground_to_pixels(ground) + 0.5) * self._scale_xy - 0.5
+        return pixels
+
+    def free_edge(self, free_space: FreeSpace) -> list[Floats]:
+        """Lines along the ends of free space, without those ends that are only the edge of the image."""
+        ends = free_ends_m(free_space)
+        ends[np.isinf(free_space.ranges_m)] = np.nan
+        pixels = self._projection.ground_to_pixels(ends)
+        height, width = self._projection.image_hw
+        margin = 0.01 * width
+        with np.errstate(invalid="ignore"):
+            inside = np.all((pixels > margin) & (pixels < (width - margin, height - margin)), axis=1)
+        return [(line + 0.5) * self._scale_xy - 0.5 for line in runs(pixels, inside)]
+
+    def ticks(self, area: DrivableArea, half_px: float) -> list[Floats]:
+        """Upright lines where an area ends to the left and to the right."""
+        points = [(e.ahead_m, y) for e in area.edges for y in (e.left_m, -e.right_m) if math.isfinite(y)]
+        if not points:
+            return []
+        pixels = self.pixels(np.array(points))
+        upright = np.array(((0.0, -half_px), (0.0, half_px)))
+        return [pixel + upright for pixel in pixels[np.isfinite(pixels).all(axis=1)]]
 
 
 def note_age(rgb: NDArray[np.uint8], frames: int) -> None:
     """Write into the upper left corner of rgb, uint8 [H, W, 3], that its masks are frames old; nothing when they are new."""
     if frames:
-        _draw_tag(rgb, 4, 4, f"masks: {frames} frame{'s' if frames > 1 else ''} old")
+        draw_tag(rgb, 4, 4, f"masks: {frames} frame{'s' if frames > 1 else ''} old", font_scale(rgb.shape[1]))
 
 
 def legend(labels: LabelSet) -> NDArray[np.uint8]:
@@ -86,75 +183,26 @@ def legend(labels: LabelSet) -> NDArray[np.uint8]:
     lines.append(f"{VOID}  unlabelled")
     colors = [*(label.color for label in labels.classes), tuple(int(c) for c in labels.colors[VOID])]
     line_px, scale = 24, 0.5
-    width = 44 + max(_text_width(line, scale) for line in lines)
+    width = 44 + max(text_width(line, scale) for line in lines)
     image = np.full((line_px * len(lines) + 8, width, 3), 255, np.uint8)
     for i, (line, color) in enumerate(zip(lines, colors)):
         top = 4 + line_px * i
         cv2.rectangle(image, (8, top + 3), (28, top + line_px - 4), color, cv2.FILLED)
-        cv2.putText(image, line, (36, top + 17), _FONT, scale, (0, 0, 0), 1, cv2.LINE_AA)
+        draw_text(image, 36, top + 17, line, scale, (0, 0, 0))
     return image
 
 
 def legend_strip(labels: LabelSet, width: int) -> NDArray[np.uint8]:
-    """uint8 [rows, width, 3]: the classes side by side, wrapped to width, for the edge of a picture."""
-    scale = _font_scale(width)
-    line_px, swatch = round(44 * scale), round(26 * scale)
-    places, x, line = [], 4, 0
-    for label in labels.classes:
-        needed = swatch + 10 + _text_width(label.name, scale)
-        if x + needed > width and x > 4:
-            x, line = 4, line + 1
-        places.append((x, line))
-        x += needed + 6
-    strip = np.full(((line + 1) * line_px, width, 3), 24, np.uint8)
-    for label, (left, line) in zip(labels.classes, places):
-        top = line * line_px + (line_px - swatch) // 2
-        cv2.rectangle(strip, (left, top), (left + swatch, top + swatch), label.color, cv2.FILLED)
-        cv2.rectangle(strip, (left, top), (left + swatch, top + swatch), (150, 150, 150), 1)
-        at = left + swatch + 5, line * line_px + round(30 * scale)
-        cv2.putText(strip, label.name, at, _FONT, scale, WHITE, _thickness(width), cv2.LINE_AA)
-    return strip
-
-
-def birds_eye(grid: Grid) -> NDArray[np.uint8]:
-    """uint8 [H, W, 3]: a grid from above, ahead is up and left is left; free green, dear red, unknown grey, lines of
-    equal distance ahead every 5 m. About 480 px high, whole pixels per cell."""
-    columns = grid.cells.shape[1]
-    cell_px = max(1, round(BIRDS_EYE_PX / columns))
-    seen = cv2.applyColorMap(np.ascontiguousarray(grid.cells.T[::-1, ::-1]).view(np.uint8), _COST_COLORS)
-    image: NDArray[np.uint8] = seen.repeat(cell_px, 0).repeat(cell_px, 1)
-    per_m = cell_px / grid.resolution_m
-    nearest = math.ceil(grid.origin_m[0] / BIRDS_EYE_RINGS_M) * BIRDS_EYE_RINGS_M
-    farthest = grid.origin_m[0] + columns * grid.resolution_m
-    for ahead_m in np.arange(nearest, farthest, BIRDS_EYE_RINGS_M):
-        y = round(len(image) - 1 - (ahead_m - grid.origin_m[0]) * per_m)
-        cv2.line(image, (0, y), (image.shape[1] - 1, y), (120, 120, 128), 1)
-        cv2.putText(image, f"{ahead_m:.0f} m", (4, max(12, y - 4)), _FONT, 0.4, WHITE, 1, cv2.LINE_AA)
-    return image
-
-
-def _cost_colors() -> NDArray[np.uint8]:
-    """uint8 [256, 1, 3]: colour of each cost 0-100 seen as uint8; -1, which is 255, is unknown."""
-    table = np.full((256, 1, 3), UNKNOWN_COLOR, np.uint8)
-    share = np.linspace(0, 1, 101)
-    table[:101, 0, 0] = np.minimum(1, 2 * share) * 220
-    table[:101, 0, 1] = np.minimum(1, 2 - 2 * share) * 190
-    table[:101, 0, 2] = 40
-    return table
-
-
-_COST_COLORS = _cost_colors()
+    """uint8 [rows, width, 3]: the classes side by side, wrapped to width, for the edge of a picture. The rim of a ground
+    class' swatch is the colour of its outline."""
+    rims: dict[int, Color] = ground_colors(labels)
+    items = [(label.name, label.color, rims.get(label.id, _SWATCH_RIM)) for label in labels.classes]
+    return flow_legend(items, width, font_scale(width))
 
 
 def _kind(thing: bool, drivable_cost: int) -> str:
     ground = f", ground of cost {drivable_cost}" if drivable_cost >= 0 else ""
     return (", thing" if thing else "") + ground
-
-
-def _draw_outlines(drivable: Drivable, scale_xy: NDArray[np.float64], out: NDArray[np.uint8]) -> None:
-    for area in drivable.areas:
-        points = [np.rint(outline.points * scale_xy).astype(np.int32) for outline in area.outlines_px]
-        cv2.polylines(out, points, True, OUTLINE_COLOR, _thickness(out.shape[1]) + 1, cv2.LINE_8)
 
 
 @compiled
@@ -172,28 +220,3 @@ def _draw_borders(instance: NDArray[np.uint16], out: NDArray[np.uint8]) -> None:
                     out[y, x + 1] = 255
                 if here != below:
                     out[y + 1, x] = 255
-
-
-def _draw_tag(out: NDArray[np.uint8], left: int, top: int, text: str) -> None:
-    """White on a dark box: an outline of thicker letters would be wider than they are in OpenCV 5."""
-    scale, text_px = _font_scale(out.shape[1]), _tag_height(out)
-    corner = left + _text_width(text, scale) + 5, top + text_px + 5
-    cv2.rectangle(out, (left, top), corner, (24, 24, 24), cv2.FILLED)
-    cv2.putText(out, text, (left + 3, top + text_px), _FONT, scale, WHITE, _thickness(out.shape[1]), cv2.LINE_AA)
-
-
-def _tag_height(out: NDArray[np.uint8]) -> int:
-    return round(25 * _font_scale(out.shape[1]))
-
-
-def _font_scale(width: int) -> float:
-    """0.4 at 640 px, the least that can be read, 0.55 at 1280."""
-    return min(1.2, max(0.4, 0.25 + width * 0.3 / 1280))
-
-
-def _thickness(width: int) -> int:
-    return 1 if width < 1600 else 2
-
-
-def _text_width(text: str, scale: float) -> int:
-    return int(cv2.getTextSize(text, _FONT, scale, 1)[0][0])

@@ -86,3 +86,17 @@ def test_an_empty_folder_and_a_missing_model_are_one_sentence(
         assert cli.main(list(map(str, words))) == 2
         assert len(capsys.readouterr().err.strip().splitlines()) == 1
     assert not (tmp_path / "out").exists()
+
+
+def test_an_assumed_camera_gives_the_ground_in_metres(tmp_path: Path, model: Path) -> None:
+    write_images(tmp_path / "images", 1)
+    words = ["predict", "--model", model, "--images", tmp_path / "images", "--out", tmp_path / "out"]
+    words += ["--json", tmp_path / "found.json", "--assume-camera", "hfov=60 height=1.4 pitch=10"]
+    assert cli.main(list(map(str, words))) == 0
+    found = json.loads((tmp_path / "found.json").read_text())
+    assert found["calibration"] == "assumed: hfov 60 deg, height 1.4 m, pitch 10 deg"
+    (image,) = found["images"].values()
+    drivable = {label.name for label in CAMVID.drivable}
+    assert set(image["ground"]) == set(image["coverage"]) & drivable
+    assert all(values["area_m2"] >= 0 for values in image["ground"].values())
+    assert cv2.imread(str(tmp_path / "out" / "000_ground.jpg")).shape == (480, 320, 3)

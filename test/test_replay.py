@@ -11,12 +11,15 @@ import numpy as np
 import pytest
 from eval_fixtures import label_mask, picture
 
+from seg_perception.drivable import DrivableSettings
 from seg_perception.evaluation.metrics import Truth
-from seg_perception.evaluation.replay import FreeDistance, VideoWriter, replay
+from seg_perception.evaluation.panels import Placing
+from seg_perception.evaluation.replay import VideoWriter, replay
 from seg_perception.evaluation.sources import Source, SourceFrame
 from seg_perception.evaluation.spool import Answer, Spool
+from seg_perception.geometry import CameraModel, CameraPose
 from seg_perception.labels import CAMVID
-from seg_perception.results import Drivable, DrivableArea, Frame, Grid, Outline, Segment
+from seg_perception.results import Drivable, DrivableArea, Frame, FreeSpace, Grid, LookAhead, Outline, Segment
 
 ROAD = CAMVID.by_name("road").id
 
@@ -37,11 +40,12 @@ class Pictures(Source):
 
 def answer(number: int, free_m: float = 9.0) -> Answer:
     outline = Outline(np.array([[0, 24], [63, 24], [63, 47]], np.float32))
-    area = DrivableArea(ROAD, 0.5, 0.9, (outline,), free_distance_m=free_m)
+    area = DrivableArea(ROAD, 0.5, 0.9, (outline,), free_distance_m=free_m, edges=(LookAhead(5.0, 2.0, math.inf),))
     grid = Grid(np.full((5, 7), -1, np.int8), 0.5, (0.0, -1.25))
     instance = np.full((48, 64), number, np.uint16)
     segment = Segment(1, ROAD, False, 0.9, 1000, (0, 24, 64, 24))
-    return Answer(label_mask(number), instance, (segment,), Drivable((area,), grid))
+    free = FreeSpace(np.full(3, free_m, np.float32), -0.1, 0.1, 0.05, 40.0)
+    return Answer(label_mask(number), instance, (segment,), Drivable((area,), grid, free))
 
 
 def frames_of(path: Path) -> list[np.ndarray]:
@@ -73,6 +77,8 @@ def test_answers_come_back_as_they_were_and_the_first_one_counts(tmp_path: Path)
         np.testing.assert_array_equal(back.instance, want.instance)
         np.testing.assert_array_equal(back.drivable.grid.cells, want.drivable.grid.cells)
         assert back.drivable.areas[0].free_distance_m == 9.0
+        assert back.drivable.areas[0].edges == want.drivable.areas[0].edges
+        assert back.drivable.free_space is not None and (back.drivable.free_space.ranges_m == 9.0).all()
     assert list(tmp_path.iterdir()) == []
 
 
@@ -89,9 +95,37 @@ def test_answers_are_held_until_the_next_and_only_fresh_ones_are_judged(tmp_path
     assert result.numbers["miou"] == 1.0
     assert result.numbers["free_distance_error_m"] == {"p50": 1.0, "p95": 1.0}
     assert [shown.title for shown in result.pictures] == ["picture 1", "picture 2", "picture 4"]
+    assert result.free.ahead_m == [9.0] * 3 and result.free.exact_m == [10.0] * 3
+    assert result.free.sent_s == [0.1, 0.2, 0.4]
     for number, frame in enumerate(frames_of(tmp_path / "overlay.mp4")):
         plain = np.abs(frame[:48, :64] - picture(number)).mean() < 12
         assert plain == (number == 0)
+
+
+def test_the_ground_stands_beside_the_camera_in_every_frame_whatever_is_known(tmp_path: Path) -> None:
+    """No answer, an answer without a grid, an answer with one: the video's size and the camera's part stay."""
+    camera = CameraModel(64, 48, ((50.0, 0, 31.5), (0, 50.0, 23.5), (0, 0, 1)))
+    placing = Placing(DrivableSettings(), camera, CameraPose(0, 0, 1.5, 0, 0.3), "calibration assumed: x", "no pose")
+    with Spool(tmp_path) as spool:
+        for number in range(6):
+            spool.sent(number / 10)
+            whole = answer(number)
+            bare = Answer(whole.semantic, whole.instance, whole.segments, Drivable(()))
+            if number:
+                spool.add_answer(number, 50.0, whole if number > 2 else bare)
+        with_panel = replay(Pictures(), spool, CAMVID, tmp_path / "with.mp4", placing)
+        without = replay(Pictures(), spool, CAMVID, tmp_path / "without.mp4")
+    wide, narrow = frames_of(tmp_path / "with.mp4"), frames_of(tmp_path / "without.mp4")
+    assert {frame.shape for frame in wide} == {(480, 64 + 320, 3)} and {frame.shape for frame in narrow} == {
+        (48, 64, 3)
+    }
+    assert all(np.abs(w[:48, :64] - n).mean() < 20 for w, n in zip(wide, narrow))
+    panel = [frame[60:420, 70:] for frame in wide]
+    assert np.abs(panel[0] - panel[1]).max() > 100, "another cause"
+    assert np.abs(panel[1] - panel[2]).max() < 50 > np.abs(panel[4] - panel[5]).max()
+    assert np.abs(panel[2] - panel[3]).max() > 100, "ground at last"
+    assert [len(shown.images) for shown in with_panel.pictures] == [3] * 5
+    assert [len(shown.images) for shown in without.pictures] == [2] * 5
 
 
 def test_ctrl_c_ends_with_a_whole_video_of_what_was_done(tmp_path: Path) -> None:
@@ -116,11 +150,3 @@ def test_a_video_that_fails_leaves_nothing(tmp_path: Path) -> None:
     with VideoWriter(tmp_path / "b.mp4", 10.0):
         pass
     assert list(tmp_path.iterdir()) == []
-
-
-def test_unknown_free_distances_are_not_counted() -> None:
-    distances = FreeDistance(CAMVID)
-    distances.add(answer(0, math.nan), 10.0)
-    distances.add(answer(0, 9.0), None)
-    distances.add(answer(0, 9.0), math.inf)
-    assert distances.summary() == {}

@@ -87,6 +87,20 @@ def test_the_json_has_the_same_numbers_and_null_for_what_is_unknown(tmp_path: Pa
     assert sorted(path.name for path in tmp_path.iterdir()) == ["report.html", "report.json"]
 
 
+def test_the_ground_is_plotted_and_its_errors_are_a_table() -> None:
+    band = {"from_m": 10.0, "to_m": 20.0, "frames": 17, "not_measured": 2, "within_tolerance": 0.8,
+            "error_m": {"p50": 0.123, "p95": 0.456}}  # fmt: skip
+    empty = {**band, "from_m": 20.0, "to_m": 40.0, "error_m": {}, "within_tolerance": None}
+    free = report.FreeTimeline([0.0, 0.1, 0.2], [9.0, math.inf, math.nan], [math.nan] * 3, [9.1, math.nan, math.nan])
+    numbers = {"free_distance_bands": [band, empty], "calibration": "assumed: hfov 60 deg"}
+    page = Page(report.render(report.Report("ground", numbers, CAMVID, free=free)))
+    assert len(page.sources) == 1 and page.sources[0].startswith("data:image/png")
+    row = page.words[page.words.index("10 to 20 m") :]
+    assert [word for word in row if word.strip()][:6] == ["10 to 20 m", "17", "2", "0.12", "0.46", "80%"]
+    assert "20 to 40 m" in page.words and "assumed: hfov 60 deg" in page.words
+    assert len(Page(report.render(report.Report("none", {}, CAMVID))).sources) == 0
+
+
 def test_without_labels_no_metric_is_shown() -> None:
     plain = {k: v for k, v in numbers().items() if k in ("source", "frames_in", "fps", "machine", "model")}
     page = report.render(report.Report("plain", plain, CAMVID))

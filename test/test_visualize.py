@@ -1,11 +1,22 @@
+import math
+
 import numpy as np
 import pytest
 
-from seg_perception.labels import CAMVID, VOID
-from seg_perception.results import Drivable, DrivableArea, Grid, Outline, Panoptic, Segment
-from seg_perception.visualize import UNKNOWN_COLOR, Overlay, birds_eye, legend, legend_strip
+from seg_perception.birds_eye import OBSTACLE_COLOR
+from seg_perception.drawing import FREE_COLOR, GROUND_COLORS, ground_colors, in_metres, runs, text_width, wrapped
+from seg_perception.geometry import CameraModel, CameraPose, GroundProjection
+from seg_perception.labels import CAMVID, CITYSCAPES, VOID
+from seg_perception.results import Drivable, DrivableArea, FreeSpace, LookAhead, Outline, Panoptic, Segment
+from seg_perception.visualize import Overlay, legend, legend_strip
 
 SIZES = [(360, 640), (720, 1280)]
+ROAD, PAVEMENT = CAMVID.by_name("road").id, CAMVID.by_name("pavement").id
+# Looks level from 2 m above the ground with f = 320 px: what lies d m ahead is in row 179.5 + 640 / d, what lies y m to
+# the left of it in column 319.5 - 320 y / d.
+LEVEL = GroundProjection(
+    CameraModel(640, 360, ((320.0, 0, 319.5), (0, 320.0, 179.5), (0, 0, 1))), CameraPose(0, 0, 2.0), (360, 640)
+)
 
 
 def _panoptic(height, width):
@@ -63,6 +74,120 @@ def test_the_drivable_outline_is_drawn_where_it_lies():
     assert changed[200, 100:500].all() and changed[250, 600] and not changed[250, 100:500].any()
 
 
+def _ground(free_m=10.0, edges=(), ranges=(), outlines=()):
+    """A road with a free distance, edges and outlines, and free space per bearing in steps of 0.1 rad from -0.1 on."""
+    area = DrivableArea(ROAD, 0.2, 0.9, outlines, free_distance_m=free_m, edges=edges)
+    scan = FreeSpace(np.array(ranges, np.float32), -0.1, 0.1, 0.05, 40.0) if ranges else None
+    return Drivable((area,), None, scan)
+
+
+def _changed(drivable, without=None):
+    rgb = np.full((360, 640, 3), 100, np.uint8)
+    panoptic = Panoptic(np.full((360, 640), ROAD, np.uint8), np.zeros((360, 640), np.uint16),
+                        np.zeros((360, 640), np.uint8), ())  # fmt: skip
+    drawn = [Overlay(CAMVID).draw(rgb, panoptic, d, projection=LEVEL) for d in (drivable, without or _ground(math.nan))]
+    return (drawn[0] != drawn[1]).any(2), drawn[0]
+
+
+def test_outlines_of_road_and_pavement_have_colours_of_their_own_and_holes_are_drawn():
+    def square(left, top, size, hole=False):
+        corners = [[left, top], [left + size, top], [left + size, top + size], [left, top + size]]
+        return Outline(np.array(corners, np.float32), hole)
+
+    road = DrivableArea(ROAD, 0.2, 0.9, (square(20, 150, 150), square(60, 190, 40, hole=True)))
+    pavement = DrivableArea(PAVEMENT, 0.2, 0.9, (square(300, 150, 150),))
+    rgb = np.full((360, 640, 3), 100, np.uint8)
+    drawn = Overlay(CAMVID).draw(rgb, _panoptic(360, 640), Drivable((road, pavement)))
+    assert tuple(drawn[240, 20]) == tuple(drawn[210, 60]) == GROUND_COLORS[0]
+    assert tuple(drawn[240, 300]) == GROUND_COLORS[1]
+
+
+def test_the_edge_of_free_space_is_drawn_where_the_ground_ends():
+    """Free for 10 m at three bearings: row 179.5 + 64 in the middle. Where one of them goes on there is no edge."""
+    changed, drawn = _changed(_ground(math.nan, ranges=(10.0, 10.0, 10.0)))
+    assert all(tuple(drawn[243, x]) == FREE_COLOR for x in range(300, 340))
+    ys, xs = np.nonzero(changed)
+    assert xs.min() == pytest.approx(319.5 - 32, abs=4) and xs.max() == pytest.approx(319.5 + 32, abs=4)
+    assert ys.min() > 235 and ys.max() < 252
+    for open_m in (math.inf, math.nan):
+        assert not _changed(_ground(math.nan, ranges=(10.0, open_m, 10.0)))[0].any()
+
+
+def test_where_only_the_view_ends_no_edge_is_drawn():
+    """3.6 m ahead the ground leaves the image at its lower border."""
+    assert not _changed(_ground(math.nan, ranges=(3.6, 3.56, 3.6)))[0].any()
+    assert _changed(_ground(math.nan, ranges=(4.0, 4.0, 4.0)))[0].any()
+
+
+def test_the_free_distance_is_written_once_below_the_point_it_is_measured_to():
+    ys, xs = np.nonzero(_changed(_ground(12.4))[0])
+    row = 179.5 + 640 / 12.4
+    assert row < ys.min() < row + 12 and ys.max() < row + 40
+    assert (xs.min() + xs.max()) / 2 == pytest.approx(319.5, abs=3)
+    assert not _changed(_ground(math.inf))[0].any()
+
+
+def test_ticks_stand_where_the_area_ends_to_both_sides():
+    """10 m ahead, 3 m to the left and 2 m to the right: columns 319.5 - 96 and 319.5 + 64 of row 243.5."""
+    edge = LookAhead(10.0, 3.0, 2.0)
+    changed, drawn = _changed(_ground(math.nan, edges=(edge,)))
+    columns = np.flatnonzero(changed.any(0))
+    assert set(columns) <= {*range(220, 228), *range(380, 388)} and 223 in columns and 383 in columns
+    assert np.abs(drawn[243, 223:225].astype(int) - GROUND_COLORS[0]).sum(1).min() < 60
+    for side in (math.inf, math.nan):
+        assert not _changed(_ground(math.nan, edges=(LookAhead(10.0, side, side),)))[0].any()
+
+
+def test_tags_never_lie_over_each_other():
+    """Five cars in one place: as many tags as there is room for, each whole."""
+    segments = tuple(Segment(n, 8, True, 0.9, 5000 - n, (200 + n, 100 + n, 60, 40)) for n in range(1, 6))
+    rgb = np.full((360, 640, 3), 100, np.uint8)
+    panoptic = _panoptic(360, 640)
+    drawn = Overlay(CAMVID).draw(rgb, Panoptic(panoptic.semantic, panoptic.instance, panoptic.confidence, segments))
+    boxes = (drawn == 24).all(2)[: 360 - len(legend_strip(CAMVID, 640))]
+    steps = np.diff(np.flatnonzero(boxes[:, 200:270].any(1)))
+    assert (steps > 1).sum() == 2, "three tags: above, at the upper edge and below"
+
+
+def test_classes_of_ground_are_told_apart_cheapest_first():
+    assert ground_colors(CAMVID) == {ROAD: GROUND_COLORS[0], PAVEMENT: GROUND_COLORS[1]}
+    colors = ground_colors(CITYSCAPES)
+    assert len(set(colors.values())) == len(colors) == 3
+
+
+def _as_seen(color, missing):
+    """A colour as somebody sees it who lacks one kind of cones (Machado, Oliveira and Fernandes, A Physiologically-based
+    Model for Simulation of Color Vision Deficiency, TVCG 2009, table 1, severity 1)."""
+    matrix = {
+        "protan": ((0.152286, 1.052583, -0.204868), (0.114503, 0.786281, 0.099216), (-0.003882, -0.048116, 1.051998)),
+        "deutan": ((0.367322, 0.860646, -0.227968), (0.280085, 0.672501, 0.047413), (-0.011820, 0.042940, 0.968881)),
+        "tritan": ((1.255528, -0.076749, -0.178779), (-0.078411, 0.930809, 0.147602), (0.004733, 0.691367, 0.303900)),
+    }[missing]
+    return np.clip(np.array(matrix) @ (np.array(color) / 255) ** 2.2, 0, 1) ** (1 / 2.2)
+
+
+@pytest.mark.parametrize("missing", ["protan", "deutan", "tritan"])
+def test_colours_differ_for_the_colour_blind(missing):
+    seen = [_as_seen(color, missing) for color in (*GROUND_COLORS[:3], OBSTACLE_COLOR, FREE_COLOR)]
+    for i, one in enumerate(seen):
+        for other in seen[:i]:
+            assert np.abs(one - other).max() > 0.2, (i, one, other)
+
+
+@pytest.mark.parametrize(
+    ("value", "words"), [(12.44, "12.4 m"), (0.0, "0.0 m"), (math.inf, "> 40 m"), (math.nan, "unknown")]
+)
+def test_distances_in_words(value, words):
+    assert in_metres(value, 40.0) == words
+
+
+def test_lines_are_broken_between_words_and_at_gaps():
+    assert wrapped("one two three", text_width("one two", 0.5), 0.5) == ["one two", "three"]
+    points = np.arange(14.0).reshape(7, 2)
+    kept = np.array([True, True, False, True, False, True, True])
+    assert [run[:, 0].tolist() for run in runs(points, kept)] == [[0.0, 2.0], [10.0, 12.0]]
+
+
 def test_masks_of_another_size_are_stretched_to_the_frame():
     rgb = np.full((360, 640, 3), 100, np.uint8)
     small, large = _panoptic(180, 320), _panoptic(360, 640)
@@ -98,22 +223,3 @@ def test_the_legend_has_a_line_for_every_class_and_for_void():
         assert (line[12, 18] == label.color).all()
         assert line[:, 36:].min() < 100, f"no text for {label.name}"
     assert (image[4 + 24 * len(CAMVID) + 12, 18] == CAMVID.colors[VOID]).all()
-
-
-def test_from_above_ahead_is_up_and_left_is_left():
-    """A grid of 3 cells across and 4 ahead: free in the cell nearest and rightmost (row 0, column 0), dear farthest and
-    leftmost (row 2, column 3)."""
-    cells = np.full((3, 4), -1, np.int8)
-    cells[0, 0], cells[2, 3] = 0, 100
-    image = birds_eye(Grid(cells, 1.0, (0.5, -1.5)))
-    assert image.shape == (480, 360, 3)
-    free, dear, unknown = image[-20, -20].astype(int), image[20, 20].astype(int), image[20, -20]
-    assert free[1] > free[0] + 100 and dear[0] > dear[1] + 100
-    assert tuple(unknown) == UNKNOWN_COLOR
-
-
-def test_lines_of_equal_distance_are_where_their_number_says():
-    image = birds_eye(Grid(np.full((40, 48), -1, np.int8), 0.25, (-1.0, -5.0)))
-    per_m = 10 / 0.25
-    for ahead_m in (0, 5, 10):
-        assert tuple(image[round(len(image) - 1 - (ahead_m + 1) * per_m), 300]) == (120, 120, 128)

@@ -1,7 +1,8 @@
 """Write label masks, instance masks and overlays of a folder of images.
 
 For each image: <stem>_labels.png (8-bit class ids, 255 = unlabelled), <stem>_instances.png (16-bit, 0 = none) and
-<stem>_overlay.jpg, all at the image's size. Images that cannot be read are named and left out, and the exit code is 1.
+<stem>_overlay.jpg, all at the image's size; with --assume-camera also <stem>_ground.jpg, the ground from above. Images
+that cannot be read are named and left out, and the exit code is 1.
 
 Example:
   python -m seg_perception predict --model models/camvid_pidnet_s.onnx --images photos --out out/photos
@@ -10,16 +11,22 @@ Example:
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from tqdm import tqdm
 
+from seg_perception.birds_eye import BirdsEye
+from seg_perception.drivable import DrivableSettings
 from seg_perception.errors import SegPerceptionError
+from seg_perception.evaluation.assumed_camera import AssumedCamera, add_argument
 from seg_perception.evaluation.offline import StageTimes, add_model_arguments, open_pipeline
+from seg_perception.evaluation.panels import panel_size
 from seg_perception.files import image_files, read_rgb, write_image, write_json
 from seg_perception.pipeline import Pipeline
 from seg_perception.results import Frame, Result, Wants
@@ -33,6 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_model_arguments(parser)
     parser.add_argument("--images", type=Path, required=True, metavar="DIR", help="folder of images")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write to")
+    add_argument(parser)
     parser.add_argument("--json", type=Path, metavar="FILE", help="write what was found in each image as JSON")
 
 
@@ -44,9 +52,10 @@ def run(arguments: argparse.Namespace) -> int:
         raise SegPerceptionError(
             f"{arguments.images} has several images named '{twice[0]}', whose outputs would overwrite each other: rename them"
         )
+    assumed = AssumedCamera.parse(arguments.assume_camera) if arguments.assume_camera else None
     pipeline = open_pipeline(arguments)
     try:
-        report = predict(pipeline, files, arguments.out)
+        report = predict(pipeline, files, arguments.out, assumed)
     finally:
         pipeline.backend.close()
     if arguments.json:
@@ -56,16 +65,17 @@ def run(arguments: argparse.Namespace) -> int:
     return EXIT_SOME_FAILED if failed else 0
 
 
-def predict(pipeline: Pipeline, files: list[Path], out: Path) -> dict[str, Any]:
+def predict(pipeline: Pipeline, files: list[Path], out: Path, assumed: AssumedCamera | None = None) -> dict[str, Any]:
     """Write the masks and overlay of each file into out; returns the report that --json writes.
 
-    `images`: segments and coverage by image name; `failed`: reason by image name; `stages_ms`.
+    assumed: the camera that took all images, whatever their size. `images`: segments, coverage and, with a camera, the
+    ground by image name; `failed`: reason by image name; `stages_ms`.
     """
     overlay = Overlay(pipeline.labels)
     images: dict[str, Any] = {}
     failed: dict[str, str] = {}
     times = StageTimes()
-    wants = Wants(grid=False, free_space=False)
+    wants = Wants(grid=assumed is not None, free_space=assumed is not None)
     for path in tqdm(files, unit="image", desc="predict"):
         try:
             rgb = read_rgb(path)
@@ -73,13 +83,43 @@ def predict(pipeline: Pipeline, files: list[Path], out: Path) -> dict[str, Any]:
             failed[path.name] = str(error)
             tqdm.write(str(error), file=sys.stderr)
             continue
+        if assumed is not None:
+            pipeline.set_camera(assumed.model(rgb.shape[1], rgb.shape[0]), assumed.pose())
         result = pipeline.run(Frame(rgb), wants)
         times.add(result.stages_ms)
         write_image(out / f"{path.stem}_labels.png", result.panoptic.semantic)
         write_image(out / f"{path.stem}_instances.png", result.panoptic.instance)
-        write_image(out / f"{path.stem}_overlay.jpg", overlay.draw(rgb, result.panoptic, result.drivable))
+        drawn = overlay.draw(rgb, result.panoptic, result.drivable, projection=pipeline.projection)
+        write_image(out / f"{path.stem}_overlay.jpg", drawn)
         images[path.name] = _found(result, pipeline)
-    return {"model": pipeline.model.name, "images": images, "failed": failed, "stages_ms": times.summary()}
+        if assumed is not None:
+            images[path.name]["ground"] = _ground(result, pipeline)
+            write_image(out / f"{path.stem}_ground.jpg", _from_above(result, pipeline, assumed))
+    calibration = {} if assumed is None else {"calibration": f"assumed: {assumed}"}
+    stages_ms = times.summary()
+    return {"model": pipeline.model.name, **calibration, "images": images, "failed": failed, "stages_ms": stages_ms}
+
+
+def _from_above(result: Result, pipeline: Pipeline, assumed: AssumedCamera) -> NDArray[np.uint8]:
+    size_wh = panel_size(result.frame.rgb.shape[0])
+    birds_eye = BirdsEye(pipeline.labels, DrivableSettings(), size_wh, f"assumed calibration: {assumed}")
+    return birds_eye.draw(result.drivable, problem=pipeline.ground_problem or "")
+
+
+def _ground(result: Result, pipeline: Pipeline) -> dict[str, Any]:
+    """Plain values of the ground in metres by class; what is not known or beyond the range is None."""
+
+    def metres(value: float) -> float | None:
+        return round(value, 3) if math.isfinite(value) else None
+
+    return {
+        pipeline.labels.names[area.class_id]: {
+            "area_m2": metres(area.area_m2),
+            "free_distance_m": metres(area.free_distance_m),
+            "free_distance_width_m": metres(area.free_distance_width_m),
+        }
+        for area in result.drivable.areas
+    }
 
 
 def _found(result: Result, pipeline: Pipeline) -> dict[str, Any]:

@@ -15,14 +15,15 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from seg_perception.errors import SegPerceptionError
+from seg_perception.evaluation.free_distance import FreeDistance
 from seg_perception.evaluation.metrics import Scores
-from seg_perception.evaluation.report import Picture
+from seg_perception.evaluation.panels import Panels, Placing
+from seg_perception.evaluation.report import FreeTimeline, Picture
 from seg_perception.evaluation.sources import Source, SourceFrame
 from seg_perception.evaluation.spool import Answer, Spool
 from seg_perception.files import quiet_opencv
 from seg_perception.labels import LabelSet
-from seg_perception.results import Frame, Panoptic
-from seg_perception.visualize import Overlay, birds_eye, note_age
+from seg_perception.results import Frame
 
 SAMPLES = 6
 CODECS = ("avc1", "mp4v")
@@ -36,18 +37,20 @@ class Replay:
 
     numbers: dict[str, Any] = field(default_factory=dict)
     pictures: list[Picture] = field(default_factory=list)
+    free: FreeTimeline = field(default_factory=FreeTimeline)
     frames: int = 0
     finished: bool = True
 
 
-def replay(source: Source, spool: Spool, labels: LabelSet, video: Path) -> Replay:
+def replay(source: Source, spool: Spool, labels: LabelSet, video: Path, placing: Placing | None = None) -> Replay:
     """Write the video of all frames that were sent, and judge the answers where source has labels.
 
     A frame without an answer shows the newest one before it, as that is all a robot has then, and says how old it is;
-    before the first answer frames stay plain. Ctrl-C ends it with a whole video of what was done.
+    before the first answer frames stay plain. placing: how the images are placed over the ground, which is then shown
+    beside them. Ctrl-C ends it with a whole video of what was done.
     """
     result, scores, distances = Replay(), Scores(labels), FreeDistance(labels)
-    overlay = Overlay(labels)
+    panels = Panels(labels, placing)
     newest: Answer | None = None
     newest_index = 0
     chosen = _evenly(spool.answered, SAMPLES)
@@ -59,46 +62,22 @@ def replay(source: Source, spool: Spool, labels: LabelSet, video: Path) -> Repla
                 answer = spool.answer(index)
                 if answer is not None:
                     newest, newest_index = answer, index
-                drawn = item.frame.rgb
-                if newest is not None:
-                    drawn = overlay.draw(drawn, _panoptic(newest), newest.drivable)
-                    note_age(drawn, index - newest_index)
-                writer.write(drawn)
+                writer.write(panels.draw(item.frame.rgb, newest, index - newest_index))
                 result.frames += 1
                 if answer is None:
                     continue
                 if item.truth is not None:
                     scores.add(answer.semantic, answer.instance, item.truth)
-                distances.add(answer, item.free_distance_m)
+                distances.add(spool.sent_s[index], answer.drivable, item.free_distance_m)
                 if index in chosen:
-                    result.pictures.append(_picture(item, answer, drawn, labels))
+                    result.pictures.append(_picture(item, panels, labels))
         except KeyboardInterrupt:
             result.finished = False
     if scores.frames:
         result.numbers = {**scores.summary(), "labelled_frames": scores.frames}
     result.numbers.update(distances.summary())
+    result.free = distances.timeline()
     return result
-
-
-class FreeDistance:
-    """Compares the free distance ahead that the node measured with the exact one."""
-
-    def __init__(self, labels: LabelSet) -> None:
-        self._road = {label.id for label in labels.drivable if label.drivable_cost == 0}
-        self._errors_m: list[float] = []
-
-    def add(self, answer: Answer, exact_m: float | None) -> None:
-        """Add one frame; where either is unknown nothing is counted."""
-        measured = [area.free_distance_m for area in answer.drivable.areas if area.class_id in self._road]
-        if exact_m is not None and measured and np.isfinite(exact_m) and np.isfinite(measured[0]):
-            self._errors_m.append(abs(measured[0] - exact_m))
-
-    def summary(self) -> dict[str, Any]:
-        """Absolute error in m under its name in report.json, empty without a comparison."""
-        if not self._errors_m:
-            return {}
-        p50, p95 = np.percentile(self._errors_m, (50, 95))
-        return {"free_distance_error_m": {"p50": round(float(p50), 3), "p95": round(float(p95), 3)}}
 
 
 class VideoWriter:
@@ -158,19 +137,15 @@ def _frames(source: Source, spool: Spool) -> Iterator[SourceFrame]:
     yield from (item for item, _ in zip(source, spool.sent_s, strict=False))
 
 
-def _panoptic(answer: Answer) -> Panoptic:
-    return Panoptic(answer.semantic, answer.instance, np.zeros_like(answer.semantic), answer.segments)
-
-
-def _picture(item: SourceFrame, answer: Answer, drawn: NDArray[np.uint8], labels: LabelSet) -> Picture:
-    images = [("what the node answered", drawn.copy())]
+def _picture(item: SourceFrame, panels: Panels, labels: LabelSet) -> Picture:
+    assert panels.camera is not None
+    images = [("what the node answered", panels.camera.copy())]
     if item.truth is None:
         images.append(("camera image", item.frame.rgb.copy()))
     else:
         images.append(("truth", labels.colors[item.truth.semantic]))
-    grid = answer.drivable.grid
-    if grid is not None:
-        images.append(("drivable ground from above", birds_eye(grid)))
+    if panels.ground is not None:
+        images.append(("the ground from above", panels.ground.copy()))
     return Picture(item.name, images)
 
 

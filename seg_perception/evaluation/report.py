@@ -61,6 +61,17 @@ class Timeline:
 
 
 @dataclass(frozen=True)
+class FreeTimeline:
+    """Free distance in m of the answered frames, by when they were sent, s from the start: straight ahead, over the
+    vehicle's width, and the exact one ahead. NaN where unknown, inf beyond the range."""
+
+    sent_s: Sequence[float] = ()
+    ahead_m: Sequence[float] = ()
+    width_m: Sequence[float] = ()
+    exact_m: Sequence[float] = ()
+
+
+@dataclass(frozen=True)
 class Report:
     """All that is told. numbers: the content of report.json."""
 
@@ -70,6 +81,7 @@ class Report:
     pictures: Sequence[Picture] = ()
     pictures_title: str = "Sample frames"
     timeline: Timeline = field(default_factory=Timeline)
+    free: FreeTimeline = field(default_factory=FreeTimeline)
 
 
 def write(report: Report, out: Path) -> None:
@@ -101,6 +113,7 @@ def render(report: Report) -> str:
             legend=report.labels.classes,
             classes=_class_rows(report),
             stages=numbers.get("stages_ms", {}),
+            bands=_band_rows(numbers.get("free_distance_bands", [])),
             plots=_plots(report),
             pictures_title=report.pictures_title,
             pictures=[
@@ -138,7 +151,7 @@ def _headline(numbers: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 def _facts(numbers: Mapping[str, Any]) -> list[tuple[str, str]]:
     found = []
-    for key in ("source", "model", "backend", "rate_hz", "interrupted"):
+    for key in ("source", "calibration", "model", "backend", "rate_hz", "interrupted"):
         value = numbers.get(key)
         if isinstance(value, Mapping):
             value = ", ".join(f"{name} {part}" for name, part in value.items() if part not in ("", None))
@@ -158,6 +171,25 @@ def _class_rows(report: Report) -> list[tuple[Any, list[str]]]:
         return "–" if value is None else f"{value:.3f}"
 
     return [(label, [shown(column, label.name) for column in columns]) for label in report.labels.classes]
+
+
+def _band_rows(bands: Sequence[Mapping[str, Any]]) -> list[tuple[str, list[str]]]:
+    def shown(value: float | None, form: str) -> str:
+        return "–" if value is None else form.format(value)
+
+    return [
+        (
+            f"{band['from_m']:g} to {band['to_m']:g} m",
+            [
+                str(band["frames"]),
+                str(band["not_measured"]),
+                shown(band["error_m"].get("p50"), "{:.2f}"),
+                shown(band["error_m"].get("p95"), "{:.2f}"),
+                shown(band["within_tolerance"], "{:.0%}"),
+            ],
+        )
+        for band in bands
+    ]
 
 
 def _picture_uri(rgb: NDArray[np.uint8], beside: int) -> str:
@@ -180,6 +212,10 @@ def _plots(report: Report) -> list[tuple[str, str]]:
     stages = report.numbers.get("stages_ms")
     if stages:
         plots.append(("Time of each stage inside the node", _stage_plot(stages)))
+    if len(report.free.sent_s):
+        plots.append(
+            ("Free distance straight ahead, and the shortest over the vehicle's width", _free_plot(report.free))
+        )
     if report.numbers.get("confusion"):
         counts = np.asarray(report.numbers["confusion"], np.float64)
         plots.append(
@@ -228,6 +264,29 @@ def _stage_plot(stages: Mapping[str, Mapping[str, float]]) -> str:
         axes.barh(names, values, height=height, color=color, label=share)
     axes.set_xlabel("ms")
     axes.legend()
+    return _png_uri(figure)
+
+
+def _free_plot(free: FreeTimeline) -> str:
+    sent = np.asarray(free.sent_s, np.float64)
+    figure, axes = _figure(10, 3)
+    lines = (("ahead", free.ahead_m, "#0072b2", 1.8), ("over the vehicle's width", free.width_m, "#e69f00", 1.2))
+    for name, values, color, width in lines:
+        metres = np.asarray(values, np.float64)
+        if not np.isnan(metres).all():
+            axes.plot(sent, np.where(np.isfinite(metres), metres, np.nan), color=color, linewidth=width, label=name)
+    exact = np.asarray(free.exact_m, np.float64)
+    known = np.isfinite(exact)
+    if known.any():
+        axes.plot(sent[known], exact[known], "x", color="black", markersize=5, label="exact, ahead")
+    beyond = np.isinf(np.asarray(free.ahead_m, np.float64))
+    if beyond.any():
+        top = axes.get_xaxis_transform()
+        axes.plot(
+            sent[beyond], np.full(beyond.sum(), 0.97), "^", color="#0072b2", transform=top, label="beyond the range"
+        )
+    axes.set(xlabel="sent after, s", ylabel="m", ylim=(0, None))
+    axes.legend(loc="center left", bbox_to_anchor=(1, 0.5))
     return _png_uri(figure)
 
 

@@ -22,7 +22,8 @@ LIVE_JPEG_QUALITY = 92
 
 @dataclass(frozen=True)
 class Answer:
-    """The node's answer to one frame. semantic: uint8 [H, W]; instance: uint16 [H, W]; drivable: its areas and grid."""
+    """The node's answer to one frame. semantic: uint8 [H, W]; instance: uint16 [H, W]; drivable: its areas, grid and free
+    space."""
 
     semantic: NDArray[np.uint8]
     instance: NDArray[np.uint16]

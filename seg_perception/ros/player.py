@@ -17,15 +17,15 @@ from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.signals import SignalHandlerOptions
-from sensor_msgs.msg import CameraInfo, Image
+from sensor_msgs.msg import CameraInfo, Image, LaserScan
 from std_msgs.msg import Header
 
 from seg_perception.evaluation.spool import Answer
 from seg_perception.geometry import CameraModel
-from seg_perception.results import Drivable, DrivableArea, Frame, Grid, LookAhead, Outline, Segment
+from seg_perception.results import Drivable, DrivableArea, Frame, FreeSpace, Grid, LookAhead, Outline, Segment
 from seg_perception.ros.fill_messages import ImageFiller
 from seg_perception.ros.outputs import qos_profile
-from seg_perception.ros.topics import DIAGNOSTICS
+from seg_perception.ros.topics import DIAGNOSTICS, output
 from seg_perception_msgs.msg import DrivableAreas, Segments
 
 WATCHED: dict[str, Any] = {
@@ -35,9 +35,12 @@ WATCHED: dict[str, Any] = {
     "segments": Segments,
     "drivable_areas": DrivableAreas,
     "drivable_grid": OccupancyGrid,
+    "free_space": LaserScan,
 }
 NEEDED = frozenset({"label_mask", "instance_mask", "segments", "drivable_areas"})
 """An answer is complete with these; they all carry the camera image's stamp."""
+ON_GROUND = ("drivable_grid", "free_space")
+"""And with these, which come only where the node knows the camera's calibration and mounting."""
 
 OnAnswer = Callable[[int, float, Answer], None]
 """Takes the stamp (ns) of the frame, the age of its label mask at arrival (ms) and the answer."""
@@ -68,8 +71,10 @@ class Player:
         self.last_stamp_ns = 0
         # deep enough that this program's own pauses do not count as the node's
         qos = QoSProfile(depth=10, reliability=ReliabilityPolicy.RELIABLE)
+        sensor_data = QoSProfile(depth=10, reliability=ReliabilityPolicy.BEST_EFFORT)
         for name, kind in WATCHED.items():
-            self._node.create_subscription(kind, f"{node_name}/{name}", self._receiver(name), qos)
+            offered = sensor_data if output(name).qos == "sensor data" else qos
+            self._node.create_subscription(kind, f"{node_name}/{name}", self._receiver(name), offered)
         self._node.create_subscription(DiagnosticArray, DIAGNOSTICS.name, self._on_diagnostics, qos)
         self._executor = SingleThreadedExecutor(context=self._context)
         self._executor.add_node(self._node)
@@ -134,9 +139,7 @@ class Player:
 
     def _pass_on(self, stamp_ns: int) -> None:
         """Hand on the answer of that stamp once it is complete, and before it the older ones that lost a part."""
-        # there is a grid only where the node knows the camera's calibration and mounting
-        grids = {"drivable_grid"} if self.received["drivable_grid"] else set()
-        if not self._parts[stamp_ns].keys() >= NEEDED | grids:
+        if not self._parts[stamp_ns].keys() >= NEEDED.union(name for name in ON_GROUND if self.received[name]):
             return
         for ready_ns in sorted(stamp for stamp in self._parts if stamp <= stamp_ns):
             parts = self._parts.pop(ready_ns)
@@ -151,9 +154,12 @@ class Player:
         semantic = _mask(parts["label_mask"], np.dtype(np.uint8))
         instances = parts.get("instance_mask")
         instance = np.zeros(semantic.shape, np.uint16) if instances is None else _mask(instances, np.dtype("<u2"))
-        segments, areas, grid = (parts.get(name) for name in ("segments", "drivable_areas", "drivable_grid"))
+        segments, areas = parts.get("segments"), parts.get("drivable_areas")
+        grid, scan = (parts.get(name) for name in ON_GROUND)
         drivable = Drivable(
-            () if areas is None else tuple(_area(area) for area in areas.areas), None if grid is None else _grid(grid)
+            () if areas is None else tuple(_area(area) for area in areas.areas),
+            None if grid is None else _grid(grid),
+            None if scan is None else _free_space(scan),
         )
         return Answer(semantic, instance, () if segments is None else tuple(map(_segment, segments.segments)), drivable)
 
@@ -198,6 +204,11 @@ def _grid(message: OccupancyGrid) -> Grid:
     cells = np.array(message.data, np.int8).reshape(message.info.height, message.info.width)
     origin = message.info.origin.position
     return Grid(cells, message.info.resolution, (origin.x, origin.y))
+
+
+def _free_space(message: LaserScan) -> FreeSpace:
+    ranges = np.array(message.ranges, np.float32)
+    return FreeSpace(ranges, message.angle_min, message.angle_increment, message.range_min, message.range_max)
 
 
 def _camera_info(camera: CameraModel, header: Header) -> CameraInfo:

@@ -30,14 +30,16 @@ from seg_perception import model_file
 from seg_perception.cli import EXIT_INTERRUPTED
 from seg_perception.errors import SegPerceptionError
 from seg_perception.evaluation import machine, report
+from seg_perception.evaluation.assumed_camera import AssumedCamera, add_argument, assume
 from seg_perception.evaluation.offline import percentiles
 from seg_perception.evaluation.open_source import open_source
+from seg_perception.evaluation.panels import Placing
 from seg_perception.evaluation.replay import Replay, replay
 from seg_perception.evaluation.sources import LabelFolder, Source, SourceFrame
 from seg_perception.evaluation.spool import Answer, Spool
 from seg_perception.files import write_json
 from seg_perception.model_file import ModelInfo
-from seg_perception.ros.parameters import NodeSettings, find_model
+from seg_perception.ros.parameters import DRIVABLE, POSE, NodeSettings, Settings, find_model
 from seg_perception.ros.player import Player
 from seg_perception.ros.process import NodeProcess, choose_network
 
@@ -68,6 +70,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--instances", type=Path, metavar="DIR", help="16-bit instance images for --labels")
     parser.add_argument("--void", type=int, action="append", default=[], help="label value that means unlabelled")
     parser.add_argument("--topic", metavar="T", help="image topic of a bag (default: the one with most images)")
+    add_argument(parser)
     parser.add_argument("--rate", type=float, metavar="HZ", help="frames a second (default: the source's own)")
     parser.add_argument("--frames", type=int, metavar="N", help="play at most so many frames")
     parser.add_argument("--param", action="append", default=[], metavar="NAME:=VALUE", help="parameter of the node")
@@ -91,6 +94,9 @@ def run(arguments: argparse.Namespace) -> int:
         rate_hz=arguments.rate,
         frames=arguments.frames,
     )
+    assumed = AssumedCamera.parse(arguments.assume_camera) if arguments.assume_camera else None
+    if assumed is not None:
+        assume(source, assumed)
     model = model_file.load(find_model(arguments.model, arguments.backend))
     parameters = _parameters(arguments, model, source)
     arguments.out.mkdir(parents=True, exist_ok=True)
@@ -107,8 +113,10 @@ def run(arguments: argparse.Namespace) -> int:
             raise SegPerceptionError(
                 f"no frame of {source.name} came back from the node: {(play.problems or [f'see {node.log}'])[0]}"
             )
-        judged = replay(source, spool, model.labels, arguments.out / "overlay.mp4")
-        told = _report(source, spool, play, judged, model)
+        calibration = f"assumed: {assumed}" if assumed is not None else ""
+        placing = _placing(source, play, parameters, calibration)
+        judged = replay(source, spool, model.labels, arguments.out / "overlay.mp4", placing)
+        told = _report(source, spool, play, judged, model, calibration)
     report.write(told, arguments.out)
     if arguments.json:
         write_json(arguments.json, told.numbers)
@@ -130,6 +138,17 @@ def _parameters(arguments: argparse.Namespace, model: ModelInfo, source: Source)
             raise SegPerceptionError(f"--param is '{words}': write NAME:=VALUE, for example backend:=onnxruntime")
         parameters[name] = yaml.safe_load(value)
     return parameters
+
+
+def _placing(source: Source, play: Play, parameters: Mapping[str, Any], calibration: str) -> Placing | None:
+    """How the pictures show the ground; None where there is neither ground nor anything that should have given it."""
+    if source.camera is None and not play.received["drivable_grid"]:
+        return None
+    named = {name: value for name, value in parameters.items() if name == POSE or name.startswith(DRIVABLE)}
+    settings = Settings.from_values(named)
+    problem = play.camera.get("ground_problem") or "its calibration came later"
+    note = f"calibration {calibration}" if calibration else ""
+    return Placing(settings.drivable, source.camera, settings.poses[""], note, problem)
 
 
 class Play:
@@ -259,12 +278,15 @@ def _received_by_node(player: Player) -> int | None:
     return None if count is None else int(count)
 
 
-def _report(source: Source, spool: Spool, play: Play, judged: Replay, model: ModelInfo) -> report.Report:
+def _report(
+    source: Source, spool: Spool, play: Play, judged: Replay, model: ModelInfo, calibration: str
+) -> report.Report:
     ages_ms = [age for age in spool.age_ms if not math.isnan(age)]
     frames_in, frames_out = len(spool.sent_s), len(ages_ms)
     problems = [*play.problems, *source.problems]
     numbers: dict[str, Any] = {
         "source": source.name,
+        "calibration": calibration or None,
         "frames_in": frames_in,
         "frames_out": frames_out,
         "dropped": frames_in - frames_out,
@@ -285,7 +307,8 @@ def _report(source: Source, spool: Spool, play: Play, judged: Replay, model: Mod
         **judged.numbers,
     }
     timeline = report.Timeline(spool.sent_s, spool.age_ms)
-    return report.Report(f"{model.name} on {source.name}", numbers, model.labels, judged.pictures, timeline=timeline)
+    title = f"{model.name} on {source.name}"
+    return report.Report(title, numbers, model.labels, judged.pictures, timeline=timeline, free=judged.free)
 
 
 def _stages_ms(values: dict[str, str]) -> dict[str, dict[str, float]]:

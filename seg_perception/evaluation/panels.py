@@ -1,0 +1,100 @@
+"""The picture of one answer: the camera's image with what was found in it, beside it the ground from above."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from seg_perception.birds_eye import BirdsEye
+from seg_perception.drivable import DrivableSettings
+from seg_perception.errors import SegPerceptionError
+from seg_perception.evaluation.spool import Answer
+from seg_perception.geometry import CameraModel, CameraPose, GroundProjection
+from seg_perception.labels import LabelSet
+from seg_perception.results import Panoptic
+from seg_perception.visualize import Overlay, note_age
+
+LEAST_HEIGHT_PX = 480
+"""Of the ground's panel: below that its numbers cannot be read."""
+PANEL_ASPECT = 2 / 3
+NO_ANSWER = "nothing was answered yet"
+
+
+@dataclass(frozen=True)
+class Placing:
+    """How images are placed over the ground. note: what is to be said about it in every picture; problem: why there may
+    be no ground, when there is none."""
+
+    settings: DrivableSettings
+    camera: CameraModel | None
+    pose: CameraPose | None
+    note: str = ""
+    problem: str = ""
+
+
+def panel_size(height: int) -> tuple[int, int]:
+    """(width, height) in px of the ground's panel beside an image that is height px high."""
+    height = max(height, LEAST_HEIGHT_PX)
+    return round(height * PANEL_ASPECT), height
+
+
+class Panels:
+    """Draws into buffers of one size, that of the first image and the panel beside it; without placing there is none.
+
+    camera, ground: the two pictures of the latest draw, uint8 [H, W, 3]; ground is None without placing.
+    """
+
+    def __init__(self, labels: LabelSet, placing: Placing | None) -> None:
+        self._labels, self._placing = labels, placing
+        self._overlay = Overlay(labels)
+        self._birds_eye: BirdsEye | None = None
+        self._projection: GroundProjection | None = None
+        self._projected_hw: tuple[int, int] = (0, 0)
+        self._board: NDArray[np.uint8] = np.zeros((0, 0, 3), np.uint8)
+        self._image_hw = (0, 0)
+        self.camera: NDArray[np.uint8] | None = None
+        self.ground: NDArray[np.uint8] | None = None
+
+    def draw(self, rgb: NDArray[np.uint8], answer: Answer | None, age_frames: int = 0) -> NDArray[np.uint8]:
+        """uint8 [H, W, 3] that holds until the next call: rgb with an answer that is age_frames old, and the ground."""
+        self.camera = rgb
+        if answer is not None:
+            panoptic = Panoptic(answer.semantic, answer.instance, np.zeros_like(answer.semantic), answer.segments)
+            projection = self._projected(answer.semantic.shape[0], answer.semantic.shape[1])
+            self.camera = self._overlay.draw(rgb, panoptic, answer.drivable, projection=projection)
+            note_age(self.camera, age_frames)
+        if self._placing is None:
+            return self.camera
+        if self._birds_eye is None:
+            self._open(self._placing, rgb)
+        assert self._birds_eye is not None
+        drivable = None if answer is None else answer.drivable
+        problem = NO_ANSWER if answer is None else self._placing.problem
+        self.ground = self._birds_eye.draw(drivable, self.ground, problem)
+        height, width = self._image_hw
+        fits = self.camera.shape[:2] == self._image_hw
+        self._board[:height, :width] = self.camera if fits else cv2.resize(self.camera, (width, height))
+        self._board[: len(self.ground), width:] = self.ground
+        return self._board
+
+    def _open(self, placing: Placing, rgb: NDArray[np.uint8]) -> None:
+        height, width = self._image_hw = rgb.shape[:2]
+        panel_width, panel_height = panel_size(height)
+        self._birds_eye = BirdsEye(self._labels, placing.settings, (panel_width, panel_height), placing.note)
+        self._board = np.zeros((max(height, panel_height), width + panel_width, 3), np.uint8)
+
+    def _projected(self, height: int, width: int) -> GroundProjection | None:
+        """The projection for masks of that size; None where there is none, for which the node named the cause."""
+        placing = self._placing
+        if placing is None or placing.camera is None or placing.pose is None:
+            return None
+        if (height, width) != self._projected_hw:
+            self._projected_hw = (height, width)
+            try:
+                self._projection = GroundProjection(placing.camera, placing.pose, (height, width))
+            except SegPerceptionError:
+                self._projection = None
+        return self._projection
