@@ -102,27 +102,33 @@ class DrivableSettings:
 
 
 class _Ground:
-    """All that depends on camera, pose, mask size and settings, with the buffers that frames reuse."""
+    """All that depends on camera, pose, mask size and settings, with the buffers that frames and poses reuse."""
 
-    def __init__(self, projection: GroundProjection, settings: DrivableSettings) -> None:
-        self.projection = projection
+    projection: GroundProjection
+
+    def __init__(self, settings: DrivableSettings) -> None:
         self.settings = settings
         step_m = settings.resolution_m / 2
         bearings = settings.scan_bearings
-        self.scan, _ = RayMap.make(projection, (0.0, 0.0), bearings, step_m, settings.range_max_m)
-        self.ahead, _ = RayMap.make(projection, (0.0, 0.0), np.zeros(1), step_m, settings.range_max_m)
-        self.grid = GridMap.make(projection, settings.grid_origin_m, settings.grid_shape, settings.resolution_m)
+        self.scan = RayMap.around((0.0, 0.0), bearings, step_m, settings.range_max_m)
+        self.ahead = RayMap.around((0.0, 0.0), np.zeros(1), step_m, settings.range_max_m)
+        self.grid = GridMap(settings.grid_origin_m, settings.grid_shape, settings.resolution_m)
         self._ranges = np.empty(len(bearings), np.float32)
         self._one_range = np.empty(1, np.float32)
-        self._ends = np.empty(len(self.grid.rays), np.int32)
         self._cells = np.empty(settings.grid_shape, np.int8)
+
+    def update(self, projection: GroundProjection) -> None:
+        """Look at the ground from here."""
+        self.projection = projection
+        for table in (self.scan, self.ahead, self.grid):
+            table.update(projection)
 
     def occupancy(self, mask: NDArray[np.uint8], costs: NDArray[np.int8]) -> Grid:
         """The grid; a view of a buffer that the next call overwrites."""
         g = self.grid
         fill_grid(
             mask.reshape(-1), costs, g.rays, g.foot_cells, g.cells, g.cell_pixels, g.cell_rays, g.cell_samples,
-            self._ends, self._cells.reshape(-1),
+            g.ends, self._cells.reshape(-1),
         )  # fmt: skip
         return Grid(self._cells, self.settings.resolution_m, self.settings.grid_origin_m)
 
@@ -147,6 +153,7 @@ class DrivableExtractor:
         costs = labels.drivable_costs
         self._free = (costs != NOT_GROUND) & (costs <= settings.free_max_cost)
         self._placed: tuple[CameraModel | None, CameraPose | None, tuple[int, int]] | None = None
+        self._maps = _Ground(settings)
         self._ground: _Ground | None = None
         self._problem: str | None = "the camera's calibration and pose are not known yet"
 
@@ -175,7 +182,8 @@ class DrivableExtractor:
             self._problem = "the camera's pose is not known: give camera_pose or publish it in TF"
         else:
             try:
-                self._ground = _Ground(GroundProjection(camera, pose, mask_hw), self._settings)
+                self._maps.update(GroundProjection(camera, pose, mask_hw))
+                self._ground = self._maps
             except SegPerceptionError as error:
                 self._problem = str(error)
 

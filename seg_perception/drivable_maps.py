@@ -1,102 +1,172 @@
-"""Lookup tables from the ground to pixels, and the walks over them. Made once for a camera, pose and mask size."""
+"""Lookup tables from the ground to pixels, and the walks over them. Filled again only for another camera or pose."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
 from seg_perception.geometry import Floats, GroundProjection
+from seg_perception.ground_kernels import UNSEEN, look_along_rays, look_at_cells
 from seg_perception.labels import VOID
 
-UNSEEN = -1
 OBSTACLE = 100
 _RAYS_PER_CELL = 1.5
 """Rays per grid cell where they are farthest apart, so that rays leave no cell of an obstacle's foot out."""
 
 
-def pixel_indices(projection: GroundProjection, ground: Floats) -> NDArray[np.int32]:
-    """Flat index of the mask's pixel that shows each ground point [..., 2]; UNSEEN outside the image; int32 [...]."""
-    height, width = projection.image_hw
-    pixels = projection.ground_to_pixels(ground.reshape(-1, 2))
-    with np.errstate(invalid="ignore"):
-        inside = (pixels > -0.5).all(axis=1) & (pixels[:, 0] < width - 0.5) & (pixels[:, 1] < height - 0.5)
-    nearest = np.rint(np.where(inside[:, None], pixels, 0.0)).astype(np.int32)
-    indices = np.where(inside, nearest[:, 1] * np.int32(width) + nearest[:, 0], np.int32(UNSEEN))
-    return indices.reshape(ground.shape[:-1])
-
-
-@dataclass(frozen=True)
 class RayMap:
-    """Rays over the ground from one point. pixels: int32 [R, S], the pixel that shows sample k of a ray, at
-    (k + 1) * step_m from the point."""
+    """Which pixels show the ground along rays. starts: float64 [R, 2] in m; ways: float64 [R, 2], unit directions.
 
-    pixels: NDArray[np.int32]
-    step_m: float
-
-    @staticmethod
-    def make(
-        projection: GroundProjection, start: tuple[float, float], bearings: Floats, step_m: float, length_m: float
-    ) -> tuple[RayMap, Floats]:
-        """The map, and its samples on the ground, float64 [R, S, 2] in m."""
-        distances = step_m * np.arange(1, max(round(length_m / step_m), 1) + 1)
-        ways = np.column_stack((np.cos(bearings), np.sin(bearings)))
-        ground = np.array(start) + ways[:, None] * distances[None, :, None]
-        return RayMap(pixel_indices(projection, ground), step_m), ground
-
-
-@dataclass(frozen=True)
-class GridMap:
-    """How a grid's cells are seen. shape: rows (y), columns (x).
-
-    rays, foot_cells: int32 [R, S], pixel and grid cell of the samples of the rays from under the camera (UNSEEN: not in
-    the image, outside the grid). seen cells: their index, pixel, ray and sample along it, int32 [C] each.
+    pixels: int32 [R, S], flat index of the pixel that shows sample k of a ray, at (k + 1) * step_m from its start, up
+    to length_m; UNSEEN outside the image, and everywhere before the first update.
     """
 
-    shape: tuple[int, int]
-    rays: NDArray[np.int32]
-    foot_cells: NDArray[np.int32]
-    cells: NDArray[np.int32]
-    cell_pixels: NDArray[np.int32]
-    cell_rays: NDArray[np.int32]
-    cell_samples: NDArray[np.int32]
+    def __init__(self, starts: Floats, ways: Floats, step_m: float, length_m: float) -> None:
+        self._starts, self._ways, self.step_m = np.ascontiguousarray(starts), np.ascontiguousarray(ways), step_m
+        self.pixels: NDArray[np.int32] = np.full((len(starts), max(round(length_m / step_m), 1)), UNSEEN, np.int32)
 
     @staticmethod
-    def make(
-        projection: GroundProjection, origin_m: tuple[float, float], shape: tuple[int, int], resolution_m: float
-    ) -> GridMap:
-        """Tables of a grid whose corner of smallest x and y is at origin_m."""
-        rows, columns = shape
-        x = origin_m[0] + (np.arange(columns) + 0.5) * resolution_m
-        y = origin_m[1] + (np.arange(rows) + 0.5) * resolution_m
-        centers = np.stack(np.meshgrid(x, y), axis=-1)
-        pixels = pixel_indices(projection, centers).ravel()
-        cells = np.flatnonzero(pixels != UNSEEN).astype(np.int32)
-        from_camera = centers.reshape(-1, 2)[cells] - projection.position[:2]
-        distances = np.hypot(from_camera[:, 0], from_camera[:, 1])
-        if not len(cells):
-            empty = np.zeros((0, 1), np.int32)
-            return GridMap(shape, empty, empty, cells, cells, cells, cells)
-        # Bearings relative to the middle of the view, so that a camera that looks backwards has no seam in it.
-        axis = math.atan2(*from_camera.mean(axis=0)[::-1])
-        bearings = np.angle(np.exp(1j * (np.arctan2(from_camera[:, 1], from_camera[:, 0]) - axis)))
-        farthest = float(distances.max()) + resolution_m
-        spacing = resolution_m / (_RAYS_PER_CELL * farthest)
-        first = float(bearings.min()) - spacing
-        angles = axis + first + spacing * np.arange(math.ceil((bearings.max() - first) / spacing) + 2)
-        step_m = resolution_m / 2
-        rays, ground = RayMap.make(
-            projection, (float(projection.position[0]), float(projection.position[1])), angles, step_m, farthest
+    def around(start: tuple[float, float], bearings: Floats, step_m: float, length_m: float) -> RayMap:
+        """Rays from one point. bearings: float64 [R], rad, 0 = along x, left positive."""
+        starts = np.broadcast_to(np.array(start, np.float64), (len(bearings), 2))
+        return RayMap(starts, np.column_stack((np.cos(bearings), np.sin(bearings))), step_m, length_m)
+
+    def update(self, projection: GroundProjection) -> None:
+        """Look from here, into the same buffer."""
+        look_along_rays(
+            self._starts, self._ways, self.step_m, projection.to_optical, projection.lens.numbers,
+            *projection.image_hw, self.pixels,
+        )  # fmt: skip
+
+
+class GridMap:
+    """How a grid's cells are seen. origin_m: its corner of smallest x and y; shape: rows (y), columns (x).
+
+    rays, foot_cells: int32 [R, S], pixel and grid cell of the samples of the rays from under the camera (UNSEEN: not in
+    the image, outside the grid). seen cells: their index, pixel, ray and sample along it, int32 [C] each. ends: int32,
+    at least R, room for fill_grid. All are views of buffers that update overwrites, and empty before the first.
+    """
+
+    def __init__(self, origin_m: tuple[float, float], shape: tuple[int, int], resolution_m: float) -> None:
+        self.origin_m, self.shape, self.resolution_m = origin_m, shape, resolution_m
+        total = shape[0] * shape[1]
+        self._cells, self._cell_pixels, self._cell_rays, self._cell_samples = np.empty((4, total), np.int32)
+        self._bearings, self._distances = np.empty((2, total))
+        self._ray_pixels, self._ray_cells = np.empty((2, 0), np.int32)
+        self.ends = np.empty(0, np.int32)
+        self._take(0, (0, 1))
+
+    def update(self, projection: GroundProjection) -> None:
+        """Look from here, into the same buffers where they are large enough."""
+        position = (float(projection.position[0]), float(projection.position[1]))
+        lens, to_optical = projection.lens.numbers, projection.to_optical
+        height, width = projection.image_hw
+        count = look_at_cells(
+            self.origin_m, self.shape, self.resolution_m, to_optical, lens, height, width, self._cells,
+            self._cell_pixels,
+        )  # fmt: skip
+        self._take(count, (0, 1))
+        if not count:
+            return
+        axis, first, last, farthest = measure_cells(
+            self.cells, position, self.origin_m, self.shape[1], self.resolution_m, self._bearings, self._distances
         )
-        column, row = (np.floor((ground[..., i] - origin_m[i]) / resolution_m).astype(np.int32) for i in (0, 1))
-        inside = (column >= 0) & (column < columns) & (row >= 0) & (row < rows)
-        foot_cells = np.where(inside, row * columns + column, UNSEEN).astype(np.int32)
-        ray = np.rint((bearings - first) / spacing).astype(np.int32)
-        sample = (distances / step_m).astype(np.int32) - 1
-        return GridMap(shape, rays.pixels, foot_cells, cells, pixels[cells], ray, sample)
+        farthest += self.resolution_m
+        spacing = self.resolution_m / (_RAYS_PER_CELL * farthest)
+        first -= spacing
+        step_m = self.resolution_m / 2
+        count_rays, count_samples = math.ceil((last - first) / spacing) + 2, max(round(farthest / step_m), 1)
+        if count_rays * count_samples > len(self._ray_pixels):
+            self._ray_pixels, self._ray_cells = np.empty((2, count_rays * count_samples * 5 // 4), np.int32)
+        if count_rays > len(self.ends):
+            self.ends = np.empty(count_rays * 5 // 4, np.int32)
+        self._take(count, (count_rays, count_samples))
+        angles = axis + first + spacing * np.arange(count_rays)
+        starts, ways = np.tile(position, (count_rays, 1)), np.column_stack((np.cos(angles), np.sin(angles)))
+        look_along_rays(starts, ways, step_m, to_optical, lens, height, width, self.rays)
+        cross_cells(position, ways, step_m, self.origin_m, self.shape, self.resolution_m, self.foot_cells)
+        place_cells(self._bearings, self._distances, first, spacing, step_m, self.cell_rays, self.cell_samples)
+
+    def _take(self, cells: int, rays: tuple[int, int]) -> None:
+        """Point the public views at the used part of the buffers."""
+        self.cells, self.cell_pixels = self._cells[:cells], self._cell_pixels[:cells]
+        self.cell_rays, self.cell_samples = self._cell_rays[:cells], self._cell_samples[:cells]
+        self.rays = self._ray_pixels[: rays[0] * rays[1]].reshape(rays)
+        self.foot_cells = self._ray_cells[: rays[0] * rays[1]].reshape(rays)
+
+
+@njit(cache=True, nogil=True)
+def measure_cells(
+    cells: NDArray[np.int32],
+    position_m: tuple[float, float],
+    origin_m: tuple[float, float],
+    columns: int,
+    resolution_m: float,
+    bearings: NDArray[np.float64],
+    distances: NDArray[np.float64],
+) -> tuple[float, float, float, float]:
+    """Bearing (rad) and distance (m) of the middles of cells from a position, into the heads of bearings and distances.
+
+    Bearings are relative to the first value returned, the middle of the view, so that a camera that looks backwards has
+    no seam in it; then come the smallest and largest bearing and the largest distance.
+    """
+    mean_x = mean_y = 0.0
+    for cell in cells:
+        mean_x += origin_m[0] + (cell % columns + 0.5) * resolution_m - position_m[0]
+        mean_y += origin_m[1] + (cell // columns + 0.5) * resolution_m - position_m[1]
+    axis = math.atan2(mean_y, mean_x)
+    cosine, sine = math.cos(axis), math.sin(axis)
+    least, most, farthest = np.inf, -np.inf, 0.0
+    for i in range(cells.shape[0]):
+        x = origin_m[0] + (cells[i] % columns + 0.5) * resolution_m - position_m[0]
+        y = origin_m[1] + (cells[i] // columns + 0.5) * resolution_m - position_m[1]
+        bearings[i] = math.atan2(cosine * y - sine * x, cosine * x + sine * y)
+        distances[i] = math.sqrt(x * x + y * y)
+        least, most = min(least, bearings[i]), max(most, bearings[i])
+        farthest = max(farthest, distances[i])
+    return axis, least, most, farthest
+
+
+@njit(cache=True, nogil=True)
+def cross_cells(
+    position_m: tuple[float, float],
+    ways: NDArray[np.float64],
+    step_m: float,
+    origin_m: tuple[float, float],
+    shape: tuple[int, int],
+    resolution_m: float,
+    out: NDArray[np.int32],
+) -> None:
+    """The grid's cell at (s + 1) * step_m along each ray of direction ways [R, 2], or UNSEEN outside, into out [R, S]."""
+    rows, columns = shape
+    per_m = 1 / resolution_m
+    x, y = (position_m[0] - origin_m[0]) * per_m, (position_m[1] - origin_m[1]) * per_m
+    for ray in range(out.shape[0]):
+        along_x, along_y = ways[ray, 0] * step_m * per_m, ways[ray, 1] * step_m * per_m
+        for sample in range(out.shape[1]):
+            column, row = x + (sample + 1) * along_x, y + (sample + 1) * along_y
+            inside = (column >= 0) & (column < columns) & (row >= 0) & (row < rows)
+            cell = np.int32(row) * np.int32(columns) + np.int32(column)
+            out[ray, sample] = cell if inside else np.int32(UNSEEN)
+
+
+@njit(cache=True, nogil=True)
+def place_cells(
+    bearings: NDArray[np.float64],
+    distances: NDArray[np.float64],
+    first: float,
+    spacing: float,
+    step_m: float,
+    rays: NDArray[np.int32],
+    samples: NDArray[np.int32],
+) -> None:
+    """The nearest ray of each cell, and the last sample before the cell's middle, into rays and samples [C]."""
+    for i in range(rays.shape[0]):
+        rays[i] = int((bearings[i] - first) / spacing + 0.5)
+        samples[i] = int(distances[i] / step_m) - 1
 
 
 @njit(cache=True, nogil=True)

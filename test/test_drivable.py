@@ -180,13 +180,15 @@ def test_without_a_camera_pixels_go_on_and_the_cause_is_named():
     assert made.ground_problem is None and made.extract(mask, Wants()).grid is not None
 
 
-def test_maps_are_made_again_only_when_something_changed():
+def test_maps_are_filled_again_only_when_something_changed_and_in_place():
     made = extractor()
-    maps = made._ground
+    looked_from, scan = made.projection, made._maps.scan.pixels
     made.set_camera(CameraModel(640, 480, np.array(CAMERA.K)), CameraPose(*vars(POSE).values()), HW)
-    assert made._ground is maps
+    assert made.projection is looked_from
+    before = scan.copy()
     made.set_camera(CAMERA, CameraPose(0, 0, 1.5, pitch=0.11), HW)
-    assert made._ground is not maps
+    assert made.projection is not looked_from
+    assert made._maps.scan.pixels is scan and (scan != before).any()
 
 
 def test_a_mask_of_another_size_is_refused():

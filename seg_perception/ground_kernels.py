@@ -1,0 +1,239 @@
+"""Compiled ways between pixels, rays and the flat ground z = 0, for every lens model. All of it is in this one file,
+because Numba's cache does not notice a change in a function of another file that was compiled into one of its own."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+PINHOLE, POLYNOMIAL, FISHEYE = 0, 1, 2
+UNSEEN = -1
+_BEHIND_M = 1e-6
+_MAX_STEPS = 30
+_CONVERGED = 1e-12
+"""Newton's method ends when it is right to this share of the focal length."""
+_PROBE = 1e-7
+"""Distance over which a lens' slope is taken."""
+
+
+class LensNumbers(NamedTuple):
+    """A lens as kernels take it. model: PINHOLE, POLYNOMIAL (plumb_bob and rational_polynomial) or FISHEYE.
+
+    fx, fy, cx, cy: px, pixel centres at whole numbers. coefficients: 14 in OpenCV's order, 0 where there are none.
+    tilt: 3 x 3 numbers row by row, what a tilted sensor does to distorted slopes. slope_limit_squared: how far from the
+    axis, as a ray's slope, the model holds. Tuples rather than arrays, since the compiler keeps them in registers.
+    """
+
+    model: int
+    fx: float
+    fy: float
+    cx: float
+    cy: float
+    coefficients: tuple[float, ...]
+    tilt: tuple[float, ...]
+    slope_limit_squared: float
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _bent(x: float, y: float, lens: LensNumbers) -> tuple[float, float]:
+    """Where the lens puts a ray of slopes x, y, in focal lengths.
+
+    The polynomial with thin prism and tilted sensor: OpenCV's documentation of calib3d, after Brown (1966) and Louhichi
+    et al. (2007). Fisheye: Kannala and Brandt (2006).
+    """
+    r2 = x * x + y * y
+    k = lens.coefficients
+    if lens.model == FISHEYE:
+        slope = math.sqrt(r2)
+        angle = math.atan(slope)
+        a2 = angle * angle
+        scale = angle * (1 + a2 * (k[0] + a2 * (k[1] + a2 * (k[2] + a2 * k[3])))) / slope if slope > 1e-8 else 1.0
+        return x * scale, y * scale
+    radial = (1 + r2 * (k[0] + r2 * (k[1] + r2 * k[4]))) / (1 + r2 * (k[5] + r2 * (k[6] + r2 * k[7])))
+    xy = 2 * x * y
+    u = x * radial + k[2] * xy + k[3] * (r2 + 2 * x * x) + r2 * (k[8] + r2 * k[9])
+    v = y * radial + k[2] * (r2 + 2 * y * y) + k[3] * xy + r2 * (k[10] + r2 * k[11])
+    if k[12] == 0 and k[13] == 0:
+        return u, v
+    t = lens.tilt
+    w = t[6] * u + t[7] * v + t[8]
+    return (t[0] * u + t[1] * v + t[2]) / w, (t[3] * u + t[4] * v + t[5]) / w
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _to_pixel(right: float, down: float, ahead: float, lens: LensNumbers) -> tuple[float, float, bool]:
+    """Pixel x, y of a point in optical axes, and whether it is one: not behind the camera nor beyond the lens' reach."""
+    x, y = right / ahead, down / ahead
+    reached = (ahead > _BEHIND_M) & (x * x + y * y <= lens.slope_limit_squared)
+    if lens.model != PINHOLE:
+        x, y = _bent(x, y, lens)
+    return lens.fx * x + lens.cx, lens.fy * y + lens.cy, reached
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _pixel_index(right: float, down: float, ahead: float, lens: LensNumbers, height: int, width: int) -> np.int32:
+    """Flat index of the pixel that shows a point in optical axes; UNSEEN outside the image."""
+    u, v, reached = _to_pixel(right, down, ahead, lens)
+    seen = reached & (u > -0.5) & (u < width - 0.5) & (v > -0.5) & (v < height - 0.5)
+    index = np.int32(v + 0.5) * np.int32(width) + np.int32(u + 0.5)
+    return index if seen else np.int32(UNSEEN)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def bend(slopes: NDArray[np.float64], lens: LensNumbers, out: NDArray[np.float64]) -> None:
+    """Pixels [K, 2] of rays given by their slopes [K, 2], into out; the lens' reach is not looked at."""
+    for i in range(slopes.shape[0]):
+        x, y = slopes[i, 0], slopes[i, 1]
+        if lens.model != PINHOLE:
+            x, y = _bent(x, y, lens)
+        out[i, 0] = lens.fx * x + lens.cx
+        out[i, 1] = lens.fy * y + lens.cy
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _fisheye_slopes(u: float, v: float, lens: LensNumbers) -> tuple[float, float]:
+    """The ray's slopes that _bent takes to u, v: Newton's method on the angle, since slopes grow without bound."""
+    radius = math.sqrt(u * u + v * v)
+    if radius < 1e-8:
+        return u, v
+    k = lens.coefficients
+    angle, off, steepness = radius, np.inf, 1.0
+    for _ in range(_MAX_STEPS):
+        a2 = angle * angle
+        off = angle * (1 + a2 * (k[0] + a2 * (k[1] + a2 * (k[2] + a2 * k[3])))) - radius
+        steepness = 1 + a2 * (3 * k[0] + a2 * (5 * k[1] + a2 * (7 * k[2] + a2 * 9 * k[3])))
+        if abs(off) < _CONVERGED:
+            break
+        angle -= off / steepness
+    if not (abs(off) < _CONVERGED and steepness > 0 and 0 < angle < math.pi / 2):
+        return np.nan, np.nan
+    scale = math.tan(angle) / radius
+    return u * scale, v * scale
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _polynomial_slopes(u: float, v: float, lens: LensNumbers) -> tuple[float, float]:
+    """The ray's slopes that _bent takes to u, v: Newton's method. It starts at u, v, so of a polynomial that folds back
+    it finds the near side; where that side does not reach u, v there is no ray."""
+    x, y, off, turned = u, v, np.inf, 1.0
+    for _ in range(_MAX_STEPS):
+        at_u, at_v = _bent(x, y, lens)
+        off_u, off_v = at_u - u, at_v - v
+        right_u, right_v = _bent(x + _PROBE, y, lens)
+        down_u, down_v = _bent(x, y + _PROBE, lens)
+        a, b = (right_u - at_u) / _PROBE, (down_u - at_u) / _PROBE
+        c, d = (right_v - at_v) / _PROBE, (down_v - at_v) / _PROBE
+        turned = a * d - b * c
+        off = abs(off_u) + abs(off_v)
+        if off < _CONVERGED:
+            break
+        x -= (d * off_u - b * off_v) / turned
+        y -= (a * off_v - c * off_u) / turned
+    if not (off < _CONVERGED and turned > 0):
+        return np.nan, np.nan
+    return x, y
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def unbend(pixels: NDArray[np.float64], lens: LensNumbers, out: NDArray[np.float64]) -> None:
+    """Slopes (x / z, y / z) [K, 2] of the rays of pixels [K, 2], into out; NaN where the lens has no ray."""
+    for i in range(pixels.shape[0]):
+        u, v = (pixels[i, 0] - lens.cx) / lens.fx, (pixels[i, 1] - lens.cy) / lens.fy
+        if lens.model == FISHEYE:
+            u, v = _fisheye_slopes(u, v, lens)
+        elif lens.model == POLYNOMIAL:
+            u, v = _polynomial_slopes(u, v, lens)
+        out[i, 0], out[i, 1] = u, v
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def project(
+    ground: NDArray[np.float64], to_optical: NDArray[np.float64], lens: LensNumbers, out: NDArray[np.float64]
+) -> None:
+    """Pixels [K, 2] of ground points [K, 2] in m, into out; NaN where there is none. to_optical [3, 3]: (x, y, 1) on the
+    ground to the point in optical axes."""
+    h = to_optical
+    for i in range(ground.shape[0]):
+        x, y = ground[i, 0], ground[i, 1]
+        u, v, reached = _to_pixel(
+            h[0, 0] * x + h[0, 1] * y + h[0, 2],
+            h[1, 0] * x + h[1, 1] * y + h[1, 2],
+            h[2, 0] * x + h[2, 1] * y + h[2, 2],
+            lens,
+        )
+        out[i, 0], out[i, 1] = (u, v) if reached else (np.nan, np.nan)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def look_along_rays(
+    starts: NDArray[np.float64],
+    ways: NDArray[np.float64],
+    step_m: float,
+    to_optical: NDArray[np.float64],
+    lens: LensNumbers,
+    height: int,
+    width: int,
+    out: NDArray[np.int32],
+) -> None:
+    """Into out [R, S]: flat index of the pixel that shows the point (s + 1) * step_m along each ray, or UNSEEN.
+
+    starts, ways: [R, 2], where rays begin and their unit directions on the ground.
+    """
+    h = to_optical
+    for ray in range(out.shape[0]):
+        x, y = starts[ray, 0], starts[ray, 1]
+        right, down, ahead = (
+            h[0, 0] * x + h[0, 1] * y + h[0, 2],
+            h[1, 0] * x + h[1, 1] * y + h[1, 2],
+            h[2, 0] * x + h[2, 1] * y + h[2, 2],
+        )
+        x, y = ways[ray, 0], ways[ray, 1]
+        right_m, down_m, ahead_m = (
+            h[0, 0] * x + h[0, 1] * y,
+            h[1, 0] * x + h[1, 1] * y,
+            h[2, 0] * x + h[2, 1] * y,
+        )
+        for sample in range(out.shape[1]):
+            d = (sample + 1) * step_m
+            out[ray, sample] = _pixel_index(
+                right + d * right_m, down + d * down_m, ahead + d * ahead_m, lens, height, width
+            )
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def look_at_cells(
+    origin_m: tuple[float, float],
+    shape: tuple[int, int],
+    resolution_m: float,
+    to_optical: NDArray[np.float64],
+    lens: LensNumbers,
+    height: int,
+    width: int,
+    cells: NDArray[np.int32],
+    pixels: NDArray[np.int32],
+) -> int:
+    """How many cells of a grid (rows y, columns x) have their middle in the image; their indices into cells and the
+    flat index of the pixel that shows it into pixels."""
+    h = to_optical
+    count = 0
+    for row in range(shape[0]):
+        y = origin_m[1] + (row + 0.5) * resolution_m
+        for column in range(shape[1]):
+            x = origin_m[0] + (column + 0.5) * resolution_m
+            pixel = _pixel_index(
+                h[0, 0] * x + h[0, 1] * y + h[0, 2],
+                h[1, 0] * x + h[1, 1] * y + h[1, 2],
+                h[2, 0] * x + h[2, 1] * y + h[2, 2],
+                lens,
+                height,
+                width,
+            )
+            if pixel != UNSEEN:
+                cells[count] = row * shape[1] + column
+                pixels[count] = pixel
+                count += 1
+    return count
