@@ -214,8 +214,12 @@ def _chroma(height: int, width: int, step: int) -> tuple[int, int, int]:
     return (height + 1) // 2, row_bytes, max(step, row_bytes)
 
 
-def to_camera_model(message: Any) -> CameraModel:
-    """A CameraInfo message as a camera model; raises SegPerceptionError where it is not calibrated."""
+def to_camera_model(message: Any, rectified: bool = False) -> CameraModel:
+    """A CameraInfo message as the model of the image as it is sent. rectified: whether that image is the rectified one.
+
+    Raises SegPerceptionError where it is not calibrated.
+    """
+    roi = message.roi
     return CameraModel.from_matrices(
         message.width,
         message.height,
@@ -224,4 +228,7 @@ def to_camera_model(message: Any) -> CameraModel:
         list(message.k),
         list(message.r),
         list(message.p),
+        binning=(message.binning_x, message.binning_y),
+        roi=(roi.x_offset, roi.y_offset, roi.width, roi.height),
+        rectified=rectified,
     )

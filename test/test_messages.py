@@ -223,8 +223,16 @@ def test_camera_info_becomes_a_camera_model() -> None:
         d=array.array("d", [0.1, 0.0, 0.0, 0.0, 0.0]),
         k=np.array([500.0, 0, 320, 0, 510, 240, 0, 0, 1]),
         r=np.eye(3).ravel(),
-        p=np.array([500.0, 0, 320, 0, 0, 510, 240, 0, 0, 0, 1, 0]),
+        p=np.array([400.0, 0, 310, 0, 0, 410, 230, 0, 0, 0, 1, 0]),
+        binning_x=2,
+        binning_y=0,
+        roi=SimpleNamespace(x_offset=40, y_offset=20, width=600, height=400, do_rectify=False),
     )
     camera = messages.to_camera_model(info)
-    assert (camera.width, camera.height) == (640, 480)
+    # 40 columns are cut off at the left, then two make one: the middle's column 320 is 280 + 0.5, halved, less 0.5.
+    assert (camera.width, camera.height) == (300, 400)
+    np.testing.assert_allclose(camera.K, ((250, 0, 139.75), (0, 510, 220), (0, 0, 1)))
     assert math.isclose(camera.distortion[0], 0.1)
+    rectified = messages.to_camera_model(info, rectified=True)
+    np.testing.assert_allclose(rectified.K, ((200, 0, 134.75), (0, 410, 210), (0, 0, 1)))
+    assert rectified.distortion == ()

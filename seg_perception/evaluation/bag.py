@@ -199,6 +199,7 @@ class _Ros1Info:
     def __init__(self, message: Any) -> None:
         self.width, self.height, self.distortion_model = message.width, message.height, message.distortion_model
         self.d, self.k, self.r, self.p = message.D, message.K, message.R, message.P
+        self.binning_x, self.binning_y, self.roi = message.binning_x, message.binning_y, message.roi
 
 
 def _mask(message: Any) -> NDArray[Any]:
