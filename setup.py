@@ -6,7 +6,18 @@ from setuptools import find_packages, setup
 
 NAME = "seg_perception"
 DATA = (".css", ".cu", ".html", ".j2")
-VERBS = ("run", "predict", "evaluate", "make-bag", "inspect-data", "train", "export", "build-engine", "benchmark")
+VERBS = (
+    "run",
+    "predict",
+    "evaluate",
+    "make-bag",
+    "inspect-data",
+    "train",
+    "export",
+    "build-engine",
+    "benchmark",
+    "check-ground",
+)
 
 
 def installed(folder: str, *patterns: str) -> list[tuple[str, list[str]]]:

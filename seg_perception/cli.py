@@ -24,6 +24,7 @@ VERBS = {
     "export": "seg_perception.training.export",
     "build-engine": "seg_perception.backends.build_engine",
     "benchmark": "seg_perception.evaluation.benchmark",
+    "check-ground": "seg_perception.evaluation.check_ground",
 }
 
 SUMMARIES = {
@@ -36,6 +37,7 @@ SUMMARIES = {
     "export": "turn a checkpoint into a model file",
     "build-engine": "compile a model file with TensorRT",
     "benchmark": "time each step of a frame's path",
+    "check-ground": "hold drivable ground in metres against exact ground truth",
 }
 
 EXIT_ERROR = 2

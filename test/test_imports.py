@@ -90,7 +90,9 @@ def test_the_pipeline_loads_no_ros_no_torch_and_no_vendor_library():
     assert _loaded("seg_perception.pipeline, seg_perception.backends, seg_perception.visualize", heavy) == []
 
 
-@pytest.mark.parametrize("verb", ["predict", "evaluate", "make-bag", "train", "export", "build-engine", "benchmark"])
+@pytest.mark.parametrize(
+    "verb", ["predict", "evaluate", "make-bag", "train", "export", "build-engine", "benchmark", "check-ground"]
+)
 def test_every_verb_has_help(verb):
     command = [sys.executable, "-m", "seg_perception", verb, "--help"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=PACKAGE.parent, check=False)

@@ -7,8 +7,8 @@ import pytest
 from numpy.typing import NDArray
 
 from seg_perception.drivable import DrivableExtractor, DrivableSettings
-from seg_perception.labels import CAMVID, VOID
-from seg_perception.results import Grid, Outline, Panoptic, Wants
+from seg_perception.labels import CAMVID
+from seg_perception.results import Outline, Panoptic, Wants
 from seg_perception.synthetic import SMALLEST_THING, SyntheticDrive, random_scene
 from seg_perception.synthetic_canvas import Canvas, View
 from seg_perception.synthetic_scenery import wall
@@ -184,31 +184,6 @@ def _perfect(drive: SyntheticDrive, i: int) -> Panoptic:
     return Panoptic(frame.semantic, frame.instance, np.full(frame.semantic.shape, 255, np.uint8), ())
 
 
-def _true_cells(drive: SyntheticDrive, i: int, grid: Grid) -> tuple[NDArray[np.int8], NDArray[np.bool_]]:
-    """What the grid's cells should be, and which are seen within 20 m, from the truth at 2 cm."""
-    parts, (rows, columns) = 5, grid.cells.shape
-    fine = grid.resolution_m / parts
-    truth = drive.birds_eye(i, grid.origin_m, (rows * parts, columns * parts), (fine, fine))
-    bearings, distances = np.arange(-1.0, 1.0, 0.001), np.arange(fine / 2, 30, fine / 2)
-    column = ((np.cos(bearings)[:, None] * distances - grid.origin_m[0]) / fine).astype(int)
-    row = np.floor((np.sin(bearings)[:, None] * distances - grid.origin_m[1]) / fine).astype(int)
-    inside = (column >= 0) & (row >= 0) & (column < truth.shape[1]) & (row < truth.shape[0])
-    labels = np.full(column.shape, VOID, np.uint8)
-    labels[inside] = truth[row[inside], column[inside]]
-    solid = (COSTS[labels] < 0) & (labels != VOID)
-    hit = solid.any(axis=1)
-    first = solid.argmax(axis=1)
-    limit = np.where(hit, distances[first], np.inf)
-    y, x = np.indices(grid.cells.shape)
-    x = grid.origin_m[0] + (x + 0.5) * grid.resolution_m
-    y = grid.origin_m[1] + (y + 0.5) * grid.resolution_m
-    ray = np.clip(np.rint((np.arctan2(y, x) + 1.0) / 0.001).astype(int), 0, len(bearings) - 1)
-    center = truth[parts // 2 :: parts, parts // 2 :: parts]
-    cells = np.where((COSTS[center] >= 0) & (np.hypot(x, y) < limit[ray]), COSTS[center], np.int8(-1))
-    cells[row[hit, first[hit]] // parts, column[hit, first[hit]] // parts] = 100
-    return cells, (center != VOID) & (np.hypot(x, y) <= 20)
-
-
 def _iou(
     outlines: tuple[Outline, ...], truth: NDArray[np.bool_], origin_m: tuple[float, float], cell_m: float
 ) -> float:
@@ -217,35 +192,6 @@ def _iou(
         points = (outline.points - np.float32(origin_m)) / np.float32(cell_m) - 0.5
         cv2.fillPoly(drawn, [np.rint(points * 16).astype(np.int32)], 0 if outline.hole else 1, cv2.LINE_8, 4)
     return float((truth & (drawn > 0)).sum() / (truth | (drawn > 0)).sum())
-
-
-@pytest.mark.parametrize("distortion", [(), LENS], ids=["pinhole", "distorted"])
-def test_perfect_labels_give_the_ground_in_metres(distortion):
-    """Measured on 24 frames at 1280x720: cells 0.988 (0.9996 within a cell), free distance at worst 0.75 %, IoU of the
-    road 0.991 within 20 m. The bounds leave the margin of fewer frames."""
-    drive = SyntheticDrive(seed=1, distortion=distortion)
-    extractor = DrivableExtractor(CAMVID, DrivableSettings())
-    extractor.set_camera(drive.camera, drive.pose, (720, 1280))
-    right, near, iou = [], [], []
-    for i in (0, 70, 140, 210):
-        found = extractor.extract(_perfect(drive, i), Wants())
-        assert found.grid is not None
-        cells, counted = _true_cells(drive, i, found.grid)
-        same = cells == found.grid.cells
-        right.append(same[counted].mean())
-        for dy, dx in ((0, 1), (0, -1), (1, 0), (-1, 0), (1, 1), (1, -1), (-1, 1), (-1, -1)):
-            same |= np.roll(cells, (dy, dx), (0, 1)) == found.grid.cells
-        near.append(same[counted].mean())
-        road = next(area for area in found.areas if area.class_id == ROAD)
-        distance = drive.exact_free_distance(i)
-        if math.isinf(distance):
-            assert road.free_distance_m > 39
-        else:
-            assert road.free_distance_m == pytest.approx(distance, rel=0.02, abs=0.05)
-        above = drive.birds_eye(i, (0.0, -10.0), (1000, 1000), (0.02, 0.02)) == ROAD
-        iou.append(_iou(road.outlines_ground, above, (0.0, -10.0), 0.02))
-    print(f"cells {np.mean(right):.4f}, within a cell {np.mean(near):.4f}, IoU of the road {np.mean(iou):.4f}")
-    assert np.mean(right) > 0.98 and np.mean(near) > 0.997 and np.mean(iou) > 0.98
 
 
 def test_one_degree_of_wrong_pitch_shows():

@@ -1,0 +1,41 @@
+"""The model files that ship, and where a model file is looked for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from seg_perception.backends import resolve
+from seg_perception.errors import SegPerceptionError
+
+_PACKAGE = "seg_perception"
+
+SHIPPED_MODELS = {"tensorrt": "models/camvid_pidnet_s.onnx", "onnxruntime": "models/camvid_pidnet_s_fast.onnx"}
+"""What `model: auto` means for each backend."""
+
+
+def find_model(path: str, backend: str) -> Path:
+    """The model file: path itself, else relative to the checkout or the package's share folder; `auto` is the one that
+    ships for what the backend (one of BACKENDS) means here.
+
+    Raises SegPerceptionError naming every place that was looked at.
+    """
+    if path == "auto":
+        path = SHIPPED_MODELS[resolve(backend)[0]]
+    roots = [Path(), Path(__file__).resolve().parents[1], *_share_folders()]
+    places = [root / Path(path).expanduser() for root in roots]
+    for place in places:
+        if place.is_file():
+            return place
+    looked = ", ".join(dict.fromkeys(str(place) for place in places))
+    raise SegPerceptionError(f"parameter 'model' is '{path}', and there is no such file (looked at {looked})")
+
+
+def _share_folders() -> list[Path]:
+    try:
+        from ament_index_python.packages import PackageNotFoundError, get_package_share_directory
+    except ImportError:
+        return []
+    try:
+        return [Path(get_package_share_directory(_PACKAGE))]
+    except PackageNotFoundError:
+        return []
