@@ -248,14 +248,16 @@ class FakeCamera:
         self.images.publish(message)
         return message
 
-    def send_info(self, focal_px: float = 150.0) -> None:
-        """Publish an ideal camera's calibration."""
+    def send_info(self, focal_px: float = 150.0, **changes: Any) -> None:
+        """Publish an ideal camera's calibration, with some fields changed."""
         width, height = self.size_wh
         k = [focal_px, 0.0, width / 2, 0.0, focal_px, height / 2, 0.0, 0.0, 1.0]
         info = CameraInfo(width=width, height=height, distortion_model="plumb_bob", d=[0.0] * 5, k=k)
         info.r = [1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0]
         info.p = [*k[:3], 0.0, *k[3:6], 0.0, *k[6:], 0.0]
         info.header.frame_id = self.frame_id
+        for name, value in changes.items():
+            setattr(info, name, value)
         self.infos.publish(info)
 
 

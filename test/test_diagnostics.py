@@ -4,7 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from seg_perception.ros.diagnostics import ERROR, KEPT, OK, WARN, CameraMonitor, percentile
+from seg_perception.ros.diagnostics import (
+    ERROR,
+    GROUND_UNWATCHED,
+    KEPT,
+    OK,
+    WARN,
+    CameraMonitor,
+    GroundState,
+    percentile,
+)
 
 
 def monitor() -> CameraMonitor:
@@ -85,9 +94,15 @@ def test_bad_frames_are_named_and_counted_by_cause() -> None:
 def test_missing_geometry_is_a_warning_with_its_reason() -> None:
     camera = monitor()
     camera.received(100.5)
-    status = camera.status(101.0, ground_problem="no camera_info")
+    status = camera.status(101.0, GroundState("camera_info", "no camera_info"))
     assert status.level == WARN and status.message == "no ground outputs: no camera_info"
-    assert status.values["ground_problem"] == "no camera_info"
+    assert (status.values["ground"], status.values["ground_problem"]) == ("camera_info", "no camera_info")
+    status = camera.status(101.0, GroundState("odom_tf_late", "it is late", "drivable_grid"))
+    assert status.level == WARN and status.message == "no drivable_grid: it is late"
+    status = camera.status(101.0)
+    assert (status.level, status.values["ground"], status.values["ground_problem"]) == (OK, "ok", "")
+    status = camera.status(101.0, GROUND_UNWATCHED)
+    assert (status.level, status.values["ground"]) == (OK, "not watched")
 
 
 def test_disabled_is_said_without_alarm() -> None:

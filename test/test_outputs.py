@@ -22,8 +22,8 @@ NOTHING = {"instances": False, "confidence": False, "areas": False, "grid": Fals
         (["drivable_areas"], ["areas"]),
         (["drivable_grid"], ["grid"]),
         (["free_space"], ["free_space"]),
-        (["segmentation_mask"], ["instances", "areas"]),
-        (["segmentation_mask/compressed", "drivable_grid"], ["instances", "areas", "grid"]),
+        (["segmentation_mask"], ["instances", "areas", "free_space"]),
+        (["segmentation_mask/compressed", "drivable_grid"], ["instances", "areas", "grid", "free_space"]),
     ],
 )
 def test_only_what_is_watched_is_wanted(watched: list[str], needed: list[str]) -> None:

@@ -13,6 +13,7 @@ import pytest
 from seg_perception.drivable import DrivableSettings
 from seg_perception.errors import SegPerceptionError
 from seg_perception.geometry import CameraPose
+from seg_perception.grid_fusion import FusionSettings
 from seg_perception.panoptic import PanopticSettings
 from seg_perception.ros import parameters
 from seg_perception.ros.parameters import NodeSettings, Settings, declarations, find_model, parameter_table
@@ -24,6 +25,7 @@ def test_without_values_every_default_holds() -> None:
     assert settings.node == NodeSettings()
     assert settings.panoptic == PanopticSettings()
     assert settings.drivable == DrivableSettings()
+    assert settings.fusion == FusionSettings()
     assert settings.poses == {"": None}
 
 
@@ -35,11 +37,11 @@ def test_every_default_is_itself_allowed_and_described() -> None:
 
 def test_every_setting_of_the_steps_is_a_parameter_with_its_own_default() -> None:
     known = declarations()
-    for prefix, settings in (("panoptic.", PanopticSettings()), ("drivable.", DrivableSettings())):
-        for entry in dataclasses.fields(settings):
-            row = known[prefix + entry.name]
-            assert row.default == getattr(settings, entry.name)
-            assert not row.spec.read_only
+    for prefix, step in STEPS.items():
+        for entry in dataclasses.fields(step):
+            row = known[f"{prefix}.{entry.name}"]
+            assert row.default == getattr(step(), entry.name)
+            assert row.spec.read_only == (row.name == "fusion.enabled")
 
 
 @pytest.mark.parametrize(
@@ -79,10 +81,11 @@ def test_an_unknown_output_is_refused() -> None:
         Settings.from_values({"always_publish": ["label_musk"]})
 
 
-STEPS: dict[str, Any] = {"panoptic": PanopticSettings, "drivable": DrivableSettings}
+STEPS: dict[str, Any] = {"panoptic": PanopticSettings, "drivable": DrivableSettings, "fusion": FusionSettings}
+RANGED = sorted(name for name, spec in parameters.STEP_SPECS.items() if spec.limits)
 
 
-@pytest.mark.parametrize("name", sorted(parameters.STEP_SPECS))
+@pytest.mark.parametrize("name", RANGED)
 def test_ranges_are_those_of_the_steps_themselves(name: str) -> None:
     limits = parameters.STEP_SPECS[name].limits
     step, _, field = name.partition(".")
@@ -105,6 +108,21 @@ def test_settings_that_contradict_each_other_are_refused() -> None:
     values = {"drivable.scan_angle_min_rad": 0.5, "drivable.scan_angle_max_rad": 0.25}
     with pytest.raises(SegPerceptionError, match=r"parameters 'drivable\.\*': scan_angle_min_rad is 0\.5"):
         Settings.from_values(values)
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"use_tf": False}, "'fusion.enabled' is True while 'use_tf' is False: the odometry comes from TF"),
+        # The far corners are hypot(200, 100) m away: 2237 cells of 0.1 m, to both sides, and two of margin.
+        ({"drivable.grid_length_m": 200.0, "drivable.grid_width_m": 200.0}, "a window of 4477x4477 cells"),
+    ],
+)
+def test_fusion_that_cannot_be_is_refused(values: dict[str, object], words: str) -> None:
+    Settings.from_values(values)
+    with pytest.raises(SegPerceptionError) as refusal:
+        Settings.from_values({**values, "fusion.enabled": True})
+    assert words in str(refusal.value)
 
 
 def test_whole_numbers_pass_where_real_ones_are_due() -> None:

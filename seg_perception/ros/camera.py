@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 import traceback
 from collections.abc import Callable
+from dataclasses import replace
 
 from rclpy.lifecycle import LifecycleNode
 from rclpy.time import Time
@@ -13,13 +14,14 @@ from seg_perception.backends.base import Backend
 from seg_perception.camera_messages import BadImageError, ImageReader
 from seg_perception.errors import SegPerceptionError
 from seg_perception.geometry import CameraPose
+from seg_perception.grid_fusion import GridFusion
 from seg_perception.model_file import ModelInfo
 from seg_perception.pipeline import Pipeline
-from seg_perception.results import Frame
-from seg_perception.ros.diagnostics import Status
-from seg_perception.ros.extrinsics import TransformSource
+from seg_perception.results import Frame, Result
+from seg_perception.ros.diagnostics import GROUND_OK, GROUND_UNWATCHED, GroundState, Status
+from seg_perception.ros.extrinsics import TransformError, TransformSource, is_same_pose
 from seg_perception.ros.inputs import Arrival, CameraInput
-from seg_perception.ros.outputs import CameraOutputs, wants, watches_ground
+from seg_perception.ros.outputs import CameraOutputs, Placed, wants, watches_ground
 from seg_perception.ros.parameters import Settings
 
 FAILED = "failed"
@@ -37,23 +39,25 @@ class Camera:
         backend: Backend,
         settings: Settings,
         transforms: TransformSource | None,
+        ground_changed: Callable[[], None],
     ) -> None:
+        """ground_changed is called from the worker thread where what stops the outputs on the ground is another."""
         self.name = name
         self._node, self._settings, self._transforms = node, settings, transforms
+        self._ground_changed = ground_changed
         self._pipeline = Pipeline(
             model, backend, panoptic=settings.panoptic, drivable=settings.drivable, mask_hw=settings.mask_hw
         )
         self._reader = ImageReader()
-        self._placing_problem = ""
-        self._ground_problem: str | None = None
+        self._fusion = GridFusion(settings.fusion.half_life_s) if settings.fusion.enabled else None
+        self._pose: CameraPose | None = None
+        self._ground, self._told = GROUND_UNWATCHED, GROUND_OK
         self.outputs = CameraOutputs(node, name, model.labels)
         self._input: CameraInput | None = None
 
     def listen(self, accept: Callable[[Arrival], bool]) -> None:
         """Subscribe; accept gets every readable message and says whether it replaced one."""
-        node = self._settings.node
-        compressed = node.image_transport == "compressed"
-        self._input = CameraInput(self._node, self.name, compressed, node.camera_timeout, accept)
+        self._input = CameraInput(self._node, self.name, self._settings.node, accept)
 
     def stop_listening(self) -> None:
         """Unsubscribe."""
@@ -84,16 +88,17 @@ class Camera:
         started_s = time.monotonic()
         self._apply(settings)
         header = arrival.message.header
-        frame = Frame(self._reader.to_rgb(arrival.message), Time.from_msg(header.stamp).nanoseconds, header.frame_id)
+        stamp = Time.from_msg(header.stamp)
+        frame = Frame(self._reader.to_rgb(arrival.message), stamp.nanoseconds, header.frame_id)
         watched = self.outputs.watched(settings)
-        self._place(camera_input, frame.frame_id, settings)
+        ground = self._place(camera_input, frame.frame_id, stamp, settings)
         read_s = time.monotonic()
         result = self._pipeline.run(frame, wants(watched))
         run_s = time.monotonic()
-        problem = self._placing_problem or self._pipeline.ground_problem
-        self.outputs.publish(result, header, "" if problem else settings.ground_frame, watched, settings)
+        placed, ground = self._placed(result, ground, stamp, settings)
+        self.outputs.publish(result, header, placed, watched, settings)
         done_s = time.monotonic()
-        self._ground_problem = problem if watches_ground(watched) else None
+        self._note(ground if watches_ground(watched) else GROUND_UNWATCHED)
         stages_ms = {"convert": (read_s - started_s) * 1e3, **result.stages_ms, "publish": (done_s - run_s) * 1e3}
         stamp_age_ms = (self._node.get_clock().now().nanoseconds - frame.stamp_ns) / 1e6
         camera_input.monitor.finished(done_s, (done_s - arrival.arrived_s) * 1e3, stamp_age_ms, stages_ms)
@@ -106,21 +111,70 @@ class Camera:
                 panoptic=settings.panoptic if settings.panoptic != before.panoptic else None,
                 drivable=settings.drivable if settings.drivable != before.drivable else None,
             )
+            if self._fusion is not None:
+                self._fusion.half_life_s = settings.fusion.half_life_s
             self._settings = settings
 
-    def _place(self, camera_input: CameraInput, frame_id: str, settings: Settings) -> None:
-        """Tell the pipeline the calibration and mounting of now."""
-        pose: CameraPose | None = settings.poses[self.name]
-        problem = ""
+    def _place(self, camera_input: CameraInput, frame_id: str, stamp: Time, settings: Settings) -> GroundState:
+        """Tell the pipeline the calibration of now and the mounting as of the image's stamp."""
+        pose, ground = settings.poses[self.name], GROUND_OK
         if pose is None:
-            problem = "camera_pose is empty, and TF was not asked for when the node was configured"
-            if self._transforms is not None:
-                pose, problem = self._transforms.lookup(settings.node.base_frame, frame_id)
-        self._placing_problem = camera_input.camera_problem or problem
+            try:
+                pose = self._pose_from_tf(frame_id, stamp, settings)
+            except TransformError as error:
+                ground = GroundState(error.cause, f"{error}, or give camera_pose")
+        if camera_input.camera_problem:
+            ground = GroundState("camera_info", camera_input.camera_problem)
         self._pipeline.set_camera(camera_input.camera, pose)
+        return ground
+
+    def _pose_from_tf(self, frame_id: str, stamp: Time, settings: Settings) -> CameraPose:
+        node = settings.node
+        pose = self._tf().camera_pose(node.base_frame, frame_id, stamp, node.tf_tolerance)
+        if self._pose is None or not is_same_pose(pose, self._pose):
+            self._pose = pose
+        return self._pose
+
+    def _tf(self) -> TransformSource:
+        if self._transforms is None:
+            raise TransformError(
+                "tf_not_asked", "TF was not asked for when the node was configured: let use_tf be true"
+            )
+        return self._transforms
+
+    def _placed(
+        self, result: Result, ground: GroundState, stamp: Time, settings: Settings
+    ) -> tuple[Placed, GroundState]:
+        """Where the outputs on the ground are, with the grid that remembers if it shall, and what stops them now."""
+        node, grid = settings.node, result.drivable.grid
+        if not ground.problem and self._pipeline.ground_problem:
+            ground = GroundState("geometry", self._pipeline.ground_problem)
+        frame_id = "" if ground.problem else settings.ground_frame
+        placed = Placed(frame_id, self._pipeline.projection, grid, frame_id)
+        if self._fusion is None or grid is None:
+            return placed, ground
+        try:
+            pose = self._tf().planar_pose(node.odom_frame, node.base_frame, stamp, node.tf_tolerance)
+        except TransformError as error:
+            return replace(placed, grid=None), GroundState(f"odom_{error.cause}", str(error), "drivable_grid")
+        fused = self._fusion.fuse(grid, pose, stamp.nanoseconds)
+        return replace(placed, grid=fused, grid_frame=node.odom_frame), ground
+
+    def _note(self, ground: GroundState) -> None:
+        before, self._ground = self._ground, ground
+        if ground.cause != before.cause:
+            self._ground_changed()
 
     def status(self, settings: Settings) -> Status | None:
-        """The camera's diagnostics, None while it does not listen."""
+        """The camera's diagnostics, None while it does not listen. Says a change of the ground's state in the log too."""
         if self._input is None:
             return None
-        return self._input.monitor.status(time.monotonic(), self._ground_problem, settings.node.enabled)
+        ground = self._ground
+        if ground is not GROUND_UNWATCHED and ground.cause != self._told.cause:
+            topic = self._input.monitor.topic
+            if ground.problem:
+                self._node.get_logger().warning(f"{topic}: {ground}")
+            else:
+                self._node.get_logger().info(f"{topic}: {self._told.stopped} are back after: {self._told.problem}")
+            self._told = ground
+        return self._input.monitor.status(time.monotonic(), ground, settings.node.enabled)

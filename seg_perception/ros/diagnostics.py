@@ -26,6 +26,23 @@ class Status:
     values: Mapping[str, str]
 
 
+@dataclass(frozen=True)
+class GroundState:
+    """Whether the outputs on the ground are made. cause: `ok`, `not watched`, or the short name of what stops them;
+    problem: that in one sentence, else empty; stopped: which outputs it stops."""
+
+    cause: str = "ok"
+    problem: str = ""
+    stopped: str = "ground outputs"
+
+    def __str__(self) -> str:
+        return f"no {self.stopped}: {self.problem}" if self.problem else ""
+
+
+GROUND_OK = GroundState()
+GROUND_UNWATCHED = GroundState("not watched")
+
+
 @dataclass
 class Verdict:
     """Collects what is wrong: the worst level and every sentence."""
@@ -83,13 +100,13 @@ class CameraMonitor:
             for name, value in samples.items():
                 self._samples_ms.setdefault(name, deque(maxlen=KEPT)).append(value)
 
-    def status(self, now_s: float, ground_problem: str | None = None, enabled: bool = True) -> Status:
-        """The verdict now. ground_problem: why there is no ground output, None where there is or nobody asked."""
+    def status(self, now_s: float, ground: GroundState = GROUND_OK, enabled: bool = True) -> Status:
+        """The verdict now."""
         with self._lock:
-            verdict = self._verdict(now_s, ground_problem, enabled)
-            return Status(verdict.level, "; ".join(verdict.sentences) or "running", self._values(now_s, ground_problem))
+            verdict = self._verdict(now_s, ground, enabled)
+            return Status(verdict.level, "; ".join(verdict.sentences) or "running", self._values(now_s, ground))
 
-    def _verdict(self, now_s: float, ground_problem: str | None, enabled: bool) -> Verdict:
+    def _verdict(self, now_s: float, ground: GroundState, enabled: bool) -> Verdict:
         verdict = Verdict()
         if not enabled:
             verdict.sentences.append("disabled")
@@ -100,11 +117,11 @@ class CameraMonitor:
         if _trim(self._problems_s, now_s):
             every = not _trim(self._outputs_s, now_s)
             verdict.add(ERROR if every else WARN, self._last_problem)
-        if ground_problem:
-            verdict.add(WARN, f"no ground outputs: {ground_problem}")
+        if ground.problem:
+            verdict.add(WARN, str(ground))
         return verdict
 
-    def _values(self, now_s: float, ground_problem: str | None) -> dict[str, str]:
+    def _values(self, now_s: float, ground: GroundState) -> dict[str, str]:
         span_s = max(min(WINDOW_S, now_s - self._started_s), 1e-3)
         stalled = self._last_input_s is not None and now_s - self._last_input_s > self._timeout_s
         values = {
@@ -117,7 +134,8 @@ class CameraMonitor:
             **{f"bad_{cause}": str(count) for cause, count in sorted(self._bad.items())},
             "last_problem": self._last_problem,
             "camera_stalled": str(stalled).lower(),
-            "ground_problem": ground_problem or "",
+            "ground": ground.cause,
+            "ground_problem": ground.problem,
         }
         for name, samples in self._samples_ms.items():
             ordered = sorted(samples)

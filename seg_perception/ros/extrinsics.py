@@ -1,4 +1,4 @@
-"""Where a camera is mounted, from TF. tf2_ros is imported only where it is asked for, since not every ROS has it."""
+"""Where frames are, from TF. tf2_ros is imported only where it is asked for, since not every ROS has it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,22 @@ from typing import Any
 from rclpy.node import Node
 from rclpy.time import Time
 
+from seg_perception.errors import SegPerceptionError
 from seg_perception.geometry import CameraPose
+from seg_perception.grid_fusion import PlanarPose
+
+_NORM_TOLERANCE = 0.01
+"""How far a quaternion's norm may be from 1, as tf2 itself has it."""
+_NOISE_M, _NOISE_RAD = 1e-4, 1e-5
+"""Rounding in a chain of transforms: a camera 1.2 m up that moves by less sees the ground at 20 m move by 5 mm."""
+
+
+class TransformError(SegPerceptionError):
+    """A transform that cannot be used. cause: tf_not_installed, tf_missing, tf_late, tf_past or tf_invalid."""
+
+    def __init__(self, cause: str, sentence: str) -> None:
+        super().__init__(sentence)
+        self.cause = cause
 
 
 def pose_of_optical_frame(translation_m: Sequence[float], quaternion_xyzw: Sequence[float]) -> CameraPose:
@@ -26,10 +41,22 @@ def pose_of_optical_frame(translation_m: Sequence[float], quaternion_xyzw: Seque
     return CameraPose(at_x, at_y, at_z, roll, pitch, yaw)
 
 
+def is_same_pose(one: CameraPose, other: CameraPose) -> bool:
+    """Whether two poses differ by no more than rounding, so that nothing that hangs on the pose need be made again."""
+    moves = (one.x - other.x, one.y - other.y, one.z - other.z)
+    turns = (one.roll - other.roll, one.pitch - other.pitch, one.yaw - other.yaw)
+    return max(map(abs, moves)) <= _NOISE_M and max(map(abs, turns)) <= _NOISE_RAD
+
+
 class TransformSource:
-    """Looks camera poses up in TF. problem: why there is none at all, else empty."""
+    """Looks poses up in TF as of an image's stamp, without ever waiting for one. Any thread may look up.
+
+    tolerance_s: where the transform of the stamp has not come yet, the newest one is taken if it is at most so much
+    older; a vehicle of 10 m/s is then up to 10 * tolerance_s m away from where it is taken to be.
+    """
 
     def __init__(self, node: Node) -> None:
+        self._tf2: Any = None
         self._buffer: Any = None
         self._listener: Any = None
         self.problem = ""
@@ -38,23 +65,63 @@ class TransformSource:
         except ImportError as error:
             self.problem = f"tf2_ros is not installed ({error}): give camera_pose instead"
             return
-        self._failure: type[Exception] = tf2_ros.TransformException
+        self._tf2 = tf2_ros
         self._buffer = tf2_ros.Buffer()
         self._listener = tf2_ros.TransformListener(self._buffer, node)
 
-    def lookup(self, base_frame: str, camera_frame: str) -> tuple[CameraPose | None, str]:
-        """The latest pose of the camera's optical frame in base_frame, or None and why there is none."""
-        if self._buffer is None:
-            return None, self.problem
-        try:
-            transform = self._buffer.lookup_transform(base_frame, camera_frame, Time()).transform
-        except self._failure as error:
-            return None, f"no transform from {camera_frame} to {base_frame} ({error})"
-        at, turn = transform.translation, transform.rotation
-        return pose_of_optical_frame((at.x, at.y, at.z), (turn.x, turn.y, turn.z, turn.w)), ""
+    def camera_pose(self, base_frame: str, optical_frame: str, stamp: Time, tolerance_s: float) -> CameraPose:
+        """The pose of the camera's body in base_frame; raises TransformError."""
+        return pose_of_optical_frame(*self._lookup(base_frame, optical_frame, stamp, tolerance_s))
+
+    def planar_pose(self, odom_frame: str, base_frame: str, stamp: Time, tolerance_s: float) -> PlanarPose:
+        """Where base_frame is in odom_frame, seen from above; raises TransformError."""
+        (at_x, at_y, _), (x, y, z, w) = self._lookup(odom_frame, base_frame, stamp, tolerance_s)
+        return PlanarPose(at_x, at_y, math.atan2(2 * (x * y + z * w), 1 - 2 * (y * y + z * z)))
 
     def destroy(self) -> None:
         """Stop listening to TF."""
         if self._listener is not None:
             self._listener.unregister()
             self._listener = self._buffer = None
+
+    def _lookup(
+        self, target: str, source: str, stamp: Time, tolerance_s: float
+    ) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """Translation in m and unit quaternion (x, y, z, w) of source in target."""
+        if self._buffer is None:
+            raise TransformError("tf_not_installed", self.problem)
+        way = f"from {source or 'an image without a frame_id'} to {target}"
+        try:
+            try:
+                found = self._buffer.lookup_transform(target, source, stamp)
+            except self._tf2.ExtrapolationException:
+                found = self._newest(target, source, stamp, tolerance_s, way)
+        except self._tf2.TransformException as error:
+            raise TransformError("tf_missing", f"no transform {way} ({error}): publish it in TF") from error
+        at, turn = found.transform.translation, found.transform.rotation
+        numbers = (at.x, at.y, at.z, turn.x, turn.y, turn.z, turn.w)
+        norm = math.hypot(turn.x, turn.y, turn.z, turn.w)
+        if not all(map(math.isfinite, numbers)) or abs(norm - 1) > _NORM_TOLERANCE:
+            raise TransformError(
+                "tf_invalid",
+                f"the transform {way} holds {', '.join(f'{number:g}' for number in numbers)}: "
+                "mend what publishes it, since its numbers must be finite and its quaternion of length 1",
+            )
+        return (at.x, at.y, at.z), tuple(number / norm for number in numbers[3:])
+
+    def _newest(self, target: str, source: str, stamp: Time, tolerance_s: float, way: str) -> Any:
+        found = self._buffer.lookup_transform(target, source, Time())
+        late_s = (stamp.nanoseconds - Time.from_msg(found.header.stamp).nanoseconds) * 1e-9
+        if late_s < 0:
+            raise TransformError(
+                "tf_past",
+                f"the image's stamp is {-late_s:.2f} s before the newest transform {way} and before all that TF keeps: "
+                "mend the camera's clock or what makes its images so late",
+            )
+        if late_s > tolerance_s:
+            raise TransformError(
+                "tf_late",
+                f"the newest transform {way} is {late_s:.2f} s older than the image: publish it more often, mend the "
+                f"clocks, or raise tf_tolerance ({tolerance_s:g} s)",
+            )
+        return found

@@ -1,4 +1,4 @@
-"""What comes in: the newest frame of every camera, its calibration, and where it is mounted."""
+"""What comes in: the newest frame of every camera, and its calibration."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from seg_perception.camera_messages import BadImageError, check_compressed, chec
 from seg_perception.errors import SegPerceptionError
 from seg_perception.geometry import CameraModel
 from seg_perception.ros.diagnostics import CameraMonitor
+from seg_perception.ros.parameters import NodeSettings
 
 LOG_EVERY_S = 5.0
 
@@ -69,18 +70,18 @@ class NewestFrames:
 class CameraInput:
     """The subscriptions of one camera. accept gets every message that can be read, and says whether it replaced one."""
 
-    def __init__(
-        self, node: Node, name: str, compressed: bool, timeout_s: float, accept: Callable[[Arrival], bool]
-    ) -> None:
+    def __init__(self, node: Node, name: str, settings: NodeSettings, accept: Callable[[Arrival], bool]) -> None:
         self._node, self._accept = node, accept
+        compressed = settings.image_transport == "compressed"
         self._check = check_compressed if compressed else check_image
+        self._rectified = settings.image_rectified
         prefix = f"{name}/" if name else ""
         # A keep-last depth of one: a queue in the middleware would only make frames old before the newest wins here.
         qos = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
         kind, topic = (CompressedImage, f"{prefix}image/compressed") if compressed else (Image, f"{prefix}image")
         self._images = node.create_subscription(kind, topic, self._on_image, qos)
         self._infos = node.create_subscription(CameraInfo, f"{prefix}camera_info", self._on_info, qos)
-        self.monitor = CameraMonitor(self._images.topic_name, timeout_s, time.monotonic())
+        self.monitor = CameraMonitor(self._images.topic_name, settings.camera_timeout, time.monotonic())
         self._logged_s: dict[str, float] = {}
         self._info_key: tuple[Any, ...] = ()
         self.camera: CameraModel | None = None
@@ -112,11 +113,13 @@ class CameraInput:
 
     def _on_info(self, message: CameraInfo) -> None:
         arrays = (tuple(values) for values in (message.d, message.k, message.r, message.p))
-        key = (message.width, message.height, message.distortion_model, *arrays)
+        roi = message.roi
+        cut = (message.binning_x, message.binning_y, roi.x_offset, roi.y_offset, roi.width, roi.height)
+        key = (message.width, message.height, message.distortion_model, cut, *arrays)
         if key == self._info_key:
             return
         self._info_key = key
         try:
-            self.camera, self.camera_problem = to_camera_model(message), ""
+            self.camera, self.camera_problem = to_camera_model(message, self._rectified), ""
         except SegPerceptionError as error:
             self.camera, self.camera_problem = None, str(error)

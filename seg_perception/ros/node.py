@@ -9,6 +9,7 @@ from __future__ import annotations
 import signal
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -36,6 +37,8 @@ from seg_perception.ros.parameters import Settings, find_model
 from seg_perception.ros.topics import DIAGNOSTICS
 
 DIAGNOSTICS_PERIOD_S = 1.0
+QUIET_S = 0.1
+"""Diagnostics that a change calls for keep this distance from the ones before; the regular ones follow anyway."""
 EXIT_ERROR = 2
 
 Transition = Callable[["SegmentationNode", LifecycleState], TransitionCallbackReturn]
@@ -73,6 +76,8 @@ class SegmentationNode(LifecycleNode):
         # By the steady clock: diagnostics go on while simulated time stands still.
         clock = Clock(clock_type=ClockType.STEADY_TIME)
         self._timer = self.create_timer(DIAGNOSTICS_PERIOD_S, self._publish_diagnostics, clock=clock)
+        self._soon = self.create_guard_condition(self._publish_diagnostics)
+        self._published_s = 0.0
 
     def autostart(self) -> bool:
         """Configure and activate where the parameter says so; False when that failed."""
@@ -113,10 +118,11 @@ class SegmentationNode(LifecycleNode):
             log=self._report,
         )
         self._backend.warm_up()
-        if node.use_tf and None in settings.poses.values():
+        if node.use_tf and (settings.fusion.enabled or None in settings.poses.values()):
             self._transforms = TransformSource(self)
         self._cameras = [
-            Camera(self, name, model, self._backend, settings, self._transforms) for name in settings.poses
+            Camera(self, name, model, self._backend, settings, self._transforms, self._ground_changed)
+            for name in settings.poses
         ]
         vision_problem = self._cameras[0].outputs.vision_problem
         if vision_problem:
@@ -198,7 +204,13 @@ class SegmentationNode(LifecycleNode):
             self._backend = None
         self._progress = "not configured"
 
+    def _ground_changed(self) -> None:
+        """The worker thread: have the executor's say so without waiting for the next second."""
+        if time.monotonic() - self._published_s > QUIET_S:
+            self._soon.trigger()
+
     def _publish_diagnostics(self) -> None:
+        self._published_s = time.monotonic()
         name = self.get_fully_qualified_name()
         statuses = [_message(f"{name}: backend", name, self._backend_status())]
         for camera in self._cameras:

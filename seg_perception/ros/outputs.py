@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import cv2
@@ -15,8 +16,9 @@ from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CompressedImage, Image, LaserScan
 from std_msgs.msg import Header
 
+from seg_perception.geometry import GroundProjection
 from seg_perception.labels import LabelSet
-from seg_perception.results import Result, Wants
+from seg_perception.results import Grid, Result, Wants
 from seg_perception.ros import fill_messages as fill
 from seg_perception.ros.parameters import Settings
 from seg_perception.ros.topics import OUTPUTS, Qos
@@ -25,6 +27,17 @@ from seg_perception_msgs.msg import DrivableAreas, Segments
 
 MESSAGE_TYPES = (Image, CompressedImage, LaserScan, OccupancyGrid, Segments, DrivableAreas, DiagnosticArray)
 OVERLAYS = ("segmentation_mask", "segmentation_mask/compressed")
+
+
+@dataclass(frozen=True)
+class Placed:
+    """Where a frame's outputs on the ground are. frame: their frame_id, empty without geometry; projection: of the
+    masks' pixels, None without geometry; grid: what to send as drivable_grid, in grid_frame."""
+
+    frame: str
+    projection: GroundProjection | None
+    grid: Grid | None
+    grid_frame: str
 
 
 def qos_profile(qos: Qos) -> QoSProfile:
@@ -89,10 +102,10 @@ class CameraOutputs:
         )
 
     def publish(
-        self, result: Result, header: Header, ground_frame: str, watched: frozenset[str], settings: Settings
+        self, result: Result, header: Header, placed: Placed, watched: frozenset[str], settings: Settings
     ) -> None:
-        """Send every watched output of a frame. header: the camera image's; ground_frame: empty without geometry."""
-        ground = Header(stamp=header.stamp, frame_id=ground_frame)
+        """Send every watched output of a frame. header: the camera image's."""
+        ground = Header(stamp=header.stamp, frame_id=placed.frame)
         panoptic, drivable, labels = result.panoptic, result.drivable, self._labels
         ready: dict[str, Callable[[], Any]] = {
             "label_mask": lambda: self._images["label_mask"].fill(panoptic.semantic, header),
@@ -100,25 +113,33 @@ class CameraOutputs:
             "confidence": lambda: self._images["confidence"].fill(panoptic.confidence, header),
             "segments": lambda: fill.segments(panoptic, labels, header),
             "detections": lambda: fill.detections(self._vision, panoptic, labels, header),
-            "drivable_areas": lambda: fill.drivable_areas(drivable, labels, header, ground_frame),
+            "drivable_areas": lambda: fill.drivable_areas(drivable, labels, header, placed.frame),
         }
-        grid, free_space = drivable.grid, drivable.free_space
+        grid, free_space = placed.grid, drivable.free_space
         if grid is not None:
-            ready["drivable_grid"] = lambda: fill.occupancy_grid(grid, ground)
+            in_grid = Header(stamp=header.stamp, frame_id=placed.grid_frame)
+            ready["drivable_grid"] = lambda: fill.occupancy_grid(grid, in_grid)
         if free_space is not None:
             ready["free_space"] = lambda: fill.laser_scan(free_space, ground)
         for name, message in ready.items():
             if name in watched:
                 self._publishers[name].publish(message())
         if watched.intersection(OVERLAYS):
-            self._publish_overlay(result, header, watched, settings.node.jpeg_quality)
+            self._publish_overlay(result, header, watched, settings.node.jpeg_quality, placed.projection)
 
-    def _publish_overlay(self, result: Result, header: Header, watched: frozenset[str], quality: int) -> None:
+    def _publish_overlay(
+        self,
+        result: Result,
+        header: Header,
+        watched: frozenset[str],
+        quality: int,
+        projection: GroundProjection | None,
+    ) -> None:
         rgb = result.frame.rgb
         height, width = result.panoptic.semantic.shape
         if rgb.shape[:2] != (height, width):
             rgb = cv2.resize(rgb, (width, height), interpolation=cv2.INTER_AREA)  # type: ignore[assignment]
-        self._overlay_rgb = self._overlay.draw(rgb, result.panoptic, result.drivable, self._overlay_rgb)
+        self._overlay_rgb = self._overlay.draw(rgb, result.panoptic, result.drivable, self._overlay_rgb, projection)
         raw, compressed = OVERLAYS
         if raw in watched:
             self._publishers[raw].publish(self._images[raw].fill(self._overlay_rgb, header))
@@ -134,7 +155,7 @@ def wants(watched: frozenset[str]) -> Wants:
         confidence="confidence" in watched,
         areas=overlay or "drivable_areas" in watched,
         grid="drivable_grid" in watched,
-        free_space="free_space" in watched,
+        free_space=overlay or "free_space" in watched,
     )
 
 

@@ -16,13 +16,17 @@ from seg_perception.backends import BACKENDS, FALLBACKS, resolve
 from seg_perception.drivable import DrivableSettings
 from seg_perception.errors import SegPerceptionError, nearest_name
 from seg_perception.geometry import CameraPose
+from seg_perception.grid_fusion import FusionSettings, window_side
 from seg_perception.panoptic import PanopticSettings
 from seg_perception.ros.topics import OUTPUT_NAMES, topic_table
 
 Value = bool | int | float | str | tuple[Any, ...]
 
 PACKAGE = "seg_perception"
-PANOPTIC, DRIVABLE, POSE = "panoptic.", "drivable.", "camera_pose"
+PANOPTIC, DRIVABLE, FUSION, POSE = "panoptic.", "drivable.", "fusion.", "camera_pose"
+
+MAX_WINDOW_CELLS = 4_000_000
+"""Of the window that fusion keeps, which holds the grid at any yaw of the vehicle."""
 
 
 @dataclass(frozen=True)
@@ -138,6 +142,16 @@ class NodeSettings:
         item=float,
     )
     use_tf: bool = _parameter(True, "take the camera's pose from TF where camera_pose is empty")
+    tf_tolerance: float = _parameter(
+        0.1,
+        "s by which a transform may be older than the image where that of the image's stamp has not come yet",
+        live=True,
+        limits=(0.0, 10.0),
+    )
+    odom_frame: str = _parameter("odom", "frame that drivable_grid is in with fusion.enabled")
+    image_rectified: bool = _parameter(
+        False, "whether `image` is rectified, so that P and R of camera_info describe it rather than K and D"
+    )
     enabled: bool = _parameter(True, "whether images are taken", live=True)
     autostart: bool = _parameter(True, "configure and activate at once; false: a lifecycle manager does")
     camera_timeout: float = _parameter(
@@ -177,6 +191,8 @@ STEP_SPECS: dict[str, Spec] = {
     "drivable.look_ahead_m": dataclasses.replace(
         _live("distances ahead at which a class' edges to both sides are measured", 0.1, 1000.0), item=float
     ),
+    "fusion.enabled": Spec("whether drivable_grid remembers earlier frames, in odom_frame"),
+    "fusion.half_life_s": _live("time in which what is not seen any more loses half its weight", 0.01, 3600.0),
 }
 
 
@@ -194,6 +210,7 @@ def declarations(camera_names: Iterable[str] = ()) -> dict[str, Declaration]:
     node = NodeSettings()
     rows = [Declaration(f.name, getattr(node, f.name), f.metadata["spec"]) for f in dataclasses.fields(node)]
     rows += _step_declarations(PANOPTIC, PanopticSettings) + _step_declarations(DRIVABLE, DrivableSettings)
+    rows += _step_declarations(FUSION, FusionSettings)
     pose = next(row for row in rows if row.name == POSE)
     rows += [dataclasses.replace(pose, name=f"{camera}.{POSE}") for camera in camera_names]
     return {row.name: row for row in rows}
@@ -207,7 +224,23 @@ class Settings:
     node: NodeSettings
     panoptic: PanopticSettings
     drivable: DrivableSettings
+    fusion: FusionSettings
     poses: Mapping[str, CameraPose | None]
+
+    def __post_init__(self) -> None:
+        if not self.fusion.enabled:
+            return
+        if not self.node.use_tf:
+            raise SegPerceptionError(
+                "parameter 'fusion.enabled' is True while 'use_tf' is False: the odometry comes from TF, allow it"
+            )
+        ground = self.drivable
+        side = window_side(ground.grid_shape, ground.resolution_m, ground.grid_origin_m)
+        if side**2 > MAX_WINDOW_CELLS:
+            raise SegPerceptionError(
+                f"parameter 'fusion.enabled' is True and the grid needs a window of {side}x{side} cells around the "
+                f"vehicle: at most {MAX_WINDOW_CELLS} are allowed, make the grid smaller or its cells larger"
+            )
 
     @staticmethod
     def from_values(values: Mapping[str, object]) -> Settings:
@@ -228,6 +261,7 @@ class Settings:
             node,
             _step(PANOPTIC, PanopticSettings, checked),
             _step(DRIVABLE, DrivableSettings, checked),
+            _step(FUSION, FusionSettings, checked),
             poses,
         )
 

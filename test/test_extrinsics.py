@@ -1,0 +1,205 @@
+"""Poses from TF: the arithmetic, and what is said of every way in which a transform can be of no use."""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from geometry_msgs.msg import TransformStamped
+from rclpy.time import Time
+
+from seg_perception.geometry import CameraPose
+from seg_perception.ros.extrinsics import TransformError, TransformSource, is_same_pose, pose_of_optical_frame
+
+BASE, CAMERA = "base_footprint", "camera_optical"
+AHEAD = (-0.5, 0.5, -0.5, 0.5)
+"""Turn of an optical frame that looks straight ahead."""
+TOLERANCE_S = 0.1
+
+
+def quaternion(rotation: np.ndarray) -> tuple[float, float, float, float]:
+    """x, y, z, w of a rotation matrix whose trace is above -1."""
+    w = math.sqrt(1 + np.trace(rotation)) / 2
+    x, y, z = (rotation[2, 1] - rotation[1, 2], rotation[0, 2] - rotation[2, 0], rotation[1, 0] - rotation[0, 1])
+    return x / (4 * w), y / (4 * w), z / (4 * w), w
+
+
+def turn(axis: int, angle: float) -> np.ndarray:
+    a, b = (axis + 1) % 3, (axis + 2) % 3
+    matrix = np.eye(3)
+    matrix[a, a] = matrix[b, b] = math.cos(angle)
+    matrix[a, b], matrix[b, a] = -math.sin(angle), math.sin(angle)
+    return matrix
+
+
+@pytest.mark.parametrize("angles", [(0.0, 0.0, 0.0), (0.0, 0.3, 0.0), (0.1, -0.2, 0.7), (-0.3, 0.4, 1.2)])
+def test_the_body_pose_of_an_optical_frame(angles: tuple[float, float, float]) -> None:
+    roll, pitch, yaw = angles
+    body = turn(2, yaw) @ turn(1, pitch) @ turn(0, roll)
+    optical = body @ np.array([[0, 0, 1], [-1, 0, 0], [0, -1, 0]])  # columns: x right, y down, z ahead of the body
+    pose = pose_of_optical_frame((1.0, 2.0, 3.0), quaternion(optical))
+    expected = CameraPose(1.0, 2.0, 3.0, roll, pitch, yaw)
+    for name in ("x", "y", "z", "roll", "pitch", "yaw"):
+        assert getattr(pose, name) == pytest.approx(getattr(expected, name), abs=1e-9), name
+
+
+def test_a_camera_that_looks_down_has_positive_pitch() -> None:
+    half = math.sqrt(0.5)
+    level = pose_of_optical_frame((0, 0, 1), (-0.5, 0.5, -0.5, 0.5))
+    assert (level.roll, level.pitch, level.yaw) == pytest.approx((0, 0, 0))
+    straight_down = pose_of_optical_frame((0, 0, 1), (half, -half, 0.0, 0.0))
+    assert straight_down.pitch == pytest.approx(math.pi / 2)
+
+
+def test_rounding_is_no_new_pose_and_a_hundredth_of_a_degree_is() -> None:
+    pose = CameraPose(0.4, 0.0, 1.2, 0.0, 0.1, 0.0)
+    assert is_same_pose(pose, CameraPose(0.4 + 1e-9, 0.0, 1.2, 0.0, 0.1 - 1e-9, 0.0))
+    assert not is_same_pose(pose, CameraPose(0.4, 0.0, 1.2, 0.0, 0.1 + math.radians(0.01), 0.0))
+    assert not is_same_pose(pose, CameraPose(0.4, 0.0, 1.201, 0.0, 0.1, 0.0))
+
+
+def test_a_ros_without_tf_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "tf2_ros", None)
+    node: Any = None
+    with pytest.raises(TransformError, match=r"^tf2_ros is not installed .*give camera_pose instead$") as refusal:
+        TransformSource(node).camera_pose(BASE, CAMERA, Time(), TOLERANCE_S)
+    assert refusal.value.cause == "tf_not_installed"
+
+
+class Listening:
+    """A node that hands the subscriber's callback over."""
+
+    def create_subscription(self, kind: Any, topic: str, callback: Callable[[Any], None], depth: int) -> Any:
+        self.hear = callback
+
+    def destroy_subscription(self, subscription: Any) -> None:
+        self.hear = lambda message: None
+
+
+class Tf:
+    """TransformSource on the stand-in for tf2_ros."""
+
+    def __init__(self) -> None:
+        self.node: Any = Listening()
+        self.source = TransformSource(self.node)
+
+    def says(
+        self,
+        at: tuple[float, float, float],
+        turn: tuple[float, float, float, float] = AHEAD,
+        stamp_s: float = 0.0,
+        parent: str = BASE,
+        child: str = CAMERA,
+    ) -> None:
+        message = TransformStamped(child_frame_id=child)
+        message.header.frame_id, message.header.stamp = parent, time_of(stamp_s).to_msg()
+        v, q = message.transform.translation, message.transform.rotation
+        (v.x, v.y, v.z), (q.x, q.y, q.z, q.w) = at, turn
+        self.node.hear(message)
+
+    def pose(self, stamp_s: float, base: str = BASE, camera: str = CAMERA) -> CameraPose:
+        return self.source.camera_pose(base, camera, time_of(stamp_s), TOLERANCE_S)
+
+    def refusal(self, stamp_s: float, base: str = BASE, camera: str = CAMERA) -> tuple[str, str]:
+        with pytest.raises(TransformError) as refusal:
+            self.pose(stamp_s, base, camera)
+        return refusal.value.cause, str(refusal.value)
+
+
+def time_of(seconds: float) -> Time:
+    return Time(nanoseconds=round(seconds * 1e9))
+
+
+@pytest.fixture
+def tf(monkeypatch: pytest.MonkeyPatch) -> Tf:
+    monkeypatch.syspath_prepend(str(Path(__file__).parent / "fake_tf2"))
+    monkeypatch.delitem(sys.modules, "tf2_ros", raising=False)
+    return Tf()
+
+
+def test_a_static_mounting_holds_for_every_stamp(tf: Tf) -> None:
+    tf.says((0.4, 0.1, 1.2))
+    for stamp_s in (0.0, 5.0, 1e9):
+        assert tf.pose(stamp_s) == CameraPose(0.4, 0.1, 1.2, 0.0, 0.0, 0.0)
+
+
+def test_a_moving_frame_is_taken_at_the_image_s_stamp_and_not_at_its_newest(tf: Tf) -> None:
+    for stamp_s in (10.0, 10.1, 10.2):
+        tf.says((stamp_s, 0.0, 1.2), stamp_s=stamp_s)
+    assert tf.pose(10.1).x == 10.1
+    assert tf.pose(0.0).x == 10.2, "an image without a stamp gets the newest"
+
+
+def test_a_late_transform_is_replaced_by_the_newest_one_within_the_tolerance(tf: Tf) -> None:
+    tf.says((1.0, 0.0, 1.2), stamp_s=10.0)
+    assert tf.pose(10.09).x == 1.0
+    cause, sentence = tf.refusal(10.25)
+    assert cause == "tf_late"
+    assert sentence == (
+        "the newest transform from camera_optical to base_footprint is 0.25 s older than the image: publish it more "
+        "often, mend the clocks, or raise tf_tolerance (0.1 s)"
+    )
+    tf.says((2.0, 0.0, 1.2), stamp_s=10.25)
+    assert tf.pose(10.25).x == 2.0, "it has come"
+
+
+def test_an_image_from_before_all_that_tf_keeps(tf: Tf) -> None:
+    tf.says((1.0, 0.0, 1.2), stamp_s=10.0)
+    cause, sentence = tf.refusal(9.5)
+    assert cause == "tf_past"
+    assert sentence.startswith("the image's stamp is 0.50 s before the newest transform from camera_optical to ")
+
+
+@pytest.mark.parametrize(
+    ("frames", "words"),
+    [
+        ((BASE, "mast"), 'no transform from mast to base_footprint ("mast" passed to lookupTransform does not exist)'),
+        ((BASE, "wheel"), "no transform from wheel to base_footprint ('base_footprint' and 'wheel' are not part of"),
+        ((BASE, ""), "no transform from an image without a frame_id to base_footprint (frame_id cannot be empty)"),
+    ],
+)
+def test_a_missing_transform(tf: Tf, frames: tuple[str, str], words: str) -> None:
+    tf.says((0.0, 0.0, 1.2))
+    tf.says((0.0, 0.0, 0.0), parent="other", child="wheel")
+    cause, sentence = tf.refusal(0.0, *frames)
+    assert cause == "tf_missing"
+    assert sentence.startswith(words) and sentence.endswith(": publish it in TF")
+
+
+@pytest.mark.parametrize(
+    ("at", "turn"),
+    [
+        ((0.0, 0.0, 1.2), (0.0, 0.0, 0.0, 0.0)),
+        ((0.0, 0.0, 1.2), (-0.5, 0.5, -0.5, 0.7)),
+        ((0.0, 0.0, 1.2), (math.nan, 0.0, 0.0, 1.0)),
+        ((0.0, math.inf, 1.2), AHEAD),
+    ],
+)
+def test_numbers_that_are_no_pose(
+    tf: Tf, at: tuple[float, float, float], turn: tuple[float, float, float, float]
+) -> None:
+    tf.says(at, turn)
+    cause, sentence = tf.refusal(0.0)
+    assert cause == "tf_invalid"
+    assert "camera_optical to base_footprint holds" in sentence and "of length 1" in sentence
+    tf.says((0.0, 0.0, 1.2))
+    assert tf.pose(0.0).z == 1.2, "it is mended"
+
+
+def test_a_quaternion_that_is_only_rounded_is_brought_to_length_one(tf: Tf) -> None:
+    tf.says((0.0, 0.0, 1.2), tuple(0.995 * number for number in AHEAD))  # type: ignore[arg-type]
+    pose = tf.pose(0.0)
+    assert (pose.roll, pose.pitch, pose.yaw) == pytest.approx((0.0, 0.0, 0.0), abs=1e-12)
+
+
+@pytest.mark.parametrize("yaw", [0.0, 0.5, -3.0])
+def test_the_vehicle_seen_from_above(tf: Tf, yaw: float) -> None:
+    pitch = quaternion(turn(2, yaw) @ turn(1, 0.05))
+    tf.says((3.0, -2.0, 0.3), pitch, parent="odom", child=BASE)
+    pose = tf.source.planar_pose("odom", BASE, time_of(0.0), TOLERANCE_S)
+    assert (pose.x, pose.y, pose.yaw) == pytest.approx((3.0, -2.0, yaw))

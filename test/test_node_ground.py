@@ -1,0 +1,241 @@
+"""What stops the outputs on the ground and what brings them back, with the real node over real DDS.
+
+tf2_ros is not on PyPI, so the node finds the stand-in of fake_tf2/ in its place.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from diagnostic_msgs.msg import DiagnosticArray
+from fakes import TWO_LABELS, tiny_model
+from geometry_msgs.msg import TransformStamped
+from nav_msgs.msg import OccupancyGrid
+from rcl_interfaces.srv import SetParametersAtomically
+from rclpy.duration import Duration
+from rclpy.parameter import Parameter
+from rclpy.time import Time
+from ros_harness import (
+    EVERY_MESSAGE,
+    LATCHED,
+    FakeCamera,
+    NodeProcess,
+    Peer,
+    ros_domain,
+    values_of,
+)
+from sensor_msgs.msg import Image
+
+from seg_perception.evaluation.mounting import optical_quaternion
+from seg_perception.geometry import CameraPose
+from seg_perception_msgs.msg import DrivableAreas
+
+BASE = "base_footprint"
+STATIC = Time()
+
+
+class Robot:
+    """A camera, TF and all that is heard of the node."""
+
+    def __init__(self, peer: Peer) -> None:
+        self.peer, self.camera = peer, FakeCamera(peer)
+        self.tf = peer.node.create_publisher(TransformStamped, "/fake_tf", EVERY_MESSAGE)
+        self.masks = peer.listen(Image, "/segmentation/label_mask")
+        self.areas = peer.listen(DrivableAreas, "/segmentation/drivable_areas")
+        self.grids = peer.listen(OccupancyGrid, "/segmentation/drivable_grid", LATCHED)
+        self.diagnostics = peer.listen(DiagnosticArray, "/diagnostics")
+
+    def connect(self) -> None:
+        """Wait until a frame has gone all the way."""
+        self.peer.until_heard(self.camera.images)
+        self.peer.until_heard(self.camera.infos)
+        self.peer.until(lambda: self.camera.send() and self.masks and self.areas, "a first frame")
+
+    def says(self, *pose: float, at: Time = STATIC, parent: str = BASE, child: str = "", turn: Any = None) -> None:
+        """Publish where a frame is: x, y, z, roll, pitch, yaw of a body, whose optical frame a camera has."""
+        turn = turn or optical_quaternion(CameraPose(*pose))
+        message = TransformStamped(child_frame_id=child or self.camera.frame_id)
+        message.header.frame_id, message.header.stamp = parent, at.to_msg()
+        v, q = message.transform.translation, message.transform.rotation
+        (v.x, v.y, v.z), (q.x, q.y, q.z, q.w) = map(float, pose[:3]), map(float, turn)
+        self.tf.publish(message)
+
+    def now(self, later_s: float = 0.0) -> Time:
+        """The clock that stamps the images."""
+        time: Time = self.peer.node.get_clock().now() + Duration(seconds=later_s)
+        return time
+
+    def until_said(self, cause: str, words: str = "") -> dict[str, str]:
+        """Send frames until diagnostics give this state of the ground."""
+
+        def said() -> dict[str, str]:
+            self.camera.send()
+            values = values_of(self.diagnostics, "camera")
+            return values if values.get("ground") == cause and words in values["message"] else {}
+
+        values: dict[str, str] = self.peer.until(said, f"{cause}: {words}")
+        assert values["level"] == ("0" if cause == "ok" else "1"), values
+        return values
+
+    def one_frame(self, has_grid: bool) -> tuple[DrivableAreas, OccupancyGrid | None]:
+        """Areas and grid of a new frame, whose mask must always come; without a grid, the next frame has come too."""
+        sent = self.camera.send()
+        topics = [self.masks, self.areas, *([self.grids] if has_grid else [])]
+        self.peer.until(lambda: all(of(messages, sent) for messages in topics), "the outputs of a frame")
+        if not has_grid:
+            after = self.camera.send()
+            self.peer.until(lambda: of(self.areas, after) and of(self.masks, after), "the outputs of the next")
+        return of(self.areas, sent), of(self.grids, sent)
+
+    def has_ground(self, expected: bool = True) -> bool:
+        """Whether a frame has all outputs on the ground, or, where they are not expected, any."""
+        areas, grid = self.one_frame(expected)
+        found = [bool(areas.ground_frame), grid is not None, any(area.outlines_ground for area in areas.areas)]
+        return all(found) if expected else any(found)
+
+
+def of(messages: list[Any], sent: Image) -> Any:
+    return next((message for message in reversed(messages) if message.header.stamp == sent.header.stamp), None)
+
+
+@pytest.fixture(scope="module")
+def domain() -> Iterator[None]:
+    with ros_domain():
+        yield
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One that finds road, and cars on it, in the fake camera's pictures."""
+    return tiny_model(tmp_path_factory.mktemp("models") / "tiny.onnx", labels=TWO_LABELS, seed=3).path
+
+
+@pytest.fixture
+def robot(domain: None) -> Iterator[Robot]:
+    peer = Peer()
+    yield Robot(peer)
+    peer.close()
+
+
+@pytest.fixture
+def start(domain: None, model: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., NodeProcess]]:
+    running: list[NodeProcess] = []
+    fake = str(Path(__file__).parent / "fake_tf2")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([fake, os.environ.get("PYTHONPATH", "")]))
+
+    def begin(**parameters: Any) -> NodeProcess:
+        named = {name.replace("__", "."): value for name, value in parameters.items()}
+        running.append(NodeProcess({"model": str(model), "backend": "onnxruntime", **named}))
+        return running[-1]
+
+    yield begin
+    for process in running:
+        process.close()
+
+
+def set_parameter(peer: Peer, name: str, value: Any) -> None:
+    request = SetParametersAtomically.Request(parameters=[Parameter(name, value=value).to_parameter_msg()])
+    assert peer.call(SetParametersAtomically, "/segmentation/set_parameters_atomically", request).result.successful
+
+
+POSE = (0.0, 0.0, 1.2, 0.0, 0.2, 0.0)
+
+
+def test_every_trouble_with_tf_is_named_and_so_is_its_end(start: Callable[..., NodeProcess], robot: Robot) -> None:
+    process = start()
+    robot.connect()
+    robot.peer.until_heard(robot.tf)
+    robot.camera.send_info()
+    robot.until_said("tf_missing", 'no ground outputs: no transform from camera_optical to base_footprint ("')
+    assert not robot.has_ground(expected=False)
+
+    robot.says(*POSE, at=robot.now())
+    robot.until_said("tf_late", " s older than the image: ")
+    assert not robot.has_ground(expected=False)
+    robot.says(*POSE, at=robot.now(1000.0))
+    robot.until_said("ok")
+    assert robot.has_ground()
+
+    past = robot.camera.message()
+    past.header.stamp = robot.now(-3600.0).to_msg()
+    robot.camera.send(past)
+    robot.peer.until(lambda: of(robot.masks, past), "a mask of an image from the past")
+    process.wait_for_line("the image's stamp is ")
+    robot.until_said("ok")
+
+    robot.says(*POSE, at=robot.now(-0.1), turn=(0.0, 0.0, 0.0, 0.0))
+    robot.until_said("tf_invalid", "its quaternion of length 1")
+    assert not robot.has_ground(expected=False)
+    for later_s in (0.0, 500.0):
+        robot.says(*POSE, at=robot.now(later_s))
+    robot.until_said("ok")
+    assert robot.has_ground()
+    process.wait_for_line("/image: ground outputs are back after: the transform from camera_optical")
+    for words, count in (("no ground outputs: no transform from", 1), ("no ground outputs: the newest transform", 1)):
+        assert sum(words in line for line in process.lines) == count, process.output
+
+
+BAD_INFOS: list[tuple[dict[str, Any], str]] = [
+    ({"k": [0.0] * 9}, "the focal length is 0, 0 px"),
+    ({"k": [math.nan, 0.0, 96.0, 0.0, 150.0, 64.0, 0.0, 0.0, 1.0]}, "holds numbers that are not finite"),
+    ({"distortion_model": "plumb_bop"}, "there is no distortion model 'plumb_bop': did you mean 'plumb_bob'?"),
+    ({"d": [0.1, 0.2, 0.3]}, "distortion model plumb_bob came with 3 coefficients: 0 or 4 or 5 are needed"),
+    ({"width": 0}, "the calibrated image is 0x128 px"),
+]
+BAD_POSES: list[tuple[list[float], str]] = [
+    ([0.0, 0.0, 1.2, 0.0, -1.5, 0.0], "the camera sees no ground, only what is above the horizon"),
+    ([0.0, 0.0, -0.5, 0.0, 0.2, 0.0], "the camera's pose is -0.5 m above the ground"),
+]
+
+
+def test_every_trouble_with_calibration_and_pose_is_named_and_so_is_its_end(
+    start: Callable[..., NodeProcess], robot: Robot
+) -> None:
+    process = start(use_tf=False, camera_pose=list(POSE))
+    robot.connect()
+    robot.until_said("camera_info", "no ground outputs: no camera_info on /camera_info")
+    assert not robot.has_ground(expected=False)
+    for changes, words in BAD_INFOS:
+        robot.camera.send_info(**changes)
+        robot.until_said("camera_info", words)
+        assert not robot.has_ground(expected=False)
+    robot.camera.send_info()
+    robot.until_said("ok")
+    assert robot.has_ground()
+    for pose, words in BAD_POSES:
+        set_parameter(robot.peer, "camera_pose", pose)
+        robot.until_said("geometry", words)
+        assert not robot.has_ground(expected=False)
+    set_parameter(robot.peer, "camera_pose", list(POSE))
+    robot.until_said("ok")
+    assert robot.has_ground()
+    backs = [line for line in process.lines if "/image: ground outputs are back after: " in line]
+    assert len(backs) == 2, process.output
+
+
+def test_the_fused_grid_stays_in_the_odometry_frame_and_stops_alone(
+    start: Callable[..., NodeProcess], robot: Robot
+) -> None:
+    start(camera_pose=list(POSE), fusion__enabled=True, drivable__resolution_m=0.5)
+    robot.connect()
+    robot.peer.until_heard(robot.tf)
+    robot.camera.send_info()
+    robot.until_said("odom_tf_missing", "no drivable_grid: no transform from base_footprint to odom (")
+    areas, grid = robot.one_frame(has_grid=False)
+    assert areas.ground_frame == BASE and grid is None
+
+    corners = []
+    for x, y in ((0.0, 0.0), (3.25, -1.75)):
+        robot.says(x, y, 0.0, parent="odom", child=BASE, turn=(0.0, 0.0, 0.0, 1.0))
+        robot.until_said("ok")
+        areas, grid = robot.one_frame(has_grid=True)
+        assert areas.ground_frame == BASE and grid is not None and grid.header.frame_id == "odom"
+        corners.append((grid.info.origin.position.x, grid.info.origin.position.y))
+        assert grid.info.width == grid.info.height == 93, "the corner at (20, 10) is 44.7 cells away: 2 * (45 + 1) + 1"
+        assert set(grid.data) == {-1, 0, 100}
+    assert corners == [(-23.0, -23.0), (-20.0, -25.0)], "by floor(3.25 / 0.5) and floor(-1.75 / 0.5) cells"
