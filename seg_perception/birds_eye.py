@@ -28,7 +28,7 @@ from seg_perception.drawing import (
 )
 from seg_perception.drivable import DrivableSettings
 from seg_perception.drivable_maps import OBSTACLE
-from seg_perception.geometry import Floats
+from seg_perception.geometry import Floats, GroundProjection
 from seg_perception.labels import LabelSet
 from seg_perception.results import Drivable, DrivableArea, FreeSpace, Grid
 
@@ -37,11 +37,13 @@ OBSTACLE_COLOR: Color = (255, 70, 130)
 COST_COLORS: tuple[tuple[int, Color], ...] = ((0, (0, 92, 112)), (50, (138, 100, 16)), (99, (150, 62, 62)))
 """Dim shades of the outlines' colours, so that lines stay visible on them; mixed between these costs."""
 RING_COLOR: Color = (120, 120, 130)
+NOTE_COLOR: Color = (170, 170, 180)
 RING_M = 5.0
 _GLOW = (34.0, 34.0, 34.0, 0.0)
 _BEHIND_M = 1.5
 """How much is shown behind the base frame's origin, for the vehicle."""
 _DASH_M = 0.5
+_IMAGE_WEIGHT = 0.45
 _FOOT_PX = 1
 """An obstacle's mark reaches so far to every side of its cell's middle."""
 
@@ -65,12 +67,15 @@ class BirdsEye:
         self._base = np.full((height, width, 3), DARK, np.uint8)
         self._base[bottom:] = legend[: height - bottom]
         for number, line in enumerate(self._note, start=2):
-            draw_text(self._base, 6, self._baseline(number), line, self._scale, RING_COLOR)
+            draw_text(self._base, 6, self._baseline(number), line, self._scale, NOTE_COLOR)
         self._view_hw = (max(0, bottom - self._top), width)
         self._fan = np.zeros((max(self._view_hw[0], 1), width), np.uint8)
         self._place()
         self._colored = np.zeros((*settings.grid_shape, 3), np.uint8)
         self._table = _cost_table()
+        self._image = np.zeros((*self._fan.shape, 3), np.uint8)
+        self._looked_up: tuple[GroundProjection | None, tuple[int, int]] = (None, (0, 0))
+        self._lookup: tuple[NDArray[np.int16], NDArray[np.uint16]]
 
     def _place(self) -> None:
         """Choose scale and origin of the view, and prepare what is the same in every picture."""
@@ -96,10 +101,17 @@ class BirdsEye:
         return points, text, left, round(float(self._origin_px[1]) - up - text_height / 2)
 
     def draw(
-        self, drivable: Drivable | None, out: NDArray[np.uint8] | None = None, problem: str = ""
+        self,
+        drivable: Drivable | None,
+        out: NDArray[np.uint8] | None = None,
+        *,
+        problem: str = "",
+        rgb: NDArray[np.uint8] | None = None,
+        projection: GroundProjection | None = None,
     ) -> NDArray[np.uint8]:
         """uint8 [height, width, 3]. Without a grid it says why, which is problem. out: where to draw; None or of another
-        size = into a new image."""
+        size = into a new image. rgb, uint8 [H, W, 3], with the projection of the mask: the camera's image, which then
+        shines through on seen ground, so that lane lines tell how good the calibration is."""
         if out is None or out.shape != self._base.shape:
             out = np.empty_like(self._base)
         np.copyto(out, self._base)
@@ -113,6 +125,8 @@ class BirdsEye:
                 draw_text(view, 12, (number + 2) * self._line_px, line, self._scale)
             return out
         self._draw_grid(drivable.grid, view)
+        if rgb is not None and projection is not None:
+            self._draw_image(drivable.grid, rgb, projection, view)
         if drivable.free_space is not None:
             self._draw_fan(drivable.free_space, view)
         draw_lines(view, [points for points, *_ in self._rings], RING_COLOR, 1)
@@ -137,13 +151,42 @@ class BirdsEye:
         if self._colored.shape[:2] != grid.cells.shape:
             self._colored = np.zeros((*grid.cells.shape, 3), np.uint8)
         cv2.applyColorMap(np.ascontiguousarray(grid.cells).view(np.uint8), self._table, dst=self._colored)
+        cv2.warpAffine(
+            self._colored, self._from_cells(grid), view.shape[1::-1], view, cv2.INTER_NEAREST, cv2.BORDER_CONSTANT,
+            UNKNOWN_COLOR,
+        )  # fmt: skip
+
+    def _from_cells(self, grid: Grid) -> Floats:
+        """Affine map [2, 3] from a cell's column (x, ahead) and row (y, left) to the view, where both run backwards."""
         cell_px = grid.resolution_m * self._per_m
         first = self._pixels(np.array([grid.origin_m]) + grid.resolution_m / 2)[0]
-        # From a cell's column (x, ahead) and row (y, left) to the view, where both run backwards.
-        there = np.array(((0.0, -cell_px, first[0]), (-cell_px, 0.0, first[1])))
-        cv2.warpAffine(
-            self._colored, there, view.shape[1::-1], view, cv2.INTER_NEAREST, cv2.BORDER_CONSTANT, UNKNOWN_COLOR
-        )
+        return np.array(((0.0, -cell_px, first[0]), (-cell_px, 0.0, first[1])))
+
+    def _draw_image(
+        self, grid: Grid, rgb: NDArray[np.uint8], projection: GroundProjection, view: NDArray[np.uint8]
+    ) -> None:
+        if self._looked_up[0] is not projection or self._looked_up[1] != rgb.shape[:2]:
+            self._looked_up = (projection, (rgb.shape[0], rgb.shape[1]))
+            self._lookup = self._image_lookup(projection, rgb.shape[1], rgb.shape[0])
+        self._image = cv2.remap(rgb, *self._lookup, cv2.INTER_LINEAR, self._image)
+        cv2.addWeighted(view, 1 - _IMAGE_WEIGHT, self._image, _IMAGE_WEIGHT, 0, dst=self._image)
+        is_ground = cv2.inRange(grid.cells, 0, OBSTACLE - 1)
+        cv2.warpAffine(is_ground, self._from_cells(grid), view.shape[1::-1], self._fan, cv2.INTER_NEAREST)
+        cv2.copyTo(self._image, self._fan, view)
+
+    def _image_lookup(
+        self, projection: GroundProjection, width: int, height: int
+    ) -> tuple[NDArray[np.int16], NDArray[np.uint16]]:
+        """cv2.remap's tables from an image of width x height px to the view."""
+        rows, columns = self._fan.shape
+        u, v = np.meshgrid(np.arange(columns), np.arange(rows))
+        ground = (self._origin_px - np.column_stack((u.ravel(), v.ravel())))[:, ::-1] / self._per_m
+        scale_xy = np.array((width, height)) / projection.image_hw[::-1]
+        pixels = (projection.ground_to_pixels(ground) + 0.5) * scale_xy - 0.5
+        pixels = np.where(np.isfinite(pixels), np.clip(pixels, -2, (width + 2, height + 2)), -2)
+        x, y = pixels.T.astype(np.float32).reshape(2, rows, columns)
+        coarse, fine = cv2.convertMaps(x, y, cv2.CV_16SC2)
+        return coarse, fine
 
     def _draw_feet(self, grid: Grid, view: NDArray[np.uint8]) -> None:
         """Mark obstacles again, over the lines: a cell may be no larger than a pixel."""

@@ -8,6 +8,7 @@ import pytest
 from seg_perception.birds_eye import OBSTACLE_COLOR, RING_COLOR, UNKNOWN_COLOR, BirdsEye
 from seg_perception.drawing import DARK, FREE_COLOR, GROUND_COLORS
 from seg_perception.drivable import DrivableSettings
+from seg_perception.geometry import CameraModel, CameraPose, GroundProjection
 from seg_perception.labels import CAMVID
 from seg_perception.results import Drivable, DrivableArea, FreeSpace, Grid, LookAhead, Outline
 
@@ -85,6 +86,24 @@ def test_the_edge_of_free_space_is_drawn_and_what_is_free_glows():
     image = made.draw(drivable(ranges=(8.0, 8.0, math.inf, math.nan, math.nan)))
     assert made.at(image, 8.0, 0.0) != FREE_COLOR
     assert made.at(image, 7.0, 0.0) != UNKNOWN_COLOR and made.at(image, 6.0, 1.0) == UNKNOWN_COLOR
+
+
+@pytest.mark.parametrize("scale", [1, 2])
+def test_the_image_shines_through_where_ground_is_seen_and_nowhere_else(scale):
+    """A camera that looks level from 2 m: what lies d m ahead is in row 119.5 + 400 / d. White from 5 m to 8 m; the grid
+    knows the ground up to 7 m. Two images of one mask: the larger one is looked up at its own pixels."""
+    matrix = ((200.0, 0, 159.5), (0, 200.0, 119.5), (0, 0, 1))
+    projection = GroundProjection(CameraModel(320, 240, matrix), CameraPose(0, 0, 2.0), (240, 320))
+    rgb = np.zeros((240 * scale, 320 * scale, 3), np.uint8)
+    rgb[round((119.5 + 400 / 8) * scale) : round((119.5 + 400 / 5) * scale)] = 255
+    cells = empty()
+    cells[:, :14] = 0
+    made = panel()
+    image = made.draw(drivable(cells), rgb=rgb, projection=projection)
+    dark, light = np.array(made.at(image, 4.5, 0.2)), np.array(made.at(image, 6.0, 0.2))
+    assert (light - dark > 80).all()
+    assert made.at(image, 7.5, 0.2) == UNKNOWN_COLOR
+    assert made.at(image, 4.7, 0.2) == tuple(dark) and made.at(image, 5.3, 0.2) == tuple(light)
 
 
 def test_rings_and_the_vehicle_have_the_size_that_is_said():

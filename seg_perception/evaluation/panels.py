@@ -55,12 +55,19 @@ class Panels:
         self._projected_hw: tuple[int, int] = (0, 0)
         self._board: NDArray[np.uint8] = np.zeros((0, 0, 3), np.uint8)
         self._image_hw = (0, 0)
+        self._answered: NDArray[np.uint8] | None = None
         self.camera: NDArray[np.uint8] | None = None
         self.ground: NDArray[np.uint8] | None = None
 
     def draw(self, rgb: NDArray[np.uint8], answer: Answer | None, age_frames: int = 0) -> NDArray[np.uint8]:
-        """uint8 [H, W, 3] that holds until the next call: rgb with an answer that is age_frames old, and the ground."""
+        """uint8 [H, W, 3] that holds until the next call: rgb with an answer that is age_frames old, and the ground.
+
+        rgb is kept until the next answer.
+        """
         self.camera = rgb
+        projection = None
+        if age_frames == 0:
+            self._answered = rgb  # an old answer's ground is not where later images show it
         if answer is not None:
             panoptic = Panoptic(answer.semantic, answer.instance, np.zeros_like(answer.semantic), answer.segments)
             projection = self._projected(answer.semantic.shape[0], answer.semantic.shape[1])
@@ -73,7 +80,9 @@ class Panels:
         assert self._birds_eye is not None
         drivable = None if answer is None else answer.drivable
         problem = NO_ANSWER if answer is None else self._placing.problem
-        self.ground = self._birds_eye.draw(drivable, self.ground, problem)
+        self.ground = self._birds_eye.draw(
+            drivable, self.ground, problem=problem, rgb=self._answered, projection=projection
+        )
         height, width = self._image_hw
         fits = self.camera.shape[:2] == self._image_hw
         self._board[:height, :width] = self.camera if fits else cv2.resize(self.camera, (width, height))

@@ -103,7 +103,8 @@ def predict(pipeline: Pipeline, files: list[Path], out: Path, assumed: AssumedCa
 def _from_above(result: Result, pipeline: Pipeline, assumed: AssumedCamera) -> NDArray[np.uint8]:
     size_wh = panel_size(result.frame.rgb.shape[0])
     birds_eye = BirdsEye(pipeline.labels, DrivableSettings(), size_wh, f"assumed calibration: {assumed}")
-    return birds_eye.draw(result.drivable, problem=pipeline.ground_problem or "")
+    problem = pipeline.ground_problem or ""
+    return birds_eye.draw(result.drivable, problem=problem, rgb=result.frame.rgb, projection=pipeline.projection)
 
 
 def _ground(result: Result, pipeline: Pipeline) -> dict[str, Any]:
