@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -10,12 +11,15 @@ import pytest
 from ros_harness import make_tiny_model
 
 from seg_perception import backends, cli, model_file
-from seg_perception.evaluation.benchmark import naive_masks
+from seg_perception.drivable import DrivableExtractor
+from seg_perception.evaluation.benchmark import WARM_UP_FRAMES, drivable_shares, naive_masks
+from seg_perception.geometry import CameraModel, CameraPose
+from seg_perception.labels import CAMVID
 from seg_perception.panoptic import PanopticSettings
 from seg_perception.pipeline import Pipeline
 from seg_perception.preprocess import Preprocessor
-from seg_perception.results import Frame
-from seg_perception.synthetic import random_scene
+from seg_perception.results import Frame, Panoptic, Wants
+from seg_perception.synthetic import SyntheticDrive, random_scene
 
 
 @pytest.fixture(scope="module")
@@ -49,8 +53,37 @@ def test_every_stage_is_timed_and_compared(tmp_path: Path, model: Path, capsys: 
         numbers["stages_ms"]["naive_decode"]["p50"] / numbers["decode_ms"]["p50"], rel=0.05
     )
     assert (numbers["frames"], numbers["size"]) == (5, "320x192")
+    assert tuple(numbers["drivable_ms"]) == ("areas", "grid", "free_space", "maps")
+    for values in numbers["drivable_ms"].values():
+        assert 0 < values["p50"] <= values["p95"]
     printed = capsys.readouterr().out
     assert all(f"\n{stage} " in printed for stage in (*stages, "total"))
+    assert all(f"\n  drivable: {name} " in printed for name in ("areas", "grid", "free_space"))
+
+
+def test_each_share_is_of_what_it_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    drive = SyntheticDrive(320, 192)
+    masks = [Panoptic(f.semantic, f.instance, np.zeros_like(f.semantic), ()) for f in map(drive.frame, (0, 9))]
+    asked: list[tuple[bool, ...]] = []
+    poses: list[CameraPose] = []
+    place = DrivableExtractor.set_camera
+
+    def spy_extract(extractor: DrivableExtractor, panoptic: Panoptic, wants: Wants) -> None:
+        assert extractor.ground_problem is None and any(panoptic is mask for mask in masks)
+        asked.append((wants.areas, wants.grid, wants.free_space))
+
+    def spy_place(
+        extractor: DrivableExtractor, camera: CameraModel, pose: CameraPose, mask_hw: tuple[int, int]
+    ) -> None:
+        poses.append(pose)
+        place(extractor, camera, pose, mask_hw)
+
+    monkeypatch.setattr(DrivableExtractor, "extract", spy_extract)
+    monkeypatch.setattr(DrivableExtractor, "set_camera", spy_place)
+    assert set(drivable_shares(CAMVID, drive, masks, 4)) == {"areas", "grid", "free_space", "maps"}
+    runs = 4 + WARM_UP_FRAMES
+    assert asked == [(True, False, False)] * runs + [(False, True, False)] * runs + [(False, False, True)] * runs
+    assert len(poses) == 1 + runs and all(a != b for a, b in pairwise(poses))  # or nothing is made anew
 
 
 def test_the_naive_path_gives_the_pipelines_semantic_mask(model: Path) -> None:

@@ -1,4 +1,7 @@
-"""Time each step of a frame's path, frame after frame, without ROS.
+"""Time each step of a frame's path, frame after frame, without ROS; the camera is calibrated, so that ground is found.
+
+The share of each output in the step `drivable` is timed after that, alone and on the same masks, and so is making the
+maps anew for another pose of the camera.
 
 With --against naive every frame also takes the textbook path, in turn with ours and with the same network: colour
 conversion, resize, all logits enlarged to the mask's size, argmax, connected components of every thing class.
@@ -15,6 +18,8 @@ from __future__ import annotations
 
 import argparse
 import re
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from time import perf_counter_ns
 from typing import Any
@@ -24,14 +29,15 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from seg_perception.drivable import DrivableExtractor, DrivableSettings
 from seg_perception.errors import SegPerceptionError
 from seg_perception.evaluation import machine
 from seg_perception.evaluation.offline import add_model_arguments, open_pipeline, percentiles
 from seg_perception.files import write_json
 from seg_perception.labels import LabelSet
 from seg_perception.pipeline import Pipeline
-from seg_perception.results import Frame
-from seg_perception.synthetic import random_scene
+from seg_perception.results import Frame, Panoptic, Wants
+from seg_perception.synthetic import SyntheticDrive, random_scene
 
 DISTINCT_FRAMES = 8
 WARM_UP_FRAMES = 3
@@ -94,6 +100,8 @@ def _size(words: str) -> tuple[int, int]:
 
 def benchmark(pipeline: Pipeline, size_wh: tuple[int, int], count: int, *, naive: bool) -> dict[str, Any]:
     """Run count frames of size_wh; returns what --json writes, times in ms."""
+    drive = SyntheticDrive(*size_wh)
+    pipeline.set_camera(drive.camera, drive.pose)
     rng = np.random.default_rng(0)
     scenes = [random_scene(rng, size_wh[1], size_wh[0])[0] for _ in range(DISTINCT_FRAMES)]
     samples: dict[str, list[float]] = {}
@@ -106,7 +114,42 @@ def benchmark(pipeline: Pipeline, size_wh: tuple[int, int], count: int, *, naive
         if number >= 0:
             for name, value in stages.items():
                 samples.setdefault(name, []).append(value)
-    return _numbers(pipeline, size_wh, samples)
+    masks = [_kept(pipeline.run(Frame(rgb)).panoptic) for rgb in scenes]
+    return _numbers(pipeline, size_wh, samples) | {"drivable_ms": drivable_shares(pipeline.labels, drive, masks, count)}
+
+
+def _kept(panoptic: Panoptic) -> Panoptic:
+    """A copy of what the decoder overwrites."""
+    return replace(panoptic, semantic=panoptic.semantic.copy(), confidence=panoptic.confidence.copy())
+
+
+def drivable_shares(
+    labels: LabelSet, drive: SyntheticDrive, masks: Sequence[Panoptic], count: int
+) -> dict[str, dict[str, float]]:
+    """Time in ms, p50 and p95 of count runs, that each output of DrivableExtractor takes on masks of the drive's camera:
+    `areas` (their outlines and distances), `grid`, `free_space`; and `maps`, when the camera's pose changes."""
+    mask_hw = masks[0].semantic.shape
+    extractor = DrivableExtractor(labels, DrivableSettings())
+    extractor.set_camera(drive.camera, drive.pose, mask_hw)
+    nothing = Wants(areas=False, grid=False, free_space=False)
+
+    def share(only: Wants) -> dict[str, float]:
+        return _timed(lambda number: extractor.extract(masks[number % len(masks)], only), count)
+
+    shares = {name: share(replace(nothing, **{name: True})) for name in ("areas", "grid", "free_space")}
+    poses = drive.pose, replace(drive.pose, pitch=drive.pose.pitch + 0.001)
+    shares["maps"] = _timed(lambda number: extractor.set_camera(drive.camera, poses[number % 2], mask_hw), count)
+    return shares
+
+
+def _timed(step: Callable[[int], object], count: int) -> dict[str, float]:
+    """p50 and p95 in ms of step(number) over count runs that are warm."""
+    samples = []
+    for number in range(-WARM_UP_FRAMES, count):
+        start = perf_counter_ns()
+        step(number)
+        samples.append((perf_counter_ns() - start) / 1e6)
+    return percentiles(samples[WARM_UP_FRAMES:], 50, 95)
 
 
 class NaivePath:
@@ -180,6 +223,9 @@ def _print(numbers: dict[str, Any]) -> None:
     for stage, values in rows.items():
         print(f"{stage:<18}" + "".join(f"{value:9.2f}" for value in values.values()))
     overhead = numbers["overhead_ms"]
+    for name, values in numbers["drivable_ms"].items():
+        place = "maps, at a new pose" if name == "maps" else f"  drivable: {name}"
+        print(f"{place:<26}p50 {values['p50']:.2f} ms, p95 {values['p95']:.2f} ms")
     print(f"all but the network: p50 {overhead['p50']:.2f} ms, p95 {overhead['p95']:.2f} ms")
     print(f"{numbers['pipeline_fps']} frames a second")
     if "decode_speedup" in numbers:
