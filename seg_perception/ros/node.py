@@ -33,8 +33,9 @@ from seg_perception.ros.extrinsics import TransformSource
 from seg_perception.ros.inputs import Arrival, NewestFrames
 from seg_perception.ros.outputs import qos_profile
 from seg_perception.ros.parameter_server import ParameterServer
-from seg_perception.ros.parameters import Settings, find_model
+from seg_perception.ros.parameters import Settings
 from seg_perception.ros.topics import DIAGNOSTICS
+from seg_perception.shipped_models import find_model
 
 DIAGNOSTICS_PERIOD_S = 1.0
 QUIET_S = 0.1

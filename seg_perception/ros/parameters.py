@@ -12,13 +12,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
-from seg_perception.backends import BACKENDS, FALLBACKS, resolve
+from seg_perception.backends import BACKENDS, FALLBACKS
 from seg_perception.drivable import DrivableSettings
 from seg_perception.errors import SegPerceptionError, nearest_name
 from seg_perception.geometry import CameraPose
 from seg_perception.grid_fusion import FusionSettings, window_side
 from seg_perception.panoptic import PanopticSettings
 from seg_perception.ros.topics import OUTPUT_NAMES, topic_table
+from seg_perception.shipped_models import SHIPPED_MODELS
 
 Value = bool | int | float | str | tuple[Any, ...]
 
@@ -97,10 +98,6 @@ _TYPE_NAMES: dict[type, str] = {bool: "true or false", int: "a whole number", fl
 def _parameter(default: Any, description: str, *, live: bool = False, **limits: Any) -> Any:
     """A dataclass field that is a parameter; live: it can change while the node runs."""
     return field(default=default, metadata={"spec": Spec(description, read_only=not live, **limits)})
-
-
-SHIPPED_MODELS = {"tensorrt": "models/camvid_pidnet_s.onnx", "onnxruntime": "models/camvid_pidnet_s_fast.onnx"}
-"""What `model: auto` means for each backend."""
 
 
 @dataclass(frozen=True)
@@ -290,34 +287,6 @@ def camera_names(values: Mapping[str, object]) -> tuple[str, ...]:
                 f"parameter 'camera_names' is {list(names)}: allowed are letters, digits and '_', each name once"
             )
     return names
-
-
-def find_model(path: str, backend: str) -> Path:
-    """The model file: path itself, else relative to the checkout or the package's share folder; `auto` is the one that
-    ships for what the backend (one of BACKENDS) means here.
-
-    Raises SegPerceptionError naming every place that was looked at.
-    """
-    if path == "auto":
-        path = SHIPPED_MODELS[resolve(backend)[0]]
-    roots = [Path(), Path(__file__).resolve().parents[2], *_share_folders()]
-    places = [root / Path(path).expanduser() for root in roots]
-    for place in places:
-        if place.is_file():
-            return place
-    looked = ", ".join(dict.fromkeys(str(place) for place in places))
-    raise SegPerceptionError(f"parameter 'model' is '{path}', and there is no such file (looked at {looked})")
-
-
-def _share_folders() -> list[Path]:
-    try:
-        from ament_index_python.packages import PackageNotFoundError, get_package_share_directory
-    except ImportError:
-        return []
-    try:
-        return [Path(get_package_share_directory(PACKAGE))]
-    except PackageNotFoundError:
-        return []
 
 
 def _part(checked: Mapping[str, Value], prefix: str, settings: type) -> dict[str, Value]:

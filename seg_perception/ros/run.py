@@ -39,9 +39,10 @@ from seg_perception.evaluation.sources import LabelFolder, Source, SourceFrame
 from seg_perception.evaluation.spool import Answer, Spool
 from seg_perception.files import write_json
 from seg_perception.model_file import ModelInfo
-from seg_perception.ros.parameters import DRIVABLE, POSE, NodeSettings, Settings, find_model
+from seg_perception.ros.parameters import DRIVABLE, POSE, NodeSettings, Settings
 from seg_perception.ros.player import Player
 from seg_perception.ros.process import NodeProcess, choose_network
+from seg_perception.shipped_models import find_model
 
 WARM_UP_FRAMES = 5
 WARM_UP_PERIOD_S = 0.2
