@@ -16,13 +16,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seg_perception.drivable_maps import GridMap, RayMap, fill_grid, walk_free
-from seg_perception.errors import SegPerceptionError
+from seg_perception.errors import SegPerceptionError, nearest_name
 from seg_perception.geometry import CameraModel, CameraPose, GroundProjection
 from seg_perception.labels import NOT_GROUND, LabelClass, LabelSet
 from seg_perception.outlines import ground_outlines, polygon_area, trace_outlines
+from seg_perception.pitch import PITCH_CORRECTIONS, PitchCorrection
 from seg_perception.results import Drivable, DrivableArea, FreeSpace, Grid, Outline, Panoptic, Wants
 
 _MAX_CELLS = 4_000_000
+_MAX_SIDE = 32767
+"""Nav2 refuses grids that are longer or wider."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +35,8 @@ class DrivableSettings:
     The grid begins grid_near_m ahead of the base frame's origin, is grid_length_m long and grid_width_m wide and lies
     with its middle grid_center_y_m to the left. free_max_cost: dearest class that counts as free for free_space.
     min_outline_area: share of the mask below which a patch or hole has no outline. vehicle_width_m: across the x axis,
-    for free_distance_width_m. look_ahead_m: where edges are measured. Raises ValueError naming the field.
+    for free_distance_width_m. look_ahead_m: where edges are measured. pitch_correction: one of PITCH_CORRECTIONS. Raises
+    ValueError naming the field.
     """
 
     grid_length_m: float = 20.0
@@ -49,6 +53,7 @@ class DrivableSettings:
     free_max_cost: int = 99
     vehicle_width_m: float = 1.8
     look_ahead_m: tuple[float, ...] = (5.0, 10.0, 15.0, 20.0)
+    pitch_correction: str = "off"
 
     def __post_init__(self) -> None:
         for name, low, high in (
@@ -70,6 +75,11 @@ class DrivableSettings:
             value = getattr(self, name)
             if not all(low <= number <= high for number in np.atleast_1d(value)):
                 raise ValueError(f"{name} is {value}: allowed is {low:g} to {high:g}")
+        if self.pitch_correction not in PITCH_CORRECTIONS:
+            raise ValueError(
+                f"there is no pitch_correction '{self.pitch_correction}': "
+                f"{nearest_name(self.pitch_correction, PITCH_CORRECTIONS)}"
+            )
         if self.scan_angle_min_rad >= self.scan_angle_max_rad:
             raise ValueError(
                 f"scan_angle_min_rad is {self.scan_angle_min_rad}: it must be below scan_angle_max_rad "
@@ -79,6 +89,10 @@ class DrivableSettings:
         if rows * columns > _MAX_CELLS:
             raise ValueError(
                 f"resolution_m is {self.resolution_m}: it makes {rows * columns} cells, at most {_MAX_CELLS}"
+            )
+        if max(rows, columns) > _MAX_SIDE:
+            raise ValueError(
+                f"resolution_m is {self.resolution_m}: it makes {max(rows, columns)} cells a side, at most {_MAX_SIDE}"
             )
 
     @property
@@ -153,8 +167,11 @@ class DrivableExtractor:
         costs = labels.drivable_costs
         self._free = (costs != NOT_GROUND) & (costs <= settings.free_max_cost)
         self._placed: tuple[CameraModel | None, CameraPose | None, tuple[int, int]] | None = None
-        self._maps = _Ground(settings)
-        self._ground: _Ground | None = None
+        self._ground = _Ground(settings)
+        self._pitch = PitchCorrection(labels) if settings.pitch_correction != "off" else None
+        self._nominal: GroundProjection | None = None
+        self._projection: GroundProjection | None = None
+        self._mapped: GroundProjection | None = None
         self._problem: str | None = "the camera's calibration and pose are not known yet"
 
     @property
@@ -164,43 +181,54 @@ class DrivableExtractor:
 
     @property
     def projection(self) -> GroundProjection | None:
-        """Between the mask's pixels and the ground; None while there is no ground output."""
-        return self._ground.projection if self._ground is not None else None
+        """Between the latest mask's pixels and the ground; None while there is no ground output."""
+        return self._projection
 
     def set_camera(self, camera: CameraModel | None, pose: CameraPose | None, mask_hw: tuple[int, int]) -> None:
-        """Prepare for masks of mask_hw = (height, width); costs nothing when nothing changed.
+        """Expect masks of mask_hw = (height, width); the next extract fills the maps if something changed.
 
         What cannot be right does not raise: it stands in ground_problem, and pixel outputs go on.
         """
         if (camera, pose, mask_hw) == self._placed:
             return
         self._placed = (camera, pose, mask_hw)
-        self._ground, self._problem = None, None
+        self._nominal = self._problem = None
         if camera is None:
             self._problem = "the camera is not calibrated: publish its camera_info"
         elif pose is None:
             self._problem = "the camera's pose is not known: give camera_pose or publish it in TF"
         else:
             try:
-                self._maps.update(GroundProjection(camera, pose, mask_hw))
-                self._ground = self._maps
+                self._nominal = GroundProjection(camera, pose, mask_hw)
             except SegPerceptionError as error:
                 self._problem = str(error)
+        self._projection = self._nominal
 
     def extract(self, panoptic: Panoptic, wants: Wants) -> Drivable:
         """What of the ground is wanted; grid and free space may be views of buffers that the next call overwrites.
 
         Raises ValueError when the masks are not of the size that set_camera was told.
         """
-        mask, ground = panoptic.semantic, self._ground
-        if ground is not None and mask.shape != ground.projection.image_hw:
-            raise ValueError(f"the mask is {mask.shape}, expected {ground.projection.image_hw}: call set_camera first")
-        mask = np.ascontiguousarray(mask)
+        mask = np.ascontiguousarray(panoptic.semantic)
+        ground = self._look(mask) if wants.areas or wants.grid or wants.free_space else None
         return Drivable(
             self._areas(mask, panoptic.confidence, ground) if wants.areas else (),
             ground.occupancy(mask, self._labels.drivable_costs) if ground and wants.grid else None,
             ground.free_space(mask, self._free) if ground and wants.free_space else None,
         )
+
+    def _look(self, mask: NDArray[np.uint8]) -> _Ground | None:
+        """The ground as this mask shows it; its maps are filled again where camera, pose or pitch changed."""
+        nominal = self._nominal
+        if nominal is None:
+            return None
+        if mask.shape != nominal.image_hw:
+            raise ValueError(f"the mask is {mask.shape}, expected {nominal.image_hw}: call set_camera first")
+        self._projection = self._pitch.corrected(nominal, mask) if self._pitch is not None else nominal
+        if self._projection is not self._mapped:
+            self._ground.update(self._projection)
+            self._mapped = self._projection
+        return self._ground
 
     def _areas(
         self, mask: NDArray[np.uint8], confidence: NDArray[np.uint8], ground: _Ground | None

@@ -18,6 +18,7 @@ from seg_perception.errors import SegPerceptionError, nearest_name
 from seg_perception.geometry import CameraPose
 from seg_perception.grid_fusion import FusionSettings, window_side
 from seg_perception.panoptic import PanopticSettings
+from seg_perception.pitch import PITCH_CORRECTIONS
 from seg_perception.ros.topics import OUTPUT_NAMES, topic_table
 from seg_perception.shipped_models import SHIPPED_MODELS
 
@@ -187,6 +188,9 @@ STEP_SPECS: dict[str, Spec] = {
     "drivable.vehicle_width_m": _live("width over which free_distance_width_m is the shortest", 0.1, 20.0),
     "drivable.look_ahead_m": dataclasses.replace(
         _live("distances ahead at which a class' edges to both sides are measured", 0.1, 1000.0), item=float
+    ),
+    "drivable.pitch_correction": Spec(
+        "follows the pitch while the vehicle nods, by where the road's borders meet", False, choices=PITCH_CORRECTIONS
     ),
     "fusion.enabled": Spec("whether drivable_grid remembers earlier frames, in odom_frame"),
     "fusion.half_life_s": _live("time in which what is not seen any more loses half its weight", 0.01, 3600.0),
