@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from launch.actions import DeclareLaunchArgument, OpaqueFunction
+from launch.conditions import IfCondition
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 
@@ -27,32 +28,41 @@ ARGUMENTS = {
     "model": ("", "model file; empty: as in params_file"),
     "namespace": ("", "namespace of the node and its relative topics"),
     "log_level": ("info", "debug, info, warn, error or fatal"),
+    "rviz": ("false", "true: RViz too, with config/seg_perception.rviz"),
 }
 
 
-def _node(context: LaunchContext) -> list[Any]:
+def _nodes(context: LaunchContext) -> list[Any]:
     given = {name: LaunchConfiguration(name).perform(context) for name in ARGUMENTS}
     forwarded = {name: given[name] for name in ("model", "image_transport") if given[name]}
     is_set = os.environ.get(OLD) or os.environ.get(NEW)
     variable = OLD if os.environ.get("ROS_DISTRO") in FAST_DDS_2_DISTROS else NEW
     profile = {} if is_set else {variable: str(CONFIG / "fastdds_shm.xml")}
-    return [
-        Node(
-            package="seg_perception",
-            executable="segmentation",
-            name="segmentation",
-            namespace=given["namespace"],
-            parameters=[given["params_file"], *([forwarded] if forwarded else [])],
-            remappings=[
-                ("image", given["image_topic"]),
-                ("image/compressed", f"{given['image_topic']}/compressed"),
-                ("camera_info", given["camera_info_topic"]),
-            ],
-            arguments=["--ros-args", "--log-level", given["log_level"]],
-            additional_env=profile,
-            output="screen",
-        )
-    ]
+    perception = Node(
+        package="seg_perception",
+        executable="segmentation",
+        name="segmentation",
+        namespace=given["namespace"],
+        parameters=[given["params_file"], *([forwarded] if forwarded else [])],
+        remappings=[
+            ("image", given["image_topic"]),
+            ("image/compressed", f"{given['image_topic']}/compressed"),
+            ("camera_info", given["camera_info_topic"]),
+        ],
+        arguments=["--ros-args", "--log-level", given["log_level"]],
+        additional_env=profile,
+        output="screen",
+    )
+    viewer = Node(
+        package="rviz2",
+        executable="rviz2",
+        name="rviz2",
+        namespace=given["namespace"],
+        arguments=["-d", str(CONFIG / "seg_perception.rviz")],
+        additional_env=profile,
+        condition=IfCondition(LaunchConfiguration("rviz")),
+    )
+    return [perception, viewer]
 
 
 def generate_launch_description() -> LaunchDescription:
@@ -61,4 +71,4 @@ def generate_launch_description() -> LaunchDescription:
         DeclareLaunchArgument(name, default_value=default, description=description)
         for name, (default, description) in ARGUMENTS.items()
     ]
-    return LaunchDescription([*declared, OpaqueFunction(function=_node)])
+    return LaunchDescription([*declared, OpaqueFunction(function=_nodes)])
