@@ -1,10 +1,16 @@
-"""The newest frame of every camera."""
+"""The newest frame of every camera, and its calibration."""
 
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
 
-from seg_perception.ros.inputs import Arrival, NewestFrames
+from sensor_msgs.msg import CameraInfo, RegionOfInterest
+
+from seg_perception.ros.inputs import Arrival, CameraInput, NewestFrames
+from seg_perception.ros.parameters import NodeSettings
 
 
 def arrival(name: str) -> Arrival:
@@ -39,3 +45,61 @@ def test_closing_wakes_who_waits() -> None:
     frames.close()
     thread.join(10)
     assert taken == ["not yet", None]
+
+
+class Subscribing:
+    """A node that hands the subscribers' callbacks over, by topic."""
+
+    def __init__(self) -> None:
+        self.hear: dict[str, Callable[[Any], None]] = {}
+
+    def create_subscription(self, kind: Any, topic: str, callback: Callable[[Any], None], qos: Any) -> Any:
+        self.hear[topic] = callback
+        return SimpleNamespace(topic_name=f"/{topic}")
+
+
+def calibration(**changes: Any) -> CameraInfo:
+    """A camera of 640x480 px whose rectified image has another focal length than the raw one."""
+    info = CameraInfo(width=640, height=480, distortion_model="plumb_bob", d=[-0.2, 0.05, 0.0, 0.0, 0.0])
+    info.k = [500.0, 0.0, 320.0, 0.0, 500.0, 240.0, 0.0, 0.0, 1.0]
+    info.r = [1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0]
+    info.p = [450.0, 0.0, 320.0, 0.0, 0.0, 450.0, 240.0, 0.0, 0.0, 0.0, 1.0, 0.0]
+    for name, value in changes.items():
+        setattr(info, name, value)
+    return info
+
+
+def listening(**parameters: Any) -> tuple[CameraInput, Callable[[Any], None]]:
+    """A camera's input and what its camera_info goes to."""
+    node: Any = Subscribing()
+    camera_input = CameraInput(node, "front", NodeSettings(**parameters), lambda arrival: False)
+    return camera_input, node.hear["front/camera_info"]
+
+
+def test_the_calibration_is_of_the_raw_image_unless_said_otherwise() -> None:
+    raw, hear_raw = listening()
+    rectified, hear_rectified = listening(image_rectified=True)
+    assert raw.camera is None and raw.camera_problem == "no camera_info on /front/camera_info"
+    hear_raw(calibration())
+    hear_rectified(calibration())
+    assert raw.camera is not None and rectified.camera is not None
+    assert (raw.camera.K[0][0], raw.camera.distortion) == (500.0, (-0.2, 0.05, 0.0, 0.0, 0.0))
+    assert (rectified.camera.K[0][0], rectified.camera.distortion) == (450.0, ())
+
+
+def test_a_calibration_that_changes_is_taken_whatever_changed_and_the_same_one_is_not_made_again() -> None:
+    camera_input, hear = listening()
+    hear(calibration())
+    first = camera_input.camera
+    hear(calibration())
+    assert camera_input.camera is first
+    hear(calibration(binning_x=2, binning_y=2))
+    binned = camera_input.camera
+    assert binned is not None and (binned.width, binned.height) == (320, 240)
+    hear(calibration(roi=RegionOfInterest(x_offset=100, y_offset=50, width=400, height=300)))
+    cut = camera_input.camera
+    assert cut is not None and (cut.width, cut.height, cut.K[0][2]) == (400, 300, 220.0)
+    hear(calibration(k=[0.0] * 9))
+    assert camera_input.camera is None and "the focal length is 0, 0 px" in camera_input.camera_problem
+    hear(calibration())
+    assert camera_input.camera == first and not camera_input.camera_problem
