@@ -144,13 +144,26 @@ class SyntheticDrive:
         semantic, _ = canvas.labels()
         return np.where(seen.reshape(shape), semantic, np.uint8(VOID))
 
-    def exact_free_distance(self, i: int, range_max_m: float = 40.0) -> float:
+    def exact_free_distance(self, i: int, range_max_m: float = 40.0, width_m: float = 0.0) -> float:
         """Distance in m straight ahead to where the road ends or an object stands, to the centimetre; inf beyond
-        range_max_m."""
-        cell = 0.01
-        strip = self.birds_eye(i, (0.0, -cell / 2), (1, round(range_max_m / cell)), (cell, cell))[0]
-        ends = np.flatnonzero((strip != scenery.ROAD) & (strip != VOID))
+        range_max_m. width_m: the shortest one across this width, looked at every 2 cm, 0 = along the x axis only."""
+        cell, across = 0.01, 0.02
+        rows = 2 * round(width_m / 2 / across) + 1
+        ahead = self.birds_eye(i, (0.0, -rows * across / 2), (rows, round(range_max_m / cell)), (cell, across))
+        ends = np.flatnonzero(((ahead != scenery.ROAD) & (ahead != VOID)).any(axis=0))
         return float(ends[0]) * cell if len(ends) else math.inf
+
+    def exact_edges(self, i: int, ahead_m: float) -> tuple[float, float]:
+        """How far in m, to the centimetre, the road reaches to the left and to the right of (ahead_m, 0): to another
+        class or what hides it; inf where it leaves the image, NaN where (ahead_m, 0) is not seen to be road or lies
+        behind an object."""
+        cell, side = 0.01, 3000
+        before = self.birds_eye(i, (0.0, -cell / 2), (1, round(ahead_m / cell)), (cell, cell))[0]
+        if ((self.labels.drivable_costs[before] < 0) & (before != VOID)).any():
+            return math.nan, math.nan
+        line = self.birds_eye(i, (ahead_m - cell / 2, -(side + 0.5) * cell), (2 * side + 1, 1), (cell, cell))[:, 0]
+        left, right = (_reach(half, cell) for half in (line[side:], line[side::-1]))
+        return left, right
 
     def exact_polygon(self, i: int, range_m: float = 20.0) -> tuple[Outline, ...]:
         """The road that is seen within range_m ahead and to either side, as polygons on the ground in m.
@@ -285,6 +298,14 @@ class SyntheticDrive:
         if crossing > 3:
             y = self._right - 1 + 1.4 * (travelled % 90.0) / SPEED_M_S
             yield self._walker(crossing, y, Look(self._seed + 5), 6 * seconds)
+
+
+def _reach(labels: NDArray[np.uint8], cell_m: float) -> float:
+    """How far road goes on from the middle of the first of these cells."""
+    end = int((np.append(labels, np.uint8(VOID)) != scenery.ROAD).argmax())
+    if end == 0:
+        return math.nan
+    return math.inf if end == len(labels) or labels[end] == VOID else (end - 0.5) * cell_m
 
 
 def _small_as_crowd(instance: NDArray[np.uint16]) -> NDArray[np.uint16]:

@@ -153,6 +153,24 @@ def test_a_bent_road_ends_ahead_where_its_edge_does(curvature):
     assert max(ends) == pytest.approx(expected, abs=0.04)  # 1 cm aside is 4 cm ahead
 
 
+def test_edges_and_width_are_the_roads():
+    drive = SyntheticDrive(320, 192, seed=2)
+    free_m = drive.exact_free_distance(0, 60.0)
+    # The road is straight and its right side empty; cars may be parked on the left.
+    assert drive.exact_edges(0, 8.0)[1] == pytest.approx(-drive._right, abs=0.02)
+    assert max(drive.exact_edges(i, 8.0)[0] for i in range(0, 60, 10)) == pytest.approx(drive._left, abs=0.02)
+    assert drive.exact_edges(0, 3.0)[0] == math.inf  # where the picture is 2.1 m wide to that side
+    assert all(map(math.isnan, drive.exact_edges(0, 1.0) + drive.exact_edges(0, free_m + 1)))
+    bent = SyntheticDrive(320, 192, seed=2, curvature=0.01)
+    radius = 100 - drive._right
+    assert bent.exact_edges(0, 15.0)[1] == pytest.approx(math.sqrt(radius**2 - 15**2) - 100, abs=0.03)
+    # A corner of 1 m from the axis meets the right edge sooner than the axis does.
+    expected = math.sqrt(radius**2 - 101**2)
+    ends = [bent.exact_free_distance(i, 40.0, 2.0) for i in range(0, 100, 10)]
+    assert max(ends) == pytest.approx(expected, abs=0.1)
+    assert drive.exact_free_distance(0, 40.0, 30.0) < drive.exact_free_distance(0, 40.0, 0.0)
+
+
 def test_exact_polygon_encloses_the_road_of_the_birds_eye_view():
     drive = SyntheticDrive(
         320, 192, seed=3, curvature=0.01, distortion_model="fisheye", distortion=(-0.02, 0.004, 0, 0)
