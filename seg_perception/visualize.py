@@ -98,11 +98,11 @@ class Overlay:
             ticks = view.ticks(area, half_px=out.shape[0] / 90)
             draw_lines(out, ticks, self._ground_colors[area.class_id], line_px + 1, cased=True)
         free_m = free_ahead_m(drivable, self._labels)
-        if math.isfinite(free_m):
-            x, y = view.pixels(np.array([[free_m, 0.0]]))[0]
-            if np.isfinite((x, y)).all():
-                # below, on the free ground, where it hides no object
-                tags.add(in_metres(free_m), [(x, y + tags.height_px + 8), (x, y - 8)], centered=True)
+        limit_m = math.inf if drivable.free_space is None else drivable.free_space.range_max_m
+        x, y = view.pixels(np.array([[np.minimum(free_m, limit_m), 0.0]]))[0]
+        if np.isfinite((x, y)).all():
+            # below, on the free ground, where it hides no object
+            tags.add(in_metres(free_m, limit_m), [(x, y + tags.height_px + 8), (x, y - 8)], centered=True)
 
     def _tag_things(self, panoptic: Panoptic, scale_xy: NDArray[np.float64], tags: _Tags) -> None:
         """Near things, which are large, come first: where there is no room, a far one goes without."""

@@ -187,13 +187,17 @@ def test_what_cannot_be_played_is_told_before_the_node_starts(
     assert not (tmp_path / "out").exists()
 
 
-def test_every_answered_frame_is_drawn(tmp_path: Path, model: Path) -> None:
+def test_every_answered_frame_is_drawn_beside_the_ground_by_an_assumed_camera(tmp_path: Path, model: Path) -> None:
     write_images(tmp_path / "images", 3)
-    run = Run("--input", tmp_path / "images", "--rate", 5, "--model", model, "--out", tmp_path / "out")
+    words = ("--rate", 5, "--assume-camera", "hfov=60 height=1.4 pitch=20")
+    run = Run("--input", tmp_path / "images", *words, "--model", model, "--out", tmp_path / "out")
     assert run.wait() == 0, run.text
+    numbers = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert numbers["node"]["ground_problem"] == "" and numbers["messages"]["free_space"] > 0
+    assert numbers["calibration"] == "assumed: hfov 60 deg, height 1.4 m, pitch 20 deg" and "assumed: hfov" in run.text
     for number, frame in enumerate(video_frames(tmp_path / "out" / "overlay.mp4")):
-        assert frame.shape[1] == SIZE_HW[1]
-        difference = np.abs(frame[: SIZE_HW[0]].astype(int) - picture(number)).mean()
+        assert frame.shape == (480, SIZE_HW[1] + 320, 3)
+        difference = np.abs(frame[: SIZE_HW[0], : SIZE_HW[1]].astype(int) - picture(number)).mean()
         assert difference > 12
 
 

@@ -124,7 +124,14 @@ def test_the_free_distance_is_written_once_below_the_point_it_is_measured_to():
     row = 179.5 + 640 / 12.4
     assert row < ys.min() < row + 12 and ys.max() < row + 40
     assert (xs.min() + xs.max()) / 2 == pytest.approx(319.5, abs=3)
-    assert not _changed(_ground(math.inf))[0].any()
+    assert not _changed(_ground(math.nan))[0].any() and not _changed(_ground(math.inf))[0].any()
+
+
+def test_ground_that_is_free_beyond_the_range_is_said_to_be_where_the_range_ends():
+    """Free space is looked for up to 40 m, which is in row 195.5."""
+    scan = _ground(math.nan, ranges=(math.inf, math.inf))
+    ys, _ = np.nonzero(_changed(_ground(math.inf, ranges=(math.inf, math.inf)), scan)[0])
+    assert 195.5 < ys.min() < 210
 
 
 def test_ticks_stand_where_the_area_ends_to_both_sides():

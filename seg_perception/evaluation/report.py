@@ -272,19 +272,21 @@ def _free_plot(free: FreeTimeline) -> str:
     figure, axes = _figure(10, 3)
     lines = (("ahead", free.ahead_m, "#0072b2", 1.8), ("over the vehicle's width", free.width_m, "#e69f00", 1.2))
     for name, values, color, width in lines:
-        metres = np.asarray(values, np.float64)
+        metres = np.array(values, np.float64)
         if not np.isnan(metres).all():
-            axes.plot(sent, np.where(np.isfinite(metres), metres, np.nan), color=color, linewidth=width, label=name)
+            metres[np.isinf(metres)] = np.nan
+            axes.plot(sent, metres, ".-", color=color, linewidth=width, markersize=3, label=name)
     exact = np.asarray(free.exact_m, np.float64)
     known = np.isfinite(exact)
     if known.any():
         axes.plot(sent[known], exact[known], "x", color="black", markersize=5, label="exact, ahead")
-    beyond = np.isinf(np.asarray(free.ahead_m, np.float64))
-    if beyond.any():
-        top = axes.get_xaxis_transform()
-        axes.plot(
-            sent[beyond], np.full(beyond.sum(), 0.97), "^", color="#0072b2", transform=top, label="beyond the range"
-        )
+    top = axes.get_xaxis_transform()
+    for name, values, color, height in (("", free.ahead_m, "#0072b2", 0.97), ("exact ", free.exact_m, "black", 0.91)):
+        beyond = np.isinf(np.asarray(values, np.float64))
+        if beyond.any():
+            heights = np.full(np.count_nonzero(beyond), height)
+            label = f"{name}beyond the range"
+            axes.plot(sent[beyond], heights, "^", color=color, markersize=4, transform=top, label=label)
     axes.set(xlabel="sent after, s", ylabel="m", ylim=(0, None))
     axes.legend(loc="center left", bbox_to_anchor=(1, 0.5))
     return _png_uri(figure)

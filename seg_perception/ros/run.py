@@ -329,6 +329,8 @@ def _say(numbers: Mapping[str, Any], out: Path) -> None:
         f"{f' ({lost} of them lost before the node)' if lost else ''}: "
         f"{numbers['fps']:.1f} answers a second, age p50 {age['p50']:.0f} ms, p95 {age['p95']:.0f} ms"
     )
+    if numbers["calibration"]:
+        print(f"calibration {numbers['calibration']}")
     text = report.table(numbers)
     if text:
         print(text)
