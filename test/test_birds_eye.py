@@ -131,7 +131,7 @@ def test_without_ground_the_cause_stands_in_a_picture_of_the_same_size(known):
     without, other = (made.draw(known, problem=cause) for cause in ("no camera_info", "the pose is unknown"))
     assert without.shape == with_ground.shape == (420, 240, 3)
     view = without[made._top : made._top + made._view_hw[0]]
-    assert (view == 255).all(2).any() and (without != other).any()
+    assert view.min(axis=2).max() > 150 and (without != other).any()
 
 
 def test_a_note_stands_in_every_picture_and_buffers_are_used_again():

@@ -116,7 +116,7 @@ def test_the_edge_of_free_space_is_drawn_where_the_ground_ends():
 def test_where_only_the_view_ends_no_edge_is_drawn():
     """3.6 m ahead the ground leaves the image at its lower border."""
     assert not _changed(_ground(math.nan, ranges=(3.6, 3.56, 3.6)))[0].any()
-    assert _changed(_ground(math.nan, ranges=(4.0, 4.0, 4.0)))[0].any()
+    assert _changed(_ground(math.nan, ranges=(5.0, 5.0, 5.0)))[0].any()
 
 
 def test_the_free_distance_is_written_once_below_the_point_it_is_measured_to():
