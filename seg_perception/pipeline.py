@@ -70,9 +70,14 @@ class Pipeline:
         return self._steps[1].projection
 
     def warm_up(self) -> None:
-        """Run a black image through every step: compile what is compiled at its first use, touch all memory."""
+        """Run a black image of a made-up camera through every step: compile what is compiled at its first use, touch all
+        memory."""
         self.backend.warm_up()
-        self.run(Frame(np.zeros((*self.model.size_hw, 3), np.uint8)))
+        height, width = self.model.size_hw
+        camera = CameraModel(width, height, ((width, 0, width / 2), (0, width, height / 2), (0, 0, 1)))
+        placed, self._camera = self._camera, (camera, CameraPose(0.0, 0.0, 1.0))
+        self.run(Frame(np.zeros((height, width, 3), np.uint8)))
+        self._camera = placed
 
     def run(self, frame: Frame, wants: Wants = Wants()) -> Result:  # noqa: B008 - frozen, so safe to share
         """Everything that is wanted of one frame.

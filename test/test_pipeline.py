@@ -92,8 +92,10 @@ def test_what_nobody_watches_is_not_made():
 
 def test_warming_up_runs_the_backend_and_the_steps():
     backend = FakeBackend(_road_below)
-    Pipeline(MODEL, backend).warm_up()
+    pipeline = Pipeline(MODEL, backend)
+    pipeline.warm_up()
     assert backend.runs == 2
+    assert pipeline.run(_frame()).drivable.grid is None, "the camera of the warm-up is forgotten"
 
 
 def test_an_error_of_the_backend_is_the_pipelines_error():

@@ -55,6 +55,10 @@ class Camera:
         self.outputs = CameraOutputs(node, name, model.labels)
         self._input: CameraInput | None = None
 
+    def warm_up(self) -> None:
+        """Run a frame of nothing, so that the first one of the camera does not wait for compilers."""
+        self._pipeline.warm_up()
+
     def listen(self, accept: Callable[[Arrival], bool]) -> None:
         """Subscribe; accept gets every readable message and says whether it replaced one."""
         self._input = CameraInput(self._node, self.name, self._settings.node, accept)

@@ -118,13 +118,13 @@ class SegmentationNode(LifecycleNode):
             threads=node.threads or None,
             log=self._report,
         )
-        self._backend.warm_up()
         if node.use_tf and (settings.fusion.enabled or None in settings.poses.values()):
             self._transforms = TransformSource(self)
         self._cameras = [
             Camera(self, name, model, self._backend, settings, self._transforms, self._ground_changed)
             for name in settings.poses
         ]
+        self._cameras[0].warm_up()
         vision_problem = self._cameras[0].outputs.vision_problem
         if vision_problem:
             self.get_logger().info(f"no label_info and no detections: {vision_problem}")
