@@ -24,15 +24,19 @@ LARGEST_RAD = math.radians(3.0)
 STEP_RAD = math.radians(0.05)
 """Maps are made again only for a change of at least this much, 1 % of the distance at 20 m from 1.5 m height."""
 
-_ROWS = 64
-_FEWEST_ROWS = 12
+_ROWS = 96
+_FEWEST_POINTS = 8
 _TOP_FALL = 0.06
 """Rows begin this far below the calibrated horizon, as a ray's fall: lower than LARGEST_RAD can raise the ground."""
 _TOLERANCE_PX = 3.0
 _STRAIGHT_SHARE = 0.7
-"""Share of a border's points that must lie within _TOLERANCE_PX of its line."""
-_LEAST_OPENING = 0.5
-"""How much the lines' directions differ at least: the road's width in camera heights."""
+"""Share of a border's points that must lie within _TOLERANCE_PX of a straight line."""
+_PIXEL_NOISE = 0.5
+"""A border is never known better than this, px."""
+_SURE_RAD = math.radians(0.1)
+"""Standard deviation of the pitch beyond which a frame says nothing: borders too short, too rough or nearly parallel."""
+_LARGEST_CURVATURE = 1 / 250
+"""Of a road, 1/m; the horizon of one that bends more is refused."""
 
 
 class PitchCorrection:
@@ -72,22 +76,20 @@ class PitchCorrection:
         """How far the nose is lower than calibrated, rad; None where the borders do not tell."""
         borders = self._borders[: len(self._rows)]
         find_borders(mask, self._is_road, self._is_beside, self._rows, borders)
-        lines = []
+        noise = _PIXEL_NOISE / nominal.lens.numbers.fx
+        sides = []
         for side in (0, 1):
             kept = np.isfinite(borders[:, side])
             rays = nominal.pixels_to_rays(np.column_stack((borders[kept, side], self._rows[kept])))
             rays = rays @ rotation(0.0, 0.0, nominal.pose.yaw)
-            line = straight_line(
-                rays[:, 2] / rays[:, 0], rays[:, 1] / rays[:, 0], _TOLERANCE_PX / nominal.lens.numbers.fx
-            )
-            if line is None:
+            falls, across = rays[:, 2] / rays[:, 0], rays[:, 1] / rays[:, 0]
+            near = near_a_line(falls, across, _TOLERANCE_PX * noise / _PIXEL_NOISE) & (falls < 0)
+            if near.sum() < max(_FEWEST_POINTS, _STRAIGHT_SHARE * len(near)):
                 return None
-            lines.append(line)
-        (left, left_slope), (right, right_slope) = lines
-        if right_slope - left_slope < _LEAST_OPENING:
-            return None
-        pitch = math.atan((left - right) / (right_slope - left_slope))
-        return pitch if abs(pitch) <= LARGEST_RAD else None
+            sides.append((falls[near], across[near]))
+        pitch, deviation, curvature = meeting_point(sides[0], sides[1], nominal.position[2], noise)
+        sure = deviation <= _SURE_RAD and abs(curvature) <= _LARGEST_CURVATURE and abs(pitch) <= LARGEST_RAD
+        return pitch if sure else None
 
 
 def _rows(projection: GroundProjection) -> NDArray[np.int32]:
@@ -97,31 +99,48 @@ def _rows(projection: GroundProjection) -> NDArray[np.int32]:
         return np.empty(0, np.int32)
     top = float(projection.lens.to_pixels(ray[:2] / ray[2])[0, 1])
     bottom = projection.image_hw[0] - 1
-    if not top <= bottom - _FEWEST_ROWS:
+    if not top <= bottom - _FEWEST_POINTS:
         return np.empty(0, np.int32)
     return np.unique(np.linspace(max(top, 0.0), bottom, _ROWS).astype(np.int32))
 
 
-def straight_line(t: Floats, s: Floats, tolerance: float) -> tuple[float, float] | None:
-    """(a, b) of s = a + b t through points t, s [K]; None where fewer than _FEWEST_ROWS points or less than
-    _STRAIGHT_SHARE of them lie within tolerance of one.
+def near_a_line(t: Floats, s: Floats, tolerance: float) -> NDArray[np.bool_]:
+    """Which of the points t, s [K] lie within tolerance of the line s = a + b t that most of them show.
 
-    Repeated median (Siegel, Biometrika 1982), which up to half of the points may mislead, then least squares on the
-    points near it.
+    Repeated median (Siegel, Biometrika 1982), which fewer than half of the points cannot mislead.
     """
     count = len(t)
-    if count < _FEWEST_ROWS:
-        return None
+    if count < 2:
+        return np.zeros(count, np.bool_)
     others = ~np.eye(count, dtype=np.bool_)
     rise, run = (np.subtract.outer(v, v)[others].reshape(count, count - 1) for v in (s, t))
-    slope = float(np.median(np.median(rise / run, axis=1)))
-    near = np.abs(s - slope * t - np.median(s - slope * t)) <= tolerance
-    if near.mean() < _STRAIGHT_SHARE or near.sum() < _FEWEST_ROWS:
-        return None
-    t, s = t[near], s[near]
-    middle = float(t.mean())
-    slope = float(np.dot(t - middle, s) / np.dot(t - middle, t - middle))
-    return float(s.mean()) - slope * middle, slope
+    off = s - float(np.median(np.median(rise / run, axis=1))) * t
+    return np.abs(off - np.median(off)) <= tolerance
+
+
+def meeting_point(
+    left: tuple[Floats, Floats], right: tuple[Floats, Floats], height_m: float, noise: float
+) -> tuple[float, float, float]:
+    """Where the two borders of a road meet, from points on them as slopes (fall, across) of rays ahead, [K] each.
+
+    Returns the angle over the horizon (rad), its standard deviation for points known to noise at best, and the road's
+    curvature (1/m). Borders that do not meet ahead give a boundless deviation. A border at
+    y = y0 + heading x + curvature x^2 / 2, seen from height h, is at
+    across = heading - (y0 / h) fall - (curvature h / 2) / fall; least squares, heading apart for each side.
+    """
+    count = len(left[0])
+    fall, across = (np.concatenate(pair) for pair in zip(left, right))
+    matrix = np.zeros((len(fall), 5))
+    for first, part in ((0, slice(None, count)), (2, slice(count, None))):
+        matrix[part, first], matrix[part, first + 1] = 1.0, fall[part]
+    matrix[:, 4] = 1 / fall
+    inverse = np.linalg.pinv(matrix.T @ matrix)
+    found = inverse @ (matrix.T @ across)
+    spread = max(noise, float(np.sqrt(np.mean((across - matrix @ found) ** 2))))
+    opening = min(found[1] - found[3], -1e-9)
+    meet = (found[2] - found[0]) / opening
+    way = np.array((-1.0, -meet, 1.0, meet, 0.0)) / opening
+    return math.atan(meet), spread * math.sqrt(float(way @ inverse @ way)), -2 * float(found[4]) / height_m
 
 
 @njit(cache=True, nogil=True)
