@@ -93,3 +93,18 @@ def test_both_are_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     runpy.run_path("setup.py")
     (files,) = [files for place, files in given["data_files"] if place == "share/seg_perception/config"]
     assert {f"config/{path.name}" for path in (RVIZ, FOXGLOVE)} <= set(files)
+
+
+@pytest.mark.parametrize(("asked", "shown"), [("false", False), ("true", True)])
+def test_the_launch_file_starts_rviz_only_where_asked(asked: str, shown: bool) -> None:
+    pytest.importorskip("launch_ros", reason="launch_ros comes with ROS, not from PyPI")
+    from launch import LaunchContext
+
+    description = runpy.run_path(str(CHECKOUT / "launch" / "camera.launch.py"))["generate_launch_description"]()
+    context = LaunchContext()
+    *arguments, start = description.entities
+    for argument in arguments:
+        argument.execute(context)
+    context.launch_configurations["rviz"] = asked
+    started = [node for node in start.execute(context) if node.condition is None or node.condition.evaluate(context)]
+    assert [node.node_package for node in started] == ["seg_perception", *(["rviz2"] if shown else [])]

@@ -56,7 +56,7 @@ OUTPUTS = (
         "drivable_grid",
         "nav_msgs/OccupancyGrid",
         "reliable, transient local",
-        "cost 0–100, -1 = unknown, in `ground_frame`",
+        "cost 0–100, -1 = unknown, in `ground_frame`; with `fusion.enabled` in `odom_frame`",
         _WATCHED,
         ground=True,
     ),
