@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -41,6 +42,23 @@ def test_perfect_labels_give_the_ground_in_metres(name: str) -> None:
     print(name, numbers)
     assert numbers["grid_accuracy_20m"] >= 0.99 and numbers["grid_accuracy_20m_strict"] >= 0.98
     assert numbers["free_distance_within"] == 1 and numbers["polygon_iou_worst"] >= 0.97
+
+
+@pytest.mark.parametrize(
+    ("fault", "name", "limit"),
+    [
+        ({"pitch": 0.06 + 0.0018}, "free_distance_within", 1.0),  # a tenth of a degree
+        ({"y": 0.05}, "polygon_iou_worst", 0.97),
+        ({"yaw": 0.005}, "grid_accuracy_20m", 0.99),
+    ],
+    ids=["pitch", "y", "yaw"],
+)
+def test_the_limits_notice_small_faults(fault: dict[str, float], name: str, limit: float) -> None:
+    drive = SyntheticDrive(seed=21)
+    extractor = DrivableExtractor(CAMVID, SETTINGS)
+    extractor.set_camera(drive.camera, replace(drive.pose, **fault), (720, 1280))
+    answer = extractor.extract(_perfect(drive, 111), Wants())
+    assert summary([judge(answer, CAMVID, GroundTruth.of(drive, 111, SETTINGS))])[name] < limit
 
 
 def _truth(points: np.ndarray, feet: list[tuple[int, int]], free_m: float = 10.0) -> GroundTruth:
