@@ -32,8 +32,9 @@ from seg_perception.ros.fill_messages import ImageFiller
 from seg_perception.ros.outputs import qos_profile
 
 CHECKOUT = Path(__file__).resolve().parents[1]
-WAIT_S = 20.0
-"""How long an awaited event may take before a test fails; only a failing test ever waits so long."""
+WAIT_S = 60.0
+"""How long an awaited event may take before a test fails; only a failing test ever waits so long, and the very first
+node on a busy machine, which compiles."""
 
 SENSOR_DATA = qos_profile("sensor data")
 RELIABLE = qos_profile("reliable")

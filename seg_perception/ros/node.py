@@ -124,6 +124,7 @@ class SegmentationNode(LifecycleNode):
             Camera(self, name, model, self._backend, settings, self._transforms, self._ground_changed)
             for name in settings.poses
         ]
+        self.get_logger().info("warming up; the first start after an installation compiles for up to a minute")
         self._cameras[0].warm_up()
         vision_problem = self._cameras[0].outputs.vision_problem
         if vision_problem:
