@@ -15,8 +15,8 @@ from seg_perception.labels import VOID, LabelSet
 PITCH_CORRECTIONS = ("off", "vanishing_point")
 """What DrivableSettings.pitch_correction may be."""
 
-TIME_CONSTANT_FRAMES = 2.0
-"""Of the first-order filter: a nod takes about a second, so a slower one would come too late to help."""
+TIME_CONSTANT_FRAMES = 1.0
+"""Of the first-order filter: a nod takes about a second, so a much slower one would come too late to help."""
 RELAX_FRAMES = 30.0
 """Time constant of the way back to the calibrated pitch while no frame shows where the horizon is."""
 LARGEST_RAD = math.radians(3.0)
@@ -28,11 +28,12 @@ _ROWS = 96
 _FEWEST_POINTS = 8
 _TOP_FALL = 0.06
 """Rows begin this far below the calibrated horizon, as a ray's fall: lower than LARGEST_RAD can raise the ground."""
-_TOLERANCE_PX = 3.0
+_TOLERANCE = 0.007
 _STRAIGHT_SHARE = 0.7
-"""Share of a border's points that must lie within _TOLERANCE_PX of a straight line."""
-_PIXEL_NOISE = 0.5
-"""A border is never known better than this, px."""
+"""Share of a border's points that must lie within _TOLERANCE, a ray's slope, of a straight line: what a network's masks
+stray at most."""
+_NOISE = 0.001
+"""A border is never known better than this, as a ray's slope: a pixel of 1280 that see 70 degrees."""
 _SURE_RAD = math.radians(0.1)
 """Standard deviation of the pitch beyond which a frame says nothing: borders too short, too rough or nearly parallel."""
 _LARGEST_CURVATURE = 1 / 250
@@ -76,18 +77,17 @@ class PitchCorrection:
         """How far the nose is lower than calibrated, rad; None where the borders do not tell."""
         borders = self._borders[: len(self._rows)]
         find_borders(mask, self._is_road, self._is_beside, self._rows, borders)
-        noise = _PIXEL_NOISE / nominal.lens.numbers.fx
         sides = []
         for side in (0, 1):
             kept = np.isfinite(borders[:, side])
             rays = nominal.pixels_to_rays(np.column_stack((borders[kept, side], self._rows[kept])))
             rays = rays @ rotation(0.0, 0.0, nominal.pose.yaw)
             falls, across = rays[:, 2] / rays[:, 0], rays[:, 1] / rays[:, 0]
-            near = near_a_line(falls, across, _TOLERANCE_PX * noise / _PIXEL_NOISE) & (falls < 0)
+            near = near_a_line(falls, across, _TOLERANCE) & (falls < 0)
             if near.sum() < max(_FEWEST_POINTS, _STRAIGHT_SHARE * len(near)):
                 return None
             sides.append((falls[near], across[near]))
-        pitch, deviation, curvature = meeting_point(sides[0], sides[1], nominal.position[2], noise)
+        pitch, deviation, curvature = meeting_point(sides[0], sides[1], nominal.position[2], _NOISE)
         sure = deviation <= _SURE_RAD and abs(curvature) <= _LARGEST_CURVATURE and abs(pitch) <= LARGEST_RAD
         return pitch if sure else None
 
