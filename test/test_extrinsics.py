@@ -66,7 +66,7 @@ def test_rounding_is_no_new_pose_and_a_hundredth_of_a_degree_is() -> None:
 def test_a_ros_without_tf_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "tf2_ros", None)
     node: Any = None
-    with pytest.raises(TransformError, match=r"^tf2_ros is not installed .*give camera_pose instead$") as refusal:
+    with pytest.raises(TransformError, match=r"^tf2_ros is not installed .*install it$") as refusal:
         TransformSource(node).camera_pose(BASE, CAMERA, Time(), TOLERANCE_S)
     assert refusal.value.cause == "tf_not_installed"
 

@@ -175,7 +175,7 @@ def test_every_trouble_with_tf_is_named_and_so_is_its_end(start: Callable[..., N
         robot.says(*POSE, at=robot.now(later_s))
     robot.until_said("ok")
     assert robot.has_ground()
-    process.wait_for_line("/image: ground outputs are back after: the transform from camera_optical")
+    process.wait_for_line("/image: ground outputs back after: the transform from camera_optical")
     for words, count in (("no ground outputs: no transform from", 1), ("no ground outputs: the newest transform", 1)):
         assert sum(words in line for line in process.lines) == count, process.output
 
@@ -214,7 +214,7 @@ def test_every_trouble_with_calibration_and_pose_is_named_and_so_is_its_end(
     set_parameter(robot.peer, "camera_pose", list(POSE))
     robot.until_said("ok")
     assert robot.has_ground()
-    backs = [line for line in process.lines if "/image: ground outputs are back after: " in line]
+    backs = [line for line in process.lines if "/image: ground outputs back after: " in line]
     assert len(backs) == 2, process.output
 
 

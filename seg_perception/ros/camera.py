@@ -179,6 +179,6 @@ class Camera:
             if ground.problem:
                 self._node.get_logger().warning(f"{topic}: {ground}")
             else:
-                self._node.get_logger().info(f"{topic}: {self._told.stopped} are back after: {self._told.problem}")
+                self._node.get_logger().info(f"{topic}: {self._told.stopped} back after: {self._told.problem}")
             self._told = ground
         return self._input.monitor.status(time.monotonic(), ground, settings.node.enabled)

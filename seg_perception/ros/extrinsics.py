@@ -63,7 +63,7 @@ class TransformSource:
         try:
             import tf2_ros
         except ImportError as error:
-            self.problem = f"tf2_ros is not installed ({error}): give camera_pose instead"
+            self.problem = f"tf2_ros is not installed ({error}): install it"
             return
         self._tf2 = tf2_ros
         self._buffer = tf2_ros.Buffer()
