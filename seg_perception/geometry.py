@@ -28,7 +28,9 @@ _COEFFICIENTS = {
 _HORIZON = 1e-4
 """A ray that falls by less than this share of its length is taken to miss the ground (10 km at 1 m height)."""
 _LENS_SLACK = 1.02
-"""How far beyond the image's corners, in ray slope, a lens model is trusted: farther out polynomials fold back."""
+"""How far beyond the image's corners, in ray slope, a lens model is trusted: there it was not calibrated."""
+_STEEPEST = 20.0
+"""Slope of the rays, 87 degrees off the axis, up to which it is looked whether a lens model folds back."""
 _STRAIGHT = ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0))
 
 
@@ -181,10 +183,22 @@ class Lens:
         self.is_distorted = model != PINHOLE
         fx, fy, cx, cy = map(float, (k[0, 0], k[1, 1], k[0, 2], k[1, 2]))
         self.numbers = LensNumbers(model, fx, fy, cx, cy, tuple(values.tolist()), _tilt(*values[12:]), math.inf)
+        if self.is_distorted:
+            self.numbers = self.numbers._replace(slope_limit_squared=self._fold() ** 2)
         self.border_slopes = self.to_slopes(_border(image_hw))
         squares = (self.border_slopes**2).sum(axis=1)
         if self.is_distorted and np.isfinite(squares).any():
-            self.numbers = self.numbers._replace(slope_limit_squared=float(np.nanmax(squares)) * _LENS_SLACK**2)
+            limit = min(self.numbers.slope_limit_squared, float(np.nanmax(squares)) * _LENS_SLACK**2)
+            self.numbers = self.numbers._replace(slope_limit_squared=limit)
+
+    def _fold(self) -> float:
+        """The least slope along the image's axes at which a steeper ray meets the image no farther out; else inf."""
+        slopes = np.linspace(0.0, _STEEPEST, 4001)
+        folds = [math.inf]
+        for way in ((1, 0), (-1, 0), (0, 1), (0, -1)):
+            back = np.flatnonzero(np.diff(self.to_pixels(np.outer(slopes, way)) @ way) <= 0)
+            folds += [float(slopes[back[0]])] if len(back) else []
+        return min(folds)
 
     @staticmethod
     @lru_cache(maxsize=16)

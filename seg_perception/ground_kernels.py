@@ -117,8 +117,8 @@ def _fisheye_slopes(u: float, v: float, lens: LensNumbers) -> tuple[float, float
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _polynomial_slopes(u: float, v: float, lens: LensNumbers) -> tuple[float, float]:
-    """The ray's slopes that _bent takes to u, v: Newton's method. It starts at u, v, so of a polynomial that folds back
-    it finds the near side; where that side does not reach u, v there is no ray."""
+    """The ray's slopes that _bent takes to u, v: Newton's method. Where the polynomial has folded back before it reaches
+    u, v there is no ray, whatever is found beyond."""
     x, y, off, turned = u, v, np.inf, 1.0
     for _ in range(_MAX_STEPS):
         at_u, at_v = _bent(x, y, lens)
@@ -133,7 +133,7 @@ def _polynomial_slopes(u: float, v: float, lens: LensNumbers) -> tuple[float, fl
             break
         x -= (d * off_u - b * off_v) / turned
         y -= (a * off_v - c * off_u) / turned
-    if not (off < _CONVERGED and turned > 0):
+    if not (off < _CONVERGED and turned > 0 and x * x + y * y <= lens.slope_limit_squared):
         return np.nan, np.nan
     return x, y
 

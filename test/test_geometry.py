@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from seg_perception.errors import SegPerceptionError
-from seg_perception.geometry import CameraModel, CameraPose, GroundProjection
+from seg_perception.geometry import CameraModel, CameraPose, GroundProjection, Lens
 
 K = ((600.0, 0.0, 319.5), (0.0, 610.0, 239.5), (0.0, 0.0, 1.0))
 LENSES = {
@@ -61,7 +61,7 @@ def test_pixel_to_ground_and_back(lens, height, roll, pitch, yaw, pixels):
     there = projection.pixels_to_ground(np.array(pixels))
     hits = np.isfinite(there).all(axis=1)
     back = projection.ground_to_pixels(there[hits])
-    np.testing.assert_allclose(back, np.array(pixels)[hits], atol=0.11)
+    np.testing.assert_allclose(back, np.array(pixels)[hits], atol=1e-5)
 
 
 @pytest.mark.parametrize("lens", sorted(LENSES))
@@ -80,6 +80,62 @@ def test_agrees_with_opencv_forward_model(lens):
     np.testing.assert_allclose(projection.ground_to_pixels(points), expected.reshape(-1, 2), atol=1e-6)
 
 
+SMALL = st.floats(-0.01, 0.01)
+COEFFICIENTS = {
+    "plumb_bob": st.tuples(st.floats(-0.3, 0.3), st.floats(-0.1, 0.1), SMALL, SMALL, SMALL),
+    "rational_polynomial": st.one_of(
+        st.tuples(*[st.floats(-0.3, 0.3)] * 2, SMALL, SMALL, *[st.floats(-0.1, 0.3)] * 4),
+        st.tuples(*[st.floats(-0.3, 0.3)] * 2, SMALL, SMALL, *[st.floats(-0.1, 0.3)] * 4, *[SMALL] * 4),
+        st.tuples(*[st.floats(-0.3, 0.3)] * 2, SMALL, SMALL, *[st.floats(-0.1, 0.3)] * 4, *[SMALL] * 4, *[SMALL] * 2),
+    ),
+    "fisheye": st.tuples(*[st.floats(-0.05, 0.05)] * 4),
+}
+
+
+@settings(max_examples=80, deadline=None)
+@given(
+    lens=st.sampled_from(sorted(COEFFICIENTS)).flatmap(lambda m: st.tuples(st.just(m), COEFFICIENTS[m])),
+    focal=st.tuples(st.floats(200, 2000), st.floats(200, 2000)),
+    middle=st.tuples(st.floats(200, 400), st.floats(150, 300)),
+    pose=st.tuples(st.floats(0.3, 3), st.floats(-0.3, 0.3), st.floats(-0.1, 0.8), st.floats(-3, 3)),
+    ground=st.lists(st.tuples(st.floats(-30, 30), st.floats(-30, 30)), min_size=1, max_size=20),
+)
+def test_projects_as_opencv_does_for_any_camera(lens, focal, middle, pose, ground):
+    (model, d), (fx, fy), (cx, cy), (z, roll, pitch, yaw) = lens, focal, middle, pose
+    k = np.array(((fx, 0.0, cx), (0.0, fy, cy), (0.0, 0.0, 1.0)))
+    try:
+        projection = GroundProjection(
+            CameraModel(640, 480, k, model, d), CameraPose(1, 2, z, roll, pitch, yaw), (480, 640)
+        )
+    except SegPerceptionError:
+        return  # looks at the sky
+    ours = projection.ground_to_pixels(np.array(ground))
+    seen = np.isfinite(ours).all(axis=1)
+    in_base = np.column_stack((np.array(ground), np.zeros(len(ground)))) - (1, 2, z)
+    objects = (in_base @ projection.base_from_optical)[seen].reshape(-1, 1, 3)
+    assert (objects[..., 2] > 0).all()
+    if seen.any():
+        project = cv2.fisheye.projectPoints if model == "fisheye" else cv2.projectPoints
+        # Divided first: OpenCV divides by the depth in another order, which far outside the image is seen.
+        theirs, _ = project(objects / objects[..., 2:], np.zeros(3), np.zeros(3), k, np.array(d))
+        theirs = theirs.reshape(-1, 2)
+        np.testing.assert_allclose(ours[seen], theirs, rtol=1e-9, atol=1e-6)
+
+
+@settings(max_examples=80, deadline=None)
+@given(
+    lens=st.sampled_from(sorted(COEFFICIENTS)).flatmap(lambda m: st.tuples(st.just(m), COEFFICIENTS[m])),
+    pixels=st.lists(st.tuples(st.floats(-0.5, 639.5), st.floats(-0.5, 479.5)), min_size=1, max_size=20),
+)
+def test_a_ray_that_is_found_leads_back_to_its_pixel(lens, pixels):
+    made = Lens(CameraModel(640, 480, K, *lens), (480, 640))
+    slopes = made.to_slopes(np.array(pixels))
+    found = np.isfinite(slopes).all(axis=1)
+    np.testing.assert_allclose(made.to_pixels(slopes[found]), np.array(pixels)[found], atol=1e-6)
+    near = np.hypot(*(np.array(pixels) - (319.5, 239.5)).T) < 100  # no lens of these folds back so near to its axis
+    assert found[near].all()
+
+
 def test_every_lens_reaches_the_lower_corners():
     for lens in LENSES:
         projection = GroundProjection(camera(lens), CameraPose(0, 0, 1.5, pitch=0.1), (480, 640))
@@ -94,6 +150,15 @@ def test_lens_polynomial_does_not_fold_far_points_into_the_picture():
     assert np.isnan(projection.ground_to_pixels(np.array([[1.0, 6.0], [-3.0, 0.0]]))).all()
 
 
+def test_a_pixel_that_the_lens_polynomial_never_reaches_has_no_ray():
+    # r (1 - 0.28 r^2) is 0.727 at most, that is 436 px; the corners are 500 px off, the left edge 400 px.
+    lens = Lens(
+        CameraModel(800, 600, ((600, 0, 399.5), (0, 600, 299.5), (0, 0, 1)), "plumb_bob", (-0.28, 0, 0, 0)), (600, 800)
+    )
+    slopes = lens.to_slopes(np.array([[0.0, 0.0], [799.0, 599.0], [0.0, 299.5]]))
+    assert np.isnan(slopes[:2]).all() and np.isfinite(slopes[2]).all()
+
+
 def test_image_of_another_size_sees_the_same_ground():
     # The middle of the top left quarter of 2x2 px is the corner between them: pixel (0.5, 0.5) of the full picture.
     full = GroundProjection(camera("plumb_bob"), CameraPose(0, 0, 1.5, pitch=0.3), (480, 640))
@@ -101,8 +166,73 @@ def test_image_of_another_size_sees_the_same_ground():
     np.testing.assert_allclose(
         half.pixels_to_ground(np.array([[100.0, 200.0]])),
         full.pixels_to_ground(np.array([[200.5, 400.5]])),
-        rtol=1e-4,
+        rtol=1e-9,
     )
+
+
+INFO = {
+    "width": 640, "height": 480, "distortion_model": "plumb_bob", "d": [-0.1, 0.0, 0.0, 0.0, 0.0],
+    "k": np.ravel(K).tolist(), "r": np.eye(3).ravel().tolist(),
+    "p": [500.0, 0, 310, -60, 0, 500, 230, 0, 0, 0, 1, 0],
+}  # fmt: skip
+
+
+def test_a_part_of_the_picture_and_binned_pixels_see_the_same_ground():
+    # The pixel at column 5, row 7 of a picture cut at 200, 100 and binned by 2 and 4 covers columns 210, 211 and rows
+    # 128 to 131 of the full one, whose middle is 210.5, 129.5.
+    part = CameraModel.from_matrices(**INFO, binning=(2, 4), roi=(200, 100, 400, 360))
+    assert (part.width, part.height) == (200, 90) and part.distortion == (-0.1, 0.0, 0.0, 0.0, 0.0)
+    rays = Lens(part, (90, 200)).to_slopes(np.array([[5.0, 7.0]]))
+    full = Lens(CameraModel.from_matrices(**INFO), (480, 640))
+    np.testing.assert_allclose(rays, full.to_slopes(np.array([[210.5, 129.5]])), rtol=1e-12)
+    # A driver that sends the part at twice its size: the four pixels from 10, 14 on are that pixel.
+    twice = Lens(part, (180, 400)).to_slopes(np.array([[10.5, 14.5]]))
+    np.testing.assert_allclose(twice, rays, rtol=1e-12)
+
+
+@pytest.mark.parametrize("roi", [(600, 0, 41, 480), (0, 300, 640, 200), (10, 10, 0, 0)])
+def test_a_region_outside_the_picture_is_refused(roi):
+    with pytest.raises(SegPerceptionError, match="does not lie in the calibrated image of 640x480"):
+        CameraModel.from_matrices(**INFO, roi=roi)
+
+
+def test_a_rectified_picture_is_that_of_p_without_a_lens():
+    rectified = CameraModel.from_matrices(**INFO, rectified=True)
+    np.testing.assert_array_equal(rectified.K, ((500, 0, 310), (0, 500, 230), (0, 0, 1)))
+    assert rectified.distortion == () and rectified == CameraModel(640, 480, rectified.K)
+    cut = CameraModel.from_matrices(**INFO, rectified=True, binning=(2, 2), roi=(100, 80, 400, 300))
+    np.testing.assert_allclose(cut.K, ((250, 0, 104.75), (0, 250, 74.75), (0, 0, 1)))
+    # With R zero, as monocular drivers may leave it, nothing is turned.
+    assert CameraModel.from_matrices(**{**INFO, "r": [0.0] * 9}, rectified=True) == rectified
+
+
+def test_rectification_turns_the_rays_back_into_the_camera():
+    # R takes the camera's axes to those of the picture: here the picture looks 0.2 rad lower than the camera.
+    c, s = math.cos(0.2), math.sin(0.2)
+    r = [1, 0, 0, 0, c, -s, 0, s, c]
+    turned = CameraModel.from_matrices(**{**INFO, "r": r}, rectified=True)
+    straight = CameraModel.from_matrices(**INFO, rectified=True)
+    pixels = np.array([[100.0, 400.0], [310.0, 230.0], [600.0, 300.0]])
+    np.testing.assert_allclose(
+        GroundProjection(turned, CameraPose(0, 0, 1.2), (480, 640)).pixels_to_ground(pixels),
+        GroundProjection(straight, CameraPose(0, 0, 1.2, pitch=0.2), (480, 640)).pixels_to_ground(pixels),
+        rtol=1e-9,
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"p": [0.0] * 12}, "has no P.*image_rectified"),
+        ({"p": []}, "has no P"),
+        ({"p": [math.nan] * 12}, "not finite"),
+        ({"r": [2.0, 0, 0, 0, 1, 0, 0, 0, 1]}, "R is no rotation"),
+        ({"r": [1.0, 0, 0]}, "rectification matrix has 3 numbers"),
+    ],
+)
+def test_a_rectification_that_cannot_be_is_refused(changes, words):
+    with pytest.raises(SegPerceptionError, match=words):
+        CameraModel.from_matrices(**{**INFO, **changes}, rectified=True)
 
 
 @pytest.mark.parametrize(
