@@ -165,13 +165,13 @@ def _update(
             if 0 <= old_row < rows and 0 <= old_column < columns:
                 odds, cost = log_odds[old_row, old_column] * np.float32(keep), costs[old_row, old_column]
             x = column + 0.5 - vehicle[0]
-            from_column = math.floor(turn[0] * x + turn[1] * y - origin[0])
-            from_row = math.floor(turn[0] * y - turn[1] * x - origin[1])
+            ahead = turn[0] * x + turn[1] * y - origin[0]
+            left = turn[0] * y - turn[1] * x - origin[1]
             hit = out[row, column] == 1
             if hit:
                 odds = min(odds + np.float32(_HIT), np.float32(_MOST))
-            elif 0 <= from_row < frame.shape[0] and 0 <= from_column < frame.shape[1]:
-                seen = frame[from_row, from_column]
+            elif 0 <= ahead < frame.shape[1] and 0 <= left < frame.shape[0]:
+                seen = frame[int(left), int(ahead)]
                 if 0 <= seen < OBSTACLE:
                     odds, cost = max(odds + np.float32(_MISS), np.float32(_LEAST)), seen
             if abs(odds) < _FORGOTTEN:
