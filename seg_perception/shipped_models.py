@@ -37,5 +37,5 @@ def _share_folders() -> list[Path]:
         return []
     try:
         return [Path(get_package_share_directory(_PACKAGE))]
-    except PackageNotFoundError:
+    except (PackageNotFoundError, OSError):  # OSError: no workspace is sourced
         return []
