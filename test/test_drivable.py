@@ -8,8 +8,7 @@ from seg_perception.drivable_maps import fill_grid, walk_free
 from seg_perception.geometry import CameraModel, CameraPose, GroundProjection
 from seg_perception.ground_kernels import UNSEEN
 from seg_perception.labels import CAMVID, VOID
-from seg_perception.outlines import polygon_area, trace_outlines
-from seg_perception.results import Outline, Panoptic, Wants
+from seg_perception.results import Panoptic, Wants
 
 SKY, BUILDING, ROAD, PAVEMENT, CAR = (CAMVID.by_name(n).id for n in ("sky", "building", "road", "pavement", "car"))
 HW = (480, 640)
@@ -134,31 +133,6 @@ def test_free_space_may_end_at_the_kerb():
     assert found is not None
     bearing = found.angle_min_rad + found.angle_step_rad * 23
     assert found.ranges_m[23] == pytest.approx(4 / math.sin(bearing), rel=0.01)
-
-
-def test_a_hole_is_told_apart_and_its_area_is_taken_away():
-    mask = np.zeros((20, 30), np.uint8)
-    mask[2:12, 3:23] = 255
-    mask[5:8, 10:16] = 0
-    mask[17, 2] = 255  # a speck
-    outlines = trace_outlines(mask, 4)
-    assert [outline.hole for outline in outlines] == [False, True]
-    flat = tuple(Outline(outline.simplified(0.0), outline.hole) for outline in outlines)
-    assert flat[0].points.min(axis=0).tolist() == [2.5, 1.5] and flat[0].points.max(axis=0).tolist() == [22.5, 11.5]
-    assert polygon_area(flat) == pytest.approx(10 * 20 - 3 * 6, abs=1.1)  # corners are cut by an eighth
-
-
-def test_outline_stays_within_its_tolerance():
-    y, x = np.mgrid[:200, :300]
-    mask = (np.hypot(x - 150, y - 100) < 80).astype(np.uint8) * 255
-    (outline,) = trace_outlines(mask, 10)
-    simple = outline.simplified(2.0)
-    assert len(simple) < len(outline.points) / 8
-    ahead = np.roll(simple, -1, axis=0)
-    way = ahead - simple
-    offset = outline.points.reshape(-1, 1, 2) - simple
-    share = np.clip((offset * way).sum(-1) / (way * way).sum(-1), 0, 1)
-    assert np.linalg.norm(offset - share[..., None] * way, axis=-1).min(axis=1).max() <= 2.01
 
 
 def test_without_a_camera_pixels_go_on_and_the_cause_is_named():
