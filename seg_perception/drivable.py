@@ -20,6 +20,7 @@ from seg_perception.errors import SegPerceptionError, nearest_name
 from seg_perception.geometry import CameraModel, CameraPose, GroundProjection
 from seg_perception.ground_outlines import FlatImage, ground_outlines
 from seg_perception.labels import NOT_GROUND, LabelClass, LabelSet
+from seg_perception.look_ahead import AheadMap
 from seg_perception.outlines import OutlineTracer
 from seg_perception.pitch import PITCH_CORRECTIONS, PitchCorrection
 from seg_perception.results import Drivable, DrivableArea, FreeSpace, Grid, Panoptic, Wants
@@ -127,10 +128,9 @@ class _Ground:
         step_m = settings.resolution_m / 2
         bearings = settings.scan_bearings
         self.scan = RayMap.around((0.0, 0.0), bearings, step_m, settings.range_max_m)
-        self.ahead = RayMap.around((0.0, 0.0), np.zeros(1), step_m, settings.range_max_m)
+        self.ahead = AheadMap(settings.vehicle_width_m, settings.look_ahead_m, step_m, settings.range_max_m)
         self.grid = GridMap(settings.grid_origin_m, settings.grid_shape, settings.resolution_m)
         self._ranges = np.empty(len(bearings), np.float32)
-        self._one_range = np.empty(1, np.float32)
         self._cells = np.empty(settings.grid_shape, np.int8)
 
     def update(self, projection: GroundProjection) -> None:
@@ -154,11 +154,6 @@ class _Ground:
         walk_free(mask.reshape(-1), free, self.scan.pixels, self.scan.step_m, True, self._ranges)
         s = self.settings
         return FreeSpace(self._ranges, s.scan_angle_min_rad, s.scan_angle_step_rad, self.scan.step_m, s.range_max_m)
-
-    def free_ahead(self, mask: NDArray[np.uint8], free: NDArray[np.bool_]) -> float:
-        """Distance straight ahead to where these classes end, m; 0 where the first ground that is seen is of others."""
-        walk_free(mask.reshape(-1), free, self.ahead.pixels, self.ahead.step_m, False, self._one_range)
-        return float(self._one_range[0])
 
 
 class DrivableExtractor:
@@ -261,10 +256,18 @@ class DrivableExtractor:
         on_ground = ground_outlines(rings, ground.flat, ground.projection, settings.range_max_m)
         only = np.zeros(256, np.bool_)
         only[label.id] = True
+        free_m, free_width_m = ground.ahead.free(mask, only)
         return DrivableArea(
-            label.id, coverage, sure, outlines, on_ground.outlines(), on_ground.area(),
-            ground.free_ahead(mask, only),
-        )  # fmt: skip
+            label.id,
+            coverage,
+            sure,
+            outlines,
+            on_ground.outlines(),
+            on_ground.area(),
+            free_m,
+            free_width_m,
+            ground.ahead.edges(mask, label.id, self._labels.drivable_costs),
+        )
 
     def _traced(self, mask: NDArray[np.uint8], label: LabelClass) -> OutlineTracer:
         """A tracer whose mask holds 255 at the pixels of a class, else 0."""

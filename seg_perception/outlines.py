@@ -57,7 +57,6 @@ class OutlineTracer:
         self._framed = np.zeros(shape, np.uint8)
         self._owner = np.full(shape, -1, np.int32)
         self.mask: NDArray[np.uint8] = self._framed[1 : height + 1, 1 : width + 1]
-        self.trace(0.0).thinned(0.0)  # compiles what a first frame would wait for
 
     def trace(self, min_area_px: float) -> Rings:
         """Borders of the patches of mask and of the holes in them, in px, from middle to middle of the pixels' edges: a

@@ -5,6 +5,7 @@ This is the only way to run a frame: the node, the evaluator, `predict` and the 
 
 from __future__ import annotations
 
+from dataclasses import replace
 from time import perf_counter_ns
 
 import numpy as np
@@ -70,13 +71,16 @@ class Pipeline:
         return self._steps[1].projection
 
     def warm_up(self) -> None:
-        """Run a black image of a made-up camera through every step: compile what is compiled at its first use, touch all
-        memory."""
+        """Run a black image of a made-up camera, then a mask that is all ground, through every step: compile what is
+        compiled at its first use, touch all memory."""
         self.backend.warm_up()
         height, width = self.model.size_hw
-        camera = CameraModel(width, height, ((width, 0, width / 2), (0, width, height / 2), (0, 0, 1)))
+        matrix = ((width, 0, width / 2), (0, width, height / 2), (0, 0, 1))
+        camera = CameraModel(width, height, matrix, distortion=(-0.01, 0.0, 0.0, 0.0))
         placed, self._camera = self._camera, (camera, CameraPose(0.0, 0.0, 1.0))
-        self.run(Frame(np.zeros((height, width, 3), np.uint8)))
+        seen = self.run(Frame(np.zeros((height, width, 3), np.uint8))).panoptic
+        for label in self.labels.drivable[:1]:
+            self._steps[1].extract(replace(seen, semantic=np.full_like(seen.semantic, label.id)), Wants())
         self._camera = placed
 
     def run(self, frame: Frame, wants: Wants = Wants()) -> Result:  # noqa: B008 - frozen, so safe to share
