@@ -26,6 +26,7 @@ from seg_perception.errors import SegPerceptionError
 from seg_perception.evaluation import machine, report
 from seg_perception.evaluation.metrics import Scores, Truth
 from seg_perception.evaluation.offline import StageTimes, add_model_arguments, open_pipeline
+from seg_perception.evaluation.per_frame import PerFrame
 from seg_perception.evaluation.sources import Source, SourceFrame
 from seg_perception.evaluation.tta import Views, parse_scales
 from seg_perception.files import write_json
@@ -150,6 +151,7 @@ def evaluate(pipeline: Pipeline, source: Source) -> report.Report:
     meaning = source.meaning if isinstance(source, DatasetSource) else None
     comparison = Comparison(pipeline.labels, meaning)
     scores, times, worst = Scores(comparison.labels), StageTimes(), _Worst(comparison.labels)
+    per_frame = PerFrame(scores)
     wants = Wants(confidence=False, areas=False, grid=False, free_space=False)
     for index, item in enumerate(tqdm(source, total=source.total, unit="frame", desc="evaluate")):
         if item.truth is None:
@@ -158,6 +160,9 @@ def evaluate(pipeline: Pipeline, source: Source) -> report.Report:
         times.add(result.stages_ms)
         semantic, truth = comparison.prediction(result.panoptic.semantic), comparison.truth(item.truth)
         miou = scores.add(semantic, result.panoptic.instance, truth)
+        network_ms = round(result.stages_ms["network"], 3)
+        instances = truth.instance is not None
+        per_frame.add(item.name, item.frame.stamp_ns, network_ms=network_ms, instances=instances)
         worst.offer(miou, index, item, semantic, truth)
     if not scores.frames:
         raise SegPerceptionError(
@@ -172,6 +177,8 @@ def evaluate(pipeline: Pipeline, source: Source) -> report.Report:
         "model": pipeline.model.name,
         "machine": machine.describe(),
         "problems": source.problems,
+        "classes": list(comparison.labels.names),
+        "per_frame": per_frame.rows,
     }
     title = f"{pipeline.model.name} on {source.name}"
     return report.Report(title, numbers, comparison.labels, worst.pictures(), "Worst frames by mIoU")
