@@ -10,7 +10,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from seg_perception.geometry import Floats, GroundProjection, rotation
-from seg_perception.labels import VOID, LabelSet
+from seg_perception.labels import LabelSet
 
 PITCH_CORRECTIONS = ("off", "vanishing_point")
 """What DrivableSettings.pitch_correction may be."""
@@ -50,7 +50,6 @@ class PitchCorrection:
         known = np.arange(256) < len(labels)
         # Beside a car or an unlabelled pixel the road goes on behind it: that is no border.
         self._is_beside = known & ~self._is_road & ~labels.is_thing
-        assert not self._is_beside[VOID]
         self.pitch_rad = 0.0
         self._nominal: GroundProjection | None = None
         self._corrected: tuple[float, GroundProjection] | None = None
