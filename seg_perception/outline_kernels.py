@@ -214,7 +214,7 @@ def thin_rings(points: NDArray[np.float64], starts: NDArray[np.int32], tolerance
                 distance = _distance_squared(points[i], points[start], points[last])
                 if distance > most:
                     farthest, most = i, distance
-            if most > tolerance * tolerance or _cuts_off(points, start, stop, last, rows, order):
+            if most > tolerance * tolerance or _cuts_off(points, start, stop, last, most, rows, order):
                 keep[farthest] = True
                 todo[depth], todo[depth + 1] = (start, farthest), (farthest, stop)
                 depth += 2
@@ -223,25 +223,22 @@ def thin_rings(points: NDArray[np.float64], starts: NDArray[np.int32], tolerance
 
 @njit(cache=True, nogil=True)
 def _by_row(points: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Points by the whole part of y, then by x: where each row begins in the order, from the lowest row, and the order.
-
-    rows[0] is the number of the lowest row; row r begins at rows[1 + r - rows[0]].
-    """
+    """Points by the whole part of y, low rows first: row r of the points is order[rows[1 + r - rows[0]] : rows[2 + r -
+    rows[0]]], where rows[0] is the number of the lowest row."""
     if not len(points):
         return np.zeros(2, np.int64), np.zeros(0, np.int64)
-    by_x = np.argsort(points[:, 0])
     low, high = int(np.floor(points[:, 1].min())), int(np.floor(points[:, 1].max()))
-    rows = np.zeros(high - low + 3, np.int64)
+    rows = np.zeros(high - low + 4, np.int64)
     for i in range(len(points)):
-        rows[int(np.floor(points[i, 1])) - low + 2] += 1
-    for row in range(2, len(rows)):
+        rows[int(np.floor(points[i, 1])) - low + 3] += 1
+    for row in range(3, len(rows)):
         rows[row] += rows[row - 1]
     order = np.empty(len(points), np.int64)
-    free = rows[1:].copy()
-    for i in by_x:
+    # Each row's beginning stands a place later until its points have moved it on to its end.
+    for i in range(len(points)):
         row = int(np.floor(points[i, 1])) - low
-        order[free[row]] = i
-        free[row] += 1
+        order[rows[row + 2]] = i
+        rows[row + 2] += 1
     rows[0] = low
     return rows, order
 
@@ -265,29 +262,25 @@ def _cuts_off(
     start: int,
     stop: int,
     last: int,
+    reach: float,
     rows: NDArray[np.int64],
     order: NDArray[np.int64],
 ) -> bool:
     """Whether a point of another border lies between the border start..stop and the line from its first to its last
-    point, or on either."""
+    point, or on either. reach: squared distance of the border's farthest point from that line."""
     low_x, high_x = min(points[start, 0], points[last, 0]), max(points[start, 0], points[last, 0])
     low_y, high_y = min(points[start, 1], points[last, 1]), max(points[start, 1], points[last, 1])
     for i in range(start + 1, stop):
         low_x, high_x = min(low_x, points[i, 0]), max(high_x, points[i, 0])
         low_y, high_y = min(low_y, points[i, 1]), max(high_y, points[i, 1])
     for row in range(int(np.floor(low_y)) - rows[0], int(np.floor(high_y)) - rows[0] + 1):
-        low, high = rows[1 + row], rows[2 + row]
-        while low < high:
-            middle = (low + high) // 2
-            if points[order[middle], 0] < low_x:
-                low = middle + 1
-            else:
-                high = middle
-        for place in range(low, rows[2 + row]):
+        for place in range(rows[1 + row], rows[2 + row]):
             i = order[place]
-            if points[i, 0] > high_x:
-                break
-            if not (start <= i < stop or i == last) and _lies_within(points, i, start, stop, last):
+            x = points[i, 0]
+            if x < low_x or x > high_x or start <= i < stop or i == last:
+                continue
+            near = _distance_squared(points[i], points[start], points[last]) <= reach
+            if near and _lies_within(points, i, start, stop, last):
                 return True
     return False
 
