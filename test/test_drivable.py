@@ -107,11 +107,36 @@ def test_areas_of_a_painted_street():
     road, pavement = areas[ROAD], areas[PAVEMENT]
     assert road.confidence == pytest.approx(0.8) and road.free_distance_m == pytest.approx(12.0, abs=0.1)
     assert road.coverage == pytest.approx((painted(street) == ROAD).mean())
+    assert road.free_distance_width_m == pytest.approx(12.0, abs=0.1)
     assert pavement.free_distance_m == 0.0  # it does not lie ahead
     assert len(pavement.outlines_ground) == 2 and not any(o.hole for o in pavement.outlines_ground)
     # Between the kerb at 4 m and the houses at 6 m, as far as 40 m; its near end is cut by the edge of the picture,
     # whose ray has a slope of 320 / 450: it leaves at x (1 + 0.1 * ...) between 4 and 7.5 m.
     assert 2 * 2 * (40 - 8) < pavement.area_m2 < 2 * 2 * (40 - 4)
+
+
+def test_edges_and_width_follow_the_settings():
+    made = extractor(look_ahead_m=(10.0, 18.0), vehicle_width_m=3.0)
+    mask = painted(lambda x, y: np.where((y > 1.2) & (x > 9), CAR, street(x, y)))
+    road, pavement = made.extract(panoptic(mask), Wants()).areas
+    assert road.free_distance_m == pytest.approx(12.0, abs=0.1)
+    assert road.free_distance_width_m == pytest.approx(9.0, abs=0.1)
+    (near, far) = road.edges
+    assert (near.ahead_m, near.left_m, near.right_m) == (10.0, pytest.approx(1.2, abs=0.05), pytest.approx(4, abs=0.05))
+    assert far.ahead_m == 18.0 and math.isnan(far.left_m) and math.isnan(far.right_m)  # beyond the car in the middle
+    assert [edge.ahead_m for edge in pavement.edges] == [10.0, 18.0]
+    assert extractor(look_ahead_m=()).extract(panoptic(mask), Wants()).areas[0].edges == ()
+
+
+def test_outlines_where_the_lens_has_no_ray():
+    """Barrel distortion this strong reaches 0.65 focal lengths from the middle; the image's corners lie beyond it."""
+    made = DrivableExtractor(CAMVID, DrivableSettings())
+    made.set_camera(CameraModel(640, 480, CAMERA.K, distortion=(-0.35, 0.0, 0.0, 0.0)), POSE, HW)
+    assert made.ground_problem is None
+    (road,) = made.extract(panoptic(np.full(HW, ROAD, np.uint8)), Wants()).areas
+    assert road.coverage == 1 and road.outlines_px[0].points.max() > 639
+    assert road.outlines_ground and all(np.isfinite(outline.points).all() for outline in road.outlines_ground)
+    assert 0 < road.area_m2 < 80 * 40
 
 
 def test_free_space_of_a_painted_street():
@@ -150,6 +175,7 @@ def test_without_a_camera_pixels_go_on_and_the_cause_is_named():
         assert found.grid is None and found.free_space is None
         assert len(found.areas) == 2 and found.areas[0].outlines_px and not found.areas[0].outlines_ground
         assert math.isnan(found.areas[0].area_m2) and math.isnan(found.areas[0].free_distance_m)
+        assert math.isnan(found.areas[0].free_distance_width_m) and found.areas[0].edges == ()
     made.set_camera(CAMERA, POSE, HW)
     assert made.ground_problem is None and made.extract(mask, Wants()).grid is not None
 
