@@ -1,0 +1,172 @@
+"""The plots of a report, as PNG data URIs that stand in the page itself."""
+
+from __future__ import annotations
+
+import base64
+import io
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from seg_perception.evaluation.drivable_curve import at_best
+from seg_perception.labels import LabelSet
+
+BLUE, GREEN, ORANGE, RED = "#4c78a8", "#54a24b", "#e69f00", "#e45756"
+
+
+@dataclass(frozen=True)
+class Timeline:
+    """When each frame was sent, in s from the start, and the age of its answer in ms, NaN where none came."""
+
+    sent_s: Sequence[float] = ()
+    age_ms: Sequence[float] = ()
+
+
+@dataclass(frozen=True)
+class FreeTimeline:
+    """Free distance in m of the answered frames, by when they were sent, s from the start: straight ahead, over the
+    vehicle's width, and the exact one ahead. NaN where unknown, inf beyond the range."""
+
+    sent_s: Sequence[float] = ()
+    ahead_m: Sequence[float] = ()
+    width_m: Sequence[float] = ()
+    exact_m: Sequence[float] = ()
+
+
+def plots(
+    numbers: Mapping[str, Any], labels: LabelSet, timeline: Timeline, free: FreeTimeline
+) -> list[tuple[str, str]]:
+    """(caption, PNG as a data URI) of every plot that the numbers allow. numbers: the content of report.json."""
+    found = []
+    if np.isfinite(np.asarray(timeline.age_ms, np.float64)).any():
+        found.append(("Age of the answer: from the camera's stamp to its arrival at the planner", _ages(timeline)))
+    if numbers.get("stages_ms"):
+        found.append(("Time of each stage inside the node", _stages(numbers["stages_ms"])))
+    if len(free.sent_s):
+        found.append(("Free distance straight ahead, and the shortest over the vehicle's width", _free(free)))
+    frames = [row.get("miou") for row in numbers.get("per_frame", ())]
+    if sum(miou is not None for miou in frames) > 1:
+        found.append(("mIoU of each frame, over the classes that occur in it", _mious(frames, numbers.get("miou"))))
+    if numbers.get("drivable_curve"):
+        caption = "Drivable ground where only pixels of at least this confidence count as found"
+        found.append((caption, _curve(numbers["drivable_curve"])))
+    if numbers.get("confusion"):
+        counts = np.asarray(numbers["confusion"], np.float64)
+        found.append(("Confusion: share of each true class (row) by prediction (column)", _confusion(counts, labels)))
+    return found
+
+
+def _figure(width_in: float, height_in: float, columns: int = 1) -> tuple[Any, Any]:
+    from matplotlib.figure import Figure  # half a second to import, so only where something is drawn
+
+    figure = Figure(figsize=(width_in, height_in), dpi=120, layout="constrained")
+    return figure, figure.subplots(1, columns)
+
+
+def _png_uri(figure: Any) -> str:
+    data = io.BytesIO()
+    figure.savefig(data, format="png")
+    return "data:image/png;base64," + base64.b64encode(data.getvalue()).decode()
+
+
+def _ages(timeline: Timeline) -> str:
+    sent, age = np.asarray(timeline.sent_s, np.float64), np.asarray(timeline.age_ms, np.float64)
+    answered = np.isfinite(age)
+    figure, (left, right) = _figure(10, 3, 2)
+    left.hist(age[answered], bins=min(60, max(10, int(math.sqrt(answered.sum())))), color=BLUE)
+    for share, color in ((50, GREEN), (95, RED)):
+        value = np.percentile(age[answered], share)
+        left.axvline(value, color=color, label=f"p{share} = {value:.0f} ms")
+    left.legend()
+    left.set(xlabel="age, ms", ylabel="frames")
+    right.plot(sent[answered], age[answered], ".", markersize=3, color=BLUE, label="answered")
+    if not answered.all():
+        lost = sent[~answered]
+        right.plot(lost, np.zeros(len(lost)), "|", markersize=9, color=RED, label=f"dropped ({len(lost)})")
+    right.legend()
+    right.set(xlabel="sent after, s", ylabel="age, ms", ylim=(min(0, -0.05 * age[answered].max()), None))
+    return _png_uri(figure)
+
+
+def _stages(stages: Mapping[str, Mapping[str, float]]) -> str:
+    names = list(stages)[::-1]
+    figure, axes = _figure(10, 0.6 + 0.35 * len(names))
+    for share, color, height in (("p95", "#f3b4b4", 0.8), ("p50", BLUE, 0.5)):
+        values = [stages[name].get(share, math.nan) for name in names]
+        axes.barh(names, values, height=height, color=color, label=share)
+    axes.set_xlabel("ms")
+    axes.legend()
+    return _png_uri(figure)
+
+
+def _free(free: FreeTimeline) -> str:
+    sent = np.asarray(free.sent_s, np.float64)
+    figure, axes = _figure(10, 3)
+    lines = (("ahead", free.ahead_m, "#0072b2", 1.8), ("over the vehicle's width", free.width_m, ORANGE, 1.2))
+    for name, values, color, width in lines:
+        metres = np.array(values, np.float64)
+        if not np.isnan(metres).all():
+            metres[np.isinf(metres)] = np.nan
+            axes.plot(sent, metres, ".-", color=color, linewidth=width, markersize=3, label=name)
+    exact = np.asarray(free.exact_m, np.float64)
+    known = np.isfinite(exact)
+    if known.any():
+        axes.plot(sent[known], exact[known], "x", color="black", markersize=5, label="exact, ahead")
+    top = axes.get_xaxis_transform()
+    for name, values, color, height in (("", free.ahead_m, "#0072b2", 0.97), ("exact ", free.exact_m, "black", 0.91)):
+        beyond = np.isinf(np.asarray(values, np.float64))
+        if beyond.any():
+            heights = np.full(np.count_nonzero(beyond), height)
+            label = f"{name}beyond the range"
+            axes.plot(sent[beyond], heights, "^", color=color, markersize=4, transform=top, label=label)
+    axes.set(xlabel="sent after, s", ylabel="m", ylim=(0, None))
+    axes.legend(loc="center left", bbox_to_anchor=(1, 0.5))
+    return _png_uri(figure)
+
+
+def _confusion(counts: NDArray[np.float64], labels: LabelSet) -> str:
+    share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    size = 1.6 + 0.42 * len(labels)
+    figure, axes = _figure(size + 0.8, size)
+    axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
+    axes.set_xticks(range(len(labels) + 1), [*labels.names, "void"], rotation=60, ha="right")
+    axes.set_yticks(range(len(labels)), labels.names)
+    for row, column in np.argwhere(share >= 0.005):
+        value = share[row, column]
+        axes.text(
+            column, row, f"{100 * value:.0f}", ha="center", va="center", fontsize=7, color="w" if value > 0.5 else "k"
+        )
+    return _png_uri(figure)
+
+
+def _mious(frames: Sequence[float | None], whole: float | None) -> str:
+    values = np.array(frames, np.float64)
+    figure, axes = _figure(10, 3)
+    axes.plot(np.arange(len(values)), values, ".-", color=BLUE, linewidth=0.8, markersize=3)
+    if whole is not None:
+        axes.axhline(whole, color=GREEN, label=f"all frames together = {whole:.3f}")
+        axes.legend()
+    axes.set(xlabel="frame", ylabel="mIoU", ylim=(0, 1))
+    return _png_uri(figure)
+
+
+def _curve(curve: Mapping[str, Sequence[float | None]]) -> str:
+    figure, (left, right) = _figure(10, 3.4, 2)
+    names = (("precision", BLUE), ("recall", ORANGE), ("iou", GREEN))
+    values = {name: np.array(curve[name], np.float64) for name, _ in names}
+    threshold, iou = at_best(curve)
+    for name, color in names:
+        left.plot(
+            curve["threshold"], values[name], ".-", color=color, markersize=3, label="IoU" if name == "iou" else name
+        )
+    left.axvline(threshold, color="grey", linewidth=0.8, label=f"highest IoU {iou:.3f} at {threshold:.2f}")
+    left.set(xlabel="least confidence", ylim=(0, 1.02))
+    left.legend()
+    right.plot(values["recall"], values["precision"], ".-", color=BLUE, markersize=3)
+    lowest = np.nanmin(values["precision"], initial=1.0)
+    right.set(xlabel="recall", ylabel="precision", xlim=(0, 1.02), ylim=(math.floor(20 * lowest) / 20 - 0.01, 1.005))
+    return _png_uri(figure)
