@@ -3,77 +3,16 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
-from typing import Any
 
-import cv2
 import numpy as np
 import pytest
+from metric_maps import ALL_MAPS, LABELS, Maps
 
 from seg_perception.errors import SegPerceptionError
-from seg_perception.evaluation.metrics import (
-    BOUNDARY_TOLERANCE,
-    ConfusionMatrix,
-    PanopticQuality,
-    Scores,
-    Truth,
-    boundary_f1,
-    iou_per_class,
-)
-from seg_perception.labels import VOID, LabelClass, LabelSet
-
-LABELS = LabelSet(
-    (
-        LabelClass(0, "road", (128, 64, 128), drivable_cost=0),
-        LabelClass(1, "grass", (0, 128, 0), drivable_cost=80),
-        LabelClass(2, "wall", (90, 90, 90)),
-        LabelClass(3, "car", (0, 0, 142), thing=True),
-        LabelClass(4, "person", (220, 20, 60), thing=True),
-    )
-)
-VALUES = np.array([0, 1, 2, 3, 4, VOID], np.uint8)
-Maps = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
-
-
-def random_maps(seed: int) -> Maps:
-    """Prediction and truth with classes, instances, crowds and void; from pixel noise to large blocks."""
-    rng = np.random.default_rng(seed)
-    block = int(rng.choice([1, 3, 8, 16]))
-    shape = (-(-48 // block), -(-64 // block))
-
-    def blocks(values: np.ndarray) -> np.ndarray:
-        return np.kron(values, np.ones((block, block), values.dtype))[:48, :64]
-
-    truth = blocks(rng.choice(VALUES, shape))
-    true_instance = blocks(rng.integers(0, 4, shape).astype(np.uint16))
-    noise = rng.random((48, 64)) < rng.choice([0.02, 0.3, 0.9])
-    prediction = np.where(noise, rng.choice(VALUES, (48, 64)), truth).astype(np.uint8)
-    instance = np.where(noise, rng.integers(0, 4, (48, 64)), true_instance + 7).astype(np.uint16)
-    return prediction, instance, truth, true_instance
-
-
-def adversarial_maps() -> list[Maps]:
-    void, road = np.full((48, 64), VOID, np.uint8), np.zeros((48, 64), np.uint8)
-    car, none = np.full((48, 64), 3, np.uint8), np.zeros((48, 64), np.uint16)
-    one, halves = none + 1, none + 1
-    halves[:, 32:] = 2
-    pixel = road.copy()
-    pixel[20, 20] = 3
-    return [
-        (road, none, road, none),
-        (road, none, void, none),
-        (void, none, road, none),
-        (car, one, car, halves),  # IoU of exactly one half is no match
-        (car, halves, car, none),  # all crowd: nothing matched, nothing missed
-        (car, none, car, one),  # a prediction without an instance is void
-        (pixel, one, road, none),
-        (road, none, pixel, one),
-        (pixel, one, pixel, one),
-        (np.where(halves == 1, 3, 0).astype(np.uint8), one, np.where(halves == 1, VOID, 0).astype(np.uint8), none),
-    ]
-
-
-ALL_MAPS = adversarial_maps() + [random_maps(seed) for seed in range(20)]
+from seg_perception.evaluation.boundary import BOUNDARY_TOLERANCE, boundary_f1
+from seg_perception.evaluation.metrics import ConfusionMatrix, Scores, Truth, iou_per_class
+from seg_perception.labels import VOID
+from seg_perception.results import Segment
 
 
 def test_confusion_and_pixel_metrics_equal_cityscapesscripts() -> None:
@@ -95,6 +34,28 @@ def test_confusion_and_pixel_metrics_equal_cityscapesscripts() -> None:
         np.add.at(total, (ids[truth], ids[prediction]), 1)
     expected = [reference.getIouScoreForLabel(int(label), total, Arguments) for label in ids[:5]]
     np.testing.assert_allclose(matrix.iou(), expected, rtol=0, atol=1e-9)
+
+
+def test_confusion_and_pixel_metrics_equal_torchmetrics() -> None:
+    torch = pytest.importorskip("torch", reason="torch is not installed")
+    reference = pytest.importorskip("torchmetrics.classification", reason="torchmetrics is not installed")
+    classes = len(LABELS) + 1  # a prediction of void is one more class to it
+    confusion = reference.MulticlassConfusionMatrix(classes, ignore_index=VOID)
+    dice = reference.MulticlassF1Score(classes, average="none", ignore_index=VOID)
+    matrix = ConfusionMatrix(LABELS)
+    for prediction, _, truth, _ in ALL_MAPS:
+        matrix.update(prediction, truth)
+        predicted = np.where(prediction == VOID, np.uint8(classes - 1), prediction)
+        masks = [torch.from_numpy(mask.astype(np.int64)) for mask in (predicted, truth)]
+        confusion.update(*masks)
+        dice.update(*masks)
+    counts = confusion.compute().numpy()
+    np.testing.assert_array_equal(matrix.counts, counts[:-1])
+    assert matrix.pixel_accuracy() == pytest.approx(counts.trace() / counts.sum(), abs=1e-9)
+    np.testing.assert_allclose(matrix.dice(), dice.compute().numpy()[:-1], rtol=0, atol=1e-6)  # it is in float32
+    hits, both = counts.diagonal()[:-1], (counts.sum(axis=0) + counts.sum(axis=1))[:-1]
+    np.testing.assert_allclose(matrix.dice(), 2 * hits / both, rtol=0, atol=1e-9)
+    np.testing.assert_allclose(matrix.iou(), hits / (both - hits), rtol=0, atol=1e-9)
 
 
 @pytest.mark.parametrize("maps", ALL_MAPS)
@@ -119,67 +80,6 @@ def test_pixel_metrics_equal_their_definitions(maps: Maps) -> None:
     expected = hits / np.count_nonzero(labelled) if labelled.any() else math.nan
     assert matrix.pixel_accuracy() == pytest.approx(expected, abs=1e-9, nan_ok=True)
     np.testing.assert_array_equal(iou_per_class(frame), matrix.iou())
-
-
-def write_panoptic(path: Path, semantic: np.ndarray, instance: np.ndarray, truth: bool) -> dict[str, Any]:
-    """A PNG of segment ids and its annotation, as the COCO panoptic format wants them."""
-    ids = np.zeros(semantic.shape, np.int64)
-    segments = []
-    for label in LABELS.classes:
-        for number in np.unique(instance[semantic == label.id]) if label.thing else [0]:
-            if label.thing and number == 0 and not truth:
-                continue
-            mask = semantic == label.id
-            mask &= (instance == number) | (not label.thing)
-            if mask.any():
-                ids[mask] = (label.id + 1) * 100_000 + int(number)
-                segments.append(
-                    {
-                        "id": (label.id + 1) * 100_000 + int(number),
-                        "category_id": label.id,
-                        "iscrowd": int(label.thing and number == 0),
-                        "area": int(np.count_nonzero(mask)),
-                    }
-                )
-    bgr = np.stack((ids >> 16, ids >> 8 & 255, ids & 255), axis=-1).astype(np.uint8)
-    cv2.imwrite(str(path), bgr)
-    return {"file_name": path.name, "image_id": path.stem, "segments_info": segments}
-
-
-def test_panoptic_quality_equals_cityscapesscripts(tmp_path: Path) -> None:
-    reference = pytest.importorskip(
-        "cityscapesscripts.evaluation.evalPanopticSemanticLabeling", reason="cityscapesscripts is not installed"
-    )
-    quality, pairs = PanopticQuality(LABELS), []
-    for number, (prediction, instance, truth, true_instance) in enumerate(ALL_MAPS):
-        quality.update(prediction, instance, truth, true_instance)
-        pairs.append(
-            (
-                write_panoptic(tmp_path / f"truth_{number}.png", truth, true_instance, truth=True),
-                write_panoptic(tmp_path / f"predicted_{number}.png", prediction, instance, truth=False),
-            )
-        )
-    categories = {c.id: {"isthing": int(c.thing), "name": c.name} for c in LABELS.classes}
-    counts = reference.pq_compute_single_core(0, pairs, str(tmp_path), str(tmp_path), categories)
-    things = LABELS.is_thing[: len(LABELS)]
-    per_class = quality.per_class()
-    for chosen, isthing in ((np.ones(5, bool), None), (things, True), (~things, False)):
-        expected, _ = counts.pq_average(categories, isthing=isthing)
-        for name, values in zip(("pq", "sq", "rq"), per_class, strict=True):
-            assert np.nanmean(values[chosen]) == pytest.approx(expected[name], abs=1e-9)
-    for label in range(len(LABELS)):
-        have = (quality.tp[label], quality.fp[label], quality.fn[label])
-        assert have == (counts[label].tp, counts[label].fp, counts[label].fn)
-
-
-def test_half_overlap_is_no_match_and_crowds_are_neither_matched_nor_missed() -> None:
-    maps = adversarial_maps()
-    quality = PanopticQuality(LABELS)
-    quality.update(*maps[3])
-    assert (quality.tp[3], quality.fp[3], quality.fn[3]) == (0, 1, 2)
-    quality = PanopticQuality(LABELS)
-    quality.update(*maps[4])
-    assert (quality.tp[3], quality.fp[3], quality.fn[3]) == (0, 0, 0)
 
 
 def plain_boundary_f1(prediction: np.ndarray, truth: np.ndarray, label: int) -> float:
@@ -249,6 +149,17 @@ def test_without_true_instances_the_quality_of_things_is_not_invented() -> None:
     summary = scores.summary()
     assert summary["pq"] is summary["pq_things"] is None
     assert summary["pq_stuff"] == summary["miou"] == 1.0
+
+
+def test_there_is_no_average_precision_without_the_scores_of_all_frames() -> None:
+    semantic, instance = np.full((10, 10), 3, np.uint8), np.ones((10, 10), np.uint16)
+    scores, segment = Scores(LABELS), Segment(1, 3, True, 0.8, 100, (0, 0, 10, 10))
+    scores.add(semantic, instance, Truth(semantic, instance), [segment])
+    summary = scores.summary()
+    assert (summary["ap"], summary["ap50"], summary["ap_class"]["person"]) == (1.0, 1.0, None)
+    assert (summary["sq_things"], summary["rq_things"], summary["rq_stuff"]) == (1.0, 1.0, None)
+    scores.add(semantic, instance, Truth(semantic, instance))
+    assert scores.summary()["ap"] is None and scores.summary()["pq"] == 1.0
 
 
 def test_a_smaller_prediction_is_measured_at_the_labels_size() -> None:

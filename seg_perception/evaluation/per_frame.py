@@ -55,8 +55,7 @@ class PerFrame:
 
     def _sums(self) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
         """Confusion [C, C + 1]; summed IoU, TP, FP, FN [C, 4]."""
-        quality = self._scores.quality
-        return self._scores.confusion.counts.copy(), np.stack((quality.iou, quality.tp, quality.fp, quality.fn), axis=1)
+        return self._scores.confusion.counts.copy(), self._scores.quality.sums.copy()
 
     def _by_class(self, pq: NDArray[np.float64]) -> dict[str, list[float]]:
         names = self._scores.labels.names
