@@ -133,8 +133,10 @@ class SyntheticDrive:
         own foot and covers the ground that it hides.
         """
         projection = self._projection_at(i)
-        view = View.birds_eye(projection.position, origin_m, cell_m)
-        canvas = Canvas(*shape, view, 0.0, _HAZE, has_picture=False)
+        # A rim of one cell, cut off in the end: of polygons that leave the canvas OpenCV may draw the edge along its border.
+        corner = origin_m[0] - cell_m[0], origin_m[1] - cell_m[1]
+        view = View.birds_eye(projection.position, corner, cell_m)
+        canvas = Canvas(shape[0] + 2, shape[1] + 2, view, 0.0, _HAZE, has_picture=False)
         self._paint_street(canvas, i)
         x = origin_m[0] + (np.arange(shape[1]) + 0.5) * cell_m[0]
         y = origin_m[1] + (np.arange(shape[0]) + 0.5) * cell_m[1]
@@ -142,12 +144,13 @@ class SyntheticDrive:
         with np.errstate(invalid="ignore"):
             seen = ((pixels > -0.5) & (pixels < (self.camera.width - 0.5, self.camera.height - 0.5))).all(axis=1)
         semantic, _ = canvas.labels()
-        return np.where(seen.reshape(shape), semantic, np.uint8(VOID))
+        return np.where(seen.reshape(shape), semantic[1:-1, 1:-1], np.uint8(VOID))
 
     def exact_free_distance(self, i: int, range_max_m: float = 40.0, width_m: float = 0.0) -> float:
         """Distance in m straight ahead to where the road ends or an object stands, to the centimetre; inf beyond
-        range_max_m. width_m: the shortest one across this width, looked at every 2 cm, 0 = along the x axis only."""
-        cell, across = 0.01, 0.02
+        range_max_m. width_m: the shortest one across this width, to 2 cm; 0 = along the x axis only."""
+        # Finer across than along: an edge that is met at a small angle would come much too soon by a cell.
+        cell, across = (0.02, 0.005) if width_m else (0.01, 0.001)
         rows = 2 * round(width_m / 2 / across) + 1
         ahead = self.birds_eye(i, (0.0, -rows * across / 2), (rows, round(range_max_m / cell)), (cell, across))
         ends = np.flatnonzero(((ahead != scenery.ROAD) & (ahead != VOID)).any(axis=0))

@@ -10,8 +10,8 @@ from seg_perception.synthetic_canvas import Canvas, Color, Floats, Surface
 
 LARGEST_CURVATURE = 0.02
 """1/m: a radius of 50 m. With the 132 m of street that are drawn, none comes round to the camera again."""
-_LONGEST_EDGE_M = 1.0
-"""Edges along the street are divided so finely; the arc bulges 2.5 mm beyond such an edge at the largest curvature."""
+_LONGEST_EDGE_M = 0.5
+"""Edges along the street are divided so finely: the arc bulges 0.6 mm beyond such an edge at the largest curvature."""
 _TURN = 0.9 * math.pi
 """Angle after which a street ends, in rad."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from seg_perception.drivable import DrivableExtractor, DrivableSettings
 from seg_perception.evaluation.check_ground import DRIVES, ROWS
 from seg_perception.evaluation.ground_truth import GroundTruth, judge, polygon_iou, summary
 from seg_perception.labels import CAMVID
-from seg_perception.results import Drivable, DrivableArea, Grid, Outline, Panoptic, Wants
+from seg_perception.results import Drivable, DrivableArea, Grid, LookAhead, Outline, Panoptic, Wants
 from seg_perception.synthetic import SyntheticDrive
 
 ROAD = CAMVID.by_name("road").id
@@ -42,6 +43,7 @@ def test_perfect_labels_give_the_ground_in_metres(name: str) -> None:
     print(name, numbers)
     assert numbers["grid_accuracy_20m"] >= 0.99 and numbers["grid_accuracy_20m_strict"] >= 0.98
     assert numbers["free_distance_within"] == 1 and numbers["polygon_iou_worst"] >= 0.97
+    assert numbers["free_distance_width_within"] == 1 and numbers["edges_seen"] >= 4
 
 
 @pytest.mark.parametrize(
@@ -69,7 +71,8 @@ def _truth(points: np.ndarray, feet: list[tuple[int, int]], free_m: float = 10.0
     settings = DrivableSettings(grid_length_m=columns / 10, grid_width_m=rows / 10)
     road = np.zeros((rows * 5, columns * 5), np.bool_)
     road[:5, :10] = True
-    return GroundTruth(points, marks, np.ones((rows, columns), np.bool_), road, free_m, settings)
+    edges = (LookAhead(5.0, 3.0, 2.0), LookAhead(10.0, math.inf, 2.0), LookAhead(15.0, math.nan, math.nan))
+    return GroundTruth(points, marks, np.ones((rows, columns), np.bool_), road, free_m, 8.0, edges, settings)
 
 
 def _row(*cells: int) -> np.ndarray:
@@ -101,7 +104,8 @@ def test_what_is_right(cells: list[int], right: list[int]) -> None:
 
 
 def _answer(cells: list[int], free_m: float, outlines: tuple[Outline, ...]) -> Drivable:
-    area = DrivableArea(ROAD, 0.5, 1.0, (), outlines, free_distance_m=free_m)
+    edges = (LookAhead(5.0, 3.1, 2.0), LookAhead(10.0, math.inf, math.nan), LookAhead(15.0, math.nan, math.nan))
+    area = DrivableArea(ROAD, 0.5, 1.0, (), outlines, 9.0, free_m, 8.1, edges)
     return Drivable((area,), Grid(np.array([cells], np.int8), 0.1, (0.0, -0.05)))
 
 
@@ -122,6 +126,12 @@ def test_figures_of_answers() -> None:
     assert numbers["free_distance_within"] == pytest.approx(1 / 3, abs=1e-4)  # 1 %, 10 % and nothing
     assert numbers["free_distance_error_worst"] == 1 and numbers["free_distance_error"] == pytest.approx(0.91)
     assert numbers["free_distance_error_m"] == pytest.approx(9.1)
+    # Twice 0.1 m of 8 m, which is 1.25 %, and all of it without an answer.
+    assert numbers["free_distance_width_within"] == pytest.approx(2 / 3, abs=1e-4)
+    assert numbers["free_distance_width_error"] == pytest.approx(0.0125 + 0.9 * (1 - 0.0125))
+    # Of three edges that are to be seen the answers have two, wrong by 0.1 m and right.
+    assert good.edge_errors_m == (pytest.approx(0.1), 0.0) and none.edge_errors_m == ()
+    assert numbers["edge_error_m"] == pytest.approx(0.1) and numbers["edges_seen"] == 4
     # OpenCV's polygons hold the points on their edges too: up to half a point on each side.
     assert [good.iou, near.iou, none.iou] == [pytest.approx(1, abs=0.3), pytest.approx(0.5, abs=0.15), 0]
 

@@ -4,8 +4,9 @@ Rendered drives with known camera, lens, pose and street go through the extracto
 the network's. Printed are: the share of the grid's cells within 20 m that are right, also leaving out those of which
 truth and answer say alike that nothing is known, and the share that is strictly right (what these mean stands in
 seg_perception/evaluation/ground_truth.py); the error of the free distance straight ahead, as a share
-and in metres (95 % of the frames are better), and the share of frames in which it is at most 2 % or 5 cm; the mean IoU
-of the road's outline on the ground and the exact one. The same follows for a camera pose whose pitch is wrong by one
+and in metres (95 % of the frames are better), and the share of frames in which it is at most 2 % or 5 cm, also for the free
+distance over the vehicle's width; the error of the road's edges to both sides, where answer and truth have seen them; the
+mean IoU of the road's outline on the ground and the exact one. The same follows for a camera pose whose pitch is wrong by one
 degree, half of the answers nose up and half nose down.
 
 Example:
@@ -67,6 +68,8 @@ ROWS = {
     "free_distance_error": "free distance: error, p95",
     "free_distance_error_m": "free distance: error in m, p95",
     "free_distance_within": "free distance: frames within 2 % or 5 cm",
+    "free_distance_width_within": "the same over the vehicle's width",
+    "edge_error_m": "road's edges 5 to 20 m ahead: error, p95",
     "polygon_iou": "IoU of the road's polygon",
 }
 

@@ -28,7 +28,7 @@ from seg_perception.drivable import DrivableSettings
 from seg_perception.drivable_maps import OBSTACLE
 from seg_perception.geometry import Floats
 from seg_perception.labels import NOT_GROUND, VOID, LabelSet
-from seg_perception.results import Drivable, Grid, Outline
+from seg_perception.results import Drivable, Grid, LookAhead, Outline
 from seg_perception.synthetic import SyntheticDrive
 
 RANGE_M = 20.0
@@ -43,7 +43,8 @@ class GroundTruth:
 
     points: int8 [rows, columns, 25], cost at the points of each cell, NOT_GROUND where nothing is known. feet, counted:
     bool [rows, columns], whether an obstacle's foot is in a cell, and whether it counts. road: bool [rows * 5, columns
-    * 5], where road is seen. free_m: exact free distance ahead, at most range_max_m. settings: those of the grid.
+    * 5], where road is seen. free_m, free_width_m: exact free distance ahead, along the x axis and over the vehicle's width, at
+    most range_max_m. edges: where the road ends to both sides. settings: those of the grid.
     """
 
     points: NDArray[np.int8]
@@ -51,6 +52,8 @@ class GroundTruth:
     counted: NDArray[np.bool_]
     road: NDArray[np.bool_]
     free_m: float
+    free_width_m: float
+    edges: tuple[LookAhead, ...]
     settings: DrivableSettings
 
     @staticmethod
@@ -78,6 +81,8 @@ class GroundTruth:
             (_by_cell(seen) & (_by_cell(distances) <= RANGE_M))[..., middle],
             labels == _road(drive.labels),
             min(drive.exact_free_distance(i, settings.range_max_m), settings.range_max_m),
+            min(drive.exact_free_distance(i, settings.range_max_m, settings.vehicle_width_m), settings.range_max_m),
+            tuple(LookAhead(ahead_m, *drive.exact_edges(i, ahead_m)) for ahead_m in settings.look_ahead_m),
             settings,
         )
 
@@ -134,7 +139,8 @@ def _first_feet(
 @dataclass(frozen=True)
 class Judgement:
     """How near one answer came. counted, right, strict: cells of the grid; known, known_right: those of which the truth or
-    the answer says anything; free_m, exact_m: free distance ahead, answered and true; iou: of the road's polygon."""
+    the answer says anything; free_m, exact_m: free distance ahead, answered and true; free_width_m, exact_width_m: the
+    same over the vehicle's width; edge_errors_m: of the road's edges that both have seen; iou: of the road's polygon."""
 
     counted: int
     right: int
@@ -143,6 +149,9 @@ class Judgement:
     known_right: int
     free_m: float
     exact_m: float
+    free_width_m: float
+    exact_width_m: float
+    edge_errors_m: tuple[float, ...]
     iou: float
 
 
@@ -153,28 +162,39 @@ def judge(found: Drivable, labels: LabelSet, truth: GroundTruth) -> Judgement:
     right = truth.counted & truth.right(cells)
     known = truth.counted & ((exact != NOT_GROUND) | (cells != NOT_GROUND))
     road = next((area for area in found.areas if area.class_id == _road(labels)), None)
-    free_m = 0.0
-    if road is not None and not math.isnan(road.free_distance_m):
-        free_m = min(road.free_distance_m, truth.settings.range_max_m)
+    free_m, free_width_m = (0.0, 0.0) if road is None else (road.free_distance_m, road.free_distance_width_m)
+    farthest_m = truth.settings.range_max_m
     return Judgement(
         int(truth.counted.sum()),
         int(right.sum()),
         int((truth.counted & (cells == exact)).sum()),
         int(known.sum()),
         int((known & right).sum()),
-        free_m,
+        0.0 if math.isnan(free_m) else min(free_m, farthest_m),
         truth.free_m,
+        0.0 if math.isnan(free_width_m) else min(free_width_m, farthest_m),
+        truth.free_width_m,
+        _edge_errors(road.edges if road else (), truth.edges),
         polygon_iou(road.outlines_ground if road else (), truth.road, truth.settings),
     )
 
 
+def _edge_errors(found: Sequence[LookAhead], exact: Sequence[LookAhead]) -> tuple[float, ...]:
+    """Errors in m of the edges to both sides that are finite in both."""
+    by_ahead = {edge.ahead_m: edge for edge in found}
+    pairs = [(by_ahead[edge.ahead_m], edge) for edge in exact if edge.ahead_m in by_ahead]
+    errors = [error for a, b in pairs for error in (abs(a.left_m - b.left_m), abs(a.right_m - b.right_m))]
+    return tuple(error for error in errors if math.isfinite(error))
+
+
 def summary(judgements: Sequence[Judgement]) -> dict[str, float]:
-    """Of at least one frame: shares of cells, errors of the free distance (95th percentile, worst and the share of frames
-    that are right), IoU of the road (mean and worst)."""
+    """Of at least one frame: shares of cells; errors of the free distance, along the axis and over the vehicle's width
+    (95th percentile, worst, and the share of frames that are right); error of the road's edges to both sides (95th
+    percentile) and how many edges that is of; IoU of the road (mean and worst)."""
     counted = sum(j.counted for j in judgements)
-    exact = np.array([j.exact_m for j in judgements])
-    errors_m = np.abs(np.array([j.free_m for j in judgements]) - exact)
-    errors = errors_m / np.maximum(exact, FREE_M)
+    errors_m, errors = _free_errors([(j.free_m, j.exact_m) for j in judgements])
+    width_errors_m, width_errors = _free_errors([(j.free_width_m, j.exact_width_m) for j in judgements])
+    edge_errors_m = [error for j in judgements for error in j.edge_errors_m]
     ious = [j.iou for j in judgements]
     numbers = {
         "grid_accuracy_20m": sum(j.right for j in judgements) / counted,
@@ -184,10 +204,21 @@ def summary(judgements: Sequence[Judgement]) -> dict[str, float]:
         "free_distance_error_m": np.percentile(errors_m, 95),
         "free_distance_error_worst": errors.max(),
         "free_distance_within": ((errors <= FREE_SHARE) | (errors_m <= FREE_M)).mean(),
+        "free_distance_width_error": np.percentile(width_errors, 95),
+        "free_distance_width_within": ((width_errors <= FREE_SHARE) | (width_errors_m <= FREE_M)).mean(),
+        "edge_error_m": np.percentile(edge_errors_m, 95) if edge_errors_m else 0.0,
+        "edges_seen": len(edge_errors_m),
         "polygon_iou": np.mean(ious),
         "polygon_iou_worst": min(ious),
     }
     return {name: round(float(value), 5) for name, value in numbers.items()}
+
+
+def _free_errors(found_exact: Sequence[tuple[float, float]]) -> tuple[Floats, Floats]:
+    """Errors of free distances, in m and as shares of the exact ones."""
+    found, exact = np.array(found_exact).T
+    errors_m: Floats = np.abs(found - exact)
+    return errors_m, errors_m / np.maximum(exact, FREE_M)
 
 
 def polygon_iou(outlines: Sequence[Outline], truth: NDArray[np.bool_], settings: DrivableSettings) -> float:
