@@ -15,7 +15,8 @@ from rosbags.typesys import Stores, get_typestore
 
 from seg_perception import cli
 from seg_perception.errors import SegPerceptionError
-from seg_perception.evaluation.bag import Bag, BagSource
+from seg_perception.evaluation.bag import BagSource
+from seg_perception.evaluation.bag_file import Bag
 from seg_perception.evaluation.make_bag import START_NS
 from seg_perception.evaluation.mounting import optical_quaternion
 from seg_perception.evaluation.open_source import open_source

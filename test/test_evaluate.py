@@ -14,7 +14,7 @@ from ros_harness import make_tiny_model
 
 from seg_perception import backends, cli, model_file
 from seg_perception.errors import SegPerceptionError
-from seg_perception.evaluation.evaluate import Comparison
+from seg_perception.evaluation.dataset_source import Comparison
 from seg_perception.evaluation.metrics import Scores, Truth
 from seg_perception.labels import CAMVID, VOID
 from seg_perception.pipeline import Pipeline
@@ -102,17 +102,19 @@ def test_an_image_that_cannot_be_read_is_told(
     assert str(broken) in capsys.readouterr().err
 
 
-def test_without_labels_there_is_nothing_to_evaluate(
+def test_a_recording_without_labels_is_run_and_tells_no_metric_of_labels(
     tmp_path: Path, model: Path, camvid: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = ["make-bag", "--images", camvid / "val" / "images", "--out", tmp_path / "bag"]
     assert cli.main(list(map(str, words))) == 0
-    words = ["evaluate", "--model", model, "--bag", tmp_path / "bag", "--out", tmp_path / "out"]
+    code, numbers = evaluate(model, tmp_path / "out", "--bag", tmp_path / "bag")
+    assert (code, numbers["frames"], numbers["frames_labelled"]) == (0, COUNT, 0)
+    assert "miou" not in numbers and len(numbers["per_frame"]) == COUNT
+    assert all(row["miou"] is None and row["network_ms"] > 0 for row in numbers["per_frame"])
+    words = ["evaluate", "--model", model, "--dataset", "camvid", "--out", tmp_path / "other"]
     assert cli.main(list(map(str, words))) == 2
-    assert "no labelled frame" in capsys.readouterr().err
-    assert not (tmp_path / "out").exists()
-    assert cli.main(list(map(str, [*words[:3], "--dataset", "camvid", "--out", tmp_path / "out"]))) == 2
     assert "--root" in capsys.readouterr().err
+    assert not (tmp_path / "other").exists()
 
 
 def test_a_damaged_bag_is_evaluated_as_far_as_it_goes(tmp_path: Path, model: Path, camvid: Path) -> None:

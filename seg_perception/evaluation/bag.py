@@ -2,22 +2,33 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict, deque
-from collections.abc import Iterator
+import math
+from collections import Counter, OrderedDict, deque
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
-from rosbags.highlevel import AnyReader
-from rosbags.typesys import Stores, get_typestore
 
-from seg_perception.camera_messages import BadImageError, to_camera_model, to_rgb
-from seg_perception.errors import SegPerceptionError, nearest_name
+from seg_perception.camera_messages import (
+    TRUNCATED,
+    UNDECODABLE,
+    WRONG_ENCODING,
+    BadImageError,
+    check_compressed,
+    to_camera_model,
+    to_rgb,
+)
+from seg_perception.errors import SegPerceptionError
+from seg_perception.evaluation.bag_file import IMAGE_TYPES, Bag
+from seg_perception.evaluation.faults import Faults
 from seg_perception.evaluation.metrics import Truth
 from seg_perception.evaluation.mounting import pose_from_transforms
-from seg_perception.evaluation.sources import DEFAULT_RATE_HZ, Source, SourceFrame
+from seg_perception.evaluation.sources import DEFAULT_RATE_HZ, LabelFolder, Source, SourceFrame
+from seg_perception.labels import VOID
 from seg_perception.results import Frame
 
 IMAGE_TOPIC, INFO_TOPIC, LABEL_TOPIC, INSTANCE_TOPIC = (
@@ -29,109 +40,105 @@ IMAGE_TOPIC, INFO_TOPIC, LABEL_TOPIC, INSTANCE_TOPIC = (
 """Where `make-bag` writes; labels are looked for beside the image topic, under the same last names."""
 
 TF_TOPIC = "/tf_static"
-IMAGE_TYPES = ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage")
+NO_CAMERA = ("label", "instance", "label_mask", "instance_mask", "confidence", "segmentation_mask")
+"""Last names of image topics that no camera sends: labels, and what the node answers."""
 PENDING_FRAMES = 32
 """How many images wait for their labels, which may lie behind them in the bag."""
+LABEL_DELAY_NS = 10 * 10**9
+"""How long after the excerpt's end its labels may have been recorded."""
 
 
-class DamagedBagError(SegPerceptionError):
-    """A bag that cannot be read, from the start or from some message on."""
+@dataclass(frozen=True)
+class Excerpt:
+    """Which images of a bag to take: those recorded from start_s to end_s after the bag's first message, the first of
+    them and then every stride-th.
+
+    Raises SegPerceptionError when that is none.
+    """
+
+    start_s: float = 0.0
+    end_s: float = math.inf
+    stride: int = 1
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.start_s < self.end_s:
+            raise SegPerceptionError(
+                f"the excerpt is from {self.start_s:g} to {self.end_s:g} s: give --start, at least 0, below --end"
+            )
+        if self.stride < 1:
+            raise SegPerceptionError(f"--stride is {self.stride}: give 1 for every image, 2 for every second")
 
 
-class Bag:
-    """An open bag: its topics and its messages in order of time."""
+def image_topics(path: Path, wanted: Sequence[str] = (), *, everything: bool = False) -> list[str]:
+    """The image topics of a bag to take: the wanted ones in their order, or every camera's, or without a wish the one
+    with most images.
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        try:
-            self._reader = AnyReader([_readable(path)], default_typestore=get_typestore(Stores.LATEST))
-            self._reader.open()
-        except Exception as error:  # whatever rosbags' parsers meet in damaged bytes
-            raise DamagedBagError(
-                f"the bag {path} cannot be read ({_reason(error)}): 'ros2 bag reindex' may mend one that was cut off"
-            ) from error
-        self.types: dict[str, str] = {name: str(info.msgtype) for name, info in self._reader.topics.items()}
-        self.counts: dict[str, int] = {name: int(info.msgcount) for name, info in self._reader.topics.items()}
-
-    def __enter__(self) -> Bag:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._reader.close()
-
-    @property
-    def duration_s(self) -> float:
-        """Time from the first to the last message in s."""
-        return float(self._reader.duration) / 1e9
-
-    def messages(self, topics: list[str]) -> Iterator[tuple[str, int, Any]]:
-        """(topic, time of recording in ns, message) of these topics, in order of recording.
-
-        Raises DamagedBagError where the bag's bytes make no sense.
-        """
-        wanted = [c for c in self._reader.connections if c.topic in topics]
-        entries = iter(self._reader.messages(wanted)) if wanted else iter(())
-        while True:
-            try:
-                entry = next(entries, None)
-                message = self._reader.deserialize(entry[2], entry[0].msgtype) if entry else None
-            except Exception as error:  # as above
-                raise DamagedBagError(f"the bag {self.path} is damaged ({_reason(error)})") from error
-            if entry is None:
-                return
-            yield entry[0].topic, entry[1], message
-
-    def image_topic(self, wanted: str | None) -> str:
-        """The image topic to take: the wanted one, or the only one, or the one with the most images.
-
-        Raises SegPerceptionError listing what there is.
-        """
-        listed = ", ".join(f"{name} ({kind})" for name, kind in sorted(self.types.items())) or "none at all"
-        if wanted is not None:
-            if wanted not in self.types:
-                raise SegPerceptionError(
-                    f"the bag {self.path} has no topic {wanted}: {nearest_name(wanted, self.types)}"
-                )
-            if self.types[wanted] not in IMAGE_TYPES:
-                kind = self.types[wanted]
-                raise SegPerceptionError(
-                    f"the topic {wanted} of {self.path} is a {kind}, no image: topics are {listed}"
-                )
-            return wanted
-        images = [name for name, kind in self.types.items() if kind in IMAGE_TYPES and self.counts[name]]
-        images = [name for name in images if name.rsplit("/", 1)[-1] not in ("label", "instance")]
-        if not images:
-            raise SegPerceptionError(f"the bag {self.path} holds no images: its topics are {listed}")
-        return max(images, key=lambda name: self.counts[name])
+    Raises SegPerceptionError listing what there is.
+    """
+    with Bag(path) as bag:
+        if wanted and not everything:
+            return [bag.require_image(topic) for topic in dict.fromkeys(wanted)]
+        found = [name for name, kind in sorted(bag.types.items()) if kind in IMAGE_TYPES and bag.counts[name]]
+        found = [name for name in found if name.removesuffix("/compressed").rsplit("/", 1)[-1] not in NO_CAMERA]
+        if not found:
+            raise SegPerceptionError(f"the bag {path} holds no images: its topics are {bag.listed}")
+        return found if everything else [max(found, key=lambda name: bag.counts[name])]
 
 
 class BagSource(Source):
-    """Images of one topic of a bag, with the labels of its label and instance topics, matched by stamp."""
+    """Images of one topic of a bag, with their labels: of the label and instance topics, matched by stamp, or of a
+    folder, where a file's name is the image's stamp in ns or its number among the topic's images, from 0.
 
-    def __init__(self, path: Path, topic: str | None = None) -> None:
-        self._path = path
+    topic: None takes the one with most images. label_topic, instance_topic: None takes those beside the image topic
+    where they are. void: label values that mean unlabelled, besides 255 (a folder has its own). Where several images
+    have one stamp, labels go to them in their order. Memory holds PENDING_FRAMES images and labels at most.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        topic: str | None = None,
+        *,
+        label_topic: str | None = None,
+        instance_topic: str | None = None,
+        labels: LabelFolder | None = None,
+        void: Collection[int] = (),
+        excerpt: Excerpt = Excerpt(),
+    ) -> None:
+        self._path, self._void, self._excerpt = path, list(void), excerpt
+        self._folder = _NumberedLabels(labels) if labels else None
         self._calibration_problem: list[str] = []
+        (self.topic,) = image_topics(path, [topic] if topic else [])
         with Bag(path) as bag:
-            self.topic = bag.image_topic(topic)
             base = self.topic.removesuffix("/compressed").rsplit("/", 1)[0]
-            self._label, self._instance, self._info = (
-                _present(bag, f"{base}/{name.rsplit('/', 1)[-1]}") for name in (LABEL_TOPIC, INSTANCE_TOPIC, INFO_TOPIC)
-            )
+            self._label = self._truth_topic(bag, label_topic, f"{base}/{LABEL_TOPIC.rsplit('/', 1)[-1]}")
+            self._instance = self._truth_topic(bag, instance_topic, f"{base}/{INSTANCE_TOPIC.rsplit('/', 1)[-1]}")
+            info = f"{base}/{INFO_TOPIC.rsplit('/', 1)[-1]}"
+            self._info = info if bag.counts.get(info) else None
             count = bag.counts[self.topic]
             rate = (count - 1) / bag.duration_s if count > 1 and bag.duration_s > 0 else DEFAULT_RATE_HZ
-            super().__init__("bag", f"{path} {self.topic}", rate, count)
+            whole = excerpt.start_s == 0 and excerpt.end_s == math.inf
+            total = math.ceil(count / excerpt.stride) if whole else None
+            super().__init__("bag", f"{path} {self.topic}", rate / excerpt.stride, total)
+            self.part = self.topic
             self._take_calibration(bag)
+
+    def _truth_topic(self, bag: Bag, wanted: str | None, beside: str) -> str | None:
+        if wanted is not None:
+            return bag.require_image(wanted)
+        if self._folder is not None:
+            return None
+        return next((name for name in (beside, f"{beside}/compressed") if bag.counts.get(name)), None)
 
     def _take_calibration(self, bag: Bag) -> None:
         """The camera model and mounting, where the bag tells them."""
-        if self._info:
-            self._take_info(next(message for _, _, message in bag.messages([self._info])))
+        info = next(bag.messages([self._info]), None) if self._info else None
+        if info is not None:
+            self._take_info(info[2])
         transforms = [link for _, _, message in bag.messages([TF_TOPIC]) for link in message.transforms]
-        if transforms:
-            _, _, image = next(bag.messages([self.topic]))
-            self.pose = pose_from_transforms(transforms, image.header.frame_id)
+        first = next(bag.messages([self.topic]), None) if transforms else None
+        if first is not None:
+            self.pose = pose_from_transforms(transforms, first[2].header.frame_id)
 
     def _take_info(self, message: Any) -> None:
         lowered = message if hasattr(message, "k") else _Ros1Info(message)
@@ -142,55 +149,132 @@ class BagSource(Source):
 
     def _frames(self) -> Iterator[SourceFrame]:
         self.problems += self._calibration_problem
+        faults, oddities = Faults(), _Oddities(self.topic)
         waiting: deque[SourceFrame] = deque()
-        labels: OrderedDict[tuple[str, int], NDArray[Any]] = OrderedDict()
+        masks: _Masks = OrderedDict()
         truth_topics = [topic for topic in (self._label, self._instance) if topic]
-        for topic, stamp_ns, pixels, frame_id in self._pixels([self.topic, *truth_topics]):
-            if topic == self.topic:
-                waiting.append(SourceFrame(Frame(pixels, stamp_ns, frame_id), f"stamp {stamp_ns / 1e9:.3f} s"))
-            else:
-                labels[topic, stamp_ns] = pixels
-                while len(labels) > 2 * PENDING_FRAMES:
-                    labels.popitem(last=False)
-            while waiting:
-                oldest_ns = waiting[0].frame.stamp_ns
-                if len(waiting) <= PENDING_FRAMES and any((topic, oldest_ns) not in labels for topic in truth_topics):
-                    break
-                yield self._labelled(waiting.popleft(), labels)
-        for frame in waiting:
-            yield self._labelled(frame, labels)
-
-    def _pixels(self, topics: list[str]) -> Iterator[tuple[str, int, NDArray[Any], str]]:
-        """(topic, stamp in ns, image or mask, frame) of what can be read; the rest is noted."""
-        read = 0
         with Bag(self._path) as bag:
             try:
-                for topic, time_ns, message in bag.messages(topics):
-                    try:
-                        pixels = to_rgb(message).copy() if topic == self.topic else _mask(message)
-                    except BadImageError as error:
-                        self.problems.append(f"{self._path} {topic} at {time_ns} ns: {error}")
-                        continue
-                    stamp = message.header.stamp
-                    read += 1
-                    # drivers that never set the stamp still have a time of recording
-                    stamp_ns = int(stamp.sec) * 10**9 + int(stamp.nanosec) or time_ns
-                    yield topic, stamp_ns, pixels, str(message.header.frame_id)
-            except DamagedBagError as error:
-                self.problems.append(f"after {read} messages {error}: the rest is left out")
+                for topic, stamp_ns, found in self._read(bag, truth_topics, faults, oddities):
+                    if isinstance(found, SourceFrame):
+                        waiting.append(found)
+                    else:
+                        masks.setdefault((topic, stamp_ns), deque()).append(found)
+                        while len(masks) > 2 * PENDING_FRAMES:
+                            masks.popitem(last=False)
+                    while waiting:
+                        oldest_ns = waiting[0].frame.stamp_ns
+                        whole = all((name, oldest_ns) in masks for name in truth_topics)
+                        if not whole and len(waiting) <= PENDING_FRAMES:
+                            break
+                        yield self._labelled(waiting.popleft(), masks, faults)
+                while waiting:
+                    yield self._labelled(waiting.popleft(), masks, faults)
+            finally:
+                self.problems += [*bag.damage, *faults.sentences()]
+                self.notes += oddities.sentences()
 
-    def _labelled(self, frame: SourceFrame, labels: OrderedDict[tuple[str, int], NDArray[Any]]) -> SourceFrame:
-        stamp_ns = frame.frame.stamp_ns
-        semantic = labels.pop((self._label, stamp_ns), None) if self._label else None
-        instance = labels.pop((self._instance, stamp_ns), None) if self._instance else None
+    def _read(
+        self, bag: Bag, truth_topics: Sequence[str], faults: Faults, oddities: _Oddities
+    ) -> Iterator[tuple[str, int, SourceFrame | NDArray[Any]]]:
+        """(topic, stamp in ns, frame or mask) of what can be read; the rest is noted."""
+        excerpt = self._excerpt
+        start_ns = bag.start_ns + round(excerpt.start_s * 1e9)
+        end_ns = None if math.isinf(excerpt.end_s) else bag.start_ns + round(excerpt.end_s * 1e9)
+        images = inside = 0
+        stop_ns = end_ns + (LABEL_DELAY_NS if truth_topics else 0) if end_ns is not None else None
+        for topic, time_ns, read in bag.entries([self.topic, *truth_topics], stop_ns):
+            if topic == self.topic:
+                images += 1
+                if time_ns < start_ns or (end_ns is not None and time_ns >= end_ns):
+                    continue
+                inside += 1
+                if (inside - 1) % excerpt.stride:
+                    continue
+            try:
+                message = read()
+                stamp = message.header.stamp
+                # drivers that never set the stamp still have a time of recording
+                stamp_ns = int(stamp.sec) * 10**9 + int(stamp.nanosec) or time_ns
+                if topic != self.topic:
+                    yield topic, stamp_ns, _mask(message)
+                    continue
+                frame = Frame(np.ascontiguousarray(to_rgb(message)), stamp_ns, str(message.header.frame_id))
+                oddities.see(frame)
+                name = f"frame {images - 1} at {stamp_ns / 1e9:.3f} s"
+                truth = self._folder.truth(stamp_ns, images - 1) if self._folder else None
+                yield topic, stamp_ns, SourceFrame(frame, name, truth)
+            except SegPerceptionError as error:
+                faults.add(f"{self._path} {topic} at {time_ns} ns", str(error))
+
+    def _labelled(self, item: SourceFrame, masks: _Masks, faults: Faults) -> SourceFrame:
+        stamp_ns = item.frame.stamp_ns
+        semantic, instance = (_take(masks, topic, stamp_ns) for topic in (self._label, self._instance))
         if semantic is None:
-            return frame
+            return item
+        semantic[np.isin(semantic, self._void)] = VOID
         try:
             truth = Truth(semantic, instance.astype(np.uint16) if instance is not None else None)
         except ValueError as error:
-            self.problems.append(f"{self._path} labels at {stamp_ns} ns: {error}")
-            return frame
-        return SourceFrame(frame.frame, frame.name, truth)
+            faults.add(f"{self._path} labels at {stamp_ns} ns", str(error))
+            return item
+        return SourceFrame(item.frame, item.name, truth)
+
+
+_Masks = OrderedDict[tuple[str, int], deque[NDArray[Any]]]
+"""Label and instance masks by topic and stamp in ns."""
+
+
+def _take(masks: _Masks, topic: str | None, stamp_ns: int) -> NDArray[Any] | None:
+    found = masks.get((topic, stamp_ns)) if topic else None
+    if not found or topic is None:
+        return None
+    if len(found) == 1:
+        del masks[topic, stamp_ns]
+    return found.popleft()
+
+
+class _NumberedLabels:
+    """A folder of labels whose names are stamps in ns or numbers of frames."""
+
+    def __init__(self, folder: LabelFolder) -> None:
+        self._folder = folder
+        self._stems: dict[int, str] = {}
+        for file in sorted(folder.labels.glob("*.png")):
+            stem = file.stem.removesuffix("_labels")
+            if not stem.isdecimal() or int(stem) in self._stems:
+                raise SegPerceptionError(
+                    f"{file} cannot be told which image it labels: name label images by the image's stamp in ns or by its "
+                    "number in the bag from 0, one for each"
+                )
+            self._stems[int(stem)] = stem
+
+    def truth(self, stamp_ns: int, number: int) -> Truth | None:
+        """Labels of an image, None when it has none; raises SegPerceptionError when they cannot be read."""
+        stem = self._stems.get(stamp_ns, self._stems.get(number))
+        return None if stem is None else self._folder.truth(Path(f"{stem}.png"))
+
+
+class _Oddities:
+    """What is odd about the images of a topic, though each can be read."""
+
+    def __init__(self, topic: str) -> None:
+        self._topic = topic
+        self._latest: tuple[int, tuple[int, ...]] | None = None
+        self._seen: Counter[str] = Counter()
+
+    def see(self, frame: Frame) -> None:
+        """The next image."""
+        stamp_ns, size = frame.stamp_ns, frame.rgb.shape
+        if self._latest is not None:
+            self._seen["stamps jump back"] += stamp_ns < self._latest[0]
+            self._seen["stamps repeat the one before"] += stamp_ns == self._latest[0]
+            self._seen["images differ in size from the one before"] += size != self._latest[1]
+        self._latest = stamp_ns, size
+
+    def sentences(self) -> list[str]:
+        """One a kind."""
+        return [f"{self._topic}: {count} {kind}" for kind, count in self._seen.items() if count]
 
 
 class _Ros1Info:
@@ -203,16 +287,16 @@ class _Ros1Info:
 
 
 def _mask(message: Any) -> NDArray[Any]:
-    """A mono8 or mono16 image as it is, [H, W]; raises BadImageError."""
+    """A mono8 or mono16 image, or a PNG of one, as it is, [H, W]; raises BadImageError."""
+    if hasattr(message, "format"):
+        return _png_mask(message)
     depth = {"mono8": "u1", "8UC1": "u1", "mono16": "u2", "16UC1": "u2"}.get(message.encoding)
     if depth is None:
-        raise BadImageError(
-            "wrong_encoding", f"labels have the encoding '{message.encoding}': mono8 or mono16 is needed"
-        )
+        raise BadImageError(WRONG_ENCODING, f"labels have the encoding '{message.encoding}': mono8 or mono16 is needed")
     dtype = np.dtype((">" if message.is_bigendian else "<") + depth)
     if message.step < message.width * dtype.itemsize or len(message.data) < message.step * message.height:
         raise BadImageError(
-            "truncated", f"labels of {message.width}x{message.height} hold {len(message.data)} bytes only"
+            TRUNCATED, f"labels of {message.width}x{message.height} hold {len(message.data)} bytes only"
         )
     pixels: NDArray[Any] = np.ndarray(
         (message.height, message.width), dtype, message.data, 0, (message.step, dtype.itemsize)
@@ -220,18 +304,11 @@ def _mask(message: Any) -> NDArray[Any]:
     return pixels.astype(dtype.newbyteorder("="))
 
 
-def _present(bag: Bag, topic: str) -> str | None:
-    return topic if bag.counts.get(topic) else None
-
-
-def _readable(path: Path) -> Path:
-    """The path that rosbags reads: a folder with metadata, or the storage file in one without."""
-    if not path.exists():
-        raise SegPerceptionError(f"there is no bag {path}: check the path")
-    if path.is_dir() and not (path / "metadata.yaml").is_file():
-        return min(file for file in path.iterdir() if file.suffix in (".mcap", ".db3", ".bag"))
-    return path
-
-
-def _reason(error: BaseException) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
+def _png_mask(message: Any) -> NDArray[Any]:
+    check_compressed(message)
+    mask = cv2.imdecode(np.frombuffer(message.data, np.uint8), cv2.IMREAD_UNCHANGED)
+    if mask is None or mask.ndim != 2:
+        raise BadImageError(
+            UNDECODABLE, f"the labels '{message.format}' are no image of one channel: mono8 or mono16 is needed"
+        )
+    return mask

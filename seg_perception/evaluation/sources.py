@@ -45,7 +45,8 @@ class Source(ABC):
 
     kind and name say what it is. rate_hz: nominal frames a second. count: number of frames, None when not known before
     the end. live: frames come when they come, once. labels: what the values of the truth mean, None = the model's
-    label set. problems: what could not be read, one sentence each, as of the latest iteration.
+    label set. part: which one of several in the same recording it is, such as a topic. Of the latest iteration, one
+    sentence each: problems, what could not be read; notes, what is odd but cost nothing.
     """
 
     def __init__(self, kind: str, name: str, rate_hz: float, count: int | None) -> None:
@@ -54,11 +55,13 @@ class Source(ABC):
         self.labels: LabelSet | None = None
         self.camera: CameraModel | None = None
         self.pose: CameraPose | None = None
+        self.part = ""
         self.problems: list[str] = []
+        self.notes: list[str] = []
         self.limit: int | None = None
 
     def __iter__(self) -> Iterator[SourceFrame]:
-        self.problems = []
+        self.problems, self.notes = [], []
         return islice(self._frames(), self.limit)
 
     @property

@@ -1,0 +1,237 @@
+"""An open bag, whole or damaged: its topics and its messages in order of time."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import yaml
+from rosbags.highlevel import AnyReader
+from rosbags.typesys import Stores, get_types_from_idl, get_types_from_msg, get_typestore
+
+from seg_perception.errors import SegPerceptionError, nearest_name
+from seg_perception.evaluation import salvage
+from seg_perception.evaluation.salvage import RawMessage, zstd
+
+IMAGE_TYPES = ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage")
+STORAGE_ENDINGS = (".mcap", ".db3", ".bag")
+_METADATA = "metadata.yaml"
+
+Entry = tuple[str, int, Callable[[], Any]]
+"""Topic, time of recording in ns, and what gives the message; that raises DamagedBagError where its bytes make no sense."""
+
+
+class DamagedBagError(SegPerceptionError):
+    """A bag, or a message of one, that cannot be read."""
+
+
+class Bag:
+    """A rosbag2 (a folder, or a storage file of one) or a ROS 1 bag. Its files are read by rosbags; those that it refuses
+    are read from the front, as far as they make sense.
+
+    types, counts: type and number of messages by topic; start_ns, end_ns: of recording; damage: what cannot be read, one
+    sentence each, more of which may come while messages are read. Raises DamagedBagError where there is no message.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.damage: list[str] = []
+        self._stack = ExitStack()
+        self._reader: AnyReader | None = None
+        self._salvage: _Salvage | None = None
+        parts = _parts(path)
+        try:
+            self._reader = AnyReader(parts, default_typestore=get_typestore(Stores.LATEST))
+            self._reader.open()
+            self._stack.callback(self._reader.close)
+            topics = self._reader.topics
+            self.types = {name: str(info.msgtype) for name, info in topics.items()}
+            self.counts = {name: int(info.msgcount) for name, info in topics.items()}
+            self.start_ns, self.end_ns = int(self._reader.start_time), int(self._reader.end_time)
+        except Exception as error:  # whatever rosbags' parsers meet in damaged bytes
+            self._open_damaged(_reason(error))
+
+    def _open_damaged(self, reason: str) -> None:
+        self._reader = None
+        with ExitStack() as undo:
+            undo.callback(self._stack.close)
+            self._salvage = _Salvage(self.path, self._stack)
+            self.types, self.counts = self._salvage.types, dict(self._salvage.counts)
+            self.start_ns, self.end_ns = self._salvage.start_ns, self._salvage.end_ns
+            read, loss = sum(self.counts.values()), self._salvage.loss
+            if not read:
+                raise DamagedBagError(
+                    f"the bag {self.path} cannot be read ({reason}) and no message of it either: record or copy it again"
+                )
+            undo.pop_all()
+        known = _told_messages(self.path)
+        lost = f"of {known} messages {known - read} are lost" if known is not None else f"{read} messages are left"
+        self.damage += [f"the bag {self.path} is damaged or has no index ({reason}): {lost}", *loss]
+
+    def __enter__(self) -> Bag:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stack.close()
+
+    @property
+    def duration_s(self) -> float:
+        """Time from the first to the last message in s."""
+        return (self.end_ns - self.start_ns) / 1e9
+
+    @property
+    def listed(self) -> str:
+        """Its topics, for messages."""
+        return ", ".join(f"{name} ({kind})" for name, kind in sorted(self.types.items())) or "none at all"
+
+    def require_image(self, topic: str) -> str:
+        """The topic; raises SegPerceptionError listing what there is unless it carries images."""
+        if topic not in self.types:
+            hint = nearest_name(topic, self.types)
+            raise SegPerceptionError(f"the bag {self.path} has no topic {topic}, its topics are {self.listed}: {hint}")
+        if self.types[topic] not in IMAGE_TYPES:
+            raise SegPerceptionError(
+                f"the topic {topic} of {self.path} is a {self.types[topic]}, no image: topics are {self.listed}"
+            )
+        return topic
+
+    def messages(self, topics: Collection[str]) -> Iterator[tuple[str, int, Any]]:
+        """(topic, time of recording in ns, message) of these topics, in order of recording; those whose bytes make no
+        sense are left out, which `damage` tells."""
+        for topic, time_ns, read in self.entries(topics):
+            try:
+                yield topic, time_ns, read()
+            except DamagedBagError as error:
+                self.damage.append(f"{self.path} {topic} at {time_ns} ns: {error}")
+
+    def entries(self, topics: Collection[str], stop_ns: int | None = None) -> Iterator[Entry]:
+        """As messages, up to those recorded at stop_ns, but each is read only when that is asked for."""
+        if self._reader is None:
+            assert self._salvage is not None
+            yield from self._salvage.entries(topics, stop_ns=stop_ns)
+            return
+        reader, read, latest_ns = self._reader, 0, None
+        wanted = [c for c in reader.connections if c.topic in topics]
+        entries = iter(reader.messages(wanted, stop=stop_ns)) if wanted else iter(())
+        while True:
+            try:
+                entry = next(entries, None)
+            except Exception as error:  # as above
+                break_reason = _reason(error)
+                break
+            if entry is None:
+                return
+            connection, latest_ns, data = entry
+            read += 1
+            yield connection.topic, latest_ns, _later(reader.deserialize, data, connection.msgtype)
+        rest = _Salvage(self.path, self._stack)
+        for entry in rest.entries(topics, after_ns=latest_ns, stop_ns=stop_ns):
+            read += 1
+            yield entry
+        lost = sum(self.counts.get(topic, 0) for topic in topics) - read
+        self.damage += [f"the bag {self.path} is damaged ({break_reason}): {lost} messages are lost", *rest.loss]
+
+
+class _Salvage:
+    """What can be read of a bag's storage files without rosbags' help; loss: what cannot."""
+
+    def __init__(self, path: Path, stack: ExitStack) -> None:
+        self._files = [_unpacked(file, stack) for file in _storage_files(path)]
+        self._types = get_typestore(Stores.EMPTY)
+        self.loss: list[str] = []
+        self.types: dict[str, str] = {}
+        self.counts: Counter[str] = Counter()
+        definitions: dict[str, tuple[str, str]] = {}
+        times = []
+        for message in self._scan(self.loss):
+            self.types[message.topic] = message.kind
+            self.counts[message.topic] += 1
+            definitions[message.kind] = message.definition
+            times = [min([message.time_ns, *times[:1]]), max([message.time_ns, *times[1:]])]
+        self.start_ns, self.end_ns = times or (0, 0)
+        self._register(definitions)
+
+    def _register(self, definitions: dict[str, tuple[str, str]]) -> None:
+        known = dict(get_typestore(Stores.LATEST).fielddefs) if not all(t for _, t in definitions.values()) else {}
+        for kind, (form, text) in definitions.items():
+            if text:
+                known.update(get_types_from_idl(text) if form == "idl" else get_types_from_msg(text, kind))
+        self._types.register(known)
+
+    def _scan(self, loss: list[str]) -> Iterator[RawMessage]:
+        for file in self._files:
+            yield from salvage.scan(file, loss)
+
+    def entries(
+        self, topics: Collection[str], *, after_ns: int | None = None, stop_ns: int | None = None
+    ) -> Iterator[Entry]:
+        """As Bag.entries, of what was recorded after after_ns."""
+        for message in self._scan([]):
+            late = after_ns is not None and message.time_ns <= after_ns
+            if message.topic in topics and not late and (stop_ns is None or message.time_ns < stop_ns):
+                parse = self._types.deserialize_ros1 if message.ros1 else self._types.deserialize_cdr
+                yield message.topic, message.time_ns, _later(parse, message.data, message.kind)
+
+
+def _later(parse: Callable[[bytes, str], Any], data: bytes, kind: str) -> Callable[[], Any]:
+    def read() -> Any:
+        try:
+            return parse(data, kind)
+        except Exception as error:  # whatever rosbags' parsers meet in damaged bytes
+            raise DamagedBagError(f"the message is no {kind} ({_reason(error)})") from error
+
+    return read
+
+
+def _parts(path: Path) -> list[Path]:
+    """The paths that rosbags reads: a folder with metadata, or the storage files of one without."""
+    if not path.exists():
+        raise SegPerceptionError(f"there is no bag {path}: check the path")
+    return [path] if path.is_file() or (path / _METADATA).is_file() else _storage_files(path)
+
+
+def _storage_files(path: Path) -> list[Path]:
+    """In the order of their numbers, which rosbag2 puts at the end of their names."""
+    if path.is_file():
+        return [path]
+    found = [file for file in path.iterdir() if file.suffix in (*STORAGE_ENDINGS, ".zstd")]
+    if not found:
+        raise SegPerceptionError(
+            f"the folder {path} holds no bag: files are looked for that end in .mcap, .db3 or .bag"
+        )
+    return sorted(found, key=lambda file: (len(file.name), file.name))
+
+
+def _unpacked(file: Path, stack: ExitStack) -> Path:
+    """The file, or what can be unpacked of a compressed one, in a folder that stack removes."""
+    if file.suffix != ".zstd":
+        return file
+    folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="seg_perception."))
+    plain = Path(folder) / file.stem
+    with plain.open("wb") as out, zstd.open(file, "rb") as packed:
+        try:
+            shutil.copyfileobj(packed, out)
+        except (EOFError, zstd.ZstdError):
+            return plain  # cut off: what came before is there, and the storage file tells that it ends early
+    return plain
+
+
+def _told_messages(path: Path) -> int | None:
+    """How many messages the bag's metadata tells of, None where there is none that says so."""
+    try:
+        told = yaml.safe_load((path / _METADATA).read_text(encoding="utf-8"))
+        return int(told["rosbag2_bagfile_information"]["message_count"])
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, KeyError, TypeError, ValueError):
+        return None
+
+
+def _reason(error: BaseException) -> str:
+    return " ".join(str(error).split()) or type(error).__name__

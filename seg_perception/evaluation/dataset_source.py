@@ -1,0 +1,76 @@
+"""A labelled data set as a source of frames, and its ids made comparable with a model's classes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from seg_perception.errors import SegPerceptionError
+from seg_perception.evaluation.metrics import Truth
+from seg_perception.evaluation.sources import Source, SourceFrame
+from seg_perception.labels import NOT_GROUND, VOID, LabelClass, LabelSet
+from seg_perception.results import Frame
+
+
+class DatasetSource(Source):
+    """One split of a labelled data set; meaning: the names of the model's classes, labels, behind each of its ids."""
+
+    def __init__(self, name: str, root: Path | None, split: str, labels: LabelSet) -> None:
+        from seg_perception.training.datasets import open_dataset
+
+        self._data = open_dataset(name, root, split, labels)
+        self.meaning: Mapping[int, tuple[str, ...]] = self._data.meaning
+        super().__init__("dataset", f"{name} {split}", 1.0, len(self._data))
+
+    def _frames(self) -> Iterator[SourceFrame]:
+        for index in range(self.count or 0):
+            try:
+                sample = self._data[index]
+            except SegPerceptionError as error:
+                self.problems.append(str(error))
+                continue
+            yield SourceFrame(Frame(sample.rgb, index), sample.name, Truth(sample.label, sample.instance))
+
+
+class Comparison:
+    """How the model's classes and the labels' ids are made comparable. labels: the set that both are measured in."""
+
+    def __init__(self, model: LabelSet, meaning: Mapping[int, tuple[str, ...]] | None) -> None:
+        self._truth_table, self._table = np.arange(256, dtype=np.uint8), np.arange(256, dtype=np.uint8)
+        self.labels = model
+        if meaning is None:
+            return
+        groups: dict[tuple[str, ...], list[int]] = {}
+        for number, names in sorted(meaning.items()):
+            if names:
+                groups.setdefault(names, []).append(number)
+        self._truth_table[:] = VOID
+        if all(len(names) == 1 for names in groups):
+            for (name,), numbers in groups.items():
+                self._truth_table[numbers] = model.by_name(name).id
+            return
+        self._table[:] = VOID
+        classes = []
+        for place, (names, numbers) in enumerate(groups.items()):
+            members = [model.by_name(name) for name in names]
+            self._truth_table[numbers] = place
+            for member in members:
+                # a class that may be under several ids cannot be judged; the first has it
+                if self._table[member.id] == VOID:
+                    self._table[member.id] = place
+            cost = max(member.drivable_cost for member in members)
+            cost = cost if all(member.drivable_cost != NOT_GROUND for member in members) else NOT_GROUND
+            thing = all(member.thing for member in members)
+            classes.append(LabelClass(place, "/".join(names), members[0].color, thing, cost))
+        self.labels = LabelSet(tuple(classes))
+
+    def prediction(self, semantic: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """The model's mask in the common set."""
+        return self._table[semantic]
+
+    def truth(self, truth: Truth) -> Truth:
+        """The labels in the common set."""
+        return Truth(self._truth_table[truth.semantic], truth.instance)

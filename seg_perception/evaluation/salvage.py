@@ -1,0 +1,261 @@
+"""The messages of damaged or unindexed storage files: read from the front, without an index, over what makes no sense.
+
+After the MCAP specification (version 0), the rosbag format 2.0 of ROS 1 and the tables of rosbag2's sqlite3 storage.
+"""
+
+from __future__ import annotations
+
+import bz2
+import sqlite3
+import struct
+import sys
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
+from io import BytesIO
+from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple
+
+import lz4.frame
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
+
+ZSTD_START = b"\x28\xb5\x2f\xfd"
+_MCAP_START, _ROS1_START = b"\x89MCAP0\r\n", b"#ROSBAG V2.0\n"
+_SCHEMA, _CHANNEL, _MESSAGE, _CHUNK, _DATA_END, _LAST_OPCODE = 3, 4, 5, 6, 15, 15
+_ROS1_MESSAGE, _ROS1_CHUNK, _ROS1_CONNECTION = 2, 5, 7
+_LONGEST_HEADER = 1 << 20
+"""Header of a ROS 1 record in bytes; no more than the definition of a large message."""
+
+
+class RawMessage(NamedTuple):
+    """A message as it is stored. kind: its type as rosbags names it; definition: (`msg` or `idl`, text), empty text where
+    the file tells none; time_ns: of recording; ros1: how data is serialised."""
+
+    topic: str
+    kind: str
+    definition: tuple[str, str]
+    time_ns: int
+    data: bytes
+    ros1: bool = False
+
+
+def scan(path: Path, loss: list[str]) -> Iterator[RawMessage]:
+    """What can be read of one storage file (.mcap, .db3, .bag), in the order in which it lies there; loss takes a
+    sentence for each part that cannot, with its size."""
+    scanner: Callable[[Path, list[str]], Iterator[RawMessage]] = {
+        ".db3": _scan_sqlite,
+        ".bag": _scan_ros1,
+    }.get(path.suffix, _scan_mcap)
+    for message in scanner(path, loss):
+        # bags whose messages are compressed say so in their metadata alone; nothing else starts so
+        if message.data[:4] == ZSTD_START:
+            message = message._replace(data=zstd.decompress(message.data))
+        yield message
+
+
+def _scan_mcap(path: Path, loss: list[str]) -> Iterator[RawMessage]:
+    with path.open("rb") as file:
+        size = file.seek(0, 2)
+        file.seek(0)
+        if file.read(len(_MCAP_START)) != _MCAP_START:
+            loss.append(f"{path} is no MCAP file: all its {size} bytes are lost")
+            return
+        schemas: dict[int, tuple[str, tuple[str, str]]] = {}
+        channels: dict[int, tuple[str, str, tuple[str, str]]] = {}
+        while (start := file.tell()) < size:
+            opcode, length = struct.unpack("<BQ", file.read(9).ljust(9, b"\0"))
+            if opcode == _DATA_END:
+                return
+            left = size - start - 9
+            if left < 0 or not 0 < opcode <= _LAST_OPCODE or (length > left and opcode != _CHUNK):
+                loss.append(f"{path} cannot be read from byte {start} on: {size - start} of {size} bytes are lost")
+                return
+            body = file.read(min(length, left))
+            if length > left:
+                loss.append(f"{path} ends within a chunk: up to {length - left} bytes are missing")
+            if opcode == _CHUNK:
+                found = _records(_chunk(body, path, loss), schemas, channels)
+                yield from sorted(found, key=lambda message: message.time_ns)
+            else:
+                yield from _record(opcode, body, schemas, channels)
+
+
+def _chunk(body: bytes, path: Path, loss: list[str]) -> bytes:
+    """The records of a chunk, as many as can be unpacked."""
+    try:
+        _, _, size, checksum, name_length = struct.unpack_from("<QQQII", body)
+        compression = body[32 : 32 + name_length].decode()
+        data = body[40 + name_length :]
+        unpacked = _unpack(compression, data)
+    except (struct.error, ValueError, EOFError, OSError, RuntimeError, zstd.ZstdError) as error:
+        loss.append(f"{path} has a damaged chunk ({error or type(error).__name__}): its {len(body)} bytes are lost")
+        return b""
+    if len(unpacked) == size and checksum and zlib.crc32(unpacked) != checksum:
+        loss.append(f"{path} has a chunk with a wrong checksum: its {len(body)} bytes are lost")
+        return b""
+    return unpacked
+
+
+def _unpack(compression: str, data: bytes) -> bytes:
+    """Of data that was cut off what comes before the cut; raises what the decompressors raise."""
+    if compression in ("", "none"):
+        return data
+    if compression == "zstd":
+        return bytes(zstd.ZstdDecompressor().decompress(data))
+    if compression == "lz4":
+        return bytes(lz4.frame.LZ4FrameDecompressor().decompress(data))
+    if compression == "bz2":
+        return bz2.BZ2Decompressor().decompress(data)
+    raise ValueError(f"compression '{compression}' is unknown")
+
+
+def _records(
+    data: bytes,
+    schemas: dict[int, tuple[str, tuple[str, str]]],
+    channels: dict[int, tuple[str, str, tuple[str, str]]],
+) -> Iterator[RawMessage]:
+    start = 0
+    while start + 9 <= len(data):
+        opcode, length = struct.unpack_from("<BQ", data, start)
+        start += 9
+        if start + length > len(data):
+            return
+        yield from _record(opcode, data[start : start + length], schemas, channels)
+        start += length
+
+
+def _record(
+    opcode: int,
+    body: bytes,
+    schemas: dict[int, tuple[str, tuple[str, str]]],
+    channels: dict[int, tuple[str, str, tuple[str, str]]],
+) -> Iterator[RawMessage]:
+    if opcode == _SCHEMA:
+        name, encoding, text = _strings(body, 2, 3)
+        schemas[body[0] | body[1] << 8] = name, ("idl" if "idl" in encoding else "msg", text)
+    elif opcode == _CHANNEL:
+        number, schema = struct.unpack_from("<HH", body)
+        if schema in schemas:
+            channels[number] = (_strings(body, 4, 1)[0], *schemas[schema])
+    elif opcode == _MESSAGE and len(body) >= 22:
+        number, _, time_ns = struct.unpack_from("<HIQ", body)
+        if number in channels:
+            topic, kind, definition = channels[number]
+            yield RawMessage(topic, kind, definition, time_ns, body[22:])
+
+
+def _strings(body: bytes, start: int, count: int) -> list[str]:
+    found = []
+    for _ in range(count):
+        (length,) = struct.unpack_from("<I", body, start)
+        found.append(body[start + 4 : start + 4 + length].decode(errors="replace"))
+        start += 4 + length
+    return found
+
+
+def _scan_sqlite(path: Path, loss: list[str]) -> Iterator[RawMessage]:
+    with path.open("rb") as file:
+        head = file.read(100)
+    size = path.stat().st_size
+    if head.startswith(b"SQLite format 3\0") and len(head) == 100:
+        page, pages = int.from_bytes(head[16:18], "big"), int.from_bytes(head[28:32], "big")
+        whole = (65536 if page == 1 else page) * pages
+        if whole > size:
+            loss.append(f"{path} ends after {size} of {whole} bytes")
+    try:
+        with closing(sqlite3.connect(f"{path.resolve().as_uri()}?immutable=1", uri=True)) as base:
+            base.text_factory = lambda data: data.decode(errors="replace")
+            # else SQLite refuses a file that is shorter than its header says
+            base.execute("PRAGMA writable_schema = ON")
+            topics = {number: (name, kind) for number, name, kind in base.execute("SELECT id, name, type FROM topics")}
+            texts = _definitions(base)
+            # in the order of writing: the index by time may be among what is lost
+            for number, time_ns, data in base.execute("SELECT topic_id, timestamp, data FROM messages NOT INDEXED"):
+                if number in topics and isinstance(data, bytes):
+                    name, kind = topics[number]
+                    yield RawMessage(name, kind, texts.get(kind, ("msg", "")), time_ns, data)
+    except sqlite3.Error as error:
+        loss.append(f"{path} cannot be read to its end ({error})")
+
+
+def _definitions(base: sqlite3.Connection) -> dict[str, tuple[str, str]]:
+    """Of message types by name; older bags have none."""
+    if not base.execute("SELECT name FROM sqlite_master WHERE name = 'message_definitions'").fetchone():
+        return {}
+    rows = base.execute("SELECT topic_type, encoding, encoded_message_definition FROM message_definitions")
+    return {kind: ("idl" if "idl" in encoding else "msg", text) for kind, encoding, text in rows}
+
+
+def _scan_ros1(path: Path, loss: list[str]) -> Iterator[RawMessage]:
+    connections: dict[bytes, tuple[str, str, tuple[str, str]]] = {}
+    with path.open("rb") as file:
+        size = file.seek(0, 2)
+        file.seek(0)
+        if file.read(len(_ROS1_START)) != _ROS1_START:
+            loss.append(f"{path} is no ROS 1 bag: all its {size} bytes are lost")
+            return
+        while (start := file.tell()) < size:
+            fields, length = _ros1_head(file)
+            left = size - file.tell()
+            if left < 0 or not fields or (length > left and fields.get("op") != bytes([_ROS1_CHUNK])):
+                loss.append(f"{path} cannot be read from byte {start} on: {size - start} of {size} bytes are lost")
+                return
+            data = file.read(min(length, left))
+            if length > left:
+                loss.append(f"{path} ends within a chunk: {length - left} bytes are missing")
+            if fields["op"] != bytes([_ROS1_CHUNK]):
+                yield from _ros1_record(fields, data, connections)
+                continue
+            try:
+                data = _unpack(fields["compression"].decode(), data)
+            except (KeyError, ValueError, EOFError, OSError, RuntimeError) as error:
+                loss.append(f"{path} has a damaged chunk ({error}): its {len(data)} bytes are lost")
+                continue
+            yield from _ros1_records(data, connections)
+
+
+def _ros1_records(data: bytes, connections: dict[bytes, tuple[str, str, tuple[str, str]]]) -> Iterator[RawMessage]:
+    file = BytesIO(data)
+    while file.tell() < len(data):
+        fields, length = _ros1_head(file)
+        if not fields or file.tell() + length > len(data):
+            return
+        yield from _ros1_record(fields, file.read(length), connections)
+
+
+def _ros1_head(file: BinaryIO) -> tuple[Mapping[str, bytes], int]:
+    """Fields of the next record's header and the length of its data; no fields where they make no sense."""
+    length = int.from_bytes(file.read(4), "little")
+    header = file.read(min(length, _LONGEST_HEADER))
+    fields = _ros1_fields(header)
+    return (fields if len(header) == length and "op" in fields else {}), int.from_bytes(file.read(4), "little")
+
+
+def _ros1_fields(header: bytes) -> dict[str, bytes]:
+    fields, start = {}, 0
+    while start + 4 <= len(header):
+        length = int.from_bytes(header[start : start + 4], "little")
+        name, _, value = header[start + 4 : start + 4 + length].partition(b"=")
+        fields[name.decode(errors="replace")] = value
+        start += 4 + length
+    return fields
+
+
+def _ros1_record(
+    fields: Mapping[str, bytes], data: bytes, connections: dict[bytes, tuple[str, str, tuple[str, str]]]
+) -> Iterator[RawMessage]:
+    if fields["op"] == bytes([_ROS1_CONNECTION]) and {"conn", "topic"} <= fields.keys():
+        told: dict[str, Any] = _ros1_fields(data)
+        if {"type", "message_definition"} <= told.keys():
+            package, _, name = told["type"].decode().partition("/")
+            text = told["message_definition"].decode(errors="replace")
+            topic = fields["topic"].decode(errors="replace")
+            connections[fields["conn"]] = topic, f"{package}/msg/{name}", ("msg", text)
+    elif fields["op"] == bytes([_ROS1_MESSAGE]) and fields.get("conn") in connections and len(fields["time"]) == 8:
+        seconds, nanoseconds = struct.unpack("<II", fields["time"])
+        topic, kind, definition = connections[fields["conn"]]
+        yield RawMessage(topic, kind, definition, seconds * 10**9 + nanoseconds, data, True)

@@ -1,0 +1,64 @@
+"""What an evaluation sums up over the frames of one camera, or of several together."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from seg_perception.errors import SegPerceptionError
+from seg_perception.evaluation.drivable_curve import DrivableCurve
+from seg_perception.evaluation.metrics import Scores, Truth
+from seg_perception.evaluation.offline import StageTimes
+from seg_perception.evaluation.per_frame import PerFrame
+from seg_perception.labels import LabelSet
+from seg_perception.results import Result
+
+
+class Tally:
+    """Frames and what is known of them. frames: number added; bad_labels: those whose labels hold a value outside the
+    set, which count as unlabelled; problems: they, one sentence each."""
+
+    def __init__(self, labels: LabelSet) -> None:
+        self.labels = labels
+        self.scores = Scores(labels)
+        self.per_frame = PerFrame(self.scores)
+        self._curve = DrivableCurve(labels)
+        self.times = StageTimes()
+        self.frames = 0
+        self.problems: list[str] = []
+
+    @property
+    def bad_labels(self) -> int:
+        """Number of frames whose labels cannot be used."""
+        return len(self.problems)
+
+    def add(self, name: str, result: Result, semantic: NDArray[np.uint8], truth: Truth | None) -> float | None:
+        """One frame; semantic: the prediction, uint8 [H, W], and truth in the tally's labels. Returns its mIoU, None
+        where it has no labels that can be used."""
+        miou, instances = None, False
+        if truth is not None:
+            try:
+                miou = self.scores.add(semantic, result.panoptic.instance, truth)
+                instances = truth.instance is not None
+                self._curve.add(semantic, result.panoptic.confidence, truth.semantic)
+            except SegPerceptionError as error:
+                self.problems.append(f"{name}: {error}")
+        self.times.add(result.stages_ms)
+        network_ms = round(result.stages_ms["network"], 3)
+        self.per_frame.add(name, result.frame.stamp_ns, network_ms=network_ms, instances=instances)
+        self.frames += 1
+        return miou
+
+    def numbers(self) -> dict[str, Any]:
+        """Under their names in report.json; metrics only where a frame has labels."""
+        labelled = self.scores.frames
+        return {
+            "frames": self.frames,
+            "frames_labelled": labelled,
+            "bad_labels": self.bad_labels,
+            **(self.scores.summary() if labelled else {}),
+            "drivable_curve": self._curve.summary(),
+            "stages_ms": self.times.summary(),
+        }
