@@ -10,6 +10,7 @@ VERBS = (
     "run",
     "predict",
     "evaluate",
+    "compare",
     "make-bag",
     "inspect-data",
     "train",
@@ -64,6 +65,7 @@ setup(
     extras_require={
         "train": ["torch>=2.1"],
         "tensorboard": ["tensorboard>=2.9"],
+        "fleet": ["ray>=2.9"],
         "opencv": ["opencv-python-headless>=4.5"],
     },
     zip_safe=False,

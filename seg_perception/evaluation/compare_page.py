@@ -1,0 +1,93 @@
+"""The differences of two runs as text for the terminal and as one self-contained HTML page."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+import jinja2
+import numpy as np
+
+from seg_perception.evaluation.bootstrap import CONFIDENCE, RESAMPLES
+from seg_perception.evaluation.differences import Difference, Result, Verdict
+
+TEMPLATE = Path(__file__).with_name("compare.html.j2")
+IN_PAGE_ONLY = ("pq_class", "boundary_f1_class")
+IOU = "iou."
+BETTER, WORSE, UNSURE = "#2a7f3f", "#b3261e", "#777777"
+
+
+def table(result: Result) -> str:
+    """The numbers for the terminal; * marks differences whose interval leaves 0 out."""
+    rows = [row for row in _rows(result) if row[1].split(".")[0] not in IN_PAGE_ONLY]
+    width = max(len(key) for _, key, _ in rows)
+    head = ("A", "B", "B - A", f"{CONFIDENCE:.0%} interval")
+    lines = [f"{'':<{width}}" + "".join(f"{word:>{size}}" for word, size in zip(head, (11, 11, 11, 24)))]
+    for clear, key, cells in rows:
+        columns = "".join(f"{cell:>{size}}" for cell, size in zip(cells, (11, 11, 11, 24)))
+        lines.append(f"{key:<{width}}{columns}{' *' if clear else ''}")
+    return "\n".join(lines)
+
+
+def sentence(verdict: Verdict) -> str:
+    """What a limit says and what the number is."""
+    what = "the difference" if verdict.limit.of_difference else "B's"
+    return f"{'broken' if verdict.broken else 'kept'}: {verdict.limit.text} ({what} is {verdict.number:.5g})"
+
+
+def render(result: Result) -> str:
+    """The HTML page."""
+    drawn_in = f"blocks of {result.block} neighbouring frames" if result.block > 1 else "frames"
+    return (
+        jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined)
+        .from_string(TEMPLATE.read_text(encoding="utf-8"))
+        .render(
+            title=f"{result.b.numbers['model']} against {result.a.numbers['model']}",
+            runs=(("A", result.a), ("B", result.b)),
+            notes=result.notes,
+            verdicts=[(sentence(verdict), verdict.broken) for verdict in result.verdicts],
+            plot=_plot({k.removeprefix(IOU): row for k, row in result.differences.items() if k.startswith(IOU)}),
+            caption="B - A with its interval: green is better, red worse, grey may be chance",
+            rows=_rows(result),
+            percent=round(100 * CONFIDENCE),
+            explanation=f"Bootstrap percentile intervals of {RESAMPLES} resamples of {drawn_in}; bold: the interval "
+            "leaves 0 out. Each stands for itself: of twenty, one leaves 0 out by chance. Numbers without an interval "
+            "are not sums over frames, or of too few of them.",
+        )
+    )
+
+
+def _rows(result: Result) -> list[tuple[bool, str, Sequence[str]]]:
+    return [(row.is_clear, key, _cells(row)) for key, row in result.differences.items()]
+
+
+def _cells(row: Difference) -> Sequence[str]:
+    form = ".4f" if max(abs(row.a), abs(row.b)) <= 1 else ".2f"
+    form = "d" if isinstance(row.a, int) and isinstance(row.b, int) else form
+    interval = "" if row.low is None else f"[{row.low:+{form}}, {row.high:+{form}}]"
+    return f"{row.a:{form}}", f"{row.b:{form}}", f"{row.change:+{form}}", interval
+
+
+def _plot(classes: dict[str, Difference]) -> str:
+    """Differences in IoU by class, as the data URI of a PNG; empty without any."""
+    if not classes:
+        return ""
+    from matplotlib.figure import Figure  # half a second to import, so only where something is drawn
+
+    figure = Figure(figsize=(9, 1 + 0.32 * len(classes)), dpi=120, layout="constrained")
+    axes = figure.subplots()
+    for place, row in enumerate(classes.values()):
+        color = UNSURE if not row.is_clear else BETTER if row.change > 0 else WORSE
+        if row.low is not None and row.high is not None:
+            axes.plot((row.low, row.high), (place, place), "-", color=color, linewidth=2.5, solid_capstyle="butt")
+        axes.plot(row.change, place, "o" if row.low is not None else "x", color=color, markersize=6)
+    axes.axvline(0, color="k", linewidth=0.8)
+    axes.set_yticks(np.arange(len(classes)), list(classes))
+    axes.invert_yaxis()
+    axes.grid(axis="x", alpha=0.3)
+    axes.set_xlabel("IoU, B - A")
+    data = io.BytesIO()
+    figure.savefig(data, format="png")
+    return "data:image/png;base64," + base64.b64encode(data.getvalue()).decode()
