@@ -219,6 +219,8 @@ class Scores:
         known: dict[str, Any] = {name: _or_none(value) for name, value in values.items()}
         known |= {name: self._by_class(metric) for name, metric in by_class.items()}
         known["confusion"] = confusion.counts.tolist()
+        known["thing_classes"] = [label.name for label in self.labels.classes if label.thing]
+        known["drivable_classes"] = [label.name for label in self.labels.drivable]
         return known
 
     def _by_class(self, values: NDArray[np.float64]) -> dict[str, float | None]:
