@@ -56,8 +56,29 @@ def run(arguments: argparse.Namespace) -> int:
     return _tell(result, arguments.out)
 
 
+def add_baseline_arguments(parser: argparse.ArgumentParser) -> None:
+    """--baseline and --fail-if."""
+    parser.add_argument(
+        "--baseline", type=Path, metavar="A.json", help="earlier report.json to compare with, see compare"
+    )
+    add_limits_argument(parser)
+
+
+def open_baseline(arguments: argparse.Namespace) -> Baseline | None:
+    """What add_baseline_arguments asked for, None without; to be called before an evaluation, so that mistakes are told
+    before it.
+
+    Raises SegPerceptionError when the baseline is no report, or a limit cannot be understood.
+    """
+    if arguments.baseline is not None:
+        return Baseline(arguments.baseline, arguments.fail_if)
+    if arguments.fail_if:
+        raise SegPerceptionError("--fail-if has nothing to compare with: give --baseline A.json")
+    return None
+
+
 class Baseline:
-    """What `evaluate --baseline` compares with; opened before the evaluation, so that mistakes are told before it."""
+    """An earlier report, and the limits that a new one must keep."""
 
     def __init__(self, path: Path, fail_if: Sequence[str]) -> None:
         """Raises SegPerceptionError when path is no report or a limit cannot be understood."""

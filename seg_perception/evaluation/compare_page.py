@@ -14,7 +14,7 @@ from seg_perception.evaluation.bootstrap import CONFIDENCE, RESAMPLES
 from seg_perception.evaluation.differences import Difference, Result, Verdict
 
 TEMPLATE = Path(__file__).with_name("compare.html.j2")
-IN_PAGE_ONLY = ("pq_class", "boundary_f1_class")
+IN_PAGE_ONLY = ("dice_class", "pq_class", "ap_class", "boundary_f1_class", "topics")
 IOU = "iou."
 BETTER, WORSE, UNSURE = "#2a7f3f", "#b3261e", "#777777"
 

@@ -15,7 +15,7 @@ from seg_perception.evaluation.frame_scores import FrameScores
 from seg_perception.evaluation.limits import Limit
 from seg_perception.evaluation.run_report import RunReport
 
-OF_ANY_CLASSES = ("frames", "frames_in", "frames_out", "dropped", "fps", "age_ms", "stages_ms")
+OF_ANY_CLASSES = ("frames", "frames_labelled", "frames_in", "frames_out", "dropped", "fps", "age_ms", "stages_ms")
 """Numbers whose meaning does not depend on the classes."""
 TIMES = {"age_ms": "age_ms", "stages_ms.network": "network_ms"}
 """Percentiles in a report, and the number of each frame that they are of."""
@@ -140,9 +140,7 @@ def _share(a: RunReport, b: RunReport, force: bool) -> _Shared:
     paired = np.array(pairs, np.intp).reshape(-1, 2).T
     problem = _other_data(a, b) or ("" if apart else _other_labels(a, b, paired, classes))
     if problem and not force:
-        raise SegPerceptionError(
-            f"{problem}: evaluate both on the same data, or compare them all the same with --force"
-        )
+        raise SegPerceptionError(f"{problem}: evaluate both on the same data, or use compare --force")
     alone = [len(run.keys) - len(pairs) for run in (a, b)]
     if problem or not pairs:
         if problem or (a.keys and b.keys):

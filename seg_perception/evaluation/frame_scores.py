@@ -50,17 +50,18 @@ class FrameScores:
         """The metrics by their names in report.json, [R] each, of frames that count so many times: [R, F]. IoU and PQ as
         seg_perception.evaluation.metrics defines them."""
         hits, truth, predicted = _weighted(weights, self._pixels)
-        iou = _ratio(hits, truth + predicted - hits)
+        iou, dice = _ratio(hits, truth + predicted - hits), _ratio(2 * hits, truth + predicted)
         found = {
             "miou": _mean_known(iou),
             "pixel_accuracy": _ratio(hits.sum(axis=1), truth.sum(axis=1)),
-            "dice": _mean_known(_ratio(2 * hits, truth + predicted)),
+            "dice": _mean_known(dice),
+            **self._by_class("iou", iou),
+            **self._by_class("dice_class", dice),
         }
         if self._ground.any():
             both = weights @ self._ground_hits
             either = truth[:, self._ground].sum(axis=1) + predicted[:, self._ground].sum(axis=1) - both
             found["drivable_iou"] = _ratio(both, either)
-        found.update({f"iou.{name}": iou[:, place] for place, name in enumerate(self._classes)})
         if self._quality is not None:
             found.update(self._panoptic(_weighted(weights, self._quality)))
         return found
@@ -68,13 +69,18 @@ class FrameScores:
     def _panoptic(self, quality: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
         iou, tp, fp, fn = quality
         segments = tp + (fp + fn) / 2
-        pq = _ratio(iou, segments)
+        pq, rq = _ratio(iou, segments), _ratio(tp, segments)
         sq = _ratio(iou, np.where((tp == 0) & (segments > 0), 1, tp))
-        found = {"pq": _mean_known(pq), "sq": _mean_known(sq), "rq": _mean_known(_ratio(tp, segments))}
-        if self._things is not None:
-            found["pq_things"], found["pq_stuff"] = _mean_known(pq[:, self._things]), _mean_known(pq[:, ~self._things])
-        found.update({f"pq_class.{name}": pq[:, place] for place, name in enumerate(self._classes)})
+        found = self._by_class("pq_class", pq)
+        for name, values in (("pq", pq), ("sq", sq), ("rq", rq)):
+            found[name] = _mean_known(values)
+            if self._things is not None:
+                found[f"{name}_things"] = _mean_known(values[:, self._things])
+                found[f"{name}_stuff"] = _mean_known(values[:, ~self._things])
         return found
+
+    def _by_class(self, name: str, values: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
+        return {f"{name}.{label}": values[:, place] for place, label in enumerate(self._classes)}
 
 
 def _confusions(report: RunReport, classes: Sequence[str]) -> NDArray[np.float64]:
