@@ -4,8 +4,11 @@ Masks are made and measured at the images' resolution. Where a data set's labels
 both are compared in the data set's. A bag brings its labels in topics beside its images, matched by stamp, or gets them
 from a folder (--labels: <stamp in ns>.png, or <number of the frame from 0>.png); without any, what needs no labels is
 measured. Writes report.json and report.html with the worst frames. --tta and --scales tell what more time per frame
-would bring: the answers to mirrored and enlarged images are averaged. Exit codes: 0 every frame was measured, 1 some
-could not be read or had unusable labels, 2 nothing could be measured.
+would bring: the answers to mirrored and enlarged images are averaged.
+
+--baseline compares the report with an earlier one, as compare does; --fail-if sets limits, which compare --help explains.
+Exit codes: 0 every frame was measured, 1 some could not be read or had unusable labels, 2 nothing could be measured, 3 a
+limit is broken.
 
 Example:
   python -m seg_perception evaluate --model models/camvid_pidnet_s.onnx --dataset camvid --root data/camvid --out out/val
@@ -24,6 +27,7 @@ from tqdm import tqdm
 
 from seg_perception.errors import SegPerceptionError
 from seg_perception.evaluation import machine, report
+from seg_perception.evaluation.compare import add_baseline_arguments, open_baseline
 from seg_perception.evaluation.dataset_source import Comparison, DatasetSource
 from seg_perception.evaluation.offline import add_model_arguments, open_pipeline
 from seg_perception.evaluation.sources import LabelFolder, Source
@@ -54,6 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write the report to")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the numbers here too")
+    add_baseline_arguments(parser)
 
 
 def _add_bag_arguments(parser: argparse.ArgumentParser) -> None:
@@ -84,6 +89,7 @@ def _add_bag_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Evaluate; the exit codes stand above."""
+    baseline = open_baseline(arguments)
     views = Views(parse_scales(arguments.scales), flip=arguments.tta == "flip")
     pipeline = open_pipeline(arguments, views=views)
     try:
@@ -97,7 +103,8 @@ def run(arguments: argparse.Namespace) -> int:
         print(line, file=sys.stderr)
     print(report.table(told.numbers))
     print(f"report in {arguments.out / 'report.html'}")
-    return EXIT_DAMAGED if told.numbers["problems"] else 0
+    broken = baseline.judge(told.numbers, arguments.out) if baseline else 0
+    return broken or (EXIT_DAMAGED if told.numbers["problems"] else 0)
 
 
 def open_sources(arguments: argparse.Namespace, labels: LabelSet) -> list[Source]:
