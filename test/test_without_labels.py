@@ -8,6 +8,7 @@ import pytest
 
 from seg_perception.evaluation.without_labels import BINS, FLOW_WIDTH_PX, Flicker, WithoutLabels
 from seg_perception.labels import VOID
+from seg_perception.results import Frame
 
 SIZE_HW = (96, 160)
 
@@ -94,9 +95,19 @@ def test_confidence_and_unlabelled_by_hand() -> None:
     assert sums.summary() == nothing
     semantic = np.array([[0, 1, VOID, 3]], np.uint8)
     for values in ([0, 7, 8, 255], [255, 254, 247, 128]):
-        sums.add(np.zeros((1, 4, 3), np.uint8), semantic, np.array([values], np.uint8), follows=True)
+        sums.add(Frame(np.zeros((1, 4, 3), np.uint8)), semantic, np.array([values], np.uint8))
     summary = sums.summary()
     expected = [0] * BINS
     expected[0], expected[1], expected[16], expected[30], expected[31] = 2, 1, 1, 1, 3
     assert summary["confidence_histogram"] == expected
     assert (summary["unlabelled"], summary["flicker"]) == (0.25, None)
+
+
+@pytest.mark.parametrize(("gap_ns", "follows"), [(33_333_333, True), (10**9, True), (2 * 10**9, False), (1, False)])
+def test_stamps_tell_whether_a_frame_follows(gap_ns: int, follows: bool) -> None:
+    sums, mask, sure = WithoutLabels(), blocks(), np.full(SIZE_HW, 255, np.uint8)
+    start = 1_700_000_000 * 10**9
+    assert sums.add(Frame(texture(8), start), mask, sure) is None
+    assert sums.add(Frame(texture(8), start + gap_ns), mask, sure) == (0.0 if follows else None)
+    assert sums.add(Frame(texture(8), start), mask, sure) is None  # stamps that jump back
+    assert sums.summary()["flicker_compared"] == (1.0 if follows else None)

@@ -12,6 +12,7 @@ from seg_perception.evaluation.drivable_curve import DrivableCurve
 from seg_perception.evaluation.metrics import Scores, Truth
 from seg_perception.evaluation.offline import StageTimes
 from seg_perception.evaluation.per_frame import PerFrame
+from seg_perception.evaluation.without_labels import WithoutLabels
 from seg_perception.labels import LabelSet
 from seg_perception.results import Result
 
@@ -25,6 +26,7 @@ class Tally:
         self.scores = Scores(labels)
         self.per_frame = PerFrame(self.scores)
         self._curve = DrivableCurve(labels)
+        self._without_labels = WithoutLabels()
         self.times = StageTimes()
         self.frames = 0
         self.problems: list[str] = []
@@ -40,11 +42,12 @@ class Tally:
         miou, instances = None, False
         if truth is not None:
             try:
-                miou = self.scores.add(semantic, result.panoptic.instance, truth)
+                miou = self.scores.add(semantic, result.panoptic.instance, truth, result.panoptic.segments)
                 instances = truth.instance is not None
                 self._curve.add(semantic, result.panoptic.confidence, truth.semantic)
             except SegPerceptionError as error:
                 self.problems.append(f"{name}: {error}")
+        self._without_labels.add(result.frame, semantic, result.panoptic.confidence)
         self.times.add(result.stages_ms)
         network_ms = round(result.stages_ms["network"], 3)
         self.per_frame.add(name, result.frame.stamp_ns, network_ms=network_ms, instances=instances)
@@ -59,6 +62,7 @@ class Tally:
             "frames_labelled": labelled,
             "bad_labels": self.bad_labels,
             **(self.scores.summary() if labelled else {}),
+            **self._without_labels.summary(),
             "drivable_curve": self._curve.summary(),
             "stages_ms": self.times.summary(),
         }

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seg_perception.labels import VOID
+from seg_perception.results import Frame
 
 BINS = 32
 """Of the confidence histogram, over 0 to 1."""
@@ -19,6 +20,10 @@ FLOW_WIDTH_PX = 512
 
 SMALLEST_FLOW_PX = 16
 """OpenCV's optical flow takes no images that are smaller."""
+
+FOLLOWS_S = (0.001, 1.0)
+"""How long after another a frame comes that shows the same scene. Frames of a data set are no sequence: their stamps, if
+any, are numbers, a nanosecond apart."""
 
 
 class Flicker:
@@ -103,16 +108,17 @@ class WithoutLabels:
         self.flicker = Flicker()
         self._confidence: NDArray[np.int64] = np.zeros(BINS, np.int64)
         self._void = self._pixels = 0
+        self._stamp_ns: int | None = None
 
-    def add(
-        self, rgb: NDArray[np.uint8], semantic: NDArray[np.uint8], confidence: NDArray[np.uint8], *, follows: bool
-    ) -> float | None:
-        """One frame's image, uint8 [H, W, 3], its mask and the confidence of each of the mask's pixels, 0 to 255; follows
-        as in Flicker.add, whose share it returns."""
+    def add(self, frame: Frame, semantic: NDArray[np.uint8], confidence: NDArray[np.uint8]) -> float | None:
+        """One frame, its mask and the confidence of each of the mask's pixels, 0 to 255, both uint8 [H, W]. Returns its
+        flicker; None where it comes not right after the one before it, by their stamps, or nothing can be compared."""
+        before_ns, self._stamp_ns = self._stamp_ns, frame.stamp_ns
+        follows = before_ns is not None and FOLLOWS_S[0] <= (frame.stamp_ns - before_ns) / 1e9 <= FOLLOWS_S[1]
         self._confidence += np.bincount((confidence // (256 // BINS)).ravel(), minlength=BINS)
         self._void += int(np.count_nonzero(semantic == VOID))
         self._pixels += semantic.size
-        return self.flicker.add(rgb, semantic, follows=follows)
+        return self.flicker.add(frame.rgb, semantic, follows=follows)
 
     def summary(self) -> dict[str, Any]:
         """`flicker`, and `flicker_compared`, the share of the pixels that it is of; `unlabelled`, a share too; each None
