@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator
@@ -17,7 +16,7 @@ from rosbags.typesys import Stores, get_types_from_idl, get_types_from_msg, get_
 
 from seg_perception.errors import SegPerceptionError, nearest_name
 from seg_perception.evaluation import salvage
-from seg_perception.evaluation.salvage import RawMessage, zstd
+from seg_perception.evaluation.salvage import RawMessage
 
 IMAGE_TYPES = ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage")
 STORAGE_ENDINGS = (".mcap", ".db3", ".bag")
@@ -150,21 +149,26 @@ class _Salvage:
         self.types: dict[str, str] = {}
         self.counts: Counter[str] = Counter()
         definitions: dict[str, tuple[str, str]] = {}
-        times = []
+        self.start_ns, self.end_ns, ros1 = 2**63 - 1, 0, False
         for message in self._scan(self.loss):
             self.types[message.topic] = message.kind
             self.counts[message.topic] += 1
             definitions[message.kind] = message.definition
-            times = [min([message.time_ns, *times[:1]]), max([message.time_ns, *times[1:]])]
-        self.start_ns, self.end_ns = times or (0, 0)
-        self._register(definitions)
+            ros1 = message.ros1
+            self.start_ns, self.end_ns = min(self.start_ns, message.time_ns), max(self.end_ns, message.time_ns)
+        self._register(definitions, ros1)
 
-    def _register(self, definitions: dict[str, tuple[str, str]]) -> None:
-        known = dict(get_typestore(Stores.LATEST).fielddefs) if not all(t for _, t in definitions.values()) else {}
+    def _register(self, definitions: dict[str, tuple[str, str]], ros1: bool) -> None:
+        """Take the bag's own definitions of its messages; of those that it lacks or that are spoilt, the common ones."""
+        own: dict[str, Any] = {}
+        whole = all(text for _, text in definitions.values())
         for kind, (form, text) in definitions.items():
-            if text:
-                known.update(get_types_from_idl(text) if form == "idl" else get_types_from_msg(text, kind))
-        self._types.register(known)
+            try:
+                own.update(get_types_from_idl(text) if form == "idl" else get_types_from_msg(text, kind))
+            except Exception:  # as in Bag
+                whole = False
+        common = {} if whole else get_typestore(Stores.ROS1_NOETIC if ros1 else Stores.LATEST).fielddefs
+        self._types.register({**own, **common})
 
     def _scan(self, loss: list[str]) -> Iterator[RawMessage]:
         for file in self._files:
@@ -216,11 +220,7 @@ def _unpacked(file: Path, stack: ExitStack) -> Path:
         return file
     folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="seg_perception."))
     plain = Path(folder) / file.stem
-    with plain.open("wb") as out, zstd.open(file, "rb") as packed:
-        try:
-            shutil.copyfileobj(packed, out)
-        except (EOFError, zstd.ZstdError):
-            return plain  # cut off: what came before is there, and the storage file tells that it ends early
+    salvage.unpack_file(file, plain)
     return plain
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -33,6 +34,26 @@ class DatasetSource(Source):
                 self.problems.append(str(error))
                 continue
             yield SourceFrame(Frame(sample.rgb, index), sample.name, Truth(sample.label, sample.instance))
+
+
+class LabelledSource(DatasetSource):
+    """The same with the ids of labels; pixels that may be several of its classes are void, which `notes` tells."""
+
+    def __init__(self, name: str, root: Path | None, split: str, labels: LabelSet) -> None:
+        super().__init__(name, root, split, labels)
+        self.labels = labels
+
+    def _frames(self) -> Iterator[SourceFrame]:
+        assert self.labels is not None
+        table = np.full(256, VOID, np.uint8)
+        for number, names in sorted(self.meaning.items()):
+            if len(names) == 1:
+                table[number] = self.labels.by_name(names[0]).id
+            elif names:
+                self.notes.append(f"{self.name}: id {number} may be {' or '.join(names)}, so it becomes unlabelled")
+        for item in super()._frames():
+            assert item.truth is not None
+            yield replace(item, truth=Truth(table[item.truth.semantic], item.truth.instance))
 
 
 class Comparison:

@@ -1,11 +1,13 @@
-"""Write a rosbag2 from a video, a folder of images with or without labels, or the synthetic drive. Needs no ROS.
+"""Write a rosbag2 from a video, images with or without labels, a labelled data set or the synthetic drive. Needs no ROS.
 
-Images go to /camera/image_raw (rgb8), labels to /camera/label (mono8, 255 = unlabelled), instances to /camera/instance
-(mono16, 0 = none), all with the image's stamp; calibration goes to /camera/camera_info and the camera's mounting to
-/tf_static where they are known.
+Images go to /camera/image_raw (rgb8), labels as PNG to /camera/label/compressed (mono8, 255 = unlabelled), instances to
+/camera/instance/compressed (mono16, 0 = none), all with the image's stamp and as image_transport's `compressed` carries
+them, without loss; calibration goes to /camera/camera_info and the camera's mounting to /tf_static where they are known.
+A data set's ids become those of --label-set; what may be several of its classes becomes unlabelled.
 
 Example:
   python -m seg_perception make-bag --video drive.mp4 --out out/drive_bag
+  python -m seg_perception make-bag --dataset camvid --root data/camvid --split val --out out/camvid_val
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 from rosbags.interfaces import Qos, QosDurability, QosHistory, QosLiveliness, QosReliability, QosTime
@@ -29,6 +32,7 @@ from tqdm import tqdm
 
 from seg_perception.errors import SegPerceptionError
 from seg_perception.evaluation.bag import IMAGE_TOPIC, INFO_TOPIC, INSTANCE_TOPIC, LABEL_TOPIC, TF_TOPIC
+from seg_perception.evaluation.dataset_source import LabelledSource
 from seg_perception.evaluation.mounting import BASE_FRAME, optical_quaternion
 from seg_perception.evaluation.sources import (
     FolderSource,
@@ -46,7 +50,8 @@ CAMERA_FRAME = "camera_optical"
 START_NS = 10**18
 """Stamp of the first frame: fixed, so that the same input gives the same bag; a stamp of 0 would mean 'not set'."""
 
-_IMAGE, _INFO, _TF = "sensor_msgs/msg/Image", "sensor_msgs/msg/CameraInfo", "tf2_msgs/msg/TFMessage"
+_IMAGE, _PNG = "sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"
+_INFO, _TF = "sensor_msgs/msg/CameraInfo", "tf2_msgs/msg/TFMessage"
 _UNLIMITED = QosTime(0, 0)
 _LATCHED = Qos(
     QosHistory.KEEP_LAST, 1, QosReliability.RELIABLE, QosDurability.TRANSIENT_LOCAL,
@@ -59,7 +64,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     origin = parser.add_mutually_exclusive_group(required=True)
     origin.add_argument("--video", type=Path, help="video file")
     origin.add_argument("--images", type=Path, metavar="DIR", help="folder of images")
+    origin.add_argument("--dataset", metavar="NAME", help="labelled data set, such as camvid")
     origin.add_argument("--synthetic", type=int, metavar="N", help="N frames of the synthetic drive")
+    parser.add_argument("--root", type=Path, metavar="DIR", help="the data set's folder")
+    parser.add_argument("--split", default="val", help="part of the data set (default: val)")
+    parser.add_argument(
+        "--label-set",
+        default="camvid",
+        metavar="L",
+        help="classes whose ids a data set's labels get: a name, or a YAML file (default: camvid)",
+    )
     parser.add_argument("--labels", type=Path, metavar="DIR", help="folder of label images, <stem>.png, for --images")
     parser.add_argument("--instances", type=Path, metavar="DIR", help="folder of 16-bit instance images, for --labels")
     parser.add_argument("--void", type=int, action="append", default=[], help="label value that means unlabelled")
@@ -79,8 +93,8 @@ def run(arguments: argparse.Namespace) -> int:
     source = _source(arguments)
     source.rate_hz = arguments.rate or source.rate_hz
     written = write_bag(source, arguments.out, arguments.storage)
-    for problem in source.problems:
-        print(problem, file=sys.stderr)
+    for line in (*source.problems, *source.notes):
+        print(line, file=sys.stderr)
     if arguments.json:
         write_json(arguments.json, {"bag": str(arguments.out), "messages": written, "problems": source.problems})
     listed = ", ".join(f"{count} on {topic}" for topic, count in written.items())
@@ -93,6 +107,10 @@ def _source(arguments: argparse.Namespace) -> Source:
         raise SegPerceptionError("--labels belong to images: give --images too")
     if arguments.instances and not arguments.labels:
         raise SegPerceptionError("--instances belong to labels: give --labels too")
+    if arguments.dataset:
+        from seg_perception.training.label_sets import open_labels
+
+        return LabelledSource(arguments.dataset, arguments.root, arguments.split, open_labels(arguments.label_set))
     if arguments.video:
         return VideoSource(arguments.video)
     if arguments.images:
@@ -151,9 +169,9 @@ class BagWriter:
         reader has them when it comes."""
         truth = frame.truth
         if truth is not None:
-            self._write_image(LABEL_TOPIC, truth.semantic, "mono8", stamp_ns)
+            self._write_png(f"{LABEL_TOPIC}/compressed", truth.semantic, "mono8", stamp_ns)
             if truth.instance is not None:
-                self._write_image(INSTANCE_TOPIC, truth.instance, "mono16", stamp_ns)
+                self._write_png(f"{INSTANCE_TOPIC}/compressed", truth.instance, "mono16", stamp_ns)
         if camera is not None:
             self._write(INFO_TOPIC, _INFO, self._info(camera, stamp_ns), stamp_ns)
         self._write_image(IMAGE_TOPIC, frame.frame.rgb, "rgb8", stamp_ns)
@@ -185,6 +203,15 @@ class BagWriter:
             data=data,
         )
         self._write(topic, _IMAGE, message, stamp_ns)
+
+    def _write_png(self, topic: str, mask: NDArray[Any], encoding: str, stamp_ns: int) -> None:
+        _, png = cv2.imencode(".png", mask)
+        message = self._types.types[_PNG](
+            header=self._header(stamp_ns, CAMERA_FRAME),
+            format=f"{encoding}; png compressed ",  # as image_transport writes it
+            data=png.reshape(-1),
+        )
+        self._write(topic, _PNG, message, stamp_ns)
 
     def _write(self, topic: str, kind: str, message: Any, time_ns: int, qos: tuple[Qos, ...] = ()) -> None:
         if topic not in self._connections:

@@ -6,6 +6,7 @@ After the MCAP specification (version 0), the rosbag format 2.0 of ROS 1 and the
 from __future__ import annotations
 
 import bz2
+import shutil
 import sqlite3
 import struct
 import sys
@@ -16,7 +17,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
-import lz4.frame
+import lz4.frame  # type: ignore[import-untyped]
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -41,6 +42,15 @@ class RawMessage(NamedTuple):
     time_ns: int
     data: bytes
     ros1: bool = False
+
+
+def unpack_file(packed: Path, plain: Path) -> None:
+    """Decompress a Zstandard file; of one that was cut off or is damaged what comes before that."""
+    with packed.open("rb") as source, zstd.open(source, "rb") as content, plain.open("wb") as out:
+        try:
+            shutil.copyfileobj(content, out)
+        except (EOFError, zstd.ZstdError):
+            return  # the storage file inside tells what it lacks
 
 
 def scan(path: Path, loss: list[str]) -> Iterator[RawMessage]:
@@ -171,7 +181,10 @@ def _scan_sqlite(path: Path, loss: list[str]) -> Iterator[RawMessage]:
             base.text_factory = lambda data: data.decode(errors="replace")
             # else SQLite refuses a file that is shorter than its header says
             base.execute("PRAGMA writable_schema = ON")
-            topics = {number: (name, kind) for number, name, kind in base.execute("SELECT id, name, type FROM topics")}
+            topics = {
+                number: (str(name), str(kind))
+                for number, name, kind in base.execute("SELECT id, name, type FROM topics")
+            }
             texts = _definitions(base)
             # in the order of writing: the index by time may be among what is lost
             for number, time_ns, data in base.execute("SELECT topic_id, timestamp, data FROM messages NOT INDEXED"):
@@ -187,7 +200,7 @@ def _definitions(base: sqlite3.Connection) -> dict[str, tuple[str, str]]:
     if not base.execute("SELECT name FROM sqlite_master WHERE name = 'message_definitions'").fetchone():
         return {}
     rows = base.execute("SELECT topic_type, encoding, encoded_message_definition FROM message_definitions")
-    return {kind: ("idl" if "idl" in encoding else "msg", text) for kind, encoding, text in rows}
+    return {kind: ("idl" if "idl" in str(encoding) else "msg", str(text)) for kind, encoding, text in rows}
 
 
 def _scan_ros1(path: Path, loss: list[str]) -> Iterator[RawMessage]:

@@ -1,0 +1,181 @@
+"""Bags that were cut off, spoilt or never indexed: what can be read is read, the rest is counted."""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+import struct
+from pathlib import Path
+
+import numpy as np
+import pytest
+from bag_fixtures import IMAGE, PERIOD_NS, START_NS, TYPES1, pictures, write, write_ros1, write_split
+from eval_fixtures import picture, truncate
+from rosbags.rosbag1 import Writer as Writer1
+from rosbags.rosbag2 import CompressionMode, StoragePlugin
+
+from seg_perception.errors import SegPerceptionError
+from seg_perception.evaluation.bag import BagSource
+from seg_perception.evaluation.salvage import ZSTD_START
+
+COUNT = 20
+PICTURE_BYTES = picture(0).nbytes
+
+
+def numbers(source: BagSource) -> list[int]:
+    """Which pictures came, by their stamps; each is held against what was written."""
+    found = []
+    for item in source:
+        number = (item.frame.stamp_ns - START_NS) // PERIOD_NS
+        np.testing.assert_array_equal(item.frame.rgb, picture(number))
+        found.append(number)
+    return found
+
+
+@pytest.mark.parametrize("share", [0.3, 0.62, 0.97])
+@pytest.mark.parametrize(
+    ("storage", "compression"),
+    [(StoragePlugin.MCAP, None), (StoragePlugin.MCAP, CompressionMode.MESSAGE), (StoragePlugin.SQLITE3, None)],
+)
+def test_of_a_bag_that_was_cut_off_the_beginning_is_read_and_the_loss_is_counted(
+    tmp_path: Path, storage: StoragePlugin, compression: CompressionMode | None, share: float
+) -> None:
+    path = write(tmp_path / "bag", pictures(COUNT), storage, compression)
+    (file,) = (file for file in path.iterdir() if file.suffix != ".yaml")
+    truncate(file, share)
+    source = BagSource(path)
+    found = numbers(source)
+    assert found == list(range(len(found)))
+    # a message more or less is due to what else is in the file
+    assert abs(len(found) - COUNT * share) < 4
+    assert f"of {COUNT} messages {COUNT - len(found)} are lost" in source.problems[0]
+
+
+def test_of_a_packed_chunk_that_was_cut_off_the_beginning_is_read(tmp_path: Path) -> None:
+    path = write(tmp_path / "bag", pictures(COUNT), compression=CompressionMode.STORAGE)
+    truncate(path / "bag.mcap", 0.97)
+    source = BagSource(path)
+    found = numbers(source)
+    assert found == list(range(len(found))) and COUNT / 2 < len(found) < COUNT
+    assert f"of {COUNT} messages {COUNT - len(found)} are lost" in source.problems[0]
+
+
+def test_a_ros_1_bag_without_an_index_is_read_from_the_front(tmp_path: Path) -> None:
+    for compression in (None, Writer1.CompressionFormat.LZ4):
+        path = write_ros1(tmp_path / f"{compression}.bag", pictures(COUNT, types=TYPES1), compression)
+        assert numbers(BagSource(path)) == list(range(COUNT))
+        data = bytearray(path.read_bytes())
+        place = data.index(b"index_pos=") + len(b"index_pos=")
+        data[place : place + 8] = bytes(8)  # as while it is being recorded
+        path.write_bytes(data)
+        source = BagSource(path)
+        assert numbers(source) == list(range(COUNT))
+        assert f"{COUNT} messages are left" in source.problems[0] and "index" in source.problems[0]
+    plain = tmp_path / "None.bag"
+    plain.write_bytes(plain.read_bytes()[: plain.stat().st_size // 2])
+    found = numbers(BagSource(plain))
+    assert found == list(range(len(found))) and COUNT / 3 < len(found) < COUNT
+
+
+def test_files_that_were_never_indexed_are_whole(tmp_path: Path) -> None:
+    mcap = write(tmp_path / "mcap", pictures(COUNT)) / "mcap.mcap"
+    data = mcap.read_bytes()
+    (summary,) = struct.unpack_from("<Q", data, len(data) - 28)
+    footer = b"\x02" + struct.pack("<QQQI", 20, 0, 0, 0) + data[-8:]
+    mcap.write_bytes(data[:summary] + footer)
+    base = write(tmp_path / "db3", pictures(COUNT), StoragePlugin.SQLITE3) / "db3.db3"
+    with sqlite3.connect(base) as connection:
+        connection.execute("DROP INDEX timestamp_idx")
+    connection.close()
+    for file in (mcap, base):
+        source = BagSource(file.parent)
+        assert numbers(source) == list(range(COUNT))
+        assert source.problems == []
+
+
+def test_a_spoilt_chunk_costs_its_own_messages_only(tmp_path: Path) -> None:
+    count = 2 * (1 << 20) // PICTURE_BYTES + 30  # more than two chunks
+    path = write(tmp_path / "bag", pictures(count), compression=CompressionMode.STORAGE)
+    file = path / "bag.mcap"
+    data = bytearray(file.read_bytes())
+    second = data.index(ZSTD_START, data.index(ZSTD_START) + 1)
+    data[second : second + 4] = b"\xff" * 4
+    file.write_bytes(data)
+    source = BagSource(path)
+    found = numbers(source)
+    assert found[0] == 0 and found[-1] == count - 1
+    lost = count - len(found)
+    assert 0 < lost <= (1 << 20) // PICTURE_BYTES + 2
+    assert f"{lost} messages are lost" in source.problems[0]
+    assert "damaged chunk" in source.problems[1]
+
+
+def test_a_split_bag_whose_recorder_died_is_read_file_by_file(tmp_path: Path) -> None:
+    path = write_split(tmp_path / "drive", [pictures(COUNT), pictures(COUNT, first=COUNT)])
+    whole = BagSource(path)
+    assert (whole.total, numbers(whole), whole.problems) == (2 * COUNT, list(range(2 * COUNT)), [])
+    (path / "metadata.yaml").unlink()  # it is written when the recorder ends
+    assert numbers(BagSource(path)) == list(range(2 * COUNT))
+    truncate(path / "drive_1.mcap", 0.5)
+    source = BagSource(path)
+    found = numbers(source)
+    assert found == list(range(len(found))) and 1.3 * COUNT < len(found) < 1.7 * COUNT
+    assert f"{len(found)} messages are left" in source.problems[0]
+
+
+def test_of_a_compressed_file_that_was_cut_off_the_beginning_is_read(tmp_path: Path) -> None:
+    count = 4 * (1 << 20) // PICTURE_BYTES
+    path = write(tmp_path / "bag", pictures(count), compression=CompressionMode.FILE)
+    (file,) = path.glob("*.zstd")
+    assert numbers(BagSource(path)) == list(range(count))
+    truncate(file, 0.8)
+    source = BagSource(path)
+    found = numbers(source)
+    assert found == list(range(len(found))) and count / 2 < len(found) < count
+    assert f"of {count} messages {count - len(found)} are lost" in source.problems[0]
+
+
+def test_a_message_that_makes_no_sense_is_left_out(tmp_path: Path) -> None:
+    base = write(tmp_path / "bag", pictures(5), StoragePlugin.SQLITE3) / "bag.db3"
+    with sqlite3.connect(base) as connection:
+        connection.execute("UPDATE messages SET data = x'00010000ffff' WHERE id IN (2, 3)")
+    connection.close()
+    source = BagSource(base.parent)
+    assert numbers(source) == [0, 3, 4]
+    (problem,) = source.problems
+    assert re.search(rf"/front/image_raw at {START_NS + PERIOD_NS} ns: .*no {IMAGE}.*and 1 more like it", problem)
+
+
+@pytest.mark.parametrize("ending", ["mcap", "db3", "bag"])
+@pytest.mark.parametrize("data", [b"", b"nothing that a recorder writes" * 50])
+def test_where_nothing_can_be_read_it_is_one_sentence(tmp_path: Path, ending: str, data: bytes) -> None:
+    path = tmp_path / f"drive.{ending}"
+    path.write_bytes(data)
+    with pytest.raises(SegPerceptionError) as caught:
+        BagSource(path)
+    assert "\n" not in str(caught.value) and str(path) in str(caught.value)
+
+
+@pytest.mark.parametrize("ending", ["mcap", "db3", "bag"])
+def test_whatever_byte_is_spoilt_nothing_but_the_own_error_comes_out(tmp_path: Path, ending: str) -> None:
+    if ending == "bag":
+        file = write_ros1(tmp_path / "drive.bag", pictures(3, types=TYPES1))
+    else:
+        storage = StoragePlugin.MCAP if ending == "mcap" else StoragePlugin.SQLITE3
+        file = write(tmp_path / "drive", pictures(3), storage) / f"drive.{ending}"
+    data = file.read_bytes()
+    # a definition that is spoilt and still makes sense would be another message
+    defined = data.index(b"std_msgs/Header header")
+    generator = np.random.default_rng(0)
+    for _ in range(25):
+        spoilt = bytearray(data[: generator.integers(1, len(data))] if generator.random() < 0.5 else data)
+        for place in generator.integers(0, len(spoilt), 4):
+            if not defined - 100 < place < defined + 3000:
+                spoilt[place] = generator.integers(0, 256)
+        file.write_bytes(spoilt)
+        try:
+            found = list(BagSource(file))
+        except SegPerceptionError as error:
+            assert "\n" not in str(error)
+        else:
+            assert len(found) <= 3
