@@ -21,7 +21,7 @@ def find_model(path: str, backend: str) -> Path:
     """
     if path == "auto":
         path = SHIPPED_MODELS[resolve(backend)[0]]
-    roots = [Path(), Path(__file__).resolve().parents[1], *_share_folders()]
+    roots = [Path(), Path(__file__).resolve().parents[1], *share_folders(_PACKAGE)]
     places = [root / Path(path).expanduser() for root in roots]
     for place in places:
         if place.is_file():
@@ -30,12 +30,13 @@ def find_model(path: str, backend: str) -> Path:
     raise SegPerceptionError(f"parameter 'model' is '{path}', and there is no such file (looked at {looked})")
 
 
-def _share_folders() -> list[Path]:
+def share_folders(package: str) -> list[Path]:
+    """Where ament has a package's shared files; empty without ament or the package."""
     try:
         from ament_index_python.packages import PackageNotFoundError, get_package_share_directory
     except ImportError:
         return []
     try:
-        return [Path(get_package_share_directory(_PACKAGE))]
+        return [Path(get_package_share_directory(package))]
     except (PackageNotFoundError, OSError):  # OSError: no workspace is sourced
         return []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import cv2
@@ -49,7 +50,7 @@ class DrivableCurve:
         }
 
 
-def at_best(curve: dict[str, Any]) -> tuple[float, float]:
+def at_best(curve: Mapping[str, Any]) -> tuple[float, float]:
     """(threshold, IoU) where the IoU of a summary is highest."""
     return max(zip(curve["threshold"], curve["iou"]), key=lambda pair: float(pair[1]))
 

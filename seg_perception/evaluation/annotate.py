@@ -1,0 +1,198 @@
+"""An annotated bag: the camera's images as they were recorded, its calibration and mounting, and the node's outputs beside
+them. Plays with `ros2 bag play` and opens in Foxglove; written without ROS."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from rosbags.interfaces import Qos, QosDurability, QosHistory, QosLiveliness, QosReliability, QosTime
+from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
+
+from seg_perception.errors import SegPerceptionError
+from seg_perception.evaluation import bag_messages as kinds
+from seg_perception.evaluation.bag import INFO_TOPIC, TF_TOPIC
+from seg_perception.evaluation.bag_file import Bag
+from seg_perception.evaluation.bag_messages import BagMessages
+from seg_perception.evaluation.mounting import BASE_FRAME
+from seg_perception.geometry import GroundProjection
+from seg_perception.labels import LabelSet
+from seg_perception.results import Result
+from seg_perception.visualize import Overlay
+
+NODE = "/segmentation"
+"""Outputs have the names that the node gives them."""
+
+JPEG_QUALITY = 90
+LATCHED_TOPICS = (TF_TOPIC, "drivable_grid")
+_UNLIMITED = QosTime(0, 0)
+_LATCHED = Qos(
+    QosHistory.KEEP_LAST, 1, QosReliability.RELIABLE, QosDurability.TRANSIENT_LOCAL,
+    _UNLIMITED, _UNLIMITED, QosLiveliness.AUTOMATIC, _UNLIMITED, False,
+)  # fmt: skip
+
+
+@contextmanager
+def annotated_bag(path: Path, recording: Path, labels: LabelSet) -> Iterator[AnnotatedBag]:
+    """A new MCAP bag of what was found in the bag at recording: a file where path ends with .mcap, else a rosbag2 folder.
+    labels: the model's.
+
+    It is written aside and renamed when the block ends, and removed when it fails. Raises SegPerceptionError when there is
+    something at path already.
+    """
+    if path.exists():
+        raise SegPerceptionError(f"{path} exists already: give another name for the annotated bag, or take it away")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{path.name}.{os.getpid()}.", dir=path.parent) as folder:
+        aside = Path(folder) / path.stem  # the storage file is named after its folder
+        writer = Writer(aside, version=8, storage_plugin=StoragePlugin.MCAP)
+        # within the MCAP file, chunk by chunk, as every reader of it understands: masks shrink to a fiftieth
+        writer.set_compression(CompressionMode.STORAGE, CompressionFormat.ZSTD)
+        with writer, ExitStack() as recordings:
+            bag = AnnotatedBag(writer, recording, labels, recordings)
+            yield bag
+            bag.finish()
+        (aside / f"{path.stem}.mcap" if path.suffix == ".mcap" else aside).rename(path)
+
+
+class AnnotatedBag:
+    """The open bag; what it takes goes to the disk in chunks of about 1 MB. counts: messages by topic."""
+
+    def __init__(self, writer: Writer, recording: Path, labels: LabelSet, recordings: ExitStack) -> None:
+        self._writer, self._path, self._recordings = writer, recording, recordings
+        self._connections: dict[str, Any] = {}
+        self._cameras: list[CameraAnnotation] = []
+        self.labels = labels
+        self.messages = BagMessages(labels)
+        self.counts: dict[str, int] = {}
+
+    def camera(self, topic: str, *, alone: bool) -> CameraAnnotation:
+        """What annotates one image topic of the recording. alone: whether it is the only one; several are told apart, as
+        the node does, by a name before the output's, which is the topic's."""
+        prefix = NODE if alone else f"{NODE}/{topic.strip('/')}"
+        bag = self._recordings.enter_context(Bag(self._path))
+        self._cameras.append(CameraAnnotation(self, _Recording(self, bag, topic, static=not self._cameras), prefix))
+        return self._cameras[-1]
+
+    def finish(self) -> None:
+        """Copy what belongs to the last images."""
+        for camera in self._cameras:
+            camera.finish()
+
+    def write(self, topic: str, kind: str, message: Any, time_ns: int) -> None:
+        """Add a message as recorded at time_ns."""
+        if topic not in self._connections:
+            latched = topic.endswith(LATCHED_TOPICS)
+            self._connections[topic] = self._writer.add_connection(
+                topic, kind, typestore=self.messages.types, offered_qos_profiles=(_LATCHED,) if latched else ()
+            )
+            self.counts[topic] = 0
+        self._writer.write(self._connections[topic], time_ns, self.messages.serialize(message, kind))
+        self.counts[topic] += 1
+
+
+class CameraAnnotation:
+    """Writes the frames of one camera, in the order of its recording, and what was found in them."""
+
+    def __init__(self, bag: AnnotatedBag, recording: _Recording, prefix: str) -> None:
+        self._bag, self._recording, self._prefix = bag, recording, prefix
+        self._overlay = Overlay(bag.labels)
+        self._drawn: NDArray[np.uint8] | None = None
+
+    def write(self, result: Result, projection: GroundProjection | None) -> None:
+        """The recorded image of a frame and all that was found in it, under the image's own stamp and time of recording.
+
+        projection: of the masks' pixels, None without geometry. Raises SegPerceptionError when the recording does not
+        hold the image any more.
+        """
+        time_ns, recorded = self._recording.copy_image(result.frame.stamp_ns)
+        messages, panoptic, drivable = self._bag.messages, result.panoptic, result.drivable
+        header = messages.header(recorded)
+        self._drawn = self._overlay.draw(result.frame.rgb, panoptic, drivable, self._drawn, projection)
+        ground_frame = "" if projection is None else BASE_FRAME
+        outputs = {
+            "label_mask": (kinds.IMAGE, messages.image(panoptic.semantic, header)),
+            "instance_mask": (kinds.IMAGE, messages.image(panoptic.instance, header)),
+            "segmentation_mask/compressed": (kinds.COMPRESSED, messages.jpeg(self._drawn, JPEG_QUALITY, header)),
+            "segments": (kinds.SEGMENTS, messages.segments(panoptic, header)),
+            "drivable_areas": (kinds.DRIVABLE_AREAS, messages.drivable_areas(drivable, header, ground_frame)),
+        }
+        if drivable.grid is not None:
+            outputs["drivable_grid"] = (kinds.GRID, messages.grid(drivable.grid, messages.header(recorded, BASE_FRAME)))
+        for name, (kind, message) in outputs.items():
+            self._bag.write(f"{self._prefix}/{name}", kind, message, time_ns)
+
+    def finish(self) -> None:
+        """Copy what belongs to the last image."""
+        self._recording.finish()
+
+
+class _Recording:
+    """Copies one camera's images that are asked for, the calibration that was valid for each, and the static transforms.
+
+    They are taken in the order of recording, one message at a time, so the memory does not grow with the bag.
+    """
+
+    def __init__(self, out: AnnotatedBag, bag: Bag, topic: str, *, static: bool) -> None:
+        self._out, self._bag, self._topic = out, bag, topic
+        base = topic.removesuffix("/compressed").rsplit("/", 1)[0]
+        self._info_topic = f"{base}/{INFO_TOPIC.rsplit('/', 1)[-1]}"
+        self._entries = bag.messages([topic, self._info_topic, *([TF_TOPIC] if static else [])])
+        self._info: tuple[int, Any] | None = None
+        self._transforms: list[tuple[int, Any]] = []
+        self._start_ns: int | None = None
+
+    def copy_image(self, stamp_ns: int) -> tuple[int, Any]:
+        """Copy the next image of this stamp and what belongs to it; returns its time of recording in ns, and header."""
+        for topic, time_ns, message in self._entries:
+            if topic != self._topic:
+                self._keep(topic, time_ns, message)
+                continue
+            stamp = message.header.stamp
+            if (int(stamp.sec) * 10**9 + int(stamp.nanosec) or time_ns) == stamp_ns:
+                self._start_ns = time_ns if self._start_ns is None else self._start_ns
+                self._write_kept(self._start_ns)
+                self._out.write(topic, self._bag.types[topic], message, time_ns)
+                return time_ns, message.header
+        raise SegPerceptionError(
+            f"the image of stamp {stamp_ns} ns on {self._topic} is not in {self._bag.path} any more: evaluate again "
+            "when nothing writes to the bag"
+        )
+
+    def finish(self) -> None:
+        """Copy the calibration that was recorded right after the last image, as some drivers do."""
+        if self._start_ns is None:
+            return
+        for topic, time_ns, message in self._entries:
+            if topic == self._topic:
+                break
+            self._keep(topic, time_ns, message)
+        self._write_kept(self._start_ns)
+
+    def _keep(self, topic: str, time_ns: int, message: Any) -> None:
+        if topic == TF_TOPIC:
+            self._transforms.append((time_ns, message))
+        else:
+            self._info = time_ns, message
+
+    def _write_kept(self, start_ns: int) -> None:
+        """What was recorded before the first copied image goes where that begins, lest a player waits for it."""
+        for time_ns, message in self._transforms:
+            self._out.write(TF_TOPIC, kinds.TF, message, max(time_ns, start_ns))
+        if self._info is not None:
+            time_ns, message = self._info
+            self._out.write(self._info_topic, kinds.CAMERA_INFO, _lowered(message), max(time_ns, start_ns))
+        self._transforms.clear()
+        self._info = None
+
+
+def _lowered(message: Any) -> Any:
+    """A CameraInfo under the field names of ROS 2; ROS 1 writes D, K, R, P large."""
+    return SimpleNamespace(**{name.lower(): value for name, value in vars(message).items()})
