@@ -9,11 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
+from eval_fixtures import picture
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from onnx import numpy_helper
+from ros_harness import make_tiny_model
 
-from seg_perception import cli
+from seg_perception import backends, cli, model_file
 from seg_perception.errors import SegPerceptionError
 from seg_perception.evaluation import bootstrap
 from seg_perception.evaluation.compare import EXIT_BROKEN, Baseline
@@ -23,7 +27,10 @@ from seg_perception.evaluation.limits import Limit
 from seg_perception.evaluation.metrics import Scores, Truth
 from seg_perception.evaluation.per_frame import PerFrame
 from seg_perception.evaluation.run_report import RunReport
+from seg_perception.files import write_image
 from seg_perception.labels import CAMVID, VOID
+from seg_perception.pipeline import Pipeline
+from seg_perception.results import Frame
 
 FRAMES = 40
 PIXELS = 1000
@@ -364,3 +371,46 @@ def test_a_baseline_is_checked_before_and_judged_after(tmp_path: Path) -> None:
     assert baseline.judge(numbers([200] * 20), tmp_path / "out") == EXIT_BROKEN
     assert (tmp_path / "out" / "compare.html").is_file()
     assert baseline.judge(numbers([100] * 20), tmp_path / "out") == 0
+
+
+def write_data(folder: Path, model: Path) -> None:
+    """A data set laid out as CamVid, labelled by the model itself."""
+    info = model_file.load(model)
+    pipeline = Pipeline(info, backends.choose(info, backend="onnxruntime", log=print))
+    for number in range(12):
+        rgb = picture(number)
+        write_image(folder / "val" / "images" / f"{number:03}.png", rgb)
+        write_image(folder / "val" / "labels" / f"{number:03}.png", pipeline.run(Frame(rgb)).panoptic.semantic)
+
+
+def write_worse_model(path: Path, model: Path) -> None:
+    """The same model, but blind to the sky."""
+    spoilt = onnx.load(str(model))
+    weights = next(tensor for tensor in spoilt.graph.initializer if tensor.name == "to_logits")
+    values = numpy_helper.to_array(weights).copy()
+    values[CAMVID.by_name("sky").id] = -1.0
+    weights.CopyFrom(numpy_helper.from_array(values, "to_logits"))
+    onnx.save(spoilt, str(path))
+
+
+def test_evaluate_stops_a_worse_model(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model, worse = make_tiny_model(tmp_path / "tiny.onnx"), tmp_path / "worse.onnx"
+    write_worse_model(worse, model)
+    write_data(tmp_path / "data", model)
+    data = ["evaluate", "--dataset", "camvid", "--root", str(tmp_path / "data"), "--backend", "onnxruntime"]
+    before, limit = str(tmp_path / "before" / "report.json"), ["--fail-if", "miou<-0.01"]
+    assert cli.main([*data, "--model", str(model), "--out", str(tmp_path / "before")]) == 0
+    again = [*data, "--baseline", before, *limit]
+    assert cli.main([*again, "--model", str(model), "--out", str(tmp_path / "again")]) == 0
+    row = json.loads((tmp_path / "again" / "compare.json").read_text())["differences"]["miou"]
+    assert (row["a"], row["difference"], row["low"], row["high"]) == (1.0, 0.0, 0.0, 0.0)
+    assert cli.main([*again, "--model", str(worse), "--out", str(tmp_path / "after")]) == EXIT_BROKEN
+    assert "broken: miou<-0.01" in capsys.readouterr().err
+    told = json.loads((tmp_path / "after" / "compare.json").read_text())
+    assert told["differences"]["miou"]["high"] < 0 and told["notes"] == []
+    for words, sentence in (
+        (limit, "give --baseline"),
+        (["--baseline", before, "--fail-if", "mou<-0.01"], "did you mean 'miou'?"),
+    ):
+        assert cli.main([*data, *words, "--model", "none.onnx", "--out", str(tmp_path / "none")]) == 2
+        assert sentence in capsys.readouterr().err
