@@ -6,13 +6,17 @@ from a folder (--labels: <stamp in ns>.png, or <number of the frame from 0>.png)
 measured. Writes report.json and report.html with the worst frames. --tta and --scales tell what more time per frame
 would bring: the answers to mirrored and enlarged images are averaged.
 
---baseline compares the report with an earlier one, as compare does; --fail-if sets limits, which compare --help explains.
-Exit codes: 0 every frame was measured, 1 some could not be read or had unusable labels, 2 nothing could be measured, 3 a
-limit is broken.
+Several bags, or a folder of them, are evaluated --jobs at a time, each into a folder of --out that is named after it; the
+report in --out is of all their frames together. What is finished is not done again when the command is repeated.
+
+--baseline compares the report with an earlier one, as compare does; --fail-if sets limits, which compare --help
+explains. Exit codes: 0 every frame was measured, 1 some could not be read or had unusable labels, or a bag failed
+twice, 2 nothing could be measured, 3 a limit is broken.
 
 Example:
   python -m seg_perception evaluate --model models/camvid_pidnet_s.onnx --dataset camvid --root data/camvid --out out/val
   python -m seg_perception evaluate --model M.onnx --bag drive --topic all --start 60 --end 90 --out out/drive
+  python -m seg_perception evaluate --model M.onnx --bag recordings --jobs 4 --out out/recordings
 """
 
 from __future__ import annotations
@@ -26,7 +30,7 @@ from typing import Any
 from tqdm import tqdm
 
 from seg_perception.errors import SegPerceptionError
-from seg_perception.evaluation import machine, report
+from seg_perception.evaluation import fleet_report, machine, many, report
 from seg_perception.evaluation.compare import add_baseline_arguments, open_baseline
 from seg_perception.evaluation.dataset_source import Comparison, DatasetSource
 from seg_perception.evaluation.offline import add_model_arguments, open_pipeline
@@ -48,10 +52,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_model_arguments(parser)
     data = parser.add_mutually_exclusive_group(required=True)
     data.add_argument("--dataset", metavar="NAME", help="labelled data set, such as camvid, or synthetic_drive")
-    data.add_argument("--bag", type=Path, metavar="BAG", help="rosbag2 (MCAP, sqlite3) or ROS 1 bag")
+    data.add_argument(
+        "--bag",
+        type=Path,
+        nargs="+",
+        metavar="BAG",
+        help="rosbag2 (MCAP, sqlite3) or ROS 1 bag; several, or folders of them",
+    )
     parser.add_argument("--root", type=Path, metavar="DIR", help="the data set's folder; rendered ones have none")
     parser.add_argument("--split", default="val", help="part of the data set (default: val)")
     _add_bag_arguments(parser)
+    many.add_fleet_arguments(parser)
     parser.add_argument("--tta", choices=("flip",), help="look at every image mirrored too")
     parser.add_argument(
         "--scales", default="1.0", metavar="S,S", help="look at every image enlarged so many times (default: 1.0)"
@@ -90,21 +101,28 @@ def _add_bag_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Evaluate; the exit codes stand above."""
     baseline = open_baseline(arguments)
-    views = Views(parse_scales(arguments.scales), flip=arguments.tta == "flip")
-    pipeline = open_pipeline(arguments, views=views)
-    try:
-        told = evaluate(pipeline, *open_sources(arguments, pipeline.labels))
-    finally:
-        pipeline.backend.close()
+    is_fleet = bool(arguments.bag) and many.is_fleet(arguments.bag)
+    told = many.evaluate(arguments) if is_fleet else _evaluate_one(arguments)
     report.write(told, arguments.out)
     if arguments.json:
         write_json(arguments.json, told.numbers)
     for line in (*told.numbers["problems"], *told.numbers["notes"]):
         print(line, file=sys.stderr)
     print(report.table(told.numbers))
+    if is_fleet:
+        print(fleet_report.table(told.numbers["bags"]))
     print(f"report in {arguments.out / 'report.html'}")
     broken = baseline.judge(told.numbers, arguments.out) if baseline else 0
     return broken or (EXIT_DAMAGED if told.numbers["problems"] else 0)
+
+
+def _evaluate_one(arguments: argparse.Namespace) -> report.Report:
+    views = Views(parse_scales(arguments.scales), flip=arguments.tta == "flip")
+    pipeline = open_pipeline(arguments, views=views)
+    try:
+        return evaluate(pipeline, *open_sources(arguments, pipeline.labels))
+    finally:
+        pipeline.backend.close()
 
 
 def open_sources(arguments: argparse.Namespace, labels: LabelSet) -> list[Source]:
@@ -116,7 +134,8 @@ def open_sources(arguments: argparse.Namespace, labels: LabelSet) -> list[Source
         return [DatasetSource(arguments.dataset, arguments.root, arguments.split, labels)]
     from seg_perception.evaluation.bag import BagSource, Excerpt, image_topics  # rosbags is needed for bags only
 
-    topics = image_topics(arguments.bag, arguments.topic or [], everything=arguments.topic == [ALL_TOPICS])
+    (bag,) = arguments.bag
+    topics = image_topics(bag, arguments.topic or [], everything=arguments.topic == [ALL_TOPICS])
     if len(topics) > 1 and (arguments.label_topic or arguments.instance_topic or arguments.labels):
         raise SegPerceptionError(
             "--label-topic, --instance-topic and --labels are of one image topic, but there are "
@@ -128,7 +147,7 @@ def open_sources(arguments: argparse.Namespace, labels: LabelSet) -> list[Source
     excerpt = Excerpt(arguments.start, arguments.end, arguments.stride)
     return [
         BagSource(
-            arguments.bag,
+            bag,
             topic,
             label_topic=arguments.label_topic,
             instance_topic=arguments.instance_topic,

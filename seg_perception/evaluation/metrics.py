@@ -7,7 +7,7 @@ Masks are uint8 [H, W] class ids with 255 = void, instances uint16 [H, W] with 0
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -177,6 +177,19 @@ class Scores:
         self.frames += 1
         return mean_known(iou_per_class(counts))
 
+    def add_summary(self, summary: Mapping[str, Any], frames: int) -> None:
+        """Add the frames of another evaluation in the same labels, by its summary and their number. There is no AP then,
+        which needs every single prediction."""
+        sums, names = summary["sums"], self.labels.names
+        self.confusion.counts += np.array(summary["confusion"], np.int64)
+        self.quality.sums += np.array([sums["pq"][name] for name in names])
+        boundary = np.array([sums["boundary_f1"][name] for name in names])
+        self._boundary_sum += boundary[:, 0]
+        self._boundary_frames += boundary[:, 1].astype(np.int64)
+        self._things_known &= sums["things_known"]
+        self._scores_known = False
+        self.frames += frames
+
     def boundary(self) -> NDArray[np.float64]:
         """[C] mean over the frames where the class has a boundary, NaN where it never has."""
         return _ratio(self._boundary_sum, self._boundary_frames)
@@ -221,7 +234,16 @@ class Scores:
         known["confusion"] = confusion.counts.tolist()
         known["thing_classes"] = [label.name for label in self.labels.classes if label.thing]
         known["drivable_classes"] = [label.name for label in self.labels.drivable]
+        known["sums"] = self._sums()
         return known
+
+    def _sums(self) -> dict[str, Any]:
+        """What add_summary needs beside the confusion: per class the columns of PanopticQuality.sums, and the summed
+        boundary F1 with the number of frames that have one; whether things were told apart in all frames."""
+        boundary = np.stack((self._boundary_sum, self._boundary_frames), axis=1)
+        by_class = {"pq": self.quality.sums, "boundary_f1": boundary}
+        sums = {key: dict(zip(self.labels.names, rows.tolist(), strict=True)) for key, rows in by_class.items()}
+        return {**sums, "things_known": self._things_known}
 
     def _by_class(self, values: NDArray[np.float64]) -> dict[str, float | None]:
         return {name: _or_none(value) for name, value in zip(self.labels.names, values, strict=True)}

@@ -1,0 +1,164 @@
+"""Many bags: each is evaluated once and counted once, whatever dies; the sum is that of all frames."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from eval_fixtures import write_images
+from fakes import TWO_LABELS, tiny_model
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from seg_perception import cli
+from seg_perception.errors import SegPerceptionError
+from seg_perception.evaluation import many, runners
+from seg_perception.evaluation.metrics import Scores, Truth
+from seg_perception.labels import CAMVID, VOID
+
+
+def make_bag(path: Path, count: int, seed: int) -> None:
+    """Every frame of every bag has labels of its own, so that none can stand for another."""
+    images, labels = path.parent / f"{path.name}.images", path.parent / f"{path.name}.labels"
+    generator = np.random.default_rng(seed)
+    labels.mkdir(parents=True)
+    for image in write_images(images, count):
+        coarse = generator.integers(0, len(CAMVID), (6, 8), dtype=np.uint8)
+        cv2.imwrite(str(labels / image.name), np.kron(coarse, np.ones((8, 8), np.uint8)))
+    words = ["make-bag", "--images", images, "--labels", labels, "--out", path]
+    assert cli.main(list(map(str, words))) == 0
+
+
+@pytest.fixture(scope="module")
+def fleet(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model, and bags of 2, 3 and 4 frames: north/drive, south/drive and south/park."""
+    folder = tmp_path_factory.mktemp("fleet")
+    tiny_model(folder / "model.onnx")
+    for place, (name, count) in enumerate((("north/drive", 2), ("south/drive", 3), ("south/park", 4))):
+        make_bag(folder / "bags" / name, count, place)
+    return folder
+
+
+def evaluate(fleet: Path, out: Path, *words: object) -> tuple[int, dict[str, Any]]:
+    command = ["evaluate", "--model", fleet / "model.onnx", "--out", out, *words]
+    code = cli.main(list(map(str, command)))
+    return code, json.loads((out / "report.json").read_text())
+
+
+@pytest.fixture
+def starts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], int]:
+    """Number of workers started since the last call. The first of all does its work to the end and is then killed."""
+    log, killed = tmp_path / "starts", tmp_path / "killed"
+    log.touch()
+    python = tmp_path / "python"
+    python.write_text(
+        f"""#!/bin/sh
+echo >> {shlex.quote(str(log))}
+{shlex.quote(sys.executable)} "$@"
+code=$?
+mkdir {shlex.quote(str(killed))} 2> /dev/null && kill -9 $$
+exit $code
+"""
+    )
+    python.chmod(0o755)
+    monkeypatch.setattr(runners.sys, "executable", str(python))
+    told = 0
+
+    def since() -> int:
+        nonlocal told
+        before, told = told, len(log.read_text().splitlines())
+        return told - before
+
+    return since
+
+
+def test_every_bag_counts_once_whatever_dies(
+    fleet: Path, tmp_path: Path, starts: Callable[[], int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    broken = tmp_path / "broken.mcap"
+    broken.write_bytes(b"no bag at all")
+    bags, out = fleet / "bags", tmp_path / "out"
+    code, numbers = evaluate(fleet, out, "--bag", bags, broken, "--jobs", 2)
+    # three bags and the killed one again, and twice the broken one
+    assert (code, starts()) == (1, 3 + 1 + 2)
+    assert numbers["frames"] == numbers["frames_labelled"] == len({row["name"] for row in numbers["per_frame"]}) == 9
+    (problem,) = numbers["problems"]
+    assert problem.startswith("broken.mcap: ") and problem in capsys.readouterr().err
+    assert [bag["failure"] is None for bag in numbers["bags"]] == [True, True, True, False]
+
+    apart = [json.loads((out / bag["name"] / "report.json").read_text()) for bag in numbers["bags"][:3]]
+    assert sorted(one["frames"] for one in apart) == [2, 3, 4]
+    confusion = np.sum([one["confusion"] for one in apart], axis=0)
+    np.testing.assert_array_equal(numbers["confusion"], confusion)
+    hits, union = confusion.diagonal(), confusion.sum(axis=1) + confusion.sum(axis=0)[:-1] - confusion.diagonal()
+    assert numbers["miou"] == pytest.approx(np.mean(hits / union)) and 0 < numbers["miou"] < 1
+
+    code, again = evaluate(fleet, out, "--bag", bags)
+    assert (code, starts(), again["problems"]) == (0, 0, [])
+    kept = ("frames", "confusion", "sums", "miou", "per_frame")
+    assert {key: again[key] for key in kept} == {key: numbers[key] for key in kept}
+    (out / "park" / "report.json").write_text("{")
+    code, again = evaluate(fleet, out, "--bag", bags)
+    assert (code, starts(), again["confusion"]) == (0, 1, numbers["confusion"])
+    park = bags / "south" / "park"
+    code, again = evaluate(fleet, out, "--bag", park, park, "--stride", 2)
+    assert (code, starts(), again["frames"]) == (0, 1, 2)
+
+
+def test_bags_are_found_and_named(tmp_path: Path) -> None:
+    def bag(name: str) -> Path:
+        (tmp_path / name).mkdir(parents=True)
+        (tmp_path / name / "metadata.yaml").touch()
+        return tmp_path / name
+
+    first, second, third = bag("a/drive"), bag("b/deep/drive"), bag("b/park")
+    bag("out/park"), bag("b/.hidden/park")
+    (tmp_path / "b" / "old.bag").touch()
+    (tmp_path / "b" / "notes.txt").touch()
+    cut_off = tmp_path / "b" / "cut_off"
+    cut_off.mkdir()
+    (cut_off / "cut_off_0.mcap").touch()
+    out = tmp_path / "out"
+    found = many.find_bags([tmp_path, first, first / ".." / "drive"], out)
+    assert {bag.path for bag in found} == {first, second, third, cut_off, tmp_path / "b" / "old.bag"}
+    names = {bag.path: bag.name for bag in found}
+    assert len(set(names.values())) == len(found) == 5
+    assert names[third] == "park" and names[tmp_path / "b" / "old.bag"] == "old.bag"
+    assert names[first].startswith("drive-") and names[second].startswith("drive-")
+    # the same names, whatever else is asked for
+    assert {bag.path: bag.name for bag in many.find_bags([second, first], out)}[first] == names[first]
+    assert many.is_fleet([tmp_path]) and many.is_fleet([first, second])
+    assert not many.is_fleet([first]) and not many.is_fleet([cut_off]) and not many.is_fleet([tmp_path / "missing"])
+    with pytest.raises(SegPerceptionError, match="there is no bag"):
+        many.find_bags([first, tmp_path / "missing"], out)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(SegPerceptionError, match="holds no bags"):
+        many.find_bags([tmp_path / "empty"], out)
+
+
+@settings(max_examples=25, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1), parts=st.lists(st.integers(0, 3), min_size=1, max_size=4), things=st.booleans())
+def test_sums_of_parts_are_those_of_all_frames(seed: int, parts: list[int], things: bool) -> None:
+    generator = np.random.default_rng(seed)
+    whole, total = Scores(TWO_LABELS), Scores(TWO_LABELS)
+    for frames in parts:
+        part = Scores(TWO_LABELS)
+        for _ in range(frames):
+            semantic, true = generator.choice(np.array([0, 1, VOID], np.uint8), (2, 6, 7))
+            instance, true_instance = generator.integers(0, 3, (2, 6, 7)).astype(np.uint16)
+            for scores in (whole, part):
+                scores.add(semantic, instance, Truth(true, true_instance if things else None))
+        total.add_summary(json.loads(json.dumps(part.summary())), part.frames)
+    assert total.frames == whole.frames
+    expected, found = whole.summary(), total.summary()
+    assert found["confusion"] == expected["confusion"]
+    for key, value in expected.items():
+        if key not in ("confusion", "sums"):
+            assert found[key] == pytest.approx(value, abs=1e-12), key
