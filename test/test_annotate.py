@@ -17,12 +17,14 @@ from rosbags.rosbag1 import Writer as Ros1Writer
 from rosbags.rosbag2 import StoragePlugin, Writer
 from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 
+from seg_perception import backends, cli, model_file
 from seg_perception.drivable import DrivableExtractor, DrivableSettings
 from seg_perception.errors import SegPerceptionError
 from seg_perception.evaluation.annotate import annotated_bag
 from seg_perception.evaluation.mounting import BASE_FRAME
 from seg_perception.geometry import CameraModel, CameraPose
 from seg_perception.labels import CAMVID
+from seg_perception.pipeline import Pipeline
 from seg_perception.results import Drivable, Frame, Panoptic, Result, Segment, Wants
 
 HEIGHT, WIDTH = SIZE_HW
@@ -327,3 +329,30 @@ def test_the_memory_does_not_grow_with_the_frames(tmp_path: Path) -> None:
         tracemalloc.stop()
     written = (240 - 60) * (3 + 1 + 2) * WIDTH * HEIGHT  # bytes of the images and masks
     assert peaks[1] - peaks[0] < written / 10
+
+
+def test_evaluate_annotates_a_bag_with_the_masks_that_it_measures(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ros_harness = pytest.importorskip("ros_harness", reason="the tiny model is made beside the node's harness")
+    model = ros_harness.make_tiny_model(tmp_path / "tiny.onnx")
+    bag, out = recording(tmp_path / "drive", 3), tmp_path / "annotated.mcap"
+    words = ["evaluate", "--model", model, "--bag", bag, "--stride", 2, "--out", tmp_path / "out"]
+    assert cli.main([str(word) for word in (*words, "--annotate", out)]) == 0
+    found = read(out)
+    info_of_model = model_file.load(model)
+    pipeline = Pipeline(info_of_model, backends.choose(info_of_model, backend="onnxruntime", log=print))
+    for place, number in enumerate((0, 2)):
+        assert_same(found["/front/image_raw"][place][1], image(ROS2, number))
+        _, mask = found["/segmentation/label_mask"][place]
+        semantic = pipeline.run(Frame(picture(number))).panoptic.semantic
+        np.testing.assert_array_equal(mask.data.reshape(SIZE_HW), semantic)
+        assert mask.header.stamp.nanosec == stamp_ns(number) % 10**9
+    areas = found["/segmentation/drivable_areas"]
+    assert len(areas) == len(found["/segmentation/drivable_grid"]) == 2
+    assert areas[0][1].ground_frame == BASE_FRAME  # calibration and mounting come from the bag
+    assert cli.main([str(word) for word in (*words, "--annotate", out)]) == 2
+    words = ["evaluate", "--model", model, "--dataset", "synthetic_drive", "--annotate", tmp_path / "b", "--out", "o"]
+    assert cli.main([str(word) for word in words]) == 2
+    errors = capsys.readouterr().err
+    assert "exists already" in errors and "--annotate is for one bag" in errors
