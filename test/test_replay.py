@@ -91,7 +91,7 @@ def test_live_frames_are_kept(tmp_path: Path) -> None:
 def test_answers_are_held_until_the_next_and_only_fresh_ones_are_judged(tmp_path: Path) -> None:
     with filled_spool(tmp_path, (1, 2, 4)) as spool:
         result = replay(Pictures(), spool, CAMVID, tmp_path / "overlay.mp4")
-    assert (result.finished, result.frames, result.numbers["labelled_frames"]) == (True, 6, 3)
+    assert (result.finished, result.frames, result.numbers["frames_labelled"]) == (True, 6, 3)
     assert result.numbers["miou"] == 1.0
     assert result.numbers["free_distance_error_m"] == {"p50": 1.0, "p95": 1.0}
     assert [shown.title for shown in result.pictures] == ["picture 1", "picture 2", "picture 4"]
@@ -131,7 +131,7 @@ def test_the_ground_stands_beside_the_camera_in_every_frame_whatever_is_known(tm
 def test_ctrl_c_ends_with_a_whole_video_of_what_was_done(tmp_path: Path) -> None:
     with filled_spool(tmp_path, (0, 4)) as spool:
         result = replay(Pictures(interrupt_at=3), spool, CAMVID, tmp_path / "overlay.mp4")
-    assert (result.finished, result.frames, result.numbers["labelled_frames"]) == (False, 3, 1)
+    assert (result.finished, result.frames, result.numbers["frames_labelled"]) == (False, 3, 1)
     assert len(frames_of(tmp_path / "overlay.mp4")) == 3
     assert [path.name for path in tmp_path.iterdir()] == ["overlay.mp4"]
 

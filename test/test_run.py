@@ -86,7 +86,7 @@ def test_a_synthetic_drive_is_answered_judged_and_shown(tmp_path: Path, model: P
     assert numbers.keys() >= DESIGN_KEYS | LABELLED_KEYS
     assert numbers["frames_in"] == 12
     assert numbers["frames_out"] + numbers["dropped"] == 12
-    assert numbers["frames_out"] == numbers["labelled_frames"]
+    assert numbers["frames_out"] == numbers["frames_labelled"]
     assert (
         0 < numbers["age_ms"]["p50"] <= numbers["age_ms"]["p95"] <= numbers["age_ms"]["p99"] <= numbers["age_ms"]["max"]
     )
@@ -125,7 +125,7 @@ def test_a_folder_with_labels_and_a_truncated_image(tmp_path: Path, model: Path)
     run = Run("--input", tmp_path / "data", "--rate", 5, "--void", 11, "--model", model, "--out", tmp_path / "out")
     assert run.wait() == 1, run.text
     numbers = json.loads((tmp_path / "out" / "report.json").read_text())
-    assert numbers["frames_in"] == numbers["frames_out"] == numbers["labelled_frames"] == 5
+    assert numbers["frames_in"] == numbers["frames_out"] == numbers["frames_labelled"] == 5
     assert numbers["pq"] is None and numbers["pq_stuff"] is not None
     assert [str(paths[3]) in problem for problem in numbers["problems"]] == [True]
     # what comes back is the pipeline's own answer
@@ -207,6 +207,6 @@ def test_a_bag_brings_labels_calibration_and_mounting_along(tmp_path: Path, mode
     run = Run("--input", bag, "--rate", 4, "--model", model, "--out", tmp_path / "out")
     assert run.wait() == 0, run.text
     numbers = json.loads((tmp_path / "out" / "report.json").read_text())
-    assert numbers["frames_in"] == 6 and numbers["labelled_frames"] == numbers["frames_out"] > 0
+    assert numbers["frames_in"] == 6 and numbers["frames_labelled"] == numbers["frames_out"] > 0
     assert numbers["pq_things"] is not None
     assert numbers["messages"]["drivable_grid"] > 0 and numbers["node"]["ground_problem"] == ""

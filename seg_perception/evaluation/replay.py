@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -16,11 +17,12 @@ from tqdm import tqdm
 
 from seg_perception.errors import SegPerceptionError
 from seg_perception.evaluation.free_distance import FreeDistance
-from seg_perception.evaluation.metrics import Scores
+from seg_perception.evaluation.judge import Judge
 from seg_perception.evaluation.panels import Panels, Placing
 from seg_perception.evaluation.report import FreeTimeline, Picture
 from seg_perception.evaluation.sources import Source, SourceFrame
 from seg_perception.evaluation.spool import Answer, Spool
+from seg_perception.evaluation.worst_frames import WorstFrames
 from seg_perception.files import quiet_opencv
 from seg_perception.labels import LabelSet
 from seg_perception.results import Frame
@@ -32,29 +34,40 @@ CODECS = ("avc1", "mp4v")
 
 @dataclass
 class Replay:
-    """What came out. numbers: metrics under their names in report.json, empty without labels; finished: False when
-    Ctrl-C ended it early; frames: written to the video."""
+    """What came out. numbers: metrics under their names in report.json, empty without labels; rows: its `per_frame`;
+    problems: labels that cannot be used; finished: False when Ctrl-C ended it early; frames: looked at."""
 
     numbers: dict[str, Any] = field(default_factory=dict)
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
     pictures: list[Picture] = field(default_factory=list)
     free: FreeTimeline = field(default_factory=FreeTimeline)
     frames: int = 0
     finished: bool = True
 
 
-def replay(source: Source, spool: Spool, labels: LabelSet, video: Path, placing: Placing | None = None) -> Replay:
-    """Write the video of all frames that were sent, and judge the answers where source has labels.
+def replay(
+    source: Source,
+    spool: Spool,
+    labels: LabelSet,
+    video: Path | None = None,
+    placing: Placing | None = None,
+    together: Judge | None = None,
+    worst: WorstFrames | None = None,
+) -> Replay:
+    """Judge the answers where source has labels, and write the video, where one is asked for, of all frames sent.
 
     A frame without an answer shows the newest one before it, as that is all a robot has then, and says how old it is;
     before the first answer frames stay plain. placing: how the images are placed over the ground, which is then shown
-    beside them. Ctrl-C ends it with a whole video of what was done.
+    beside them. together and worst get the frames too, under source's part. Ctrl-C ends it with a whole video of what
+    was done.
     """
-    result, scores, distances = Replay(), Scores(labels), FreeDistance(labels)
+    result, judge, distances = Replay(), Judge(labels), FreeDistance(labels)
     panels = Panels(labels, placing)
     newest: Answer | None = None
     newest_index = 0
     chosen = _evenly(spool.answered, SAMPLES)
-    with VideoWriter(video, source.rate_hz) as writer:
+    with VideoWriter(video, source.rate_hz) if video else nullcontext() as writer:
         try:
             for index, item in enumerate(
                 tqdm(_frames(source, spool), total=len(spool.sent_s), unit="frame", desc="report")
@@ -62,20 +75,26 @@ def replay(source: Source, spool: Spool, labels: LabelSet, video: Path, placing:
                 answer = spool.answer(index)
                 if answer is not None:
                     newest, newest_index = answer, index
-                writer.write(panels.draw(item.frame.rgb, newest, index - newest_index))
+                if writer is not None or index in chosen:
+                    drawn = panels.draw(item.frame.rgb, newest, index - newest_index)
+                if writer is not None:
+                    writer.write(drawn)
                 result.frames += 1
+                age_ms = spool.age_ms[index]
+                miou = judge.add(item.name, item, answer, newest, age_ms)
+                if together is not None:
+                    together.add(f"{source.part} {item.name}", item, answer, newest, age_ms)
                 if answer is None:
                     continue
-                if item.truth is not None:
-                    scores.add(answer.semantic, answer.instance, item.truth)
+                if worst is not None and miou is not None and item.truth is not None:
+                    worst.offer(miou, index, item, answer.semantic, item.truth)
                 distances.add(spool.sent_s[index], answer.drivable, item.free_distance_m)
                 if index in chosen:
                     result.pictures.append(_picture(item, panels, labels))
         except KeyboardInterrupt:
             result.finished = False
-    if scores.frames:
-        result.numbers = {**scores.summary(), "labelled_frames": scores.frames}
-    result.numbers.update(distances.summary())
+    result.numbers = {**judge.numbers(), **distances.summary()}
+    result.rows, result.problems = judge.rows, judge.problems
     result.free = distances.timeline()
     return result
 

@@ -1,112 +1,96 @@
-"""A camera and a planner in one: publishes frames as a driver does, receives the node's topics as a consumer does."""
+"""Cameras and a planner in one: publishes frames as drivers do, receives the node's topics as a consumer does."""
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import rclpy
+from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticArray
-from nav_msgs.msg import OccupancyGrid
-from numpy.typing import NDArray
 from rclpy.context import Context
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.signals import SignalHandlerOptions
-from sensor_msgs.msg import CameraInfo, Image, LaserScan
+from rosgraph_msgs.msg import Clock
+from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header
 
 from seg_perception.evaluation.spool import Answer
 from seg_perception.geometry import CameraModel
-from seg_perception.results import Drivable, DrivableArea, Frame, FreeSpace, Grid, LookAhead, Outline, Segment
+from seg_perception.results import Frame
+from seg_perception.ros.answers import NEEDED, ON_GROUND, WATCHED, answer
 from seg_perception.ros.fill_messages import ImageFiller
 from seg_perception.ros.outputs import qos_profile
 from seg_perception.ros.topics import DIAGNOSTICS, output
-from seg_perception_msgs.msg import DrivableAreas, Segments
 
-WATCHED: dict[str, Any] = {
-    "label_mask": Image,
-    "instance_mask": Image,
-    "confidence": Image,
-    "segments": Segments,
-    "drivable_areas": DrivableAreas,
-    "drivable_grid": OccupancyGrid,
-    "free_space": LaserScan,
-}
-NEEDED = frozenset({"label_mask", "instance_mask", "segments", "drivable_areas"})
-"""An answer is complete with these; they all carry the camera image's stamp."""
-ON_GROUND = ("drivable_grid", "free_space")
-"""And with these, which come only where the node knows the camera's calibration and mounting."""
+CLOCK_PERIOD_S = 0.01
+"""Between two messages on /clock: how far behind a node's simulated clock may be."""
 
-OnAnswer = Callable[[int, float, Answer], None]
-"""Takes the stamp (ns) of the frame, the age of its label mask at arrival (ms) and the answer."""
+OnAnswer = Callable[[str, int, float, Answer], None]
+"""Takes the camera's name, the stamp (ns) of the frame, the age of its label mask at arrival (ms) and the answer."""
+
+ClockNs = Callable[[], int]
+"""Time in ns, of the clock that stamps are of."""
 
 
 class Player:
-    """Joins the network of ROS_DOMAIN_ID. on_answer is called in the receiving thread, in the order of the answers.
+    """Joins the network of ROS_DOMAIN_ID, with cameras of these names; the only one of a node has an empty name.
 
-    received: messages by topic; answers: how many frames were answered; last_stamp_ns: of the newest answer.
+    on_answer is called in the receiving thread, in the order of each camera's answers. clock_ns tells ages;
+    simulated: it is published on /clock too.
     """
 
-    def __init__(self, on_answer: OnAnswer, node_name: str = "segmentation") -> None:
-        self._on_answer = on_answer
+    def __init__(
+        self,
+        on_answer: OnAnswer,
+        cameras: Sequence[str] = ("",),
+        clock_ns: ClockNs = time.time_ns,
+        *,
+        simulated: bool = False,
+        node_name: str = "segmentation",
+    ) -> None:
         self._context = Context()
         # Ctrl-C is the program's: rclpy's handler would close the network under it.
         rclpy.init(context=self._context, signal_handler_options=SignalHandlerOptions.NO)
         self._node = Node("seg_perception_player", context=self._context)
-        self._images = self._node.create_publisher(Image, "image", qos_profile("sensor data"))
-        self._infos = self._node.create_publisher(CameraInfo, "camera_info", qos_profile("sensor data"))
-        self._filler = ImageFiller("rgb8")
         self._changed = threading.Condition()
-        self._parts: dict[int, dict[str, Any]] = {}
-        self._ages_ms: dict[int, float] = {}
+        self.channels = {
+            name: Channel(self._node, f"{node_name}/{name}".rstrip("/"), name, on_answer, clock_ns, self._changed)
+            for name in cameras
+        }
         self._statuses: dict[str, dict[str, str]] = {}
         self._diagnostics_count = 0
-        self.received = dict.fromkeys(WATCHED, 0)
-        self.answers = 0
-        self.last_stamp_ns = 0
-        # deep enough that this program's own pauses do not count as the node's
         qos = QoSProfile(depth=10, reliability=ReliabilityPolicy.RELIABLE)
-        sensor_data = QoSProfile(depth=10, reliability=ReliabilityPolicy.BEST_EFFORT)
-        for name, kind in WATCHED.items():
-            offered = sensor_data if output(name).qos == "sensor data" else qos
-            self._node.create_subscription(kind, f"{node_name}/{name}", self._receiver(name), offered)
         self._node.create_subscription(DiagnosticArray, DIAGNOSTICS.name, self._on_diagnostics, qos)
+        self._clock_ns = clock_ns
+        self._clock = self._node.create_publisher(Clock, "/clock", qos_profile("sensor data")) if simulated else None
+        self._closed = threading.Event()
         self._executor = SingleThreadedExecutor(context=self._context)
         self._executor.add_node(self._node)
-        self._thread = threading.Thread(target=self._spin, name="planner", daemon=True)
-        self._thread.start()
+        self._threads = [threading.Thread(target=self._spin, name="planner", daemon=True)]
+        if self._clock is not None:
+            self._threads.append(threading.Thread(target=self._tick, name="clock", daemon=True))
+        for thread in self._threads:
+            thread.start()
 
     def close(self) -> None:
         """Leave the network."""
+        self._closed.set()
         self._executor.shutdown()
-        self._thread.join()
+        for thread in self._threads:
+            thread.join()
         self._node.destroy_node()
         rclpy.shutdown(context=self._context)
 
-    def send(self, frame: Frame, camera: CameraModel | None) -> int:
-        """Publish a frame taken now, and the camera's calibration where it is known; returns the stamp in ns."""
-        stamp_ns = time.time_ns()
-        header = Header(frame_id=frame.frame_id)
-        header.stamp.sec, header.stamp.nanosec = divmod(stamp_ns, 10**9)
-        if camera is not None:
-            self._infos.publish(_camera_info(camera, header))
-        self._images.publish(self._filler.fill(frame.rgb, header))
-        return stamp_ns
-
-    def wait_for_answer(self, stamp_ns: int, timeout_s: float) -> bool:
-        """Wait until a frame of that stamp or a later one is answered; False when the time is over."""
-        with self._changed:
-            return self._changed.wait_for(lambda: self.last_stamp_ns >= stamp_ns, timeout_s)
-
-    def wait_for_answers(self, count: int, timeout_s: float) -> None:
-        """Wait until so many frames are answered, or the time is over."""
-        with self._changed:
-            self._changed.wait_for(lambda: self.answers >= count, timeout_s)
+    def send(self, camera: str, frame: Frame, model: CameraModel | None, stamp_ns: int) -> None:
+        """Publish a frame taken at that time, and its camera's calibration where it is known."""
+        self._publish_clock()  # so that no node's clock is behind the stamp
+        self.channels[camera].send(frame, model, stamp_ns)
 
     def wait_for_diagnostics(self, timeout_s: float) -> bool:
         """Wait for the next diagnostics."""
@@ -115,9 +99,10 @@ class Player:
             return self._changed.wait_for(lambda: self._diagnostics_count > count, timeout_s)
 
     def diagnostics(self, part: str) -> dict[str, str]:
-        """Values of the newest status whose name contains part, with its `message`; empty when there is none."""
+        """Values of the newest status of that part of the node, `backend` or `camera` with its name, with its
+        `message`; empty when there is none."""
         with self._changed:
-            return next((dict(values) for name, values in self._statuses.items() if part in name), {})
+            return next((dict(v) for name, v in self._statuses.items() if name.endswith(f": {part}".rstrip())), {})
 
     def _spin(self) -> None:
         try:
@@ -125,14 +110,72 @@ class Player:
         except ExternalShutdownException:
             return
 
-    def _receiver(self, name: str) -> Callable[[Any], None]:
+    def _tick(self) -> None:
+        while not self._closed.wait(CLOCK_PERIOD_S):
+            self._publish_clock()
+
+    def _publish_clock(self) -> None:
+        if self._clock is not None:
+            self._clock.publish(Clock(clock=_time(self._clock_ns())))
+
+    def _on_diagnostics(self, message: DiagnosticArray) -> None:
+        with self._changed:
+            for status in message.status:
+                values = {value.key: value.value for value in status.values}
+                self._statuses[status.name] = {**values, "message": status.message}
+            self._diagnostics_count += 1
+            self._changed.notify_all()
+
+
+class Channel:
+    """One camera's topics, both ways. received: messages by topic; answers: how many frames were answered."""
+
+    def __init__(
+        self, node: Node, outputs: str, name: str, on_answer: OnAnswer, clock_ns: ClockNs, changed: threading.Condition
+    ) -> None:
+        """outputs: the namespace of the node's topics; changed: notified of every answer."""
+        self._name, self._on_answer, self._clock_ns, self._changed = name, on_answer, clock_ns, changed
+        prefix = f"{name}/" if name else ""
+        self._images = node.create_publisher(Image, f"{prefix}image", qos_profile("sensor data"))
+        self._infos = node.create_publisher(CameraInfo, f"{prefix}camera_info", qos_profile("sensor data"))
+        self._filler = ImageFiller("rgb8")
+        self._parts: dict[int, dict[str, Any]] = {}
+        self._ages_ms: dict[int, float] = {}
+        self.received = dict.fromkeys(WATCHED, 0)
+        self.answers = 0
+        self._last_stamp_ns = -1
+        # deep enough that this program's own pauses do not count as the node's
+        reliable = QoSProfile(depth=10, reliability=ReliabilityPolicy.RELIABLE)
+        sensor_data = QoSProfile(depth=10, reliability=ReliabilityPolicy.BEST_EFFORT)
+        for topic, kind in WATCHED.items():
+            offered = sensor_data if output(topic).qos == "sensor data" else reliable
+            node.create_subscription(kind, f"{outputs}/{topic}", self._receiver(topic), offered)
+
+    def send(self, frame: Frame, model: CameraModel | None, stamp_ns: int) -> None:
+        """Publish a frame and, where it is known, its camera's calibration."""
+        header = Header(frame_id=frame.frame_id, stamp=_time(stamp_ns))
+        if model is not None:
+            self._infos.publish(_camera_info(model, header))
+        self._images.publish(self._filler.fill(frame.rgb, header))
+
+    def wait_for_answer(self, stamp_ns: int, timeout_s: float) -> bool:
+        """Wait until a frame of that stamp or a later one is answered; False when the time is over."""
+        with self._changed:
+            return self._changed.wait_for(lambda: self._last_stamp_ns >= stamp_ns, timeout_s)
+
+    def wait_for_answers(self, count: int, timeout_s: float) -> None:
+        """Wait until so many frames are answered, or the time is over."""
+        with self._changed:
+            self._changed.wait_for(lambda: self.answers >= count, timeout_s)
+
+    def _receiver(self, topic: str) -> Callable[[Any], None]:
         def receive(message: Any) -> None:
-            arrived_ns = time.time_ns()
+            arrived_ns = self._clock_ns()
             stamp_ns = message.header.stamp.sec * 10**9 + message.header.stamp.nanosec
-            self.received[name] += 1
-            if name == "label_mask":
+            self.received[topic] += 1
+            if topic == "label_mask":
                 self._ages_ms[stamp_ns] = (arrived_ns - stamp_ns) / 1e6
-            self._parts.setdefault(stamp_ns, {})[name] = message
+            self._parts.setdefault(stamp_ns, {})[topic] = message
             self._pass_on(stamp_ns)
 
         return receive
@@ -144,71 +187,16 @@ class Player:
         for ready_ns in sorted(stamp for stamp in self._parts if stamp <= stamp_ns):
             parts = self._parts.pop(ready_ns)
             if "label_mask" in parts:
-                self._on_answer(ready_ns, self._ages_ms.pop(ready_ns), self._answer(parts))
+                self._on_answer(self._name, ready_ns, self._ages_ms.pop(ready_ns), answer(parts))
         with self._changed:
             self.answers += 1
-            self.last_stamp_ns = max(self.last_stamp_ns, stamp_ns)
-            self._changed.notify_all()
-
-    def _answer(self, parts: dict[str, Any]) -> Answer:
-        semantic = _mask(parts["label_mask"], np.dtype(np.uint8))
-        instances = parts.get("instance_mask")
-        instance = np.zeros(semantic.shape, np.uint16) if instances is None else _mask(instances, np.dtype("<u2"))
-        segments, areas = parts.get("segments"), parts.get("drivable_areas")
-        grid, scan = (parts.get(name) for name in ON_GROUND)
-        drivable = Drivable(
-            () if areas is None else tuple(_area(area) for area in areas.areas),
-            None if grid is None else _grid(grid),
-            None if scan is None else _free_space(scan),
-        )
-        return Answer(semantic, instance, () if segments is None else tuple(map(_segment, segments.segments)), drivable)
-
-    def _on_diagnostics(self, message: DiagnosticArray) -> None:
-        with self._changed:
-            for status in message.status:
-                values = {value.key: value.value for value in status.values}
-                self._statuses[status.name] = {**values, "message": status.message}
-            self._diagnostics_count += 1
+            self._last_stamp_ns = max(self._last_stamp_ns, stamp_ns)
             self._changed.notify_all()
 
 
-def _mask(message: Image, dtype: np.dtype[Any]) -> NDArray[Any]:
-    return np.frombuffer(message.data, dtype).reshape(message.height, message.width)
-
-
-def _segment(message: Any) -> Segment:
-    box = message.x, message.y, message.width, message.height
-    return Segment(message.id, message.class_id, message.is_thing, message.score, message.area, box)
-
-
-def _area(message: Any) -> DrivableArea:
-    def outlines(parts: Any) -> tuple[Outline, ...]:
-        return tuple(
-            Outline(np.array([(p.x, p.y) for p in part.points], np.float32).reshape(-1, 2), part.hole) for part in parts
-        )
-
-    return DrivableArea(
-        message.class_id,
-        message.coverage,
-        message.confidence,
-        outlines(message.outlines_px),
-        outlines(message.outlines_ground),
-        message.area_m2,
-        message.free_distance_m,
-        message.free_distance_width_m,
-        tuple(LookAhead(edge.ahead_m, edge.left_m, edge.right_m) for edge in message.edges),
-    )
-
-
-def _grid(message: OccupancyGrid) -> Grid:
-    cells = np.array(message.data, np.int8).reshape(message.info.height, message.info.width)
-    origin = message.info.origin.position
-    return Grid(cells, message.info.resolution, (origin.x, origin.y))
-
-
-def _free_space(message: LaserScan) -> FreeSpace:
-    ranges = np.array(message.ranges, np.float32)
-    return FreeSpace(ranges, message.angle_min, message.angle_increment, message.range_min, message.range_max)
+def _time(time_ns: int) -> Time:
+    sec, nanosec = divmod(time_ns, 10**9)
+    return Time(sec=sec, nanosec=nanosec)
 
 
 def _camera_info(camera: CameraModel, header: Header) -> CameraInfo:

@@ -1,0 +1,163 @@
+"""`evaluate --mode live`: the real node in a process of its own, fed from a bag over DDS as from its cameras.
+
+Frames come as far apart as they were recorded, or a factor of that, and what comes back is received as by a planner: its
+age, what was dropped, and how right it was. Ages are of the label mask at its arrival, from the stamp: by the machine's
+clock from when the frame was sent, with --clock by the simulated clock from when it was recorded.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import re
+import signal
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from typing import Any
+
+from seg_perception import model_file
+from seg_perception.cli import EXIT_INTERRUPTED
+from seg_perception.errors import SegPerceptionError
+from seg_perception.evaluation import machine, report
+from seg_perception.evaluation.compare import open_baseline
+from seg_perception.evaluation.evaluate import open_sources, tell
+from seg_perception.evaluation.judge import Judge
+from seg_perception.evaluation.many import is_fleet
+from seg_perception.evaluation.replay import Replay, replay
+from seg_perception.evaluation.spool import Spool
+from seg_perception.evaluation.worst_frames import WorstFrames
+from seg_perception.model_file import ModelInfo
+from seg_perception.ros.pace import Pace
+from seg_perception.ros.play import Feed, Play, camera_parameters
+from seg_perception.ros.play import numbers as play_numbers
+from seg_perception.ros.process import NodeProcess, choose_network
+
+IMAGE_WORDS = ("compressed", "image", "image_raw", "image_color", "image_rect", "image_rect_color")
+"""Last parts of image topics, which tell no camera from another."""
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Play, receive, judge, report; exit codes as of `evaluate`, 130 ended by Ctrl-C with the report of what was done."""
+    factor = 1.0 if arguments.rate is None else arguments.rate
+    _check(arguments, factor)
+    baseline = open_baseline(arguments)
+    model = model_file.load(arguments.model)
+    sources = open_sources(arguments, model.labels)
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    choose_network()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    with ExitStack() as spools:
+        names = camera_names([source.part for source in sources]) if len(sources) > 1 else [""]
+        feeds = [
+            Feed(source, spools.enter_context(Spool(arguments.out)), name)
+            for source, name in zip(sources, names, strict=True)
+        ]
+        play = Play(feeds, Pace(factor, recorded=True, simulated=arguments.clock))
+        with NodeProcess(_parameters(arguments, model, feeds), arguments.out / "node.log") as node:
+            play.run(node)
+        if not any(feed.spool.answered for feed in feeds):
+            if play.interrupted:
+                return EXIT_INTERRUPTED
+            raise SegPerceptionError(
+                f"no frame of {arguments.bag[0]} came back from the node: {(play.problems or [f'see {node.log}'])[0]}"
+            )
+        told = _judged(feeds, play, model, factor, arguments.clock)
+    code = tell(arguments, told, baseline, _summary(told.numbers))
+    return EXIT_INTERRUPTED if told.numbers["interrupted"] else code
+
+
+def _check(arguments: argparse.Namespace, factor: float) -> None:
+    if not arguments.bag:
+        raise SegPerceptionError("--mode live plays what was recorded: give a --bag, or use 'run' for anything else")
+    if is_fleet(arguments.bag):
+        raise SegPerceptionError("--mode live needs the machine for one bag at a time: give one --bag")
+    if not (math.isfinite(factor) and factor > 0):
+        raise SegPerceptionError(f"--rate is {factor}: it must be more than 0")
+    if arguments.tta or arguments.scales != "1.0":
+        raise SegPerceptionError("--tta and --scales are not what a robot runs: leave them out, or use --mode offline")
+    if arguments.annotate:
+        raise SegPerceptionError("--annotate is for --mode offline, which answers every frame: leave one of them out")
+
+
+def _parameters(arguments: argparse.Namespace, model: ModelInfo, feeds: Sequence[Feed]) -> dict[str, Any]:
+    parameters = {"model": str(model.path.resolve()), "backend": arguments.backend, **camera_parameters(feeds)}
+    if arguments.providers:
+        parameters["providers"] = arguments.providers
+    if arguments.threads:
+        parameters["threads"] = arguments.threads
+    if arguments.clock:
+        parameters["use_sim_time"] = True
+    return parameters
+
+
+def camera_names(topics: Sequence[str]) -> list[str]:
+    """A name for the camera of each image topic, as `camera_names` of the node wants them: what comes before
+    `image_raw` and the like, or the whole topic where that does not tell them apart."""
+    short = ["_".join(part for part in topic.split("/") if part and part not in IMAGE_WORDS) for topic in topics]
+    names = short if all(short) and len(set(short)) == len(short) else [topic.strip("/") for topic in topics]
+    return [f"camera_{name}" if name[0].isdigit() else name for name in (re.sub(r"\W", "_", name) for name in names)]
+
+
+def _judged(feeds: Sequence[Feed], play: Play, model: ModelInfo, factor: float, simulated: bool) -> report.Report:
+    whole, worst = Judge(model.labels), WorstFrames(model.labels)
+    several = len(feeds) > 1
+    judged = [
+        replay(feed.source, feed.spool, model.labels, together=whole if several else None, worst=worst)
+        for feed in feeds
+    ]
+    sources = [feed.source for feed in feeds]
+    name = ", ".join(source.name for source in sources)
+    numbers: dict[str, Any] = {
+        "source": name,
+        "mode": "live",
+        "rate_factor": factor,
+        "clock": "simulated" if simulated else "wall",
+        "rate_hz": round(sum(source.rate_hz for source in sources) * factor, 3),
+        "duration_s": round(play.duration_s, 2),
+        **play_numbers(feeds, play.duration_s),
+        **(whole.numbers() if several else judged[0].numbers),
+        "topics": _topics(feeds, judged, play.duration_s) if several else {},
+        "node": {feed.camera: feed.status for feed in feeds} if several else feeds[0].status,
+        "backend": play.backend,
+        "model": model.name,
+        "machine": machine.describe(),
+        "interrupted": play.interrupted or not all(one.finished for one in judged),
+        "problems": [
+            *play.problems,
+            *(problem for source in sources for problem in source.problems),
+            *(problem for one in judged for problem in one.problems),
+        ],
+        "notes": [note for source in sources for note in source.notes],
+        "classes": list(model.labels.names),
+        "per_frame": whole.rows if several else judged[0].rows,
+    }
+    pictures, pictures_title = worst.pictures(), "Worst answers by mIoU"
+    if not pictures:
+        pictures, pictures_title = [picture for one in judged for picture in one.pictures], "Sample frames"
+    sent = sorted(pair for feed in feeds for pair in zip(feed.spool.sent_s, feed.spool.age_ms, strict=True))
+    timeline = report.Timeline([time_s for time_s, _ in sent], [age_ms for _, age_ms in sent])
+    free = judged[0].free if not several else report.FreeTimeline()
+    title = f"{model.name} live on {name}"
+    return report.Report(title, numbers, model.labels, pictures, pictures_title, timeline=timeline, free=free)
+
+
+def _topics(feeds: Sequence[Feed], judged: Sequence[Replay], duration_s: float) -> dict[str, Any]:
+    return {
+        feed.source.part: {"camera": feed.camera, **play_numbers([feed], duration_s), **one.numbers}
+        for feed, one in zip(feeds, judged, strict=True)
+    }
+
+
+def _summary(numbers: Mapping[str, Any]) -> str:
+    """What a robot would notice, for the terminal."""
+    lines = []
+    for name, part in {"": numbers, **numbers["topics"]}.items():
+        age = part["age_ms"]
+        ages = f", age p50 {age['p50']:.0f} ms, p95 {age['p95']:.0f} ms by the {numbers['clock']} clock" if age else ""
+        lines.append(
+            f"{name + ': ' if name else ''}{part['frames_in']} frames sent, {part['frames_out']} answered, "
+            f"{part['dropped']} dropped: {part['fps']:.1f} answers a second{ages}"
+        )
+    if numbers.get("miou_all") is not None:
+        lines.append(f"mIoU {numbers['miou_all']:.3f} by the newest answer at every frame, answered or not")
+    return "\n".join(lines)

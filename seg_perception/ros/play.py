@@ -1,0 +1,246 @@
+"""One play of recorded or rendered cameras to the real node over DDS, and what a consumer saw of its answers."""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import math
+import queue
+import threading
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from tqdm import tqdm
+
+from seg_perception.errors import SegPerceptionError
+from seg_perception.evaluation.offline import percentiles
+from seg_perception.evaluation.sources import Source, SourceFrame
+from seg_perception.evaluation.spool import Answer, Spool
+from seg_perception.ros.pace import Pace
+from seg_perception.ros.player import Player
+from seg_perception.ros.process import NodeProcess
+
+START_TIMEOUT_S = 900.0
+"""How long the node may take to start: it may build an engine first."""
+WARM_UP_FRAMES = 5
+WARM_UP_PERIOD_S = 0.2
+LAST_ANSWER_S = 10.0
+DIAGNOSTICS_S = 3.0
+AGES = ("age_ms", "stamp_age_ms")
+
+
+@dataclass
+class Feed:
+    """One camera of a play. camera: its name at the node, empty where it is the only one; lost: frames that never
+    reached the node, None when unknown; status: the node's last words about it; received: messages by topic."""
+
+    source: Source
+    spool: Spool
+    camera: str = ""
+    lost: int | None = None
+    status: dict[str, str] = field(default_factory=dict)
+    received: dict[str, int] = field(default_factory=dict)
+    before: int | None = None
+
+    @property
+    def ages_ms(self) -> list[float]:
+        """Of every answer, in the order of the frames."""
+        return [age for age in self.spool.age_ms if not math.isnan(age)]
+
+
+class Play:
+    """problems: what went wrong, one sentence each; interrupted: by Ctrl-C; backend: what the node says of it."""
+
+    def __init__(self, feeds: Sequence[Feed], pace: Pace) -> None:
+        self._feeds, self._pace = {feed.camera: feed for feed in feeds}, pace
+        self._indices: dict[tuple[str, int], int] = {}
+        self._start_s = 0.0
+        self._answers: queue.Queue[tuple[str, int, float, Answer] | None] = queue.Queue(maxsize=32)
+        self._lock = threading.Lock()
+        self.problems: list[str] = []
+        self.interrupted = False
+        self.duration_s = 0.0
+        self.backend: dict[str, str] = {}
+
+    def run(self, node: NodeProcess, start_timeout_s: float = START_TIMEOUT_S) -> None:
+        """Play all frames; Ctrl-C and a node that dies end it early, which is noted.
+
+        Raises SegPerceptionError when the node does not start.
+        """
+        keeper = threading.Thread(target=self._keep, name="spool")
+        keeper.start()
+        player = Player(self._on_answer, tuple(self._feeds), self._pace.now_ns, simulated=self._pace.simulated)
+        try:
+            self._warm_up(player, node, start_timeout_s)
+            self._play(player, node)
+        except KeyboardInterrupt:
+            self.interrupted = True
+        finally:
+            self.backend = player.diagnostics("backend")
+            for name, feed in self._feeds.items():
+                feed.status, feed.received = player.diagnostics(f"camera {name}"), player.channels[name].received
+            player.close()
+            self._answers.put(None)
+            keeper.join()
+
+    def _warm_up(self, player: Player, node: NodeProcess, timeout_s: float) -> None:
+        """Send the first frames until the node has answered them a few times, so that its start is not measured."""
+        firsts = {name: _first(feed.source) for name, feed in self._feeds.items()}
+        self._pace.hold(min(item.frame.stamp_ns for item in firsts.values()))
+        end_s, said = time.monotonic() + timeout_s, ""
+        print("starting the node …", flush=True)
+        for name, first in firsts.items():
+            channel = player.channels[name]
+            while channel.answers < WARM_UP_FRAMES:
+                node.check()
+                if time.monotonic() > end_s:
+                    raise SegPerceptionError(
+                        f"the node gave no answer for {timeout_s:.0f} s, its log {node.log} closes with:\n{node.tail()}"
+                    )
+                answered = channel.answers
+                self._publish(player, name, first, 0)
+                channel.wait_for_answers(answered + 1, WARM_UP_PERIOD_S)
+                state = player.diagnostics("backend").get("engine_state", "")
+                if state not in ("", said):
+                    print(f"node: {state}", flush=True)
+                    said = state
+            # those sent while the node was busy are still under way: the newest one is its last
+            channel.wait_for_answer(self._publish(player, name, first, 0), LAST_ANSWER_S)
+        player.wait_for_diagnostics(DIAGNOSTICS_S)
+        for name, feed in self._feeds.items():
+            feed.before = _received_by_node(player, name)
+
+    def _play(self, player: Player, node: NodeProcess) -> None:
+        frames = self._merged()
+        first = next(frames)  # warming up has shown that there is one
+        slack_s = min(1.0 / (feed.source.rate_hz * self._pace.factor) for feed in self._feeds.values())
+        totals = [feed.source.total for feed in self._feeds.values()]
+        total = None if None in totals else sum(count or 0 for count in totals)
+        stamps_ns: dict[str, int] = {}
+        self._pace.start(first[0], slack_s)
+        self._start_s = time.monotonic()
+        try:
+            with tqdm(total=total, unit="frame", desc="play") as progress:
+                for due_ns, name, item in itertools.chain((first,), frames):
+                    if not self._feeds[name].source.live:
+                        self._pace.wait_for(due_ns)
+                    if node.exit_code is not None:
+                        self.problems.append(
+                            f"the node ended with exit code {node.exit_code} after {progress.n} frames: see {node.log}"
+                        )
+                        return
+                    stamps_ns[name] = self._send(player, name, item, due_ns)
+                    progress.update()
+                    progress.set_postfix(answers=sum(len(feed.spool) for feed in self._feeds.values()), refresh=False)
+            for name, stamp_ns in stamps_ns.items():
+                if not player.channels[name].wait_for_answer(stamp_ns, LAST_ANSWER_S):
+                    self.problems.append(f"the last frame {name} was not answered within {LAST_ANSWER_S:.0f} s")
+        finally:
+            self.duration_s = time.monotonic() - self._start_s
+        player.wait_for_diagnostics(DIAGNOSTICS_S)
+        for name, feed in self._feeds.items():
+            after = _received_by_node(player, name)
+            if feed.before is not None and after is not None:
+                feed.lost = len(feed.spool.sent_s) - (after - feed.before)
+
+    def _merged(self) -> Iterator[tuple[int, str, SourceFrame]]:
+        """All cameras' frames in the order in which they are due, with the name of the camera."""
+
+        def of(name: str, source: Source) -> Iterator[tuple[int, str, SourceFrame]]:
+            for due_ns, item in self._pace.due(source):
+                yield due_ns, name, item
+
+        return heapq.merge(*(of(name, feed.source) for name, feed in self._feeds.items()), key=lambda entry: entry[:2])
+
+    def _send(self, player: Player, name: str, item: SourceFrame, due_ns: int) -> int:
+        feed = self._feeds[name]
+        index = len(feed.spool.sent_s)
+        if feed.source.live:
+            feed.spool.add_frame(index, item.frame.rgb)
+        feed.spool.sent(time.monotonic() - self._start_s)
+        with self._lock:
+            stamp_ns = self._publish(player, name, item, due_ns)
+            self._indices[name, stamp_ns] = index
+        return stamp_ns
+
+    def _publish(self, player: Player, name: str, item: SourceFrame, due_ns: int) -> int:
+        stamp_ns = self._pace.stamp_ns(due_ns)
+        player.send(name, item.frame, self._feeds[name].source.camera, stamp_ns)
+        return stamp_ns
+
+    def _on_answer(self, camera: str, stamp_ns: int, age_ms: float, answer: Answer) -> None:
+        self._answers.put((camera, stamp_ns, age_ms, answer))
+
+    def _keep(self) -> None:
+        """The spool's thread; answers to warm-up frames have no index."""
+        while True:
+            entry = self._answers.get()
+            if entry is None:
+                return
+            camera, stamp_ns, age_ms, answer = entry
+            with self._lock:
+                index = self._indices.pop((camera, stamp_ns), None)
+            if index is not None:
+                self._feeds[camera].spool.add_answer(index, age_ms, answer)
+
+
+def numbers(feeds: Sequence[Feed], duration_s: float) -> dict[str, Any]:
+    """What a play of duration_s was for one camera, or for several together, under its names in report.json.
+
+    Stage times of several are those of the slowest.
+    """
+    frames_in = sum(len(feed.spool.sent_s) for feed in feeds)
+    ages_ms = [age for feed in feeds for age in feed.ages_ms]
+    sent_s = sorted(time_s for feed in feeds for time_s in feed.spool.sent_s)
+    lost = [feed.lost for feed in feeds]
+    return {
+        "frames_in": frames_in,
+        "frames_out": len(ages_ms),
+        "dropped": frames_in - len(ages_ms),
+        "lost_before_node": None if None in lost else sum(count or 0 for count in lost),
+        "fps": round(len(ages_ms) / duration_s, 2),
+        "sent_hz": round((frames_in - 1) / sent_s[-1], 2) if frames_in > 1 and sent_s[-1] else None,
+        "age_ms": percentiles(ages_ms, 50, 95, 99, 100),
+        "stages_ms": _stages_ms([feed.status for feed in feeds]),
+        "messages": {name: sum(feed.received[name] for feed in feeds) for name in feeds[0].received},
+    }
+
+
+def _stages_ms(statuses: Iterable[Mapping[str, str]]) -> dict[str, dict[str, float]]:
+    """p50 and p95 of every stage that the node's diagnostics name, in their order."""
+    stages: dict[str, dict[str, float]] = {}
+    for key, value in (entry for status in statuses for entry in status.items()):
+        name, _, share = key.rpartition("_")
+        if share in ("p50", "p95") and name.endswith("_ms") and name not in AGES:
+            stage = stages.setdefault(name.removesuffix("_ms"), {})
+            stage[share] = max(float(value), stage.get(share, 0.0))
+    return stages
+
+
+def camera_parameters(feeds: Sequence[Feed]) -> dict[str, Any]:
+    """The node's parameters for these cameras: their names, and their mountings where they are known."""
+    parameters: dict[str, Any] = {}
+    names = [feed.camera for feed in feeds if feed.camera]
+    if names:
+        parameters["camera_names"] = names
+    for feed in feeds:
+        pose = feed.source.pose
+        if pose is not None:
+            key = f"{feed.camera}.camera_pose" if feed.camera else "camera_pose"
+            parameters[key] = [float(v) for v in (pose.x, pose.y, pose.z, pose.roll, pose.pitch, pose.yaw)]
+    return parameters
+
+
+def _first(source: Source) -> SourceFrame:
+    first = next(iter(source), None)
+    if first is None:
+        raise SegPerceptionError(f"{source.name} gave no frame: {(source.problems or ['it is empty'])[0]}")
+    return first
+
+
+def _received_by_node(player: Player, camera: str) -> int | None:
+    """Frames of a camera that the node has received in all, by its newest diagnostics; None before there are any."""
+    count = player.diagnostics(f"camera {camera}").get("frames_in")
+    return None if count is None else int(count)
