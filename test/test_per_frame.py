@@ -21,7 +21,7 @@ def test_a_row_is_what_its_own_frame_adds() -> None:
         # road: 2 of 3 hit, one void; the car is whole; one pixel is unlabelled
         truth = Truth(np.array([[0, 0, 0], [1, 1, VOID]], np.uint8), np.array([[0, 0, 0], [1, 1, 0]], np.uint16))
         scores.add(np.array([[0, 0, VOID], [1, 1, 1]], np.uint8), np.array([[0, 0, 0], [7, 7, 7]], np.uint16), truth)
-        rows.add("first", 5, network_ms=1.5, instances=True)
+        rows.add("first", 5, network_ms=1.5, flicker=0.25, instances=True)
     assert rows.rows[0] == rows.rows[1]
     assert rows.rows[1] == {
         "name": "first",
@@ -32,6 +32,7 @@ def test_a_row_is_what_its_own_frame_adds() -> None:
         "pq": {"road": [pytest.approx(2 / 3), 1, 0, 0], "car": [pytest.approx(1.0), 1, 0, 0]},
         "age_ms": None,
         "network_ms": 1.5,
+        "flicker": 0.25,
     }
 
 

@@ -16,7 +16,7 @@ class PerFrame:
 
     rows: one dict a frame: `name`, `stamp_ns`, `miou` and `pixel_accuracy` (None without labels), `confusion` ([true,
     predicted, pixels] where there are any; predicted = number of classes means void), `pq` ([summed IoU, TP, FP, FN] by
-    class; empty where the truth tells no objects apart), `age_ms` and `network_ms` (None where not measured).
+    class; empty where the truth tells no objects apart), `age_ms`, `network_ms` and `flicker` (None where not measured).
     """
 
     def __init__(self, scores: Scores) -> None:
@@ -31,6 +31,7 @@ class PerFrame:
         *,
         age_ms: float | None = None,
         network_ms: float | None = None,
+        flicker: float | None = None,
         instances: bool = False,
     ) -> None:
         """The row of a frame that has just been added to the scores, or of one without labels that has not; instances:
@@ -50,6 +51,7 @@ class PerFrame:
                 "pq": self._by_class(pq) if instances else {},
                 "age_ms": age_ms,
                 "network_ms": network_ms,
+                "flicker": flicker,
             }
         )
 

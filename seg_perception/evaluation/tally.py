@@ -47,10 +47,10 @@ class Tally:
                 self._curve.add(semantic, result.panoptic.confidence, truth.semantic)
             except SegPerceptionError as error:
                 self.problems.append(f"{name}: {error}")
-        self._without_labels.add(result.frame, semantic, result.panoptic.confidence)
+        flicker = self._without_labels.add(result.frame, semantic, result.panoptic.confidence)
         self.times.add(result.stages_ms)
         network_ms = round(result.stages_ms["network"], 3)
-        self.per_frame.add(name, result.frame.stamp_ns, network_ms=network_ms, instances=instances)
+        self.per_frame.add(name, result.frame.stamp_ns, network_ms=network_ms, flicker=flicker, instances=instances)
         self.frames += 1
         return miou
 
