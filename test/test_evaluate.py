@@ -9,6 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from bag_fixtures import IMAGE, PERIOD_NS, START_NS, image, write
 from eval_fixtures import picture, truncate
 from ros_harness import make_tiny_model
 
@@ -70,12 +71,77 @@ def test_data_set_and_bag_give_the_same_numbers(tmp_path: Path, model: Path, pip
     assert {key: numbers[key] for key in expected} == expected
     assert numbers["pq"] is None  # CamVid tells no objects apart
     assert set(numbers["stages_ms"]) == {"preprocess", "network", "decode", "drivable"}
-    words = ["make-bag", "--images", camvid / "val" / "images", "--labels", camvid / "val" / "labels"]
-    words += ["--void", CAMVID_VOID, "--out", tmp_path / "bag"]
+    words = ["make-bag", "--dataset", "camvid", "--root", camvid, "--out", tmp_path / "bag"]
     assert cli.main(list(map(str, words))) == 0
     code, from_bag = evaluate(model, tmp_path / "from_bag", "--bag", tmp_path / "bag")
     assert code == 0
     assert {key: from_bag[key] for key in expected} == expected
+    assert from_bag["miou"] == pytest.approx(numbers["miou"], abs=1e-9)
+
+
+def without_times(numbers: dict) -> dict:
+    rows = [{key: row[key] for key in row if key != "network_ms"} for row in numbers["per_frame"]]
+    kept = {key: value for key, value in numbers.items() if key not in ("stages_ms", "machine", "topics")}
+    topics = {name: {key: part[key] for key in part if key != "stages_ms"} for name, part in numbers["topics"].items()}
+    return {**kept, "per_frame": rows, "topics": topics}
+
+
+@pytest.fixture
+def two_cameras(tmp_path: Path, pipeline: Pipeline) -> Path:
+    """A bag of /front with labels, one of them with an id that there is not, and of /left without."""
+    messages = []
+    for number in range(4):
+        time_ns = START_NS + number * PERIOD_NS
+        semantic = pipeline.run(Frame(picture(number))).panoptic.semantic.copy()
+        semantic[: 5 * number] = (semantic[: 5 * number] + 1) % len(CAMVID)
+        if number == 2:
+            semantic[0, 0] = 77
+        messages.append(("/front/label", IMAGE, image(semantic, "mono8", time_ns), time_ns))
+        messages.append(("/front/image", IMAGE, image(picture(number), "rgb8", time_ns), time_ns))
+        messages.append(("/left/image", IMAGE, image(picture(number + 9), "rgb8", time_ns), time_ns))
+    return write(tmp_path / "cameras", messages)
+
+
+def test_several_cameras_are_told_together_and_apart_and_twice_the_same(
+    tmp_path: Path, model: Path, two_cameras: Path
+) -> None:
+    both = ["--bag", two_cameras, "--topic", "all"]
+    code, numbers = evaluate(model, tmp_path / "both", *both)
+    assert (code, numbers["frames"], numbers["frames_labelled"], numbers["bad_labels"]) == (1, 8, 3, 1)
+    front, left = numbers["topics"]["/front/image"], numbers["topics"]["/left/image"]
+    assert (front["frames"], front["frames_labelled"], left["frames"], left["frames_labelled"]) == (4, 3, 4, 0)
+    assert front["miou"] == numbers["miou"] and "miou" not in left
+    assert len({row["name"] for row in numbers["per_frame"]}) == 8
+    _, alone = evaluate(model, tmp_path / "front", "--bag", two_cameras, "--topic", "/front/image")
+    assert alone["confusion"] == front["confusion"] and alone["topics"] == {}
+    _, again = evaluate(model, tmp_path / "again", *both)
+    assert without_times(again) == without_times(numbers)
+
+
+def test_labels_of_a_value_that_no_class_has_are_named_and_the_frame_counts_as_unlabelled(
+    tmp_path: Path, model: Path, two_cameras: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, numbers = evaluate(model, tmp_path / "out", "--bag", two_cameras, "--topic", "/front/image")
+    assert (code, numbers["frames"], numbers["frames_labelled"], numbers["bad_labels"]) == (1, 4, 3, 1)
+    assert numbers["per_frame"][2]["confusion"] == [] and numbers["per_frame"][2]["miou"] is None
+    (problem,) = numbers["problems"]
+    assert problem.startswith("frame 2 at ") and "value 77" in problem and "--void" in problem
+    assert problem in capsys.readouterr().err
+    words = ["--bag", two_cameras, "--topic", "/front/image", "--void", 77]
+    code, numbers = evaluate(model, tmp_path / "void", *words)
+    assert (code, numbers["frames_labelled"], numbers["bad_labels"]) == (0, 4, 0)
+
+
+def test_an_excerpt_is_evaluated_and_labels_of_one_topic_are_not_shared(
+    tmp_path: Path, model: Path, two_cameras: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--bag", two_cameras, "--topic", "/left/image", "--start", 0.1, "--end", 0.35, "--stride", 2]
+    code, numbers = evaluate(model, tmp_path / "out", *words)
+    assert code == 0
+    assert [row["name"] for row in numbers["per_frame"]] == ["frame 1 at 1.100 s", "frame 3 at 1.300 s"]
+    words = ["evaluate", "--model", model, "--out", tmp_path / "no", "--bag", two_cameras, "--topic", "all"]
+    assert cli.main([*map(str, words), "--label-topic", "/front/label"]) == 2
+    assert "/front/image, /left/image" in capsys.readouterr().err
 
 
 def test_the_worst_frames_are_shown_first(tmp_path: Path, model: Path, pipeline: Pipeline, camvid: Path) -> None:
@@ -118,19 +184,15 @@ def test_a_recording_without_labels_is_run_and_tells_no_metric_of_labels(
 
 
 def test_a_damaged_bag_is_evaluated_as_far_as_it_goes(tmp_path: Path, model: Path, camvid: Path) -> None:
-    words = ["make-bag", "--images", camvid / "val" / "images", "--labels", camvid / "val" / "labels"]
-    words += ["--void", CAMVID_VOID, "--out", tmp_path / "bag", "--storage", "sqlite3"]
+    words = ["make-bag", "--dataset", "camvid", "--root", camvid, "--out", tmp_path / "bag"]
     assert cli.main(list(map(str, words))) == 0
-    path = tmp_path / "bag" / "bag.db3"
-    data = path.read_bytes()
-    truncate(path, 0.7)
-    code = cli.main(["evaluate", "--model", str(model), "--bag", str(tmp_path / "bag"), "--out", str(tmp_path / "out")])
-    if code == 1:
-        numbers = json.loads((tmp_path / "out" / "report.json").read_text())
-        assert 0 < numbers["frames"] < COUNT and numbers["problems"]
-    else:
-        assert code == 2
-    path.write_bytes(data)
+    truncate(tmp_path / "bag" / "bag.mcap", 0.7)
+    code, numbers = evaluate(model, tmp_path / "out", "--bag", tmp_path / "bag")
+    assert code == 1
+    assert COUNT / 2 < numbers["frames"] < COUNT and numbers["frames_labelled"] == numbers["frames"]
+    lost = int(re.search(rf"of {2 * COUNT} messages (\d+) are lost", numbers["problems"][0])[1])
+    # labels come before their image, so one more of them may be there
+    assert 2 * COUNT - lost - 2 * numbers["frames"] in (0, 1)
 
 
 def test_coarser_labels_are_compared_in_their_own_classes() -> None:

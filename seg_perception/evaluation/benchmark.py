@@ -9,9 +9,13 @@ conversion, resize, all logits enlarged to the mask's size, argmax, connected co
 With --training it times training instead: how many images a second the loader makes, how many the network learns from
 when they are ready, in turn, and how much memory both take.
 
+With --metrics it times the metrics of `evaluate` on masks of the synthetic drive, beside torchmetrics and
+cityscapesscripts where those are installed, by the CPU time of one thread.
+
 Example:
   python -m seg_perception benchmark --model models/camvid_pidnet_s.onnx --size 1280x720 --against naive
   python -m seg_perception benchmark --training --config config/train/camvid_pidnet_s.yaml --data DATA
+  python -m seg_perception benchmark --metrics --frames 20
 """
 
 from __future__ import annotations
@@ -31,13 +35,16 @@ from tqdm import tqdm
 
 from seg_perception.drivable import DrivableExtractor, DrivableSettings
 from seg_perception.errors import SegPerceptionError
-from seg_perception.evaluation import machine
+from seg_perception.evaluation import benchmark_metrics, machine
 from seg_perception.evaluation.offline import add_model_arguments, open_pipeline, percentiles
 from seg_perception.files import write_json
 from seg_perception.labels import LabelSet
 from seg_perception.pipeline import Pipeline
 from seg_perception.results import Frame, Panoptic, Wants
 from seg_perception.synthetic import SyntheticDrive, random_scene
+
+CAMERA_SIZE, METRICS_SIZE = "1280x720", "2048x1024"
+"""Images and masks unless --size says otherwise; Cityscapes' metrics are measured at the latter."""
 
 DISTINCT_FRAMES = 8
 WARM_UP_FRAMES = 3
@@ -46,11 +53,11 @@ WARM_UP_FRAMES = 3
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the verb."""
     add_model_arguments(parser, required=False)
-    parser.add_argument(
-        "--size", default="1280x720", metavar="WxH", help="size of the camera image (default: 1280x720)"
-    )
+    size = f"size of the camera image (default: {CAMERA_SIZE}), or of the masks for --metrics (default: {METRICS_SIZE})"
+    parser.add_argument("--size", metavar="WxH", help=size)
     parser.add_argument("--frames", type=int, default=100, metavar="N")
     parser.add_argument("--against", choices=("naive",), help="compare with the textbook path in the same run")
+    parser.add_argument("--metrics", action="store_true", help="time the metrics, and not a model")
     parser.add_argument("--training", action="store_true", help="time training by --config, and not a model")
     parser.add_argument("--config", type=Path, metavar="YAML", help="the training configuration")
     parser.add_argument("--data", metavar="DIR", help="folder that holds its data sets (default: as for train)")
@@ -61,11 +68,13 @@ def run(arguments: argparse.Namespace) -> int:
     """Measure and print a table; 0."""
     if arguments.training:
         return _run_training(arguments)
-    if arguments.model is None:
-        raise SegPerceptionError("nothing says what to time: give --model, or --training with --config")
-    size_wh = _size(arguments.size)
     if arguments.frames < 1:
         raise SegPerceptionError(f"--frames is {arguments.frames}: at least one is needed")
+    if arguments.metrics:
+        return _run_metrics(arguments)
+    if arguments.model is None:
+        raise SegPerceptionError("nothing says what to time: give --model, --metrics, or --training with --config")
+    size_wh = _size(arguments.size or CAMERA_SIZE)
     pipeline = open_pipeline(arguments)
     try:
         numbers = benchmark(pipeline, size_wh, arguments.frames, naive=arguments.against == "naive")
@@ -87,6 +96,19 @@ def _run_training(arguments: argparse.Namespace) -> int:
         write_json(arguments.json, numbers)
     for name, value in numbers.items():
         print(f"{name:<24}{value}")
+    return 0
+
+
+def _run_metrics(arguments: argparse.Namespace) -> int:
+    if arguments.model is not None:
+        raise SegPerceptionError("--metrics times the metrics, not a model: give it no --model")
+    numbers = {
+        "machine": machine.describe(),
+        **benchmark_metrics.measure(_size(arguments.size or METRICS_SIZE), arguments.frames),
+    }
+    if arguments.json:
+        write_json(arguments.json, numbers)
+    benchmark_metrics.print_table(numbers)
     return 0
 
 

@@ -6,6 +6,9 @@ from a folder (--labels: <stamp in ns>.png, or <number of the frame from 0>.png)
 measured. Writes report.json and report.html with the worst frames. --tta and --scales tell what more time per frame
 would bring: the answers to mirrored and enlarged images are averaged.
 
+--annotate writes a bag of the images, calibration and mounting as recorded, with all that was found in them under the
+node's topic names; it plays with `ros2 bag play` and opens in Foxglove.
+
 Several bags, or a folder of them, are evaluated --jobs at a time, each into a folder of --out that is named after it; the
 report in --out is of all their frames together. What is finished is not done again when the command is repeated.
 
@@ -16,6 +19,8 @@ twice, 2 nothing could be measured, 3 a limit is broken.
 Example:
   python -m seg_perception evaluate --model models/camvid_pidnet_s.onnx --dataset camvid --root data/camvid --out out/val
   python -m seg_perception evaluate --model M.onnx --bag drive --topic all --start 60 --end 90 --out out/drive
+  python -m seg_perception evaluate --model M.onnx --bag drive --mode live --rate 0.5 --out out/live
+  python -m seg_perception evaluate --model M.onnx --bag drive --annotate out/annotated.mcap --out out/drive
   python -m seg_perception evaluate --model M.onnx --bag recordings --jobs 4 --out out/recordings
 """
 
@@ -24,24 +29,29 @@ from __future__ import annotations
 import argparse
 import math
 import sys
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
 from seg_perception.errors import SegPerceptionError
 from seg_perception.evaluation import fleet_report, machine, many, report
-from seg_perception.evaluation.compare import add_baseline_arguments, open_baseline
+from seg_perception.evaluation.compare import Baseline, add_baseline_arguments, open_baseline
 from seg_perception.evaluation.dataset_source import Comparison, DatasetSource
 from seg_perception.evaluation.offline import add_model_arguments, open_pipeline
-from seg_perception.evaluation.sources import LabelFolder, Source
+from seg_perception.evaluation.sources import LabelFolder, Source, SourceFrame
 from seg_perception.evaluation.tally import Tally
 from seg_perception.evaluation.tta import Views, parse_scales
 from seg_perception.evaluation.worst_frames import WorstFrames
 from seg_perception.files import write_json
 from seg_perception.labels import LabelSet
 from seg_perception.pipeline import Pipeline
-from seg_perception.results import Wants
+from seg_perception.results import Result, Wants
+
+if TYPE_CHECKING:
+    from seg_perception.evaluation.annotate import AnnotatedBag, CameraAnnotation
 
 ALL_TOPICS = "all"
 EXIT_DAMAGED = 1
@@ -62,6 +72,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--root", type=Path, metavar="DIR", help="the data set's folder; rendered ones have none")
     parser.add_argument("--split", default="val", help="part of the data set (default: val)")
     _add_bag_arguments(parser)
+    _add_live_arguments(parser)
     many.add_fleet_arguments(parser)
     parser.add_argument("--tta", choices=("flip",), help="look at every image mirrored too")
     parser.add_argument(
@@ -96,21 +107,48 @@ def _add_bag_arguments(parser: argparse.ArgumentParser) -> None:
         "--end", type=float, default=math.inf, metavar="S", help="leave out what comes after, s from the start"
     )
     bag.add_argument("--stride", type=int, default=1, metavar="N", help="take every Nth image (default: 1)")
+    bag.add_argument(
+        "--annotate",
+        type=Path,
+        metavar="BAG",
+        help="write a bag of the images with the outputs beside them: a rosbag2 folder, or a file where it ends in .mcap",
+    )
+
+
+def _add_live_arguments(parser: argparse.ArgumentParser) -> None:
+    live = parser.add_argument_group("live")
+    live.add_argument(
+        "--mode",
+        choices=("offline", "live"),
+        default="offline",
+        help="live: the bag is played to the real node over DDS, as from its cameras (needs ROS 2; default: offline)",
+    )
+    live.add_argument("--rate", type=float, metavar="F", help="play so many times as fast as recorded (default: 1)")
+    live.add_argument("--clock", action="store_true", help="simulated time: recorded stamps, and /clock beside them")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Evaluate; the exit codes stand above."""
     baseline = open_baseline(arguments)
+    if arguments.rate is not None or arguments.clock:
+        raise SegPerceptionError("--rate and --clock are for playing a bag: give --mode live too")
     is_fleet = bool(arguments.bag) and many.is_fleet(arguments.bag)
+    if arguments.annotate and (is_fleet or not arguments.bag):
+        raise SegPerceptionError("--annotate is for one bag: give one --bag, which make-bag makes of other data")
     told = many.evaluate(arguments) if is_fleet else _evaluate_one(arguments)
+    return tell(arguments, told, baseline, fleet_report.table(told.numbers["bags"]) if is_fleet else "")
+
+
+def tell(arguments: argparse.Namespace, told: report.Report, baseline: Baseline | None, more: str = "") -> int:
+    """Write the report, print what is in it and more, and hold it against the baseline; returns the exit code."""
     report.write(told, arguments.out)
     if arguments.json:
         write_json(arguments.json, told.numbers)
     for line in (*told.numbers["problems"], *told.numbers["notes"]):
         print(line, file=sys.stderr)
     print(report.table(told.numbers))
-    if is_fleet:
-        print(fleet_report.table(told.numbers["bags"]))
+    if more:
+        print(more)
     print(f"report in {arguments.out / 'report.html'}")
     broken = baseline.judge(told.numbers, arguments.out) if baseline else 0
     return broken or (EXIT_DAMAGED if told.numbers["problems"] else 0)
@@ -120,9 +158,19 @@ def _evaluate_one(arguments: argparse.Namespace) -> report.Report:
     views = Views(parse_scales(arguments.scales), flip=arguments.tta == "flip")
     pipeline = open_pipeline(arguments, views=views)
     try:
-        return evaluate(pipeline, *open_sources(arguments, pipeline.labels))
+        sources = open_sources(arguments, pipeline.labels)
+        with _annotation(arguments, pipeline.labels) as annotated:
+            return evaluate(pipeline, *sources, annotated=annotated)
     finally:
         pipeline.backend.close()
+
+
+def _annotation(arguments: argparse.Namespace, labels: LabelSet) -> AbstractContextManager[AnnotatedBag | None]:
+    if not arguments.annotate:
+        return nullcontext()
+    from seg_perception.evaluation.annotate import annotated_bag  # rosbags is needed for bags only
+
+    return annotated_bag(arguments.annotate, arguments.bag[0], labels)
 
 
 def open_sources(arguments: argparse.Namespace, labels: LabelSet) -> list[Source]:
@@ -159,9 +207,9 @@ def open_sources(arguments: argparse.Namespace, labels: LabelSet) -> list[Source
     ]
 
 
-def evaluate(pipeline: Pipeline, *sources: Source) -> report.Report:
+def evaluate(pipeline: Pipeline, *sources: Source, annotated: AnnotatedBag | None = None) -> report.Report:
     """Run every frame of the sources, one source after the other, and measure what has labels; several sources are told
-    together and, under `topics`, apart.
+    together and, under `topics`, apart. annotated: a bag of the one that they are of, which gets all outputs.
 
     Raises SegPerceptionError when there is no frame.
     """
@@ -169,13 +217,12 @@ def evaluate(pipeline: Pipeline, *sources: Source) -> report.Report:
     comparison = Comparison(pipeline.labels, meaning)
     whole, worst = Tally(comparison.labels), WorstFrames(comparison.labels)
     parts = {source.part: Tally(comparison.labels) for source in sources if len(sources) > 1}
-    wants = Wants(areas=False, grid=False, free_space=False)
     counts = [source.total for source in sources]
     total = None if None in counts else sum(count or 0 for count in counts)
     with tqdm(total=total, unit="frame", desc="evaluate") as progress:
         for source in sources:
-            for item in source:
-                result = pipeline.run(item.frame, wants)
+            camera = annotated.camera(source.part, alone=len(sources) == 1) if annotated else None
+            for item, result in _results(pipeline, source, camera):
                 semantic = comparison.prediction(result.panoptic.semantic)
                 truth = comparison.truth(item.truth) if item.truth else None
                 name = f"{source.part} {item.name}" if parts else item.name
@@ -203,3 +250,17 @@ def evaluate(pipeline: Pipeline, *sources: Source) -> report.Report:
     }
     title = f"{pipeline.model.name} on {title}"
     return report.Report(title, numbers, comparison.labels, worst.pictures(), "Worst frames by mIoU")
+
+
+def _results(
+    pipeline: Pipeline, source: Source, camera: CameraAnnotation | None
+) -> Iterator[tuple[SourceFrame, Result]]:
+    """Every frame of a source and what was found in it, which holds until the next; camera: what writes it to a bag."""
+    if camera is not None:
+        pipeline.set_camera(source.camera, source.pose)
+    wants = Wants(areas=False, grid=False, free_space=False) if camera is None else Wants()
+    for item in source:
+        result = pipeline.run(item.frame, wants)
+        if camera is not None:
+            camera.write(result, pipeline.projection)
+        yield item, result

@@ -69,10 +69,6 @@ def build(kind: Any, content: Any, where: str = "") -> Any:
             return float(content)
         except ValueError:
             pass
-    if (
-        isinstance(kind, (type, types.GenericAlias))
-        and isinstance(content, kind)
-        and not (kind is int and isinstance(content, bool))
-    ):
+    if isinstance(kind, type) and isinstance(content, kind) and not (kind is int and isinstance(content, bool)):
         return content
     raise SegPerceptionError(f"'{name}' is {content!r}, expected {getattr(kind, '__name__', kind)}")

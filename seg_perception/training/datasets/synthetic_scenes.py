@@ -75,8 +75,8 @@ class SyntheticDrives(_Rendered):
 
     def _training_drive(self, index: int) -> tuple[SyntheticDrive, int]:
         rng = np.random.default_rng([self.first_training_seed, index])
-        place = rng.normal((0, 0), (0, 0.3)).tolist()
-        angles = rng.normal((0, 0.05, 0), (0.01, 0.03, 0.04)).tolist()
-        pose = CameraPose(*place, rng.uniform(1.2, 2.0), *angles) if rng.random() < 0.6 else None
+        x, y = rng.normal((0, 0), (0, 0.3)).tolist()
+        roll, pitch, yaw = rng.normal((0, 0.05, 0), (0.01, 0.03, 0.04)).tolist()
+        pose = CameraPose(x, y, rng.uniform(1.2, 2.0), roll, pitch, yaw) if rng.random() < 0.6 else None
         drive = SyntheticDrive(640, 360, seed=self.first_training_seed + index, pose=pose)
         return drive, int(rng.integers(3000))
