@@ -141,24 +141,35 @@ class PanopticDecoder:
     def _segments(self, buffers: _Buffers, count: int, mask_hw: tuple[int, int]) -> tuple[Segment, ...]:
         """Things by falling score, then stuff by class; numbers the instance mask accordingly."""
         tally = _merged([part.tally[: count + 1] for part in buffers.parts])
-        pixels = mask_hw[0] * mask_hw[1]
-        areas = tally[1:, :, AREA].sum(1)
-        scores = tally[1:, :, CONFIDENCE].sum(1) / (255 * np.maximum(areas, 1))
-        kept = np.flatnonzero(areas >= max(1, self.settings.min_thing_area * pixels))
-        kept = kept[np.argsort(-scores[kept], kind="stable")]
-        numbers = np.zeros(count + 1, np.uint16)
-        numbers[kept + 1] = np.arange(1, len(kept) + 1)
+        numbers, segments = segments_of(tally, self._labels, self.settings, mask_hw[0] * mask_hw[1])
         if (numbers != np.arange(count + 1)).any():
             _shared(buffers.parts, lambda part: instance_kernels.renumber(part.pixel_rows, numbers, buffers.instance))
-        segments = [
-            _segment(number, int(tally[n + 1, :, AREA].argmax()), True, tally[n + 1])
-            for number, n in enumerate(kept, start=1)
-        ]
-        for label in self._labels.classes:
-            entry = tally[0, label.id : label.id + 1]
-            if not label.thing and entry[0, AREA] >= max(1, self.settings.min_stuff_area * pixels):
-                segments.append(_segment(len(segments) + 1, label.id, False, entry))
-        return tuple(segments)
+        return segments
+
+
+def segments_of(
+    tally: NDArray[np.int64], labels: LabelSet, settings: PanopticSettings, pixels: int
+) -> tuple[NDArray[np.uint16], tuple[Segment, ...]]:
+    """Ids of the things and all segments, things by falling score, then stuff by class, of a mask of so many pixels.
+
+    tally: int64 [K + 1, C, 6], see instance_kernels.tally_segments, row 0 for pixels of no instance. The ids are uint16
+    [K + 1], by row of the tally, 0 for what is too small.
+    """
+    areas = tally[1:, :, AREA].sum(1)
+    scores = tally[1:, :, CONFIDENCE].sum(1) / (255 * np.maximum(areas, 1))
+    kept = np.flatnonzero(areas >= max(1, settings.min_thing_area * pixels))
+    kept = kept[np.argsort(-scores[kept], kind="stable")]
+    numbers = np.zeros(len(tally), np.uint16)
+    numbers[kept + 1] = np.arange(1, len(kept) + 1)
+    segments = [
+        _segment(number, int(tally[n + 1, :, AREA].argmax()), True, tally[n + 1])
+        for number, n in enumerate(kept, start=1)
+    ]
+    for label in labels.classes:
+        entry = tally[0, label.id : label.id + 1]
+        if not label.thing and entry[0, AREA] >= max(1, settings.min_stuff_area * pixels):
+            segments.append(_segment(len(segments) + 1, label.id, False, entry))
+    return numbers, tuple(segments)
 
 
 @dataclass(frozen=True)
