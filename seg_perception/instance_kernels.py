@@ -10,6 +10,8 @@ from seg_perception.panoptic_kernels import Axis, compiled, find_candidates, lar
 
 SUBPIXELS = 16
 """Votes for centres are counted in this part of a mask pixel."""
+VOTE_REACH = 4.0
+"""Votes are clipped to this many times the mask's longer side."""
 
 AREA, CONFIDENCE, LEFT, TOP, RIGHT, BOTTOM = range(6)
 """Columns of a tally: pixels, sum of their 8-bit confidences, and the first and last column and row that hold one."""
@@ -69,7 +71,7 @@ def cast_votes(offset: NDArray[np.float32], size_hw: tuple[int, int], stride: in
     """
     _, height, width = offset.shape
     finite = True
-    reach = 4.0 * max(size_hw[0], size_hw[1])
+    reach = VOTE_REACH * max(size_hw[0], size_hw[1])
     for axis_index in range(2):
         cell_px = size_hw[axis_index] / offset.shape[1 + axis_index]
         scale = cell_px / stride

@@ -57,6 +57,10 @@ class PanopticSettings:
             if not low <= getattr(self, name) <= high:
                 raise ValueError(f"{name} is {getattr(self, name)}, allowed is {low} to {high}")
 
+    def center_radius(self, stride: int) -> int:
+        """Cells from a centre to the edge of its window, where a cell has `stride` px of the network's input."""
+        return max(1, int(self.center_window_px / (2 * stride)))
+
 
 class PanopticDecoder:
     """Decodes network outputs within buffers that are made once per grid and mask size.
@@ -92,7 +96,7 @@ class PanopticDecoder:
         buffers = self._sized(logits.shape, mask_hw)
         with_confidence = wants.confidence or wants.instances or wants.areas or self.settings.min_confidence > 0
         if not all(_shared(buffers.cell_parts, lambda rows: buffers.score_cells(logits, rows))):
-            raise _not_finite("semantic_logits")
+            raise not_finite("semantic_logits")
         centers = self._centers(output, index, mask_hw, stride, buffers) if wants.instances else buffers.centers[:0]
         least = int(np.ceil(self.settings.min_confidence * 255))
 
@@ -122,7 +126,7 @@ class PanopticDecoder:
         self, output: NetworkOutput, index: int, mask_hw: tuple[int, int], stride: int, buffers: _Buffers
     ) -> NDArray[np.float64]:
         """float64 [K, 2] = (y, x) of the centres, in the units of the votes; elects one for every grid cell."""
-        radius = max(1, int(self.settings.center_window_px / (2 * stride)))
+        radius = self.settings.center_radius(stride)
         count = instance_kernels.find_centers(
             output.center_heatmap[index, 0], radius, self.settings.center_threshold, buffers.scores, buffers.places
         )
@@ -131,7 +135,7 @@ class PanopticDecoder:
             cell_px = np.divide(mask_hw, output.semantic_logits.shape[2:])
             np.rint((buffers.places[:count] + 0.5) * (cell_px * instance_kernels.SUBPIXELS), out=centers)
             if not instance_kernels.cast_votes(output.center_offset[index], mask_hw, stride, buffers.votes):
-                raise _not_finite("center_offset")
+                raise not_finite("center_offset")
             _shared(
                 buffers.cell_parts,
                 lambda rows: instance_kernels.elect_centers(buffers.votes, centers, rows, buffers.elected),
@@ -257,7 +261,8 @@ def _segment(number: int, class_id: int, is_thing: bool, entries: NDArray[np.int
     return Segment(number, class_id, is_thing, confidence / (255 * area), area, box)
 
 
-def _not_finite(name: str) -> SegPerceptionError:
+def not_finite(name: str) -> SegPerceptionError:
+    """The error of a network whose output `name` holds infinity or no number."""
     return SegPerceptionError(
         f"the network's {name} hold values that are not finite, as float16 overflows do: use a model of precision fp32"
     )

@@ -36,10 +36,10 @@ class Preprocessor:
         if frame_hw != self._frame_hw:
             self._steps = self._buffers(frame_hw)
             self._frame_hw = frame_hw
-        first, *halvings = self._steps
+        first, *halved = self._steps
         cv2.resize(frame.rgb, _size_wh(first), dst=first, interpolation=cv2.INTER_LINEAR)
         source = first
-        for target in halvings:
+        for target in halved:
             cv2.resize(source, _size_wh(target), dst=target, interpolation=cv2.INTER_AREA)
             source = target
         return self._images
@@ -50,9 +50,14 @@ class Preprocessor:
                 f"the image is {frame_hw[1]}x{frame_hw[0]}: check the camera's driver, it sends no pixels"
             )
         h, w = self._size_hw
-        halvings = max(0, int(math.log2(max(frame_hw[0] / h, frame_hw[1] / w))))
-        larger = [np.zeros((h << i, w << i, 3), np.uint8) for i in range(halvings, 0, -1)]
+        sizes = range(halvings(frame_hw, self._size_hw), 0, -1)
+        larger = [np.zeros((h << i, w << i, 3), np.uint8) for i in sizes]
         return [*larger, self._images[0]]
+
+
+def halvings(frame_hw: tuple[int, int], size_hw: tuple[int, int]) -> int:
+    """How often an image of frame_hw is halved, after the bilinear resize, to come to size_hw."""
+    return max(0, int(math.log2(max(frame_hw[0] / size_hw[0], frame_hw[1] / size_hw[1]))))
 
 
 def _size_wh(image: NDArray[np.uint8]) -> tuple[int, int]:
