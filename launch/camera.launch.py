@@ -32,12 +32,17 @@ ARGUMENTS = {
 }
 
 
+def fast_dds_profile() -> dict[str, str]:
+    """The environment that gives whole images room between processes; nothing where it has a profile already."""
+    if os.environ.get(OLD) or os.environ.get(NEW):
+        return {}
+    return {OLD if os.environ.get("ROS_DISTRO") in FAST_DDS_2_DISTROS else NEW: str(CONFIG / "fastdds_shm.xml")}
+
+
 def _nodes(context: LaunchContext) -> list[Any]:
     given = {name: LaunchConfiguration(name).perform(context) for name in ARGUMENTS}
     forwarded = {name: given[name] for name in ("model", "image_transport") if given[name]}
-    is_set = os.environ.get(OLD) or os.environ.get(NEW)
-    variable = OLD if os.environ.get("ROS_DISTRO") in FAST_DDS_2_DISTROS else NEW
-    profile = {} if is_set else {variable: str(CONFIG / "fastdds_shm.xml")}
+    profile = fast_dds_profile()
     perception = Node(
         package="seg_perception",
         executable="segmentation",

@@ -1,0 +1,98 @@
+"""evaluate.launch.py under the real launch, where ROS has one: the bag is played to the node, by the bag's time."""
+
+# ruff: noqa: E402 - what comes with ROS alone is imported once it is known to be there
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+for needed in ("launch_ros", "ament_index_python"):
+    if importlib.util.find_spec(needed) is None:
+        pytest.skip(f"{needed} is not installed: it comes with ROS, not from PyPI", allow_module_level=True)
+
+from ament_index_python.packages import PackageNotFoundError, get_package_prefix
+from launch.actions import IncludeLaunchDescription
+from launch.launch_description_sources import PythonLaunchDescriptionSource
+from ros_harness import CHECKOUT, make_tiny_model, ros_domain
+
+from launch import LaunchDescription, LaunchService
+
+try:
+    get_package_prefix("seg_perception")
+except PackageNotFoundError:
+    pytest.skip("seg_perception is not installed by colcon, so launch cannot find it", allow_module_level=True)
+
+PLAYER = """#!{python}
+import json, os, sys
+sys.path[:0] = {path}
+from rcl_interfaces.srv import GetParameters
+from ros_harness import FakeCamera, Peer
+from sensor_msgs.msg import Image
+
+peer = Peer("player")
+camera = FakeCamera(peer, topic="/front/image_raw")
+masks = peer.listen(Image, "/segmentation/label_mask")
+peer.until_heard(camera.images)
+calibrated = camera.infos.get_subscription_count()
+peer.until(lambda: camera.send() and masks, "a label mask")
+request = GetParameters.Request(names=["use_sim_time"])
+answer = peer.call(GetParameters, "/segmentation/get_parameters", request)
+told = dict(
+    words=sys.argv[1:],
+    calibrated=calibrated,
+    simulated=answer.values[0].bool_value,
+    profile=os.environ.get("FASTDDS_DEFAULT_PROFILES_FILE") or os.environ.get("FASTRTPS_DEFAULT_PROFILES_FILE"),
+)
+with open({told!r}, "w") as file:
+    json.dump(told, file)
+peer.close()
+"""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def domain() -> Iterator[None]:
+    with ros_domain():
+        yield
+
+
+@pytest.mark.parametrize(
+    ("given", "options", "simulated"),
+    [
+        ({}, ["--rate", "1.0", "--delay", "5.0", "--clock"], True),
+        ({"clock": "false", "rate": "0.5", "delay": "1"}, ["--rate", "0.5", "--delay", "1"], False),
+    ],
+)
+def test_the_bag_is_played_to_the_node_and_all_ends_with_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: dict[str, str], options: list[str], simulated: bool
+) -> None:
+    """In place of `ros2`, whose `bag` no wheel brings: a player that sends images until one is answered."""
+    told = tmp_path / "told.json"
+    ros2 = tmp_path / "ros2"
+    ros2.write_text(PLAYER.format(python=sys.executable, path=[str(CHECKOUT), str(CHECKOUT / "test")], told=str(told)))
+    ros2.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    for variable in ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE"):
+        monkeypatch.delenv(variable, raising=False)
+    arguments = {
+        "bag": "my_drive",
+        "image_topic": "/front/image_raw",
+        "model": str(make_tiny_model(tmp_path / "tiny.onnx")),
+        **given,
+    }
+    source = PythonLaunchDescriptionSource(str(CHECKOUT / "launch" / "evaluate.launch.py"))
+    service = LaunchService(argv=[])
+    service.include_launch_description(
+        LaunchDescription([IncludeLaunchDescription(source, launch_arguments=arguments.items())])
+    )
+    assert service.run() == 0
+    heard: dict[str, Any] = json.loads(told.read_text())
+    assert heard["words"] == ["bag", "play", "my_drive", *options]
+    assert (heard["calibrated"], heard["simulated"]) == (1, simulated)
+    assert heard["profile"] == str(CHECKOUT / "config" / "fastdds_shm.xml")
