@@ -11,7 +11,7 @@ SETUP = @command -v $(ANY_PYTHON) >/dev/null || { echo "No $(ANY_PYTHON) was fou
 	$(ANY_PYTHON) tools/setup_env.py --python "$(PYTHON)" --torch-index "$(TORCH_INDEX)"
 IN_ENV = @. .ros/env.sh && exec .venv/bin/python
 
-.PHONY: help run test check setup setup-test clean
+.PHONY: help run test check benchmark setup setup-test clean
 
 help:
 	@echo "make run [INPUT=video|bag|folder|/dev/video0] [OUT=dir] [MODEL=file.onnx] [CAMERA=words]"
@@ -19,6 +19,7 @@ help:
 	@echo "                CAMERA=\"hfov=60 height=1.4 pitch=2\" assumes a calibration for an input without one (degrees, metres)"
 	@echo "make test       run every test"
 	@echo "make check      ruff, mypy and every test"
+	@echo "make benchmark  measure every shipped model on this machine, which should have nothing else to do; benchmarks/"
 	@echo "make setup      only install and build what 'make run' needs (setup-test: what 'make test' needs)"
 	@echo "make clean      delete what the set-up made (.venv, .ros); results in out/ stay"
 	@echo "PYTHON=python3.12 chooses an interpreter; TORCH_INDEX=URL names a further package index to take torch from."
@@ -41,6 +42,9 @@ check: setup-test
 	$(IN_ENV) -m ruff format --check .
 	$(IN_ENV) -m mypy
 	$(IN_ENV) -m pytest -q --durations=10
+
+benchmark: setup
+	$(IN_ENV) -m seg_perception benchmark --all --out benchmarks
 
 clean:
 	rm -rf .venv .ros .mypy_cache .ruff_cache .pytest_cache .hypothesis

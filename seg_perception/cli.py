@@ -28,7 +28,10 @@ VERBS = {
     "check-ground": "seg_perception.evaluation.check_ground",
 }
 
-MODES = {("evaluate", "live"): "seg_perception.ros.live"}
+MODES = {
+    ("evaluate", "live"): "seg_perception.ros.live",
+    ("benchmark", "live"): "seg_perception.ros.end_to_end",
+}
 """What runs a verb's --mode instead of its module."""
 
 SUMMARIES = {

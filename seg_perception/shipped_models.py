@@ -30,6 +30,11 @@ def find_model(path: str, backend: str) -> Path:
     raise SegPerceptionError(f"parameter 'model' is '{path}', and there is no such file (looked at {looked})")
 
 
+def shipped_files() -> list[Path]:
+    """All model files that ship, by name. Raises SegPerceptionError as find_model where they are not installed."""
+    return sorted(find_model(SHIPPED_MODELS["onnxruntime"], "onnxruntime").parent.glob("*.onnx"))
+
+
 def share_folders(package: str) -> list[Path]:
     """Where ament has a package's shared files; empty without ament or the package."""
     try:

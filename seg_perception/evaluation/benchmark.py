@@ -1,19 +1,29 @@
-"""Time each step of a frame's path, frame after frame, without ROS; the camera is calibrated, so that ground is found.
+"""Time each step of a frame's path, then, where ROS 2 is installed, the real node between camera and planner.
 
-The share of each output in the step `drivable` is timed after that, alone and on the same masks, and so is making the
-maps anew for another pose of the camera.
+First every frame runs through the pipeline in this process, one after the other; the camera is calibrated, so that
+ground is found. `rss_growth_mb` is what this process has grown by between the end of warm-up and the last frame
+(--frames 10000 for a long run). The share of each output in the step `drivable` is timed after that, alone and on the
+same masks, and so is making the maps anew for another pose of the camera.
 
-With --against naive every frame also takes the textbook path, in turn with ours and with the same network: colour
+Then the node, as a process of its own, gets images over DDS from cameras of --rate, faster than the network, while a
+planner watches label_mask and drivable_areas: `end_to_end_fps` counts its answers, `age_ms` is from sending an image to
+receiving its mask. With --cameras N the first camera is alone before and after, so that shares, ages and recovery of
+an overload show.
+
+With --against naive up to 100 frames also take the textbook path, in turn with ours and with the same network: colour
 conversion, resize, all logits enlarged to the mask's size, argmax, connected components of every thing class.
 
-With --training it times training instead: how many images a second the loader makes, how many the network learns from
-when they are ready, in turn, and how much memory both take.
-
-With --metrics it times the metrics of `evaluate` on masks of the synthetic drive, beside torchmetrics and
+--all measures every model that ships and writes a folder of results, the roofline too. --roofline computes the bound
+that operations and bytes set on embedded GPUs; nothing is measured for it. --training times training instead: how many
+images a second the loader makes, how many the network learns from when they are ready, in turn, and how much memory
+both take. --metrics times the metrics of `evaluate` on masks of the synthetic drive, beside torchmetrics and
 cityscapesscripts where those are installed, by the CPU time of one thread.
 
 Example:
   python -m seg_perception benchmark --model models/camvid_pidnet_s.onnx --size 1280x720 --against naive
+  python -m seg_perception benchmark --model models/camvid_pidnet_s.onnx --cameras 4 --rate 30 --frames 18000
+  python -m seg_perception benchmark --all --out benchmarks
+  python -m seg_perception benchmark --roofline
   python -m seg_perception benchmark --training --config config/train/camvid_pidnet_s.yaml --data DATA
   python -m seg_perception benchmark --metrics --frames 20
 """
@@ -21,33 +31,46 @@ Example:
 from __future__ import annotations
 
 import argparse
+import gc
+import importlib.util
+import math
+import os
 import re
-from collections.abc import Callable, Sequence
+import sys
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from time import perf_counter_ns
 from typing import Any
 
-import cv2
 import numpy as np
+import psutil
 from numpy.typing import NDArray
 from tqdm import tqdm
 
 from seg_perception.drivable import DrivableExtractor, DrivableSettings
 from seg_perception.errors import SegPerceptionError
-from seg_perception.evaluation import benchmark_metrics, machine
+from seg_perception.evaluation import benchmark_metrics, benchmark_report, machine, roofline
+from seg_perception.evaluation.benchmark_naive import PREFIX, NaivePath, speedups
 from seg_perception.evaluation.offline import add_model_arguments, open_pipeline, percentiles
-from seg_perception.files import write_json
+from seg_perception.files import write_json, write_text
 from seg_perception.labels import LabelSet
-from seg_perception.pipeline import Pipeline
+from seg_perception.pipeline import STAGES, Pipeline
 from seg_perception.results import Frame, Panoptic, Wants
+from seg_perception.shipped_models import shipped_files
 from seg_perception.synthetic import SyntheticDrive, random_scene
 
 CAMERA_SIZE, METRICS_SIZE = "1280x720", "2048x1024"
 """Images and masks unless --size says otherwise; Cityscapes' metrics are measured at the latter."""
 
 DISTINCT_FRAMES = 8
-WARM_UP_FRAMES = 3
+WARM_UP_FRAMES = 2 * DISTINCT_FRAMES
+"""Buffers grow with what is seen, so every distinct frame is seen before memory is watched."""
+MOST_NAIVE_FRAMES = 100
+ROOFLINE_PAGE = "roofline.md"
+
+Live = Callable[[argparse.Namespace, tuple[int, int]], dict[str, Any]]
+"""Measures the real node for these arguments and images of (width, height); returns what to add to the numbers."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -55,34 +78,97 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_model_arguments(parser, required=False)
     size = f"size of the camera image (default: {CAMERA_SIZE}), or of the masks for --metrics (default: {METRICS_SIZE})"
     parser.add_argument("--size", metavar="WxH", help=size)
-    parser.add_argument("--frames", type=int, default=100, metavar="N")
+    parser.add_argument("--frames", type=int, default=300, metavar="N", help="frames, of each camera (default: 300)")
     parser.add_argument("--against", choices=("naive",), help="compare with the textbook path in the same run")
+    ros = all(importlib.util.find_spec(name) for name in ("rclpy", "seg_perception_msgs"))
+    parser.add_argument(
+        "--mode",
+        choices=("offline", "live"),
+        default="live" if ros else "offline",
+        help="offline: only the pipeline; live: the node too (default: live where ROS 2 is installed)",
+    )
+    parser.add_argument("--rate", type=float, default=60.0, metavar="HZ", help="of each live camera (default: 60)")
+    parser.add_argument("--cameras", type=int, default=1, metavar="N", help="live cameras at one node (default: 1)")
+    parser.add_argument("--all", action="store_true", help="measure all models that ship, against naive, into --out")
+    parser.add_argument("--roofline", action="store_true", help="compute bounds of --model, or of all that ship")
     parser.add_argument("--metrics", action="store_true", help="time the metrics, and not a model")
     parser.add_argument("--training", action="store_true", help="time training by --config, and not a model")
     parser.add_argument("--config", type=Path, metavar="YAML", help="the training configuration")
     parser.add_argument("--data", metavar="DIR", help="folder that holds its data sets (default: as for train)")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="folder for the results of --all or --roofline")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the numbers as JSON")
 
 
-def run(arguments: argparse.Namespace) -> int:
-    """Measure and print a table; 0."""
+def run(arguments: argparse.Namespace, live: Live | None = None) -> int:
+    """Measure and print a table; 0. live: what --mode live adds."""
     if arguments.training:
         return _run_training(arguments)
-    if arguments.frames < 1:
-        raise SegPerceptionError(f"--frames is {arguments.frames}: at least one is needed")
+    _check(arguments)
     if arguments.metrics:
         return _run_metrics(arguments)
+    if arguments.roofline:
+        return _run_roofline(arguments)
+    if arguments.all:
+        return _run_all(arguments, live)
     if arguments.model is None:
-        raise SegPerceptionError("nothing says what to time: give --model, --metrics, or --training with --config")
+        raise SegPerceptionError(
+            "nothing says what to time: give --model, --all, --roofline, --metrics, or --training with --config"
+        )
+    numbers = _measure(arguments, live)
+    if arguments.json:
+        write_json(arguments.json, numbers)
+    benchmark_report.print_table(numbers)
+    return 0
+
+
+def _check(arguments: argparse.Namespace) -> None:
+    for option, value in (("--frames", arguments.frames), ("--cameras", arguments.cameras)):
+        if value < 1:
+            raise SegPerceptionError(f"{option} is {value}: at least one is needed")
+    if not (math.isfinite(arguments.rate) and arguments.rate > 0):
+        raise SegPerceptionError(f"--rate is {arguments.rate}: it must be more than 0")
+    if arguments.cameras > 1 and arguments.mode != "live":
+        raise SegPerceptionError(f"--cameras is {arguments.cameras}: several need the node, so --mode live and ROS 2")
+    if arguments.all and (arguments.out is None or arguments.model is not None):
+        raise SegPerceptionError("--all writes results of every model: give it --out, and no --model")
+
+
+def _measure(arguments: argparse.Namespace, live: Live | None) -> dict[str, Any]:
+    """All numbers of one model. The pipeline's network is closed before the node, which has its own, is started."""
     size_wh = _size(arguments.size or CAMERA_SIZE)
     pipeline = open_pipeline(arguments)
     try:
         numbers = benchmark(pipeline, size_wh, arguments.frames, naive=arguments.against == "naive")
     finally:
         pipeline.backend.close()
+    return numbers if live is None else {**numbers, **live(arguments, size_wh)}
+
+
+def _run_all(arguments: argparse.Namespace, live: Live | None) -> int:
+    arguments.against = "naive"
+    results: dict[str, dict[str, Any]] = {}
+    for path in shipped_files():
+        arguments.model = path
+        print(f"{path.stem} …", file=sys.stderr)
+        results[path.stem] = _measure(arguments, live)
+        write_json(arguments.out / f"{path.stem}.json", results[path.stem])
+    write_text(arguments.out / ROOFLINE_PAGE, roofline.markdown(roofline.computed(shipped_files())))
+    page = benchmark_report.markdown(results)
+    write_text(arguments.out / "README.md", page)
     if arguments.json:
-        write_json(arguments.json, numbers)
-    _print(numbers)
+        write_json(arguments.json, results)
+    print(page)
+    return 0
+
+
+def _run_roofline(arguments: argparse.Namespace) -> int:
+    entries = roofline.computed([arguments.model] if arguments.model else shipped_files())
+    if arguments.json:
+        write_json(arguments.json, {"roofline": entries})
+    page = roofline.markdown(entries)
+    if arguments.out:
+        write_text(arguments.out / ROOFLINE_PAGE, page)
+    print(page)
     return 0
 
 
@@ -121,23 +207,84 @@ def _size(words: str) -> tuple[int, int]:
 
 
 def benchmark(pipeline: Pipeline, size_wh: tuple[int, int], count: int, *, naive: bool) -> dict[str, Any]:
-    """Run count frames of size_wh; returns what --json writes, times in ms."""
+    """Run count frames of size_wh; returns what --json writes, times in ms. load_average: how many processes wanted a
+    processor in the minute before."""
+    load = os.getloadavg()[0]
     drive = SyntheticDrive(*size_wh)
     pipeline.set_camera(drive.camera, drive.pose)
+    scenes = camera_images(size_wh)
+    in_turn = _in_turn(pipeline, scenes, min(count, MOST_NAIVE_FRAMES)) if naive else {}
+    samples, growth = _alone(pipeline, scenes, count)
+    masks = [_kept(pipeline.run(Frame(rgb)).panoptic) for rgb in scenes]
+    return {
+        "model": pipeline.model.name,
+        "backend": dict(pipeline.backend.describe()),
+        "machine": machine.describe(),
+        "load_average": round(load, 2),
+        "size": f"{size_wh[0]}x{size_wh[1]}",
+        "frames": count,
+        **_times(samples, in_turn),
+        **growth,
+        **(speedups(in_turn) if in_turn else {}),
+        "drivable_ms": drivable_shares(pipeline.labels, drive, masks, min(count, MOST_NAIVE_FRAMES)),
+    }
+
+
+def camera_images(size_wh: tuple[int, int]) -> list[NDArray[np.uint8]]:
+    """The images to run in turn, uint8 [H, W, 3]: rendered streets, always the same."""
     rng = np.random.default_rng(0)
-    scenes = [random_scene(rng, size_wh[1], size_wh[0])[0] for _ in range(DISTINCT_FRAMES)]
+    return [random_scene(rng, size_wh[1], size_wh[0])[0] for _ in range(DISTINCT_FRAMES)]
+
+
+def _in_turn(pipeline: Pipeline, scenes: Sequence[NDArray[np.uint8]], count: int) -> dict[str, list[float]]:
+    """Times in ms of all stages of both paths, frame by frame."""
+    other = NaivePath(pipeline)
     samples: dict[str, list[float]] = {}
-    other = NaivePath(pipeline) if naive else None
-    for number in tqdm(range(-WARM_UP_FRAMES, count), unit="frame", desc="benchmark"):
+    for number in tqdm(range(-DISTINCT_FRAMES, count), unit="frame", desc="against naive"):
         rgb = scenes[number % DISTINCT_FRAMES]
-        stages = dict(pipeline.run(Frame(rgb)).stages_ms)
-        if other is not None:
-            stages.update({f"naive_{name}": value for name, value in other.run(rgb).items()})
+        stages = {**pipeline.run(Frame(rgb)).stages_ms, **other.run(rgb)}
         if number >= 0:
             for name, value in stages.items():
                 samples.setdefault(name, []).append(value)
-    masks = [_kept(pipeline.run(Frame(rgb)).panoptic) for rgb in scenes]
-    return _numbers(pipeline, size_wh, samples) | {"drivable_ms": drivable_shares(pipeline.labels, drive, masks, count)}
+    return samples
+
+
+def _alone(
+    pipeline: Pipeline, scenes: Sequence[NDArray[np.uint8]], count: int
+) -> tuple[NDArray[np.float64], dict[str, float]]:
+    """Times in ms [count, stages] of our path, and what memory has grown by since the end of warm-up: the process in
+    MB, and Python's own allocations in blocks."""
+    process = psutil.Process()
+    samples = np.full((count, len(STAGES)), np.nan)
+    before = (0, 0)
+    for number in tqdm(range(-WARM_UP_FRAMES, count), unit="frame", desc="benchmark"):
+        if number == 0:
+            gc.collect()
+            before = process.memory_info().rss, sys.getallocatedblocks()
+        stages = pipeline.run(Frame(scenes[number % DISTINCT_FRAMES])).stages_ms
+        if number >= 0:
+            samples[number] = [stages[name] for name in STAGES]
+    gc.collect()
+    rss, blocks = process.memory_info().rss, sys.getallocatedblocks()
+    return samples, {
+        "rss_growth_mb": round((rss - before[0]) / 1e6, 3),
+        "python_blocks_growth": blocks - before[1],
+    }
+
+
+def _times(samples: NDArray[np.float64], in_turn: Mapping[str, Sequence[float]]) -> dict[str, Any]:
+    """What the samples [frames, stages] in ms come to, and those of the textbook path."""
+    stages = dict(zip(STAGES, samples.T)) | {name: v for name, v in in_turn.items() if name.startswith(PREFIX)}
+    total = samples.sum(axis=1)
+    overhead = total - samples[:, STAGES.index("network")]
+    decode = samples[:, STAGES.index("decode")]
+    return {
+        "stages_ms": {name: percentiles(values, 50, 95, 99, 100) for name, values in stages.items()},
+        "decode_ms": percentiles(decode, 50, 95),
+        "overhead_ms": percentiles(overhead, 50, 95),
+        "total_ms": percentiles(total, 50, 95, 99, 100),
+        "pipeline_fps": round(1e3 / float(np.median(total)), 2),
+    }
 
 
 def _kept(panoptic: Panoptic) -> Panoptic:
@@ -160,7 +307,7 @@ def drivable_shares(
         return _timed(lambda number: extractor.extract(masks[number % len(masks)], only), count)
 
     shares = {name: share(replace(nothing, **{name: True})) for name in ("areas", "grid", "free_space")}
-    poses = drive.pose, replace(drive.pose, pitch=drive.pose.pitch + 0.001)
+    poses = replace(drive.pose, pitch=drive.pose.pitch + 0.001), drive.pose
 
     def move(number: int) -> None:
         extractor.set_camera(drive.camera, poses[number % 2], mask_hw)
@@ -178,83 +325,3 @@ def _timed(step: Callable[[int], object], count: int) -> dict[str, float]:
         step(number)
         samples.append((perf_counter_ns() - start) / 1e6)
     return percentiles(samples[WARM_UP_FRAMES:], 50, 95)
-
-
-class NaivePath:
-    """The textbook path with the pipeline's network."""
-
-    def __init__(self, pipeline: Pipeline) -> None:
-        self._backend, self._labels = pipeline.backend, pipeline.labels
-        self._size_wh = pipeline.model.size_hw[::-1]
-
-    def run(self, rgb: NDArray[np.uint8]) -> dict[str, float]:
-        """Run one frame, as BGR like a camera's; returns the time of its steps in ms."""
-        bgr = np.ascontiguousarray(rgb[..., ::-1])
-        times = [perf_counter_ns()]
-        images = cv2.resize(cv2.cvtColor(bgr.copy(), cv2.COLOR_BGR2RGB), self._size_wh)[None]
-        times.append(perf_counter_ns())
-        output = self._backend.infer(images)
-        times.append(perf_counter_ns())
-        naive_masks(output.semantic_logits[0], (rgb.shape[1], rgb.shape[0]), self._labels)
-        times.append(perf_counter_ns())
-        names = ("preprocess", "network", "decode")
-        return {name: (end - start) / 1e6 for name, start, end in zip(names, times, times[1:], strict=False)}
-
-
-def naive_masks(
-    logits: NDArray[np.float32], size_wh: tuple[int, int], labels: LabelSet
-) -> tuple[NDArray[np.uint8], NDArray[np.uint16]]:
-    """Semantic mask uint8 [H, W] and instance mask uint16 [H, W] of logits [C, h, w], as textbooks do it."""
-    large = np.stack([cv2.resize(plane, size_wh, interpolation=cv2.INTER_LINEAR) for plane in logits])
-    semantic = large.argmax(axis=0).astype(np.uint8)
-    instance = np.zeros(semantic.shape, np.uint16)
-    total = 0
-    for label in labels.classes:
-        if label.thing:
-            count, parts = cv2.connectedComponents((semantic == label.id).astype(np.uint8), ltype=cv2.CV_16U)
-            instance[parts > 0] = parts[parts > 0] + total
-            total += count - 1
-    return semantic, instance
-
-
-def _numbers(pipeline: Pipeline, size_wh: tuple[int, int], samples: dict[str, list[float]]) -> dict[str, Any]:
-    ours = {name: values for name, values in samples.items() if not name.startswith("naive_")}
-    overhead = np.sum([values for name, values in ours.items() if name != "network"], axis=0)
-    total = np.sum(list(ours.values()), axis=0)
-    numbers: dict[str, Any] = {
-        "model": pipeline.model.name,
-        "backend": dict(pipeline.backend.describe()),
-        "machine": machine.describe(),
-        "size": f"{size_wh[0]}x{size_wh[1]}",
-        "frames": len(total),
-        "stages_ms": {name: percentiles(values, 50, 95, 99, 100) for name, values in samples.items()},
-        "decode_ms": percentiles(samples["decode"], 50, 95),
-        "overhead_ms": percentiles(overhead, 50, 95),
-        "total_ms": percentiles(total, 50, 95, 99, 100),
-        "pipeline_fps": round(1e3 / float(np.median(total)), 2),
-    }
-    if "naive_decode" in samples:
-        naive_total = np.sum([samples[f"naive_{name}"] for name in ("preprocess", "network", "decode")], axis=0)
-        numbers["decode_speedup"] = _speedup(samples["naive_decode"], samples["decode"])
-        numbers["pipeline_speedup"] = _speedup(naive_total, total)
-    return numbers
-
-
-def _speedup(theirs: Any, ours: Any) -> float:
-    return round(float(np.median(theirs) / np.median(ours)), 2)
-
-
-def _print(numbers: dict[str, Any]) -> None:
-    print(f"{numbers['model']}, {numbers['size']}, {numbers['frames']} frames, {numbers['backend']}")
-    print(f"{'stage, ms':<18}" + "".join(f"{name:>9}" for name in ("p50", "p95", "p99", "max")))
-    rows = {**numbers["stages_ms"], "total": numbers["total_ms"]}
-    for stage, values in rows.items():
-        print(f"{stage:<18}" + "".join(f"{value:9.2f}" for value in values.values()))
-    overhead = numbers["overhead_ms"]
-    for name, values in numbers["drivable_ms"].items():
-        place = "maps, at a new pose" if name == "maps" else f"  drivable: {name}"
-        print(f"{place:<26}p50 {values['p50']:.2f} ms, p95 {values['p95']:.2f} ms")
-    print(f"all but the network: p50 {overhead['p50']:.2f} ms, p95 {overhead['p95']:.2f} ms")
-    print(f"{numbers['pipeline_fps']} frames a second")
-    if "decode_speedup" in numbers:
-        print(f"against naive: decode {numbers['decode_speedup']}x, whole path {numbers['pipeline_speedup']}x as fast")

@@ -68,9 +68,12 @@ class Spool:
         """Keep the answer to the frame of that index; the first one counts."""
         if index in self._answers:
             return
-        # level 1 packs masks, which are long runs, fifty-fold in a few ms, and other threads run meanwhile
-        self._answers[index] = self._file.append(zlib.compress(pickle.dumps(answer), 1))
+        self._answers[index] = self._keep(answer)
         self.age_ms[index] = age_ms
+
+    def _keep(self, answer: Answer) -> tuple[int, int]:
+        # level 1 packs masks, which are long runs, fifty-fold in a few ms, and other threads run meanwhile
+        return self._file.append(zlib.compress(pickle.dumps(answer), 1))
 
     def answer(self, index: int) -> Answer | None:
         """The answer to a frame, None where none came."""
@@ -90,3 +93,11 @@ class Spool:
         """A frame of add_frame, uint8 [H, W, 3] RGB."""
         bgr: Any = cv2.imdecode(np.frombuffer(self._file.read(self._frames[index]), np.uint8), cv2.IMREAD_COLOR)
         return cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)
+
+
+class AgeSpool(Spool):
+    """Knows which frames were answered and how old the answers were, and keeps none: packing them would take the
+    processor from the node that is measured."""
+
+    def _keep(self, answer: Answer) -> tuple[int, int]:
+        return (0, 0)

@@ -28,7 +28,7 @@ from seg_perception.evaluation.spool import Spool
 from seg_perception.evaluation.worst_frames import WorstFrames
 from seg_perception.model_file import ModelInfo
 from seg_perception.ros.pace import Pace
-from seg_perception.ros.play import Feed, Play, camera_parameters
+from seg_perception.ros.play import Feed, Play, camera_parameters, network_parameters
 from seg_perception.ros.play import numbers as play_numbers
 from seg_perception.ros.process import NodeProcess, choose_network
 
@@ -53,7 +53,7 @@ def run(arguments: argparse.Namespace) -> int:
             for source, name in zip(sources, names, strict=True)
         ]
         play = Play(feeds, Pace(factor, recorded=True, simulated=arguments.clock))
-        with NodeProcess(_parameters(arguments, model, feeds), arguments.out / "node.log") as node:
+        with NodeProcess(_parameters(arguments, feeds), arguments.out / "node.log") as node:
             play.run(node)
         if not any(feed.spool.answered for feed in feeds):
             if play.interrupted:
@@ -79,12 +79,8 @@ def _check(arguments: argparse.Namespace, factor: float) -> None:
         raise SegPerceptionError("--annotate is for --mode offline, which answers every frame: leave one of them out")
 
 
-def _parameters(arguments: argparse.Namespace, model: ModelInfo, feeds: Sequence[Feed]) -> dict[str, Any]:
-    parameters = {"model": str(model.path.resolve()), "backend": arguments.backend, **camera_parameters(feeds)}
-    if arguments.providers:
-        parameters["providers"] = arguments.providers
-    if arguments.threads:
-        parameters["threads"] = arguments.threads
+def _parameters(arguments: argparse.Namespace, feeds: Sequence[Feed]) -> dict[str, Any]:
+    parameters = {**network_parameters(arguments), **camera_parameters(feeds)}
     if arguments.clock:
         parameters["use_sim_time"] = True
     return parameters

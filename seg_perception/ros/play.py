@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import argparse
 import heapq
 import itertools
 import math
 import queue
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,6 +19,7 @@ from seg_perception.errors import SegPerceptionError
 from seg_perception.evaluation.offline import percentiles
 from seg_perception.evaluation.sources import Source, SourceFrame
 from seg_perception.evaluation.spool import Answer, Spool
+from seg_perception.ros.answers import WATCHED
 from seg_perception.ros.pace import Pace
 from seg_perception.ros.player import Player
 from seg_perception.ros.process import NodeProcess
@@ -53,8 +55,9 @@ class Feed:
 class Play:
     """problems: what went wrong, one sentence each; interrupted: by Ctrl-C; backend: what the node says of it."""
 
-    def __init__(self, feeds: Sequence[Feed], pace: Pace) -> None:
-        self._feeds, self._pace = {feed.camera: feed for feed in feeds}, pace
+    def __init__(self, feeds: Sequence[Feed], pace: Pace, watched: Collection[str] = tuple(WATCHED)) -> None:
+        """watched: the node's topics to subscribe to; only what is watched is computed."""
+        self._feeds, self._pace, self._watched = {feed.camera: feed for feed in feeds}, pace, watched
         self._indices: dict[tuple[str, int], int] = {}
         self._start_s = 0.0
         self._answers: queue.Queue[tuple[str, int, float, Answer] | None] = queue.Queue(maxsize=32)
@@ -64,16 +67,29 @@ class Play:
         self.duration_s = 0.0
         self.backend: dict[str, str] = {}
 
-    def run(self, node: NodeProcess, start_timeout_s: float = START_TIMEOUT_S) -> None:
-        """Play all frames; Ctrl-C and a node that dies end it early, which is noted.
+    def run(
+        self,
+        node: NodeProcess,
+        start_timeout_s: float = START_TIMEOUT_S,
+        warm: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Play all frames; Ctrl-C and a node that dies end it early, which is noted. warm is called once the node has
+        answered a few of every camera, before the first frame that counts.
 
         Raises SegPerceptionError when the node does not start.
         """
         keeper = threading.Thread(target=self._keep, name="spool")
         keeper.start()
-        player = Player(self._on_answer, tuple(self._feeds), self._pace.now_ns, simulated=self._pace.simulated)
+        player = Player(
+            self._on_answer,
+            tuple(self._feeds),
+            self._pace.now_ns,
+            simulated=self._pace.simulated,
+            watched=self._watched,
+        )
         try:
             self._warm_up(player, node, start_timeout_s)
+            warm()
             self._play(player, node)
         except KeyboardInterrupt:
             self.interrupted = True
@@ -217,6 +233,16 @@ def _stages_ms(statuses: Iterable[Mapping[str, str]]) -> dict[str, dict[str, flo
             stage = stages.setdefault(name.removesuffix("_ms"), {})
             stage[share] = max(float(value), stage.get(share, 0.0))
     return stages
+
+
+def network_parameters(arguments: argparse.Namespace) -> dict[str, Any]:
+    """The node's parameters for the network that the arguments of add_model_arguments ask for."""
+    parameters = {"model": str(arguments.model.resolve()), "backend": arguments.backend}
+    if arguments.providers:
+        parameters["providers"] = arguments.providers
+    if arguments.threads:
+        parameters["threads"] = arguments.threads
+    return parameters
 
 
 def camera_parameters(feeds: Sequence[Feed]) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -42,7 +42,7 @@ class Player:
     """Joins the network of ROS_DOMAIN_ID, with cameras of these names; the only one of a node has an empty name.
 
     on_answer is called in the receiving thread, in the order of each camera's answers. clock_ns tells ages;
-    simulated: it is published on /clock too.
+    simulated: it is published on /clock too. watched: the node's topics to subscribe to, label_mask among them.
     """
 
     def __init__(
@@ -52,6 +52,7 @@ class Player:
         clock_ns: ClockNs = time.time_ns,
         *,
         simulated: bool = False,
+        watched: Collection[str] = tuple(WATCHED),
         node_name: str = "segmentation",
     ) -> None:
         self._context = Context()
@@ -60,7 +61,9 @@ class Player:
         self._node = Node("seg_perception_player", context=self._context)
         self._changed = threading.Condition()
         self.channels = {
-            name: Channel(self._node, f"{node_name}/{name}".rstrip("/"), name, on_answer, clock_ns, self._changed)
+            name: Channel(
+                self._node, f"{node_name}/{name}".rstrip("/"), name, on_answer, clock_ns, self._changed, watched
+            )
             for name in cameras
         }
         self._statuses: dict[str, dict[str, str]] = {}
@@ -131,7 +134,14 @@ class Channel:
     """One camera's topics, both ways. received: messages by topic; answers: how many frames were answered."""
 
     def __init__(
-        self, node: Node, outputs: str, name: str, on_answer: OnAnswer, clock_ns: ClockNs, changed: threading.Condition
+        self,
+        node: Node,
+        outputs: str,
+        name: str,
+        on_answer: OnAnswer,
+        clock_ns: ClockNs,
+        changed: threading.Condition,
+        watched: Collection[str],
     ) -> None:
         """outputs: the namespace of the node's topics; changed: notified of every answer."""
         self._name, self._on_answer, self._clock_ns, self._changed = name, on_answer, clock_ns, changed
@@ -141,15 +151,17 @@ class Channel:
         self._filler = ImageFiller("rgb8")
         self._parts: dict[int, dict[str, Any]] = {}
         self._ages_ms: dict[int, float] = {}
-        self.received = dict.fromkeys(WATCHED, 0)
+        self.received = dict.fromkeys(watched, 0)
+        self._needed = NEEDED.intersection(watched)
+        self._on_ground = tuple(topic for topic in ON_GROUND if topic in watched)
         self.answers = 0
         self._last_stamp_ns = -1
         # deep enough that this program's own pauses do not count as the node's
         reliable = QoSProfile(depth=10, reliability=ReliabilityPolicy.RELIABLE)
         sensor_data = QoSProfile(depth=10, reliability=ReliabilityPolicy.BEST_EFFORT)
-        for topic, kind in WATCHED.items():
+        for topic in watched:
             offered = sensor_data if output(topic).qos == "sensor data" else reliable
-            node.create_subscription(kind, f"{outputs}/{topic}", self._receiver(topic), offered)
+            node.create_subscription(WATCHED[topic], f"{outputs}/{topic}", self._receiver(topic), offered)
 
     def send(self, frame: Frame, model: CameraModel | None, stamp_ns: int) -> None:
         """Publish a frame and, where it is known, its camera's calibration."""
@@ -182,7 +194,7 @@ class Channel:
 
     def _pass_on(self, stamp_ns: int) -> None:
         """Hand on the answer of that stamp once it is complete, and before it the older ones that lost a part."""
-        if not self._parts[stamp_ns].keys() >= NEEDED.union(name for name in ON_GROUND if self.received[name]):
+        if not self._parts[stamp_ns].keys() >= self._needed.union(t for t in self._on_ground if self.received[t]):
             return
         for ready_ns in sorted(stamp for stamp in self._parts if stamp <= stamp_ns):
             parts = self._parts.pop(ready_ns)

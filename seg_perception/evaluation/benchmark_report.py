@@ -1,0 +1,90 @@
+"""The numbers of `benchmark` as tables: one model on the terminal, all of them as the page of a results folder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+SHARES = ("p50", "p95", "p99", "max")
+
+
+def print_table(numbers: Mapping[str, Any]) -> None:
+    """All numbers of one model."""
+    print(f"{numbers['model']}, {numbers['size']}, {numbers['frames']} frames, {numbers['backend']}")
+    print(f"{'stage, ms':<18}" + "".join(f"{name:>9}" for name in SHARES))
+    for stage, values in {**numbers["stages_ms"], "total": numbers["total_ms"]}.items():
+        print(f"{stage:<18}" + "".join(f"{values[name]:9.2f}" for name in SHARES))
+    for name, values in numbers["drivable_ms"].items():
+        place = "maps, at a new pose" if name == "maps" else f"  drivable: {name}"
+        print(f"{place:<26}p50 {values['p50']:.2f} ms, p95 {values['p95']:.2f} ms")
+    overhead = numbers["overhead_ms"]
+    print(f"all but the network: p50 {overhead['p50']:.2f} ms, p95 {overhead['p95']:.2f} ms")
+    print(f"{numbers['pipeline_fps']} frames a second, one after the other")
+    print(f"memory grew by {numbers['rss_growth_mb']} MB over {numbers['frames']} frames")
+    if "decode_speedup" in numbers:
+        print(
+            f"against naive: decode {numbers['decode_speedup']}x, all but the network {numbers['overhead_speedup']}x, "
+            f"whole path {numbers['pipeline_speedup']}x as fast"
+        )
+    if "end_to_end" in numbers:
+        _print_live(numbers)
+
+
+def _print_live(numbers: Mapping[str, Any]) -> None:
+    live, age = numbers["end_to_end"], numbers["age_ms"]
+    print(
+        f"the node, {len(live['cameras'])} cameras at {live['sent_hz']} Hz in all, answers {numbers['end_to_end_fps']} "
+        f"frames a second, age p50 {age['p50']:.1f} ms, p95 {age['p95']:.1f} ms, max {age['max']:.1f} ms; "
+        f"its memory grew by {live['rss_growth_mb']} MB"
+    )
+    if len(live["cameras"]) > 1:
+        for name, camera in live["cameras"].items():
+            ages = camera["age_ms"]
+            print(
+                f"  {name}: {camera['fps']} frames a second, {camera['share']} of a fair share, age p95 {ages['p95']} ms"
+            )
+        print(f"  one round of all cameras: {live['round_ms']} ms; recovered {live['recovery_s']} s after the load")
+    for problem in live["problems"]:
+        print(problem)
+
+
+def markdown(results: Mapping[str, Mapping[str, Any]]) -> str:
+    """The page of a results folder; results by the model's name."""
+    columns: dict[str, Callable[[str, Mapping[str, Any]], str]] = {
+        "model": lambda name, n: f"[`{name}`]({name}.json)",
+        "network ms": lambda name, n: _pair(n["stages_ms"]["network"]),
+        "decode ms": lambda name, n: _pair(n["decode_ms"]),
+        "all but the network ms": lambda name, n: _pair(n["overhead_ms"]),
+        "frames/s, pipeline": lambda name, n: f"{n['pipeline_fps']}",
+        "frames/s, end to end": lambda name, n: f"{n.get('end_to_end_fps', '–')}",
+        "age ms p50 / p95 / max": lambda name, n: _ages(n.get("age_ms")),
+        "decode, whole path against naive": lambda name, n: f"{n['decode_speedup']}x, {n['pipeline_speedup']}x",
+        "memory growth MB": lambda name, n: f"{n['rss_growth_mb']}",
+    }
+    first = next(iter(results.values()))
+    facts = ", ".join(f"{name} {value}" for name, value in first["machine"].items())
+    return "\n".join(
+        [
+            "# Results of `benchmark`",
+            "",
+            f"Camera images of {first['size']}, {first['frames']} frames; times are p50 / p95. End to end is the real "
+            "node between a camera that is faster than it and a planner, over DDS.",
+            "",
+            f"Machine: {facts}; {first['load_average']} processes wanted a processor before it began.",
+            "",
+            "Renewed by `make benchmark`. [roofline.md](roofline.md) is computed, not measured.",
+            "",
+            f"| {' | '.join(columns)} |",
+            f"|{' --- |' * len(columns)}",
+            *(f"| {' | '.join(cell(name, n) for cell in columns.values())} |" for name, n in results.items()),
+            "",
+        ]
+    )
+
+
+def _pair(values: Mapping[str, float]) -> str:
+    return f"{values['p50']:.1f} / {values['p95']:.1f}"
+
+
+def _ages(values: Mapping[str, float] | None) -> str:
+    return " / ".join(f"{values[name]:.0f}" for name in ("p50", "p95", "max")) if values else "–"

@@ -1,0 +1,134 @@
+"""`benchmark --mode live`: the real node in a process of its own, between cameras faster than it and a planner.
+
+What a planner needs is watched, label_mask and drivable_areas, and no more, since the node computes what is watched. An
+answer's age is from sending its image, which is its stamp, to receiving its label mask.
+
+Several cameras make an overload: the first one is alone for ALONE_S before the others begin and after they end, so that
+the age without load, the shares and ages under it, and the recovery are seen in one play.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+from numpy.typing import NDArray
+
+from seg_perception.errors import SegPerceptionError
+from seg_perception.evaluation import benchmark, overload
+from seg_perception.evaluation.overload import Sent
+from seg_perception.evaluation.sources import Source, SourceFrame
+from seg_perception.evaluation.spool import AgeSpool
+from seg_perception.results import Frame
+from seg_perception.ros.pace import Pace
+from seg_perception.ros.play import Feed, Play, camera_parameters, network_parameters
+from seg_perception.ros.play import numbers as play_numbers
+from seg_perception.ros.process import NodeProcess, choose_network
+from seg_perception.synthetic import SyntheticDrive
+
+PLANNER_TOPICS = ("label_mask", "drivable_areas")
+ALONE_S = 2.0
+"""Seconds; a camera's age without load is the median of these frames."""
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """`benchmark` with the node."""
+    return benchmark.run(arguments, measure)
+
+
+class Images(Source):
+    """A calibrated camera that shows the same images in turn, count frames from start_s on."""
+
+    def __init__(
+        self, images: Sequence[NDArray[np.uint8]], drive: SyntheticDrive, rate_hz: float, count: int, start_s: float
+    ) -> None:
+        super().__init__("rendered", "rendered images", rate_hz, count)
+        self.camera, self.pose = drive.camera, drive.pose
+        self._images, self._start_s = images, start_s
+
+    def _frames(self) -> Iterator[SourceFrame]:
+        for index in range(self.count or 0):
+            stamp_ns = round((self._start_s + index / self.rate_hz) * 1e9)
+            rgb = self._images[index % len(self._images)]
+            yield SourceFrame(Frame(rgb, stamp_ns, "camera"), f"frame {index}")
+
+
+def measure(arguments: argparse.Namespace, size_wh: tuple[int, int]) -> dict[str, Any]:
+    """Play arguments.frames images of (width, height) from each of arguments.cameras at arguments.rate Hz to the node.
+
+    Raises SegPerceptionError when the node does not start or answers nothing.
+    """
+    alone = math.ceil(ALONE_S * arguments.rate) if arguments.cameras > 1 else 0
+    choose_network()
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as spools:
+        feeds = _feeds(arguments, size_wh, alone, Path(folder), spools)
+        play = Play(feeds, Pace(recorded=True), PLANNER_TOPICS)
+        parameters = {**network_parameters(arguments), **camera_parameters(feeds)}
+        with NodeProcess(parameters, Path(folder) / "node.log") as node:
+            process, warm_bytes = psutil.Process(node.pid), [0]
+
+            def warm() -> None:
+                warm_bytes[0] = _own_bytes(process)
+
+            play.run(node, warm=warm)
+            if play.interrupted:
+                raise KeyboardInterrupt
+            node.check()
+            growth_mb = (_own_bytes(process) - warm_bytes[0]) / 1e6
+        if not any(feed.spool.answered for feed in feeds):
+            raise SegPerceptionError(f"the node answered no frame, its log closes with:\n{node.tail()}")
+        return _numbers(feeds, alone, arguments.frames, play, growth_mb)
+
+
+def _own_bytes(process: psutil.Process) -> int:
+    """Memory that the process shares with nobody: pages of DDS's ring of images count as resident once each has been
+    written, which would look like growth until the ring is round."""
+    memory = process.memory_info()
+    return int(memory.rss - memory.shared)
+
+
+def _feeds(
+    arguments: argparse.Namespace, size_wh: tuple[int, int], alone: int, folder: Path, spools: ExitStack
+) -> list[Feed]:
+    """The cameras, evenly out of step; alone: frames of the first one before and after the others."""
+    images, drive, cameras = benchmark.camera_images(size_wh), SyntheticDrive(*size_wh), arguments.cameras
+    feeds = []
+    for index in range(cameras):
+        first = index == 0
+        count = arguments.frames + (2 * alone if first else 0)
+        start_s = (index / cameras + (0 if first else alone)) / arguments.rate
+        source = Images(images, drive, arguments.rate, count, start_s)
+        name = f"camera{index}" if cameras > 1 else ""
+        feeds.append(Feed(source, spools.enter_context(AgeSpool(folder)), name))
+    return feeds
+
+
+def _numbers(feeds: Sequence[Feed], alone: int, count: int, play: Play, growth_mb: float) -> dict[str, Any]:
+    """What `benchmark` adds to its own: see overload.summary; stages and losses as the node itself counts them."""
+    cameras = [
+        Sent(feed.camera or "camera", feed.spool.sent_s, feed.spool.age_ms, 0 if index else alone)
+        for index, feed in enumerate(feeds)
+    ]
+    seen = overload.summary(cameras, count)
+    told = play_numbers(feeds, play.duration_s)
+    stages = told["stages_ms"]
+    return {
+        "end_to_end_fps": seen.pop("fps"),
+        "age_ms": seen.pop("age_ms"),
+        "end_to_end": {
+            "watched": list(PLANNER_TOPICS),
+            **seen,
+            "lost_before_node": told["lost_before_node"],
+            "stages_ms": stages,
+            "overhead_ms": round(sum(stage["p50"] for name, stage in stages.items() if name != "network"), 3),
+            "rss_growth_mb": round(growth_mb, 3),
+            "problems": play.problems,
+        },
+    }
