@@ -55,7 +55,15 @@ DEFAULT_LICENSE_NOTE = "trained on data for research and evaluation only"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of the verb."""
-    parser.add_argument("--checkpoint", type=Path, required=True, help="best.pt or last.pt of a training run")
+    parser.add_argument(
+        "--checkpoint",
+        type=Path,
+        required=True,
+        nargs="+",
+        metavar="PT",
+        help="best.pt or last.pt of a training run; the weights of several, which began with the same, are averaged",
+    )
+    parser.add_argument("--shares", type=float, nargs="+", metavar="F", help="of each checkpoint (default: equal)")
     parser.add_argument("--out", type=Path, required=True, help="the model file to write, NAME.onnx")
     parser.add_argument("--precision", choices=model_file.PRECISIONS, default="fp32", help="default: fp32")
     parser.add_argument("--height", type=int, help="of the network's input, a multiple of 32 (default: as trained)")
@@ -78,7 +86,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Export; returns the exit code."""
-    content = checkpoint.load(arguments.checkpoint)
+    contents = [checkpoint.load(path) for path in arguments.checkpoint]
+    content = checkpoint.mixed(contents, arguments.shares or [1.0] * len(contents))
     size_hw = (arguments.height or content["size_hw"][0], arguments.width or content["size_hw"][1])
     if any(length <= 0 or length % 32 for length in size_hw):
         raise SegPerceptionError(
