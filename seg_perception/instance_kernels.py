@@ -213,9 +213,8 @@ def tally_segments(
 
 
 @compiled
-def renumber(pixel_rows: tuple[int, int], numbers: NDArray[np.uint16], instance: NDArray[np.uint16]) -> None:
-    """Replace each value of the rows of instance by its entry in numbers; 0 stays."""
-    for y in range(pixel_rows[0], pixel_rows[1]):
+def renumber(numbers: NDArray[np.uint16], instance: NDArray[np.uint16]) -> None:
+    """Replace each value of instance by its entry in numbers, where 0 is 0."""
+    for y in range(instance.shape[0]):
         for x in range(instance.shape[1]):
-            if instance[y, x]:
-                instance[y, x] = numbers[instance[y, x]]
+            instance[y, x] = numbers[instance[y, x]]

@@ -95,9 +95,9 @@ class PanopticDecoder:
         logits = output.semantic_logits[index]
         buffers = self._sized(logits.shape, mask_hw)
         with_confidence = wants.confidence or wants.instances or wants.areas or self.settings.min_confidence > 0
-        if not all(_shared(buffers.cell_parts, lambda rows: buffers.score_cells(logits, rows))):
-            raise not_finite("semantic_logits")
         centers = self._centers(output, index, mask_hw, stride, buffers) if wants.instances else buffers.centers[:0]
+        if not all(_shared(buffers.cell_parts, lambda rows: buffers.judge_cells(logits, centers, rows))):
+            raise not_finite("semantic_logits")
         least = int(np.ceil(self.settings.min_confidence * 255))
 
         def paint(part: _Part) -> None:
@@ -125,7 +125,7 @@ class PanopticDecoder:
     def _centers(
         self, output: NetworkOutput, index: int, mask_hw: tuple[int, int], stride: int, buffers: _Buffers
     ) -> NDArray[np.float64]:
-        """float64 [K, 2] = (y, x) of the centres, in the units of the votes; elects one for every grid cell."""
+        """float64 [K, 2] = (y, x) of the centres, in the units of the votes, which are cast."""
         radius = self.settings.center_radius(stride)
         count = instance_kernels.find_centers(
             output.center_heatmap[index, 0], radius, self.settings.center_threshold, buffers.scores, buffers.places
@@ -136,18 +136,17 @@ class PanopticDecoder:
             np.rint((buffers.places[:count] + 0.5) * (cell_px * instance_kernels.SUBPIXELS), out=centers)
             if not instance_kernels.cast_votes(output.center_offset[index], mask_hw, stride, buffers.votes):
                 raise not_finite("center_offset")
-            _shared(
-                buffers.cell_parts,
-                lambda rows: instance_kernels.elect_centers(buffers.votes, centers, rows, buffers.elected),
-            )
         return centers
 
     def _segments(self, buffers: _Buffers, count: int, mask_hw: tuple[int, int]) -> tuple[Segment, ...]:
         """Things by falling score, then stuff by class; numbers the instance mask accordingly."""
         tally = _merged([part.tally[: count + 1] for part in buffers.parts])
         numbers, segments = segments_of(tally, self._labels, self.settings, mask_hw[0] * mask_hw[1])
-        if (numbers != np.arange(count + 1)).any():
-            _shared(buffers.parts, lambda part: instance_kernels.renumber(part.pixel_rows, numbers, buffers.instance))
+        moved = np.flatnonzero(numbers != np.arange(count + 1))
+        if len(moved):
+            left, top = tally[moved, :, LEFT : TOP + 1].min((0, 1))
+            right, bottom = tally[moved, :, RIGHT:].max((0, 1))
+            instance_kernels.renumber(numbers, buffers.instance[top : bottom + 1, left : right + 1])
         return segments
 
 
@@ -210,7 +209,10 @@ class _Buffers:
             for begin, end in _split(len(self.down.low))
         ]
 
-    def score_cells(self, logits: NDArray[np.float32], rows: tuple[int, int]) -> bool:
+    def judge_cells(self, logits: NDArray[np.float32], centers: NDArray[np.float64], rows: tuple[int, int]) -> bool:
+        """Class and, if there are centres, centre of each cell in rows; False if a logit is not finite."""
+        if len(centers):
+            instance_kernels.elect_centers(self.votes, centers, rows, self.elected)
         return panoptic_kernels.score_cells(logits, rows, *self.cells)
 
     def paint_classes(self, logits: NDArray[np.float32], part: _Part, with_confidence: bool, least: int) -> None:

@@ -148,11 +148,11 @@ def test_segments_are_the_pixels_of_the_masks(case):
 
 
 def test_confidence_is_the_winners_upsampled_probability():
-    """Logits 0 and log 3: probabilities 1/4 and 3/4, 191.25 of 255. Halfway to the mirror image both have 1/2."""
-    side = np.log(3.0)
-    output = _output(np.array([[[side, 0.0]], [[0.0, side]]]))
+    """Probabilities 3/4 and 1/4 on the left, 1/3 and 2/3 on the right: 191.25, 138.1 and 170 of 255, as halfway between
+    the first class has (3/4 + 1/3) / 2, and the larger logit: log(3) / 2 against log(2) / 2."""
+    output = _output(np.array([[[np.log(3.0), 0.0]], [[0.0, np.log(2.0)]]]))
     panoptic = _decode(output, (1, 3), labels=_label_set(2))
-    assert panoptic.confidence.tolist() == [[191, 128, 191]]
+    assert panoptic.semantic.tolist() == [[0, 0, 1]] and panoptic.confidence.tolist() == [[191, 138, 170]]
 
 
 def test_unsure_pixels_become_void_and_belong_to_no_segment():
