@@ -5,12 +5,14 @@ This is the only way to run a frame: the node, the evaluator, `predict` and the 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from time import perf_counter_ns
+from typing import Any
 
 import numpy as np
 
-from seg_perception.backends.base import Backend
+from seg_perception.backends.base import Backend, Decoder, DeviceBackend
 from seg_perception.drivable import DrivableExtractor, DrivableSettings
 from seg_perception.geometry import CameraModel, CameraPose, GroundProjection
 from seg_perception.model_file import ModelInfo
@@ -41,10 +43,13 @@ class Pipeline:
         self.backend = backend
         self.labels = model.labels
         self._mask_hw = mask_hw
-        self._preprocess = Preprocessor(model.size_hw)
+        self._device = backend.device_steps() if isinstance(backend, DeviceBackend) else None
+        self._preprocess: Callable[[Frame], Any] = (
+            self._device.preprocessor() if self._device else Preprocessor(model.size_hw)
+        )
         self._camera: tuple[CameraModel | None, CameraPose | None] = (None, None)
         self._steps = (
-            PanopticDecoder(self.labels, panoptic or PanopticSettings()),
+            self._decoder(panoptic or PanopticSettings()),
             DrivableExtractor(self.labels, drivable or DrivableSettings()),
         )
 
@@ -56,9 +61,12 @@ class Pipeline:
         """Swap settings between two frames; what is None stays as it is."""
         decoder, extractor = self._steps
         self._steps = (
-            PanopticDecoder(self.labels, panoptic) if panoptic else decoder,
+            self._decoder(panoptic) if panoptic else decoder,
             DrivableExtractor(self.labels, drivable) if drivable else extractor,
         )
+
+    def _decoder(self, settings: PanopticSettings) -> Decoder:
+        return self._device.decoder(self.labels, settings) if self._device else PanopticDecoder(self.labels, settings)
 
     @property
     def ground_problem(self) -> str | None:

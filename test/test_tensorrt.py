@@ -1,16 +1,18 @@
 """The backend against recorded calls of CUDA and TensorRT; the builder against the real library where it is installed."""
 
+import gc
 import json
 import multiprocessing
 
 import numpy as np
 import pytest
-from fakes import FakeCudaRuntime, FakeTensorRT, tiny_model
+from fake_cuda import FakeCudaRuntime, FakeTensorRT, Machine
+from fakes import tiny_model
 
 from seg_perception.backends import engine_cache, tensorrt, tensorrt_engine
 from seg_perception.backends.cuda import Cuda
 from seg_perception.backends.engine_cache import EngineCache, EngineKey
-from seg_perception.backends.tensorrt import TensorRTBackend, tensor_shapes
+from seg_perception.backends.onnx_runtime import OnnxRuntimeBackend
 from seg_perception.backends.tensorrt_engine import Flavor
 from seg_perception.errors import SegPerceptionError
 
@@ -20,57 +22,35 @@ def model(tmp_path):
     return tiny_model(tmp_path / "tiny.onnx")
 
 
-class Machine:
-    """A recorded GPU with a recorded TensorRT, and what the backend logged."""
-
-    def __init__(self, model, cache_dir, batch=1):
-        self.model, self.cache_dir, self.batch = model, cache_dir, batch
-        self.runtime = FakeCudaRuntime()
-        self.trt = FakeTensorRT(self.runtime, tensor_shapes(model, batch))
-        self.lines = []
-
-    def backend(self):
-        flavor = Flavor("tensorrt", self.trt, tensorrt_engine._make_logger(self.trt))
-        return TensorRTBackend(
-            self.model,
-            cache_dir=self.cache_dir,
-            batch=self.batch,
-            flavor=flavor,
-            cuda=Cuda(self.runtime),
-            log=self.lines.append,
-        )
-
-
 @pytest.fixture
 def machine(model, tmp_path):
     return Machine(model, tmp_path / "cache")
 
 
-def _images(value, count=1):
-    return np.full((count, 64, 96, 3), value, np.uint8)
+def _images(seed, count=1):
+    return np.random.default_rng(seed).integers(0, 256, (count, 64, 96, 3), dtype=np.uint8)
 
 
-def _total(value, count=1):
-    return float(value * count * 64 * 96 * 3)
+def _same(output, expected):
+    pairs = zip(vars(output).values(), vars(expected).values())
+    return all(a.shape == b.shape and np.allclose(a, b, rtol=1e-5, atol=1e-4) for a, b in pairs)
 
 
 def test_every_run_answers_for_its_own_image_before_and_after_the_capture(machine):
-    backend = machine.backend()
-    for value in (1, 2, 3, 0, 9):
-        output = backend.infer(_images(value))
-        assert np.all(output.semantic_logits == _total(value)) and output.semantic_logits.shape == (1, 11, 8, 12)
-        assert np.all(output.center_heatmap == 2 * _total(value))
-        assert np.all(output.center_offset == 3 * _total(value))
+    backend, cpu = machine.backend(), OnnxRuntimeBackend(machine.model)
+    for seed in (1, 2, 3, 1):
+        assert _same(backend.infer(_images(seed)), cpu.infer(_images(seed)))
+    assert not _same(backend.infer(_images(1)), cpu.infer(_images(2)))
 
 
 def test_an_ordinary_run_comes_before_the_capture_and_graphs_after_it(machine):
     backend = machine.backend()
-    machine.runtime.calls.clear()
-    backend.infer(_images(1))
     calls = machine.runtime.calls
-    assert calls[:5] == ["cudaMemcpyAsync"] * 4 + ["cudaStreamSynchronize"]
-    assert calls.index("cudaStreamBeginCapture") > calls.index("cudaStreamSynchronize")
-    assert calls[-2:] == ["cudaGraphInstantiate", "cudaGraphDestroy"]
+    calls.clear()
+    backend.infer(_images(1))
+    assert calls[:6] == ["cudaSetDevice", *["cudaMemcpyAsync"] * 4, "cudaStreamSynchronize"]
+    assert calls[6] == "cudaStreamBeginCapture" and calls[7:11] == ["cudaMemcpyAsync"] * 4
+    assert calls[11:] == ["cudaStreamEndCapture", "cudaGraphInstantiate", "cudaGraphDestroy", "cudaStreamSynchronize"]
     calls.clear()
     backend.infer(_images(2))
     assert calls == ["cudaGraphLaunch", "cudaStreamSynchronize"]
@@ -79,10 +59,11 @@ def test_an_ordinary_run_comes_before_the_capture_and_graphs_after_it(machine):
 
 def test_no_memory_is_taken_after_the_start(machine):
     backend = machine.backend()
-    taken = len(machine.runtime.memory)
+    taken = machine.runtime.held
+    assert taken == {"host": 4, "device": 4, "streams": 1}
     backend.warm_up()
     backend.infer(_images(5))
-    assert len(machine.runtime.memory) == taken == 8
+    assert machine.runtime.held == {**taken, "executables": 1}
 
 
 def test_closing_gives_everything_back_and_may_be_repeated(machine):
@@ -90,30 +71,82 @@ def test_closing_gives_everything_back_and_may_be_repeated(machine):
     backend.warm_up()
     backend.close()
     backend.close()
-    assert not machine.runtime.memory
-    assert {"cudaGraphExecDestroy", "cudaStreamDestroy"} <= set(machine.runtime.calls)
+    assert not machine.runtime.held
     with pytest.raises(RuntimeError, match="closed"):
         backend.infer(_images(1))
 
 
-def test_where_a_graph_cannot_be_captured_runs_go_on_and_it_is_said(machine):
-    machine.runtime.fails.add("cudaGraphInstantiate")
+def test_what_was_handed_out_can_be_read_after_closing_and_is_given_back_with_its_last_reader(machine):
+    backend = machine.backend()
+    logits = backend.infer(_images(1)).semantic_logits
+    seen = logits.copy()
+    backend.close()
+    assert np.array_equal(logits, seen) and machine.runtime.held == {"host": 1}
+    del logits
+    assert not machine.runtime.held
+
+
+def test_a_backend_that_is_dropped_without_closing_leaves_nothing_behind(machine):
+    machine.backend().warm_up()
+    gc.collect()
+    assert not machine.runtime.held
+
+
+def test_closing_goes_on_when_a_call_of_it_fails(machine):
+    backend = machine.backend()
+    backend.warm_up()
+    machine.runtime.fails.add("cudaGraphExecDestroy")
+    with pytest.raises(SegPerceptionError, match="cudaGraphExecDestroy"):
+        backend.close()
+    assert machine.runtime.held == {"executables": 1}
+
+
+@pytest.mark.parametrize("call", ["cudaStreamBeginCapture", "cudaStreamEndCapture", "cudaGraphInstantiate"])
+def test_where_a_graph_cannot_be_captured_runs_go_on_and_it_is_said(machine, call):
+    machine.runtime.fails.add(call)
     backend = machine.backend()
     backend.infer(_images(1))
-    assert np.all(backend.infer(_images(4)).semantic_logits == _total(4))
+    assert _same(backend.infer(_images(4)), OnnxRuntimeBackend(machine.model).infer(_images(4)))
     assert machine.runtime.calls.count("cudaStreamBeginCapture") == 1
-    assert "cudaGraphInstantiate" in backend.describe()["cuda_graph"] and "no CUDA graph" in machine.lines[-1]
+    assert call in backend.describe()["cuda_graph"] and "no CUDA graph" in machine.lines[-1]
+    backend.close()
+    assert not machine.runtime.held
 
 
-def test_images_that_do_not_fit_are_refused(machine):
+def test_images_that_do_not_fit_are_refused(machine, tmp_path):
+    backend = machine.backend()
     with pytest.raises(ValueError, match=r"uint8 \[1, 64, 32, 3\], expected uint8 \[1, 64, 96, 3\]"):
-        machine.backend().infer(np.zeros((1, 64, 32, 3), np.uint8))
+        backend.infer(np.zeros((1, 64, 32, 3), np.uint8))
+    with pytest.raises(ValueError, match="float32"):
+        backend.infer(_images(1).astype(np.float32))
+    with pytest.raises(ValueError, match=r"\[0, 64, 96, 3\]"):
+        backend.infer(_images(1, 0))
+    backend = Machine(machine.model, tmp_path, batch=3).backend()
+    with pytest.raises(ValueError, match=r"\[4, 64, 96, 3\], expected uint8 \[1 to 3, 64, 96, 3\]"):
+        backend.infer(_images(1, 4))
 
 
-def test_several_images_run_together(model, tmp_path):
-    backend = Machine(model, tmp_path, batch=3).backend()
-    assert backend.infer(_images(2, 3)).center_offset.shape == (3, 2, 8, 12)
-    assert backend.describe()["batch"] == "3"
+def test_any_number_of_images_up_to_the_batch_runs_together(model, tmp_path):
+    machine = Machine(model, tmp_path, batch=3)
+    backend, cpu = machine.backend(), OnnxRuntimeBackend(model)
+    assert machine.trt.profiles == [("image", (1, 64, 96, 3), (3, 64, 96, 3), (3, 64, 96, 3))]
+    backend.warm_up()
+    machine.runtime.calls.clear()
+    for count in (2, 3, 1, 2):
+        assert _same(backend.infer(_images(count, count)), cpu.infer(_images(count, count)))
+    assert set(machine.runtime.calls) == {"cudaGraphLaunch", "cudaStreamSynchronize"}
+    assert machine.trt.contexts == 3 and backend.describe()["batch"] == "3"
+    backend.close()
+    assert not machine.runtime.held
+
+
+def test_a_model_that_fixes_its_batch_runs_just_that(tmp_path):
+    machine = Machine(tiny_model(tmp_path / "two.onnx", batch=2), tmp_path)
+    backend = machine.backend()
+    backend.warm_up()
+    assert not machine.trt.profiles and backend.infer(_images(1, 2)).center_offset.shape == (2, 2, 8, 12)
+    with pytest.raises(ValueError, match=r"expected uint8 \[2, 64, 96, 3\]"):
+        backend.infer(_images(1, 1))
 
 
 def test_facts_name_library_gpu_and_model(machine):
@@ -132,22 +165,29 @@ def test_a_failing_run_names_the_cause(machine):
         backend.infer(_images(1))
 
 
-@pytest.mark.parametrize("call", ["cudaHostAlloc", "cudaMalloc", "cudaStreamCreateWithFlags"])
-def test_a_start_that_fails_leaves_nothing_behind(machine, call):
-    machine.runtime.fails.add(call)
+@pytest.mark.parametrize(
+    ("call", "number"),
+    [
+        ("cudaStreamCreateWithFlags", 0),
+        *(("cudaHostAlloc", i) for i in range(4)),
+        *(("cudaMalloc", i) for i in range(4)),
+    ],
+)
+def test_a_start_that_fails_leaves_nothing_behind(machine, call, number):
+    machine.runtime.fails_after[call] = number
     with pytest.raises(SegPerceptionError, match=call):
         machine.backend()
-    assert not machine.runtime.memory
+    assert not machine.runtime.held
 
 
 def test_tensors_that_are_not_those_of_the_model_are_refused(machine):
-    shape, _ = machine.trt.shapes["center_offset"]
-    machine.trt.shapes["center_offset"] = (shape, np.float16)
+    machine.trt.dtypes["center_offset"] = np.float16
     with pytest.raises(SegPerceptionError, match=r"'center_offset' is float16 .* expected float32"):
         machine.backend()
-    del machine.trt.shapes["center_offset"]
+    del machine.trt.dtypes["center_offset"]
     with pytest.raises(SegPerceptionError, match="export the model again"):
         machine.backend()
+    assert not machine.runtime.held
 
 
 # Engines on disk

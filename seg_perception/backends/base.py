@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Protocol
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
-from seg_perception.results import NetworkOutput
+from seg_perception.labels import LabelSet
+from seg_perception.panoptic import PanopticSettings
+from seg_perception.results import Frame, NetworkOutput, Panoptic, Wants
 
 
 class Backend(Protocol):
@@ -28,3 +31,35 @@ class Backend(Protocol):
 
     def close(self) -> None:
         """Give back what the backend holds; it cannot be used afterwards. May be called twice."""
+
+
+@dataclass(frozen=True)
+class OnDevice:
+    """The first `count` images, or the network's outputs for them, in a backend's own memory on its device."""
+
+    count: int
+
+
+class Decoder(Protocol):
+    """Makes masks of the output of a backend."""
+
+    def decode(self, output: Any, index: int, mask_hw: tuple[int, int], stride: int, wants: Wants) -> Panoptic:
+        """Masks of image `index` of the batch: see PanopticDecoder.decode."""
+
+
+class DeviceSteps(Protocol):
+    """The steps before and after the network on a backend's device, for pipelines that run one after the other."""
+
+    def preprocessor(self) -> Callable[[Frame], OnDevice]:
+        """What Preprocessor does, to the input of the network; `infer` then takes the result."""
+
+    def decoder(self, labels: LabelSet, settings: PanopticSettings) -> Decoder:
+        """What PanopticDecoder does, with what `infer` then returns."""
+
+
+@runtime_checkable
+class DeviceBackend(Protocol):
+    """A backend that may take all of a frame's way to its masks, so that only images and masks cross the bus."""
+
+    def device_steps(self) -> DeviceSteps | None:
+        """The steps beside the network, None where they cannot run there: `describe` says why."""

@@ -8,14 +8,18 @@ from __future__ import annotations
 import importlib.util
 import time
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
 from seg_perception.backends import tensorrt_engine
-from seg_perception.backends.cuda import Cuda, Gpu, Transfer
+from seg_perception.backends.base import OnDevice
+from seg_perception.backends.cuda import Cuda, Gpu, Stream, Transfer, Work
+from seg_perception.backends.cuda_kernels import CudaKernels
+from seg_perception.backends.cuda_steps import CudaSteps
 from seg_perception.backends.engine_cache import EngineCache, EngineKey, sha256_of, write_aside
 from seg_perception.backends.tensorrt_engine import Flavor
 from seg_perception.errors import SegPerceptionError
@@ -41,8 +45,9 @@ def why_unavailable() -> str | None:
 class TensorRTBackend:
     """Runs a model file as an engine that is built on this machine and cached.
 
-    batch: images per run; the model's own where its file fixes one. One stream, pinned buffers and, after a first
-    ordinary run, one CUDA graph of copy in, network, copy out: nothing is allocated per frame.
+    batch: most images per run; the model's own where its file fixes one. One stream, pinned buffers and, after a first
+    ordinary run, one CUDA graph per number of images: nothing is allocated per frame. Each number has an execution
+    context of its own, as TensorRT advises for graphs, and with it its scratch memory.
     """
 
     def __init__(
@@ -53,6 +58,7 @@ class TensorRTBackend:
         batch: int = 1,
         flavor: Flavor | None = None,
         cuda: Cuda | None = None,
+        compile_kernels: Callable[[Gpu], CudaKernels] = CudaKernels,
         log: Callable[[str], None],
     ) -> None:
         """flavor, cuda: None = what is installed.
@@ -66,67 +72,106 @@ class TensorRTBackend:
         self._cuda = cuda or Cuda()
         self._gpu = self._cuda.gpu()
         self._cache = EngineCache(cache_dir)
-        self._transfers: dict[str, Transfer] = {}
-        self._stream: Any = None
-        self._graph: Any = None
-        self._graph_state = "not captured yet"
+        self._tensors: dict[str, Transfer] = {}
+        self._contexts: dict[int, Any] = {}
+        self._works: dict[tuple[int, bool], Work] = {}
+        self._steps: CudaSteps | None = None
         self._closed = False
+        self._owned = ExitStack()
+        self._stream = Stream(self._cuda)
+        self._owned.callback(self._stream.destroy)
+        self._owned.callback(self._drop_engine)
+        self._owned.callback(self._tensors.clear)
         try:
             self._engine = self._load(engine_key(model, self._flavor, self._gpu, self._batch))
-            self._kernels, self._context = self._make_context()
-            self._stream = self._cuda.call("cudaStreamCreateWithFlags", self._cuda.runtime.cudaStreamNonBlocking)
-            self._bind()
+            self._runtime_config, self._jit_cache = self._make_jit_cache()
+            for name, (shape, dtype) in tensor_shapes(model, self._batch).items():
+                self._tensors[name] = Transfer(self._stream, shape, dtype)
+                self._owned.callback(self._tensors[name].free)
+            self._context(self._batch)
+            self._masks = self._make_steps(compile_kernels)
         except BaseException:
             self.close()
             raise
 
-    def infer(self, images: NDArray[np.uint8]) -> NetworkOutput:
-        """See Backend. Raises ValueError for images that do not fit, SegPerceptionError when the GPU fails."""
+    @overload
+    def infer(self, images: NDArray[np.uint8]) -> NetworkOutput: ...
+
+    @overload
+    def infer(self, images: OnDevice) -> OnDevice: ...
+
+    def infer(self, images: NDArray[np.uint8] | OnDevice) -> NetworkOutput | OnDevice:
+        """See Backend and DeviceSteps; waits for the GPU.
+
+        Raises ValueError for images that do not fit, SegPerceptionError when the GPU fails.
+        """
         if self._closed:
             raise RuntimeError("the backend is closed")
-        source = self._transfers[INPUT].array
-        if images.dtype != np.uint8 or images.shape != source.shape:
-            raise ValueError(f"images is {images.dtype} {list(images.shape)}, expected uint8 {list(source.shape)}")
-        np.copyto(source, images)
-        if self._graph is not None:
-            self._cuda.call("cudaGraphLaunch", self._graph, self._stream)
-            self._cuda.call("cudaStreamSynchronize", self._stream)
-        else:
-            self._enqueue()
-            self._cuda.call("cudaStreamSynchronize", self._stream)
-            if self._graph_state == "not captured yet":
-                self._capture()
-        return NetworkOutput(*(self._transfers[name].array for name in OUTPUTS))
+        if isinstance(images, OnDevice):
+            self._run(images.count, with_copies=False)
+            return images
+        count, source = len(images), self._tensors[INPUT].array
+        if images.dtype != np.uint8 or images.shape[1:] != source.shape[1:] or count not in self._counts:
+            numbers = f"{self._counts[0]} to {self._batch}" if len(self._counts) > 1 else str(self._batch)
+            wanted = f"uint8 [{numbers}, {', '.join(map(str, source.shape[1:]))}]"
+            raise ValueError(f"images is {images.dtype} {list(images.shape)}, expected {wanted}")
+        np.copyto(source[:count], images)
+        self._run(count, with_copies=True)
+        return NetworkOutput(*(self._tensors[name].array[:count] for name in OUTPUTS))
 
     def warm_up(self) -> None:
-        """See Backend; the ordinary run, the capture of the graph, and its first launch."""
-        black = np.zeros_like(self._transfers[INPUT].array)
-        self.infer(black)
-        self.infer(black)
+        """See Backend; the ordinary run, the capture of the graph, and its first launch, for every number of images."""
+        black = np.zeros_like(self._tensors[INPUT].array)
+        for count in self._counts:
+            for _ in range(2):
+                self.infer(black[:count])
+                if self._steps is not None:
+                    self.infer(OnDevice(count))
+
+    def device_steps(self) -> CudaSteps | None:
+        """See DeviceBackend."""
+        return self._steps
 
     def describe(self) -> Mapping[str, str]:
-        """See Backend."""
+        """See Backend. cuda_graph: of the latest kind of run; masks: where they are made."""
         return {
             "backend": f"{self._flavor.trt.__name__} {self._flavor.version}",
             "device": f"{self._gpu.name} ({self._gpu.compute_capability})",
             "model": self._model.name,
             "precision": self._model.precision,
             "batch": str(self._batch),
-            "cuda_graph": self._graph_state,
+            "cuda_graph": next((work.state for work in reversed(self._works.values())), "not captured yet"),
+            "masks": self._masks,
         }
 
     def close(self) -> None:
-        """See Backend."""
-        if self._closed:
-            return
-        self._closed = True
-        if self._graph is not None:
-            self._cuda.call("cudaGraphExecDestroy", self._graph)
-        self._context = self._kernels = self._engine = None
-        for transfer in self._transfers.values():
-            transfer.free()
-        if self._stream is not None:
-            self._cuda.call("cudaStreamDestroy", self._stream)
+        """See Backend. What was handed out by device_steps() is closed, too."""
+        with self._owned:
+            if not self._closed:
+                self._stream.synchronize()
+            self._closed = True
+
+    @property
+    def _counts(self) -> range:
+        """Numbers of images that a run may have."""
+        return range(self._model.batch or 1, self._batch + 1)
+
+    def _drop_engine(self) -> None:
+        # Contexts before their engine, the engine before its runtime.
+        self._works.clear()
+        self._contexts.clear()
+        self._runtime_config = self._jit_cache = self._engine = self._runtime = None
+
+    def _make_steps(self, compile_kernels: Callable[[Gpu], CudaKernels]) -> str:
+        """Steps beside the network, where the kernels can be compiled; says where masks are made."""
+        try:
+            kernels = compile_kernels(self._gpu)
+        except SegPerceptionError as error:
+            self._log(f"masks are made on the CPU: {error}")
+            return f"CPU: {error}"
+        self._steps = CudaSteps(self._model, kernels, self._stream, self._tensors, self._log)
+        self._owned.callback(self._steps.close)
+        return "GPU"
 
     def _load(self, key: EngineKey) -> Any:
         """The deserialized engine of key; a cached one that does not load is built again, once."""
@@ -165,71 +210,77 @@ class TensorRTBackend:
         self._log(f"built the engine in {time.monotonic() - started:.0f} s ({len(engine) / 1e6:.0f} MB)")
         return engine
 
-    def _make_context(self) -> tuple[Any, Any]:
-        """Cache of just-in-time compiled kernels (TensorRT for RTX; else None), and the execution context."""
+    def _make_jit_cache(self) -> tuple[Any, Any]:
+        """Configuration of contexts, and the cache of just-in-time compiled kernels in it: both None but for TensorRT
+        for RTX."""
         if self._flavor.name != "rtx":
-            return None, self._engine.create_execution_context()
+            return None, None
         config = self._engine.create_runtime_config()
-        kernels = config.create_runtime_cache()
-        path = self._kernels_path()
+        cache = config.create_runtime_cache()
+        path = self._jit_cache_path()
         if path.is_file():
-            kernels.deserialize(path.read_bytes())
-        config.set_runtime_cache(kernels)
-        return kernels, self._engine.create_execution_context(config)
+            cache.deserialize(path.read_bytes())
+        config.set_runtime_cache(cache)
+        return config, cache
 
-    def _kernels_path(self) -> Path:
+    def _jit_cache_path(self) -> Path:
         key = engine_key(self._model, self._flavor, self._gpu, self._batch)
         return self._cache.path(key).with_suffix(".kernels")
 
-    def _bind(self) -> None:
-        """Check the engine's tensors against the model file and give each its memory."""
-        expected = tensor_shapes(self._model, self._batch)
+    def _context(self, count: int) -> Any:
+        """The context for so many images, bound to the shared tensors and checked against the model file."""
+        if count in self._contexts:
+            return self._contexts[count]
+        arguments = () if self._runtime_config is None else (self._runtime_config,)
+        context = self._engine.create_execution_context(*arguments)
+        expected = tensor_shapes(self._model, count)
         found = {self._engine.get_tensor_name(i) for i in range(self._engine.num_io_tensors)}
-        if self._context is None or found != set(expected):
+        if context is None or found != set(expected):
             raise SegPerceptionError(
                 f"the engine has the tensors {sorted(found)}, expected {sorted(expected)}: export the model again"
             )
-        self._context.set_input_shape(INPUT, expected[INPUT][0])
+        context.set_input_shape(INPUT, expected[INPUT][0])
         for name, (shape, dtype) in expected.items():
-            got_shape = tuple(self._context.get_tensor_shape(name))
+            got_shape = tuple(context.get_tensor_shape(name))
             got_dtype = np.dtype(self._flavor.trt.nptype(self._engine.get_tensor_dtype(name)))
             if (got_shape, got_dtype) != (shape, np.dtype(dtype)):
                 raise SegPerceptionError(
                     f"the engine's tensor '{name}' is {got_dtype} {list(got_shape)}, "
                     f"expected {np.dtype(dtype)} {list(shape)}: export the model again"
                 )
-            self._transfers[name] = Transfer(self._cuda, shape, dtype)
-            self._context.set_tensor_address(name, self._transfers[name].device)
+            context.set_tensor_address(name, self._tensors[name].address)
+        self._contexts[count] = context
+        return context
 
-    def _enqueue(self) -> None:
-        self._transfers[INPUT].to_device(self._stream)
-        if not self._context.execute_async_v3(int(self._stream)):
-            cause = (self._flavor.logger.errors or ["it gave no reason"])[-1]
-            raise SegPerceptionError(
-                f"TensorRT cannot run the engine ({cause}): check nvidia-smi, or use the backend onnxruntime"
-            )
-        for name in OUTPUTS:
-            self._transfers[name].to_host(self._stream)
+    def _run(self, count: int, with_copies: bool) -> None:
+        """Run the network on the first count images and wait. with_copies: from and to the pinned arrays."""
+        kind = count, with_copies
+        if kind not in self._works:
+            self._works[kind] = self._work(count, with_copies)
+            self._owned.callback(self._works[kind].destroy)
+            self._works[kind].run()
+            if self._jit_cache is not None:
+                write_aside(self._jit_cache_path(), bytes(self._jit_cache.serialize()))
+        else:
+            self._works[kind].run()
+        self._stream.synchronize()
 
-    def _capture(self) -> None:
-        """Record a run as a CUDA graph; where that cannot be, runs go on one by one and describe() says so."""
-        if self._kernels is not None:
-            write_aside(self._kernels_path(), bytes(self._kernels.serialize()))
-        cuda = self._cuda
-        try:
-            mode = cuda.runtime.cudaStreamCaptureMode.cudaStreamCaptureModeThreadLocal
-            cuda.call("cudaStreamBeginCapture", self._stream, mode)
-            try:
-                self._enqueue()
-            finally:
-                graph = cuda.call("cudaStreamEndCapture", self._stream)
-            self._graph = cuda.call("cudaGraphInstantiate", graph, 0)
-            cuda.call("cudaGraphDestroy", graph)
-        except SegPerceptionError as error:
-            self._graph_state = f"none: {error}"
-            self._log(f"no CUDA graph, each run costs a little more: {error}")
-            return
-        self._graph_state = "captured"
+    def _work(self, count: int, with_copies: bool) -> Work:
+        context, stream, tensors = self._context(count), self._stream, self._tensors
+
+        def enqueue() -> None:
+            if with_copies:
+                tensors[INPUT].to_device(tensors[INPUT].bytes * count // self._batch)
+            if not context.execute_async_v3(int(stream.handle)):
+                cause = (self._flavor.logger.errors or ["it gave no reason"])[-1]
+                raise SegPerceptionError(
+                    f"TensorRT cannot run the engine ({cause}): check nvidia-smi, or use the backend onnxruntime"
+                )
+            if with_copies:
+                for name in OUTPUTS:
+                    tensors[name].to_host(tensors[name].bytes * count // self._batch)
+
+        return Work(stream, enqueue, self._log)
 
 
 def engine_key(model: ModelInfo, flavor: Flavor, gpu: Gpu, batch: int) -> EngineKey:
@@ -243,7 +294,10 @@ def engine_key(model: ModelInfo, flavor: Flavor, gpu: Gpu, batch: int) -> Engine
         compute_capability=gpu.compute_capability,
         precision=model.precision,
         batch=model.batch or batch,
-        options={"strongly_typed": str(hasattr(flavor.trt.NetworkDefinitionCreationFlag, "STRONGLY_TYPED"))},
+        options={
+            "strongly_typed": str(hasattr(flavor.trt.NetworkDefinitionCreationFlag, "STRONGLY_TYPED")),
+            "images": f"{model.batch or 1} to {model.batch or batch}",
+        },
     )
 
 

@@ -74,7 +74,7 @@ def build(
     timing_cache: Path | None = None,
     progress: Progress = lambda share, phase: None,
 ) -> bytes:
-    """Compile a model file for runs of batch images.
+    """Compile a model file for runs of 1 to batch images, or of as many as it fixes.
 
     compute_capability: '8.6' and the like builds for such GPUs with no GPU at hand (flavour `rtx`); None builds for the
     GPU at hand. timing_cache: file that remembers measured kernels, read if there and written (flavour `tensorrt`).
@@ -93,7 +93,7 @@ def build(
     monitor = _make_monitor(trt, progress)
     config.progress_monitor = monitor
     if model.batch is None:
-        config.add_optimization_profile(_fixed_shape(builder, (batch, *model.size_hw, 3)))
+        config.add_optimization_profile(_up_to(builder, batch, (*model.size_hw, 3)))
     if flavor.name == "rtx":
         config.num_compute_capabilities = 1
         config.set_compute_capability(_capability(flavor, compute_capability), 0)
@@ -115,9 +115,10 @@ def build(
     return bytes(engine)
 
 
-def _fixed_shape(builder: Any, shape: tuple[int, ...]) -> Any:
+def _up_to(builder: Any, batch: int, image_shape: tuple[int, ...]) -> Any:
+    """1 to batch images; fastest with batch."""
     profile = builder.create_optimization_profile()
-    profile.set_shape(INPUT, shape, shape, shape)
+    profile.set_shape(INPUT, (1, *image_shape), (batch, *image_shape), (batch, *image_shape))
     return profile
 
 

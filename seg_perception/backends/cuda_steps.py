@@ -1,0 +1,320 @@
+"""The steps beside the network on the GPU, so that only the camera's image and finished masks cross the bus.
+
+The kernels are tested on the CPU, compiled for it from the same source, and compile for the GPUs of a Jetson; they have
+run on no GPU so far.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable, Mapping
+
+import numpy as np
+
+from seg_perception import instance_kernels, panoptic_kernels
+from seg_perception.backends.base import OnDevice
+from seg_perception.backends.cuda import DeviceMemory, Stream, Transfer, Work
+from seg_perception.backends.cuda_kernels import CudaKernels, Decode, Resize
+from seg_perception.labels import LabelSet
+from seg_perception.model_file import INPUT, OUTPUTS, ModelInfo
+from seg_perception.panoptic import PanopticSettings, not_finite, segments_of
+from seg_perception.preprocess import halvings
+from seg_perception.results import Frame, Panoptic, Segment, Wants
+
+TALLY_RUN = 64
+"""As in the source."""
+LOGITS_NOT_FINITE, OFFSET_NOT_FINITE = 1, 2
+"""Bits of the state that the kernels leave."""
+
+
+class CudaSteps:
+    """Makes the steps of each pipeline, around tensors of the network that they share: see DeviceSteps."""
+
+    def __init__(
+        self,
+        model: ModelInfo,
+        kernels: CudaKernels,
+        stream: Stream,
+        tensors: Mapping[str, DeviceMemory],
+        log: Callable[[str], None],
+    ) -> None:
+        self.model, self.kernels, self.stream, self.tensors, self.log = model, kernels, stream, tensors, log
+        self.closed = False
+        self._made: weakref.WeakSet[CudaPreprocessor | CudaDecoder] = weakref.WeakSet()
+
+    def preprocessor(self) -> CudaPreprocessor:
+        """See DeviceSteps."""
+        made = CudaPreprocessor(self)
+        self._made.add(made)
+        return made
+
+    def decoder(self, labels: LabelSet, settings: PanopticSettings) -> CudaDecoder:
+        """See DeviceSteps."""
+        made = CudaDecoder(self, labels, settings)
+        self._made.add(made)
+        return made
+
+    def close(self) -> None:
+        """Give back what the steps hold on the GPU, and the kernels; may be called twice."""
+        self.closed = True
+        for made in list(self._made):
+            made.close()
+        self.kernels.unload()
+
+    def check_open(self) -> None:
+        """Raise RuntimeError after close()."""
+        if self.closed:
+            raise RuntimeError("the backend is closed")
+
+
+class CudaPreprocessor:
+    """Does on the GPU what Preprocessor does, to at most 2 of 255 levels: OpenCV rounds its weights to 11 bits."""
+
+    def __init__(self, steps: CudaSteps) -> None:
+        self._steps = steps
+        self._image: Transfer | None = None
+        self._works: dict[int, Work] = {}
+
+    def __call__(self, frame: Frame, index: int = 0) -> OnDevice:
+        """Queue the resize of a frame to image `index` of the network's input.
+
+        The network must have run before the next call, which overwrites the pinned copy of the image.
+        """
+        self._steps.check_open()
+        if self._image is None or self._image.array.shape != frame.rgb.shape:
+            self.close()
+            self._image = Transfer(self._steps.stream, frame.rgb.shape, np.uint8)
+        if index not in self._works:
+            self._works[index] = self._work(self._image, index)
+        np.copyto(self._image.array, frame.rgb)
+        self._works[index].run()
+        return OnDevice(index + 1)
+
+    def close(self) -> None:
+        """Give back what it holds on the GPU."""
+        for work in self._works.values():
+            work.destroy()
+        self._works.clear()
+        if self._image is not None:
+            self._image.free()
+            self._image = None
+
+    def _work(self, image: Transfer, index: int) -> Work:
+        steps, (height, width) = self._steps, self._steps.model.size_hw
+        source_height, source_width, channels = image.array.shape
+        arguments = Resize(
+            source=image.address,
+            target=steps.tensors[INPUT].address + index * height * width * 3,
+            row_bytes=source_width * channels,
+            pixel_bytes=channels,
+            red=0,
+            green=1,
+            blue=2,
+            source_height=source_height,
+            source_width=source_width,
+            height=height,
+            width=width,
+            halvings=halvings((source_height, source_width), (height, width)),
+        )
+
+        def enqueue() -> None:
+            image.to_device()
+            steps.kernels.launch("resize_image", height * width, arguments, steps.stream)
+
+        return Work(steps.stream, enqueue, steps.log)
+
+
+class CudaDecoder:
+    """Decodes on the GPU by the rule of PanopticDecoder, which says what the masks are.
+
+    Classes and instances are equal on every pixel; confidence may differ by 1 of 255, and with it what min_confidence
+    makes void and the order of things of nearly equal score.
+    """
+
+    def __init__(self, steps: CudaSteps, labels: LabelSet, settings: PanopticSettings) -> None:
+        self._steps, self._labels, self._settings = steps, labels, settings
+        self._buffers: _Buffers | None = None
+
+    def decode(self, output: OnDevice, index: int, mask_hw: tuple[int, int], stride: int, wants: Wants) -> Panoptic:
+        """As PanopticDecoder.decode; waits for the GPU."""
+        self._steps.check_open()
+        if index >= output.count:
+            raise IndexError(f"image {index} of {output.count}")
+        key = (index, mask_hw, stride)
+        if self._buffers is None or self._buffers.key != key:
+            self.close()
+            self._buffers = _Buffers(self._steps, self._labels, self._settings, key)
+        return self._buffers.decode(wants)
+
+    def close(self) -> None:
+        """Give back what it holds on the GPU."""
+        if self._buffers is not None:
+            self._buffers.free()
+            self._buffers = None
+
+
+class _Buffers:
+    """All memory of the decode of one image of the batch to one size of mask, and the work on it."""
+
+    def __init__(
+        self,
+        steps: CudaSteps,
+        labels: LabelSet,
+        settings: PanopticSettings,
+        key: tuple[int, tuple[int, int], int],
+    ) -> None:
+        self.key = key
+        self._steps, self._labels, self._settings = steps, labels, settings
+        self._index, self._mask_hw, self._stride = key
+        self._memory: dict[str, DeviceMemory] = {}
+        self._results: dict[str, Transfer] = {}
+        self._works: dict[tuple[bool, bool], Work] = {}
+        self._nothing = np.zeros(self._mask_hw, np.uint16)
+        self._unsure = np.zeros(self._mask_hw, np.uint8)
+        try:
+            self._allocate()
+        except BaseException:
+            self.free()
+            raise
+
+    def decode(self, wants: Wants) -> Panoptic:
+        settings = self._settings
+        with_confidence = wants.confidence or wants.instances or wants.areas or settings.min_confidence > 0
+        kinds = (with_confidence, wants.instances)
+        if kinds not in self._works:
+            self._works[kinds] = self._work(*kinds)
+        self._works[kinds].run()
+        self._steps.stream.synchronize()
+        results = {name: transfer.array for name, transfer in self._results.items()}
+        found, problems = results["state"]
+        if problems:
+            raise not_finite(OUTPUTS[0] if problems & LOGITS_NOT_FINITE else OUTPUTS[2])
+        segments: tuple[Segment, ...] = ()
+        if wants.instances:
+            tally = results["tally"][: min(found, settings.max_instances) + 1]
+            _, segments = segments_of(tally, self._labels, settings, self._nothing.size)
+        return Panoptic(
+            results["semantic"],
+            results["instance"] if wants.instances else self._nothing,
+            results["confidence"] if with_confidence else self._unsure,
+            segments,
+        )
+
+    def free(self) -> None:
+        for work in self._works.values():
+            work.destroy()
+        for memory in (*self._memory.values(), *self._results.values()):
+            memory.free()
+
+    def _allocate(self) -> None:
+        steps, stream, most = self._steps, self._steps.stream, self._settings.max_instances
+        (h, w), classes = steps.model.grid_hw, len(self._labels)
+        down, across = (panoptic_kernels.axis(n, m) for n, m in zip((h, w), self._mask_hw))
+        is_thing = np.zeros(256, np.uint8)
+        is_thing[: len(self._labels.is_thing)] = self._labels.is_thing
+        for name, values in (
+            ("is_thing", is_thing),
+            ("low_y", np.repeat(down.low, np.diff(down.start)).astype(np.int32)),
+            ("low_x", np.repeat(across.low, np.diff(across.start)).astype(np.int32)),
+            ("weight_y", down.weight),
+            ("weight_x", across.weight),
+        ):
+            self._memory[name] = DeviceMemory(stream, values.shape, values.dtype)
+            self._memory[name].fill(values)
+        for name, shape, dtype in (
+            ("winner", (h, w), np.uint8),
+            ("peak", (h, w), np.float32),
+            ("share", (h, w), np.float32),
+            ("peak_cells", (h * w,), np.int32),
+            ("centers", (most, 2), np.int32),
+            ("votes", (2, h, w), np.int32),
+            ("elected", (h, w), np.uint16),
+            ("class_sets", (h, w, _words(classes)), np.uint32),
+            ("center_sets", (h, w, _words(most)), np.uint32),
+            ("areas", (most,), np.int64),
+            ("scores", (most,), np.float64),
+            ("numbers", (most + 1,), np.uint16),
+        ):
+            self._memory[name] = DeviceMemory(stream, shape, dtype)
+        for name, shape, dtype in (
+            ("semantic", self._mask_hw, np.uint8),
+            ("confidence", self._mask_hw, np.uint8),
+            ("instance", self._mask_hw, np.uint16),
+            ("tally", (most + 1, classes, 6), np.int64),
+            ("state", (2,), np.int32),
+        ):
+            self._results[name] = Transfer(stream, shape, dtype)
+
+    def _arguments(self, with_confidence: bool, with_instances: bool) -> Decode:
+        settings, model, tensors = self._settings, self._steps.model, self._steps.tensors
+        (h, w), (height, width), classes = model.grid_hw, self._mask_hw, len(self._labels)
+        logits, heatmap, offset = (
+            tensors[name].address + self._index * channels * h * w * np.dtype(np.float32).itemsize
+            for name, channels in zip(OUTPUTS, (classes, 1, 2))
+        )
+        addresses = {name: memory.address for name, memory in (*self._memory.items(), *self._results.items())}
+        return Decode(
+            logits=logits,
+            heatmap=heatmap,
+            offset=offset,
+            **addresses,
+            center_threshold=settings.center_threshold,
+            least_thing_area=max(1, settings.min_thing_area * height * width),
+            cell_height=height / h,
+            cell_width=width / w,
+            vote_scale_y=height / h / self._stride,
+            vote_scale_x=width / w / self._stride,
+            reach=instance_kernels.VOTE_REACH * max(height, width),
+            classes=classes,
+            h=h,
+            w=w,
+            height=height,
+            width=width,
+            radius=settings.center_radius(self._stride),
+            max_instances=settings.max_instances,
+            least_confidence=int(np.ceil(settings.min_confidence * 255)),
+            with_confidence=with_confidence,
+            with_instances=with_instances,
+        )
+
+    def _work(self, with_confidence: bool, with_instances: bool) -> Work:
+        steps, most, results = self._steps, self._settings.max_instances, self._results
+        arguments = self._arguments(with_confidence, with_instances)
+        (h, w), (height, width), classes = steps.model.grid_hw, self._mask_hw, len(self._labels)
+        cells, pixels = h * w, height * width
+        launches: list[tuple[str, int]] = [
+            ("reset", max(2, (most + 1) * classes)),
+            ("score_cells", cells),
+            ("find_class_candidates", cells * _words(classes)),
+            ("paint_masks", pixels),
+        ]
+        wanted = [results["state"], results["semantic"]]
+        if with_confidence:
+            wanted.append(results["confidence"])
+        if with_instances:
+            launches[3:3] = [
+                ("find_peaks", cells),
+                ("rank_peaks", cells),
+                ("elect_centers", cells),
+                ("find_center_candidates", cells * _words(most)),
+            ]
+            launches += [
+                ("tally_segments", height * -(-width // TALLY_RUN)),
+                ("score_things", most),
+                ("number_things", most),
+                ("renumber", pixels),
+            ]
+            wanted += [results["instance"], results["tally"]]
+
+        def enqueue() -> None:
+            for name, threads in launches:
+                steps.kernels.launch(name, threads, arguments, steps.stream)
+            for transfer in wanted:
+                transfer.to_host()
+
+        return Work(steps.stream, enqueue, steps.log)
+
+
+def _words(count: int) -> int:
+    """Words of 32 bits that hold a bit for each of count."""
+    return -(-count // 32)
