@@ -60,6 +60,32 @@ class Images(Source):
             yield SourceFrame(Frame(rgb, stamp_ns, "camera"), f"frame {index}")
 
 
+class Watch:
+    """What the node took between begin and end: memory that it shares with nobody, and processor time of all threads.
+
+    Shared memory is left out since pages of DDS's ring of images count as resident once each has been written, which
+    looks like growth until the ring is round.
+    """
+
+    def __init__(self, node: NodeProcess) -> None:
+        self._process = psutil.Process(node.pid)
+        self.growth_mb = self.cpu_s = 0.0
+
+    def begin(self) -> None:
+        """The node is warm."""
+        self.growth_mb, self.cpu_s = (-value for value in self._now())
+
+    def end(self) -> None:
+        """All is answered; the node still runs."""
+        own_mb, cpu_s = self._now()
+        self.growth_mb += own_mb
+        self.cpu_s += cpu_s
+
+    def _now(self) -> tuple[float, float]:
+        memory, cpu = self._process.memory_info(), self._process.cpu_times()
+        return (memory.rss - memory.shared) / 1e6, cpu.user + cpu.system
+
+
 def measure(arguments: argparse.Namespace, size_wh: tuple[int, int]) -> dict[str, Any]:
     """Play arguments.frames images of (width, height) from each of arguments.cameras at arguments.rate Hz to the node.
 
@@ -72,26 +98,15 @@ def measure(arguments: argparse.Namespace, size_wh: tuple[int, int]) -> dict[str
         play = Play(feeds, Pace(recorded=True), PLANNER_TOPICS)
         parameters = {**network_parameters(arguments), **camera_parameters(feeds)}
         with NodeProcess(parameters, Path(folder) / "node.log") as node:
-            process, warm_bytes = psutil.Process(node.pid), [0]
-
-            def warm() -> None:
-                warm_bytes[0] = _own_bytes(process)
-
-            play.run(node, warm=warm)
+            watch = Watch(node)
+            play.run(node, warm=watch.begin)
             if play.interrupted:
                 raise KeyboardInterrupt
             node.check()
-            growth_mb = (_own_bytes(process) - warm_bytes[0]) / 1e6
+            watch.end()
         if not any(feed.spool.answered for feed in feeds):
             raise SegPerceptionError(f"the node answered no frame, its log closes with:\n{node.tail()}")
-        return _numbers(feeds, alone, arguments.frames, play, growth_mb)
-
-
-def _own_bytes(process: psutil.Process) -> int:
-    """Memory that the process shares with nobody: pages of DDS's ring of images count as resident once each has been
-    written, which would look like growth until the ring is round."""
-    memory = process.memory_info()
-    return int(memory.rss - memory.shared)
+        return _numbers(feeds, alone, arguments.frames, play, watch)
 
 
 def _feeds(
@@ -110,8 +125,9 @@ def _feeds(
     return feeds
 
 
-def _numbers(feeds: Sequence[Feed], alone: int, count: int, play: Play, growth_mb: float) -> dict[str, Any]:
-    """What `benchmark` adds to its own: see overload.summary; stages and losses as the node itself counts them."""
+def _numbers(feeds: Sequence[Feed], alone: int, count: int, play: Play, watch: Watch) -> dict[str, Any]:
+    """What `benchmark` adds to its own: see overload.summary; stages and losses as the node itself counts them. cpu_ms:
+    processor time of the node, all threads, by the frames that it answered."""
     cameras = [
         Sent(feed.camera or "camera", feed.spool.sent_s, feed.spool.age_ms, 0 if index else alone)
         for index, feed in enumerate(feeds)
@@ -128,7 +144,8 @@ def _numbers(feeds: Sequence[Feed], alone: int, count: int, play: Play, growth_m
             "lost_before_node": told["lost_before_node"],
             "stages_ms": stages,
             "overhead_ms": round(sum(stage["p50"] for name, stage in stages.items() if name != "network"), 3),
-            "rss_growth_mb": round(growth_mb, 3),
+            "cpu_ms": round(watch.cpu_s * 1e3 / told["frames_out"], 2),
+            "rss_growth_mb": round(watch.growth_mb, 3),
             "problems": play.problems,
         },
     }
