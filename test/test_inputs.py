@@ -9,7 +9,7 @@ from typing import Any
 
 from sensor_msgs.msg import CameraInfo, RegionOfInterest
 
-from seg_perception.ros.inputs import Arrival, CameraInput, NewestFrames
+from seg_perception.ros.inputs import Arrival, CameraInput, NewestFrames, SequenceGaps
 from seg_perception.ros.parameters import NodeSettings
 
 
@@ -45,6 +45,21 @@ def test_closing_wakes_who_waits() -> None:
     frames.close()
     thread.join(10)
     assert taken == ["not yet", None]
+
+
+def test_images_that_never_came_are_counted_by_the_gaps_in_their_publishers_numbers() -> None:
+    gaps = SequenceGaps()
+
+    def lost(number: int | None, publisher: str = "camera") -> int:
+        return gaps.before({"publication_sequence_number": number, "publisher_gid": publisher})
+
+    assert lost(7) == 0, "those before the first were sent before the node listened"
+    assert [lost(number) for number in (8, 10, 11, 15)] == [0, 1, 0, 3]
+    assert lost(15) == 0 and lost(3) == 0, "a number that went back is a publisher that began again"
+    assert lost(5) == 1
+    assert lost(100, "camera, started again") == 0 and lost(102, "camera, started again") == 1
+    assert SequenceGaps().before({}) == 0, "Humble has no numbers"
+    assert lost(None) == 0
 
 
 class Subscribing:

@@ -244,6 +244,7 @@ def test_parameters_change_while_frames_flow_or_are_refused_with_a_reason(start:
         ({"jpeg_quality": 500}, "parameter 'jpeg_quality' is 500: allowed is 1 to 100"),
         ({"model": "no.onnx"}, "parameter 'model' is 'no.onnx', and there is no such file"),
         ({"model": "config/camera.yaml"}, "camera.yaml is not a readable ONNX file"),
+        ({"cpu_affinity": [0, 4000]}, "this process may not run on core 4000"),
     ],
 )
 def test_a_bad_parameter_stops_the_start_with_one_sentence(

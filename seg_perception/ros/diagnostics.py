@@ -78,6 +78,11 @@ class CameraMonitor:
             self._inputs_s.append(now_s)
             self._counts["frames_in"] += 1
 
+    def lost(self, count: int) -> None:
+        """Frames were sent and never came: the middleware lost or overwrote them before they could be received."""
+        with self._lock:
+            self._counts["lost"] += count
+
     def replaced(self) -> None:
         """A frame was replaced by a newer one before it was taken."""
         with self._lock:
@@ -130,6 +135,7 @@ class CameraMonitor:
             "frames_in": str(self._counts["frames_in"]),
             "frames_out": str(self._counts["frames_out"]),
             "dropped": str(self._counts["dropped"]),
+            "lost": str(self._counts["lost"]),
             "bad_frames": str(sum(self._bad.values())),
             **{f"bad_{cause}": str(count) for cause, count in sorted(self._bad.items())},
             "last_problem": self._last_problem,

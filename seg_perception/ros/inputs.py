@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -67,6 +67,23 @@ class NewestFrames:
             self._filled.notify_all()
 
 
+class SequenceGaps:
+    """Counts images that were sent and never came, by the number that the middleware gives each one of a publisher."""
+
+    def __init__(self) -> None:
+        self._publisher: Any = None
+        self._number = 0
+
+    def before(self, info: Mapping[str, Any]) -> int:
+        """How many went missing between the last image and this one; 0 where the middleware does not number them."""
+        number, publisher = info.get("publication_sequence_number"), info.get("publisher_gid")
+        if number is None:
+            return 0
+        missing = number - self._number - 1 if publisher == self._publisher and self._number else 0
+        self._publisher, self._number = publisher, number
+        return max(missing, 0)
+
+
 class CameraInput:
     """The subscriptions of one camera. accept gets every message that can be read, and says whether it replaced one."""
 
@@ -77,11 +94,13 @@ class CameraInput:
         self._rectified = settings.image_rectified
         prefix = f"{name}/" if name else ""
         # A keep-last depth of one: a queue in the middleware would only make frames old before the newest wins here.
+        # What a newer one overwrites there is seen as a gap in the publisher's numbers.
         qos = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
         kind, topic = (CompressedImage, f"{prefix}image/compressed") if compressed else (Image, f"{prefix}image")
         self._images = node.create_subscription(kind, topic, self._on_image, qos)
         self._infos = node.create_subscription(CameraInfo, f"{prefix}camera_info", self._on_info, qos)
         self.monitor = CameraMonitor(self._images.topic_name, settings.camera_timeout, time.monotonic())
+        self._gaps = SequenceGaps()
         self._logged_s: dict[str, float] = {}
         self._info_key: tuple[Any, ...] = ()
         self.camera: CameraModel | None = None
@@ -100,9 +119,12 @@ class CameraInput:
             self._logged_s[cause] = now_s
             self._node.get_logger().warning(f"{self.monitor.topic}: {sentence}{details and chr(10)}{details}")
 
-    def _on_image(self, message: Any) -> None:
+    def _on_image(self, message: Any, info: Mapping[str, Any]) -> None:
         now_s = time.monotonic()
         self.monitor.received(now_s)
+        lost = self._gaps.before(info)
+        if lost:
+            self.monitor.lost(lost)
         try:
             self._check(message)
         except BadImageError as error:

@@ -6,6 +6,7 @@ nothing else, it is the executor's.
 
 from __future__ import annotations
 
+import gc
 import signal
 import sys
 import threading
@@ -34,6 +35,7 @@ from seg_perception.ros.inputs import Arrival, NewestFrames
 from seg_perception.ros.outputs import qos_profile
 from seg_perception.ros.parameter_server import ParameterServer
 from seg_perception.ros.parameters import Settings
+from seg_perception.ros.real_time import Scheduling, freeze_garbage, keep_memory
 from seg_perception.ros.topics import DIAGNOSTICS
 from seg_perception.shipped_models import find_model
 
@@ -70,6 +72,7 @@ class SegmentationNode(LifecycleNode):
         self._cameras: list[Camera] = []
         self._frames = NewestFrames(0)
         self._worker: threading.Thread | None = None
+        self._scheduling = Scheduling()
         self._finalized = False
         self._progress = "not configured"
         self._problem = ""
@@ -108,6 +111,8 @@ class SegmentationNode(LifecycleNode):
 
     def _configure(self, settings: Settings) -> None:
         node = settings.node
+        self._scheduling = Scheduling(node.priority, node.cpu_affinity)
+        self._scheduling.check()
         model = model_file.load(find_model(node.model, node.backend))
         self._backend = backends.choose(
             model,
@@ -142,7 +147,9 @@ class SegmentationNode(LifecycleNode):
         result = super().on_activate(state)
         self._frames = NewestFrames(len(self._cameras))
         self._worker = threading.Thread(target=self._work, args=(self._frames, self._cameras), name="frames")
+        freeze_garbage()
         self._worker.start()
+        self._scheduling.apply(self._worker)
         for index, camera in enumerate(self._cameras):
             camera.outputs.announce(self._parameter_server.settings)
             camera.listen(lambda arrival, index=index: self._accept(index, arrival))  # type: ignore[misc]
@@ -192,6 +199,7 @@ class SegmentationNode(LifecycleNode):
         if self._worker is not None:
             self._worker.join()
             self._worker = None
+            gc.unfreeze()
 
     def _release(self) -> None:
         self._stop_worker()
@@ -245,6 +253,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
+    keep_memory()
     rclpy.init(args=None if arguments is None else list(arguments), signal_handler_options=SignalHandlerOptions.NO)
     node = SegmentationNode()
     try:

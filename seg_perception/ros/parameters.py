@@ -118,6 +118,10 @@ class NodeSettings:
     fallback: str = _parameter("none", "what to run where TensorRT was chosen and fails", choices=FALLBACKS)
     providers: tuple[str, ...] = _parameter((), "ONNX Runtime execution providers, in order; empty: the CPU")
     threads: int = _parameter(0, "threads of the network on the CPU; 0: one per physical core", limits=(0, 256))
+    priority: int = _parameter(0, "SCHED_FIFO priority of the thread that runs frames; 0: as any other", limits=(0, 99))
+    cpu_affinity: tuple[int, ...] = _parameter(
+        (), "cores that the thread that runs frames may use; empty: all", limits=(0, 4095), item=int
+    )
     engine_cache: str = _parameter("", "folder of compiled TensorRT engines; empty: the user's cache folder")
     image_transport: str = _parameter("raw", "how images come", choices=("raw", "compressed"))
     camera_names: tuple[str, ...] = _parameter(
