@@ -106,6 +106,29 @@ def test_topics_are_those_asked_for_or_every_camera(tmp_path: Path) -> None:
     assert all(item.truth is None for item in BagSource(path, "/left/image_raw"))
 
 
+def test_topics_beside_the_images_that_are_of_another_type_are_left_out_and_told(tmp_path: Path) -> None:
+    names = ("/front/label", "/front/instance", "/front/camera_info", "/tf_static")
+    others = [(name, TEXT, TYPES.types[TEXT](data="hello"), START_NS) for name in names]
+    source = BagSource(write(tmp_path / "bag", [*others, *pictures(2)]))
+    assert [item.truth for item in source] == [None, None]
+    assert (source.camera, source.pose, source.problems) == (None, None, [])
+    assert [note.split(" of ")[0] for note in source.notes] == list(names)
+    assert all("is a std_msgs/msg/String, no " in note for note in source.notes)
+
+
+def test_labels_of_16_bits_are_told_and_an_excerpt_of_nothing_too(tmp_path: Path) -> None:
+    wide = image(label_mask(0).astype(np.uint16), "mono16", START_NS)
+    path = write(tmp_path / "bag", [*pictures(2), ("/front/label", IMAGE, wide, START_NS)])
+    source = BagSource(path)
+    assert [item.truth for item in source] == [None, None]
+    (problem,) = source.problems
+    assert "/front/label at 1000000000 ns: labels have 16 bits" in problem
+    nothing = BagSource(path, excerpt=Excerpt(start_s=5.0))
+    assert list(nothing) == []
+    (problem,) = nothing.problems
+    assert "none of its 2 images is in the excerpt, the bag is 0.1 s long" in problem
+
+
 def test_label_and_instance_topics_may_be_anywhere_and_are_png_or_raw(tmp_path: Path) -> None:
     instance = np.arange(48 * 64, dtype=np.uint16).reshape(48, 64)
     messages = [

@@ -19,7 +19,7 @@ from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, W
 from seg_perception.errors import SegPerceptionError
 from seg_perception.evaluation import bag_messages as kinds
 from seg_perception.evaluation.bag import INFO_TOPIC, TF_TOPIC
-from seg_perception.evaluation.bag_file import Bag
+from seg_perception.evaluation.bag_file import INFO_TYPE, TF_TYPE, Bag, stamp_ns_of
 from seg_perception.evaluation.bag_messages import BagMessages
 from seg_perception.evaluation.mounting import BASE_FRAME
 from seg_perception.geometry import GroundProjection
@@ -144,7 +144,8 @@ class _Recording:
         self._out, self._bag, self._topic = out, bag, topic
         base = topic.removesuffix("/compressed").rsplit("/", 1)[0]
         self._info_topic = f"{base}/{INFO_TOPIC.rsplit('/', 1)[-1]}"
-        self._entries = bag.messages([topic, self._info_topic, *([TF_TOPIC] if static else [])])
+        beside = {self._info_topic: INFO_TYPE, **({TF_TOPIC: TF_TYPE} if static else {})}
+        self._entries = bag.messages([topic, *(name for name, kind in beside.items() if bag.types.get(name) == kind)])
         self._info: tuple[int, Any] | None = None
         self._transforms: list[tuple[int, Any]] = []
         self._start_ns: int | None = None
@@ -155,8 +156,7 @@ class _Recording:
             if topic != self._topic:
                 self._keep(topic, time_ns, message)
                 continue
-            stamp = message.header.stamp
-            if (int(stamp.sec) * 10**9 + int(stamp.nanosec) or time_ns) == stamp_ns:
+            if stamp_ns_of(message, time_ns) == stamp_ns:
                 self._start_ns = time_ns if self._start_ns is None else self._start_ns
                 self._write_kept(self._start_ns)
                 self._out.write(topic, self._bag.types[topic], message, time_ns)

@@ -18,12 +18,12 @@ from seg_perception.camera_messages import (
     UNDECODABLE,
     WRONG_ENCODING,
     BadImageError,
+    ImageReader,
     check_compressed,
     to_camera_model,
-    to_rgb,
 )
 from seg_perception.errors import SegPerceptionError
-from seg_perception.evaluation.bag_file import IMAGE_TYPES, Bag
+from seg_perception.evaluation.bag_file import IMAGE_TYPES, INFO_TYPE, TF_TYPE, Bag, stamp_ns_of
 from seg_perception.evaluation.faults import Faults
 from seg_perception.evaluation.metrics import Truth
 from seg_perception.evaluation.mounting import pose_from_transforms
@@ -108,13 +108,13 @@ class BagSource(Source):
         self._path, self._void, self._excerpt = path, list(void), excerpt
         self._folder = _NumberedLabels(labels) if labels else None
         self._calibration_problem: list[str] = []
+        self._left_out: list[str] = []
         (self.topic,) = image_topics(path, [topic] if topic else [])
         with Bag(path) as bag:
             base = self.topic.removesuffix("/compressed").rsplit("/", 1)[0]
             self._label = self._truth_topic(bag, label_topic, f"{base}/{LABEL_TOPIC.rsplit('/', 1)[-1]}")
             self._instance = self._truth_topic(bag, instance_topic, f"{base}/{INSTANCE_TOPIC.rsplit('/', 1)[-1]}")
-            info = f"{base}/{INFO_TOPIC.rsplit('/', 1)[-1]}"
-            self._info = info if bag.counts.get(info) else None
+            self._info = self._beside(bag, f"{base}/{INFO_TOPIC.rsplit('/', 1)[-1]}", INFO_TYPE)
             count = bag.counts[self.topic]
             rate = (count - 1) / bag.duration_s if count > 1 and bag.duration_s > 0 else DEFAULT_RATE_HZ
             whole = excerpt.start_s == 0 and excerpt.end_s == math.inf
@@ -128,14 +128,24 @@ class BagSource(Source):
             return bag.require_image(wanted)
         if self._folder is not None:
             return None
-        return next((name for name in (beside, f"{beside}/compressed") if bag.counts.get(name)), None)
+        return self._beside(bag, beside, *IMAGE_TYPES) or self._beside(bag, f"{beside}/compressed", *IMAGE_TYPES)
+
+    def _beside(self, bag: Bag, topic: str, *kinds: str) -> str | None:
+        """The topic, None where the bag has none of that name or type; the latter is told."""
+        if not bag.counts.get(topic):
+            return None
+        if bag.types[topic] in kinds:
+            return topic
+        self._left_out.append(f"{topic} of {self._path} is a {bag.types[topic]}, no {kinds[0]}: it is left out")
+        return None
 
     def _take_calibration(self, bag: Bag) -> None:
         """The camera model and mounting, where the bag tells them."""
         info = next(bag.messages([self._info]), None) if self._info else None
         if info is not None:
             self._take_info(info[2])
-        transforms = [link for _, _, message in bag.messages([TF_TOPIC]) for link in message.transforms]
+        tf = self._beside(bag, TF_TOPIC, TF_TYPE)
+        transforms = [link for _, _, message in bag.messages([tf] if tf else []) for link in message.transforms]
         first = next(bag.messages([self.topic]), None) if transforms else None
         if first is not None:
             self.pose = pose_from_transforms(transforms, first[2].header.frame_id)
@@ -149,6 +159,7 @@ class BagSource(Source):
 
     def _frames(self) -> Iterator[SourceFrame]:
         self.problems += self._calibration_problem
+        self.notes += self._left_out
         faults, oddities = Faults(), _Oddities(self.topic)
         waiting: deque[SourceFrame] = deque()
         masks: _Masks = OrderedDict()
@@ -193,24 +204,31 @@ class BagSource(Source):
                     continue
             try:
                 message = read()
-                stamp = message.header.stamp
-                # drivers that never set the stamp still have a time of recording
-                stamp_ns = int(stamp.sec) * 10**9 + int(stamp.nanosec) or time_ns
+                stamp_ns = stamp_ns_of(message, time_ns)
                 if topic != self.topic:
                     yield topic, stamp_ns, _mask(message)
                     continue
-                frame = Frame(np.ascontiguousarray(to_rgb(message)), stamp_ns, str(message.header.frame_id))
+                frame = Frame(ImageReader().read(message), stamp_ns, str(message.header.frame_id))
                 oddities.see(frame)
                 name = f"frame {images - 1} at {stamp_ns / 1e9:.3f} s"
                 truth = self._folder.truth(stamp_ns, images - 1) if self._folder else None
                 yield topic, stamp_ns, SourceFrame(frame, name, truth)
             except SegPerceptionError as error:
                 faults.add(f"{self._path} {topic} at {time_ns} ns", str(error))
+        if not inside and not bag.damage:
+            faults.add(
+                f"{self._path} {self.topic}",
+                f"none of its {bag.counts[self.topic]} images is in the excerpt, the bag is {bag.duration_s:.1f} s long: "
+                "give another --start or --end",
+            )
 
     def _labelled(self, item: SourceFrame, masks: _Masks, faults: Faults) -> SourceFrame:
         stamp_ns = item.frame.stamp_ns
         semantic, instance = (_take(masks, topic, stamp_ns) for topic in (self._label, self._instance))
         if semantic is None:
+            return item
+        if semantic.dtype != np.uint8:
+            faults.add(f"{self._path} {self._label} at {stamp_ns} ns", "labels have 16 bits: class ids of 8 are needed")
             return item
         semantic[np.isin(semantic, self._void)] = VOID
         try:
@@ -265,7 +283,7 @@ class _Oddities:
 
     def see(self, frame: Frame) -> None:
         """The next image."""
-        stamp_ns, size = frame.stamp_ns, frame.rgb.shape
+        stamp_ns, size = frame.stamp_ns, frame.size_hw
         if self._latest is not None:
             self._seen["stamps jump back"] += stamp_ns < self._latest[0]
             self._seen["stamps repeat the one before"] += stamp_ns == self._latest[0]

@@ -19,6 +19,7 @@ from seg_perception.evaluation import salvage
 from seg_perception.evaluation.salvage import RawMessage
 
 IMAGE_TYPES = ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage")
+INFO_TYPE, TF_TYPE = "sensor_msgs/msg/CameraInfo", "tf2_msgs/msg/TFMessage"
 STORAGE_ENDINGS = (".mcap", ".db3", ".bag")
 _METADATA = "metadata.yaml"
 
@@ -183,6 +184,12 @@ class _Salvage:
             if message.topic in topics and not late and (stop_ns is None or message.time_ns < stop_ns):
                 parse = self._types.deserialize_ros1 if message.ros1 else self._types.deserialize_cdr
                 yield message.topic, message.time_ns, _later(parse, message.data, message.kind)
+
+
+def stamp_ns_of(message: Any, time_ns: int) -> int:
+    """The stamp of a message with a header in ns; its time of recording where the driver never set one."""
+    stamp = message.header.stamp
+    return int(stamp.sec) * 10**9 + int(stamp.nanosec) or time_ns
 
 
 def _later(parse: Callable[[bytes, str], Any], data: bytes, kind: str) -> Callable[[], Any]:
