@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import argparse
 import json
+import os
 import shlex
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -110,6 +113,39 @@ def test_every_bag_counts_once_whatever_dies(
     park = bags / "south" / "park"
     code, again = evaluate(fleet, out, "--bag", park, park, "--stride", 2)
     assert (code, starts(), again["frames"]) == (0, 1, 2)
+
+
+def test_a_cluster_loses_nothing_with_a_worker(fleet: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A Ray cluster of this machine with room for two workers; the first of all does its work to the end, and dies."""
+    pytest.importorskip("ray", reason="Ray is not installed: it is the extra 'fleet'")
+    from ray.cluster_utils import Cluster
+
+    log, killed, work = tmp_path / "starts", tmp_path / "killed", runners.evaluate_bag
+
+    def worker(arguments: argparse.Namespace) -> dict[str, bytes]:
+        with log.open("a") as file:
+            file.write(f"{arguments.bag[0].name}\n")
+        files = work(arguments)
+        try:
+            killed.mkdir()
+        except FileExistsError:
+            return files
+        os.kill(os.getpid(), signal.SIGKILL)
+        return {}
+
+    _, alone = evaluate(fleet, tmp_path / "alone", "--bag", fleet / "bags")
+    monkeypatch.setattr(runners, "evaluate_bag", worker)
+    monkeypatch.chdir(fleet)
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, "include_dashboard": False})
+    try:
+        words = ("--bag", "bags", "--runner", "ray", "--address", cluster.address)
+        code, numbers = evaluate(Path(), tmp_path / "out", *words)
+    finally:
+        cluster.shutdown()
+    started = log.read_text().split()
+    assert (code, len(started), len(set(started)), numbers["problems"]) == (0, 3 + 1, 2, [])
+    assert numbers["frames"] == len({row["name"] for row in numbers["per_frame"]}) == 9
+    assert numbers["confusion"] == alone["confusion"]
 
 
 def test_bags_are_found_and_named(tmp_path: Path) -> None:

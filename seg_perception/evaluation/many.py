@@ -76,10 +76,9 @@ def evaluate(arguments: argparse.Namespace) -> report.Report:
     if todo:
         runner, threads = _runner(arguments, len(todo))
         own: dict[str, Any] = {"json": None, "baseline": None, "fail_if": [], "threads": threads}
-        tasks = [
-            Task(bag.name, argparse.Namespace(**{**vars(arguments), **own, "bag": [bag.path], "out": None}))
-            for bag in todo
-        ]
+        # workers of a cluster have other working folders
+        given = {key: value.resolve() if isinstance(value, Path) else value for key, value in vars(arguments).items()}
+        tasks = [Task(bag.name, argparse.Namespace(**{**given, **own, "bag": [bag.path], "out": None})) for bag in todo]
         with tqdm(total=len(bags), initial=len(bags) - len(todo), unit="bag", desc="evaluate") as progress:
             for outcome in runner.run(tasks):
                 if outcome.failure:

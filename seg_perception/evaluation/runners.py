@@ -123,7 +123,9 @@ class RayRunner(Runner):
         except ImportError as error:
             raise SegPerceptionError("--runner ray needs Ray: 'pip install ray', or leave --runner out") from error
         try:
-            ray.init(address=self._address, log_to_driver=False)
+            ray.init(
+                address=self._address, log_to_driver=False, runtime_env={"env_vars": {"PYTHONPATH": _search_path()}}
+            )
         except (ConnectionError, RuntimeError, ValueError) as error:
             cause = str(error).splitlines()[0]
             raise SegPerceptionError(
@@ -155,6 +157,12 @@ def evaluate_bag(arguments: argparse.Namespace) -> dict[str, bytes]:
     with tempfile.TemporaryDirectory(prefix="bag.") as scratch:
         evaluate.run(_with_out(arguments, Path(scratch)))
         return _content(Path(scratch))
+
+
+def _search_path() -> str:
+    """This process' PYTHONPATH, and where its package lies: a checkout may be found by its working folder alone."""
+    places = (str(Path(__file__).resolve().parents[2]), os.environ.get("PYTHONPATH", ""))
+    return os.pathsep.join(place for place in places if place)
 
 
 def _with_out(arguments: argparse.Namespace, out: Path) -> argparse.Namespace:
