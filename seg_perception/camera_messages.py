@@ -7,7 +7,9 @@ pixels everywhere, and it minds padded rows, odd sizes and byte order, which the
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, cast
 
 import cv2
@@ -16,6 +18,7 @@ from numpy.typing import NDArray
 
 from seg_perception.errors import SegPerceptionError, nearest_name
 from seg_perception.geometry import CameraModel
+from seg_perception.raw_image import RawImage, from_bayer, from_yuv, recolor
 
 WRONG_ENCODING = "wrong_encoding"
 TRUNCATED = "truncated"
@@ -128,6 +131,17 @@ class ImageReader:
         self._rgb: NDArray[np.uint8] | None = None
         self._rgb16: NDArray[np.uint16] | None = None
 
+    def read(self, message: Any) -> NDArray[np.uint8] | RawImage:
+        """What a Frame is made of: RGB as from to_rgb, or better what was sent, since the network needs few pixels of it.
+
+        Raises BadImageError.
+        """
+        if hasattr(message, "format"):
+            bgr, code = self._decode(message), cv2.COLOR_BGR2RGB
+            return RawImage(bgr.shape[:2], (bgr,), recolor(code), partial(self._convert, bgr, code))
+        raw = _raw(message, check_image(message), partial(self.to_rgb, message))
+        return self.to_rgb(message) if raw is None else raw
+
     def to_rgb(self, message: Any) -> NDArray[np.uint8]:
         """An Image (ENCODINGS) or CompressedImage (JPEG, PNG) message as RGB, uint8 [H, W, 3].
 
@@ -135,7 +149,7 @@ class ImageReader:
         255/65535, rounded. Raises BadImageError.
         """
         if hasattr(message, "format"):
-            return self._decode(message)
+            return self._convert(self._decode(message), cv2.COLOR_BGR2RGB)
         layout = check_image(message)
         if layout.two_planes:
             return self._two_planes(message, cast(int, layout.to_rgb))
@@ -167,7 +181,7 @@ class ImageReader:
             raise BadImageError(
                 UNDECODABLE, f"the compressed image '{message.format}' is damaged: OpenCV cannot decode it"
             )
-        return self._convert(bgr, cv2.COLOR_BGR2RGB)
+        return bgr
 
     def _odd_yuv422(self, pixels: NDArray[Any], code: int) -> NDArray[np.uint8]:
         """Rows of 4:2:2 come in pairs of pixels: complete the last pair with the chroma of the pair before it."""
@@ -179,15 +193,32 @@ class ImageReader:
         return self._convert(paired, code)[:, :width]
 
     def _two_planes(self, message: Any, code: int) -> NDArray[np.uint8]:
-        height, width, step = message.height, message.width, message.step
-        rows, chroma_bytes, chroma_step = _chroma(height, width, step)
-        luma = np.ndarray((height, width), np.uint8, message.data, 0, (step, 1))
-        shape, strides = (rows, chroma_bytes // 2, 2), (chroma_step, 2, 1)
-        chroma = np.ndarray(shape, np.uint8, message.data, step * height, strides)
+        height, width = message.height, message.width
+        luma, chroma = _two_planes(message)
         if height % 2 or width % 2:
             luma = np.pad(luma, ((0, height % 2), (0, width % 2)), mode="edge")
         self._rgb = cast("NDArray[np.uint8]", cv2.cvtColorTwoPlane(luma, chroma, code, dst=self._rgb))
         return self._rgb[:height, :width]
+
+
+def _raw(message: Any, layout: Layout, to_rgb: Callable[[], NDArray[np.uint8]]) -> RawImage | None:
+    """The planes of a message, views of its data; None where it is RGB, has 16 bit, or an odd size that cuts a pair of pixels."""
+    encoding, size_hw = message.encoding, (message.height, message.width)
+    is_bayer = encoding.startswith("bayer_")
+    in_pairs = is_bayer or layout.two_planes or layout.channels == 2
+    if layout.to_rgb is None or layout.dtype is not np.uint8 or (in_pairs and (size_hw[0] % 2 or size_hw[1] % 2)):
+        return None
+    if not in_pairs:
+        return RawImage(size_hw, (_pixels(message, layout),), recolor(layout.to_rgb), to_rgb)
+    if is_bayer:
+        return RawImage(size_hw, _pairs(message, 2), from_bayer(encoding[6:10]), to_rgb)
+    if layout.two_planes:
+        mix = from_yuv(0, 1, 2) if encoding == "nv12" else from_yuv(0, 2, 1)
+        return RawImage(size_hw, _two_planes(message), mix, to_rgb)
+    # Beside luma lies the chroma of pairs of columns; every second row of it is plenty.
+    planes = _pixels(message, layout), _pairs(message, 4)[0]
+    mix = from_yuv(0, 3, 5) if layout.to_rgb == cv2.COLOR_YUV2RGB_YUY2 else from_yuv(1, 2, 4)
+    return RawImage(size_hw, planes, mix, to_rgb)
 
 
 def to_rgb(message: Any) -> NDArray[np.uint8]:
@@ -206,6 +237,22 @@ def _pixels(message: Any, layout: Layout) -> NDArray[Any]:
         shape, strides = shape[:2], strides[:2]
     pixels: NDArray[Any] = np.ndarray(shape, dtype, message.data, 0, strides)
     return pixels.byteswap() if foreign else pixels
+
+
+def _two_planes(message: Any) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """Luma [H, W] and chroma [rows, pairs, 2] of nv12 and nv21 without a copy."""
+    height, width, step = message.height, message.width, message.step
+    rows, chroma_bytes, chroma_step = _chroma(height, width, step)
+    luma: NDArray[np.uint8] = np.ndarray((height, width), np.uint8, message.data, 0, (step, 1))
+    shape, strides = (rows, chroma_bytes // 2, 2), (chroma_step, 2, 1)
+    return luma, np.ndarray(shape, np.uint8, message.data, step * height, strides)
+
+
+def _pairs(message: Any, channels: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """The even and the odd rows without a copy, both [H / 2, W / 2, channels], two pixels together."""
+    shape, strides = (message.height // 2, message.width // 2, channels), (2 * message.step, channels, 1)
+    even: NDArray[np.uint8] = np.ndarray(shape, np.uint8, message.data, 0, strides)
+    return even, np.ndarray(shape, np.uint8, message.data, message.step, strides)
 
 
 def _chroma(height: int, width: int, step: int) -> tuple[int, int, int]:

@@ -97,7 +97,7 @@ class Pipeline:
         The masks may be views of buffers that the next run overwrites: copy what is kept longer.
         """
         decoder, extractor = self._steps
-        mask_hw = self._mask_hw or (frame.rgb.shape[0], frame.rgb.shape[1])
+        mask_hw = self._mask_hw or frame.size_hw
         times = [perf_counter_ns()]
 
         images = self._preprocess(frame)

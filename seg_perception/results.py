@@ -10,10 +10,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from seg_perception.raw_image import RawImage
 
 
 def _expect(name: str, array: NDArray[Any], dtype: type[np.generic], *shape: int | None) -> None:
@@ -26,14 +29,26 @@ def _expect(name: str, array: NDArray[Any], dtype: type[np.generic], *shape: int
 
 @dataclass(frozen=True)
 class Frame:
-    """One camera image. rgb: uint8 [H, W, 3]; stamp_ns: when it was taken; frame_id: the camera's optical frame."""
+    """One camera image. pixels: RGB, uint8 [H, W, 3], or what the camera sent; stamp_ns: when it was taken; frame_id:
+    the camera's optical frame."""
 
-    rgb: NDArray[np.uint8]
+    pixels: NDArray[np.uint8] | RawImage
     stamp_ns: int = 0
     frame_id: str = ""
 
     def __post_init__(self) -> None:
-        _expect("rgb", self.rgb, np.uint8, None, None, 3)
+        if not isinstance(self.pixels, RawImage):
+            _expect("pixels", self.pixels, np.uint8, None, None, 3)
+
+    @property
+    def size_hw(self) -> tuple[int, int]:
+        """Height and width in px."""
+        return self.pixels.size_hw if isinstance(self.pixels, RawImage) else self.pixels.shape[:2]
+
+    @cached_property
+    def rgb(self) -> NDArray[np.uint8]:
+        """uint8 [H, W, 3], converted when first asked for: pictures need it, the network does not."""
+        return self.pixels.to_rgb() if isinstance(self.pixels, RawImage) else self.pixels
 
 
 @dataclass(frozen=True)

@@ -1,10 +1,18 @@
+import tracemalloc
+
 import cv2
 import numpy as np
 import pytest
+from image_messages import encode, message
 
+from seg_perception.camera_messages import ENCODINGS, ImageReader, to_rgb
 from seg_perception.errors import SegPerceptionError
-from seg_perception.preprocess import Preprocessor
+from seg_perception.preprocess import Preprocessor, halvings
+from seg_perception.raw_image import RawImage
 from seg_perception.results import Frame
+
+SENT_AS_IS = sorted(name for name in ENCODINGS if name != "rgb8" and not name.endswith("16"))
+"""Encodings that the network's image is made of without RGB of the camera's size."""
 
 
 def _picture(height, width, seed=0):
@@ -66,3 +74,85 @@ def test_rows_with_padding_are_read_as_they_are():
 def test_an_empty_image_is_refused_with_its_size():
     with pytest.raises(SegPerceptionError, match="640x0"):
         Preprocessor((64, 96))(Frame(np.zeros((0, 640, 3), np.uint8)))
+
+
+# Images as the camera sent them
+
+
+def _smooth(height, width):
+    """Colours that change slowly and lie well within what yuv can say."""
+    coarse = np.random.default_rng(3).integers(60, 190, (3, 4, 3), dtype=np.uint8)
+    return cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
+
+
+def _sent(encoding, height=240, width=360, padding=0):
+    return message(encoding, encode(encoding, _smooth(height, width)), (height, width), padding)
+
+
+def _no_conversion():
+    raise AssertionError("the whole image was converted to RGB")
+
+
+@pytest.mark.parametrize("padding", [0, 8])
+@pytest.mark.parametrize("encoding", SENT_AS_IS)
+def test_what_was_sent_gives_the_pixels_of_its_rgb_without_converting_it(encoding, padding):
+    sent = _sent(encoding, padding=padding)
+    image = ImageReader().read(sent)
+    direct = Preprocessor((64, 96))(Frame(RawImage(image.size_hw, image.planes, image.mix, _no_conversion)))
+    converted = Preprocessor((64, 96))(Frame(to_rgb(sent)))
+    difference = direct.astype(int) - converted
+    assert np.abs(difference).max() <= 4 and np.sqrt(np.mean(difference**2)) < 1
+
+
+@pytest.mark.parametrize("encoding", sorted(ENCODINGS))
+def test_a_frames_rgb_is_that_of_its_message(encoding):
+    sent = _sent(encoding, 10, 12)
+    frame = Frame(ImageReader().read(sent))
+    assert frame.size_hw == (10, 12) and np.array_equal(frame.rgb, to_rgb(sent))
+
+
+@pytest.mark.parametrize("size", [(41, 60), (40, 61), (1, 1), (1, 4)])
+@pytest.mark.parametrize("encoding", sorted(ENCODINGS))
+def test_odd_and_small_images_give_exactly_what_their_rgb_gives(encoding, size):
+    sent = _sent(encoding, *size, padding=5 if not encoding.endswith("16") else 4)
+    direct = Preprocessor((64, 96))(Frame(ImageReader().read(sent)))
+    assert np.array_equal(direct, Preprocessor((64, 96))(Frame(to_rgb(sent))))
+
+
+@pytest.mark.parametrize("kind", [".png", ".jpg"])
+def test_compressed_images_change_places_of_colours_at_the_networks_size(kind):
+    rgb = _smooth(240, 360)
+    _, encoded = cv2.imencode(kind, rgb[..., ::-1])
+    sent = message("mono8", encoded.reshape(1, -1), (1, encoded.size))
+    sent.format = kind
+    frame = Frame(ImageReader().read(sent))
+    assert np.array_equal(Preprocessor((64, 96))(frame), Preprocessor((64, 96))(Frame(to_rgb(sent))))
+    assert np.array_equal(frame.rgb, to_rgb(sent))
+
+
+def test_cameras_that_alternate_in_size_and_encoding_do_not_disturb_each_other():
+    preprocess, reader = Preprocessor((64, 96)), ImageReader()
+    for encoding in [*ENCODINGS, *reversed(ENCODINGS)]:
+        sent = _sent(encoding)
+        alone = Preprocessor((64, 96))(Frame(ImageReader().read(sent)))
+        assert np.array_equal(preprocess(Frame(reader.read(sent))), alone), encoding
+
+
+@pytest.mark.parametrize("encoding", ["rgb8", *SENT_AS_IS])
+def test_a_frame_takes_no_memory_that_grows_with_the_image(encoding):
+    preprocess, reader, sent = Preprocessor((64, 96)), ImageReader(), _sent(encoding)
+    preprocess(Frame(reader.read(sent)))
+    tracemalloc.start()
+    try:
+        for _ in range(3):
+            preprocess(Frame(reader.read(sent)))
+        kept, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 4_000 < 64 * 96 and kept < 1_000
+
+
+@pytest.mark.parametrize(("ratio", "count"), [(0.5, 0), (1, 0), (2, 0), (2.02, 1), (4, 1), (4.02, 2), (8, 2)])
+def test_the_bilinear_resize_shrinks_at_most_twofold(ratio, count):
+    longer, wider = (round(100 * ratio), 150), (100, round(150 * ratio))
+    assert halvings(longer, (100, 150)) == halvings(wider, (100, 150)) == count

@@ -93,7 +93,7 @@ class Camera:
         self._apply(settings)
         header = arrival.message.header
         stamp = Time.from_msg(header.stamp)
-        frame = Frame(self._reader.to_rgb(arrival.message), stamp.nanoseconds, header.frame_id)
+        frame = Frame(self._reader.read(arrival.message), stamp.nanoseconds, header.frame_id)
         watched = self.outputs.watched(settings)
         ground = self._place(camera_input, frame.frame_id, stamp, settings)
         read_s = time.monotonic()
