@@ -17,6 +17,7 @@ import yaml
 
 from seg_perception.errors import SegPerceptionError
 from seg_perception.ros.parameters import PACKAGE
+from seg_perception.ros.real_time import keep_memory
 
 LOG_TAIL_LINES = 15
 STOP_S = 15.0
@@ -31,6 +32,7 @@ def choose_network() -> None:
     otherwise: a robot's nodes on the same machine shall not hear the replay."""
     os.environ.setdefault("ROS_DOMAIN_ID", str(_free_domain()))
     os.environ.setdefault("FASTDDS_DEFAULT_PROFILES_FILE", str(_profile()))
+    keep_memory()
 
 
 def _profile() -> Path:
