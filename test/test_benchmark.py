@@ -135,6 +135,7 @@ def test_all_shipped_models_make_a_page_of_results(
         ["--size", "0x0"],
         ["--frames", "0"],
         ["--rate", "nan"],
+        ["--seconds", "0"],
         ["--cameras", "0"],
         ["--cameras", "2", "--mode", "offline"],
         ["--all"],

@@ -120,6 +120,6 @@ def test_a_frame_costs_little_more_in_the_node_than_in_the_pipeline(network: Bac
     benchmark.add_arguments(parser)
     # slower than the network, so that no image costs the node anything but its answer
     numbers = end_to_end.measure(
-        parser.parse_args(["--model", str(MODEL.path), "--rate", "5", "--frames", "20"]), SIZE_WH
+        parser.parse_args(["--model", str(MODEL.path), "--rate", "5", "--seconds", "4"]), SIZE_WH
     )
     assert numbers["end_to_end"]["cpu_ms"] <= NODE_COST * alone, f"{alone:.1f} ms alone, {numbers['end_to_end']}"

@@ -31,14 +31,14 @@ def test_shares_ages_and_recovery_by_hand() -> None:
         "front": (7.5, 1.5),
         "left": (2.5, 0.5),
     }
-    # without load 50 ms; the last loaded frame left at 0.5 s; at 0.7 s the first of at most 75 ms left, 70 ms old
+    # without load 50 ms; the last loaded frame left at 0.5 s; at 0.7 s the first of at most 100 ms left, 70 ms old
     assert seen["recovery_s"] == 0.27
 
 
 def test_a_camera_that_was_never_alone_or_stays_late_has_no_recovery() -> None:
     times = [0.0, 0.1, 0.2, 0.3]
     assert summary([Sent("c", times, [50.0] * 4)], 4)["recovery_s"] is None
-    assert summary([Sent("c", times, [50.0, 90.0, 90.0, 90.0], alone=1)], 2)["recovery_s"] is None
+    assert summary([Sent("c", times, [50.0, 110.0, 110.0, 110.0], alone=1)], 2)["recovery_s"] is None
 
 
 def test_the_node_is_measured_between_camera_and_planner(tmp_path: Path) -> None:
@@ -46,7 +46,7 @@ def test_the_node_is_measured_between_camera_and_planner(tmp_path: Path) -> None
     from ros_harness import make_tiny_model
 
     model = make_tiny_model(tmp_path / "tiny.onnx")
-    words = f"benchmark --model {model} --size 320x192 --frames 60 --rate 30 --json {tmp_path}/b.json"
+    words = f"benchmark --model {model} --size 320x192 --frames 10 --seconds 2 --rate 30 --json {tmp_path}/b.json"
     assert cli.main(words.split()) == 0
     numbers = json.loads((tmp_path / "b.json").read_text())
     live = numbers["end_to_end"]

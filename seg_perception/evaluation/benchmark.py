@@ -5,8 +5,8 @@ ground is found. `rss_growth_mb` is what this process has grown by between the e
 (--frames 10000 for a long run). The share of each output in the step `drivable` is timed after that, alone and on the
 same masks, and so is making the maps anew for another pose of the camera.
 
-Then the node, as a process of its own, gets images over DDS from cameras of --rate, faster than the network, while a
-planner watches label_mask and drivable_areas: `end_to_end_fps` counts its answers, `age_ms` is from sending an image to
+Then the node, as a process of its own, gets images over DDS for --seconds from cameras of --rate, while a planner
+watches label_mask and drivable_areas: `end_to_end_fps` counts its answers, `age_ms` is from sending an image to
 receiving its mask. With --cameras N the first camera is alone before and after, so that shares, ages and recovery of
 an overload show.
 
@@ -21,7 +21,7 @@ cityscapesscripts where those are installed, by the CPU time of one thread.
 
 Example:
   python -m seg_perception benchmark --model models/camvid_pidnet_s.onnx --size 1280x720 --against naive
-  python -m seg_perception benchmark --model models/camvid_pidnet_s.onnx --cameras 4 --rate 30 --frames 18000
+  python -m seg_perception benchmark --model models/camvid_pidnet_s.onnx --cameras 4 --rate 30 --seconds 600
   python -m seg_perception benchmark --all --out benchmarks
   python -m seg_perception benchmark --roofline
   python -m seg_perception benchmark --training --config config/train/camvid_pidnet_s.yaml --data DATA
@@ -78,7 +78,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_model_arguments(parser, required=False)
     size = f"size of the camera image (default: {CAMERA_SIZE}), or of the masks for --metrics (default: {METRICS_SIZE})"
     parser.add_argument("--size", metavar="WxH", help=size)
-    parser.add_argument("--frames", type=int, default=300, metavar="N", help="frames, of each camera (default: 300)")
+    parser.add_argument("--frames", type=int, default=300, metavar="N", help="frames in this process (default: 300)")
     parser.add_argument("--against", choices=("naive",), help="compare with the textbook path in the same run")
     ros = all(importlib.util.find_spec(name) for name in ("rclpy", "seg_perception_msgs"))
     parser.add_argument(
@@ -88,6 +88,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="offline: only the pipeline; live: the node too (default: live where ROS 2 is installed)",
     )
     parser.add_argument("--rate", type=float, default=60.0, metavar="HZ", help="of each live camera (default: 60)")
+    parser.add_argument("--seconds", type=float, default=10.0, metavar="S", help="of live images (default: 10)")
     parser.add_argument("--cameras", type=int, default=1, metavar="N", help="live cameras at one node (default: 1)")
     parser.add_argument("--all", action="store_true", help="measure all models that ship, against naive, into --out")
     parser.add_argument("--roofline", action="store_true", help="compute bounds of --model, or of all that ship")
@@ -125,8 +126,9 @@ def _check(arguments: argparse.Namespace) -> None:
     for option, value in (("--frames", arguments.frames), ("--cameras", arguments.cameras)):
         if value < 1:
             raise SegPerceptionError(f"{option} is {value}: at least one is needed")
-    if not (math.isfinite(arguments.rate) and arguments.rate > 0):
-        raise SegPerceptionError(f"--rate is {arguments.rate}: it must be more than 0")
+    for option, value in (("--rate", arguments.rate), ("--seconds", arguments.seconds)):
+        if not (math.isfinite(value) and value > 0):
+            raise SegPerceptionError(f"{option} is {value}: it must be more than 0")
     if arguments.cameras > 1 and arguments.mode != "live":
         raise SegPerceptionError(f"--cameras is {arguments.cameras}: several need the node, so --mode live and ROS 2")
     if arguments.all and (arguments.out is None or arguments.model is not None):

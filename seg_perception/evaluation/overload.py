@@ -11,7 +11,7 @@ import numpy as np
 
 from seg_perception.evaluation.offline import percentiles
 
-RECOVERED = 1.5
+RECOVERED = 2.0
 """A camera has recovered when its answers are no older than this many times the median without load."""
 
 

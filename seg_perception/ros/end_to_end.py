@@ -87,14 +87,15 @@ class Watch:
 
 
 def measure(arguments: argparse.Namespace, size_wh: tuple[int, int]) -> dict[str, Any]:
-    """Play arguments.frames images of (width, height) from each of arguments.cameras at arguments.rate Hz to the node.
+    """Play images of (width, height) to the node for arguments.seconds from each of arguments.cameras at arguments.rate Hz.
 
     Raises SegPerceptionError when the node does not start or answers nothing.
     """
+    count = math.ceil(arguments.seconds * arguments.rate)
     alone = math.ceil(ALONE_S * arguments.rate) if arguments.cameras > 1 else 0
     choose_network()
     with tempfile.TemporaryDirectory() as folder, ExitStack() as spools:
-        feeds = _feeds(arguments, size_wh, alone, Path(folder), spools)
+        feeds = _feeds(arguments, size_wh, count, alone, Path(folder), spools)
         play = Play(feeds, Pace(recorded=True), PLANNER_TOPICS)
         parameters = {**network_parameters(arguments), **camera_parameters(feeds)}
         with NodeProcess(parameters, Path(folder) / "node.log") as node:
@@ -106,20 +107,20 @@ def measure(arguments: argparse.Namespace, size_wh: tuple[int, int]) -> dict[str
             watch.end()
         if not any(feed.spool.answered for feed in feeds):
             raise SegPerceptionError(f"the node answered no frame, its log closes with:\n{node.tail()}")
-        return _numbers(feeds, alone, arguments.frames, play, watch)
+        return _numbers(feeds, alone, count, play, watch)
 
 
 def _feeds(
-    arguments: argparse.Namespace, size_wh: tuple[int, int], alone: int, folder: Path, spools: ExitStack
+    arguments: argparse.Namespace, size_wh: tuple[int, int], count: int, alone: int, folder: Path, spools: ExitStack
 ) -> list[Feed]:
-    """The cameras, evenly out of step; alone: frames of the first one before and after the others."""
+    """The cameras, evenly out of step, of count frames; alone: more of the first one, before and after the others."""
     images, drive, cameras = benchmark.camera_images(size_wh), SyntheticDrive(*size_wh), arguments.cameras
     feeds = []
     for index in range(cameras):
         first = index == 0
-        count = arguments.frames + (2 * alone if first else 0)
+        frames = count + (2 * alone if first else 0)
         start_s = (index / cameras + (0 if first else alone)) / arguments.rate
-        source = Images(images, drive, arguments.rate, count, start_s)
+        source = Images(images, drive, arguments.rate, frames, start_s)
         name = f"camera{index}" if cameras > 1 else ""
         feeds.append(Feed(source, spools.enter_context(AgeSpool(folder)), name))
     return feeds
