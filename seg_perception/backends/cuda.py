@@ -153,7 +153,7 @@ class Work:
         self._destroy()
 
     def _capture(self) -> None:
-        cuda = self._stream.cuda
+        cuda, graph = self._stream.cuda, None
         try:
             mode = cuda.runtime.cudaStreamCaptureMode.cudaStreamCaptureModeThreadLocal
             cuda.call("cudaStreamBeginCapture", self._stream.handle, mode)
@@ -161,14 +161,14 @@ class Work:
                 self._enqueue()
             finally:
                 graph = cuda.call("cudaStreamEndCapture", self._stream.handle)
-            try:
-                self._graph = cuda.call("cudaGraphInstantiate", graph, 0)
-            finally:
-                cuda.call("cudaGraphDestroy", graph)
+            self._graph = cuda.call("cudaGraphInstantiate", graph, 0)
         except SegPerceptionError as error:
             self.state = f"none: {error}"
             self._log(f"no CUDA graph, each run costs a little more: {error}")
             return
+        finally:
+            if graph is not None:
+                cuda.call("cudaGraphDestroy", graph)
         self._destroy = _once(self, cuda, "cudaGraphExecDestroy", self._graph)
         self.state = "captured"
 

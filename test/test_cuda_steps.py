@@ -1,0 +1,408 @@
+"""The GPU's steps, their kernels compiled for the CPU, against the CPU's steps; and compiled for GPUs where NVRTC is."""
+
+import ctypes
+import re
+
+import numpy as np
+import plain_panoptic as plain
+import pytest
+from fake_cuda import FakeDriver, FakeNvrtc, Machine, compile_for_cpu
+from fakes import model_info, tiny_model
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from seg_perception import model_file
+from seg_perception.backends import cuda_kernels, cuda_steps
+from seg_perception.backends.base import OnDevice
+from seg_perception.backends.cuda import Cuda, DeviceMemory, Gpu, Stream
+from seg_perception.backends.cuda_kernels import SOURCE, CudaKernels, compile_for
+from seg_perception.backends.cuda_steps import CudaSteps
+from seg_perception.backends.onnx_runtime import OnnxRuntimeBackend
+from seg_perception.errors import SegPerceptionError
+from seg_perception.labels import VOID, LabelClass, LabelSet
+from seg_perception.model_file import OUTPUTS
+from seg_perception.panoptic import PanopticDecoder, PanopticSettings
+from seg_perception.pipeline import Pipeline
+from seg_perception.preprocess import Preprocessor
+from seg_perception.results import Frame, NetworkOutput, Wants
+from seg_perception.shipped_models import SHIPPED_MODELS, find_model
+from seg_perception.synthetic import SyntheticDrive
+
+EXTRA = Wants(instances=True, confidence=True)
+ALL = PanopticSettings(min_stuff_area=0.0)
+
+
+@pytest.fixture(scope="module")
+def library(tmp_path_factory):
+    try:
+        return compile_for_cpu(SOURCE, tmp_path_factory.mktemp("kernels"))
+    except FileNotFoundError as error:
+        pytest.skip(f"the kernels cannot be compiled for the CPU: {error}")
+
+
+class Device:
+    """A GPU that holds a given output of a network. backwards: the order in which a kernel's threads run."""
+
+    def __init__(self, library, labels, output, backwards=False):
+        from fake_cuda import FakeCudaRuntime
+
+        count, _, h, w = output.semantic_logits.shape
+        self.count = count
+        self.runtime = FakeCudaRuntime()
+        self.driver = FakeDriver(self.runtime)
+        self.driver.backwards = backwards
+        stream = Stream(Cuda(self.runtime))
+        tensors = {}
+        for name in OUTPUTS:
+            values = getattr(output, name)
+            tensors[name] = DeviceMemory(stream, values.shape, values.dtype)
+            tensors[name].fill(values)
+        kernels = CudaKernels(Gpu("fake", "8.7"), FakeNvrtc(library), self.driver)
+        model = model_info(labels, (8 * h, 8 * w))
+        self.labels = labels
+        self.steps = CudaSteps(model, kernels, stream, tensors, pytest.fail)
+
+    def decode(self, size_hw, settings=ALL, wants=EXTRA, index=0):
+        decoder = self.steps.decoder(self.labels, settings)
+        return decoder.decode(OnDevice(self.count), index, size_hw, 8, wants)
+
+
+def _labels(classes):
+    return LabelSet(tuple(LabelClass(i, f"c{i}", (i, i, i), thing=i % 2 == 1) for i in range(classes)))
+
+
+def _output(logits, heatmap=None, offset=None):
+    logits = np.atleast_3d(np.asarray(logits, np.float32))
+    _, h, w = logits.shape
+    heatmap = np.zeros((h, w)) if heatmap is None else heatmap
+    offset = np.zeros((2, h, w)) if offset is None else offset
+    return NetworkOutput(
+        np.ascontiguousarray(logits[None]),
+        np.asarray(heatmap, np.float32)[None, None],
+        np.asarray(offset, np.float32)[None],
+    )
+
+
+def _same_regions(a, b):
+    """Whether two instance masks show the same things, whatever their ids."""
+    pairs = set(zip(a.ravel().tolist(), b.ravel().tolist()))
+    return len({i for i, _ in pairs}) == len({j for _, j in pairs}) == len(pairs) and np.array_equal(a == 0, b == 0)
+
+
+# Masks
+
+
+@st.composite
+def _cases(draw):
+    h, w = draw(st.integers(1, 9)), draw(st.integers(1, 9))
+    classes = draw(st.sampled_from([1, 2, 5, 32, 33, 70]))
+    size_hw = draw(st.integers(1, 40)), draw(st.integers(1, 80))
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    kind = draw(st.sampled_from(["noise", "few values", "constant", "huge", "nearly tied"]))
+    shape = (classes, h, w)
+    logits = {
+        "noise": lambda: rng.normal(size=shape) * 5,
+        "few values": lambda: rng.integers(0, 3, shape),
+        "constant": lambda: np.full(shape, rng.normal()),
+        "huge": lambda: rng.normal(size=shape) * 1e30,
+        "nearly tied": lambda: 1 + rng.integers(0, 3, shape) * 2.0**-23,
+    }[kind]()
+    heatmap = rng.integers(0, 5, (h, w)) / 4
+    offset = rng.normal(size=(2, h, w)) * 30 if draw(st.booleans()) else rng.integers(-2, 3, (2, h, w)) * 8
+    return _output(logits, heatmap, offset), size_hw, draw(st.booleans())
+
+
+@settings(max_examples=150, deadline=None)
+@given(case=_cases())
+def test_masks_equal_the_plain_definition_on_every_pixel_in_whatever_order_threads_run(library, case):
+    output, size_hw, backwards = case
+    logits = output.semantic_logits[0]
+    labels = _labels(len(logits))
+    seen = Device(library, labels, output, backwards).decode(size_hw)
+    semantic = plain.semantic(logits, size_hw)
+    assert np.array_equal(seen.semantic, semantic)
+    assert np.abs(seen.confidence - 255 * plain.confidence(logits, size_hw)).max() <= 0.51
+
+    found = plain.centers(output.center_heatmap[0, 0], 1, 0.1, 200)
+    nearest = plain.nearest_center(output.center_offset[0], found, size_hw, 8) * labels.is_thing[semantic]
+    assert _same_regions(nearest, seen.instance)
+
+
+@settings(max_examples=60, deadline=None)
+@given(case=_cases(), least=st.sampled_from([0.0, 0.05, 0.3]), most=st.sampled_from([1, 3, 40]))
+def test_segments_are_those_of_the_cpu(library, case, least, most):
+    output, size_hw, backwards = case
+    labels = _labels(output.semantic_logits.shape[1])
+    chosen = PanopticSettings(min_stuff_area=least, min_thing_area=least, max_instances=most)
+    seen = Device(library, labels, output, backwards).decode(size_hw, chosen)
+    expected = PanopticDecoder(labels, chosen).decode(output, 0, size_hw, 8, EXTRA)
+    assert _same_regions(seen.instance, expected.instance)
+    for segment in seen.segments:
+        here = seen.instance == segment.id if segment.is_thing else seen.semantic == segment.class_id
+        assert segment.is_thing or not labels.is_thing[segment.class_id]
+        assert segment.score == pytest.approx(seen.confidence[here].mean() / 255)
+
+    def facts(panoptic):
+        return sorted((s.class_id, s.is_thing, s.area, s.box) for s in panoptic.segments)
+
+    assert facts(seen) == facts(expected)
+    assert [s.id for s in seen.segments] == list(range(1, len(seen.segments) + 1))
+
+
+def test_a_class_that_wins_no_cell_can_win_between_them(library):
+    """Road 4, person 3, car 0 on the left, the mirror image on the right. Person's 3 is most from 1/4 to 3/4 of the
+    way, and of five pixels, which lie at 0, 1/10, 1/2, 9/10 and 1, only the middle one is there."""
+    output = _output(np.array([[[4.0, 0.0]], [[0.0, 4.0]], [[3.0, 3.0]]]))
+    assert Device(library, _labels(3), output).decode((1, 5)).semantic.tolist() == [[0, 0, 2, 1, 1]]
+
+
+def test_unsure_pixels_become_void_and_belong_to_no_segment(library):
+    """Logits 0 and log 3: probabilities 1/4 and 3/4, 191.25 of 255. Halfway to the mirror image both have 1/2."""
+    side = np.log(3.0)
+    output = _output(np.array([[[side, 0.0]], [[0.0, side]]]), heatmap=[[0.0, 1.0]])
+    chosen = PanopticSettings(min_confidence=0.7, min_stuff_area=0.0)
+    seen = Device(library, _labels(2), output).decode((1, 3), chosen)
+    assert seen.semantic.tolist() == [[0, VOID, 1]] and seen.instance.tolist() == [[0, 0, 1]]
+    assert seen.confidence.tolist() == [[191, 128, 191]]
+    assert [(s.class_id, s.area) for s in seen.segments] == [(1, 1), (0, 1)]
+
+
+def test_every_image_of_a_batch_has_its_own_masks(library):
+    rng = np.random.default_rng(5)
+    output = NetworkOutput(
+        *(rng.normal(size=(3, channels, 4, 6)).astype(np.float32) for channels in (5, 1, 2)),
+    )
+    device = Device(library, _labels(5), output)
+    for index in range(3):
+        expected = PanopticDecoder(_labels(5), ALL).decode(output, index, (33, 47), 8, EXTRA)
+        seen = device.decode((33, 47), index=index)
+        assert np.array_equal(seen.semantic, expected.semantic) and _same_regions(seen.instance, expected.instance)
+    with pytest.raises(IndexError):
+        device.decode((33, 47), index=3)
+
+
+@pytest.mark.parametrize(
+    "wants",
+    [
+        Wants(instances=False, confidence=False, areas=False),
+        Wants(instances=False, confidence=True, areas=False),
+        Wants(instances=False, confidence=False, areas=True),
+    ],
+)
+def test_what_nobody_wants_is_neither_computed_nor_fetched(library, wants):
+    rng = np.random.default_rng(6)
+    output = _output(rng.normal(size=(3, 4, 6)), rng.random((4, 6)))
+    device = Device(library, _labels(3), output)
+    seen = device.decode((33, 47), wants=wants)
+    expected = PanopticDecoder(_labels(3), ALL).decode(output, 0, (33, 47), 8, wants)
+    assert np.array_equal(seen.semantic, expected.semantic) and seen.segments == expected.segments == ()
+    assert not seen.instance.any() and bool(seen.confidence.any()) == bool(expected.confidence.any())
+    assert "find_peaks" not in device.driver.launched and "renumber" not in device.driver.launched
+    assert device.runtime.fetched_bytes == 8 + 33 * 47 * (2 if seen.confidence.any() else 1)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_outputs_that_are_not_finite_are_refused_by_their_name(library, bad):
+    logits, heatmap, offset = np.zeros((2, 3, 4)), np.ones((3, 4)), np.zeros((2, 3, 4))
+    logits[1, 2, 3] = bad
+    with pytest.raises(SegPerceptionError, match="semantic_logits hold values that are not finite"):
+        Device(library, _labels(2), _output(logits, heatmap, offset)).decode((24, 32))
+    logits[1, 2, 3], offset[0, 1, 1] = 0, bad
+    with pytest.raises(SegPerceptionError, match="center_offset hold values that are not finite"):
+        Device(library, _labels(2), _output(logits, heatmap, offset)).decode((24, 32))
+
+
+# Network input
+
+
+def _picture(height, width):
+    ys, xs = np.mgrid[:height, :width]
+    waves = [np.sin(xs * 9 / width + i) * np.cos(ys * 7 / height - i) for i in range(3)]
+    return np.rint(127.5 + 120 * np.stack(waves, -1)).astype(np.uint8)
+
+
+@pytest.fixture
+def machine(library, tmp_path):
+    return Machine(tiny_model(tmp_path / "tiny.onnx"), tmp_path / "cache", library=library)
+
+
+def _network_input(machine, backend, frame):
+    backend.device_steps().preprocessor()(frame)
+    machine.runtime.cudaStreamSynchronize(*machine.runtime.streams)
+    return machine.runtime.array(backend.device_steps().tensors["image"].address, (64, 96, 3), np.uint8).copy()
+
+
+def test_an_image_of_the_networks_size_comes_through_unchanged(machine):
+    rgb = np.random.default_rng(0).integers(0, 256, (64, 96, 3), dtype=np.uint8)
+    assert np.array_equal(_network_input(machine, machine.backend(), Frame(rgb)), rgb)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (37, 51), (127, 191), (128, 192), (129, 193), (300, 400), (600, 900)])
+def test_every_size_comes_to_what_the_cpu_makes_of_it(machine, size):
+    frame = Frame(_picture(*size))
+    seen = _network_input(machine, machine.backend(), frame).astype(int)
+    assert np.abs(seen - Preprocessor((64, 96))(frame)[0]).max() <= 1
+
+
+# A frame's whole way
+
+
+def test_a_pipeline_takes_the_gpus_steps_and_gives_what_the_cpu_gives(machine):
+    backend = machine.backend()
+    gpu, cpu = Pipeline(machine.model, backend), Pipeline(machine.model, OnnxRuntimeBackend(machine.model))
+    for size in ((100, 150), (60, 90), (100, 150)):
+        frame = Frame(_picture(*size))
+        seen, expected = gpu.run(frame).panoptic, cpu.run(frame).panoptic
+        assert np.mean(seen.semantic != expected.semantic) < 0.01
+        assert np.abs(seen.confidence.astype(int) - expected.confidence).mean() < 1
+    assert backend.describe()["masks"] == "GPU"
+    backend.close()
+
+
+def test_per_frame_three_graphs_run_and_only_masks_come_back(machine):
+    pipeline = Pipeline(machine.model, machine.backend())
+    frame = Frame(_picture(100, 150))
+    pipeline.run(frame)
+    held = machine.runtime.held
+    machine.runtime.calls.clear()
+    machine.runtime.fetched_bytes = 0
+    pipeline.run(frame)
+    assert machine.runtime.calls == [
+        *("cudaGraphLaunch", "cudaGraphLaunch", "cudaStreamSynchronize"),
+        *("cudaGraphLaunch", "cudaStreamSynchronize"),
+    ]
+    tally = (PanopticSettings().max_instances + 1) * 11 * 6 * 8
+    assert machine.runtime.fetched_bytes == 100 * 150 * (1 + 1 + 2) + tally + 8 and machine.runtime.held == held
+
+
+def test_a_shipped_model_gives_the_masks_that_the_cpu_makes_of_its_output(library):
+    model = model_file.load(find_model(SHIPPED_MODELS["onnxruntime"], "onnxruntime"))
+    rgb = SyntheticDrive(1).frame(0).rgb
+    output = OnnxRuntimeBackend(model).infer(Preprocessor(model.size_hw)(Frame(rgb)))
+    expected = PanopticDecoder(model.labels, PanopticSettings()).decode(output, 0, (180, 320), model.stride, EXTRA)
+    seen = Device(library, model.labels, output).decode((180, 320), PanopticSettings())
+    assert len(np.unique(expected.semantic)) > 3
+    assert np.array_equal(seen.semantic, expected.semantic) and _same_regions(seen.instance, expected.instance)
+    differ = np.abs(seen.confidence.astype(int) - expected.confidence)
+    assert differ.max() <= 1 and np.mean(differ > 0) < 0.01
+
+
+def test_new_settings_take_effect_and_the_old_buffers_are_given_back(machine):
+    pipeline = Pipeline(machine.model, machine.backend())
+    frame = Frame(_picture(100, 150))
+    pipeline.run(frame)
+    held = machine.runtime.held
+    pipeline.configure(panoptic=PanopticSettings(min_confidence=1.0))
+    assert (pipeline.run(frame).panoptic.semantic == VOID).all()
+    assert machine.runtime.held == held
+
+
+def test_masks_outlive_the_decoder_that_made_them(machine):
+    backend = machine.backend()
+    pipeline = Pipeline(machine.model, backend)
+    semantic = pipeline.run(Frame(_picture(100, 150))).panoptic.semantic
+    kept = semantic.copy()
+    backend.close()
+    del pipeline
+    assert np.array_equal(semantic, kept) and machine.runtime.held == {"host": 1}
+    del semantic
+    assert not machine.runtime.held
+
+
+def test_a_closed_backend_says_so_before_anything_is_allocated(machine):
+    backend = machine.backend()
+    steps = backend.device_steps()
+    preprocess, decoder = steps.preprocessor(), steps.decoder(machine.model.labels, ALL)
+    backend.close()
+    for use in (
+        lambda: preprocess(Frame(_picture(10, 10))),
+        lambda: decoder.decode(OnDevice(1), 0, (10, 10), 8, EXTRA),
+        lambda: backend.infer(OnDevice(1)),
+    ):
+        with pytest.raises(RuntimeError, match="closed"):
+            use()
+    assert not machine.runtime.held and not machine.driver.modules
+
+
+@pytest.mark.parametrize("call", ["cudaMalloc", "cudaHostAlloc", "cudaMemcpyAsync"])
+def test_a_frame_that_fails_half_way_leaves_nothing_behind_and_the_next_one_runs(machine, call):
+    backend = machine.backend()
+    backend.warm_up()
+    pipeline = Pipeline(machine.model, backend)
+    frame = Frame(_picture(20, 30))
+    for number in range(100):
+        machine.runtime.fails_after[call] = number
+        try:
+            pipeline.run(frame)
+        except SegPerceptionError as error:
+            assert call in str(error)
+            continue
+        break
+    assert number >= 1
+    machine.runtime.fails_after.clear()
+    assert pipeline.run(frame).panoptic.semantic.shape == (20, 30)
+    backend.close()
+    del pipeline
+    assert not machine.runtime.held
+
+
+# Compilation
+
+
+def test_without_kernels_the_masks_are_made_on_the_cpu_and_it_is_said(machine):
+    machine.nvrtc = None
+    backend = machine.backend()
+    assert backend.device_steps() is None
+    assert "install it" in backend.describe()["masks"] and "masks are made on the CPU" in machine.lines[-1]
+    frame = Frame(_picture(100, 150))
+    expected = Pipeline(machine.model, OnnxRuntimeBackend(machine.model)).run(frame).panoptic
+    assert np.array_equal(Pipeline(machine.model, backend).run(frame).panoptic.semantic, expected.semantic)
+
+
+def test_what_the_compiler_says_is_told_and_nothing_is_kept(machine):
+    machine.nvrtc.compile_error = 6
+    assert "fake error 6" in machine.backend().describe()["masks"] and "log" in machine.lines[-1]
+    assert not machine.nvrtc.programs
+    machine.nvrtc.compile_error, machine.driver.load_error = 0, 3
+    assert "cuModuleLoadData failed (fake error 3)" in machine.backend().describe()["masks"]
+
+
+def test_rounding_on_the_gpu_is_that_of_the_cpu(machine):
+    machine.backend()
+    assert machine.nvrtc.options == [b"--gpu-architecture=sm_86", b"--std=c++14", b"--fmad=false"]
+
+
+def test_numbers_that_stand_in_the_source_too_are_the_same():
+    source = SOURCE.read_text()
+    for name in ("TALLY_RUN", "LOGITS_NOT_FINITE", "OFFSET_NOT_FINITE"):
+        assert re.search(rf"#define {name} (\d+)", source)[1] == str(getattr(cuda_steps, name))
+    for structure in (cuda_kernels.Resize, cuda_kernels.Decode):
+        body = re.search(rf"struct {structure.__name__} {{(.*?)\n}};", source, re.S)[1]
+        code = re.sub(r"//.*", "", body)
+        fields = [
+            (name, ctypes.c_void_p if "*" in star else {"double": ctypes.c_double}.get(kind, ctypes.c_int))
+            for kind, names in re.findall(r"(?:const )?(\w+) ([^;]+);", code)
+            for star, name in re.findall(r"(\*?)(\w+)", names)
+        ]
+        assert fields == structure._fields_
+
+
+@pytest.fixture(scope="module")
+def nvrtc():
+    nvrtc = pytest.importorskip("cuda.bindings.nvrtc", reason="cuda-bindings is not installed")
+    try:
+        nvrtc.nvrtcVersion()
+    except (RuntimeError, OSError) as error:
+        pytest.skip(f"NVRTC is not installed: {error}")
+    return nvrtc
+
+
+@pytest.mark.parametrize("compute_capability", ["8.7", "11.0", "12.1"], ids=["Orin", "Thor", "DGX Spark"])
+def test_the_kernels_compile_for_gpus_of_robots(nvrtc, compute_capability):
+    code = compile_for(compute_capability, nvrtc)
+    assert code[:4] == b"\x7fELF" and b"paint_masks" in code and b"resize_image" in code
+
+
+def test_a_gpu_that_the_compiler_does_not_know_is_named(nvrtc):
+    with pytest.raises(SegPerceptionError, match=r"NVRTC's nvrtcCompileProgram failed.*6\.1"):
+        compile_for("6.1", nvrtc)
