@@ -56,5 +56,7 @@ def test_the_node_is_measured_between_camera_and_planner(tmp_path: Path) -> None
     assert {"convert", "preprocess", "network", "decode", "drivable", "publish"} <= live["stages_ms"].keys()
     without_network = [stage["p50"] for name, stage in live["stages_ms"].items() if name != "network"]
     assert live["overhead_ms"] == pytest.approx(sum(without_network), abs=0.01)
-    assert not live["problems"]
+    # a node that answers all that it is sent is not what was measured, and the numbers say so
+    camera_bound = numbers["end_to_end_fps"] > 0.95 * live["sent_hz"]
+    assert len(live["problems"]) == camera_bound, live
     assert {"overhead_ms", "decode_ms", "rss_growth_mb", "stages_ms"} <= numbers.keys()

@@ -104,3 +104,8 @@ def test_shipped_networks_count_what_their_files_say(path: Path) -> None:
             bounds = roofline.bounds_fps(network, device, precision)
             assert bounds["layer_by_layer"] <= bounds["fused"]
         assert device.tera_ops["int8"] == 2 * device.tera_ops["fp16"], "as on every one of these GPUs"
+
+
+def test_the_page_in_the_repository_is_of_the_models_that_ship() -> None:
+    page = (CHECKOUT / "benchmarks" / "roofline.md").read_text()
+    assert page == roofline.markdown(roofline.computed(MODELS)), "renew it: benchmark --roofline --out benchmarks"

@@ -34,6 +34,8 @@ from seg_perception.ros.process import NodeProcess, choose_network
 from seg_perception.synthetic import SyntheticDrive
 
 PLANNER_TOPICS = ("label_mask", "drivable_areas")
+CAMERA_BOUND = 0.95
+"""Share of the images that a node answers which is no slower than its cameras."""
 ALONE_S = 2.0
 """Seconds; a camera's age without load is the median of these frames."""
 
@@ -135,7 +137,9 @@ def _numbers(feeds: Sequence[Feed], alone: int, count: int, play: Play, watch: W
     ]
     seen = overload.summary(cameras, count)
     told = play_numbers(feeds, play.duration_s)
-    stages = told["stages_ms"]
+    stages, problems = told["stages_ms"], list(play.problems)
+    if seen["fps"] > CAMERA_BOUND * seen["sent_hz"]:
+        problems.append("nearly every image was answered, so the camera set the rate and not the node: raise --rate")
     return {
         "end_to_end_fps": seen.pop("fps"),
         "age_ms": seen.pop("age_ms"),
@@ -147,6 +151,6 @@ def _numbers(feeds: Sequence[Feed], alone: int, count: int, play: Play, watch: W
             "overhead_ms": round(sum(stage["p50"] for name, stage in stages.items() if name != "network"), 3),
             "cpu_ms": round(watch.cpu_s * 1e3 / told["frames_out"], 2),
             "rss_growth_mb": round(watch.growth_mb, 3),
-            "problems": play.problems,
+            "problems": problems,
         },
     }
