@@ -9,8 +9,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from bag_fixtures import IMAGE, PERIOD_NS, START_NS, image, write
-from eval_fixtures import picture, truncate
+from bag_fixtures import IMAGE, PERIOD_NS, START_NS, image, pictures, write
+from eval_fixtures import SIZE_HW, picture, truncate
 from ros_harness import make_tiny_model
 
 from seg_perception import backends, cli, model_file
@@ -130,6 +130,18 @@ def test_labels_of_a_value_that_no_class_has_are_named_and_the_frame_counts_as_u
     words = ["--bag", two_cameras, "--topic", "/front/image", "--void", 77]
     code, numbers = evaluate(model, tmp_path / "void", *words)
     assert (code, numbers["frames_labelled"], numbers["bad_labels"]) == (0, 4, 0)
+
+
+def test_what_is_wrong_with_every_label_is_one_sentence(tmp_path: Path, model: Path) -> None:
+    masks = [
+        ("/front/label", IMAGE, image(np.full(SIZE_HW, 77, np.uint8), "mono8", time_ns), time_ns)
+        for time_ns in range(START_NS, START_NS + 4 * PERIOD_NS, PERIOD_NS)
+    ]
+    bag = write(tmp_path / "bag", [*pictures(4), *masks])
+    code, numbers = evaluate(model, tmp_path / "out", "--bag", bag)
+    assert (code, numbers["bad_labels"], numbers["frames_labelled"]) == (1, 4, 0)
+    (problem,) = numbers["problems"]
+    assert problem.startswith("frame 0 at ") and problem.endswith("(and 3 more like it)")
 
 
 def test_an_excerpt_is_evaluated_and_labels_of_one_topic_are_not_shared(

@@ -101,6 +101,24 @@ def test_the_ground_is_plotted_and_its_errors_are_a_table() -> None:
     assert len(Page(report.render(report.Report("none", {}, CAMVID))).sources) == 0
 
 
+def test_what_is_told_without_labels_of_many_parts_and_of_odd_recordings() -> None:
+    bags = [
+        {"name": "north", "frames": 7, "miou": 0.25, "pq": None, "failure": None},
+        {"name": "south", "frames": None, "miou": None, "pq": None, "failure": "its <process> was killed"},
+    ]
+    rows = [{"miou": None, "network_ms": 20.0}, {"miou": None, "network_ms": 22.0}]
+    told = {"frames": 7, "flicker": 0.0125, "unlabelled": 0.5, "confidence_histogram": [0, 1, 3], "bags": bags}
+    told |= {"notes": ["/front: 2 stamps jump back"], "per_frame": rows, "mode": "live", "clock": "simulated"}
+    page = Page(report.render(report.Report("plain", told, CAMVID)))
+    assert len(page.sources) == 2  # the network's times, and the confidence
+    words = [word.strip() for word in page.words if word.strip()]
+    for part in ("1.25%", "50.00%", "/front: 2 stamps jump back", "its <process> was killed", "simulated"):
+        assert part in words, part
+    row = words.index("north")
+    assert words[row + 1 : row + 4] == ["7", "0.250", "–"]
+    assert report.table(told).split() == ["frames", "7", "flicker", "1.25%", "left", "unlabelled", "50.00%"]
+
+
 def test_without_labels_no_metric_is_shown() -> None:
     plain = {k: v for k, v in numbers().items() if k in ("source", "frames_in", "fps", "machine", "model")}
     page = report.render(report.Report("plain", plain, CAMVID))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import io
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,6 +10,7 @@ import numpy as np
 
 from seg_perception.evaluation.bootstrap import CONFIDENCE, RESAMPLES
 from seg_perception.evaluation.differences import Difference, Result, Verdict
+from seg_perception.evaluation.plots import figure_of, png_uri
 
 TEMPLATE = Path(__file__).with_name("compare.html.j2")
 IN_PAGE_ONLY = ("dice_class", "pq_class", "ap_class", "boundary_f1_class", "topics")
@@ -74,10 +73,7 @@ def _plot(classes: dict[str, Difference]) -> str:
     """Differences in IoU by class, as the data URI of a PNG; empty without any."""
     if not classes:
         return ""
-    from matplotlib.figure import Figure  # half a second to import, so only where something is drawn
-
-    figure = Figure(figsize=(9, 1 + 0.32 * len(classes)), dpi=120, layout="constrained")
-    axes = figure.subplots()
+    figure, axes = figure_of(9, 1 + 0.32 * len(classes))
     for place, row in enumerate(classes.values()):
         color = UNSURE if not row.is_clear else BETTER if row.change > 0 else WORSE
         if row.low is not None and row.high is not None:
@@ -88,6 +84,4 @@ def _plot(classes: dict[str, Difference]) -> str:
     axes.invert_yaxis()
     axes.grid(axis="x", alpha=0.3)
     axes.set_xlabel("IoU, B - A")
-    data = io.BytesIO()
-    figure.savefig(data, format="png")
-    return "data:image/png;base64," + base64.b64encode(data.getvalue()).decode()
+    return png_uri(figure)

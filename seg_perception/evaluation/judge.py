@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seg_perception.errors import SegPerceptionError
+from seg_perception.evaluation.faults import Faults
 from seg_perception.evaluation.metrics import ConfusionMatrix, Scores, iou_per_class, mean_known
 from seg_perception.evaluation.per_frame import PerFrame
 from seg_perception.evaluation.sources import SourceFrame
@@ -18,14 +19,18 @@ from seg_perception.labels import VOID, LabelSet
 
 
 class Judge:
-    """Frames of one camera or of several. problems: labels that cannot be used, one sentence each; rows: `per_frame` of
-    report.json."""
+    """Frames of one camera or of several. rows: `per_frame` of report.json."""
 
     def __init__(self, labels: LabelSet) -> None:
         self.scores = Scores(labels)
         self._robot = ConfusionMatrix(labels)
         self._per_frame = PerFrame(self.scores)
-        self.problems: list[str] = []
+        self._faults = Faults()
+
+    @property
+    def problems(self) -> list[str]:
+        """Labels that cannot be used, one sentence a kind."""
+        return self._faults.sentences()
 
     @property
     def rows(self) -> list[dict[str, Any]]:
@@ -45,7 +50,7 @@ class Judge:
                     miou = self.scores.add(answer.semantic, answer.instance, item.truth, answer.segments)
                     instances = item.truth.instance is not None
             except SegPerceptionError as error:
-                self.problems.append(f"{name}: {error}")
+                self._faults.add(name, str(error))
         age = None if math.isnan(age_ms) else round(age_ms, 3)
         self._per_frame.add(name, item.frame.stamp_ns, age_ms=age, instances=instances)
         return miou

@@ -41,10 +41,10 @@ def open_pipeline(
         threads=arguments.threads,
         log=lambda line: print(line, file=sys.stderr),
     )
-    backend.warm_up()
-    if views == Views():
-        return Pipeline(info, backend, mask_hw=mask_hw)
-    return augmented_pipeline(info, backend, views, mask_hw)
+    plain = views == Views()
+    pipeline = Pipeline(info, backend, mask_hw=mask_hw) if plain else augmented_pipeline(info, backend, views, mask_hw)
+    pipeline.warm_up()
+    return pipeline
 
 
 class StageTimes:

@@ -42,70 +42,80 @@ def plots(
 ) -> list[tuple[str, str]]:
     """(caption, PNG as a data URI) of every plot that the numbers allow. numbers: the content of report.json."""
     found = []
+    rows = numbers.get("per_frame", ())
+    network_ms = [math.nan if row.get("network_ms") is None else row["network_ms"] for row in rows]
     if np.isfinite(np.asarray(timeline.age_ms, np.float64)).any():
-        found.append(("Age of the answer: from the camera's stamp to its arrival at the planner", _ages(timeline)))
+        plot = _times(timeline.sent_s, timeline.age_ms, "age, ms", "sent after, s")
+        found.append(("Age of the answer: from the camera's stamp to its arrival at the planner", plot))
+    elif np.isfinite(network_ms).any():
+        found.append(("Time of the network", _times(range(len(rows)), network_ms, "network, ms", "frame")))
     if numbers.get("stages_ms"):
-        found.append(("Time of each stage inside the node", _stages(numbers["stages_ms"])))
+        found.append(("Time of each stage", _stages(numbers["stages_ms"])))
     if len(free.sent_s):
         found.append(("Free distance straight ahead, and the shortest over the vehicle's width", _free(free)))
-    frames = [row.get("miou") for row in numbers.get("per_frame", ())]
+    frames = [row.get("miou") for row in rows]
     if sum(miou is not None for miou in frames) > 1:
         found.append(("mIoU of each frame, over the classes that occur in it", _mious(frames, numbers.get("miou"))))
     if numbers.get("drivable_curve"):
         caption = "Drivable ground where only pixels of at least this confidence count as found"
         found.append((caption, _curve(numbers["drivable_curve"])))
+    if any(numbers.get("confidence_histogram") or ()):
+        found.append(("Confidence: share of all pixels", _confidence(numbers["confidence_histogram"])))
     if numbers.get("confusion"):
         counts = np.asarray(numbers["confusion"], np.float64)
         found.append(("Confusion: share of each true class (row) by prediction (column)", _confusion(counts, labels)))
     return found
 
 
-def _figure(width_in: float, height_in: float, columns: int = 1) -> tuple[Any, Any]:
+def figure_of(width_in: float, height_in: float, columns: int = 1) -> tuple[Any, Any]:
+    """A figure, and its axes; several columns of them as an array."""
     from matplotlib.figure import Figure  # half a second to import, so only where something is drawn
 
     figure = Figure(figsize=(width_in, height_in), dpi=120, layout="constrained")
     return figure, figure.subplots(1, columns)
 
 
-def _png_uri(figure: Any) -> str:
+def png_uri(figure: Any) -> str:
+    """The figure as the data URI of a PNG."""
     data = io.BytesIO()
     figure.savefig(data, format="png")
     return "data:image/png;base64," + base64.b64encode(data.getvalue()).decode()
 
 
-def _ages(timeline: Timeline) -> str:
-    sent, age = np.asarray(timeline.sent_s, np.float64), np.asarray(timeline.age_ms, np.float64)
-    answered = np.isfinite(age)
-    figure, (left, right) = _figure(10, 3, 2)
-    left.hist(age[answered], bins=min(60, max(10, int(math.sqrt(answered.sum())))), color=BLUE)
+def _times(at: Sequence[float], times_ms: Sequence[float], name: str, along: str) -> str:
+    """How times spread, and how they went; NaN: the frame was dropped."""
+    places, times = np.asarray(at, np.float64), np.asarray(times_ms, np.float64)
+    known = np.isfinite(times)
+    figure, (left, right) = figure_of(10, 3, 2)
+    left.hist(times[known], bins=min(60, max(10, int(math.sqrt(known.sum())))), color=BLUE)
     for share, color in ((50, GREEN), (95, RED)):
-        value = np.percentile(age[answered], share)
+        value = np.percentile(times[known], share)
         left.axvline(value, color=color, label=f"p{share} = {value:.0f} ms")
     left.legend()
-    left.set(xlabel="age, ms", ylabel="frames")
-    right.plot(sent[answered], age[answered], ".", markersize=3, color=BLUE, label="answered")
-    if not answered.all():
-        lost = sent[~answered]
+    left.set(xlabel=name, ylabel="frames")
+    right.plot(places[known], times[known], ".", markersize=3, color=BLUE, label="answered")
+    if not known.all():
+        lost = places[~known]
         right.plot(lost, np.zeros(len(lost)), "|", markersize=9, color=RED, label=f"dropped ({len(lost)})")
-    right.legend()
-    right.set(xlabel="sent after, s", ylabel="age, ms", ylim=(min(0, -0.05 * age[answered].max()), None))
-    return _png_uri(figure)
+        right.legend()
+    right.set(xlabel=along, ylabel=name, ylim=(min(0, -0.05 * times[known].max()), None))
+    return png_uri(figure)
 
 
 def _stages(stages: Mapping[str, Mapping[str, float]]) -> str:
     names = list(stages)[::-1]
-    figure, axes = _figure(10, 0.6 + 0.35 * len(names))
+    figure, axes = figure_of(10, 0.6 + 0.35 * len(names))
     for share, color, height in (("p95", "#f3b4b4", 0.8), ("p50", BLUE, 0.5)):
         values = [stages[name].get(share, math.nan) for name in names]
         axes.barh(names, values, height=height, color=color, label=share)
     axes.set_xlabel("ms")
     axes.legend()
-    return _png_uri(figure)
+    return png_uri(figure)
 
 
 def _free(free: FreeTimeline) -> str:
     sent = np.asarray(free.sent_s, np.float64)
-    figure, axes = _figure(10, 3)
+    figure, axes = figure_of(10, 3)
     lines = (("ahead", free.ahead_m, "#0072b2", 1.8), ("over the vehicle's width", free.width_m, ORANGE, 1.2))
     for name, values, color, width in lines:
         metres = np.array(values, np.float64)
@@ -125,13 +135,21 @@ def _free(free: FreeTimeline) -> str:
             axes.plot(sent[beyond], heights, "^", color=color, markersize=4, transform=top, label=label)
     axes.set(xlabel="sent after, s", ylabel="m", ylim=(0, None))
     axes.legend(loc="center left", bbox_to_anchor=(1, 0.5))
-    return _png_uri(figure)
+    return png_uri(figure)
+
+
+def _confidence(histogram: Sequence[int]) -> str:
+    pixels = np.asarray(histogram, np.float64)
+    figure, axes = figure_of(10, 2.6)
+    axes.bar((np.arange(len(pixels)) + 0.5) / len(pixels), pixels / pixels.sum(), 0.9 / len(pixels), color=BLUE)
+    axes.set(xlabel="confidence", ylabel="share of pixels", xlim=(0, 1))
+    return png_uri(figure)
 
 
 def _confusion(counts: NDArray[np.float64], labels: LabelSet) -> str:
     share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     size = 1.6 + 0.42 * len(labels)
-    figure, axes = _figure(size + 0.8, size)
+    figure, axes = figure_of(size + 0.8, size)
     axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
     axes.set_xticks(range(len(labels) + 1), [*labels.names, "void"], rotation=60, ha="right")
     axes.set_yticks(range(len(labels)), labels.names)
@@ -140,22 +158,22 @@ def _confusion(counts: NDArray[np.float64], labels: LabelSet) -> str:
         axes.text(
             column, row, f"{100 * value:.0f}", ha="center", va="center", fontsize=7, color="w" if value > 0.5 else "k"
         )
-    return _png_uri(figure)
+    return png_uri(figure)
 
 
 def _mious(frames: Sequence[float | None], whole: float | None) -> str:
     values = np.array(frames, np.float64)
-    figure, axes = _figure(10, 3)
+    figure, axes = figure_of(10, 3)
     axes.plot(np.arange(len(values)), values, ".-", color=BLUE, linewidth=0.8, markersize=3)
     if whole is not None:
         axes.axhline(whole, color=GREEN, label=f"all frames together = {whole:.3f}")
         axes.legend()
     axes.set(xlabel="frame", ylabel="mIoU", ylim=(0, 1))
-    return _png_uri(figure)
+    return png_uri(figure)
 
 
 def _curve(curve: Mapping[str, Sequence[float | None]]) -> str:
-    figure, (left, right) = _figure(10, 3.4, 2)
+    figure, (left, right) = figure_of(10, 3.4, 2)
     names = (("precision", BLUE), ("recall", ORANGE), ("iou", GREEN))
     values = {name: np.array(curve[name], np.float64) for name, _ in names}
     threshold, iou = at_best(curve)
@@ -169,4 +187,4 @@ def _curve(curve: Mapping[str, Sequence[float | None]]) -> str:
     right.plot(values["recall"], values["precision"], ".-", color=BLUE, markersize=3)
     lowest = np.nanmin(values["precision"], initial=1.0)
     right.set(xlabel="recall", ylabel="precision", xlim=(0, 1.02), ylim=(math.floor(20 * lowest) / 20 - 0.01, 1.005))
-    return _png_uri(figure)
+    return png_uri(figure)

@@ -25,6 +25,7 @@ PICTURE_WIDTH_PX = 960
 """Pictures are shrunk to this, so that the file can be sent by mail."""
 
 HEADLINE = (
+    ("frames", "frames", "{}"),
     ("fps", "answers / s", "{:.1f}"),
     ("age_ms.p50", "age p50, ms", "{:.0f}"),
     ("age_ms.p95", "age p95, ms", "{:.0f}"),
@@ -39,10 +40,21 @@ HEADLINE = (
     ("rq", "RQ", "{:.3f}"),
     ("pq_things", "PQ things", "{:.3f}"),
     ("pq_stuff", "PQ stuff", "{:.3f}"),
+    ("ap", "AP", "{:.3f}"),
     ("drivable_iou", "drivable IoU", "{:.3f}"),
     ("boundary_f1", "boundary F1", "{:.3f}"),
+    ("flicker", "flicker", "{:.2%}"),
+    ("unlabelled", "left unlabelled", "{:.2%}"),
 )
 """Numbers at the top, where the report holds them: its key, what to call it, how to write it."""
+
+CLASS_COLUMNS = (
+    ("iou", "IoU"),
+    ("dice_class", "Dice"),
+    ("boundary_f1_class", "boundary F1"),
+    ("pq_class", "PQ"),
+    ("ap_class", "AP"),
+)
 
 
 @dataclass(frozen=True)
@@ -92,7 +104,10 @@ def render(report: Report) -> str:
             facts=_facts(numbers),
             machine=numbers.get("machine", {}),
             problems=numbers.get("problems", []),
+            notes=numbers.get("notes", []),
+            parts=_part_rows(numbers),
             legend=report.labels.classes,
+            class_columns=[name for _, name in CLASS_COLUMNS],
             classes=_class_rows(report),
             stages=numbers.get("stages_ms", {}),
             bands=_band_rows(numbers.get("free_distance_bands", [])),
@@ -107,16 +122,14 @@ def render(report: Report) -> str:
 
 
 def table(numbers: Mapping[str, Any]) -> str:
-    """The labelled metrics as text for the terminal; empty without labels."""
-    rows = [(name, iou) for name, iou in numbers.get("iou", {}).items()]
-    if not rows:
-        return ""
-    lines = [f"{'class':<14} {'IoU':>7}"]
-    lines += [f"{name:<14} {'-' if iou is None else format(iou, '7.3f'):>7}" for name, iou in rows]
+    """The metrics as text for the terminal; empty where there are none."""
+    rows = list(numbers.get("iou", {}).items())
+    lines = [f"{'class':<15} {'IoU':>7}"] if rows else []
+    lines += [f"{name:<15} {'-' if iou is None else format(iou, '7.3f'):>7}" for name, iou in rows]
     for key, name, form in HEADLINE:
         value = numbers.get(key)
         if key not in ("frames_in", "frames_out", "dropped", "fps") and "." not in key and value is not None:
-            lines.append(f"{name:<14} {form.format(value):>7}")
+            lines.append(f"{name:<15} {form.format(value):>7}")
     return "\n".join(lines)
 
 
@@ -133,7 +146,7 @@ def _headline(numbers: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 def _facts(numbers: Mapping[str, Any]) -> list[tuple[str, str]]:
     found = []
-    for key in ("source", "calibration", "model", "backend", "rate_hz", "interrupted"):
+    for key in ("source", "calibration", "model", "backend", "mode", "clock", "rate_factor", "rate_hz", "interrupted"):
         value = numbers.get(key)
         if isinstance(value, Mapping):
             value = ", ".join(f"{name} {part}" for name, part in value.items() if part not in ("", None))
@@ -144,7 +157,7 @@ def _facts(numbers: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 def _class_rows(report: Report) -> list[tuple[Any, list[str]]]:
     numbers = report.numbers
-    columns = [numbers.get(key) for key in ("iou", "boundary_f1_class", "pq_class")]
+    columns = [numbers.get(key) for key, _ in CLASS_COLUMNS]
     if columns[0] is None:
         return []
 
@@ -153,6 +166,17 @@ def _class_rows(report: Report) -> list[tuple[Any, list[str]]]:
         return "–" if value is None else f"{value:.3f}"
 
     return [(label, [shown(column, label.name) for column in columns]) for label in report.labels.classes]
+
+
+def _part_rows(numbers: Mapping[str, Any]) -> list[tuple[str, list[str]]]:
+    """A row for each bag or each image topic, where there are several: frames, mIoU, PQ, and why it failed."""
+    parts = [(bag["name"], bag) for bag in numbers.get("bags", ())] + list(numbers.get("topics", {}).items())
+    rows = []
+    for name, part in parts:
+        frames = part.get("frames") or part.get("frames_in") or 0
+        scores = ["–" if part.get(key) is None else f"{part[key]:.3f}" for key in ("miou", "pq")]
+        rows.append((name, [str(frames), *scores, part.get("failure") or ""]))
+    return rows
 
 
 def _band_rows(bands: Sequence[Mapping[str, Any]]) -> list[tuple[str, list[str]]]:

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from seg_perception.errors import SegPerceptionError
 from seg_perception.evaluation.drivable_curve import DrivableCurve
+from seg_perception.evaluation.faults import Faults
 from seg_perception.evaluation.metrics import Scores, Truth
 from seg_perception.evaluation.offline import StageTimes
 from seg_perception.evaluation.per_frame import PerFrame
@@ -18,8 +19,8 @@ from seg_perception.results import Result
 
 
 class Tally:
-    """Frames and what is known of them. frames: number added; bad_labels: those whose labels hold a value outside the
-    set, which count as unlabelled; problems: they, one sentence each."""
+    """Frames and what is known of them. frames: number added; those whose labels hold a value outside the set count as
+    unlabelled."""
 
     def __init__(self, labels: LabelSet) -> None:
         self.labels = labels
@@ -29,12 +30,17 @@ class Tally:
         self._without_labels = WithoutLabels()
         self.times = StageTimes()
         self.frames = 0
-        self.problems: list[str] = []
+        self._faults = Faults()
 
     @property
     def bad_labels(self) -> int:
         """Number of frames whose labels cannot be used."""
-        return len(self.problems)
+        return len(self._faults)
+
+    @property
+    def problems(self) -> list[str]:
+        """What is wrong with them, one sentence a kind."""
+        return self._faults.sentences()
 
     def add(self, name: str, result: Result, semantic: NDArray[np.uint8], truth: Truth | None) -> float | None:
         """One frame; semantic: the prediction, uint8 [H, W], and truth in the tally's labels. Returns its mIoU, None
@@ -46,7 +52,7 @@ class Tally:
                 instances = truth.instance is not None
                 self._curve.add(semantic, result.panoptic.confidence, truth.semantic)
             except SegPerceptionError as error:
-                self.problems.append(f"{name}: {error}")
+                self._faults.add(name, str(error))
         flicker = self._without_labels.add(result.frame, semantic, result.panoptic.confidence)
         self.times.add(result.stages_ms)
         network_ms = round(result.stages_ms["network"], 3)
