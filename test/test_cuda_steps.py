@@ -6,7 +6,7 @@ import re
 import numpy as np
 import plain_panoptic as plain
 import pytest
-from fake_cuda import FakeDriver, FakeNvrtc, Machine, compile_for_cpu
+from fake_cuda import FakeCudaRuntime, FakeDriver, FakeNvrtc, Machine, compile_for_cpu
 from fakes import model_info, tiny_model
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -43,9 +43,7 @@ def library(tmp_path_factory):
 class Device:
     """A GPU that holds a given output of a network. backwards: the order in which a kernel's threads run."""
 
-    def __init__(self, library, labels, output, backwards=False):
-        from fake_cuda import FakeCudaRuntime
-
+    def __init__(self, library, labels, output, backwards=False, stride=8):
         count, _, h, w = output.semantic_logits.shape
         self.count = count
         self.runtime = FakeCudaRuntime()
@@ -58,13 +56,14 @@ class Device:
             tensors[name] = DeviceMemory(stream, values.shape, values.dtype)
             tensors[name].fill(values)
         kernels = CudaKernels(Gpu("fake", "8.7"), FakeNvrtc(library), self.driver)
-        model = model_info(labels, (8 * h, 8 * w))
+        model = model_info(labels, (stride * h, stride * w), stride)
+        self.stride = stride
         self.labels = labels
         self.steps = CudaSteps(model, kernels, stream, tensors, pytest.fail)
 
     def decode(self, size_hw, settings=ALL, wants=EXTRA, index=0):
         decoder = self.steps.decoder(self.labels, settings)
-        return decoder.decode(OnDevice(self.count), index, size_hw, 8, wants)
+        return decoder.decode(OnDevice(self.count), index, size_hw, self.stride, wants)
 
 
 def _labels(classes):
@@ -277,11 +276,10 @@ def test_per_frame_three_graphs_run_and_only_masks_come_back(machine):
 
 def test_a_shipped_model_gives_the_masks_that_the_cpu_makes_of_its_output(library):
     model = model_file.load(find_model(SHIPPED_MODELS["onnxruntime"], "onnxruntime"))
-    rgb = SyntheticDrive(1).frame(0).rgb
-    output = OnnxRuntimeBackend(model).infer(Preprocessor(model.size_hw)(Frame(rgb)))
+    output = OnnxRuntimeBackend(model).infer(Preprocessor(model.size_hw)(Frame(SyntheticDrive(320, 180).frame(0).rgb)))
     expected = PanopticDecoder(model.labels, PanopticSettings()).decode(output, 0, (180, 320), model.stride, EXTRA)
-    seen = Device(library, model.labels, output).decode((180, 320), PanopticSettings())
-    assert len(np.unique(expected.semantic)) > 3
+    seen = Device(library, model.labels, output, stride=model.stride).decode((180, 320), PanopticSettings())
+    assert len(np.unique(expected.semantic)) > 3 and expected.instance.max() > 1
     assert np.array_equal(seen.semantic, expected.semantic) and _same_regions(seen.instance, expected.instance)
     differ = np.abs(seen.confidence.astype(int) - expected.confidence)
     assert differ.max() <= 1 and np.mean(differ > 0) < 0.01
