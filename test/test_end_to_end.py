@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from seg_perception import cli
+from seg_perception.errors import SegPerceptionError
 from seg_perception.evaluation.overload import Sent, summary
 
 NONE = math.nan
@@ -39,6 +40,11 @@ def test_a_camera_that_was_never_alone_or_stays_late_has_no_recovery() -> None:
     times = [0.0, 0.1, 0.2, 0.3]
     assert summary([Sent("c", times, [50.0] * 4)], 4)["recovery_s"] is None
     assert summary([Sent("c", times, [50.0, 110.0, 110.0, 110.0], alone=1)], 2)["recovery_s"] is None
+
+
+def test_no_answer_is_said_rather_than_divided_by() -> None:
+    with pytest.raises(SegPerceptionError, match="none of 2 images was answered"):
+        summary([Sent("c", [0.0, 0.1], [NONE, NONE])], 2)
 
 
 def test_the_node_is_measured_between_camera_and_planner(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ SHARES = ("p50", "p95", "p99", "max")
 def print_table(numbers: Mapping[str, Any]) -> None:
     """All numbers of one model."""
     print(f"{numbers['model']}, {numbers['size']}, {numbers['frames']} frames, {numbers['backend']}")
+    print(f"{numbers['load_average']} processes wanted a processor in the minute before")
     print(f"{'stage, ms':<18}" + "".join(f"{name:>9}" for name in SHARES))
     for stage, values in {**numbers["stages_ms"], "total": numbers["total_ms"]}.items():
         print(f"{stage:<18}" + "".join(f"{values[name]:9.2f}" for name in SHARES))
@@ -32,8 +33,9 @@ def print_table(numbers: Mapping[str, Any]) -> None:
 
 def _print_live(numbers: Mapping[str, Any]) -> None:
     live, age = numbers["end_to_end"], numbers["age_ms"]
+    cameras = f"{len(live['cameras'])} cameras" if len(live["cameras"]) > 1 else "a camera"
     print(
-        f"the node, {len(live['cameras'])} cameras at {live['sent_hz']} Hz in all, answers {numbers['end_to_end_fps']} "
+        f"the node, {cameras} at {live['sent_hz']} Hz in all, answers {numbers['end_to_end_fps']} "
         f"frames a second, age p50 {age['p50']:.1f} ms, p95 {age['p95']:.1f} ms, max {age['max']:.1f} ms; "
         f"its memory grew by {live['rss_growth_mb']} MB"
     )

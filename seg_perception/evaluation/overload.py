@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from seg_perception.errors import SegPerceptionError
 from seg_perception.evaluation.offline import percentiles
 
 RECOVERED = 2.0
@@ -37,16 +38,22 @@ class Sent:
 
 
 def summary(cameras: Sequence[Sent], count: int) -> dict[str, Any]:
-    """What count frames of each camera came to while all of them were sending.
+    """What count frames (at least 2) of each camera came to while all of them were sending.
 
     fps: answers a second in all; age_ms: of all; round_ms: the time in which each camera gets one answer; cameras: the
     same of each, share: its answers by the mean of all; recovery_s: from the last of these frames until the first
     camera's first answer that is as young as without load, None where it was never alone or did not recover.
+
+    Raises SegPerceptionError when none of them was answered.
     """
     loaded = [camera.loaded(count) for camera in cameras]
     times = sorted(time_s for camera in loaded for time_s in camera.sent_s)
-    span_s = (times[-1] - times[0]) * len(times) / (len(times) - 1) if len(times) > 1 else math.nan
+    span_s = (times[-1] - times[0]) * len(times) / (len(times) - 1)
     answers = sum(len(camera.answered_ms) for camera in loaded)
+    if not answers:
+        raise SegPerceptionError(
+            f"none of {len(times)} images was answered: let the cameras send for longer, or slower"
+        )
     each = {
         camera.name: {
             "fps": round(len(camera.answered_ms) / span_s, 2),

@@ -21,7 +21,6 @@ import numpy as np
 import psutil
 from numpy.typing import NDArray
 
-from seg_perception.errors import SegPerceptionError
 from seg_perception.evaluation import benchmark, overload
 from seg_perception.evaluation.overload import Sent
 from seg_perception.evaluation.sources import Source, SourceFrame
@@ -93,7 +92,7 @@ def measure(arguments: argparse.Namespace, size_wh: tuple[int, int]) -> dict[str
 
     Raises SegPerceptionError when the node does not start or answers nothing.
     """
-    count = math.ceil(arguments.seconds * arguments.rate)
+    count = max(2, math.ceil(arguments.seconds * arguments.rate))
     alone = math.ceil(ALONE_S * arguments.rate) if arguments.cameras > 1 else 0
     choose_network()
     with tempfile.TemporaryDirectory() as folder, ExitStack() as spools:
@@ -107,8 +106,6 @@ def measure(arguments: argparse.Namespace, size_wh: tuple[int, int]) -> dict[str
                 raise KeyboardInterrupt
             node.check()
             watch.end()
-        if not any(feed.spool.answered for feed in feeds):
-            raise SegPerceptionError(f"the node answered no frame, its log closes with:\n{node.tail()}")
         return _numbers(feeds, alone, count, play, watch)
 
 
