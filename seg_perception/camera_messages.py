@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from seg_perception.errors import SegPerceptionError, nearest_name
 from seg_perception.geometry import CameraModel
-from seg_perception.raw_image import RawImage, from_bayer, from_yuv, recolor
+from seg_perception.raw_image import RawImage, Recolor, from_bayer, from_yuv
 
 WRONG_ENCODING = "wrong_encoding"
 TRUNCATED = "truncated"
@@ -138,7 +138,7 @@ class ImageReader:
         """
         if hasattr(message, "format"):
             bgr, code = self._decode(message), cv2.COLOR_BGR2RGB
-            return RawImage(bgr.shape[:2], (bgr,), recolor(code), partial(self._convert, bgr, code))
+            return RawImage(bgr.shape[:2], (bgr,), Recolor(code), partial(self._convert, bgr, code))
         raw = _raw(message, check_image(message), partial(self.to_rgb, message))
         return self.to_rgb(message) if raw is None else raw
 
@@ -209,7 +209,7 @@ def _raw(message: Any, layout: Layout, to_rgb: Callable[[], NDArray[np.uint8]]) 
     if layout.to_rgb is None or layout.dtype is not np.uint8 or (in_pairs and (size_hw[0] % 2 or size_hw[1] % 2)):
         return None
     if not in_pairs:
-        return RawImage(size_hw, (_pixels(message, layout),), recolor(layout.to_rgb), to_rgb)
+        return RawImage(size_hw, (_pixels(message, layout),), Recolor(layout.to_rgb), to_rgb)
     if is_bayer:
         return RawImage(size_hw, _pairs(message, 2), from_bayer(encoding[6:10]), to_rgb)
     if layout.two_planes:

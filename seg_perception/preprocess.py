@@ -65,11 +65,16 @@ class Preprocessor:
         """What a plane becomes, step by step."""
         plane_hw = (shape[0], shape[1])
         if 0 in plane_hw:
-            raise SegPerceptionError(
-                f"the image is {plane_hw[1]}x{plane_hw[0]}: check the camera's driver, it sends no pixels"
-            )
+            raise no_pixels(plane_hw)
         h, w = self._size_hw
         return [np.zeros((h << i, w << i, *shape[2:]), np.uint8) for i in range(halvings(plane_hw, (h, w)), -1, -1)]
+
+
+def no_pixels(image_hw: tuple[int, int]) -> SegPerceptionError:
+    """The error of an image of which a side is 0."""
+    return SegPerceptionError(
+        f"the image is {image_hw[1]}x{image_hw[0]}: check the camera's driver, it sends no pixels"
+    )
 
 
 def halvings(source_hw: tuple[int, int], target_hw: tuple[int, int]) -> int:

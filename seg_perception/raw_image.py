@@ -43,9 +43,15 @@ class RawImage:
     to_rgb: Callable[[], NDArray[np.uint8]]
 
 
-def recolor(code: int) -> Mix:
-    """One plane, by a colour conversion of OpenCV."""
-    return lambda planes, scratch, rgb: cv2.cvtColor(planes[0], code, dst=rgb)
+@dataclass(frozen=True)
+class Recolor:
+    """Mix of one plane, by a colour conversion of OpenCV."""
+
+    code: int
+
+    def __call__(self, planes: Sequence[Plane], scratch: NDArray[np.uint8], rgb: Plane) -> None:
+        """See Mix."""
+        cv2.cvtColor(planes[0], self.code, dst=rgb)
 
 
 def from_yuv(luma: int, u: int, v: int) -> Mix:

@@ -91,7 +91,7 @@ class FakeCudaRuntime:
         self.fails: set[str] = set()
         self.fails_after: dict[str, int] = {}
         self.memory: dict[int, tuple[str, Any, int]] = {}
-        self.fetched_bytes = 0
+        self.sent_bytes = self.fetched_bytes = 0
         self.streams: set[int] = set()
         self.graphs: dict[int, list[Callable[[], None]]] = {}
         self.executables: dict[int, list[Callable[[], None]]] = {}
@@ -211,6 +211,7 @@ class FakeCudaRuntime:
                 on_host = self.array(source if upload else target, (size,), np.uint8, HOST)
             else:
                 on_host = np.ctypeslib.as_array((ctypes.c_uint8 * size).from_address(source))
+            self.sent_bytes += size if upload else 0
             self.fetched_bytes += 0 if upload else size
             np.copyto(*((on_device, on_host) if upload else (on_host, on_device)))
 

@@ -2,6 +2,7 @@
 
 import ctypes
 import re
+from types import SimpleNamespace
 
 import numpy as np
 import plain_panoptic as plain
@@ -18,6 +19,7 @@ from seg_perception.backends.cuda import Cuda, DeviceMemory, Gpu, Stream
 from seg_perception.backends.cuda_kernels import SOURCE, CudaKernels, compile_for
 from seg_perception.backends.cuda_steps import CudaSteps
 from seg_perception.backends.onnx_runtime import OnnxRuntimeBackend
+from seg_perception.camera_messages import ImageReader
 from seg_perception.errors import SegPerceptionError
 from seg_perception.labels import VOID, LabelClass, LabelSet
 from seg_perception.model_file import OUTPUTS
@@ -241,6 +243,47 @@ def test_every_size_comes_to_what_the_cpu_makes_of_it(machine, size):
     frame = Frame(_picture(*size))
     seen = _network_input(machine, machine.backend(), frame).astype(int)
     assert np.abs(seen - Preprocessor((64, 96))(frame)[0]).max() <= 1
+
+
+def _message(encoding, pixels):
+    height, width = pixels.shape[:2]
+    data = np.pad(pixels.reshape(height, -1), ((0, 0), (0, 5)))
+    return SimpleNamespace(
+        encoding=encoding, height=height, width=width, step=data.shape[1], is_bigendian=0, data=data.tobytes()
+    )
+
+
+@pytest.mark.parametrize("encoding", ["rgb8", "bgr8", "rgba8", "bgra8", "mono8"])
+def test_packed_pixels_are_sent_as_they_came(machine, encoding):
+    rgb = _picture(150, 200)
+    alpha = np.full((150, 200, 1), 9, np.uint8)
+    color = np.concatenate([rgb[..., ::-1] if encoding.startswith("bgr") else rgb, alpha], -1)
+    pixels = rgb[..., 0] if encoding == "mono8" else color[..., : len(encoding) - 1]
+    frame = Frame(ImageReader().read(_message(encoding, pixels)))
+    backend = machine.backend()
+    machine.runtime.sent_bytes = 0
+    seen = _network_input(machine, backend, frame).astype(int)
+    assert machine.runtime.sent_bytes == pixels.size and "rgb" not in vars(frame)
+    assert np.abs(seen - Preprocessor((64, 96))(frame)[0]).max() <= 1
+
+
+def test_other_pixels_are_sent_at_the_networks_size_and_a_change_of_encoding_is_followed(machine):
+    backend = machine.backend()
+    preprocess = backend.device_steps().preprocessor()
+    bgr = _picture(128, 192)
+    for encoding, pixels in (("bgr8", bgr), ("rgb8", bgr), ("yuyv", bgr[..., :2]), ("bgr8", bgr)):
+        frame = Frame(ImageReader().read(_message(encoding, pixels)))
+        machine.runtime.sent_bytes = 0
+        preprocess(frame)
+        machine.runtime.cudaStreamSynchronize(*machine.runtime.streams)
+        seen = machine.runtime.array(backend.device_steps().tensors["image"].address, (64, 96, 3), np.uint8)
+        assert np.abs(seen.astype(int) - Preprocessor((64, 96))(frame)[0]).max() <= 1
+        assert machine.runtime.sent_bytes == (64 * 96 * 3 if encoding == "yuyv" else bgr.size)
+
+
+def test_an_empty_image_is_refused_with_its_size(machine):
+    with pytest.raises(SegPerceptionError, match="640x0"):
+        machine.backend().device_steps().preprocessor()(Frame(np.zeros((0, 640, 3), np.uint8)))
 
 
 # A frame's whole way

@@ -115,14 +115,14 @@ def test_where_a_graph_cannot_be_captured_runs_go_on_and_it_is_said(machine, cal
 
 def test_images_that_do_not_fit_are_refused(machine, tmp_path):
     backend = machine.backend()
-    with pytest.raises(ValueError, match=r"uint8 \[1, 64, 32, 3\], expected uint8 \[1, 64, 96, 3\]"):
+    with pytest.raises(ValueError, match=r"uint8 \[1, 64, 32, 3\], expected uint8 \[N, 64, 96, 3\]"):
         backend.infer(np.zeros((1, 64, 32, 3), np.uint8))
     with pytest.raises(ValueError, match="float32"):
         backend.infer(_images(1).astype(np.float32))
-    with pytest.raises(ValueError, match=r"\[0, 64, 96, 3\]"):
+    with pytest.raises(ValueError, match="a run of 0 images, expected 1 to 1"):
         backend.infer(_images(1, 0))
     backend = Machine(machine.model, tmp_path, batch=3).backend()
-    with pytest.raises(ValueError, match=r"\[4, 64, 96, 3\], expected uint8 \[1 to 3, 64, 96, 3\]"):
+    with pytest.raises(ValueError, match="a run of 4 images, expected 1 to 3"):
         backend.infer(_images(1, 4))
 
 
@@ -145,7 +145,7 @@ def test_a_model_that_fixes_its_batch_runs_just_that(tmp_path):
     backend = machine.backend()
     backend.warm_up()
     assert not machine.trt.profiles and backend.infer(_images(1, 2)).center_offset.shape == (2, 2, 8, 12)
-    with pytest.raises(ValueError, match=r"expected uint8 \[2, 64, 96, 3\]"):
+    with pytest.raises(ValueError, match="a run of 1 images, expected 2 to 2"):
         backend.infer(_images(1, 1))
 
 

@@ -9,7 +9,9 @@ from __future__ import annotations
 import weakref
 from collections.abc import Callable, Mapping
 
+import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from seg_perception import instance_kernels, panoptic_kernels
 from seg_perception.backends.base import OnDevice
@@ -18,13 +20,23 @@ from seg_perception.backends.cuda_kernels import CudaKernels, Decode, Resize
 from seg_perception.labels import LabelSet
 from seg_perception.model_file import INPUT, OUTPUTS, ModelInfo
 from seg_perception.panoptic import PanopticSettings, not_finite, segments_of
-from seg_perception.preprocess import halvings
+from seg_perception.preprocess import Preprocessor, halvings, no_pixels
+from seg_perception.raw_image import Recolor
 from seg_perception.results import Frame, Panoptic, Segment, Wants
 
 TALLY_RUN = 64
 """As in the source."""
 LOGITS_NOT_FINITE, OFFSET_NOT_FINITE = 1, 2
 """Bits of the state that the kernels leave."""
+
+RGB = (0, 1, 2)
+ORDERS = {
+    cv2.COLOR_RGBA2RGB: RGB,
+    cv2.COLOR_BGR2RGB: (2, 1, 0),
+    cv2.COLOR_BGRA2RGB: (2, 1, 0),
+    cv2.COLOR_GRAY2RGB: (0, 0, 0),
+}
+"""Which channels of a packed image are red, green and blue, by the conversion that OpenCV would do."""
 
 
 class CudaSteps:
@@ -68,25 +80,32 @@ class CudaSteps:
 
 
 class CudaPreprocessor:
-    """Does on the GPU what Preprocessor does, to at most 2 of 255 levels: OpenCV rounds its weights to 11 bits."""
+    """Does on the GPU what Preprocessor does, to at most 2 of 255 levels: OpenCV rounds its weights to 11 bits.
+
+    Packed pixels (rgb8, bgr8, rgba8, bgra8, mono8, JPEG) are sent as the camera gave them.
+    """
 
     def __init__(self, steps: CudaSteps) -> None:
         self._steps = steps
         self._image: Transfer | None = None
+        self._order = RGB
+        self._on_cpu = Preprocessor(steps.model.size_hw)
         self._works: dict[int, Work] = {}
 
     def __call__(self, frame: Frame, index: int = 0) -> OnDevice:
         """Queue the resize of a frame to image `index` of the network's input.
 
         The network must have run before the next call, which overwrites the pinned copy of the image.
+        Raises SegPerceptionError when the frame has no pixels.
         """
         self._steps.check_open()
-        if self._image is None or self._image.array.shape != frame.rgb.shape:
-            self.close()
-            self._image = Transfer(self._steps.stream, frame.rgb.shape, np.uint8)
+        pixels, order = self._packed(frame)
+        image = self._image
+        if image is None or image.array.shape != pixels.shape or self._order != order:
+            image = self._start(pixels.shape, order)
         if index not in self._works:
-            self._works[index] = self._work(self._image, index)
-        np.copyto(self._image.array, frame.rgb)
+            self._works[index] = self._work(image, index)
+        np.copyto(image.array, pixels)
         self._works[index].run()
         return OnDevice(index + 1)
 
@@ -99,17 +118,36 @@ class CudaPreprocessor:
             self._image.free()
             self._image = None
 
+    def _packed(self, frame: Frame) -> tuple[NDArray[np.uint8], tuple[int, int, int]]:
+        """Pixels, uint8 [H, W] or [H, W, channels], and which channels are red, green and blue. What is not packed comes
+        at the network's size, by the CPU: fewer bytes than its conversion at full size would send."""
+        image = frame.pixels
+        if isinstance(image, np.ndarray):
+            return image, RGB
+        if isinstance(image.mix, Recolor) and image.mix.code in ORDERS:
+            return image.planes[0], ORDERS[image.mix.code]
+        return self._on_cpu(frame)[0], RGB
+
+    def _start(self, shape: tuple[int, ...], order: tuple[int, int, int]) -> Transfer:
+        if 0 in shape:
+            raise no_pixels((shape[0], shape[1]))
+        self.close()
+        image = self._image = Transfer(self._steps.stream, shape, np.uint8)
+        self._order = order
+        return image
+
     def _work(self, image: Transfer, index: int) -> Work:
-        steps, (height, width) = self._steps, self._steps.model.size_hw
-        source_height, source_width, channels = image.array.shape
+        steps, (height, width), (red, green, blue) = self._steps, self._steps.model.size_hw, self._order
+        source_height, source_width = image.array.shape[:2]
+        channels = image.array.size // (source_height * source_width)
         arguments = Resize(
             source=image.address,
             target=steps.tensors[INPUT].address + index * height * width * 3,
             row_bytes=source_width * channels,
             pixel_bytes=channels,
-            red=0,
-            green=1,
-            blue=2,
+            red=red,
+            green=green,
+            blue=blue,
             source_height=source_height,
             source_width=source_width,
             height=height,

@@ -108,13 +108,15 @@ class TensorRTBackend:
         if self._closed:
             raise RuntimeError("the backend is closed")
         if isinstance(images, OnDevice):
+            self._check_count(images.count)
             self._run(images.count, with_copies=False)
             return images
-        count, source = len(images), self._tensors[INPUT].array
-        if images.dtype != np.uint8 or images.shape[1:] != source.shape[1:] or count not in self._counts:
-            numbers = f"{self._counts[0]} to {self._batch}" if len(self._counts) > 1 else str(self._batch)
-            wanted = f"uint8 [{numbers}, {', '.join(map(str, source.shape[1:]))}]"
+        source = self._tensors[INPUT].array
+        if images.dtype != np.uint8 or images.shape[1:] != source.shape[1:]:
+            wanted = f"uint8 [N, {', '.join(map(str, source.shape[1:]))}]"
             raise ValueError(f"images is {images.dtype} {list(images.shape)}, expected {wanted}")
+        count = len(images)
+        self._check_count(count)
         np.copyto(source[:count], images)
         self._run(count, with_copies=True)
         return NetworkOutput(*(self._tensors[name].array[:count] for name in OUTPUTS))
@@ -155,6 +157,10 @@ class TensorRTBackend:
     def _counts(self) -> range:
         """Numbers of images that a run may have."""
         return range(self._model.batch or 1, self._batch + 1)
+
+    def _check_count(self, count: int) -> None:
+        if count not in self._counts:
+            raise ValueError(f"a run of {count} images, expected {self._counts[0]} to {self._batch}")
 
     def _drop_engine(self) -> None:
         # Contexts before their engine, the engine before its runtime.
