@@ -115,7 +115,7 @@ def run(arguments: argparse.Namespace, live: Live | None = None) -> int:
         raise SegPerceptionError(
             "nothing says what to time: give --model, --all, --roofline, --metrics, or --training with --config"
         )
-    numbers = _measure(arguments, live)
+    (numbers,) = _measure(arguments, [arguments.model], live).values()
     if arguments.json:
         write_json(arguments.json, numbers)
     benchmark_report.print_table(numbers)
@@ -135,25 +135,33 @@ def _check(arguments: argparse.Namespace) -> None:
         raise SegPerceptionError("--all writes results of every model: give it --out, and no --model")
 
 
-def _measure(arguments: argparse.Namespace, live: Live | None) -> dict[str, Any]:
-    """All numbers of one model. The pipeline's network is closed before the node, which has its own, is started."""
+def _measure(arguments: argparse.Namespace, paths: Sequence[Path], live: Live | None) -> dict[str, dict[str, Any]]:
+    """All numbers of each model, by its file's stem. The node, which has a network of its own, comes after all pipelines:
+    playing to it changes how this process handles memory."""
     size_wh = _size(arguments.size or CAMERA_SIZE)
+    results: dict[str, dict[str, Any]] = {path.stem: {} for path in paths}
+    for step in (_pipeline,) if live is None else (_pipeline, live):
+        for path in paths:
+            arguments.model = path
+            print(f"{path.stem} …", file=sys.stderr)
+            results[path.stem] |= step(arguments, size_wh)
+    return results
+
+
+def _pipeline(arguments: argparse.Namespace, size_wh: tuple[int, int]) -> dict[str, Any]:
+    """What --mode offline measures."""
     pipeline = open_pipeline(arguments)
     try:
-        numbers = benchmark(pipeline, size_wh, arguments.frames, naive=arguments.against == "naive")
+        return benchmark(pipeline, size_wh, arguments.frames, naive=arguments.against == "naive")
     finally:
         pipeline.backend.close()
-    return numbers if live is None else {**numbers, **live(arguments, size_wh)}
 
 
 def _run_all(arguments: argparse.Namespace, live: Live | None) -> int:
     arguments.against = "naive"
-    results: dict[str, dict[str, Any]] = {}
-    for path in shipped_files():
-        arguments.model = path
-        print(f"{path.stem} …", file=sys.stderr)
-        results[path.stem] = _measure(arguments, live)
-        write_json(arguments.out / f"{path.stem}.json", results[path.stem])
+    results = _measure(arguments, shipped_files(), live)
+    for name, numbers in results.items():
+        write_json(arguments.out / f"{name}.json", numbers)
     write_text(arguments.out / ROOFLINE_PAGE, roofline.markdown(roofline.computed(shipped_files())))
     page = benchmark_report.markdown(results)
     write_text(arguments.out / "README.md", page)
