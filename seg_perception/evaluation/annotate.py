@@ -13,12 +13,11 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from rosbags.interfaces import Qos, QosDurability, QosHistory, QosLiveliness, QosReliability, QosTime
 from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
 
 from seg_perception.errors import SegPerceptionError
 from seg_perception.evaluation import bag_messages as kinds
-from seg_perception.evaluation.bag import INFO_TOPIC, TF_TOPIC
+from seg_perception.evaluation.bag import INFO_TOPIC, TF_TOPIC, beside
 from seg_perception.evaluation.bag_file import INFO_TYPE, TF_TYPE, Bag, stamp_ns_of
 from seg_perception.evaluation.bag_messages import BagMessages
 from seg_perception.evaluation.mounting import BASE_FRAME
@@ -32,11 +31,6 @@ NODE = "/segmentation"
 
 JPEG_QUALITY = 90
 LATCHED_TOPICS = (TF_TOPIC, "drivable_grid")
-_UNLIMITED = QosTime(0, 0)
-_LATCHED = Qos(
-    QosHistory.KEEP_LAST, 1, QosReliability.RELIABLE, QosDurability.TRANSIENT_LOCAL,
-    _UNLIMITED, _UNLIMITED, QosLiveliness.AUTOMATIC, _UNLIMITED, False,
-)  # fmt: skip
 
 
 @contextmanager
@@ -91,7 +85,7 @@ class AnnotatedBag:
         if topic not in self._connections:
             latched = topic.endswith(LATCHED_TOPICS)
             self._connections[topic] = self._writer.add_connection(
-                topic, kind, typestore=self.messages.types, offered_qos_profiles=(_LATCHED,) if latched else ()
+                topic, kind, typestore=self.messages.types, offered_qos_profiles=(kinds.LATCHED,) if latched else ()
             )
             self.counts[topic] = 0
         self._writer.write(self._connections[topic], time_ns, self.messages.serialize(message, kind))
@@ -142,10 +136,9 @@ class _Recording:
 
     def __init__(self, out: AnnotatedBag, bag: Bag, topic: str, *, static: bool) -> None:
         self._out, self._bag, self._topic = out, bag, topic
-        base = topic.removesuffix("/compressed").rsplit("/", 1)[0]
-        self._info_topic = f"{base}/{INFO_TOPIC.rsplit('/', 1)[-1]}"
-        beside = {self._info_topic: INFO_TYPE, **({TF_TOPIC: TF_TYPE} if static else {})}
-        self._entries = bag.messages([topic, *(name for name, kind in beside.items() if bag.types.get(name) == kind)])
+        self._info_topic = beside(topic, INFO_TOPIC)
+        others = {self._info_topic: INFO_TYPE, **({TF_TOPIC: TF_TYPE} if static else {})}
+        self._entries = bag.messages([topic, *(name for name, kind in others.items() if bag.types.get(name) == kind)])
         self._info: tuple[int, Any] | None = None
         self._transforms: list[tuple[int, Any]] = []
         self._start_ns: int | None = None

@@ -85,6 +85,12 @@ def image_topics(path: Path, wanted: Sequence[str] = (), *, everything: bool = F
         return found if everything else [max(found, key=lambda name: bag.counts[name])]
 
 
+def beside(image_topic: str, usual: str) -> str:
+    """The topic beside an image topic that has the last name of the usual one."""
+    base = image_topic.removesuffix("/compressed").rsplit("/", 1)[0]
+    return f"{base}/{usual.rsplit('/', 1)[-1]}"
+
+
 class BagSource(Source):
     """Images of one topic of a bag, with their labels: of the label and instance topics, matched by stamp, or of a
     folder, where a file's name is the image's stamp in ns or its number among the topic's images, from 0.
@@ -111,10 +117,9 @@ class BagSource(Source):
         self._left_out: list[str] = []
         (self.topic,) = image_topics(path, [topic] if topic else [])
         with Bag(path) as bag:
-            base = self.topic.removesuffix("/compressed").rsplit("/", 1)[0]
-            self._label = self._truth_topic(bag, label_topic, f"{base}/{LABEL_TOPIC.rsplit('/', 1)[-1]}")
-            self._instance = self._truth_topic(bag, instance_topic, f"{base}/{INSTANCE_TOPIC.rsplit('/', 1)[-1]}")
-            self._info = self._beside(bag, f"{base}/{INFO_TOPIC.rsplit('/', 1)[-1]}", INFO_TYPE)
+            self._label = self._truth_topic(bag, label_topic, beside(self.topic, LABEL_TOPIC))
+            self._instance = self._truth_topic(bag, instance_topic, beside(self.topic, INSTANCE_TOPIC))
+            self._info = self._if_of(bag, beside(self.topic, INFO_TOPIC), INFO_TYPE)
             count = bag.counts[self.topic]
             rate = (count - 1) / bag.duration_s if count > 1 and bag.duration_s > 0 else DEFAULT_RATE_HZ
             whole = excerpt.start_s == 0 and excerpt.end_s == math.inf
@@ -123,14 +128,14 @@ class BagSource(Source):
             self.part = self.topic
             self._take_calibration(bag)
 
-    def _truth_topic(self, bag: Bag, wanted: str | None, beside: str) -> str | None:
+    def _truth_topic(self, bag: Bag, wanted: str | None, usual: str) -> str | None:
         if wanted is not None:
             return bag.require_image(wanted)
         if self._folder is not None:
             return None
-        return self._beside(bag, beside, *IMAGE_TYPES) or self._beside(bag, f"{beside}/compressed", *IMAGE_TYPES)
+        return self._if_of(bag, usual, *IMAGE_TYPES) or self._if_of(bag, f"{usual}/compressed", *IMAGE_TYPES)
 
-    def _beside(self, bag: Bag, topic: str, *kinds: str) -> str | None:
+    def _if_of(self, bag: Bag, topic: str, *kinds: str) -> str | None:
         """The topic, None where the bag has none of that name or type; the latter is told."""
         if not bag.counts.get(topic):
             return None
@@ -144,7 +149,7 @@ class BagSource(Source):
         info = next(bag.messages([self._info]), None) if self._info else None
         if info is not None:
             self._take_info(info[2])
-        tf = self._beside(bag, TF_TOPIC, TF_TYPE)
+        tf = self._if_of(bag, TF_TOPIC, TF_TYPE)
         transforms = [link for _, _, message in bag.messages([tf] if tf else []) for link in message.transforms]
         first = next(bag.messages([self.topic]), None) if transforms else None
         if first is not None:

@@ -16,11 +16,11 @@ from rosbags.typesys import Stores, get_types_from_idl, get_types_from_msg, get_
 
 from seg_perception.errors import SegPerceptionError, nearest_name
 from seg_perception.evaluation import salvage
+from seg_perception.evaluation.open_source import BAG_ENDINGS
 from seg_perception.evaluation.salvage import RawMessage
 
 IMAGE_TYPES = ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage")
 INFO_TYPE, TF_TYPE = "sensor_msgs/msg/CameraInfo", "tf2_msgs/msg/TFMessage"
-STORAGE_ENDINGS = (".mcap", ".db3", ".bag")
 _METADATA = "metadata.yaml"
 
 Entry = tuple[str, int, Callable[[], Any]]
@@ -213,7 +213,7 @@ def _storage_files(path: Path) -> list[Path]:
     """In the order of their numbers, which rosbag2 puts at the end of their names."""
     if path.is_file():
         return [path]
-    found = [file for file in path.iterdir() if file.suffix in (*STORAGE_ENDINGS, ".zstd")]
+    found = [file for file in path.iterdir() if file.suffix in (*BAG_ENDINGS, ".zstd")]
     if not found:
         raise SegPerceptionError(
             f"the folder {path} holds no bag: files are looked for that end in .mcap, .db3 or .bag"

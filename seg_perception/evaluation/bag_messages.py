@@ -9,7 +9,9 @@ from typing import Any
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from rosbags.interfaces import Qos, QosDurability, QosHistory, QosLiveliness, QosReliability, QosTime
 from rosbags.typesys import Stores, get_types_from_msg, get_typestore
+from rosbags.typesys.store import Typestore
 
 from seg_perception.errors import SegPerceptionError
 from seg_perception.labels import LabelSet
@@ -29,6 +31,13 @@ GRID, SEGMENTS, DRIVABLE_AREAS = (
 )
 ENCODINGS = {(np.dtype(np.uint8), 2): "mono8", (np.dtype(np.uint16), 2): "mono16", (np.dtype(np.uint8), 3): "rgb8"}
 """Of an image, by type and number of axes."""
+
+_UNLIMITED = QosTime(0, 0)
+LATCHED = Qos(
+    QosHistory.KEEP_LAST, 1, QosReliability.RELIABLE, QosDurability.TRANSIENT_LOCAL,
+    _UNLIMITED, _UNLIMITED, QosLiveliness.AUTOMATIC, _UNLIMITED, False,
+)  # fmt: skip
+"""Reliable and transient local, for what is sent once."""
 
 _INTERFACES = "seg_perception_msgs"
 
@@ -55,19 +64,8 @@ class BagMessages:
         return self._make("std_msgs/msg/Header", stamp=stamp, frame_id=like.frame_id if frame_id is None else frame_id)
 
     def image(self, pixels: NDArray[Any], header: Any) -> Any:
-        """pixels of one of ENCODINGS, as an Image: little-endian, rows unpadded."""
-        height, width = pixels.shape[:2]
-        data = np.ascontiguousarray(pixels, pixels.dtype.newbyteorder("<")).view(np.uint8).reshape(-1)
-        return self._make(
-            IMAGE,
-            header=header,
-            height=height,
-            width=width,
-            encoding=ENCODINGS[pixels.dtype, pixels.ndim],
-            is_bigendian=0,
-            step=data.size // height,
-            data=data,
-        )
+        """pixels of one of ENCODINGS, as an Image."""
+        return image_message(self.types, pixels, header)
 
     def jpeg(self, rgb: NDArray[np.uint8], quality: int, header: Any) -> Any:
         """rgb, uint8 [H, W, 3], as a CompressedImage: JPEG of quality 1 to 100."""
@@ -138,6 +136,21 @@ class BagMessages:
 
     def _make(self, kind: str, **fields: Any) -> Any:
         return self.types.types[kind](**fields)
+
+
+def image_message(types: Typestore, pixels: NDArray[Any], header: Any) -> Any:
+    """pixels of one of ENCODINGS, as an Image of these types: little-endian, rows unpadded."""
+    height, width = pixels.shape[:2]
+    data = np.ascontiguousarray(pixels, pixels.dtype.newbyteorder("<")).view(np.uint8).reshape(-1)
+    return types.types[IMAGE](
+        header=header,
+        height=height,
+        width=width,
+        encoding=ENCODINGS[pixels.dtype, pixels.ndim],
+        is_bigendian=0,
+        step=data.size // height,
+        data=data,
+    )
 
 
 def _definitions() -> dict[str, Any]:

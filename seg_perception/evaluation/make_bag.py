@@ -25,13 +25,14 @@ from typing import Any
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from rosbags.interfaces import Qos, QosDurability, QosHistory, QosLiveliness, QosReliability, QosTime
+from rosbags.interfaces import Qos
 from rosbags.rosbag2 import StoragePlugin, Writer
 from rosbags.typesys import Stores, get_typestore
 from tqdm import tqdm
 
 from seg_perception.errors import SegPerceptionError
 from seg_perception.evaluation.bag import IMAGE_TOPIC, INFO_TOPIC, INSTANCE_TOPIC, LABEL_TOPIC, TF_TOPIC
+from seg_perception.evaluation.bag_messages import CAMERA_INFO, COMPRESSED, IMAGE, LATCHED, TF, image_message
 from seg_perception.evaluation.dataset_source import LabelledSource
 from seg_perception.evaluation.mounting import BASE_FRAME, optical_quaternion
 from seg_perception.evaluation.sources import (
@@ -49,14 +50,6 @@ STORAGES = {"mcap": StoragePlugin.MCAP, "sqlite3": StoragePlugin.SQLITE3}
 CAMERA_FRAME = "camera_optical"
 START_NS = 10**18
 """Stamp of the first frame: fixed, so that the same input gives the same bag; a stamp of 0 would mean 'not set'."""
-
-_IMAGE, _PNG = "sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"
-_INFO, _TF = "sensor_msgs/msg/CameraInfo", "tf2_msgs/msg/TFMessage"
-_UNLIMITED = QosTime(0, 0)
-_LATCHED = Qos(
-    QosHistory.KEEP_LAST, 1, QosReliability.RELIABLE, QosDurability.TRANSIENT_LOCAL,
-    _UNLIMITED, _UNLIMITED, QosLiveliness.AUTOMATIC, _UNLIMITED, False,
-)  # fmt: skip
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -173,8 +166,9 @@ class BagWriter:
             if truth.instance is not None:
                 self._write_png(f"{INSTANCE_TOPIC}/compressed", truth.instance, "mono16", stamp_ns)
         if camera is not None:
-            self._write(INFO_TOPIC, _INFO, self._info(camera, stamp_ns), stamp_ns)
-        self._write_image(IMAGE_TOPIC, frame.frame.rgb, "rgb8", stamp_ns)
+            self._write(INFO_TOPIC, CAMERA_INFO, self._info(camera, stamp_ns), stamp_ns)
+        image = image_message(self._types, frame.frame.rgb, self._header(stamp_ns, CAMERA_FRAME))
+        self._write(IMAGE_TOPIC, IMAGE, image, stamp_ns)
 
     def write_pose(self, pose: CameraPose) -> None:
         """The camera's mounting, as the static transform of its optical frame in the base frame."""
@@ -188,30 +182,16 @@ class BagWriter:
                 rotation=kinds["geometry_msgs/msg/Quaternion"](x=x, y=y, z=z, w=w),
             ),
         )
-        self._write(TF_TOPIC, _TF, kinds[_TF](transforms=[transform]), START_NS, (_LATCHED,))
-
-    def _write_image(self, topic: str, pixels: NDArray[Any], encoding: str, stamp_ns: int) -> None:
-        height, width = pixels.shape[:2]
-        data = np.ascontiguousarray(pixels, pixels.dtype.newbyteorder("<")).view(np.uint8).reshape(-1)
-        message = self._types.types[_IMAGE](
-            header=self._header(stamp_ns, CAMERA_FRAME),
-            height=height,
-            width=width,
-            encoding=encoding,
-            is_bigendian=0,
-            step=data.size // height,
-            data=data,
-        )
-        self._write(topic, _IMAGE, message, stamp_ns)
+        self._write(TF_TOPIC, TF, kinds[TF](transforms=[transform]), START_NS, (LATCHED,))
 
     def _write_png(self, topic: str, mask: NDArray[Any], encoding: str, stamp_ns: int) -> None:
         _, png = cv2.imencode(".png", mask)
-        message = self._types.types[_PNG](
+        message = self._types.types[COMPRESSED](
             header=self._header(stamp_ns, CAMERA_FRAME),
             format=f"{encoding}; png compressed ",  # as image_transport writes it
             data=png.reshape(-1),
         )
-        self._write(topic, _PNG, message, stamp_ns)
+        self._write(topic, COMPRESSED, message, stamp_ns)
 
     def _write(self, topic: str, kind: str, message: Any, time_ns: int, qos: tuple[Qos, ...] = ()) -> None:
         if topic not in self._connections:
@@ -227,7 +207,7 @@ class BagWriter:
 
     def _info(self, camera: CameraModel, stamp_ns: int) -> Any:
         k = np.asarray(camera.K, np.float64).reshape(3, 3)
-        return self._types.types[_INFO](
+        return self._types.types[CAMERA_INFO](
             header=self._header(stamp_ns, CAMERA_FRAME),
             height=camera.height,
             width=camera.width,
