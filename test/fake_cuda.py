@@ -121,9 +121,14 @@ class FakeCudaRuntime:
                     self._capturing = None  # a capture that is no graph has ended all the same
                 return (7, None)
             # An unknown name is a mistake in the code under test, so it must not pass.
-            return (0, *type(self).__dict__[f"_{name}"](self, *arguments))
+            return (0, *getattr(FakeCudaRuntime, f"_{name}")(self, *arguments))
 
         return call
+
+    def clear(self) -> None:
+        """Forget what is queued or being captured, after a test of what goes wrong."""
+        self._queue.clear()
+        self._capturing = None
 
     def enqueue(self, stream: int, work: Callable[[], None]) -> None:
         """Do work when the stream is waited for, or with the graph that is being captured."""
@@ -468,7 +473,7 @@ class Machine:
 
     def __init__(self, model: ModelInfo, cache_dir: Path, batch: int = 1, library: Path | None = None) -> None:
         self.model, self.cache_dir, self.batch = model, cache_dir, batch
-        self.runtime = FakeCudaRuntime()
+        self.runtime: FakeCudaRuntime = FakeCudaRuntime()
         self.trt = FakeTensorRT(self.runtime, model)
         self.driver = FakeDriver(self.runtime)
         self.nvrtc = None if library is None else FakeNvrtc(library)

@@ -35,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--flavor", choices=tuple(tensorrt_engine.MODULES), help="default: tensorrt where it is installed"
     )
     parser.add_argument("--compute-capability", metavar="X.Y", help="build for such GPUs, as 8.6 (flavour rtx)")
-    parser.add_argument("--batch", type=int, default=1, metavar="N", help="images per run (default: 1)")
+    parser.add_argument("--batch", type=int, default=1, metavar="N", help="most images per run (default: 1)")
     parser.add_argument("--engine-cache", type=Path, metavar="DIR", help="default: the user's cache folder")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write what was built, as JSON")
 
