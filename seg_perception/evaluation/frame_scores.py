@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from seg_perception.evaluation.metrics import ratio
 from seg_perception.evaluation.run_report import RunReport
 
 
@@ -50,10 +51,10 @@ class FrameScores:
         """The metrics by their names in report.json, [R] each, of frames that count so many times: [R, F]. IoU and PQ as
         seg_perception.evaluation.metrics defines them."""
         hits, truth, predicted = _weighted(weights, self._pixels)
-        iou, dice = _ratio(hits, truth + predicted - hits), _ratio(2 * hits, truth + predicted)
+        iou, dice = ratio(hits, truth + predicted - hits), ratio(2 * hits, truth + predicted)
         found = {
             "miou": _mean_known(iou),
-            "pixel_accuracy": _ratio(hits.sum(axis=1), truth.sum(axis=1)),
+            "pixel_accuracy": ratio(hits.sum(axis=1), truth.sum(axis=1)),
             "dice": _mean_known(dice),
             **self._by_class("iou", iou),
             **self._by_class("dice_class", dice),
@@ -61,7 +62,7 @@ class FrameScores:
         if self._ground.any():
             both = weights @ self._ground_hits
             either = truth[:, self._ground].sum(axis=1) + predicted[:, self._ground].sum(axis=1) - both
-            found["drivable_iou"] = _ratio(both, either)
+            found["drivable_iou"] = ratio(both, either)
         if self._quality is not None:
             found.update(self._panoptic(_weighted(weights, self._quality)))
         return found
@@ -69,8 +70,8 @@ class FrameScores:
     def _panoptic(self, quality: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
         iou, tp, fp, fn = quality
         segments = tp + (fp + fn) / 2
-        pq, rq = _ratio(iou, segments), _ratio(tp, segments)
-        sq = _ratio(iou, np.where((tp == 0) & (segments > 0), 1, tp))
+        pq, rq = ratio(iou, segments), ratio(tp, segments)
+        sq = ratio(iou, np.where((tp == 0) & (segments > 0), 1, tp))
         found = self._by_class("pq_class", pq)
         for name, values in (("pq", pq), ("sq", sq), ("rq", rq)):
             found[name] = _mean_known(values)
@@ -101,12 +102,7 @@ def _weighted(weights: NDArray[np.float64], sums: NDArray[np.float64]) -> NDArra
     return (weights @ sums.reshape(frames, -1)).reshape(-1, kinds, classes).transpose(1, 0, 2)
 
 
-def _ratio(part: NDArray[np.float64], whole: NDArray[np.float64]) -> NDArray[np.float64]:
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return np.asarray(part / whole, np.float64)
-
-
 def _mean_known(values: NDArray[np.float64]) -> NDArray[np.float64]:
     """[R] mean of what is not NaN in each row of [R, C], NaN when nothing is."""
     known = ~np.isnan(values)
-    return _ratio(np.where(known, values, 0.0).sum(axis=1), known.sum(axis=1))
+    return ratio(np.where(known, values, 0.0).sum(axis=1), known.sum(axis=1))

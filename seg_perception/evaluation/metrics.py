@@ -77,11 +77,11 @@ class ConfusionMatrix:
     def dice(self) -> NDArray[np.float64]:
         """[C] Dice coefficient, NaN as in iou."""
         hits, _, misses, false = _outcomes(self.counts)
-        return _ratio(2 * hits, 2 * hits + misses + false)
+        return ratio(2 * hits, 2 * hits + misses + false)
 
     def pixel_accuracy(self) -> float:
         """Share of the labelled pixels that got their class; void is a miss."""
-        return float(_ratio(np.trace(self.counts), self.counts.sum()))
+        return float(ratio(np.trace(self.counts), self.counts.sum()))
 
     def drivable_iou(self) -> float:
         """IoU of ground (all drivable classes as one) against the rest."""
@@ -89,13 +89,13 @@ class ConfusionMatrix:
         if not len(ground):
             return math.nan
         hits = self.counts[np.ix_(ground, ground)].sum()
-        return float(_ratio(hits, self.counts[ground].sum() + self.counts[:, ground].sum() - hits))
+        return float(ratio(hits, self.counts[ground].sum() + self.counts[:, ground].sum() - hits))
 
 
 def iou_per_class(counts: NDArray[np.int64]) -> NDArray[np.float64]:
     """[C] IoU from counts [C, C + 1] as in ConfusionMatrix, NaN for classes that do not occur."""
     hits, _, misses, false = _outcomes(counts)
-    return _ratio(hits, hits + misses + false)
+    return ratio(hits, hits + misses + false)
 
 
 def mean_known(values: NDArray[np.float64]) -> float:
@@ -111,7 +111,8 @@ def _outcomes(counts: NDArray[np.int64]) -> tuple[NDArray[np.int64], ...]:
     return hits, present, present - hits, counts[:, :-1].sum(axis=0) - hits
 
 
-def _ratio(part: Any, whole: Any) -> NDArray[np.float64]:
+def ratio(part: Any, whole: Any) -> NDArray[np.float64]:
+    """part / whole as float64; NaN for 0 / 0."""
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.asarray(np.true_divide(part, whole), np.float64)
 
@@ -192,7 +193,7 @@ class Scores:
 
     def boundary(self) -> NDArray[np.float64]:
         """[C] mean over the frames where the class has a boundary, NaN where it never has."""
-        return _ratio(self._boundary_sum, self._boundary_frames)
+        return ratio(self._boundary_sum, self._boundary_frames)
 
     def summary(self) -> dict[str, Any]:
         """The metrics under their names in report.json; None where one is not defined, as PQ of all and of things where

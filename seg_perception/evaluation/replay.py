@@ -67,11 +67,10 @@ def replay(
     newest: Answer | None = None
     newest_index = 0
     chosen = _evenly(spool.answered, SAMPLES)
+    frames = tqdm(_frames(source, spool), total=len(spool.sent_s), unit="frame", desc="report")
     with VideoWriter(video, source.rate_hz) if video else nullcontext() as writer:
         try:
-            for index, item in enumerate(
-                tqdm(_frames(source, spool), total=len(spool.sent_s), unit="frame", desc="report")
-            ):
+            for index, item in enumerate(frames):
                 answer = spool.answer(index)
                 if answer is not None:
                     newest, newest_index = answer, index
@@ -80,10 +79,9 @@ def replay(
                 if writer is not None:
                     writer.write(drawn)
                 result.frames += 1
-                age_ms = spool.age_ms[index]
-                miou = judge.add(item.name, item, answer, newest, age_ms)
+                miou = judge.add(item.name, item, answer, newest, spool.age_ms[index])
                 if together is not None:
-                    together.add(f"{source.part} {item.name}", item, answer, newest, age_ms)
+                    together.add(f"{source.part} {item.name}", item, answer, newest, spool.age_ms[index])
                 if answer is None:
                     continue
                 if worst is not None and miou is not None and item.truth is not None:
