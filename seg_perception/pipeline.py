@@ -6,7 +6,7 @@ This is the only way to run a frame: the node, the evaluator, `predict` and the 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from time import perf_counter_ns
 from typing import Any
 
@@ -18,9 +18,22 @@ from seg_perception.geometry import CameraModel, CameraPose, GroundProjection
 from seg_perception.model_file import ModelInfo
 from seg_perception.panoptic import PanopticDecoder, PanopticSettings
 from seg_perception.preprocess import Preprocessor
-from seg_perception.results import Frame, Result, Wants
+from seg_perception.results import Frame, Panoptic, Result, Wants
 
 STAGES = ("preprocess", "network", "decode", "drivable")
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A frame half way: its masks are made, its ground is not. camera, extractor: what were in force then; times:
+    starts of the stages so far and the end of the last, ns."""
+
+    frame: Frame
+    panoptic: Panoptic
+    wants: Wants
+    camera: tuple[CameraModel | None, CameraPose | None]
+    extractor: DrivableExtractor
+    times: tuple[int, ...]
 
 
 class Pipeline:
@@ -28,6 +41,10 @@ class Pipeline:
 
     mask_hw: (height, width) of the masks; None = the camera's resolution. `run` belongs to one thread; `set_camera`
     and `configure` may be called from another and take effect with the next frame.
+
+    `run` is `see`, which needs the network, then `place`, which does not. With several slots one thread may place a
+    frame while another sees the next in another slot; each of the two belongs to one thread at a time, and frames are
+    placed in the order in which they were seen.
     """
 
     def __init__(
@@ -38,7 +55,9 @@ class Pipeline:
         panoptic: PanopticSettings | None = None,
         drivable: DrivableSettings | None = None,
         mask_hw: tuple[int, int] | None = None,
+        slots: int = 1,
     ) -> None:
+        """slots: frames whose masks are kept at once."""
         self.model = model
         self.backend = backend
         self.labels = model.labels
@@ -48,10 +67,12 @@ class Pipeline:
             self._device.preprocessor() if self._device else Preprocessor(model.size_hw)
         )
         self._camera: tuple[CameraModel | None, CameraPose | None] = (None, None)
+        self._slots = slots
         self._steps = (
-            self._decoder(panoptic or PanopticSettings()),
+            self._decoders(panoptic or PanopticSettings()),
             DrivableExtractor(self.labels, drivable or DrivableSettings()),
         )
+        self._extractor = self._steps[1]
 
     def set_camera(self, camera: CameraModel | None, pose: CameraPose | None) -> None:
         """Use this calibration and mounting from the next frame on; without both there is no ground output."""
@@ -59,24 +80,25 @@ class Pipeline:
 
     def configure(self, *, panoptic: PanopticSettings | None = None, drivable: DrivableSettings | None = None) -> None:
         """Swap settings between two frames; what is None stays as it is."""
-        decoder, extractor = self._steps
+        decoders, extractor = self._steps
         self._steps = (
-            self._decoder(panoptic) if panoptic else decoder,
+            self._decoders(panoptic) if panoptic else decoders,
             DrivableExtractor(self.labels, drivable) if drivable else extractor,
         )
 
-    def _decoder(self, settings: PanopticSettings) -> Decoder:
-        return self._device.decoder(self.labels, settings) if self._device else PanopticDecoder(self.labels, settings)
+    def _decoders(self, settings: PanopticSettings) -> tuple[Decoder, ...]:
+        make = self._device.decoder if self._device else PanopticDecoder
+        return tuple(make(self.labels, settings) for _ in range(self._slots))
 
     @property
     def ground_problem(self) -> str | None:
         """Why there is no ground output, None when there is; as of the latest frame."""
-        return self._steps[1].ground_problem
+        return self._extractor.ground_problem
 
     @property
     def projection(self) -> GroundProjection | None:
         """Between the latest mask's pixels and the ground; None where there is no ground output."""
-        return self._steps[1].projection
+        return self._extractor.projection
 
     def warm_up(self) -> None:
         """Run a black image of a made-up camera, then a mask that is all ground, through every step: compile what is
@@ -86,9 +108,11 @@ class Pipeline:
         matrix = ((width, 0, width / 2), (0, width, height / 2), (0, 0, 1))
         camera = CameraModel(width, height, matrix, distortion=(-0.01, 0.0, 0.0, 0.0))
         placed, self._camera = self._camera, (camera, CameraPose(0.0, 0.0, 1.0))
-        seen = self.run(Frame(np.zeros((height, width, 3), np.uint8))).panoptic
+        black = Frame(np.zeros((height, width, 3), np.uint8))
+        for slot in range(self._slots):
+            seen = self.place(self.see(black, slot=slot)).panoptic
         for label in self.labels.drivable[:1]:
-            self._steps[1].extract(replace(seen, semantic=np.full_like(seen.semantic, label.id)), Wants())
+            self._extractor.extract(replace(seen, semantic=np.full_like(seen.semantic, label.id)), Wants())
         self._camera = placed
 
     def run(self, frame: Frame, wants: Wants = Wants()) -> Result:  # noqa: B008 - frozen, so safe to share
@@ -96,8 +120,11 @@ class Pipeline:
 
         The masks may be views of buffers that the next run overwrites: copy what is kept longer.
         """
-        decoder, extractor = self._steps
-        mask_hw = self._mask_hw or frame.size_hw
+        return self.place(self.see(frame, wants))
+
+    def see(self, frame: Frame, wants: Wants = Wants(), slot: int = 0) -> Seen:  # noqa: B008 - as above
+        """The steps up to the masks, which hold until the same slot is seen again."""
+        decoders, extractor = self._steps
         times = [perf_counter_ns()]
 
         images = self._preprocess(frame)
@@ -106,12 +133,17 @@ class Pipeline:
         output = self.backend.infer(images)
         times.append(perf_counter_ns())
 
-        panoptic = decoder.decode(output, 0, mask_hw, self.model.stride, wants)
+        mask_hw = self._mask_hw or frame.size_hw
+        panoptic = decoders[slot].decode(output, 0, mask_hw, self.model.stride, wants)
         times.append(perf_counter_ns())
+        return Seen(frame, panoptic, wants, self._camera, extractor, tuple(times))
 
-        extractor.set_camera(*self._camera, mask_hw)
-        drivable = extractor.extract(panoptic, wants)
-        times.append(perf_counter_ns())
-
-        stages_ms = {name: (end - start) / 1e6 for name, start, end in zip(STAGES, times, times[1:])}
-        return Result(frame, panoptic, drivable, stages_ms)
+    def place(self, seen: Seen) -> Result:
+        """The rest: the drivable ground."""
+        start = perf_counter_ns()
+        self._extractor, mask = seen.extractor, seen.panoptic.semantic
+        self._extractor.set_camera(*seen.camera, (mask.shape[0], mask.shape[1]))
+        drivable = self._extractor.extract(seen.panoptic, seen.wants)
+        ends = (*zip(seen.times, seen.times[1:]), (start, perf_counter_ns()))
+        stages_ms = {name: (end - begin) / 1e6 for name, (begin, end) in zip(STAGES, ends)}
+        return Result(seen.frame, seen.panoptic, drivable, stages_ms)

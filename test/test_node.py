@@ -287,12 +287,42 @@ def test_newest_frame_wins_over_a_faster_camera(start: StartNode, peer: Peer, tm
     assert counts["frames_in"] == counts["frames_out"] + counts["dropped"] + counts["bad_frames"]
     # A depth of one, reliable or not, lets a listener that is busy miss masks; none may come twice or from nowhere.
     assert len(masks) <= counts["frames_out"] - earlier
-    stamps = [message.header.stamp.sec * 10**9 + message.header.stamp.nanosec for message in masks]
+    stamps = [stamp_ns(message) for message in masks]
     assert stamps == sorted(set(stamps)), "never an older frame after a newer one"
     period_ms = sum(
         float(values[f"{stage}_ms_p95"]) for stage in ("convert", "preprocess", "network", "decode", "publish")
     )
     assert float(values["age_ms_p95"]) <= 2 * period_ms
+
+
+def test_frames_that_overlap_come_out_in_order_and_each_with_its_own_masks(
+    start: StartNode, peer: Peer, model: Path
+) -> None:
+    """Two frames are under way at once: neither may write to what the other has yet to publish."""
+    start(overlap="on", always_publish=["instance_mask"])
+    camera = FakeCamera(peer)
+    masks, overlays = (peer.listen(Image, f"/segmentation/{name}") for name in ("label_mask", "segmentation_mask"))
+    connect(peer, camera, masks)
+    info = model_file.load(model)
+    pipeline = Pipeline(info, backends.choose(info, backend="onnxruntime", log=print))
+    expected = [pipeline.run(Frame(camera.picture(seed))).panoptic.semantic.copy() for seed in range(5)]
+    sent: dict[int, int] = {}
+
+    def send() -> None:
+        seed = len(sent) % len(expected)
+        sent[stamp_ns(camera.send(camera.message(seed)))] = seed
+
+    timer = peer.node.create_timer(0.003, send)
+    peer.until(lambda: len(masks) >= 40 and len(overlays) >= 40, "40 masks")
+    peer.node.destroy_timer(timer)
+    stamps = [stamp_ns(message) for message in masks]
+    assert stamps == sorted(set(stamps))
+    for message, stamp in zip(masks, stamps):
+        assert np.array_equal(pixels(message), expected[sent[stamp]])
+
+
+def stamp_ns(message: Any) -> int:
+    return int(message.header.stamp.sec * 10**9 + message.header.stamp.nanosec)
 
 
 def change_state(peer: Peer, transition: int) -> bool:

@@ -112,3 +112,34 @@ def test_a_real_model_file_runs_from_frame_to_masks(tmp_path):
     result = Pipeline(model, backend).run(_frame())
     assert len(np.unique(result.panoptic.semantic)) > 1 and (result.panoptic.semantic != VOID).all()
     backend.close()
+
+
+def test_a_frame_may_be_placed_after_the_next_one_is_seen():
+    """In another slot: its masks, its calibration and its settings are as they were when it was seen."""
+    pipeline = Pipeline(MODEL, FakeBackend(_road_below), slots=2)
+    alone = Pipeline(MODEL, FakeBackend(_road_below))
+    for each in (pipeline, alone):
+        each.set_camera(CAMERA, POSE)
+    expected = alone.run(_frame())
+    first = pipeline.see(_frame(), slot=0)
+    pipeline.set_camera(None, None)
+    pipeline.configure(drivable=DrivableSettings(resolution_m=0.2))
+    pipeline.backend._answer = lambda images: empty_output(MODEL, len(images))
+    second = pipeline.see(_frame(), slot=1)
+
+    result = pipeline.place(first)
+    assert np.array_equal(result.panoptic.semantic, expected.panoptic.semantic)
+    assert np.array_equal(result.panoptic.instance, expected.panoptic.instance)
+    assert np.array_equal(result.drivable.grid.cells, expected.drivable.grid.cells)
+    assert pipeline.ground_problem is None and pipeline.projection is not None
+    assert tuple(result.stages_ms) == STAGES
+
+    result = pipeline.place(second)
+    assert not result.panoptic.semantic.any() and result.drivable.grid is None
+    assert "not calibrated" in pipeline.ground_problem and pipeline.projection is None
+
+
+def test_every_slot_is_warm():
+    backend = FakeBackend(_road_below)
+    Pipeline(MODEL, backend, slots=2).warm_up()
+    assert backend.runs == 1 + 2

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 import traceback
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 
 from rclpy.lifecycle import LifecycleNode
 from rclpy.time import Time
@@ -16,7 +17,7 @@ from seg_perception.errors import SegPerceptionError
 from seg_perception.geometry import CameraPose
 from seg_perception.grid_fusion import GridFusion
 from seg_perception.model_file import ModelInfo
-from seg_perception.pipeline import Pipeline
+from seg_perception.pipeline import Pipeline, Seen
 from seg_perception.results import Frame, Result
 from seg_perception.ros.diagnostics import GROUND_OK, GROUND_UNWATCHED, GroundState, Status
 from seg_perception.ros.extrinsics import TransformError, TransformSource, is_same_pose
@@ -28,8 +29,30 @@ FAILED = "failed"
 """Cause of a frame that the pipeline itself could not run, beside the causes of camera_messages.py."""
 
 
+@dataclass(frozen=True)
+class HalfDone:
+    """A frame whose network has run, with what is needed to publish it."""
+
+    camera_input: CameraInput
+    arrival: Arrival
+    settings: Settings
+    watched: frozenset[str]
+    ground: GroundState
+    seen: Seen
+    convert_ms: float
+
+    @property
+    def stamp(self) -> Time:
+        """When the image was taken."""
+        return Time.from_msg(self.arrival.message.header.stamp)
+
+
 class Camera:
-    """All that belongs to one camera. process and configure belong to the worker thread; name may be empty."""
+    """All that belongs to one camera; name may be empty.
+
+    A frame's way is `see`, which needs the network, then `publish`, which does not: see pipeline.Pipeline for which
+    threads they may belong to. slots: frames that may be between the two or in one of them at once.
+    """
 
     def __init__(
         self,
@@ -40,15 +63,21 @@ class Camera:
         settings: Settings,
         transforms: TransformSource | None,
         ground_changed: Callable[[], None],
+        slots: int = 1,
     ) -> None:
-        """ground_changed is called from the worker thread where what stops the outputs on the ground is another."""
+        """ground_changed is called from a worker thread where what stops the outputs on the ground is another."""
         self.name = name
         self._node, self._settings, self._transforms = node, settings, transforms
         self._ground_changed = ground_changed
         self._pipeline = Pipeline(
-            model, backend, panoptic=settings.panoptic, drivable=settings.drivable, mask_hw=settings.mask_hw
+            model,
+            backend,
+            panoptic=settings.panoptic,
+            drivable=settings.drivable,
+            mask_hw=settings.mask_hw,
+            slots=slots,
         )
-        self._reader = ImageReader()
+        self._readers = [ImageReader() for _ in range(slots)]
         self._fusion = GridFusion(settings.fusion.half_life_s) if settings.fusion.enabled else None
         self._pose: CameraPose | None = None
         self._ground, self._told = GROUND_UNWATCHED, GROUND_OK
@@ -74,38 +103,43 @@ class Camera:
         self.stop_listening()
         self.outputs.destroy()
 
-    def process(self, arrival: Arrival, settings: Settings) -> None:
-        """Run one frame and publish what is watched of it; a frame that cannot be used is counted and named."""
+    def see(self, arrival: Arrival, settings: Settings, slot: int = 0) -> HalfDone | None:
+        """Run a frame up to its masks; None where it cannot be used, which is counted and named."""
         camera_input = self._input
         if camera_input is None:
-            return
-        try:
-            self._run(camera_input, arrival, settings)
-        except BadImageError as error:
-            camera_input.reject(error.cause, str(error))
-        except SegPerceptionError as error:
-            camera_input.reject(FAILED, str(error))
-        except Exception as error:  # the edge of the worker thread: one frame that fails must not end perception
-            camera_input.reject(FAILED, f"{type(error).__name__}: {error}", traceback.format_exc())
+            return None
+        with _rejecting(camera_input):
+            return self._see(camera_input, arrival, settings, slot)
+        return None
 
-    def _run(self, camera_input: CameraInput, arrival: Arrival, settings: Settings) -> None:
-        started_s = time.monotonic()
+    def publish(self, half: HalfDone) -> None:
+        """Run the rest of a frame and publish what is watched of it."""
+        with _rejecting(half.camera_input):
+            self._publish(half)
+
+    def _see(self, camera_input: CameraInput, arrival: Arrival, settings: Settings, slot: int) -> HalfDone:
+        since_s = time.monotonic()
         self._apply(settings)
         header = arrival.message.header
         stamp = Time.from_msg(header.stamp)
-        frame = Frame(self._reader.read(arrival.message), stamp.nanoseconds, header.frame_id)
+        frame = Frame(self._readers[slot].read(arrival.message), stamp.nanoseconds, header.frame_id)
         watched = self.outputs.watched(settings)
         ground = self._place(camera_input, frame.frame_id, stamp, settings)
-        read_s = time.monotonic()
-        result = self._pipeline.run(frame, wants(watched))
+        convert_ms = (time.monotonic() - since_s) * 1e3
+        seen = self._pipeline.see(frame, wants(watched), slot)
+        return HalfDone(camera_input, arrival, settings, watched, ground, seen, convert_ms)
+
+    def _publish(self, half: HalfDone) -> None:
+        watched, frame = half.watched, half.seen.frame
+        result = self._pipeline.place(half.seen)
         run_s = time.monotonic()
-        placed, ground = self._placed(result, ground, stamp, settings)
-        self.outputs.publish(result, header, placed, watched, settings)
+        placed, ground = self._placed(result, half.ground, half.stamp, half.settings)
+        self.outputs.publish(result, half.arrival.message.header, placed, watched, half.settings)
         done_s = time.monotonic()
         self._note(ground if watches_ground(watched) else GROUND_UNWATCHED)
-        stages_ms = {"convert": (read_s - started_s) * 1e3, **result.stages_ms, "publish": (done_s - run_s) * 1e3}
+        stages_ms = {"convert": half.convert_ms, **result.stages_ms, "publish": (done_s - run_s) * 1e3}
         stamp_age_ms = (self._node.get_clock().now().nanoseconds - frame.stamp_ns) / 1e6
-        camera_input.monitor.finished(done_s, (done_s - arrival.arrived_s) * 1e3, stamp_age_ms, stages_ms)
+        half.camera_input.monitor.finished(done_s, (done_s - half.arrival.arrived_s) * 1e3, stamp_age_ms, stages_ms)
 
     def _apply(self, settings: Settings) -> None:
         """Take over settings that changed, between two frames."""
@@ -182,3 +216,16 @@ class Camera:
                 self._node.get_logger().info(f"{topic}: {self._told.stopped} back after: {self._told.problem}")
             self._told = ground
         return self._input.monitor.status(time.monotonic(), ground, settings.node.enabled)
+
+
+@contextmanager
+def _rejecting(camera_input: CameraInput) -> Iterator[None]:
+    """Count and name a frame that cannot be used."""
+    try:
+        yield
+    except BadImageError as error:
+        camera_input.reject(error.cause, str(error))
+    except SegPerceptionError as error:
+        camera_input.reject(FAILED, str(error))
+    except Exception as error:  # the edge of the worker thread: one frame that fails must not end perception
+        camera_input.reject(FAILED, f"{type(error).__name__}: {error}", traceback.format_exc())

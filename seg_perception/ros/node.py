@@ -1,7 +1,7 @@
 """The lifecycle node `segmentation`: newest camera image in, panoptic masks and drivable ground out.
 
-Callbacks run in one executor thread and do nothing slow; one worker thread runs frames. Where this file says thread
-nothing else, it is the executor's.
+Callbacks run in one executor thread and do nothing slow; worker threads run frames. Where this file says nothing of
+threads, it is the executor's.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ from seg_perception.ros.camera import Camera
 from seg_perception.ros.diagnostics import ERROR, OK, Status
 from seg_perception.ros.extrinsics import TransformSource
 from seg_perception.ros.inputs import Arrival, NewestFrames
+from seg_perception.ros.lane import Lane, overlaps
 from seg_perception.ros.outputs import qos_profile
 from seg_perception.ros.parameter_server import ParameterServer
 from seg_perception.ros.parameters import Settings
@@ -71,8 +72,9 @@ class SegmentationNode(LifecycleNode):
         self._transforms: TransformSource | None = None
         self._cameras: list[Camera] = []
         self._frames = NewestFrames(0)
-        self._worker: threading.Thread | None = None
+        self._workers: list[threading.Thread] = []
         self._scheduling = Scheduling()
+        self._slots = 1
         self._finalized = False
         self._progress = "not configured"
         self._problem = ""
@@ -123,10 +125,11 @@ class SegmentationNode(LifecycleNode):
             threads=node.threads or None,
             log=self._report,
         )
+        self._slots = 2 if overlaps(node.overlap, self._backend) else 1
         if node.use_tf and (settings.fusion.enabled or None in settings.poses.values()):
             self._transforms = TransformSource(self)
         self._cameras = [
-            Camera(self, name, model, self._backend, settings, self._transforms, self._ground_changed)
+            Camera(self, name, model, self._backend, settings, self._transforms, self._ground_changed, self._slots)
             for name in settings.poses
         ]
         self.get_logger().info("warming up; the first start after an installation compiles for up to a minute")
@@ -146,10 +149,13 @@ class SegmentationNode(LifecycleNode):
         """Listen and run frames."""
         result = super().on_activate(state)
         self._frames = NewestFrames(len(self._cameras))
-        self._worker = threading.Thread(target=self._work, args=(self._frames, self._cameras), name="frames")
+        lane = Lane(self._frames, self._cameras, lambda: self._parameter_server.settings)
         freeze_garbage()
-        self._worker.start()
-        self._scheduling.apply(self._worker)
+        for slot in range(self._slots):
+            worker = threading.Thread(target=lane.work, args=(slot,), name=f"frames {slot}")
+            worker.start()
+            self._workers.append(worker)
+            self._scheduling.apply(worker)
         for index, camera in enumerate(self._cameras):
             camera.outputs.announce(self._parameter_server.settings)
             camera.listen(lambda arrival, index=index: self._accept(index, arrival))  # type: ignore[misc]
@@ -158,7 +164,7 @@ class SegmentationNode(LifecycleNode):
     @_loud
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Finish the frame that runs and take no more."""
-        self._stop_worker()
+        self._stop_workers()
         return super().on_deactivate(state)
 
     @_loud
@@ -183,26 +189,17 @@ class SegmentationNode(LifecycleNode):
     def _accept(self, index: int, arrival: Arrival) -> bool:
         return self._parameter_server.settings.node.enabled and self._frames.put(index, arrival)
 
-    def _work(self, frames: NewestFrames, cameras: Sequence[Camera]) -> None:
-        """The worker thread."""
-        while True:
-            taken = frames.take()
-            if taken is None:
-                return
-            index, arrival = taken
-            cameras[index].process(arrival, self._parameter_server.settings)
-
-    def _stop_worker(self) -> None:
+    def _stop_workers(self) -> None:
         for camera in self._cameras:
             camera.stop_listening()
         self._frames.close()
-        if self._worker is not None:
-            self._worker.join()
-            self._worker = None
-            gc.unfreeze()
+        for worker in self._workers:
+            worker.join()
+        self._workers = []
+        gc.unfreeze()
 
     def _release(self) -> None:
-        self._stop_worker()
+        self._stop_workers()
         for camera in self._cameras:
             camera.destroy()
         self._cameras = []
@@ -215,7 +212,7 @@ class SegmentationNode(LifecycleNode):
         self._progress = "not configured"
 
     def _ground_changed(self) -> None:
-        """The worker thread: have the executor's say so without waiting for the next second."""
+        """A worker thread: have the executor's say so without waiting for the next second."""
         if time.monotonic() - self._published_s > QUIET_S:
             self._soon.trigger()
 

@@ -19,6 +19,7 @@ from seg_perception.geometry import CameraPose
 from seg_perception.grid_fusion import FusionSettings, window_side
 from seg_perception.panoptic import PanopticSettings
 from seg_perception.pitch import PITCH_CORRECTIONS
+from seg_perception.ros.lane import OVERLAPS
 from seg_perception.ros.topics import OUTPUT_NAMES, topic_table
 from seg_perception.shipped_models import SHIPPED_MODELS
 
@@ -118,9 +119,14 @@ class NodeSettings:
     fallback: str = _parameter("none", "what to run where TensorRT was chosen and fails", choices=FALLBACKS)
     providers: tuple[str, ...] = _parameter((), "ONNX Runtime execution providers, in order; empty: the CPU")
     threads: int = _parameter(0, "threads of the network on the CPU; 0: one per physical core", limits=(0, 256))
-    priority: int = _parameter(0, "SCHED_FIFO priority of the thread that runs frames; 0: as any other", limits=(0, 99))
+    overlap: str = _parameter(
+        "auto",
+        "whether a frame is placed on the ground and published while the network runs on the next; auto: on a GPU",
+        choices=OVERLAPS,
+    )
+    priority: int = _parameter(0, "SCHED_FIFO priority of the threads that run frames; 0: as any other", limits=(0, 99))
     cpu_affinity: tuple[int, ...] = _parameter(
-        (), "cores that the thread that runs frames may use; empty: all", limits=(0, 4095), item=int
+        (), "cores that the threads that run frames may use; empty: all", limits=(0, 4095), item=int
     )
     engine_cache: str = _parameter("", "folder of compiled TensorRT engines; empty: the user's cache folder")
     image_transport: str = _parameter("raw", "how images come", choices=("raw", "compressed"))

@@ -1,0 +1,68 @@
+"""The way of all cameras' frames through the node's threads. Needs no ROS."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+from seg_perception.backends.base import Backend
+
+OVERLAPS = ("auto", "on", "off")
+
+
+def overlaps(choice: str, backend: Backend) -> bool:
+    """Whether two frames shall be under way at once.
+
+    Where the network runs on the CPU it needs the cores that the rest of the frame before would run on: that makes
+    outputs older and no more of them.
+    """
+    return choice == "on" or (choice == "auto" and backend.describe()["device"] != "CPU")
+
+
+class Frames(Protocol):
+    """Where frames wait: see inputs.NewestFrames."""
+
+    def take(self) -> tuple[int, Any] | None:
+        """Camera and frame, None in the end."""
+
+
+class Steps(Protocol):
+    """One camera's two halves of the work on a frame: see camera.Camera."""
+
+    def see(self, arrival: Any, settings: Any, slot: int) -> Any:
+        """What needs the network; None where there is nothing to publish."""
+
+    def publish(self, half: Any) -> None:
+        """The rest."""
+
+
+class Lane:
+    """Two places, network and publishing, with room for one frame each, which frames pass in order.
+
+    One thread takes a frame through both. With a second thread the network has the next frame while this one is
+    published; a frame is taken only when the network is free, and leaves it only when publishing is, so that none waits
+    in between for longer than the other takes, and the newest one is taken as late as can be.
+    """
+
+    def __init__(self, frames: Frames, cameras: Sequence[Steps], settings: Callable[[], Any]) -> None:
+        """settings: those in force now."""
+        self._frames, self._cameras, self._settings = frames, cameras, settings
+        self._network, self._publishing = threading.Lock(), threading.Lock()
+
+    def work(self, slot: int) -> None:
+        """A worker thread, until there are no more frames. slot: its number, which no other has."""
+        while True:
+            with self._network:
+                taken = self._frames.take()
+                if taken is None:
+                    return
+                index, arrival = taken
+                camera = self._cameras[index]
+                half = camera.see(arrival, self._settings(), slot)
+                self._publishing.acquire()
+            try:
+                if half is not None:
+                    camera.publish(half)
+            finally:
+                self._publishing.release()

@@ -1,0 +1,154 @@
+"""The way of frames through the node's threads: order, room, what runs beside what."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from seg_perception.ros.lane import Lane, overlaps
+
+WAIT_S = 20.0
+
+
+class Line:
+    """Frames that wait in line: camera and frame, then the end."""
+
+    def __init__(self, frames: list[tuple[int, Any]]) -> None:
+        self._frames: queue.SimpleQueue[tuple[int, Any] | None] = queue.SimpleQueue()
+        for frame in frames:
+            self._frames.put(frame)
+        self.taken = 0
+
+    def take(self) -> tuple[int, Any] | None:
+        try:
+            taken = self._frames.get_nowait()
+        except queue.Empty:
+            return None
+        self.taken += 1
+        return taken
+
+
+class Watched:
+    """A camera that notes what happens, and stops in both steps until it is let go."""
+
+    def __init__(self, free: bool = False) -> None:
+        self.events: list[tuple[str, Any]] = []
+        self.slots: dict[Any, int] = {}
+        self.useless: set[Any] = set()
+        self._free = free
+        self._changed = threading.Condition()
+        self._let_go: set[tuple[str, Any]] = set()
+
+    def see(self, arrival: Any, in_force: Any, slot: int) -> Any:
+        self.slots[arrival] = slot
+        self._step("see", arrival)
+        return None if arrival in self.useless else arrival
+
+    def publish(self, half: Any) -> None:
+        self._step("publish", half)
+
+    def _step(self, name: str, frame: Any) -> None:
+        with self._changed:
+            self.events.append((f"{name} begins", frame))
+            self._changed.notify_all()
+            assert self._free or self._changed.wait_for(lambda: (name, frame) in self._let_go, WAIT_S)
+            self.events.append((f"{name} ends", frame))
+            self._changed.notify_all()
+
+    def let_go(self, name: str, frame: Any) -> None:
+        """Let a step end, and wait until it has."""
+        with self._changed:
+            self._let_go.add((name, frame))
+            self._changed.notify_all()
+        self.until(f"{name} ends", frame)
+
+    def until(self, event: str, frame: Any) -> None:
+        with self._changed:
+            assert self._changed.wait_for(lambda: (event, frame) in self.events, WAIT_S), (event, frame, self.events)
+
+
+@contextmanager
+def working(lane: Lane, threads: int) -> Iterator[list[threading.Thread]]:
+    running = [threading.Thread(target=lane.work, args=(slot,), daemon=True) for slot in range(threads)]
+    for thread in running:
+        thread.start()
+    yield running
+    for thread in running:
+        thread.join(WAIT_S)
+        assert not thread.is_alive()
+
+
+def test_the_network_has_the_next_frame_while_one_is_published() -> None:
+    """a is published while b's network runs; c is taken no sooner than b leaves the network, and b leaves it no sooner
+    than a is out."""
+    camera, line = Watched(), Line([(0, "a"), (0, "b"), (0, "c")])
+    with working(Lane(line, [camera], lambda: None), 2):
+        camera.let_go("see", "a")
+        camera.until("publish begins", "a")
+        camera.until("see begins", "b")
+        assert ("publish ends", "a") not in camera.events
+        camera.let_go("see", "b")
+        assert line.taken == 2, "c is still where a newer one could replace it"
+        assert ("publish begins", "b") not in camera.events
+        camera.let_go("publish", "a")
+        camera.until("publish begins", "b")
+        camera.until("see begins", "c")
+        for step in (("publish", "b"), ("see", "c"), ("publish", "c")):
+            camera.let_go(*step)
+    assert camera.slots["a"] == camera.slots["c"] != camera.slots["b"], "masks of a are free again for c, not for b"
+
+
+def test_one_thread_begins_nothing_before_all_of_the_frame_before_is_done() -> None:
+    camera = Watched(free=True)
+    with working(Lane(Line([(0, "a"), (0, "b")]), [camera], lambda: None), 1):
+        pass
+    steps = [f"{step} {edge}" for step in ("see", "publish") for edge in ("begins", "ends")]
+    assert camera.events == [(step, frame) for frame in "ab" for step in steps]
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.lists(st.integers(0, 2), max_size=30), st.sets(st.integers(0, 29)), st.integers(1, 2))
+def test_every_frame_passes_once_and_in_order(cameras: list[int], useless: set[int], threads: int) -> None:
+    one = Watched(free=True)
+    one.useless = useless
+    with working(Lane(Line([(camera, i) for i, camera in enumerate(cameras)]), [one] * 3, lambda: None), threads):
+        pass
+    order = list(range(len(cameras)))
+    for step in ("see begins", "see ends"):
+        assert [frame for event, frame in one.events if event == step] == order
+    for step in ("publish begins", "publish ends"):
+        assert [frame for event, frame in one.events if event == step] == [i for i in order if i not in useless]
+    for step in ("see", "publish"):
+        edges = [event for event, _ in one.events if event.startswith(step)]
+        assert edges == [f"{step} begins", f"{step} ends"] * (len(edges) // 2), "never two frames in one place"
+
+
+def test_settings_are_those_of_when_the_frame_is_taken() -> None:
+    seen = []
+    camera = SimpleNamespace(see=lambda arrival, in_force, slot: seen.append(in_force), publish=pytest.fail)
+    now = iter("xy")
+    Lane(Line([(0, "a"), (0, "b")]), [camera], lambda: next(now)).work(0)
+    assert seen == ["x", "y"]
+
+
+@pytest.mark.parametrize(
+    ("choice", "device", "overlap"),
+    [
+        ("auto", "CPU", False),
+        ("auto", "CUDA, CPU", True),
+        ("auto", "Orin (8.7)", True),
+        ("on", "CPU", True),
+        ("off", "Orin (8.7)", False),
+    ],
+)
+def test_frames_overlap_where_the_network_leaves_the_cpu_alone(choice: str, device: str, overlap: bool) -> None:
+    backend: Any = SimpleNamespace(describe=lambda: {"device": device})
+    assert overlaps(choice, backend) is overlap
