@@ -301,6 +301,31 @@ def test_a_pipeline_takes_the_gpus_steps_and_gives_what_the_cpu_gives(machine):
     backend.close()
 
 
+def test_cameras_that_share_a_backend_keep_their_own_masks(machine):
+    backend = machine.backend()
+    first, second = Pipeline(machine.model, backend), Pipeline(machine.model, backend)
+    kept = first.run(Frame(_picture(100, 150))).panoptic
+    before = kept.semantic.copy(), kept.confidence.copy()
+    second.run(Frame(255 - _picture(100, 150)))
+    assert np.array_equal(kept.semantic, before[0]) and np.array_equal(kept.confidence, before[1])
+
+
+def test_images_of_a_batch_come_from_several_cameras_and_leave_as_masks_of_each(library, tmp_path):
+    machine = Machine(tiny_model(tmp_path / "tiny.onnx"), tmp_path / "cache", batch=2, library=library)
+    backend, labels = machine.backend(), machine.model.labels
+    frames = [Frame(_picture(100, 150)), Frame(255 - _picture(60, 90))]
+    alone = [Pipeline(machine.model, backend).run(frame).panoptic for frame in frames]
+    steps = backend.device_steps()
+    cameras = [(steps.preprocessor(), steps.decoder(labels, PanopticSettings())) for _ in frames]
+    for index, (frame, (preprocess, _)) in enumerate(zip(frames, cameras)):
+        images = preprocess(frame, index)
+    output = backend.infer(images)
+    for index, (_, decoder) in enumerate(cameras):
+        seen = decoder.decode(output, index, frames[index].size_hw, machine.model.stride, Wants())
+        assert np.array_equal(seen.semantic, alone[index].semantic)
+        assert np.array_equal(seen.instance, alone[index].instance) and seen.segments == alone[index].segments
+
+
 def test_per_frame_three_graphs_run_and_only_masks_come_back(machine):
     pipeline = Pipeline(machine.model, machine.backend())
     frame = Frame(_picture(100, 150))

@@ -28,8 +28,8 @@ def choose(
 
     backend: `auto` takes TensorRT where a GPU and TensorRT are found, else ONNX Runtime; or one of BACKENDS by name.
     fallback: `cpu` runs ONNX Runtime on the CPU when TensorRT was chosen and fails; `none` raises.
-    providers, threads: of ONNX Runtime. cache_dir: where engines are kept, None = the user's cache folder. batch: images
-    per run of an engine (ONNX Runtime takes any number that the model file allows).
+    providers, threads: of ONNX Runtime. cache_dir: where engines are kept, None = the user's cache folder. batch: most
+    images per run of an engine (ONNX Runtime takes any number that the model file allows).
     Raises SegPerceptionError for an unknown name, and when the backend cannot be made.
     """
     if fallback not in FALLBACKS:
