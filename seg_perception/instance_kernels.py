@@ -152,22 +152,24 @@ def paint_instances(
                 np.int64(elected[lower, left]),
                 np.int64(elected[lower, right]),
             )
-            agree = winners[0] == winners[1] == winners[2] == winners[3]
-            if agree:
-                candidates, chosen[0] = 1, winners[0]
-            else:
-                for k in range(count):
-                    for i in range(4):
-                        row, column = (lower if i // 2 else upper), (right if i % 2 else left)
-                        corners[k, i] = _closeness(votes[0, row, column], votes[1, row, column], centers[k])
-                candidates = find_candidates(corners, count, winners, chosen)
+            if winners[0] == winners[1] == winners[2] == winners[3]:
+                number = np.uint16(winners[0] + 1)
+                for y in range(ys[0], ys[1]):
+                    classes, here = semantic[y, xs[0] : xs[1]], instance[y, xs[0] : xs[1]]
+                    for x in range(len(here)):
+                        here[x] = number if is_thing[classes[x]] else 0
+                continue
+            for k in range(count):
+                for i in range(4):
+                    row, column = (lower if i // 2 else upper), (right if i % 2 else left)
+                    corners[k, i] = _closeness(votes[0, row, column], votes[1, row, column], centers[k])
+            candidates = find_candidates(corners, count, winners, chosen)
             for y in range(ys[0], ys[1]):
-                if not agree:
-                    for n in range(candidates):
-                        sides[0, n], sides[1, n] = mix_sides(corners[chosen[n]], down.weight[y])
+                for n in range(candidates):
+                    sides[0, n], sides[1, n] = mix_sides(corners[chosen[n]], down.weight[y])
                 for x in range(xs[0], xs[1]):
                     if is_thing[semantic[y, x]]:
-                        n = 0 if agree else largest(sides[0], sides[1], across.weight[x], candidates)
+                        n = largest(sides[0], sides[1], across.weight[x], candidates)
                         instance[y, x] = chosen[n] + 1
 
 
