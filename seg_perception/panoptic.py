@@ -158,20 +158,19 @@ def segments_of(
     tally: int64 [K + 1, C, 6], see instance_kernels.tally_segments, row 0 for pixels of no instance. The ids are uint16
     [K + 1], by row of the tally, 0 for what is too small.
     """
-    areas = tally[1:, :, AREA].sum(1)
-    scores = tally[1:, :, CONFIDENCE].sum(1) / (255 * np.maximum(areas, 1))
-    kept = np.flatnonzero(areas >= max(1, settings.min_thing_area * pixels))
-    kept = kept[np.argsort(-scores[kept], kind="stable")]
+    areas, totals = tally[:, :, AREA].sum(1), tally[:, :, CONFIDENCE].sum(1)
+    scores = totals[1:] / (255 * np.maximum(areas[1:], 1))
+    kept = np.flatnonzero(areas[1:] >= max(1, settings.min_thing_area * pixels))
+    kept = kept[np.argsort(-scores[kept], kind="stable")] + 1
     numbers = np.zeros(len(tally), np.uint16)
-    numbers[kept + 1] = np.arange(1, len(kept) + 1)
-    segments = [
-        _segment(number, int(tally[n + 1, :, AREA].argmax()), True, tally[n + 1])
-        for number, n in enumerate(kept, start=1)
-    ]
-    for label in labels.classes:
-        entry = tally[0, label.id : label.id + 1]
-        if not label.thing and entry[0, AREA] >= max(1, settings.min_stuff_area * pixels):
-            segments.append(_segment(len(segments) + 1, label.id, False, entry))
+    numbers[kept] = np.arange(1, len(kept) + 1)
+
+    things = np.column_stack((areas, totals, tally[:, :, LEFT : TOP + 1].min(1), tally[:, :, RIGHT:].max(1)))[kept]
+    majority = tally[kept, :, AREA].argmax(1)
+    stuff = [label.id for label in labels.classes if not label.thing]
+    stuff = [k for k in stuff if tally[0, k, AREA] >= max(1, settings.min_stuff_area * pixels)]
+    found = zip([*majority.tolist(), *stuff], [*things.tolist(), *tally[0, stuff].tolist()])
+    segments = (_segment(number, k, number <= len(kept), *entry) for number, (k, entry) in enumerate(found, start=1))
     return numbers, tuple(segments)
 
 
@@ -254,13 +253,12 @@ def _merged(tallies: list[NDArray[np.int64]]) -> NDArray[np.int64]:
     return merged
 
 
-def _segment(number: int, class_id: int, is_thing: bool, entries: NDArray[np.int64]) -> Segment:
-    """Sum of tally entries [K, 6]."""
-    area, confidence = (int(total) for total in entries[:, : CONFIDENCE + 1].sum(0))
-    left, top = (int(edge) for edge in entries[:, LEFT : TOP + 1].min(0))
-    right, bottom = (int(edge) for edge in entries[:, RIGHT:].max(0))
+def _segment(
+    number: int, class_id: int, is_thing: bool, area: int, total: int, left: int, top: int, right: int, bottom: int
+) -> Segment:
+    """Of an entry of a tally."""
     box = (left, top, right - left + 1, bottom - top + 1)
-    return Segment(number, class_id, is_thing, confidence / (255 * area), area, box)
+    return Segment(number, class_id, is_thing, total / (255 * area), area, box)
 
 
 def not_finite(name: str) -> SegPerceptionError:
