@@ -145,8 +145,8 @@ def test_settings_are_those_of_when_the_frame_is_taken() -> None:
         ("auto", "CPU", False),
         ("auto", "CUDA, CPU", True),
         ("auto", "Orin (8.7)", True),
-        ("on", "CPU", True),
-        ("off", "Orin (8.7)", False),
+        ("always", "CPU", True),
+        ("never", "Orin (8.7)", False),
     ],
 )
 def test_frames_overlap_where_the_network_leaves_the_cpu_alone(choice: str, device: str, overlap: bool) -> None:

@@ -299,7 +299,7 @@ def test_frames_that_overlap_come_out_in_order_and_each_with_its_own_masks(
     start: StartNode, peer: Peer, model: Path
 ) -> None:
     """Two frames are under way at once: neither may write to what the other has yet to publish."""
-    start(overlap="on", always_publish=["instance_mask"])
+    start(overlap="always", always_publish=["instance_mask"])
     camera = FakeCamera(peer)
     masks, overlays = (peer.listen(Image, f"/segmentation/{name}") for name in ("label_mask", "segmentation_mask"))
     connect(peer, camera, masks)

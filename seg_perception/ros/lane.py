@@ -8,7 +8,8 @@ from typing import Any, Protocol
 
 from seg_perception.backends.base import Backend
 
-OVERLAPS = ("auto", "on", "off")
+OVERLAPS = ("auto", "always", "never")
+"""Not `on` and `off`, which YAML reads as true and false."""
 
 
 def overlaps(choice: str, backend: Backend) -> bool:
@@ -17,7 +18,7 @@ def overlaps(choice: str, backend: Backend) -> bool:
     Where the network runs on the CPU it needs the cores that the rest of the frame before would run on: that makes
     outputs older and no more of them.
     """
-    return choice == "on" or (choice == "auto" and backend.describe()["device"] != "CPU")
+    return choice == "always" or (choice == "auto" and backend.describe()["device"] != "CPU")
 
 
 class Frames(Protocol):
