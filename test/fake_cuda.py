@@ -30,6 +30,8 @@ from seg_perception.model_file import INPUT, OUTPUTS, ModelInfo
 HOST, DEVICE = "host", "device"
 POISON = 0xA5
 """What memory holds that nothing was written to."""
+GUARD_BYTES = 16384
+"""Behind every piece of memory lie so many bytes that nothing may write to."""
 
 SHIM = """
 #include <cmath>
@@ -130,6 +132,12 @@ class FakeCudaRuntime:
         self._queue.clear()
         self._capturing = None
 
+    def check_guards(self) -> None:
+        """Fail where something was written behind the end of memory."""
+        for _, buffer, size in self.memory.values():
+            guard = np.frombuffer(buffer, np.uint8, GUARD_BYTES, size)
+            assert (guard == POISON).all(), f"written behind the end of {size} bytes"
+
     def enqueue(self, stream: int, work: Callable[[], None]) -> None:
         """Do work when the stream is waited for, or with the graph that is being captured."""
         assert stream in self.streams, f"stream {stream} is not there"
@@ -163,8 +171,8 @@ class FakeCudaRuntime:
 
     def _allocate(self, kind: str, size: int) -> tuple[int]:
         assert self._capturing is None, "memory taken during capture"
-        buffer = (ctypes.c_uint8 * size)()
-        ctypes.memset(buffer, POISON, size)
+        buffer = (ctypes.c_uint8 * (size + GUARD_BYTES))()
+        ctypes.memset(buffer, POISON, size + GUARD_BYTES)
         address = ctypes.addressof(buffer)
         self.memory[address] = (kind, buffer, size)
         return (address,)
@@ -202,6 +210,7 @@ class FakeCudaRuntime:
         assert stream in self.streams and self._capturing is None
         while self._queue:
             self._queue.pop(0)()
+        self.check_guards()
         return ()
 
     def _cudaMemcpyAsync(self, target: int, source: int, size: int, kind: int, stream: int) -> tuple[()]:

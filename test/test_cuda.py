@@ -1,5 +1,7 @@
 """The fake GPU fails where a real one would crash or give wrong numbers, and its calls are those of the real library."""
 
+import ctypes
+
 import numpy as np
 import pytest
 from fake_cuda import POISON, FakeCudaRuntime, FakeTensorRT, Machine
@@ -93,6 +95,14 @@ def _too_long(runtime, stream, transfer):
     stream.synchronize()
 
 
+def _behind_the_end(runtime, stream, transfer):
+    ctypes.memset(transfer.address + 4, 0, 1)
+    try:
+        stream.synchronize()
+    finally:
+        ctypes.memset(transfer.address + 4, POISON, 1)
+
+
 def _after_free(runtime, stream, transfer):
     address = transfer.address
     transfer.free()
@@ -122,7 +132,15 @@ def _taken_during_capture(runtime, stream, transfer):
 
 @pytest.mark.parametrize(
     "harm",
-    [_too_long, _after_free, _freed_while_queued, _wrong_way, _on_a_destroyed_stream, _taken_during_capture],
+    [
+        _too_long,
+        _behind_the_end,
+        _after_free,
+        _freed_while_queued,
+        _wrong_way,
+        _on_a_destroyed_stream,
+        _taken_during_capture,
+    ],
     ids=lambda harm: harm.__name__.strip("_"),
 )
 def test_misuse_of_the_gpu_fails(runtime, stream, harm):

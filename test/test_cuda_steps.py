@@ -109,7 +109,11 @@ def _cases(draw):
         "nearly tied": lambda: 1 + rng.integers(0, 3, shape) * 2.0**-23,
     }[kind]()
     heatmap = rng.integers(0, 5, (h, w)) / 4
-    offset = rng.normal(size=(2, h, w)) * 30 if draw(st.booleans()) else rng.integers(-2, 3, (2, h, w)) * 8
+    offset = {
+        "far": lambda: rng.normal(size=(2, h, w)) * 30,
+        "whole cells": lambda: rng.integers(-2, 3, (2, h, w)) * 8,
+        "beyond reach": lambda: rng.normal(size=(2, h, w)) * 1e9,
+    }[draw(st.sampled_from(["far", "whole cells", "beyond reach"]))]()
     return _output(logits, heatmap, offset), size_hw, draw(st.booleans())
 
 
@@ -161,11 +165,19 @@ def test_unsure_pixels_become_void_and_belong_to_no_segment(library):
     """Logits 0 and log 3: probabilities 1/4 and 3/4, 191.25 of 255. Halfway to the mirror image both have 1/2."""
     side = np.log(3.0)
     output = _output(np.array([[[side, 0.0]], [[0.0, side]]]), heatmap=[[0.0, 1.0]])
-    chosen = PanopticSettings(min_confidence=0.7, min_stuff_area=0.0)
+    chosen = PanopticSettings(min_confidence=0.7, min_stuff_area=0.0, max_instances=1)
     seen = Device(library, _labels(2), output).decode((1, 3), chosen)
     assert seen.semantic.tolist() == [[0, VOID, 1]] and seen.instance.tolist() == [[0, 0, 1]]
     assert seen.confidence.tolist() == [[191, 128, 191]]
     assert [(s.class_id, s.area) for s in seen.segments] == [(1, 1), (0, 1)]
+
+
+def test_equal_things_are_numbered_by_their_centres(library):
+    """A row of six car cells of one confidence, centres at cells 1 and 4, the right one better."""
+    logits = np.zeros((2, 1, 6))
+    logits[1] = 3
+    output = _output(logits, heatmap=[[0, 0.9, 0, 0, 1.0, 0]])
+    assert Device(library, _labels(2), output).decode((1, 6)).instance.tolist() == [[2, 2, 2, 1, 1, 1]]
 
 
 def test_every_image_of_a_batch_has_its_own_masks(library):
