@@ -1,6 +1,7 @@
 import threading
 import tracemalloc
 
+import cv2
 import numpy as np
 import plain_panoptic as plain
 import pytest
@@ -105,10 +106,7 @@ def _label_set(classes):
     return LabelSet(tuple(LabelClass(i, f"c{i}", (i, i, i), thing=i % 2 == 1) for i in range(classes)))
 
 
-@settings(max_examples=400, deadline=None)
-@given(_cases())
-def test_masks_equal_the_plain_definition_on_every_pixel(case):
-    output, size_hw = case
+def _check_against_plain(output, size_hw):
     logits = output.semantic_logits[0]
     labels = _label_set(len(logits))
     panoptic = _decode(output, size_hw, labels=labels)
@@ -121,6 +119,22 @@ def test_masks_equal_the_plain_definition_on_every_pixel(case):
     pairs = {(int(a), int(b)) for a, b in zip(nearest.ravel(), panoptic.instance.ravel())}
     assert len({a for a, _ in pairs}) == len({b for _, b in pairs}) == len(pairs)
     assert np.array_equal(nearest == 0, panoptic.instance == 0)
+
+
+@settings(max_examples=400, deadline=None)
+@given(_cases())
+def test_masks_equal_the_plain_definition_on_every_pixel(case):
+    _check_against_plain(*case)
+
+
+@pytest.mark.parametrize(("grid_hw", "size_hw"), [((6, 70), (61, 333)), ((40, 30), (17, 19)), ((9, 16), (144, 256))])
+def test_wide_rows_and_masks_smaller_than_the_grid_equal_it_too(grid_hw, size_hw):
+    """Rows that fill vector registers, of blobs, so that cells agree as often as not; 61 and 333 are no multiples."""
+    rng = np.random.default_rng(5)
+    coarse = rng.normal(size=(11, 4, 5)).astype(np.float32) * 9
+    logits = np.stack([cv2.resize(plane, grid_hw[::-1], interpolation=cv2.INTER_LINEAR) for plane in coarse])
+    heatmap = rng.random(grid_hw) ** 9
+    _check_against_plain(_output(logits, heatmap, rng.normal(size=(2, *grid_hw)) * 20), size_hw)
 
 
 @settings(max_examples=100, deadline=None)
