@@ -13,12 +13,9 @@ from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 
 from launch import LaunchContext, LaunchDescription
+from seg_perception.fast_dds import profile_environment
 
 CONFIG = Path(__file__).resolve().parents[1] / "config"
-
-# Fast DDS 2 knows the older name; Fast DDS 3, from Kilted on, warns when it meets it.
-OLD, NEW = "FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES_FILE"
-FAST_DDS_2_DISTROS = ("humble", "iron", "jazzy")
 
 ARGUMENTS = {
     "image_topic": ("image", "camera image; its compressed form is looked for at <image_topic>/compressed"),
@@ -34,9 +31,7 @@ ARGUMENTS = {
 
 def fast_dds_profile() -> dict[str, str]:
     """The environment that gives whole images room between processes; nothing where it has a profile already."""
-    if os.environ.get(OLD) or os.environ.get(NEW):
-        return {}
-    return {OLD if os.environ.get("ROS_DISTRO") in FAST_DDS_2_DISTROS else NEW: str(CONFIG / "fastdds_shm.xml")}
+    return profile_environment(os.environ, CONFIG / "fastdds_shm.xml")
 
 
 def _nodes(context: LaunchContext) -> list[Any]:

@@ -237,7 +237,8 @@ def markdown(entries: Sequence[Mapping[str, Any]]) -> str:
             *(f"{fps['fused']:.0f} / {fps['layer_by_layer']:.0f}" for fps in entry["fps_at_most"].values()),
         ]
         lines.append(f"| {' | '.join(cells)} |")
-    lines += ["", "Two operations make one MAC. Dense rates, by what is quoted of these documents, which were not at hand themselves:", ""]
+    told = "Dense rates, by what is quoted of these documents, which were not at hand themselves:"
+    lines += ["", f"Two operations make one MAC. {told}", ""]
     for device in DEVICES:
         rates = ", ".join(f"{precision} {rate:g}" for precision, rate in device.tera_ops.items())
         lines.append(f"- {device.name}: {rates} × 10¹² operations/s, {device.bandwidth_gb:g} GB/s. {device.source}")

@@ -16,6 +16,7 @@ from typing import Any
 import yaml
 
 from seg_perception.errors import SegPerceptionError
+from seg_perception.fast_dds import profile_environment
 from seg_perception.ros.parameters import PACKAGE
 from seg_perception.ros.real_time import keep_memory
 
@@ -31,7 +32,7 @@ def choose_network() -> None:
     """Set this process, and what it starts, up for large images on a domain of their own, unless the environment says
     otherwise: a robot's nodes on the same machine shall not hear the replay."""
     os.environ.setdefault("ROS_DOMAIN_ID", str(_free_domain()))
-    os.environ.setdefault("FASTDDS_DEFAULT_PROFILES_FILE", str(_profile()))
+    os.environ.update(profile_environment(os.environ, _profile()))
     keep_memory()
 
 
