@@ -111,7 +111,7 @@ def test_a_frames_rgb_is_that_of_its_message(encoding):
     assert frame.size_hw == (10, 12) and np.array_equal(frame.rgb, to_rgb(sent))
 
 
-@pytest.mark.parametrize("size", [(41, 60), (40, 61), (1, 1), (1, 4)])
+@pytest.mark.parametrize("size", [(41, 60), (40, 61), (40, 60), (1, 1), (1, 4)])
 @pytest.mark.parametrize("encoding", sorted(ENCODINGS))
 def test_odd_and_small_images_give_exactly_what_their_rgb_gives(encoding, size):
     sent = _sent(encoding, *size, padding=5 if not encoding.endswith("16") else 4)

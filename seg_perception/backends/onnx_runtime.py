@@ -41,7 +41,6 @@ class OnnxRuntimeBackend:
         if len(images) not in self._bound:
             self._bound[len(images)] = _bind(self._session, self._model, len(images))
         binding, output = self._bound[len(images)]
-        images = np.ascontiguousarray(images)
         binding.bind_cpu_input(INPUT, images)
         self._session.run_with_iobinding(binding)
         return output
