@@ -133,7 +133,10 @@ def test_any_number_of_images_up_to_the_batch_runs_together(model, tmp_path):
     backend.warm_up()
     machine.runtime.calls.clear()
     for count in (2, 3, 1, 2):
+        machine.runtime.sent_bytes = machine.runtime.fetched_bytes = 0
         assert _same(backend.infer(_images(count, count)), cpu.infer(_images(count, count)))
+        moved = machine.runtime.sent_bytes, machine.runtime.fetched_bytes
+        assert moved == (count * 64 * 96 * 3, count * (11 + 1 + 2) * 8 * 12 * 4)
     assert set(machine.runtime.calls) == {"cudaGraphLaunch", "cudaStreamSynchronize"}
     assert machine.trt.contexts == 3 and backend.describe()["batch"] == "3"
     backend.close()
