@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from seg_perception import model_file
 from seg_perception.backends import cuda_kernels, cuda_steps
 from seg_perception.backends.base import OnDevice
-from seg_perception.backends.cuda import Cuda, DeviceMemory, Gpu, Stream
+from seg_perception.backends.cuda import Cuda, DeviceMemory, Stream, Transfer
 from seg_perception.backends.cuda_kernels import SOURCE, CudaKernels, compile_for
 from seg_perception.backends.cuda_steps import CudaSteps
 from seg_perception.backends.onnx_runtime import OnnxRuntimeBackend
@@ -43,25 +43,27 @@ def library(tmp_path_factory):
 
 
 class Device:
-    """A GPU that holds a given output of a network. backwards: the order in which a kernel's threads run."""
+    """A GPU that holds a given output of a network: the fake one, or with library None the machine's own. backwards:
+    the order in which a kernel's threads run."""
 
     def __init__(self, library, labels, output, backwards=False, stride=8):
-        count, _, h, w = output.semantic_logits.shape
-        self.count = count
-        self.runtime = FakeCudaRuntime()
-        self.driver = FakeDriver(self.runtime)
-        self.driver.backwards = backwards
-        stream = Stream(Cuda(self.runtime))
-        tensors = {}
+        if library is None:
+            cuda, compiled = Cuda(), ()
+        else:
+            self.runtime = FakeCudaRuntime()
+            self.driver = FakeDriver(self.runtime)
+            self.driver.backwards = backwards
+            cuda, compiled = Cuda(self.runtime), (FakeNvrtc(library), self.driver)
+        self.count, _, h, w = output.semantic_logits.shape
+        self.labels, self.stride = labels, stride
+        model = model_info(labels, (stride * h, stride * w), stride)
+        stream = Stream(cuda)
+        tensors = {"image": DeviceMemory(stream, (1, *model.size_hw, 3), np.uint8)}
         for name in OUTPUTS:
             values = getattr(output, name)
             tensors[name] = DeviceMemory(stream, values.shape, values.dtype)
             tensors[name].fill(values)
-        kernels = CudaKernels(Gpu("fake", "8.7"), FakeNvrtc(library), self.driver)
-        model = model_info(labels, (stride * h, stride * w), stride)
-        self.stride = stride
-        self.labels = labels
-        self.steps = CudaSteps(model, kernels, stream, tensors, pytest.fail)
+        self.steps = CudaSteps(model, CudaKernels(cuda.gpu(), *compiled), stream, tensors, pytest.fail)
 
     def decode(self, size_hw, settings=ALL, wants=EXTRA, index=0):
         decoder = self.steps.decoder(self.labels, settings)
@@ -422,6 +424,47 @@ def test_a_frame_that_fails_half_way_leaves_nothing_behind_and_the_next_one_runs
     backend.close()
     del pipeline
     assert not machine.runtime.held
+
+
+# A real GPU, where there is one
+
+
+@pytest.fixture(scope="module")
+def gpu():
+    pytest.importorskip("cuda.bindings", reason="cuda-bindings is not installed")
+    try:
+        return Cuda().gpu()
+    except SegPerceptionError as error:
+        pytest.skip(f"no GPU: {error}")
+
+
+@pytest.mark.parametrize("kind", ["noise", "few values"])
+def test_a_real_gpu_makes_the_masks_that_the_cpu_makes(gpu, kind):
+    rng = np.random.default_rng(7)
+    shape = (19, 64, 128)
+    logits = rng.normal(size=shape) * 5 if kind == "noise" else rng.integers(0, 3, shape)
+    output = _output(logits, rng.random((64, 128)), rng.normal(size=(2, 64, 128)) * 30)
+    expected = PanopticDecoder(_labels(19), ALL).decode(output, 0, (720, 1280), 8, EXTRA)
+    device = Device(None, _labels(19), output)
+    decoder = device.steps.decoder(device.labels, ALL)
+    for _ in ("call by call", "as a graph"):
+        seen = decoder.decode(OnDevice(1), 0, (720, 1280), 8, EXTRA)
+        assert np.array_equal(seen.semantic, expected.semantic) and _same_regions(seen.instance, expected.instance)
+        assert np.abs(seen.confidence.astype(int) - expected.confidence).max() <= 1
+
+
+def test_a_real_gpu_resizes_as_the_cpu_does(gpu):
+    device = Device(None, _labels(2), _output(np.zeros((2, 8, 12))))
+    frame = Frame(_picture(600, 900))
+    preprocess = device.steps.preprocessor()
+    seen = Transfer(device.steps.stream, (64, 96, 3), np.uint8)
+    for _ in ("call by call", "as a graph"):
+        preprocess(frame)
+        kind = device.steps.stream.cuda.runtime.cudaMemcpyKind.cudaMemcpyDeviceToHost
+        source = device.steps.tensors["image"].address
+        device.steps.stream.copy(seen.array.ctypes.data, source, seen.bytes, kind)
+        device.steps.stream.synchronize()
+        assert np.abs(seen.array.astype(int) - Preprocessor((64, 96))(frame)[0]).max() <= 1
 
 
 # Compilation
