@@ -60,10 +60,10 @@ __device__ inline int sample(const Resize &r, const Between &down, const Between
 KERNEL resize_image(const Resize r) {
     int i = thread_index();
     if (i >= r.height * r.width) return;
-    int y = i / r.width, x = i % r.width, side = 1 << r.halvings;
+    int y = i / r.width, x = i % r.width, side = 1 << r.halvings, half = side * side / 2;
     float scale_y = (float)r.source_height / (float)(r.height * side);
     float scale_x = (float)r.source_width / (float)(r.width * side);
-    int half = side * side / 2, red = half, green = half, blue = half;
+    int red = half, green = half, blue = half;
     for (int row = y * side; row < (y + 1) * side; row++) {
         Between down = between(row, scale_y, r.source_height);
         for (int column = x * side; column < (x + 1) * side; column++) {
@@ -124,15 +124,12 @@ KERNEL reset(const Decode d) {
 KERNEL score_cells(const Decode d) {
     int cell = thread_index(), cells = d.h * d.w;
     if (cell >= cells) return;
-    float top = d.logits[cell], total = 0.0f;
     int best = 0;
+    float top = d.logits[cell], total = 0.0f;
     bool finite = true;
     for (int k = 1; k < d.classes; k++) {
         float here = d.logits[k * cells + cell];
-        if (here > top) {
-            top = here;
-            best = k;
-        }
+        if (here > top) top = here, best = k;
     }
     for (int k = 0; k < d.classes; k++) {
         float here = d.logits[k * cells + cell];
@@ -201,10 +198,7 @@ KERNEL elect_centers(const Decode d) {
     int64 most = closeness(d, cell, 0);
     for (int k = 1; k < count; k++) {
         int64 value = closeness(d, cell, k);
-        if (value > most) {
-            most = value;
-            best = k;
-        }
+        if (value > most) most = value, best = k;
     }
     d.elected[cell] = (uint16)best;
 }
@@ -284,7 +278,7 @@ KERNEL find_center_candidates(const Decode d) {
 }
 
 struct Pixel {
-    int y, x, cell;
+    int cell;
     Corners corners;
     double weight_y, weight_x;
 };
@@ -306,10 +300,7 @@ __device__ int largest(const Values &values, const Pixel &p, int count, const ui
             const int *cell = p.corners.cell;
             double here = mix(values.value(cell[0], k), values.value(cell[1], k), values.value(cell[2], k),
                               values.value(cell[3], k), p.weight_y, p.weight_x);
-            if (best < 0 || here > most) {
-                best = k;
-                most = here;
-            }
+            if (best < 0 || here > most) most = here, best = k;
         }
     }
     return best;
@@ -329,13 +320,8 @@ __device__ inline uint8 confidence_of(const Decode &d, const Pixel &p, int k, bo
 KERNEL paint_masks(const Decode d) {
     int i = thread_index();
     if (i >= d.height * d.width) return;
-    Pixel p;
-    p.y = i / d.width;
-    p.x = i % d.width;
-    p.cell = d.low_y[p.y] * d.w + d.low_x[p.x];
-    p.corners = corners_of(d, d.low_y[p.y], d.low_x[p.x]);
-    p.weight_y = d.weight_y[p.y];
-    p.weight_x = d.weight_x[p.x];
+    int y = i / d.width, x = i % d.width, row = d.low_y[y], column = d.low_x[x];
+    Pixel p = {row * d.w + column, corners_of(d, row, column), d.weight_y[y], d.weight_x[x]};
     Logits logits = {d};
     bool all_win = agree(d.winner, p.corners);
     int k = all_win ? d.winner[p.cell] : largest(logits, p, d.classes, d.class_sets + p.cell * words(d.classes));
