@@ -277,11 +277,14 @@ def test_newest_frame_wins_over_a_faster_camera(start: StartNode, peer: Peer, tm
     masks = peer.listen(Image, "/segmentation/label_mask")
     diagnostics = peer.listen(DiagnosticArray, "/diagnostics")
     connect(peer, camera, masks)
-    earlier = int(settled(peer, diagnostics)["frames_out"])
-    timer = peer.node.create_timer(0.01, camera.send)
+    before = settled(peer, diagnostics)
+    earlier, sent = int(before["frames_out"]), []
+    timer = peer.node.create_timer(0.01, lambda: sent.append(stamp_ns(camera.send())))
     peer.until(lambda: len(masks) >= 40, "40 masks")
     peer.node.destroy_timer(timer)
     values = settled(peer, diagnostics)
+    came, lost = (int(values[name]) - int(before[name]) for name in ("frames_in", "lost"))
+    assert came + lost == len(sent), "what was overwritten before the node could receive it is counted, too"
     counts = {name: int(values[name]) for name in ("frames_in", "frames_out", "dropped", "bad_frames")}
     assert counts["dropped"] > 0
     assert counts["frames_in"] == counts["frames_out"] + counts["dropped"] + counts["bad_frames"]

@@ -1,0 +1,19 @@
+"""The drawing of how frames lie in time."""
+
+from __future__ import annotations
+
+from seg_perception.ros.timeline import Span, gantt
+
+
+def test_a_place_is_a_line_and_a_column_is_a_share_of_the_time() -> None:
+    """Ten columns for 10 s: frame 11's network from 0 to 4 s, its publishing from 4 to 7 s beside 12's network."""
+    spans = [
+        Span("publish", 11, 104.0, 107.0),
+        Span("network", 11, 100.0, 104.0),
+        Span("network", 12, 104.0, 108.0),
+        Span("publish", 12, 108.0, 110.0),
+    ]
+    assert gantt(spans, 10) == [
+        "network  |11112222  |",
+        "publish  |    111 22|",
+    ]
