@@ -22,8 +22,6 @@ class OnnxRuntimeBackend:
 
     providers: names of execution providers, best first; empty = the CPU. What the first cannot run goes to the next,
     and to the CPU in the end. threads: of the CPU provider; None = one per physical core.
-
-    Outputs are written to buffers that are made once per number of images, so a backend belongs to one thread at a time.
     """
 
     def __init__(self, model: ModelInfo, *, providers: Sequence[str] = (), threads: int | None = None) -> None:
@@ -31,19 +29,13 @@ class OnnxRuntimeBackend:
         self._model = model
         self._threads = threads or physical_cores()
         self._session: ort.InferenceSession | None = open_session(model.path, _checked(providers), self._threads)
-        self._bound: dict[int, tuple[ort.IOBinding, NetworkOutput]] = {}
 
     def infer(self, images: NDArray[np.uint8]) -> NetworkOutput:
         """See Backend. Raises ValueError for images that do not fit the model."""
         if self._session is None:
             raise RuntimeError("the backend is closed")
         check_images(images, self._model)
-        if len(images) not in self._bound:
-            self._bound[len(images)] = _bind(self._session, self._model, len(images))
-        binding, output = self._bound[len(images)]
-        binding.bind_cpu_input(INPUT, images)
-        self._session.run_with_iobinding(binding)
-        return output
+        return NetworkOutput(*self._session.run(list(OUTPUTS), {INPUT: images}))
 
     def warm_up(self) -> None:
         """See Backend."""
@@ -62,7 +54,6 @@ class OnnxRuntimeBackend:
 
     def close(self) -> None:
         """See Backend."""
-        self._bound.clear()
         self._session = None
 
 
@@ -84,17 +75,6 @@ def physical_cores() -> int:
     return max(1, len(cores))
 
 
-def _bind(session: ort.InferenceSession, model: ModelInfo, count: int) -> tuple[ort.IOBinding, NetworkOutput]:
-    """A binding for count images and what it writes to: the runtime then neither allocates nor copies outputs."""
-    planes = (len(model.labels), 1, 2)
-    output = NetworkOutput(*(np.zeros((count, channels, *model.grid_hw), np.float32) for channels in planes))
-    binding = session.io_binding()
-    for name in OUTPUTS:
-        array = getattr(output, name)
-        binding.bind_output(name, "cpu", 0, np.float32, array.shape, array.ctypes.data)
-    return binding, output
-
-
 def _checked(providers: Sequence[str]) -> list[str]:
     known = ort.get_available_providers()
     for name in providers:
@@ -112,8 +92,8 @@ def open_session(
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
     # Idle workers that spin for their next run take the cores from the decode that follows, and from the transport: on 2
-    # cores that others use too, the network itself took more than twice as long. Arena, memory pattern, denormals and
-    # block size, measured in turn with this, made no difference in CPU time beyond 3 %.
+    # cores that others use too, the network itself took more than twice as long. Bound outputs, no arena, no memory
+    # pattern, denormals as zero and dynamic blocks, measured in turn with this, changed its CPU time by less than 3 %.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:
         return ort.InferenceSession(
