@@ -7,8 +7,10 @@ from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
-from sensor_msgs.msg import CameraInfo, RegionOfInterest
+import pytest
+from sensor_msgs.msg import CameraInfo, Image, RegionOfInterest
 
+from seg_perception.ros import inputs
 from seg_perception.ros.inputs import Arrival, CameraInput, NewestFrames, SequenceGaps
 from seg_perception.ros.parameters import NodeSettings
 
@@ -58,7 +60,7 @@ def test_images_that_never_came_are_counted_by_the_gaps_in_their_publishers_numb
     assert lost(15) == 0 and lost(3) == 0, "a number that went back is a publisher that began again"
     assert lost(5) == 1
     assert lost(100, "camera, started again") == 0 and lost(102, "camera, started again") == 1
-    assert SequenceGaps().before({}) == 0, "Humble has no numbers"
+    assert SequenceGaps().before({}) == 0
     assert lost(None) == 0
 
 
@@ -89,6 +91,23 @@ def listening(**parameters: Any) -> tuple[CameraInput, Callable[[Any], None]]:
     node: Any = Subscribing()
     camera_input = CameraInput(node, "front", NodeSettings(**parameters), lambda arrival: False)
     return camera_input, node.hear["front/camera_info"]
+
+
+@pytest.mark.parametrize("numbered", [False, True])
+def test_images_are_heard_where_rclpy_tells_their_numbers_and_where_not(
+    numbered: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Humble's rclpy calls with the message alone."""
+    monkeypatch.setattr(inputs, "NUMBERED", numbered)
+    node: Any = Subscribing()
+    accepted: list[Any] = []
+    camera_input = CameraInput(node, "", NodeSettings(), lambda arrival: bool(accepted.append(arrival.message)))
+    sent = [Image(encoding="mono8", width=1, height=1, step=1, data=[value]) for value in (1, 2)]
+    for message, number in zip(sent, (4, 7)):
+        node.hear["image"](message, *([{"publication_sequence_number": number}] if numbered else []))
+    assert accepted == sent
+    values = camera_input.monitor.status(0.0).values
+    assert (values["frames_in"], values["lost"]) == ("2", "2" if numbered else "0")
 
 
 def test_the_calibration_is_of_the_raw_image_unless_said_otherwise() -> None:

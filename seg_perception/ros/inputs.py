@@ -11,6 +11,7 @@ from typing import Any
 
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
+from rclpy.subscription import Subscription
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from seg_perception.camera_messages import BadImageError, check_compressed, check_image, to_camera_model
@@ -20,6 +21,8 @@ from seg_perception.ros.diagnostics import CameraMonitor
 from seg_perception.ros.parameters import NodeSettings
 
 LOG_EVERY_S = 5.0
+NUMBERED = hasattr(Subscription, "CallbackType")
+"""Whether rclpy tells callbacks a message's number: from Iron on; Humble's gives them the message alone."""
 
 
 @dataclass(frozen=True)
@@ -97,7 +100,8 @@ class CameraInput:
         # What a newer one overwrites there is seen as a gap in the publisher's numbers.
         qos = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
         kind, topic = (CompressedImage, f"{prefix}image/compressed") if compressed else (Image, f"{prefix}image")
-        self._images = node.create_subscription(kind, topic, self._on_image, qos)
+        on_image = self._on_numbered_image if NUMBERED else self._on_image
+        self._images = node.create_subscription(kind, topic, on_image, qos)
         self._infos = node.create_subscription(CameraInfo, f"{prefix}camera_info", self._on_info, qos)
         self.monitor = CameraMonitor(self._images.topic_name, settings.camera_timeout, time.monotonic())
         self._gaps = SequenceGaps()
@@ -119,12 +123,15 @@ class CameraInput:
             self._logged_s[cause] = now_s
             self._node.get_logger().warning(f"{self.monitor.topic}: {sentence}{details and chr(10)}{details}")
 
-    def _on_image(self, message: Any, info: Mapping[str, Any]) -> None:
-        now_s = time.monotonic()
-        self.monitor.received(now_s)
+    def _on_numbered_image(self, message: Any, info: Mapping[str, Any]) -> None:
         lost = self._gaps.before(info)
         if lost:
             self.monitor.lost(lost)
+        self._on_image(message)
+
+    def _on_image(self, message: Any) -> None:
+        now_s = time.monotonic()
+        self.monitor.received(now_s)
         try:
             self._check(message)
         except BadImageError as error:
