@@ -88,6 +88,26 @@ def test_drivable_areas_keep_holes_and_unknown_measures() -> None:
     assert len(sent.outlines_ground) == 1
 
 
+def test_points_are_reused_from_frame_to_frame_and_never_twice_in_one() -> None:
+    def areas(*outlines: list[list[float]]) -> Drivable:
+        parts = tuple(Outline(np.array(points, np.float32)) for points in outlines)
+        return Drivable((DrivableArea(3, 0.1, 0.5, parts[:1]), DrivableArea(4, 0.1, 0.5, parts[1:])))
+
+    points = fill.Points()
+    made: set[int] = set()
+    for outlines in (
+        ([[0, 0], [3, 0], [3, 3]], [[5, 5], [6, 5], [6, 6], [5, 6]]),
+        ([[9, 9], [8, 9], [8, 8], [9, 8]], [[1, 1], [2, 1], [2, 2]]),
+        ([[4, 4], [5, 4], [4, 5]], [[7, 7], [8, 7], [7, 8]]),
+    ):
+        message = fill.drivable_areas(areas(*outlines), CAMVID, HEADER, "", points)
+        used = [point for area in message.areas for outline in area.outlines_px for point in outline.points]
+        made = made or {id(point) for point in used}
+        assert {id(point) for point in used} <= made and len({id(point) for point in used}) == len(used)
+        assert [[p.x, p.y] for p in used] == [list(map(float, point)) for outline in outlines for point in outline]
+        assert len(message.areas[0].outlines_px[0].points) == len(outlines[0])
+
+
 def test_grid_rows_are_y_and_its_origin_the_corner() -> None:
     cells = np.array([[0, 60, -1], [100, -1, 0]], np.int8)
     got = over_the_wire(fill.occupancy_grid(Grid(cells, 0.25, (-1.0, 2.0)), HEADER))

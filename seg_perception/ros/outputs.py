@@ -71,6 +71,7 @@ class CameraOutputs:
             "segmentation_mask": "rgb8",
         }
         self._images = {topic: fill.ImageFiller(encoding) for topic, encoding in encodings.items()}
+        self._points = fill.Points()
         self._overlay = Overlay(labels)
         self._overlay_rgb: NDArray[np.uint8] | None = None
 
@@ -113,7 +114,7 @@ class CameraOutputs:
             "confidence": lambda: self._images["confidence"].fill(panoptic.confidence, header),
             "segments": lambda: fill.segments(panoptic, labels, header),
             "detections": lambda: fill.detections(self._vision, panoptic, labels, header),
-            "drivable_areas": lambda: fill.drivable_areas(drivable, labels, header, placed.frame),
+            "drivable_areas": lambda: fill.drivable_areas(drivable, labels, header, placed.frame, self._points),
         }
         grid, free_space = placed.grid, drivable.free_space
         if grid is not None:
