@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seg_perception.labels import VOID
-from seg_perception.panoptic_kernels import Axis, compiled, find_candidates, largest, mix_sides
+from seg_perception.panoptic_kernels import Axis, at_corners, compiled, find_candidates, largest, mix_sides
 
 SUBPIXELS = 16
 """Votes for centres are counted in this part of a mask pixel."""
@@ -146,12 +146,7 @@ def paint_instances(
             xs = across.start[run], across.start[run + 1]
             if not _may_hold_thing(winner, is_thing, upper, lower, left, right):
                 continue
-            winners = (
-                np.int64(elected[upper, left]),
-                np.int64(elected[upper, right]),
-                np.int64(elected[lower, left]),
-                np.int64(elected[lower, right]),
-            )
+            winners = at_corners(elected, (upper, lower), (left, right))
             if winners[0] == winners[1] == winners[2] == winners[3]:
                 number = np.uint16(winners[0] + 1)
                 for y in range(ys[0], ys[1]):

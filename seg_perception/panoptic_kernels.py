@@ -108,6 +108,13 @@ def _exp(x: np.float32) -> np.float32:
 
 
 @compiled
+def at_corners(grid: NDArray[Any], rows: tuple[int, int], columns: tuple[int, int]) -> tuple[int, int, int, int]:
+    """What grid [h, w] holds upper left, upper right, lower left and lower right."""
+    (upper, lower), (left, right) = rows, columns
+    return int(grid[upper, left]), int(grid[upper, right]), int(grid[lower, left]), int(grid[lower, right])
+
+
+@compiled
 def find_candidates(
     corners: NDArray[np.float64], count: int, winners: tuple[int, int, int, int], chosen: NDArray[np.int64]
 ) -> int:
@@ -216,13 +223,7 @@ def _paint_mixed_classes(
     for k in range(len(logits)):
         for i in range(4):
             corners[k, i] = logits[k, rows[i // 2], columns[i % 2]]
-    winners = (
-        np.int64(winner[rows[0], columns[0]]),
-        np.int64(winner[rows[0], columns[1]]),
-        np.int64(winner[rows[1], columns[0]]),
-        np.int64(winner[rows[1], columns[1]]),
-    )
-    count = find_candidates(corners, len(logits), winners, chosen)
+    count = find_candidates(corners, len(logits), at_corners(winner, rows, columns), chosen)
     for n in range(count):
         for i in range(4):
             at = rows[i // 2], columns[i % 2]
