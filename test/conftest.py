@@ -1,6 +1,7 @@
 """What every test shares: a DDS domain of its own, and the real data where it is at hand."""
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,10 @@ import pytest
 # Parallel test runs on one machine must not hear each other. Set at import, before anything starts rclpy; nodes started
 # as processes inherit it. Domains up to 101 are free of the ports that Linux hands out by itself.
 os.environ["ROS_DOMAIN_ID"] = str(1 + os.getpid() % 101)
+
+# A shell's background jobs are born deaf to Ctrl-C, and so would be the programs that tests start and interrupt.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
