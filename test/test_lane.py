@@ -140,15 +140,16 @@ def test_settings_are_those_of_when_the_frame_is_taken() -> None:
 
 
 @pytest.mark.parametrize(
-    ("choice", "device", "overlap"),
+    ("choice", "device", "cameras", "overlap"),
     [
-        ("auto", "CPU", False),
-        ("auto", "CUDA, CPU", True),
-        ("auto", "Orin (8.7)", True),
-        ("always", "CPU", True),
-        ("never", "Orin (8.7)", False),
+        ("auto", "CPU", 4, False),
+        ("auto", "CUDA, CPU", 2, True),
+        ("auto", "Orin (8.7)", 4, True),
+        ("auto", "Orin (8.7)", 1, False),
+        ("always", "CPU", 1, True),
+        ("never", "Orin (8.7)", 4, False),
     ],
 )
-def test_frames_overlap_where_the_network_leaves_the_cpu_alone(choice: str, device: str, overlap: bool) -> None:
+def test_frames_overlap_where_several_cameras_gain_by_it(choice: str, device: str, cameras: int, overlap: bool) -> None:
     backend: Any = SimpleNamespace(describe=lambda: {"device": device})
-    assert overlaps(choice, backend) is overlap
+    assert overlaps(choice, backend, cameras) is overlap

@@ -12,13 +12,14 @@ OVERLAPS = ("auto", "always", "never")
 """Not `on` and `off`, which YAML reads as true and false."""
 
 
-def overlaps(choice: str, backend: Backend) -> bool:
+def overlaps(choice: str, backend: Backend, cameras: int) -> bool:
     """Whether two frames shall be under way at once.
 
-    Where the network runs on the CPU it needs the cores that the rest of the frame before would run on: that makes
-    outputs older and no more of them.
+    It gives more frames, each a little older when it is published. Several cameras at a node that is full gain more,
+    since each waits for its turn; one camera gains nothing. Nor does anyone where the network runs on the CPU, and needs
+    the cores that the rest of the frame before would run on.
     """
-    return choice == "always" or (choice == "auto" and backend.describe()["device"] != "CPU")
+    return choice == "always" or (choice == "auto" and cameras > 1 and backend.describe()["device"] != "CPU")
 
 
 class Frames(Protocol):

@@ -125,7 +125,7 @@ class SegmentationNode(LifecycleNode):
             threads=node.threads or None,
             log=self._report,
         )
-        self._slots = 2 if overlaps(node.overlap, self._backend) else 1
+        self._slots = 2 if overlaps(node.overlap, self._backend, len(settings.poses)) else 1
         if node.use_tf and (settings.fusion.enabled or None in settings.poses.values()):
             self._transforms = TransformSource(self)
         self._cameras = [

@@ -121,7 +121,8 @@ class NodeSettings:
     threads: int = _parameter(0, "threads of the network on the CPU; 0: one per physical core", limits=(0, 256))
     overlap: str = _parameter(
         "auto",
-        "whether a frame is placed on the ground and published while the network runs on the next; auto: on a GPU",
+        "whether a frame is placed on the ground and published while the network runs on the next; "
+        "auto: several cameras on a GPU",
         choices=OVERLAPS,
     )
     priority: int = _parameter(0, "SCHED_FIFO priority of the threads that run frames; 0: as any other", limits=(0, 99))
