@@ -13,7 +13,7 @@ from seg_perception.labels import CAMVID
 
 MODELS = sorted((Path(__file__).resolve().parents[1] / "models").glob("*.onnx"))
 LARGEST_BYTES = 32_000_000
-LEAST_MIOU = {"camvid_pidnet_s": 0.68, "camvid_pidnet_s_fast": 0.65}
+LEAST_MIOU = {"camvid_pidnet_s": 0.68, "camvid_pidnet_s_fast": 0.62}
 
 
 @pytest.mark.parametrize("path", MODELS, ids=lambda path: path.name)
