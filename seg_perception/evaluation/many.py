@@ -23,8 +23,8 @@ from seg_perception import backends, model_file
 from seg_perception.errors import SegPerceptionError
 from seg_perception.evaluation import report
 from seg_perception.evaluation.fleet_report import FleetReport
-from seg_perception.evaluation.open_source import BAG_ENDINGS
 from seg_perception.evaluation.runners import RUNNERS, LocalRunner, Outcome, RayRunner, Runner, Task
+from seg_perception.evaluation.sources import BAG_ENDINGS
 from seg_perception.files import write_json, written_aside
 
 RESULT = "report.json"

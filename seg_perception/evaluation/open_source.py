@@ -7,6 +7,7 @@ from pathlib import Path
 
 from seg_perception.errors import SegPerceptionError
 from seg_perception.evaluation.sources import (
+    BAG_ENDINGS,
     SYNTHETIC_FRAMES,
     DeviceSource,
     FolderSource,
@@ -15,8 +16,6 @@ from seg_perception.evaluation.sources import (
     SyntheticSource,
     VideoSource,
 )
-
-BAG_ENDINGS = (".mcap", ".db3", ".bag")
 
 
 def open_source(

@@ -27,6 +27,7 @@ FOLDER_RATE_HZ = 10.0
 """Images of a folder carry no rate; this leaves a CPU time to answer each."""
 SYNTHETIC_FRAMES = 150
 FREE_DISTANCE_EVERY = 5
+BAG_ENDINGS = (".mcap", ".db3", ".bag")
 
 
 @dataclass(frozen=True)
