@@ -11,6 +11,7 @@ from fake_cuda import FakeCudaRuntime, FakeDriver, FakeNvrtc, Machine, compile_f
 from fakes import model_info, tiny_model
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from panoptic_cases import BEYOND_REACH, FAR, WHOLE_CELLS, network_output, network_outputs
 
 from seg_perception import model_file
 from seg_perception.backends import cuda_kernels, cuda_steps
@@ -74,18 +75,6 @@ def _labels(classes):
     return LabelSet(tuple(LabelClass(i, f"c{i}", (i, i, i), thing=i % 2 == 1) for i in range(classes)))
 
 
-def _output(logits, heatmap=None, offset=None):
-    logits = np.atleast_3d(np.asarray(logits, np.float32))
-    _, h, w = logits.shape
-    heatmap = np.zeros((h, w)) if heatmap is None else heatmap
-    offset = np.zeros((2, h, w)) if offset is None else offset
-    return NetworkOutput(
-        np.ascontiguousarray(logits[None]),
-        np.asarray(heatmap, np.float32)[None, None],
-        np.asarray(offset, np.float32)[None],
-    )
-
-
 def _same_regions(a, b):
     """Whether two instance masks show the same things, whatever their ids."""
     pairs = set(zip(a.ravel().tolist(), b.ravel().tolist()))
@@ -95,34 +84,16 @@ def _same_regions(a, b):
 # Masks
 
 
-@st.composite
-def _cases(draw):
-    h, w = draw(st.integers(1, 9)), draw(st.integers(1, 9))
-    classes = draw(st.sampled_from([1, 2, 5, 32, 33, 70]))
-    size_hw = draw(st.integers(1, 40)), draw(st.integers(1, 80))
-    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
-    kind = draw(st.sampled_from(["noise", "few values", "constant", "huge", "nearly tied"]))
-    shape = (classes, h, w)
-    logits = {
-        "noise": lambda: rng.normal(size=shape) * 5,
-        "few values": lambda: rng.integers(0, 3, shape),
-        "constant": lambda: np.full(shape, rng.normal()),
-        "huge": lambda: rng.normal(size=shape) * 1e30,
-        "nearly tied": lambda: 1 + rng.integers(0, 3, shape) * 2.0**-23,
-    }[kind]()
-    heatmap = rng.integers(0, 5, (h, w)) / 4
-    offset = {
-        "far": lambda: rng.normal(size=(2, h, w)) * 30,
-        "whole cells": lambda: rng.integers(-2, 3, (2, h, w)) * 8,
-        "beyond reach": lambda: rng.normal(size=(2, h, w)) * 1e9,
-    }[draw(st.sampled_from(["far", "whole cells", "beyond reach"]))]()
-    return _output(logits, heatmap, offset), size_hw, draw(st.booleans())
+CASES = st.tuples(
+    network_outputs(st.sampled_from([1, 2, 5, 32, 33, 70]), 80, (FAR, WHOLE_CELLS, BEYOND_REACH)), st.booleans()
+)
+"""And whether the kernels' threads run backwards."""
 
 
 @settings(max_examples=150, deadline=None)
-@given(case=_cases())
+@given(case=CASES)
 def test_masks_equal_the_plain_definition_on_every_pixel_in_whatever_order_threads_run(library, case):
-    output, size_hw, backwards = case
+    (output, size_hw), backwards = case
     logits = output.semantic_logits[0]
     labels = _labels(len(logits))
     seen = Device(library, labels, output, backwards).decode(size_hw)
@@ -136,9 +107,9 @@ def test_masks_equal_the_plain_definition_on_every_pixel_in_whatever_order_threa
 
 
 @settings(max_examples=60, deadline=None)
-@given(case=_cases(), least=st.sampled_from([0.0, 0.05, 0.3]), most=st.sampled_from([1, 3, 40]))
+@given(case=CASES, least=st.sampled_from([0.0, 0.05, 0.3]), most=st.sampled_from([1, 3, 40]))
 def test_segments_are_those_of_the_cpu(library, case, least, most):
-    output, size_hw, backwards = case
+    (output, size_hw), backwards = case
     labels = _labels(output.semantic_logits.shape[1])
     chosen = PanopticSettings(min_stuff_area=least, min_thing_area=least, max_instances=most)
     seen = Device(library, labels, output, backwards).decode(size_hw, chosen)
@@ -159,14 +130,14 @@ def test_segments_are_those_of_the_cpu(library, case, least, most):
 def test_a_class_that_wins_no_cell_can_win_between_them(library):
     """Road 4, person 3, car 0 on the left, the mirror image on the right. Person's 3 is most from 1/4 to 3/4 of the
     way, and of five pixels, which lie at 0, 1/10, 1/2, 9/10 and 1, only the middle one is there."""
-    output = _output(np.array([[[4.0, 0.0]], [[0.0, 4.0]], [[3.0, 3.0]]]))
+    output = network_output(np.array([[[4.0, 0.0]], [[0.0, 4.0]], [[3.0, 3.0]]]))
     assert Device(library, _labels(3), output).decode((1, 5)).semantic.tolist() == [[0, 0, 2, 1, 1]]
 
 
 def test_unsure_pixels_become_void_and_belong_to_no_segment(library):
     """Logits 0 and log 3: probabilities 1/4 and 3/4, 191.25 of 255. Halfway to the mirror image both have 1/2."""
     side = np.log(3.0)
-    output = _output(np.array([[[side, 0.0]], [[0.0, side]]]), heatmap=[[0.0, 1.0]])
+    output = network_output(np.array([[[side, 0.0]], [[0.0, side]]]), heatmap=[[0.0, 1.0]])
     chosen = PanopticSettings(min_confidence=0.7, min_stuff_area=0.0, max_instances=1)
     seen = Device(library, _labels(2), output).decode((1, 3), chosen)
     assert seen.semantic.tolist() == [[0, VOID, 1]] and seen.instance.tolist() == [[0, 0, 1]]
@@ -178,7 +149,7 @@ def test_equal_things_are_numbered_by_their_centres(library):
     """A row of six car cells of one confidence, centres at cells 1 and 4, the right one better."""
     logits = np.zeros((2, 1, 6))
     logits[1] = 3
-    output = _output(logits, heatmap=[[0, 0.9, 0, 0, 1.0, 0]])
+    output = network_output(logits, heatmap=[[0, 0.9, 0, 0, 1.0, 0]])
     assert Device(library, _labels(2), output).decode((1, 6)).instance.tolist() == [[2, 2, 2, 1, 1, 1]]
 
 
@@ -206,7 +177,7 @@ def test_every_image_of_a_batch_has_its_own_masks(library):
 )
 def test_what_nobody_wants_is_neither_computed_nor_fetched(library, wants):
     rng = np.random.default_rng(6)
-    output = _output(rng.normal(size=(3, 4, 6)), rng.random((4, 6)))
+    output = network_output(rng.normal(size=(3, 4, 6)), rng.random((4, 6)))
     device = Device(library, _labels(3), output)
     seen = device.decode((33, 47), wants=wants)
     expected = PanopticDecoder(_labels(3), ALL).decode(output, 0, (33, 47), 8, wants)
@@ -221,10 +192,10 @@ def test_outputs_that_are_not_finite_are_refused_by_their_name(library, bad):
     logits, heatmap, offset = np.zeros((2, 3, 4)), np.ones((3, 4)), np.zeros((2, 3, 4))
     logits[1, 2, 3] = bad
     with pytest.raises(SegPerceptionError, match="semantic_logits hold values that are not finite"):
-        Device(library, _labels(2), _output(logits, heatmap, offset)).decode((24, 32))
+        Device(library, _labels(2), network_output(logits, heatmap, offset)).decode((24, 32))
     logits[1, 2, 3], offset[0, 1, 1] = 0, bad
     with pytest.raises(SegPerceptionError, match="center_offset hold values that are not finite"):
-        Device(library, _labels(2), _output(logits, heatmap, offset)).decode((24, 32))
+        Device(library, _labels(2), network_output(logits, heatmap, offset)).decode((24, 32))
 
 
 # Network input
@@ -356,7 +327,7 @@ def test_per_frame_three_graphs_run_and_only_masks_come_back(machine):
     assert machine.runtime.fetched_bytes == 100 * 150 * (1 + 1 + 2) + tally + 8 and machine.runtime.held == held
 
 
-def test_a_shipped_model_gives_the_masks_that_the_cpu_makes_of_its_output(library):
+def test_a_shipped_model_gives_the_masks_that_the_cpu_makes_of_itsnetwork_output(library):
     model = model_file.load(find_model(SHIPPED_MODELS["onnxruntime"], "onnxruntime"))
     output = OnnxRuntimeBackend(model).infer(Preprocessor(model.size_hw)(Frame(SyntheticDrive(320, 180).frame(0).rgb)))
     expected = PanopticDecoder(model.labels, PanopticSettings()).decode(output, 0, (180, 320), model.stride, EXTRA)
@@ -443,7 +414,7 @@ def test_a_real_gpu_makes_the_masks_that_the_cpu_makes(gpu, kind):
     rng = np.random.default_rng(7)
     shape = (19, 64, 128)
     logits = rng.normal(size=shape) * 5 if kind == "noise" else rng.integers(0, 3, shape)
-    output = _output(logits, rng.random((64, 128)), rng.normal(size=(2, 64, 128)) * 30)
+    output = network_output(logits, rng.random((64, 128)), rng.normal(size=(2, 64, 128)) * 30)
     expected = PanopticDecoder(_labels(19), ALL).decode(output, 0, (720, 1280), 8, EXTRA)
     device = Device(None, _labels(19), output)
     decoder = device.steps.decoder(device.labels, ALL)
@@ -454,7 +425,7 @@ def test_a_real_gpu_makes_the_masks_that_the_cpu_makes(gpu, kind):
 
 
 def test_a_real_gpu_resizes_as_the_cpu_does(gpu):
-    device = Device(None, _labels(2), _output(np.zeros((2, 8, 12))))
+    device = Device(None, _labels(2), network_output(np.zeros((2, 8, 12))))
     frame = Frame(_picture(600, 900))
     preprocess = device.steps.preprocessor()
     seen = Transfer(device.steps.stream, (64, 96, 3), np.uint8)

@@ -3,7 +3,6 @@
 # ruff: noqa: E402 - what comes with ROS alone is imported once it is known to be there
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import sys
@@ -12,22 +11,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from launch_needs import skip_without
 
-for needed in ("launch_ros", "ament_index_python"):
-    if importlib.util.find_spec(needed) is None:
-        pytest.skip(f"{needed} is not installed: it comes with ROS, not from PyPI", allow_module_level=True)
+skip_without("launch_ros")
 
-from ament_index_python.packages import PackageNotFoundError, get_package_prefix
 from launch.actions import IncludeLaunchDescription
 from launch.launch_description_sources import PythonLaunchDescriptionSource
 from ros_harness import CHECKOUT, make_tiny_model, ros_domain
 
 from launch import LaunchDescription, LaunchService
-
-try:
-    get_package_prefix("seg_perception")
-except PackageNotFoundError:
-    pytest.skip("seg_perception is not installed by colcon, so launch cannot find it", allow_module_level=True)
 
 PLAYER = """#!{python}
 import json, os, sys

@@ -7,6 +7,7 @@ import plain_panoptic as plain
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from panoptic_cases import FAR, WHOLE_CELLS, network_output, network_outputs
 
 from seg_perception.errors import SegPerceptionError
 from seg_perception.labels import CAMVID, VOID, LabelClass, LabelSet
@@ -23,16 +24,6 @@ LABELS = LabelSet(
 ALL = PanopticSettings(min_stuff_area=0.0)
 
 
-def _output(logits, heatmap=None, offset=None):
-    _, h, w = logits.shape
-    heatmap = np.zeros((h, w)) if heatmap is None else heatmap
-    offset = np.zeros((2, h, w)) if offset is None else offset
-    arrays = (
-        np.asarray(a, np.float32) for a in (logits[None], np.asarray(heatmap)[None, None], np.asarray(offset)[None])
-    )
-    return NetworkOutput(*(np.ascontiguousarray(a) for a in arrays))
-
-
 def _classes(rows):
     """Logits [3, h, w] that say what is drawn: a digit per cell."""
     drawn = np.array([[int(c) for c in row] for row in rows])
@@ -47,7 +38,7 @@ def _decode(output, size_hw, settings=ALL, labels=LABELS, stride=8, wants=None):
 
 
 def test_at_grid_size_the_mask_is_the_drawing():
-    panoptic = _decode(_output(_classes(["0011", "0012", "2200", "2222"])), (4, 4))
+    panoptic = _decode(network_output(_classes(["0011", "0012", "2200", "2222"])), (4, 4))
     assert panoptic.semantic.tolist() == [[0, 0, 1, 1], [0, 0, 1, 2], [2, 2, 0, 0], [2, 2, 2, 2]]
 
 
@@ -55,21 +46,21 @@ def test_twice_as_wide_the_border_lies_halfway_and_a_tie_goes_to_the_lower_class
     """One row of two cells, road then car, to eight pixels. Their centres lie at -3/8, -1/8, … of the cell distance
     from the left cell's centre: clamped, clamped, 1/8, 3/8, 5/8, 7/8, clamped, clamped. Car wins from 1/2 on.
     To three pixels the middle one lies at 1/2 exactly, where both have the same logit: road, the lower class."""
-    output = _output(_classes(["01"]))
+    output = network_output(_classes(["01"]))
     assert _decode(output, (1, 8)).semantic.tolist() == [[0, 0, 0, 0, 1, 1, 1, 1]]
     assert _decode(output, (1, 3)).semantic.tolist() == [[0, 0, 1]]
-    assert _decode(_output(_classes(["10"])), (1, 3)).semantic.tolist() == [[1, 0, 0]]
+    assert _decode(network_output(_classes(["10"])), (1, 3)).semantic.tolist() == [[1, 0, 0]]
 
 
 def test_a_class_that_wins_no_cell_can_win_between_them():
     """Road 4, person 3, car 0 on the left, the mirror image on the right. Person's 3 is most from 1/4 to 3/4 of the
     way, and of five pixels, which lie at 0, 1/10, 1/2, 9/10 and 1, only the middle one is there."""
     logits = np.array([[[4.0, 0.0]], [[0.0, 4.0]], [[3.0, 3.0]]])
-    assert _decode(_output(logits), (1, 5)).semantic.tolist() == [[0, 0, 2, 1, 1]]
+    assert _decode(network_output(logits), (1, 5)).semantic.tolist() == [[0, 0, 2, 1, 1]]
 
 
 def test_an_equal_logit_everywhere_is_the_first_class():
-    assert not _decode(_output(np.zeros((3, 2, 3))), (7, 5)).semantic.any()
+    assert not _decode(network_output(np.zeros((3, 2, 3))), (7, 5)).semantic.any()
 
 
 def test_logits_that_differ_in_the_last_bit_keep_their_order_on_every_pixel():
@@ -77,29 +68,12 @@ def test_logits_that_differ_in_the_last_bit_keep_their_order_on_every_pixel():
     logits[0] = 1
     logits[2] = np.nextafter(np.float32(1), np.float32(2))
     logits[1, 1, 1] = 5
-    output = _output(logits)
+    output = network_output(logits)
     assert np.array_equal(_decode(output, (37, 41)).semantic, plain.semantic(output.semantic_logits[0], (37, 41)))
     assert _decode(output, (37, 41)).semantic[0, 0] == 2
 
 
-@st.composite
-def _cases(draw):
-    h, w = draw(st.integers(1, 9)), draw(st.integers(1, 9))
-    classes = draw(st.integers(1, 6))
-    size_hw = draw(st.integers(1, 40)), draw(st.integers(1, 40))
-    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
-    kind = draw(st.sampled_from(["noise", "few values", "constant", "huge", "nearly tied"]))
-    shape = (classes, h, w)
-    logits = {
-        "noise": lambda: rng.normal(size=shape) * 5,
-        "few values": lambda: rng.integers(0, 3, shape),
-        "constant": lambda: np.full(shape, rng.normal()),
-        "huge": lambda: rng.normal(size=shape) * 1e30,
-        "nearly tied": lambda: 1 + rng.integers(0, 3, shape) * 2.0**-23,
-    }[kind]()
-    heatmap = rng.integers(0, 5, (h, w)) / 4
-    offset = rng.normal(size=(2, h, w)) * 30 if draw(st.booleans()) else rng.integers(-2, 3, (2, h, w)) * 8
-    return _output(np.asarray(logits), heatmap, offset), size_hw
+CASES = network_outputs(st.integers(1, 6), 40, (FAR, WHOLE_CELLS))
 
 
 def _label_set(classes):
@@ -122,7 +96,7 @@ def _check_against_plain(output, size_hw):
 
 
 @settings(max_examples=400, deadline=None)
-@given(_cases())
+@given(CASES)
 def test_masks_equal_the_plain_definition_on_every_pixel(case):
     _check_against_plain(*case)
 
@@ -134,11 +108,11 @@ def test_wide_rows_and_masks_smaller_than_the_grid_equal_it_too(grid_hw, size_hw
     coarse = rng.normal(size=(11, 4, 5)).astype(np.float32) * 9
     logits = np.stack([cv2.resize(plane, grid_hw[::-1], interpolation=cv2.INTER_LINEAR) for plane in coarse])
     heatmap = rng.random(grid_hw) ** 9
-    _check_against_plain(_output(logits, heatmap, rng.normal(size=(2, *grid_hw)) * 20), size_hw)
+    _check_against_plain(network_output(logits, heatmap, rng.normal(size=(2, *grid_hw)) * 20), size_hw)
 
 
 @settings(max_examples=100, deadline=None)
-@given(_cases())
+@given(CASES)
 def test_segments_are_the_pixels_of_the_masks(case):
     output, size_hw = case
     labels = _label_set(output.semantic_logits.shape[1])
@@ -164,14 +138,14 @@ def test_segments_are_the_pixels_of_the_masks(case):
 def test_confidence_is_the_winners_upsampled_probability():
     """Probabilities 3/4 and 1/4 on the left, 1/3 and 2/3 on the right: 191.25, 138.1 and 170 of 255, as halfway between
     the first class has (3/4 + 1/3) / 2, and the larger logit: log(3) / 2 against log(2) / 2."""
-    output = _output(np.array([[[np.log(3.0), 0.0]], [[0.0, np.log(2.0)]]]))
+    output = network_output(np.array([[[np.log(3.0), 0.0]], [[0.0, np.log(2.0)]]]))
     panoptic = _decode(output, (1, 3), labels=_label_set(2))
     assert panoptic.semantic.tolist() == [[0, 0, 1]] and panoptic.confidence.tolist() == [[191, 138, 170]]
 
 
 def test_unsure_pixels_become_void_and_belong_to_no_segment():
     side = np.log(3.0)
-    output = _output(np.array([[[side, 0.0]], [[0.0, side]]]), heatmap=[[0.0, 1.0]])
+    output = network_output(np.array([[[side, 0.0]], [[0.0, side]]]), heatmap=[[0.0, 1.0]])
     sure = PanopticSettings(min_confidence=0.7, min_stuff_area=0.0)
     panoptic = _decode(output, (1, 3), sure, labels=_label_set(2))
     assert panoptic.semantic.tolist() == [[0, VOID, 1]]
@@ -184,7 +158,7 @@ def test_unsure_pixels_become_void_and_belong_to_no_segment():
 
 def test_two_cars_are_split_halfway_between_their_centres():
     """A row of six car cells, centres at cells 1 and 4, no offsets: each pixel goes to the nearer one."""
-    panoptic = _decode(_output(_classes(["111111"]), heatmap=[[0, 1.0, 0, 0, 0.9, 0]]), (1, 6))
+    panoptic = _decode(network_output(_classes(["111111"]), heatmap=[[0, 1.0, 0, 0, 0.9, 0]]), (1, 6))
     left, right = panoptic.instance[0, 0], panoptic.instance[0, 5]
     assert panoptic.instance.tolist() == [[left] * 3 + [right] * 3] and {left, right} == {1, 2}
 
@@ -194,7 +168,7 @@ def test_offsets_are_scaled_to_the_masks_columns():
     18, pixel x votes for x + 0.5 + 4, so the border at 12 is crossed from x = 8 on."""
     offset = np.zeros((2, 1, 6))
     offset[1] = 8
-    panoptic = _decode(_output(_classes(["111111"]), [[0, 1.0, 0, 0, 0.9, 0]], offset), (2, 24))
+    panoptic = _decode(network_output(_classes(["111111"]), [[0, 1.0, 0, 0, 0.9, 0]], offset), (2, 24))
     left, right = panoptic.instance[0, 0], panoptic.instance[0, 23]
     assert left != right and panoptic.instance.tolist() == [[left] * 8 + [right] * 16] * 2
 
@@ -206,13 +180,13 @@ def test_offsets_are_scaled_to_the_masks_rows():
     heatmap[0], heatmap[5] = 1.0, 0.9
     offset = np.zeros((2, 6, 1))
     offset[0] = 16
-    panoptic = _decode(_output(_classes(["1"] * 6), heatmap, offset), (12, 1))
+    panoptic = _decode(network_output(_classes(["1"] * 6), heatmap, offset), (12, 1))
     upper, lower = panoptic.instance[0, 0], panoptic.instance[11, 0]
     assert upper != lower and panoptic.instance[:, 0].tolist() == [upper] * 2 + [lower] * 10
 
 
 def test_without_a_centre_things_have_no_instance_and_no_segment():
-    panoptic = _decode(_output(_classes(["0011", "0011", "0000", "0000"])), (8, 8))
+    panoptic = _decode(network_output(_classes(["0011", "0011", "0000", "0000"])), (8, 8))
     assert (panoptic.semantic == 1).sum() > 0 and not panoptic.instance.any()
     assert [(s.class_id, s.is_thing) for s in panoptic.segments] == [(0, False)]
 
@@ -220,12 +194,12 @@ def test_without_a_centre_things_have_no_instance_and_no_segment():
 def test_a_plateau_gives_one_centre_the_first_in_raster_order():
     heatmap = np.zeros((4, 4))
     heatmap[1:3, 1:3] = 0.5
-    panoptic = _decode(_output(_classes(["1111"] * 4), heatmap), (4, 4))
+    panoptic = _decode(network_output(_classes(["1111"] * 4), heatmap), (4, 4))
     assert [s.id for s in panoptic.segments] == [1] and plain.centers(heatmap, 1, 0.1, 9) == [(1, 1)]
 
 
 def test_centres_below_the_threshold_do_not_count():
-    output = _output(_classes(["1111"]), heatmap=[[0.2, 0, 0, 0.1]])
+    output = network_output(_classes(["1111"]), heatmap=[[0.2, 0, 0, 0.1]])
     kept = _decode(output, (1, 4), PanopticSettings(center_threshold=0.2, min_stuff_area=0))
     assert kept.instance.max() == 1
     assert _decode(output, (1, 4), PanopticSettings(center_threshold=0.21)).instance.max() == 0
@@ -233,7 +207,7 @@ def test_centres_below_the_threshold_do_not_count():
 
 def test_only_the_best_centres_are_kept():
     heatmap = [[0.5, 0, 0.7, 0, 0.9, 0, 0.7, 0]]
-    output = _output(_classes(["11111111"]), heatmap)
+    output = network_output(_classes(["11111111"]), heatmap)
     assert plain.centers(np.array(heatmap), 1, 0.1, 2) == [(0, 4), (0, 2)]
     panoptic = _decode(output, (1, 8), PanopticSettings(max_instances=2))
     # Halfway between the cells 4 and 2 lies cell 3, equally near to both: the better centre has it.
@@ -241,12 +215,12 @@ def test_only_the_best_centres_are_kept():
 
 
 def test_a_wider_window_merges_near_centres():
-    output = _output(_classes(["11111111"]), heatmap=[[0.5, 0, 0.7, 0, 0.9, 0, 0.7, 0]])
+    output = network_output(_classes(["11111111"]), heatmap=[[0.5, 0, 0.7, 0, 0.9, 0, 0.7, 0]])
     assert _decode(output, (1, 8), PanopticSettings(center_window_px=40)).instance.max() == 1
 
 
 def test_a_thing_takes_the_class_of_most_of_its_pixels_but_the_semantic_mask_stays():
-    panoptic = _decode(_output(_classes(["1112"]), heatmap=[[0, 1.0, 0, 0]]), (1, 4))
+    panoptic = _decode(network_output(_classes(["1112"]), heatmap=[[0, 1.0, 0, 0]]), (1, 4))
     assert panoptic.semantic.tolist() == [[1, 1, 1, 2]] and panoptic.instance.tolist() == [[1, 1, 1, 1]]
     assert [(s.class_id, s.area, s.box) for s in panoptic.segments] == [(1, 4, (0, 0, 4, 1))]
 
@@ -256,7 +230,7 @@ def test_small_segments_are_left_out_and_numbers_close_up():
     heatmap = [[0.5, 0, 0, 0, 0, 0, 0, 0, 0, 0.9]]
     offset = np.zeros((2, 1, 10))
     offset[1, 0, :9] = -8 * np.arange(9)
-    output = _output(_classes(["1111111111"]), heatmap, offset)
+    output = network_output(_classes(["1111111111"]), heatmap, offset)
     assert [s.area for s in sorted(_decode(output, (1, 10)).segments, key=lambda s: s.area)] == [1, 9]
     panoptic = _decode(output, (1, 10), PanopticSettings(min_thing_area=0.2))
     assert [(s.id, s.area) for s in panoptic.segments] == [(1, 9)]
@@ -264,7 +238,7 @@ def test_small_segments_are_left_out_and_numbers_close_up():
 
 
 def test_small_stuff_is_left_out_of_the_segments_only():
-    output = _output(_classes(["1110"]))
+    output = network_output(_classes(["1110"]))
     assert _decode(output, (1, 4), PanopticSettings(min_stuff_area=0.25)).segments[0].area == 1
     panoptic = _decode(output, (1, 4), PanopticSettings(min_stuff_area=0.26))
     assert panoptic.segments == () and panoptic.semantic[0, 3] == 0
@@ -274,7 +248,7 @@ def test_small_stuff_is_left_out_of_the_segments_only():
 
 
 def test_only_what_is_wanted_is_made():
-    output = _output(_classes(["0111"]), heatmap=[[0, 0, 1.0, 0]])
+    output = network_output(_classes(["0111"]), heatmap=[[0, 0, 1.0, 0]])
     nothing = _decode(output, (2, 8), wants=Wants(False, False, False, False, False))
     assert (
         nothing.semantic.any() and not nothing.confidence.any() and not nothing.instance.any() and not nothing.segments
@@ -285,8 +259,8 @@ def test_only_what_is_wanted_is_made():
 
 def test_what_one_frame_left_does_not_show_in_the_next():
     decoder = PanopticDecoder(LABELS, ALL)
-    busy = _output(_classes(["1212", "2121"]), heatmap=[[1.0, 0, 0.5, 0], [0, 0, 0, 0.7]])
-    calm = _output(_classes(["0000", "0000"]))
+    busy = network_output(_classes(["1212", "2121"]), heatmap=[[1.0, 0, 0.5, 0], [0, 0, 0, 0.7]])
+    calm = network_output(_classes(["0000", "0000"]))
     decoder.decode(busy, 0, (20, 30), 8, Wants())
     first = decoder.decode(calm, 0, (20, 30), 8, Wants())
     assert not first.semantic.any() and not first.instance.any() and [s.area for s in first.segments] == [600]
@@ -309,18 +283,18 @@ def test_logits_that_are_not_finite_are_refused(bad):
     logits = _classes(["01"])
     logits[2, 0, 1] = bad
     with pytest.raises(SegPerceptionError, match=r"semantic_logits.*fp32"):
-        _decode(_output(logits), (4, 4))
+        _decode(network_output(logits), (4, 4))
 
 
 def test_offsets_that_are_not_finite_are_refused():
     offset = np.zeros((2, 1, 2))
     offset[0, 0, 1] = np.nan
     with pytest.raises(SegPerceptionError, match="center_offset"):
-        _decode(_output(_classes(["11"]), [[1.0, 0]], offset), (4, 4))
+        _decode(network_output(_classes(["11"]), [[1.0, 0]], offset), (4, 4))
 
 
 def test_decoders_of_several_cameras_run_at_once():
-    outputs = [_output(np.random.default_rng(i).normal(size=(3, 8, 12)), np.eye(8, 12)) for i in range(3)]
+    outputs = [network_output(np.random.default_rng(i).normal(size=(3, 8, 12)), np.eye(8, 12)) for i in range(3)]
     expected = [_decode(output, (80, 120)) for output in outputs]
     failures = []
 
@@ -342,7 +316,7 @@ def test_decoders_of_several_cameras_run_at_once():
 def test_a_frame_takes_no_memory_that_grows_with_the_image():
     decoder = PanopticDecoder(CAMVID, ALL)
     rng = np.random.default_rng(0)
-    output = _output(rng.normal(size=(11, 22, 30)), rng.random((22, 30)), rng.normal(size=(2, 22, 30)) * 9)
+    output = network_output(rng.normal(size=(11, 22, 30)), rng.random((22, 30)), rng.normal(size=(2, 22, 30)) * 9)
     peaks = []
     for size_hw in ((480, 640), (720, 960)):
         decoder.decode(output, 0, size_hw, 8, Wants())

@@ -24,11 +24,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from seg_perception.fast_dds import profile_variable
+
 OLDEST_PYTHON = (3, 10)
 NEWEST_PYTHON = (3, 13)
 LOG_TAIL_LINES = 20
 MESSAGE_PACKAGE = "seg_perception_msgs"
-FAST_DDS_2_DISTROS = ("humble", "iron", "jazzy")
 FASTDDS_PROFILE = Path("config/fastdds_shm.xml")
 
 # What has to be known of an interpreter before it is chosen; printed as one JSON line by the interpreter itself.
@@ -84,8 +86,8 @@ class Ros:
 
     @property
     def fastdds_variable(self) -> str:
-        """Names the profile file; Fast DDS 3 warns about the name that Fast DDS 2 knows."""
-        return f"{'FASTRTPS' if self.distro in FAST_DDS_2_DISTROS else 'FASTDDS'}_DEFAULT_PROFILES_FILE"
+        """Names the profile file."""
+        return profile_variable(self.distro)
 
     def venv_arguments(self) -> list[str]:
         """What `python -m venv` gets."""

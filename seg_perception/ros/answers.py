@@ -23,6 +23,8 @@ WATCHED: dict[str, Any] = {
     "drivable_grid": OccupancyGrid,
     "free_space": LaserScan,
 }
+PLANNER_TOPICS = ("label_mask", "drivable_areas")
+"""What a planner needs and no more, to measure by: the node computes what is watched."""
 NEEDED = frozenset({"label_mask", "instance_mask", "segments", "drivable_areas"})
 """An answer is complete with these; they all carry the camera image's stamp."""
 ON_GROUND = ("drivable_grid", "free_space")

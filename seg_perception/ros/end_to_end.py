@@ -26,13 +26,13 @@ from seg_perception.evaluation.overload import Sent
 from seg_perception.evaluation.sources import Source, SourceFrame
 from seg_perception.evaluation.spool import AgeSpool
 from seg_perception.results import Frame
+from seg_perception.ros.answers import PLANNER_TOPICS
 from seg_perception.ros.pace import Pace
 from seg_perception.ros.play import Feed, Play, camera_parameters, network_parameters
 from seg_perception.ros.play import numbers as play_numbers
 from seg_perception.ros.process import NodeProcess, choose_network
 from seg_perception.synthetic import SyntheticDrive
 
-PLANNER_TOPICS = ("label_mask", "drivable_areas")
 CAMERA_BOUND = 0.95
 """Share of the images that a node answers which is no slower than its cameras."""
 ALONE_S = 2.0

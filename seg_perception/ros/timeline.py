@@ -1,8 +1,8 @@
 """What overlapping the two halves of a frame's way gives, measured and drawn: `python -m seg_perception.ros.timeline`.
 
 One camera of the node runs rendered images, a new one being there whenever one is taken, while another process watches
-the masks and the drivable areas in pixels, as a planner does. --network-ms stands in for a GPU: the network's answer takes so long
-and leaves the CPU alone. Each way runs in turn, several times.
+the masks and the drivable areas in pixels, as a planner does. --network-ms stands in for a GPU: the network's answer
+takes so long and leaves the CPU alone. Each way runs in turn, several times.
 
 Example:
   python -m seg_perception.ros.timeline --model models/camvid_pidnet_s_fast.onnx --network-ms 10
@@ -31,9 +31,11 @@ from sensor_msgs.msg import Image
 from tqdm import tqdm
 
 from seg_perception import backends, model_file
+from seg_perception.errors import SegPerceptionError
 from seg_perception.evaluation.offline import percentiles
 from seg_perception.model_file import ModelInfo
 from seg_perception.results import NetworkOutput
+from seg_perception.ros.answers import PLANNER_TOPICS, WATCHED
 from seg_perception.ros.camera import Camera, HalfDone
 from seg_perception.ros.fill_messages import ImageFiller
 from seg_perception.ros.inputs import Arrival
@@ -42,9 +44,7 @@ from seg_perception.ros.outputs import qos_profile
 from seg_perception.ros.parameters import Settings
 from seg_perception.ros.process import choose_network
 from seg_perception.synthetic import SyntheticDrive
-from seg_perception_msgs.msg import DrivableAreas
 
-WATCHED: Mapping[str, Any] = {"label_mask": Image, "drivable_areas": DrivableAreas}
 WAYS = {1: "one after the other", 2: "overlapped"}
 """By the number of threads."""
 ROUNDS, FRAMES, DRAWN_FRAMES = 15, 15, 6
@@ -157,7 +157,9 @@ def measure(model: ModelInfo, network_ms: float) -> dict[str, Any]:
         node.trigger_activate()
         camera.warm_up()
         camera.listen(lambda arrival: False)
-        while len(camera.outputs.watched(settings)) < len(WATCHED):
+        while len(camera.outputs.watched(settings)) < len(PLANNER_TOPICS):
+            if not watcher.is_alive():
+                raise SegPerceptionError("the process that watches ended: what it printed above says why")
             time.sleep(0.05)
         messages = [_message(drive.frame(i).rgb) for i in range(IMAGES)]
         return _in_turn({threads: _Run(camera, messages, settings, threads) for threads in WAYS})
@@ -194,8 +196,8 @@ def _watch() -> None:
     """The planner's process."""
     rclpy.init()
     node = rclpy.create_node("planner")
-    for name, kind in WATCHED.items():
-        node.create_subscription(kind, f"/segmentation/{name}", lambda message: None, qos_profile("reliable"))
+    for name in PLANNER_TOPICS:
+        node.create_subscription(WATCHED[name], f"/segmentation/{name}", lambda message: None, qos_profile("reliable"))
     try:
         rclpy.spin(node)
     except ExternalShutdownException:
