@@ -15,22 +15,22 @@ from pathlib import Path
 from seg_perception.errors import SegPerceptionError, nearest_name
 
 VERBS = {
-    "run": "seg_perception.ros.run",
+    "run": "seg_perception.play.run",
     "predict": "seg_perception.evaluation.predict",
     "evaluate": "seg_perception.evaluation.evaluate",
     "compare": "seg_perception.evaluation.compare",
-    "make-bag": "seg_perception.evaluation.make_bag",
-    "inspect-data": "seg_perception.training.inspect_data",
+    "make-bag": "seg_perception.recordings.make",
+    "inspect-data": "seg_perception.training.data.inspect_data",
     "train": "seg_perception.training.train",
-    "export": "seg_perception.training.export",
-    "build-engine": "seg_perception.backends.build_engine",
-    "benchmark": "seg_perception.evaluation.benchmark",
+    "export": "seg_perception.training.export.export",
+    "build-engine": "seg_perception.backends.tensorrt.build",
+    "benchmark": "seg_perception.benchmark.benchmark",
     "check-ground": "seg_perception.evaluation.check_ground",
 }
 
 MODES = {
-    ("evaluate", "live"): "seg_perception.ros.live",
-    ("benchmark", "live"): "seg_perception.ros.end_to_end",
+    ("evaluate", "live"): "seg_perception.play.live",
+    ("benchmark", "live"): "seg_perception.play.end_to_end",
 }
 """What runs a verb's --mode instead of its module."""
 
@@ -81,7 +81,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ModuleNotFoundError as error:
         if (error.name or "").split(".")[0] == "seg_perception":
             raise
-        remedy = ROS_REMEDY if name.startswith("seg_perception.ros.") else "install it, or use 'make'"
+        remedy = ROS_REMEDY if name.startswith(("seg_perception.ros.", "seg_perception.play.")) else "install it, or use 'make'"
         print(f"seg_perception {verb}: the package '{error.name}' is missing: {remedy}", file=sys.stderr)
     except SegPerceptionError as error:
         print(f"seg_perception {verb}: {error}", file=sys.stderr)

@@ -25,7 +25,7 @@ class LabelClass:
 
     color is RGB, 0-255. thing says whether single objects are told apart (else it is stuff).
     drivable_cost is 0 (free) to 100 (never drive there) for ground, or -1 for what is no ground. covers: what else data
-    sets of other classes call it or count apart from it, in the words of seg_perception.training.label_sets.CONCEPTS; it
+    sets of other classes call it or count apart from it, in the words of seg_perception.datasets.label_sets.CONCEPTS; it
     decides what is learnt from them, not what the class is, so two classes may be equal without it.
     """
 

@@ -19,11 +19,11 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from seg_perception.backends import tensorrt_engine
-from seg_perception.backends.cuda import Cuda, Gpu
-from seg_perception.backends.cuda_kernels import CudaKernels, Decode, Resize
-from seg_perception.backends.tensorrt import TensorRTBackend
-from seg_perception.backends.tensorrt_engine import Flavor
+from seg_perception.backends.cuda.driver import Cuda, Gpu
+from seg_perception.backends.cuda.kernels import CudaKernels, Decode, Resize
+from seg_perception.backends.tensorrt import engine as engines
+from seg_perception.backends.tensorrt.backend import TensorRTBackend
+from seg_perception.backends.tensorrt.engine import Flavor
 from seg_perception.errors import SegPerceptionError
 from seg_perception.model_file import INPUT, OUTPUTS, ModelInfo
 
@@ -493,7 +493,7 @@ class Machine:
             self.model,
             cache_dir=self.cache_dir,
             batch=self.batch,
-            flavor=Flavor("tensorrt", self.trt, tensorrt_engine._make_logger(self.trt)),
+            flavor=Flavor("tensorrt", self.trt, engines._make_logger(self.trt)),
             cuda=Cuda(self.runtime),
             compile_kernels=self._compile,
             log=self.lines.append,

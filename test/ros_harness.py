@@ -21,6 +21,7 @@ from diagnostic_msgs.msg import DiagnosticArray
 from fakes import write_model
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
+from places import CHECKOUT
 from rclpy.context import Context
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
@@ -31,7 +32,6 @@ from seg_perception.labels import CAMVID
 from seg_perception.ros.fill_messages import ImageFiller
 from seg_perception.ros.outputs import qos_profile
 
-CHECKOUT = Path(__file__).resolve().parents[1]
 WAIT_S = 60.0
 """How long an awaited event may take before a test fails; only a failing test ever waits so long, and the very first
 node on a busy machine, which compiles."""

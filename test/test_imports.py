@@ -62,7 +62,7 @@ def test_nothing_imports_ros_but_the_command_line():
 
 def test_reading_camera_messages_loads_no_ros_library():
     """Bags hold the messages that topics carry, so they are read by the same lines, without ROS."""
-    assert _loaded("seg_perception.camera_messages", ROS_LIBRARIES | {"sensor_msgs", "std_msgs"}) == []
+    assert _loaded("seg_perception.camera.messages", ROS_LIBRARIES | {"sensor_msgs", "std_msgs"}) == []
 
 
 def test_only_ros_imports_ros_libraries_and_messages():
@@ -87,7 +87,7 @@ def test_only_training_imports_torch_and_its_datasets_do_not():
 
 def test_the_pipeline_loads_no_ros_no_torch_and_no_vendor_library():
     heavy = {"rclpy", "torch", "tensorrt", "tensorrt_rtx", "tensorrt_rtx_bindings", "cuda", "onnxruntime"}
-    assert _loaded("seg_perception.pipeline, seg_perception.backends, seg_perception.visualize", heavy) == []
+    assert _loaded("seg_perception.pipeline, seg_perception.backends, seg_perception.pictures.overlay", heavy) == []
 
 
 @pytest.mark.parametrize(

@@ -3,10 +3,10 @@ import pytest
 from fakes import FakeBackend, empty_output, model_info, tiny_model
 
 from seg_perception import backends
-from seg_perception.drivable import DrivableSettings
-from seg_perception.geometry import CameraModel, CameraPose
+from seg_perception.ground.drivable import DrivableSettings
+from seg_perception.ground.geometry import CameraModel, CameraPose
 from seg_perception.labels import VOID
-from seg_perception.panoptic import PanopticSettings
+from seg_perception.panoptic.decoder import PanopticSettings
 from seg_perception.pipeline import STAGES, Pipeline
 from seg_perception.results import Frame, Wants
 

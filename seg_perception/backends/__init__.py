@@ -37,7 +37,7 @@ def choose(
     backend, reason = resolve(backend)
     if backend == "onnxruntime":
         return _onnx_runtime(model, providers, threads, reason, log)
-    from seg_perception.backends.tensorrt import TensorRTBackend
+    from seg_perception.backends.tensorrt.backend import TensorRTBackend
 
     try:
         chosen = TensorRTBackend(model, cache_dir=cache_dir, batch=batch, log=log)
@@ -58,7 +58,7 @@ def resolve(backend: str) -> tuple[str, str]:
         raise SegPerceptionError(f"'{backend}' is no backend: {nearest_name(backend, BACKENDS)}")
     if backend != "auto":
         return backend, "asked for"
-    from seg_perception.backends.tensorrt import why_unavailable
+    from seg_perception.backends.tensorrt.backend import why_unavailable
 
     problem = why_unavailable()
     if problem is None:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seg_perception.labels import LabelSet
-from seg_perception.panoptic import PanopticSettings
+from seg_perception.panoptic.decoder import PanopticSettings
 from seg_perception.results import Frame, NetworkOutput, Panoptic, Wants
 
 

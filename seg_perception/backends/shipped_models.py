@@ -21,7 +21,7 @@ def find_model(path: str, backend: str) -> Path:
     """
     if path == "auto":
         path = SHIPPED_MODELS[resolve(backend)[0]]
-    roots = [Path(), Path(__file__).resolve().parents[1], *share_folders(_PACKAGE)]
+    roots = [Path(), Path(__file__).resolve().parents[2], *share_folders(_PACKAGE)]
     places = [root / Path(path).expanduser() for root in roots]
     for place in places:
         if place.is_file():

@@ -48,17 +48,20 @@ import psutil
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from seg_perception.drivable import DrivableExtractor, DrivableSettings
+from seg_perception import machine
+from seg_perception.backends.shipped_models import shipped_files
+from seg_perception.benchmark import metrics as benchmark_metrics
+from seg_perception.benchmark import roofline
+from seg_perception.benchmark.naive import PREFIX, NaivePath, speedups
 from seg_perception.errors import SegPerceptionError
-from seg_perception.evaluation import benchmark_metrics, benchmark_report, machine, roofline
-from seg_perception.evaluation.benchmark_naive import PREFIX, NaivePath, speedups
-from seg_perception.evaluation.offline import add_model_arguments, open_pipeline, percentiles
 from seg_perception.files import write_json, write_text
+from seg_perception.ground.drivable import DrivableExtractor, DrivableSettings
 from seg_perception.labels import LabelSet
+from seg_perception.offline import add_model_arguments, open_pipeline, percentiles
 from seg_perception.pipeline import STAGES, Pipeline
+from seg_perception.reports import benchmark_report
 from seg_perception.results import Frame, Panoptic, Wants
-from seg_perception.shipped_models import shipped_files
-from seg_perception.synthetic import SyntheticDrive, random_scene
+from seg_perception.synthetic.drive import SyntheticDrive, random_scene
 
 CAMERA_SIZE, METRICS_SIZE = "1280x720", "2048x1024"
 """Images and masks unless --size says otherwise; Cityscapes' metrics are measured at the latter."""
@@ -185,7 +188,7 @@ def _run_roofline(arguments: argparse.Namespace) -> int:
 def _run_training(arguments: argparse.Namespace) -> int:
     if arguments.model is not None or arguments.config is None:
         raise SegPerceptionError("--training times training, not a model: give it --config and no --model")
-    from seg_perception.training.benchmark_training import measure  # needs torch, as nothing else here does
+    from seg_perception.training.loop.throughput import measure  # needs torch, as nothing else here does
 
     numbers = {"machine": machine.describe(), **measure(arguments.config, arguments.data)}
     if arguments.json:

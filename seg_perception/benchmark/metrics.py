@@ -21,12 +21,12 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from seg_perception.evaluation.metrics import ConfusionMatrix
-from seg_perception.evaluation.panoptic_quality import PanopticQuality
-from seg_perception.evaluation.segment_pairs import pair_segments
 from seg_perception.files import write_image
 from seg_perception.labels import LabelSet
-from seg_perception.synthetic import SyntheticDrive
+from seg_perception.metrics.confusion import ConfusionMatrix
+from seg_perception.metrics.panoptic_quality import PanopticQuality
+from seg_perception.metrics.segment_pairs import pair_segments
+from seg_perception.synthetic.drive import SyntheticDrive
 
 DISTINCT_FRAMES = 4
 FRAMES_APART = 3

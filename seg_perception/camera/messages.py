@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seg_perception.errors import SegPerceptionError, nearest_name
-from seg_perception.geometry import CameraModel
+from seg_perception.ground.geometry import CameraModel
 from seg_perception.raw_image import RawImage, Recolor, from_bayer, from_yuv
 
 WRONG_ENCODING = "wrong_encoding"

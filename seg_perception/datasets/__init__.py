@@ -5,21 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from seg_perception.datasets.ade20k import Ade20k
+from seg_perception.datasets.base import Adapter, Sample
+from seg_perception.datasets.camvid import CamVid
+from seg_perception.datasets.cityscapes import Cityscapes
+from seg_perception.datasets.coco_panoptic import CocoPanoptic
+from seg_perception.datasets.coco_polygons import CocoPolygons
+from seg_perception.datasets.dataset import Dataset
+from seg_perception.datasets.folder import Folder
+from seg_perception.datasets.idd_lite import IddLite
+from seg_perception.datasets.kitti import Kitti
+from seg_perception.datasets.label_sets import Meaning, concepts_of
+from seg_perception.datasets.mapillary import Mapillary
+from seg_perception.datasets.synthetic_scenes import SyntheticDrives, SyntheticScenes
 from seg_perception.errors import SegPerceptionError, nearest_name
 from seg_perception.labels import LabelSet
-from seg_perception.training.datasets.ade20k import Ade20k
-from seg_perception.training.datasets.base import Adapter, Sample
-from seg_perception.training.datasets.camvid import CamVid
-from seg_perception.training.datasets.cityscapes import Cityscapes
-from seg_perception.training.datasets.coco_panoptic import CocoPanoptic
-from seg_perception.training.datasets.coco_polygons import CocoPolygons
-from seg_perception.training.datasets.dataset import Dataset
-from seg_perception.training.datasets.folder import Folder
-from seg_perception.training.datasets.idd_lite import IddLite
-from seg_perception.training.datasets.kitti import Kitti
-from seg_perception.training.datasets.mapillary import Mapillary
-from seg_perception.training.datasets.synthetic_scenes import SyntheticDrives, SyntheticScenes
-from seg_perception.training.label_sets import Meaning, concepts_of
 
 DATASETS: dict[str, Callable[[Path, str], Adapter]] = {
     "ade20k": Ade20k,

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from seg_perception.training.datasets.base import PairedFiles, two_folders
+from seg_perception.datasets.base import PairedFiles, two_folders
 
 MEANING: dict[int, tuple[str, ...]] = {
     **dict.fromkeys(range(151), ()),  # 0 is other

@@ -10,9 +10,9 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from seg_perception.datasets.label_sets import Meaning
 from seg_perception.errors import SegPerceptionError
 from seg_perception.files import image_files, read_mask, read_rgb
-from seg_perception.training.label_sets import Meaning
 
 
 @dataclass(frozen=True)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from seg_perception.datasets.base import PairedFiles, two_folders
+from seg_perception.datasets.label_sets import concepts_of
 from seg_perception.labels import CAMVID
-from seg_perception.training.datasets.base import PairedFiles, two_folders
-from seg_perception.training.label_sets import concepts_of
 
 _UNLABELLED = 11
 

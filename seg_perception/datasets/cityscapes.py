@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from seg_perception.datasets.base import PairedFiles, named_files, numbered
 from seg_perception.errors import SegPerceptionError
-from seg_perception.training.datasets.base import PairedFiles, named_files, numbered
 
 MEANING: dict[int, tuple[str, ...]] = {
     **dict.fromkeys(range(7), ()),  # unlabelled, the own car, borders, static, dynamic, ground

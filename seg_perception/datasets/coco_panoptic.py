@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from seg_perception.datasets.base import PairedFiles, named_files, numbered
 from seg_perception.errors import SegPerceptionError
 from seg_perception.files import image_files, read_rgb
 from seg_perception.labels import VOID
-from seg_perception.training.datasets.base import PairedFiles, named_files, numbered
 
 CONCEPTS_BY_CATEGORY: dict[str, tuple[str, ...]] = {
     "person": ("person", "rider"),

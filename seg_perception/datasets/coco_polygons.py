@@ -10,10 +10,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from seg_perception.datasets.base import Sample
 from seg_perception.errors import SegPerceptionError
 from seg_perception.files import image_files, read_rgb
 from seg_perception.labels import VOID
-from seg_perception.training.datasets.base import Sample
 
 MEANING = {
     0: ("person", "rider"),  # a COCO person may sit on a bicycle

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
+from seg_perception.datasets.base import Adapter, Sample
+from seg_perception.datasets.label_sets import Meaning, classes_in
 from seg_perception.errors import SegPerceptionError
 from seg_perception.labels import VOID, LabelSet
-from seg_perception.training.datasets.base import Adapter, Sample
-from seg_perception.training.label_sets import Meaning, classes_in
 
 
 class Dataset:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from seg_perception.training.datasets.base import PairedFiles, named_files, two_folders
+from seg_perception.datasets.base import PairedFiles, named_files, two_folders
 
 
 class Folder(PairedFiles):

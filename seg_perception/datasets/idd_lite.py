@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from seg_perception.training.datasets.base import PairedFiles, two_folders
+from seg_perception.datasets.base import PairedFiles, two_folders
 
 MEANING = {
     0: ("road",),

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from seg_perception.datasets.base import PairedFiles, named_files, numbered, two_folders
+from seg_perception.datasets.cityscapes import MEANING
 from seg_perception.errors import SegPerceptionError
-from seg_perception.training.datasets.base import PairedFiles, named_files, numbered, two_folders
-from seg_perception.training.datasets.cityscapes import MEANING
 
 
 class Kitti(PairedFiles):

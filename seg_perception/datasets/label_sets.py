@@ -14,7 +14,7 @@ from pathlib import Path
 
 from seg_perception.errors import SegPerceptionError, nearest_name
 from seg_perception.labels import BUILT_IN, NOT_GROUND, LabelClass, LabelSet
-from seg_perception.training.yaml_fields import build, read_yaml
+from seg_perception.yaml_fields import build, read_yaml
 
 Meaning = Mapping[int, tuple[str, ...]]
 """For each id of a data set what it may be: one name where it is as fine as the names, several where it is coarser,

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from seg_perception.datasets.base import PairedFiles, numbered, two_folders
 from seg_perception.errors import SegPerceptionError
 from seg_perception.files import read_mask
-from seg_perception.training.datasets.base import PairedFiles, numbered, two_folders
 
 CONCEPTS_BY_PREFIX: dict[str, tuple[str, ...]] = {
     "animal": ("animal",),

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import numpy as np
 
+from seg_perception.datasets.base import Sample
+from seg_perception.datasets.label_sets import concepts_of
 from seg_perception.errors import SegPerceptionError
-from seg_perception.geometry import CameraPose
+from seg_perception.ground.geometry import CameraPose
 from seg_perception.labels import CAMVID
-from seg_perception.synthetic import SyntheticDrive, random_scene
-from seg_perception.training.datasets.base import Sample
-from seg_perception.training.label_sets import concepts_of
+from seg_perception.synthetic.drive import SyntheticDrive, random_scene
 
 
 class _Rendered:

@@ -25,18 +25,18 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from seg_perception.drivable import DrivableExtractor, DrivableSettings
+from seg_perception import machine
+from seg_perception.backends.shipped_models import find_model
 from seg_perception.errors import SegPerceptionError
-from seg_perception.evaluation import machine
-from seg_perception.evaluation.ground_pictures import GroundPicture, write_picture
-from seg_perception.evaluation.ground_truth import GroundTruth, Judgement, judge, summary
-from seg_perception.evaluation.offline import add_model_arguments, open_pipeline
 from seg_perception.files import write_json
-from seg_perception.geometry import CameraPose
+from seg_perception.ground.drivable import DrivableExtractor, DrivableSettings
+from seg_perception.ground.geometry import CameraPose
+from seg_perception.metrics.ground_truth import GroundTruth, Judgement, judge, summary
+from seg_perception.offline import add_model_arguments, open_pipeline
 from seg_perception.pipeline import Pipeline
+from seg_perception.reports.ground_pictures import GroundPicture, write_picture
 from seg_perception.results import Frame, Panoptic, Wants
-from seg_perception.shipped_models import find_model
-from seg_perception.synthetic import SyntheticDrive
+from seg_perception.synthetic.drive import SyntheticDrive
 
 Scores = dict[str, list[Judgement]]
 

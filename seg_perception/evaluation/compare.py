@@ -24,11 +24,11 @@ from pathlib import Path
 from typing import Any
 
 from seg_perception.errors import SegPerceptionError
-from seg_perception.evaluation import compare_page
-from seg_perception.evaluation.differences import Result, compare
-from seg_perception.evaluation.limits import Limit, add_limits_argument
-from seg_perception.evaluation.run_report import RunReport
 from seg_perception.files import write_json, write_text
+from seg_perception.metrics.differences import Result, compare
+from seg_perception.metrics.limits import Limit, add_limits_argument
+from seg_perception.metrics.run_report import RunReport
+from seg_perception.reports import compare_page
 
 EXIT_BROKEN = 3
 

@@ -36,22 +36,24 @@ from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
+from seg_perception import machine
 from seg_perception.errors import SegPerceptionError
-from seg_perception.evaluation import fleet_report, machine, many, report
+from seg_perception.evaluation import many
 from seg_perception.evaluation.compare import Baseline, add_baseline_arguments, open_baseline
-from seg_perception.evaluation.dataset_source import Comparison, DatasetSource
-from seg_perception.evaluation.offline import add_model_arguments, open_pipeline
-from seg_perception.evaluation.sources import LabelFolder, Source, SourceFrame
-from seg_perception.evaluation.tally import Tally
 from seg_perception.evaluation.tta import Views, parse_scales
 from seg_perception.evaluation.worst_frames import WorstFrames
 from seg_perception.files import write_json
 from seg_perception.labels import LabelSet
+from seg_perception.metrics.tally import Tally
+from seg_perception.offline import add_model_arguments, open_pipeline
 from seg_perception.pipeline import Pipeline
+from seg_perception.recordings.dataset_source import Comparison, DatasetSource
+from seg_perception.recordings.sources import LabelFolder, Source, SourceFrame
+from seg_perception.reports import fleet_report, report
 from seg_perception.results import Result, Wants
 
 if TYPE_CHECKING:
-    from seg_perception.evaluation.annotate import AnnotatedBag, CameraAnnotation
+    from seg_perception.recordings.annotate import AnnotatedBag, CameraAnnotation
 
 ALL_TOPICS = "all"
 EXIT_DAMAGED = 1
@@ -168,7 +170,7 @@ def _evaluate_one(arguments: argparse.Namespace) -> report.Report:
 def _annotation(arguments: argparse.Namespace, labels: LabelSet) -> AbstractContextManager[AnnotatedBag | None]:
     if not arguments.annotate:
         return nullcontext()
-    from seg_perception.evaluation.annotate import annotated_bag  # rosbags is needed for bags only
+    from seg_perception.recordings.annotate import annotated_bag  # rosbags is needed for bags only
 
     return annotated_bag(arguments.annotate, arguments.bag[0], labels)
 
@@ -180,7 +182,7 @@ def open_sources(arguments: argparse.Namespace, labels: LabelSet) -> list[Source
     """
     if arguments.dataset:
         return [DatasetSource(arguments.dataset, arguments.root, arguments.split, labels)]
-    from seg_perception.evaluation.bag import BagSource, Excerpt, image_topics  # rosbags is needed for bags only
+    from seg_perception.recordings.frames import BagSource, Excerpt, image_topics  # rosbags is needed for bags only
 
     (bag,) = arguments.bag
     topics = image_topics(bag, arguments.topic or [], everything=arguments.topic == [ALL_TOPICS])

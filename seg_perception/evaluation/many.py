@@ -21,11 +21,11 @@ from tqdm import tqdm
 
 from seg_perception import backends, model_file
 from seg_perception.errors import SegPerceptionError
-from seg_perception.evaluation import report
-from seg_perception.evaluation.fleet_report import FleetReport
 from seg_perception.evaluation.runners import RUNNERS, LocalRunner, Outcome, RayRunner, Runner, Task
-from seg_perception.evaluation.sources import BAG_ENDINGS
 from seg_perception.files import write_json, written_aside
+from seg_perception.recordings.sources import BAG_ENDINGS
+from seg_perception.reports import report
+from seg_perception.reports.fleet_report import FleetReport
 
 RESULT = "report.json"
 _PACKAGE = Path(__file__).resolve().parents[1]

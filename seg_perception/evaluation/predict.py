@@ -21,16 +21,16 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from seg_perception.birds_eye import BirdsEye
-from seg_perception.drivable import DrivableSettings
 from seg_perception.errors import SegPerceptionError
-from seg_perception.evaluation.assumed_camera import AssumedCamera, add_argument
-from seg_perception.evaluation.offline import StageTimes, add_model_arguments, open_pipeline
-from seg_perception.evaluation.panels import panel_size
 from seg_perception.files import image_files, read_rgb, write_image, write_json
+from seg_perception.ground.drivable import DrivableSettings
+from seg_perception.offline import StageTimes, add_model_arguments, open_pipeline
+from seg_perception.pictures.birds_eye import BirdsEye
+from seg_perception.pictures.overlay import Overlay
 from seg_perception.pipeline import Pipeline
+from seg_perception.recordings.assumed_camera import AssumedCamera, add_argument
+from seg_perception.reports.panels import panel_size
 from seg_perception.results import Frame, Result, Wants
-from seg_perception.visualize import Overlay
 
 EXIT_SOME_FAILED = 1
 

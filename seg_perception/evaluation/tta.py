@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from seg_perception.backends.base import Backend
 from seg_perception.errors import SegPerceptionError
 from seg_perception.model_file import ModelInfo
-from seg_perception.panoptic import PanopticSettings
+from seg_perception.panoptic.decoder import PanopticSettings
 from seg_perception.pipeline import Pipeline
 from seg_perception.results import NetworkOutput
 

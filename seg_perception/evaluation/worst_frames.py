@@ -8,10 +8,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from seg_perception.evaluation import report
-from seg_perception.evaluation.metrics import Truth
-from seg_perception.evaluation.sources import SourceFrame
 from seg_perception.labels import VOID, LabelSet
+from seg_perception.metrics.confusion import Truth
+from seg_perception.recordings.sources import SourceFrame
+from seg_perception.reports import report
 
 WORST = 8
 """Frames shown in the report."""

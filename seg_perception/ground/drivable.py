@@ -15,14 +15,14 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from seg_perception.drivable_maps import GridMap, RayMap, fill_grid, walk_free
 from seg_perception.errors import SegPerceptionError, nearest_name
-from seg_perception.geometry import CameraModel, CameraPose, GroundProjection
-from seg_perception.ground_outlines import FlatImage, ground_outlines
+from seg_perception.ground.geometry import CameraModel, CameraPose, GroundProjection
+from seg_perception.ground.look_ahead import AheadMap
+from seg_perception.ground.maps import GridMap, RayMap, fill_grid, walk_free
+from seg_perception.ground.metric_outlines import FlatImage, ground_outlines
+from seg_perception.ground.outlines import OutlineTracer
+from seg_perception.ground.pitch import PITCH_CORRECTIONS, PitchCorrection
 from seg_perception.labels import NOT_GROUND, LabelClass, LabelSet
-from seg_perception.look_ahead import AheadMap
-from seg_perception.outlines import OutlineTracer
-from seg_perception.pitch import PITCH_CORRECTIONS, PitchCorrection
 from seg_perception.results import Drivable, DrivableArea, FreeSpace, Grid, Panoptic, Wants
 
 _MAX_CELLS = 4_000_000

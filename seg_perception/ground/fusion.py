@@ -21,7 +21,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from seg_perception.drivable_maps import OBSTACLE
+from seg_perception.ground.maps import OBSTACLE
 from seg_perception.results import Grid
 
 _HIT, _MISS = math.log(0.8 / 0.2), math.log(0.35 / 0.65)

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seg_perception.errors import SegPerceptionError, nearest_name
-from seg_perception.ground_kernels import FISHEYE, PINHOLE, POLYNOMIAL, LensNumbers, bend, project, unbend
+from seg_perception.ground.kernels import FISHEYE, PINHOLE, POLYNOMIAL, LensNumbers, bend, project, unbend
 
 Floats = NDArray[np.float64]
 

@@ -8,9 +8,9 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from seg_perception.drivable_maps import RayMap, walk_free
-from seg_perception.geometry import Floats, GroundProjection
-from seg_perception.ground_kernels import UNSEEN, look_along_rays
+from seg_perception.ground.geometry import Floats, GroundProjection
+from seg_perception.ground.kernels import UNSEEN, look_along_rays
+from seg_perception.ground.maps import RayMap, walk_free
 from seg_perception.labels import VOID
 from seg_perception.results import LookAhead
 

@@ -9,8 +9,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from seg_perception.geometry import GroundProjection, Lens
-from seg_perception.outlines import Floats, Rings
+from seg_perception.ground.geometry import GroundProjection, Lens
+from seg_perception.ground.outlines import Floats, Rings
 
 TOLERANCE_PX = 0.65
 """Outlines on the ground are thinned less than those in pixels: far away a pixel is many decimetres."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from seg_perception.outline_kernels import cut_corners, select_rings, thin_rings, trace_rings, twice_area
+from seg_perception.ground.outline_kernels import cut_corners, select_rings, thin_rings, trace_rings, twice_area
 from seg_perception.results import Outline
 
 Floats = NDArray[np.float64]

@@ -9,7 +9,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from seg_perception.geometry import Floats, GroundProjection, rotation
+from seg_perception.ground.geometry import Floats, GroundProjection, rotation
 from seg_perception.labels import LabelSet
 
 PITCH_CORRECTIONS = ("off", "vanishing_point")

@@ -9,8 +9,8 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from seg_perception.evaluation.segment_pairs import VOID_KEY, SegmentPairs
 from seg_perception.labels import LabelSet
+from seg_perception.metrics.segment_pairs import VOID_KEY, SegmentPairs
 
 OVERLAPS: NDArray[np.float64] = np.arange(0.5, 1.0, 0.05)
 """IoU that a match must exceed. Not rounded, so that an IoU equal to one falls to the side it does in Cityscapes' tool."""

@@ -17,11 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seg_perception.errors import SegPerceptionError
-from seg_perception.evaluation.average_precision import AveragePrecision
-from seg_perception.evaluation.boundary import boundary_f1
-from seg_perception.evaluation.panoptic_quality import PanopticQuality
-from seg_perception.evaluation.segment_pairs import pair_segments
 from seg_perception.labels import VOID, LabelSet
+from seg_perception.metrics.average_precision import AveragePrecision
+from seg_perception.metrics.boundary import boundary_f1
+from seg_perception.metrics.panoptic_quality import PanopticQuality
+from seg_perception.metrics.segment_pairs import pair_segments
 from seg_perception.results import Segment
 
 

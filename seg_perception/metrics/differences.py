@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seg_perception.errors import SegPerceptionError
-from seg_perception.evaluation import bootstrap
-from seg_perception.evaluation.frame_scores import FrameScores
-from seg_perception.evaluation.limits import Limit
-from seg_perception.evaluation.run_report import RunReport
+from seg_perception.metrics import bootstrap
+from seg_perception.metrics.frame_scores import FrameScores
+from seg_perception.metrics.limits import Limit
+from seg_perception.metrics.run_report import RunReport
 
 OF_ANY_CLASSES = ("frames", "frames_labelled", "frames_in", "frames_out", "dropped", "fps", "age_ms", "stages_ms")
 """Numbers whose meaning does not depend on the classes."""

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seg_perception.labels import NOT_GROUND, VOID, LabelSet
-from seg_perception.panoptic_kernels import compiled
+from seg_perception.panoptic.class_kernels import compiled
 
 BINS = 32
 """Steps of the threshold over 0 to 1."""

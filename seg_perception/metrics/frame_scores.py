@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from seg_perception.evaluation.metrics import ratio
-from seg_perception.evaluation.run_report import RunReport
+from seg_perception.metrics.confusion import ratio
+from seg_perception.metrics.run_report import RunReport
 
 
 class FrameScores:
@@ -49,7 +49,7 @@ class FrameScores:
 
     def __call__(self, weights: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
         """The metrics by their names in report.json, [R] each, of frames that count so many times: [R, F]. IoU and PQ as
-        seg_perception.evaluation.metrics defines them."""
+        seg_perception.metrics.confusion defines them."""
         hits, truth, predicted = _weighted(weights, self._pixels)
         iou, dice = ratio(hits, truth + predicted - hits), ratio(2 * hits, truth + predicted)
         found = {

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from seg_perception.evaluation.offline import percentiles
-from seg_perception.evaluation.report import FreeTimeline
 from seg_perception.labels import LabelSet
+from seg_perception.offline import percentiles
+from seg_perception.reports.report import FreeTimeline
 from seg_perception.results import Drivable
 
 BANDS_M = (0.0, 10.0, 20.0, 40.0)

@@ -1,7 +1,7 @@
 """The exact ground of a frame of the synthetic drive, and how near an answer comes to it.
 
 What is right in a cell is judged at 25 points of it, 2 cm apart in a grid of 0.1 m, by the rules that the node promises
-(seg_perception.drivable), applied to the bird's-eye view that the renderer draws straight onto the ground:
+(seg_perception.ground.drivable), applied to the bird's-eye view that the renderer draws straight onto the ground:
 
 - Along a ray from under the camera ground is known up to the first point that is no ground: there is a foot of an
   obstacle. What lies behind is unknown, and so is what is not seen.
@@ -24,12 +24,12 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from seg_perception.drivable import DrivableSettings
-from seg_perception.drivable_maps import OBSTACLE
-from seg_perception.geometry import Floats
+from seg_perception.ground.drivable import DrivableSettings
+from seg_perception.ground.geometry import Floats
+from seg_perception.ground.maps import OBSTACLE
 from seg_perception.labels import NOT_GROUND, VOID, LabelSet
 from seg_perception.results import Drivable, Grid, LookAhead, Outline
-from seg_perception.synthetic import SyntheticDrive
+from seg_perception.synthetic.drive import SyntheticDrive
 
 RANGE_M = 20.0
 FREE_SHARE, FREE_M = 0.02, 0.05

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from seg_perception.evaluation.segment_pairs import VOID_KEY, SegmentPairs
 from seg_perception.labels import LabelSet
+from seg_perception.metrics.segment_pairs import VOID_KEY, SegmentPairs
 
 IOU_SUM, TP, FP, FN = range(4)
 """Columns of PanopticQuality.sums."""

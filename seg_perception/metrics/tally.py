@@ -8,13 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seg_perception.errors import SegPerceptionError
-from seg_perception.evaluation.drivable_curve import DrivableCurve
-from seg_perception.evaluation.faults import Faults
-from seg_perception.evaluation.metrics import Scores, Truth
-from seg_perception.evaluation.offline import StageTimes
-from seg_perception.evaluation.per_frame import PerFrame
-from seg_perception.evaluation.without_labels import WithoutLabels
+from seg_perception.faults import Faults
 from seg_perception.labels import LabelSet
+from seg_perception.metrics.confusion import Scores, Truth
+from seg_perception.metrics.drivable_curve import DrivableCurve
+from seg_perception.metrics.per_frame import PerFrame
+from seg_perception.metrics.without_labels import WithoutLabels
+from seg_perception.offline import StageTimes
 from seg_perception.results import Result
 
 

@@ -13,10 +13,10 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from seg_perception import instance_kernels, panoptic_kernels
 from seg_perception.errors import SegPerceptionError
-from seg_perception.instance_kernels import AREA, CONFIDENCE, LEFT, RIGHT, TOP
 from seg_perception.labels import LabelSet
+from seg_perception.panoptic import class_kernels, instance_kernels
+from seg_perception.panoptic.instance_kernels import AREA, CONFIDENCE, LEFT, RIGHT, TOP
 from seg_perception.results import NetworkOutput, Panoptic, Segment, Wants
 
 _In = TypeVar("_In")
@@ -189,7 +189,7 @@ class _Buffers:
     def __init__(self, logits_shape: tuple[int, ...], mask_hw: tuple[int, int], max_instances: int) -> None:
         classes, h, w = logits_shape
         self.sizes = (logits_shape, mask_hw)
-        self.down, self.across = panoptic_kernels.axis(h, mask_hw[0]), panoptic_kernels.axis(w, mask_hw[1])
+        self.down, self.across = class_kernels.axis(h, mask_hw[0]), class_kernels.axis(w, mask_hw[1])
         self.cells = (np.empty((h, w), np.uint8), np.empty((h, w), np.float32), np.empty((h, w), np.float32))
         self.semantic = np.empty(mask_hw, np.uint8)
         self.instance, self.no_instance = np.zeros(mask_hw, np.uint16), np.zeros(mask_hw, np.uint16)
@@ -212,14 +212,14 @@ class _Buffers:
         """Class and, if there are centres, centre of each cell in rows; False if a logit is not finite."""
         if len(centers):
             instance_kernels.elect_centers(self.votes, centers, rows, self.elected)
-        return panoptic_kernels.score_cells(logits, rows, *self.cells)
+        return class_kernels.score_cells(logits, rows, *self.cells)
 
     def paint_classes(self, logits: NDArray[np.float32], part: _Part, with_confidence: bool, least: int) -> None:
-        panoptic_kernels.paint_classes(
+        class_kernels.paint_classes(
             logits, self.cells, self.down, self.across, part.bands, with_confidence, self.semantic, self.confidence
         )
         if least:
-            panoptic_kernels.drop_unsure(part.pixel_rows, least, self.semantic, self.confidence)
+            class_kernels.drop_unsure(part.pixel_rows, least, self.semantic, self.confidence)
 
     def paint_instances(self, centers: NDArray[np.float64], part: _Part, is_thing: NDArray[np.bool_]) -> None:
         if len(centers):

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seg_perception.labels import VOID
-from seg_perception.panoptic_kernels import Axis, at_corners, compiled, find_candidates, largest, mix_sides
+from seg_perception.panoptic.class_kernels import Axis, at_corners, compiled, find_candidates, largest, mix_sides
 
 SUBPIXELS = 16
 """Votes for centres are counted in this part of a mask pixel."""

@@ -8,7 +8,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from seg_perception.drawing import (
+from seg_perception.ground.drivable import DrivableSettings
+from seg_perception.ground.geometry import Floats, GroundProjection
+from seg_perception.ground.maps import OBSTACLE
+from seg_perception.labels import LabelSet
+from seg_perception.pictures.drawing import (
     DARK,
     FREE_COLOR,
     WHITE,
@@ -26,10 +30,6 @@ from seg_perception.drawing import (
     tag_size,
     wrapped,
 )
-from seg_perception.drivable import DrivableSettings
-from seg_perception.drivable_maps import OBSTACLE
-from seg_perception.geometry import Floats, GroundProjection
-from seg_perception.labels import LabelSet
 from seg_perception.results import Drivable, DrivableArea, FreeSpace, Grid
 
 UNKNOWN_COLOR: Color = (44, 44, 50)

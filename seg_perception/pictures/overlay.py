@@ -9,7 +9,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from seg_perception.drawing import (
+from seg_perception.ground.geometry import Floats, GroundProjection
+from seg_perception.labels import VOID, LabelSet
+from seg_perception.panoptic.class_kernels import compiled
+from seg_perception.pictures.drawing import (
     FREE_COLOR,
     Color,
     draw_lines,
@@ -26,9 +29,6 @@ from seg_perception.drawing import (
     text_width,
     thickness,
 )
-from seg_perception.geometry import Floats, GroundProjection
-from seg_perception.labels import VOID, LabelSet
-from seg_perception.panoptic_kernels import compiled
 from seg_perception.results import Drivable, DrivableArea, FreeSpace, Panoptic
 
 MASK_WEIGHT = 0.45

@@ -21,17 +21,17 @@ import numpy as np
 import psutil
 from numpy.typing import NDArray
 
-from seg_perception.evaluation import benchmark, overload
-from seg_perception.evaluation.overload import Sent
-from seg_perception.evaluation.sources import Source, SourceFrame
-from seg_perception.evaluation.spool import AgeSpool
+from seg_perception.benchmark import benchmark, overload
+from seg_perception.benchmark.overload import Sent
+from seg_perception.play.answers import PLANNER_TOPICS
+from seg_perception.play.pace import Pace
+from seg_perception.play.play import Feed, Play, camera_parameters, network_parameters
+from seg_perception.play.play import numbers as play_numbers
+from seg_perception.play.process import NodeProcess, choose_network
+from seg_perception.recordings.sources import Source, SourceFrame
+from seg_perception.recordings.spool import AgeSpool
 from seg_perception.results import Frame
-from seg_perception.ros.answers import PLANNER_TOPICS
-from seg_perception.ros.pace import Pace
-from seg_perception.ros.play import Feed, Play, camera_parameters, network_parameters
-from seg_perception.ros.play import numbers as play_numbers
-from seg_perception.ros.process import NodeProcess, choose_network
-from seg_perception.synthetic import SyntheticDrive
+from seg_perception.synthetic.drive import SyntheticDrive
 
 CAMERA_BOUND = 0.95
 """Share of the images that a node answers which is no slower than its cameras."""

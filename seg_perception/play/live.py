@@ -15,22 +15,22 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any
 
-from seg_perception import model_file
+from seg_perception import machine, model_file
 from seg_perception.cli import EXIT_INTERRUPTED
 from seg_perception.errors import SegPerceptionError
-from seg_perception.evaluation import machine, report
 from seg_perception.evaluation.compare import open_baseline
 from seg_perception.evaluation.evaluate import open_sources, tell
-from seg_perception.evaluation.judge import Judge
 from seg_perception.evaluation.many import is_fleet
-from seg_perception.evaluation.replay import Replay, replay
-from seg_perception.evaluation.spool import Spool
 from seg_perception.evaluation.worst_frames import WorstFrames
 from seg_perception.model_file import ModelInfo
-from seg_perception.ros.pace import Pace
-from seg_perception.ros.play import Feed, Play, camera_parameters, network_parameters
-from seg_perception.ros.play import numbers as play_numbers
-from seg_perception.ros.process import NodeProcess, choose_network
+from seg_perception.play.judge import Judge
+from seg_perception.play.pace import Pace
+from seg_perception.play.play import Feed, Play, camera_parameters, network_parameters
+from seg_perception.play.play import numbers as play_numbers
+from seg_perception.play.process import NodeProcess, choose_network
+from seg_perception.play.replay import Replay, replay
+from seg_perception.recordings.spool import Spool
+from seg_perception.reports import report
 
 IMAGE_WORDS = ("compressed", "image", "image_raw", "image_color", "image_rect", "image_rect_color")
 """Last parts of image topics, which tell no camera from another."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 
-from seg_perception.evaluation.sources import Source, SourceFrame
+from seg_perception.recordings.sources import Source, SourceFrame
 
 LONGEST_GAP_NS = 60 * 10**9
 """Nobody waits longer for the next frame of a recording: a longer gap is a clock that was set."""

@@ -16,13 +16,13 @@ from typing import Any
 from tqdm import tqdm
 
 from seg_perception.errors import SegPerceptionError
-from seg_perception.evaluation.offline import percentiles
-from seg_perception.evaluation.sources import Source, SourceFrame
-from seg_perception.evaluation.spool import Answer, Spool
-from seg_perception.ros.answers import WATCHED
-from seg_perception.ros.pace import Pace
-from seg_perception.ros.player import Player
-from seg_perception.ros.process import NodeProcess
+from seg_perception.offline import percentiles
+from seg_perception.play.answers import WATCHED
+from seg_perception.play.pace import Pace
+from seg_perception.play.player import Player
+from seg_perception.play.process import NodeProcess
+from seg_perception.recordings.sources import Source, SourceFrame
+from seg_perception.recordings.spool import Answer, Spool
 
 START_TIMEOUT_S = 900.0
 """How long the node may take to start: it may build an engine first."""

@@ -16,15 +16,15 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from seg_perception.errors import SegPerceptionError
-from seg_perception.evaluation.free_distance import FreeDistance
-from seg_perception.evaluation.judge import Judge
-from seg_perception.evaluation.panels import Panels, Placing
-from seg_perception.evaluation.report import FreeTimeline, Picture
-from seg_perception.evaluation.sources import Source, SourceFrame
-from seg_perception.evaluation.spool import Answer, Spool
 from seg_perception.evaluation.worst_frames import WorstFrames
 from seg_perception.files import quiet_opencv
 from seg_perception.labels import LabelSet
+from seg_perception.metrics.free_distance import FreeDistance
+from seg_perception.play.judge import Judge
+from seg_perception.recordings.sources import Source, SourceFrame
+from seg_perception.recordings.spool import Answer, Spool
+from seg_perception.reports.panels import Panels, Placing
+from seg_perception.reports.report import FreeTimeline, Picture
 from seg_perception.results import Frame
 
 SAMPLES = 6

@@ -1,11 +1,11 @@
-"""What overlapping the two halves of a frame's way gives, measured and drawn: `python -m seg_perception.ros.timeline`.
+"""What overlapping the two halves of a frame's way gives, measured and drawn: `python -m seg_perception.play.timeline`.
 
 One camera of the node runs rendered images, a new one being there whenever one is taken, while another process watches
 the masks and the drivable areas in pixels, as a planner does. --network-ms stands in for a GPU: the network's answer
 takes so long and leaves the CPU alone. Each way runs in turn, several times.
 
 Example:
-  python -m seg_perception.ros.timeline --model models/camvid_pidnet_s_fast.onnx --network-ms 10
+  python -m seg_perception.play.timeline --model models/camvid_pidnet_s_fast.onnx --network-ms 10
 """
 
 from __future__ import annotations
@@ -32,18 +32,18 @@ from tqdm import tqdm
 
 from seg_perception import backends, model_file
 from seg_perception.errors import SegPerceptionError
-from seg_perception.evaluation.offline import percentiles
 from seg_perception.model_file import ModelInfo
+from seg_perception.offline import percentiles
+from seg_perception.play.answers import PLANNER_TOPICS, WATCHED
+from seg_perception.play.process import choose_network
 from seg_perception.results import NetworkOutput
-from seg_perception.ros.answers import PLANNER_TOPICS, WATCHED
 from seg_perception.ros.camera import Camera, HalfDone
 from seg_perception.ros.fill_messages import ImageFiller
 from seg_perception.ros.inputs import Arrival
 from seg_perception.ros.lane import Lane
 from seg_perception.ros.outputs import qos_profile
 from seg_perception.ros.parameters import Settings
-from seg_perception.ros.process import choose_network
-from seg_perception.synthetic import SyntheticDrive
+from seg_perception.synthetic.drive import SyntheticDrive
 
 WAYS = {1: "one after the other", 2: "overlapped"}
 """By the number of threads."""

@@ -16,15 +16,15 @@ from numpy.typing import NDArray
 from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
 
 from seg_perception.errors import SegPerceptionError
-from seg_perception.evaluation import bag_messages as kinds
-from seg_perception.evaluation.bag import INFO_TOPIC, TF_TOPIC, beside
-from seg_perception.evaluation.bag_file import INFO_TYPE, TF_TYPE, Bag, stamp_ns_of
-from seg_perception.evaluation.bag_messages import BagMessages
-from seg_perception.evaluation.mounting import BASE_FRAME
-from seg_perception.geometry import GroundProjection
+from seg_perception.ground.geometry import GroundProjection
 from seg_perception.labels import LabelSet
+from seg_perception.pictures.overlay import Overlay
+from seg_perception.recordings import messages as kinds
+from seg_perception.recordings.bag_file import INFO_TYPE, TF_TYPE, Bag, stamp_ns_of
+from seg_perception.recordings.frames import INFO_TOPIC, TF_TOPIC, beside
+from seg_perception.recordings.messages import BagMessages
+from seg_perception.recordings.mounting import BASE_FRAME
 from seg_perception.results import Result
-from seg_perception.visualize import Overlay
 
 NODE = "/segmentation"
 """Outputs have the names that the node gives them."""

@@ -7,8 +7,8 @@ import math
 from dataclasses import dataclass, fields
 
 from seg_perception.errors import SegPerceptionError, nearest_name
-from seg_perception.evaluation.sources import Source
-from seg_perception.geometry import CameraModel, CameraPose, GroundProjection
+from seg_perception.ground.geometry import CameraModel, CameraPose, GroundProjection
+from seg_perception.recordings.sources import Source
 
 EXAMPLE = "hfov=60 height=1.4 pitch=2"
 _UNITS = {"hfov": "deg", "height": "m", "pitch": "deg", "roll": "deg", "yaw": "deg"}

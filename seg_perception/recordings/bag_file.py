@@ -15,9 +15,9 @@ from rosbags.highlevel import AnyReader
 from rosbags.typesys import Stores, get_types_from_idl, get_types_from_msg, get_typestore
 
 from seg_perception.errors import SegPerceptionError, nearest_name
-from seg_perception.evaluation import salvage
-from seg_perception.evaluation.salvage import RawMessage
-from seg_perception.evaluation.sources import BAG_ENDINGS
+from seg_perception.recordings import salvage
+from seg_perception.recordings.salvage import RawMessage
+from seg_perception.recordings.sources import BAG_ENDINGS
 
 IMAGE_TYPES = ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage")
 INFO_TYPE, TF_TYPE = "sensor_msgs/msg/CameraInfo", "tf2_msgs/msg/TFMessage"

@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seg_perception.errors import SegPerceptionError
-from seg_perception.evaluation.metrics import Truth
-from seg_perception.evaluation.sources import Source, SourceFrame
 from seg_perception.labels import NOT_GROUND, VOID, LabelClass, LabelSet
+from seg_perception.metrics.confusion import Truth
+from seg_perception.recordings.sources import Source, SourceFrame
 from seg_perception.results import Frame
 
 
@@ -20,7 +20,7 @@ class DatasetSource(Source):
     """One split of a labelled data set; meaning: the names of the model's classes, labels, behind each of its ids."""
 
     def __init__(self, name: str, root: Path | None, split: str, labels: LabelSet) -> None:
-        from seg_perception.training.datasets import open_dataset
+        from seg_perception.datasets import open_dataset
 
         self._data = open_dataset(name, root, split, labels)
         self.meaning: Mapping[int, tuple[str, ...]] = self._data.meaning

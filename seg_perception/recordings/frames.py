@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from seg_perception.camera_messages import (
+from seg_perception.camera.messages import (
     TRUNCATED,
     UNDECODABLE,
     WRONG_ENCODING,
@@ -23,12 +23,12 @@ from seg_perception.camera_messages import (
     to_camera_model,
 )
 from seg_perception.errors import SegPerceptionError
-from seg_perception.evaluation.bag_file import IMAGE_TYPES, INFO_TYPE, TF_TYPE, Bag, stamp_ns_of
-from seg_perception.evaluation.faults import Faults
-from seg_perception.evaluation.metrics import Truth
-from seg_perception.evaluation.mounting import pose_from_transforms
-from seg_perception.evaluation.sources import DEFAULT_RATE_HZ, LabelFolder, Source, SourceFrame
+from seg_perception.faults import Faults
 from seg_perception.labels import VOID
+from seg_perception.metrics.confusion import Truth
+from seg_perception.recordings.bag_file import IMAGE_TYPES, INFO_TYPE, TF_TYPE, Bag, stamp_ns_of
+from seg_perception.recordings.mounting import pose_from_transforms
+from seg_perception.recordings.sources import DEFAULT_RATE_HZ, LabelFolder, Source, SourceFrame
 from seg_perception.results import Frame
 
 IMAGE_TOPIC, INFO_TOPIC, LABEL_TOPIC, INSTANCE_TOPIC = (

@@ -31,11 +31,13 @@ from rosbags.typesys import Stores, get_typestore
 from tqdm import tqdm
 
 from seg_perception.errors import SegPerceptionError
-from seg_perception.evaluation.bag import IMAGE_TOPIC, INFO_TOPIC, INSTANCE_TOPIC, LABEL_TOPIC, TF_TOPIC
-from seg_perception.evaluation.bag_messages import CAMERA_INFO, COMPRESSED, IMAGE, LATCHED, TF, image_message
-from seg_perception.evaluation.dataset_source import LabelledSource
-from seg_perception.evaluation.mounting import BASE_FRAME, optical_quaternion
-from seg_perception.evaluation.sources import (
+from seg_perception.files import write_json
+from seg_perception.ground.geometry import CameraModel, CameraPose
+from seg_perception.recordings.dataset_source import LabelledSource
+from seg_perception.recordings.frames import IMAGE_TOPIC, INFO_TOPIC, INSTANCE_TOPIC, LABEL_TOPIC, TF_TOPIC
+from seg_perception.recordings.messages import CAMERA_INFO, COMPRESSED, IMAGE, LATCHED, TF, image_message
+from seg_perception.recordings.mounting import BASE_FRAME, optical_quaternion
+from seg_perception.recordings.sources import (
     FolderSource,
     LabelFolder,
     Source,
@@ -43,8 +45,6 @@ from seg_perception.evaluation.sources import (
     SyntheticSource,
     VideoSource,
 )
-from seg_perception.files import write_json
-from seg_perception.geometry import CameraModel, CameraPose
 
 STORAGES = {"mcap": StoragePlugin.MCAP, "sqlite3": StoragePlugin.SQLITE3}
 CAMERA_FRAME = "camera_optical"
@@ -101,7 +101,7 @@ def _source(arguments: argparse.Namespace) -> Source:
     if arguments.instances and not arguments.labels:
         raise SegPerceptionError("--instances belong to labels: give --labels too")
     if arguments.dataset:
-        from seg_perception.training.label_sets import open_labels
+        from seg_perception.datasets.label_sets import open_labels
 
         return LabelledSource(arguments.dataset, arguments.root, arguments.split, open_labels(arguments.label_set))
     if arguments.video:

@@ -6,7 +6,7 @@ from collections.abc import Collection
 from pathlib import Path
 
 from seg_perception.errors import SegPerceptionError
-from seg_perception.evaluation.sources import (
+from seg_perception.recordings.sources import (
     BAG_ENDINGS,
     SYNTHETIC_FRAMES,
     DeviceSource,
@@ -49,7 +49,7 @@ def _open(
     if words.isdecimal() or words.startswith("/dev/"):
         return DeviceSource(f"/dev/video{words}" if words.isdecimal() else words)
     if path.suffix in BAG_ENDINGS or (path.is_dir() and _is_bag(path)):
-        from seg_perception.evaluation.bag import BagSource  # rosbags is needed for bags only
+        from seg_perception.recordings.frames import BagSource  # rosbags is needed for bags only
 
         return BagSource(path, topic)
     if path.is_dir():

@@ -8,9 +8,9 @@ from pathlib import Path
 import jinja2
 import numpy as np
 
-from seg_perception.evaluation.bootstrap import CONFIDENCE, RESAMPLES
-from seg_perception.evaluation.differences import Difference, Result, Verdict
-from seg_perception.evaluation.plots import figure_of, png_uri
+from seg_perception.metrics.bootstrap import CONFIDENCE, RESAMPLES
+from seg_perception.metrics.differences import Difference, Result, Verdict
+from seg_perception.reports.plots import figure_of, png_uri
 
 TEMPLATE = Path(__file__).with_name("compare.html.j2")
 IN_PAGE_ONLY = ("dice_class", "pq_class", "ap_class", "boundary_f1_class", "topics")

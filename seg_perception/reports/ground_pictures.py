@@ -10,12 +10,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from seg_perception.drivable_maps import OBSTACLE
-from seg_perception.evaluation.ground_truth import GroundTruth
 from seg_perception.files import write_image
+from seg_perception.ground.maps import OBSTACLE
 from seg_perception.labels import NOT_GROUND, LabelSet
+from seg_perception.metrics.ground_truth import GroundTruth
+from seg_perception.pictures.overlay import Overlay
 from seg_perception.results import Drivable, Panoptic
-from seg_perception.visualize import Overlay
 
 UNKNOWN_COLOR = (44, 44, 50)
 OBSTACLE_COLOR = (255, 255, 255)

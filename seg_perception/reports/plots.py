@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from seg_perception.evaluation.drivable_curve import at_best
 from seg_perception.labels import LabelSet
+from seg_perception.metrics.drivable_curve import at_best
 
 BLUE, GREEN, ORANGE, RED = "#4c78a8", "#54a24b", "#e69f00", "#e45756"
 

@@ -27,6 +27,7 @@ from std_msgs.msg import Header
 
 from seg_perception import backends, model_file
 from seg_perception.backends.base import Backend
+from seg_perception.backends.shipped_models import find_model
 from seg_perception.errors import SegPerceptionError
 from seg_perception.ros.camera import Camera
 from seg_perception.ros.diagnostics import ERROR, OK, Status
@@ -38,7 +39,6 @@ from seg_perception.ros.parameter_server import ParameterServer
 from seg_perception.ros.parameters import Settings
 from seg_perception.ros.real_time import Scheduling, freeze_garbage, keep_memory
 from seg_perception.ros.topics import DIAGNOSTICS
-from seg_perception.shipped_models import find_model
 
 DIAGNOSTICS_PERIOD_S = 1.0
 QUIET_S = 0.1

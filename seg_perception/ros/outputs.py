@@ -16,13 +16,13 @@ from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CompressedImage, Image, LaserScan
 from std_msgs.msg import Header
 
-from seg_perception.geometry import GroundProjection
+from seg_perception.ground.geometry import GroundProjection
 from seg_perception.labels import LabelSet
+from seg_perception.pictures.overlay import Overlay
 from seg_perception.results import Grid, Result, Wants
 from seg_perception.ros import fill_messages as fill
 from seg_perception.ros.parameters import Settings
 from seg_perception.ros.topics import OUTPUTS, Qos
-from seg_perception.visualize import Overlay
 from seg_perception_msgs.msg import DrivableAreas, Segments
 
 MESSAGE_TYPES = (Image, CompressedImage, LaserScan, OccupancyGrid, Segments, DrivableAreas, DiagnosticArray)

@@ -13,15 +13,15 @@ from pathlib import Path
 from typing import Any, cast
 
 from seg_perception.backends import BACKENDS, FALLBACKS
-from seg_perception.drivable import DrivableSettings
+from seg_perception.backends.shipped_models import SHIPPED_MODELS
 from seg_perception.errors import SegPerceptionError, nearest_name
-from seg_perception.geometry import CameraPose
-from seg_perception.grid_fusion import FusionSettings, window_side
-from seg_perception.panoptic import PanopticSettings
-from seg_perception.pitch import PITCH_CORRECTIONS
+from seg_perception.ground.drivable import DrivableSettings
+from seg_perception.ground.fusion import FusionSettings, window_side
+from seg_perception.ground.geometry import CameraPose
+from seg_perception.ground.pitch import PITCH_CORRECTIONS
+from seg_perception.panoptic.decoder import PanopticSettings
 from seg_perception.ros.lane import OVERLAPS
 from seg_perception.ros.topics import OUTPUT_NAMES, topic_table
-from seg_perception.shipped_models import SHIPPED_MODELS
 
 Value = bool | int | float | str | tuple[Any, ...]
 

@@ -11,14 +11,14 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from seg_perception import synthetic_scenery as scenery
-from seg_perception.geometry import CameraModel, CameraPose, GroundProjection
+from seg_perception.ground.geometry import CameraModel, CameraPose, GroundProjection
 from seg_perception.labels import CAMVID, VOID
 from seg_perception.results import Outline
-from seg_perception.synthetic_canvas import Canvas, Floats, View
-from seg_perception.synthetic_objects import TREE, Look, paint_bicyclist, paint_car, paint_pedestrian
-from seg_perception.synthetic_scene import random_scene
-from seg_perception.synthetic_street import Bend
+from seg_perception.synthetic import scenery
+from seg_perception.synthetic.canvas import Canvas, Floats, View
+from seg_perception.synthetic.objects import TREE, Look, paint_bicyclist, paint_car, paint_pedestrian
+from seg_perception.synthetic.scene import random_scene
+from seg_perception.synthetic.street import Bend
 
 __all__ = ["SyntheticDrive", "SyntheticFrame", "random_scene"]
 

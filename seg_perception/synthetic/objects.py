@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from seg_perception.labels import CAMVID
-from seg_perception.synthetic_canvas import Canvas, Color, Floats
+from seg_perception.synthetic.canvas import Canvas, Color, Floats
 
 BUILDING, POLE, TREE, SIGN, FENCE, CAR, PEDESTRIAN, BICYCLIST = (
     CAMVID.by_name(name).id for name in ("building", "pole", "tree", "sign", "fence", "car", "pedestrian", "bicyclist")

@@ -7,10 +7,10 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from seg_perception import synthetic_scenery as scenery
-from seg_perception.geometry import CameraPose
-from seg_perception.synthetic_canvas import MAX_OBJECTS, Canvas, Floats, View
-from seg_perception.synthetic_objects import Look, paint_bicyclist, paint_car, paint_pedestrian
+from seg_perception.ground.geometry import CameraPose
+from seg_perception.synthetic import scenery
+from seg_perception.synthetic.canvas import MAX_OBJECTS, Canvas, Floats, View
+from seg_perception.synthetic.objects import Look, paint_bicyclist, paint_car, paint_pedestrian
 
 _Painter = Callable[[int], None]
 

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seg_perception.labels import CAMVID
-from seg_perception.synthetic_canvas import Canvas, Floats, Surface, to_pixels
-from seg_perception.synthetic_objects import BUILDING, FENCE, POLE, SIGN, TREE, Billboard
+from seg_perception.synthetic.canvas import Canvas, Floats, Surface, to_pixels
+from seg_perception.synthetic.objects import BUILDING, FENCE, POLE, SIGN, TREE, Billboard
 
 SKY, ROAD, PAVEMENT = (CAMVID.by_name(name).id for name in ("sky", "road", "pavement"))
 _NOISE_SIZE = 1024

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from seg_perception.synthetic_canvas import Canvas, Color, Floats, Surface
+from seg_perception.synthetic.canvas import Canvas, Color, Floats, Surface
 
 LARGEST_CURVATURE = 0.02
 """1/m: a radius of 50 m. With the 132 m of street that are drawn, none comes round to the camera again."""

@@ -8,13 +8,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from seg_perception.datasets import Dataset, open_dataset
+from seg_perception.datasets.label_sets import open_labels
 from seg_perception.errors import SegPerceptionError, nearest_name
 from seg_perception.labels import BUILT_IN, LabelSet
-from seg_perception.training.augment import AugmentSettings
-from seg_perception.training.datasets import Dataset, open_dataset
-from seg_perception.training.label_sets import open_labels
-from seg_perception.training.loss_settings import LossSettings
-from seg_perception.training.yaml_fields import build, read_yaml
+from seg_perception.training.data.augment import AugmentSettings
+from seg_perception.training.loop.loss_settings import LossSettings
+from seg_perception.yaml_fields import build, read_yaml
 
 DATA_ROOT_VARIABLE = "SEG_PERCEPTION_DATA"
 OPTIMISERS = ("adamw", "sgd")

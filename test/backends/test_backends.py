@@ -4,8 +4,9 @@ import pytest
 from fakes import FakeBackend, empty_output, model_info, tiny_model
 
 from seg_perception import backends
-from seg_perception.backends import onnx_runtime, tensorrt
+from seg_perception.backends import onnx_runtime
 from seg_perception.backends.onnx_runtime import OnnxRuntimeBackend
+from seg_perception.backends.tensorrt import backend as tensorrt
 from seg_perception.errors import SegPerceptionError
 
 

@@ -6,12 +6,12 @@ import json
 from pathlib import Path
 
 import pytest
+from places import MODELS
 
 from seg_perception import model_file
 from seg_perception.cli import main
 from seg_perception.labels import CAMVID
 
-MODELS = sorted((Path(__file__).resolve().parents[1] / "models").glob("*.onnx"))
 LARGEST_BYTES = 32_000_000
 LEAST_MIOU = {"camvid_pidnet_s": 0.68, "camvid_pidnet_s_fast": 0.62}
 

@@ -13,17 +13,18 @@ import pytest
 from ros_harness import make_tiny_model
 
 from seg_perception import backends, cli, model_file
-from seg_perception.drivable import DrivableExtractor
-from seg_perception.evaluation import benchmark, benchmark_report
-from seg_perception.evaluation.benchmark import WARM_UP_FRAMES, drivable_shares
-from seg_perception.evaluation.benchmark_naive import naive_masks, speedups
-from seg_perception.geometry import CameraModel, CameraPose
+from seg_perception.benchmark import benchmark
+from seg_perception.benchmark.benchmark import WARM_UP_FRAMES, drivable_shares
+from seg_perception.benchmark.naive import naive_masks, speedups
+from seg_perception.camera.preprocess import Preprocessor
+from seg_perception.ground.drivable import DrivableExtractor
+from seg_perception.ground.geometry import CameraModel, CameraPose
 from seg_perception.labels import CAMVID
-from seg_perception.panoptic import PanopticSettings
+from seg_perception.panoptic.decoder import PanopticSettings
 from seg_perception.pipeline import Pipeline
-from seg_perception.preprocess import Preprocessor
+from seg_perception.reports import benchmark_report
 from seg_perception.results import Frame, Panoptic, Wants
-from seg_perception.synthetic import SyntheticDrive, random_scene
+from seg_perception.synthetic.drive import SyntheticDrive, random_scene
 
 
 @pytest.fixture(scope="module")

@@ -20,14 +20,14 @@ from numpy.typing import NDArray
 
 from seg_perception import backends, model_file
 from seg_perception.backends.base import Backend
-from seg_perception.evaluation import benchmark
-from seg_perception.evaluation.benchmark_naive import NaivePath, naive_masks
-from seg_perception.panoptic import PanopticDecoder, PanopticSettings
+from seg_perception.backends.shipped_models import find_model
+from seg_perception.benchmark import benchmark
+from seg_perception.benchmark.naive import NaivePath, naive_masks
+from seg_perception.camera.preprocess import Preprocessor
+from seg_perception.panoptic.decoder import PanopticDecoder, PanopticSettings
 from seg_perception.pipeline import Pipeline
-from seg_perception.preprocess import Preprocessor
 from seg_perception.results import Frame, NetworkOutput, Wants
-from seg_perception.shipped_models import find_model
-from seg_perception.synthetic import SyntheticDrive, random_scene
+from seg_perception.synthetic.drive import SyntheticDrive, random_scene
 
 SIZE_WH = (1280, 720)
 TURNS = 12
@@ -109,7 +109,7 @@ def test_nothing_that_a_frame_allocates_stays(output: NetworkOutput) -> None:
 
 def test_a_frame_costs_little_more_in_the_node_than_in_the_pipeline(network: Backend, image: NDArray[np.uint8]) -> None:
     pytest.importorskip("rclpy", reason="the node needs ROS 2")
-    from seg_perception.ros import end_to_end
+    from seg_perception.play import end_to_end
 
     pipeline = Pipeline(MODEL, network)
     drive, frame = SyntheticDrive(*SIZE_WH), Frame(image)

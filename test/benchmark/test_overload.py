@@ -14,8 +14,8 @@ pytest.importorskip("rclpy", reason="the node needs ROS 2")
 
 from ros_harness import make_tiny_model
 
-from seg_perception.evaluation import benchmark
-from seg_perception.ros import end_to_end
+from seg_perception.benchmark import benchmark
+from seg_perception.play import end_to_end
 
 CAMERAS, RATE_HZ, SECONDS = 4, 30.0, 4.0
 SIZE_WH = (320, 192)

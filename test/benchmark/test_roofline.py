@@ -8,13 +8,13 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
+from places import CHECKOUT
 
 from seg_perception import model_file
+from seg_perception.benchmark import roofline
+from seg_perception.benchmark.roofline import Device
 from seg_perception.errors import SegPerceptionError
-from seg_perception.evaluation import roofline
-from seg_perception.evaluation.roofline import Device
 
-CHECKOUT = Path(__file__).resolve().parents[1]
 MODELS = sorted((CHECKOUT / "models").glob("*.onnx"))
 
 

@@ -13,8 +13,8 @@ import pytest
 from image_messages import encode, message, picture
 from numpy.typing import NDArray
 
-from seg_perception import camera_messages as messages
-from seg_perception.camera_messages import ENCODINGS, BadImageError, ImageReader, to_rgb
+from seg_perception.camera import messages
+from seg_perception.camera.messages import ENCODINGS, BadImageError, ImageReader, to_rgb
 
 BAYER = {"rggb": "RGGB", "bggr": "BGGR", "gbrg": "GBRG", "grbg": "GRBG"}
 SIZES = [(6, 8), (5, 8), (6, 7), (5, 7)]

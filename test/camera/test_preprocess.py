@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 from image_messages import encode, message
 
-from seg_perception.camera_messages import ENCODINGS, ImageReader, to_rgb
+from seg_perception.camera.messages import ENCODINGS, ImageReader, to_rgb
+from seg_perception.camera.preprocess import Preprocessor, halvings
 from seg_perception.errors import SegPerceptionError
-from seg_perception.preprocess import Preprocessor, halvings
 from seg_perception.raw_image import RawImage
 from seg_perception.results import Frame
 

@@ -12,12 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
+from seg_perception.datasets import Dataset, open_dataset
+from seg_perception.datasets.base import numbered
+from seg_perception.datasets.synthetic_scenes import SyntheticDrives
 from seg_perception.errors import SegPerceptionError
 from seg_perception.labels import CAMVID, CITYSCAPES, VOID, LabelSet
-from seg_perception.training.datasets import Dataset, open_dataset
-from seg_perception.training.datasets.base import numbered
-from seg_perception.training.datasets.synthetic_scenes import SyntheticDrives
-from seg_perception.training.targets import PartialLabels
+from seg_perception.training.data.targets import PartialLabels
 
 ORANGE = (255, 128, 0)
 

@@ -6,13 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from places import CHECKOUT
 from test_datasets import cityscapes_tree, pair
 
+from seg_perception.datasets import ade20k, cityscapes, coco_panoptic, coco_polygons, idd_lite, mapillary
+from seg_perception.datasets.label_sets import CONCEPTS, classes_in, concepts_of, open_labels
 from seg_perception.errors import SegPerceptionError
 from seg_perception.labels import BUILT_IN, CAMVID, CITYSCAPES, LabelSet
 from seg_perception.training.config import load_config
-from seg_perception.training.datasets import ade20k, cityscapes, coco_panoptic, coco_polygons, idd_lite, mapillary
-from seg_perception.training.label_sets import CONCEPTS, classes_in, concepts_of, open_labels
 
 OWN = """
 - {name: lawn, color: [0, 255, 0], drivable_cost: 0, covers: [terrain]}
@@ -95,7 +96,7 @@ def test_every_concept_is_one() -> None:
 
 
 def test_the_example_of_own_classes_lists_every_concept() -> None:
-    text = (Path(__file__).parent.parent / "config/labels/own_classes.yaml").read_text()
+    text = (CHECKOUT / "config/labels/own_classes.yaml").read_text()
     words = text[text.index("words are") + len("words are") : text.index("- {name")].replace("#", "")
     assert {" ".join(word.split()) for word in words.split(",")} == set(CONCEPTS)
 
@@ -113,7 +114,7 @@ def test_own_classes_learn_from_public_data(tmp_path: Path) -> None:
 def test_sets_of_different_labels_teach_one_network(tmp_path: Path) -> None:
     """Every pixel of every source gets a code that leaves a class of the trained set possible."""
     pytest.importorskip("torch", reason="the stream gives tensors")
-    from seg_perception.training.stream import TrainingStream
+    from seg_perception.training.data.stream import TrainingStream
 
     (tmp_path / "own.yaml").write_text(OWN)
     cityscapes_tree(tmp_path / "city")

@@ -13,12 +13,12 @@ import pytest
 from ros_harness import make_tiny_model
 
 from seg_perception import cli
-from seg_perception.drivable import DrivableExtractor, DrivableSettings
 from seg_perception.evaluation.check_ground import DRIVES, ROWS
-from seg_perception.evaluation.ground_truth import GroundTruth, judge, polygon_iou, summary
+from seg_perception.ground.drivable import DrivableExtractor, DrivableSettings
 from seg_perception.labels import CAMVID
+from seg_perception.metrics.ground_truth import GroundTruth, judge, polygon_iou, summary
 from seg_perception.results import Drivable, DrivableArea, Grid, LookAhead, Outline, Panoptic, Wants
-from seg_perception.synthetic import SyntheticDrive
+from seg_perception.synthetic.drive import SyntheticDrive
 
 ROAD = CAMVID.by_name("road").id
 SETTINGS = DrivableSettings()

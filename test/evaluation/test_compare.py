@@ -19,16 +19,16 @@ from ros_harness import make_tiny_model
 
 from seg_perception import backends, cli, model_file
 from seg_perception.errors import SegPerceptionError
-from seg_perception.evaluation import bootstrap
 from seg_perception.evaluation.compare import EXIT_BROKEN, Baseline
-from seg_perception.evaluation.differences import Difference, compare
-from seg_perception.evaluation.frame_scores import FrameScores
-from seg_perception.evaluation.limits import Limit
-from seg_perception.evaluation.metrics import Scores, Truth
-from seg_perception.evaluation.per_frame import PerFrame
-from seg_perception.evaluation.run_report import RunReport
 from seg_perception.files import write_image
 from seg_perception.labels import CAMVID, VOID
+from seg_perception.metrics import bootstrap
+from seg_perception.metrics.confusion import Scores, Truth
+from seg_perception.metrics.differences import Difference, compare
+from seg_perception.metrics.frame_scores import FrameScores
+from seg_perception.metrics.limits import Limit
+from seg_perception.metrics.per_frame import PerFrame
+from seg_perception.metrics.run_report import RunReport
 from seg_perception.pipeline import Pipeline
 from seg_perception.results import Frame
 

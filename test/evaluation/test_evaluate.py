@@ -15,10 +15,10 @@ from ros_harness import make_tiny_model
 
 from seg_perception import backends, cli, model_file
 from seg_perception.errors import SegPerceptionError
-from seg_perception.evaluation.dataset_source import Comparison
-from seg_perception.evaluation.metrics import Scores, Truth
 from seg_perception.labels import CAMVID, VOID
+from seg_perception.metrics.confusion import Scores, Truth
 from seg_perception.pipeline import Pipeline
+from seg_perception.recordings.dataset_source import Comparison
 from seg_perception.results import Frame
 
 CAMVID_VOID = 11

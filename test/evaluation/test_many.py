@@ -23,8 +23,8 @@ from hypothesis import strategies as st
 from seg_perception import cli
 from seg_perception.errors import SegPerceptionError
 from seg_perception.evaluation import many, runners
-from seg_perception.evaluation.metrics import Scores, Truth
 from seg_perception.labels import CAMVID, VOID
+from seg_perception.metrics.confusion import Scores, Truth
 
 
 def make_bag(path: Path, count: int, seed: int) -> None:

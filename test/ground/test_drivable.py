@@ -3,10 +3,10 @@ import math
 import numpy as np
 import pytest
 
-from seg_perception.drivable import DrivableExtractor, DrivableSettings
-from seg_perception.drivable_maps import fill_grid, walk_free
-from seg_perception.geometry import CameraModel, CameraPose, GroundProjection
-from seg_perception.ground_kernels import UNSEEN
+from seg_perception.ground.drivable import DrivableExtractor, DrivableSettings
+from seg_perception.ground.geometry import CameraModel, CameraPose, GroundProjection
+from seg_perception.ground.kernels import UNSEEN
+from seg_perception.ground.maps import fill_grid, walk_free
 from seg_perception.labels import CAMVID, VOID
 from seg_perception.results import Panoptic, Wants
 

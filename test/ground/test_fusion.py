@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from seg_perception.grid_fusion import FusionSettings, GridFusion, PlanarPose, window_side
+from seg_perception.ground.fusion import FusionSettings, GridFusion, PlanarPose, window_side
 from seg_perception.results import Grid
 
 CELL_M = 0.5

@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from seg_perception.geometry import CameraModel, CameraPose, GroundProjection
+from seg_perception.ground.geometry import CameraModel, CameraPose, GroundProjection
+from seg_perception.ground.look_ahead import AheadMap, stand_before, walk_sideways
 from seg_perception.labels import CAMVID, VOID
-from seg_perception.look_ahead import AheadMap, stand_before, walk_sideways
 
 SKY, BUILDING, ROAD, PAVEMENT, CAR = (CAMVID.by_name(n).id for n in ("sky", "building", "road", "pavement", "car"))
 HW = (480, 640)

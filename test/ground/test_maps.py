@@ -6,9 +6,9 @@ from time import process_time
 import numpy as np
 import pytest
 
-from seg_perception.drivable_maps import GridMap, RayMap
-from seg_perception.geometry import CameraModel, CameraPose, GroundProjection
-from seg_perception.ground_kernels import UNSEEN
+from seg_perception.ground.geometry import CameraModel, CameraPose, GroundProjection
+from seg_perception.ground.kernels import UNSEEN
+from seg_perception.ground.maps import GridMap, RayMap
 
 K = ((120.0, 0.0, 79.5), (0.0, 122.0, 59.5), (0.0, 0.0, 1.0))
 HW = (120, 160)

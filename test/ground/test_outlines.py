@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from shapely import LinearRing, MultiPolygon, Polygon, box
 from shapely.validation import explain_validity
 
-from seg_perception.geometry import CameraModel, CameraPose, GroundProjection
-from seg_perception.ground_outlines import TOLERANCE_PX, FlatImage, ground_outlines
-from seg_perception.outlines import OutlineTracer, Rings
+from seg_perception.ground.geometry import CameraModel, CameraPose, GroundProjection
+from seg_perception.ground.metric_outlines import TOLERANCE_PX, FlatImage, ground_outlines
+from seg_perception.ground.outlines import OutlineTracer, Rings
 from seg_perception.results import Outline
 
 HW = (24, 32)

@@ -4,11 +4,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from seg_perception import drivable
-from seg_perception.drivable import DrivableExtractor, DrivableSettings
-from seg_perception.geometry import CameraModel, CameraPose, GroundProjection
-from seg_perception.labels import CAMVID, VOID
-from seg_perception.pitch import (
+from seg_perception.ground import drivable
+from seg_perception.ground.drivable import DrivableExtractor, DrivableSettings
+from seg_perception.ground.geometry import CameraModel, CameraPose, GroundProjection
+from seg_perception.ground.pitch import (
     LARGEST_RAD,
     RELAX_FRAMES,
     STEP_RAD,
@@ -18,6 +17,7 @@ from seg_perception.pitch import (
     meeting_point,
     near_a_line,
 )
+from seg_perception.labels import CAMVID, VOID
 from seg_perception.results import Panoptic, Wants
 
 SKY, BUILDING, ROAD, PAVEMENT, CAR = (CAMVID.by_name(n).id for n in ("sky", "building", "road", "pavement", "car"))

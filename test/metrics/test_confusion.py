@@ -9,9 +9,9 @@ import pytest
 from metric_maps import ALL_MAPS, LABELS, Maps
 
 from seg_perception.errors import SegPerceptionError
-from seg_perception.evaluation.boundary import BOUNDARY_TOLERANCE, boundary_f1
-from seg_perception.evaluation.metrics import ConfusionMatrix, Scores, Truth, iou_per_class
 from seg_perception.labels import VOID
+from seg_perception.metrics.boundary import BOUNDARY_TOLERANCE, boundary_f1
+from seg_perception.metrics.confusion import ConfusionMatrix, Scores, Truth, iou_per_class
 from seg_perception.results import Segment
 
 

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from seg_perception.evaluation.drivable_curve import BINS, DrivableCurve, at_best
-from seg_perception.evaluation.metrics import Scores, Truth
 from seg_perception.labels import CAMVID, VOID
+from seg_perception.metrics.confusion import Scores, Truth
+from seg_perception.metrics.drivable_curve import BINS, DrivableCurve, at_best
 
 ROAD, PAVEMENT, CAR = (CAMVID.by_name(name).id for name in ("road", "pavement", "car"))
 

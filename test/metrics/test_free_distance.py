@@ -6,8 +6,8 @@ import math
 
 import pytest
 
-from seg_perception.evaluation.free_distance import FreeDistance
 from seg_perception.labels import CAMVID
+from seg_perception.metrics.free_distance import FreeDistance
 from seg_perception.results import Drivable, DrivableArea
 
 ROAD, PAVEMENT = CAMVID.by_name("road").id, CAMVID.by_name("pavement").id

@@ -16,10 +16,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from metric_maps import ALL_MAPS, LABELS, Maps, adversarial_maps
 
-from seg_perception.evaluation.average_precision import OVERLAPS, AveragePrecision
-from seg_perception.evaluation.panoptic_quality import FN, FP, IOU_SUM, TP, PanopticQuality
-from seg_perception.evaluation.segment_pairs import VOID_KEY, SegmentPairs, pair_segments
 from seg_perception.labels import VOID
+from seg_perception.metrics.average_precision import OVERLAPS, AveragePrecision
+from seg_perception.metrics.panoptic_quality import FN, FP, IOU_SUM, TP, PanopticQuality
+from seg_perception.metrics.segment_pairs import VOID_KEY, SegmentPairs, pair_segments
 
 CITYSCAPES_IDS = np.zeros(256, np.int32)  # 0 is Cityscapes' 'unlabeled', ignored in the truth
 CITYSCAPES_IDS[:5] = 7, 22, 11, 26, 24

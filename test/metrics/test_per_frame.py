@@ -7,9 +7,9 @@ import json
 import numpy as np
 import pytest
 
-from seg_perception.evaluation.metrics import Scores, Truth
-from seg_perception.evaluation.per_frame import PerFrame
 from seg_perception.labels import VOID, LabelClass, LabelSet
+from seg_perception.metrics.confusion import Scores, Truth
+from seg_perception.metrics.per_frame import PerFrame
 
 LABELS = LabelSet((LabelClass(0, "road", (0, 0, 0), drivable_cost=0), LabelClass(1, "car", (0, 0, 1), thing=True)))
 

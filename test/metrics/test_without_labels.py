@@ -6,8 +6,8 @@ import cv2
 import numpy as np
 import pytest
 
-from seg_perception.evaluation.without_labels import BINS, FLOW_WIDTH_PX, Flicker, WithoutLabels
 from seg_perception.labels import VOID
+from seg_perception.metrics.without_labels import BINS, FLOW_WIDTH_PX, Flicker, WithoutLabels
 from seg_perception.results import Frame
 
 SIZE_HW = (96, 160)

@@ -11,7 +11,7 @@ from panoptic_cases import FAR, WHOLE_CELLS, network_output, network_outputs
 
 from seg_perception.errors import SegPerceptionError
 from seg_perception.labels import CAMVID, VOID, LabelClass, LabelSet
-from seg_perception.panoptic import PanopticDecoder, PanopticSettings
+from seg_perception.panoptic.decoder import PanopticDecoder, PanopticSettings
 from seg_perception.results import NetworkOutput, Wants
 
 LABELS = LabelSet(

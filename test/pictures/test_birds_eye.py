@@ -5,11 +5,11 @@ import math
 import numpy as np
 import pytest
 
-from seg_perception.birds_eye import OBSTACLE_COLOR, RING_COLOR, UNKNOWN_COLOR, BirdsEye
-from seg_perception.drawing import DARK, FREE_COLOR, GROUND_COLORS
-from seg_perception.drivable import DrivableSettings
-from seg_perception.geometry import CameraModel, CameraPose, GroundProjection
+from seg_perception.ground.drivable import DrivableSettings
+from seg_perception.ground.geometry import CameraModel, CameraPose, GroundProjection
 from seg_perception.labels import CAMVID
+from seg_perception.pictures.birds_eye import OBSTACLE_COLOR, RING_COLOR, UNKNOWN_COLOR, BirdsEye
+from seg_perception.pictures.drawing import DARK, FREE_COLOR, GROUND_COLORS
 from seg_perception.results import Drivable, DrivableArea, FreeSpace, Grid, LookAhead, Outline
 
 ROAD = CAMVID.by_name("road").id

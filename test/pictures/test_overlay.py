@@ -3,12 +3,20 @@ import math
 import numpy as np
 import pytest
 
-from seg_perception.birds_eye import OBSTACLE_COLOR
-from seg_perception.drawing import FREE_COLOR, GROUND_COLORS, ground_colors, in_metres, runs, text_width, wrapped
-from seg_perception.geometry import CameraModel, CameraPose, GroundProjection
+from seg_perception.ground.geometry import CameraModel, CameraPose, GroundProjection
 from seg_perception.labels import CAMVID, CITYSCAPES, VOID
+from seg_perception.pictures.birds_eye import OBSTACLE_COLOR
+from seg_perception.pictures.drawing import (
+    FREE_COLOR,
+    GROUND_COLORS,
+    ground_colors,
+    in_metres,
+    runs,
+    text_width,
+    wrapped,
+)
+from seg_perception.pictures.overlay import Overlay, legend, legend_strip
 from seg_perception.results import Drivable, DrivableArea, FreeSpace, LookAhead, Outline, Panoptic, Segment
-from seg_perception.visualize import Overlay, legend, legend_strip
 
 SIZES = [(360, 640), (720, 1280)]
 ROAD, PAVEMENT = CAMVID.by_name("road").id, CAMVID.by_name("pavement").id

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from seg_perception import cli
+from seg_perception.benchmark.overload import Sent, summary
 from seg_perception.errors import SegPerceptionError
-from seg_perception.evaluation.overload import Sent, summary
 
 NONE = math.nan
 

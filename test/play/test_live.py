@@ -16,10 +16,10 @@ from eval_fixtures import label_mask
 from ros_harness import make_tiny_model
 
 from seg_perception import cli
-from seg_perception.evaluation.sources import Source, SourceFrame
+from seg_perception.play.live import camera_names
+from seg_perception.play.pace import LONGEST_GAP_NS, Pace
+from seg_perception.recordings.sources import Source, SourceFrame
 from seg_perception.results import Frame
-from seg_perception.ros.live import camera_names
-from seg_perception.ros.pace import LONGEST_GAP_NS, Pace
 
 COUNT = 6
 WAIT_S = 120.0

@@ -15,8 +15,8 @@ import pytest
 from eval_fixtures import SIZE_HW, picture, truncate, write_images, write_labels, write_video
 from ros_harness import make_tiny_model
 
-from seg_perception.evaluation.make_bag import write_bag
-from seg_perception.evaluation.sources import SyntheticSource
+from seg_perception.recordings.make import write_bag
+from seg_perception.recordings.sources import SyntheticSource
 
 WAIT_S = 60.0
 """How long a run may take before a test fails; only a failing test ever waits so long."""
@@ -130,9 +130,9 @@ def test_a_folder_with_labels_and_a_truncated_image(tmp_path: Path, model: Path)
     assert [str(paths[3]) in problem for problem in numbers["problems"]] == [True]
     # what comes back is the pipeline's own answer
     from seg_perception import backends, model_file
-    from seg_perception.evaluation.metrics import Scores, Truth
-    from seg_perception.evaluation.open_source import open_source
+    from seg_perception.metrics.confusion import Scores, Truth
     from seg_perception.pipeline import Pipeline
+    from seg_perception.recordings.open_source import open_source
 
     info = model_file.load(model)
     pipeline = Pipeline(info, backends.choose(info, backend="onnxruntime", log=print))

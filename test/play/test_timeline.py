@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from seg_perception.ros.timeline import Span, gantt
+from seg_perception.play.timeline import Span, gantt
 
 
 def test_a_place_is_a_line_and_a_column_is_a_share_of_the_time() -> None:

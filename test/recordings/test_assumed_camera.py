@@ -10,9 +10,9 @@ import pytest
 from eval_fixtures import write_images
 
 from seg_perception.errors import SegPerceptionError
-from seg_perception.evaluation.assumed_camera import EXAMPLE, AssumedCamera, assume
-from seg_perception.evaluation.sources import FolderSource, SyntheticSource
-from seg_perception.geometry import GroundProjection
+from seg_perception.ground.geometry import GroundProjection
+from seg_perception.recordings.assumed_camera import EXAMPLE, AssumedCamera, assume
+from seg_perception.recordings.sources import FolderSource, SyntheticSource
 
 
 def test_words_are_degrees_and_metres() -> None:

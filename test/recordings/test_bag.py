@@ -15,12 +15,12 @@ from rosbags.typesys import Stores, get_typestore
 
 from seg_perception import cli
 from seg_perception.errors import SegPerceptionError
-from seg_perception.evaluation.bag import BagSource
-from seg_perception.evaluation.bag_file import Bag
-from seg_perception.evaluation.make_bag import START_NS
-from seg_perception.evaluation.mounting import optical_quaternion
-from seg_perception.evaluation.open_source import open_source
-from seg_perception.geometry import CameraPose
+from seg_perception.ground.geometry import CameraPose
+from seg_perception.recordings.bag_file import Bag
+from seg_perception.recordings.frames import BagSource
+from seg_perception.recordings.make import START_NS
+from seg_perception.recordings.mounting import optical_quaternion
+from seg_perception.recordings.open_source import open_source
 
 TYPES = get_typestore(Stores.ROS2_HUMBLE)
 IMAGE, COMPRESSED, TEXT = "sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage", "std_msgs/msg/String"

@@ -15,8 +15,8 @@ from rosbags.rosbag1 import Writer as Writer1
 from rosbags.rosbag2 import CompressionMode, StoragePlugin
 
 from seg_perception.errors import SegPerceptionError
-from seg_perception.evaluation.bag import BagSource
-from seg_perception.evaluation.salvage import ZSTD_START
+from seg_perception.recordings.frames import BagSource
+from seg_perception.recordings.salvage import ZSTD_START
 
 COUNT = 20
 PICTURE_BYTES = picture(0).nbytes

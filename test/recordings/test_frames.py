@@ -28,9 +28,9 @@ from rosbags.rosbag1 import Writer as Writer1
 from rosbags.rosbag2 import CompressionMode, StoragePlugin
 
 from seg_perception.errors import SegPerceptionError
-from seg_perception.evaluation.bag import PENDING_FRAMES, BagSource, Excerpt, image_topics
-from seg_perception.evaluation.sources import LabelFolder, SourceFrame
 from seg_perception.labels import VOID
+from seg_perception.recordings.frames import PENDING_FRAMES, BagSource, Excerpt, image_topics
+from seg_perception.recordings.sources import LabelFolder, SourceFrame
 
 
 def number_of(item: SourceFrame) -> int:

@@ -12,10 +12,11 @@ import numpy as np
 import pytest
 from eval_fixtures import label_mask, picture
 
+from seg_perception import machine
 from seg_perception.errors import SegPerceptionError
-from seg_perception.evaluation import machine, report
-from seg_perception.evaluation.metrics import Scores, Truth
 from seg_perception.labels import CAMVID
+from seg_perception.metrics.confusion import Scores, Truth
+from seg_perception.reports import report
 
 
 class Page(HTMLParser):

@@ -5,15 +5,15 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from geometry_msgs.msg import TransformStamped
+from places import TESTS
 from rclpy.time import Time
 
-from seg_perception.geometry import CameraPose
+from seg_perception.ground.geometry import CameraPose
 from seg_perception.ros.extrinsics import TransformError, TransformSource, is_same_pose, pose_of_optical_frame
 
 BASE, CAMERA = "base_footprint", "camera_optical"
@@ -117,7 +117,7 @@ def time_of(seconds: float) -> Time:
 
 @pytest.fixture
 def tf(monkeypatch: pytest.MonkeyPatch) -> Tf:
-    monkeypatch.syspath_prepend(str(Path(__file__).parent / "fake_tf2"))
+    monkeypatch.syspath_prepend(str(TESTS / "fake_tf2"))
     monkeypatch.delitem(sys.modules, "tf2_ros", raising=False)
     return Tf()
 

@@ -6,8 +6,9 @@ import re
 from pathlib import Path
 
 import pytest
+from places import CHECKOUT
 
-FILES = sorted((Path(__file__).resolve().parents[1] / "seg_perception_msgs" / "msg").glob("*.msg"))
+FILES = sorted((CHECKOUT / "seg_perception_msgs" / "msg").glob("*.msg"))
 FIELD = re.compile(r"(?P<type>[\w/]+(\[\])?) (?P<name>\w+)")
 
 

@@ -31,7 +31,7 @@ from ros_harness import (
 from sensor_msgs.msg import CompressedImage, Image, LaserScan
 
 from seg_perception import backends, model_file
-from seg_perception.camera_messages import to_rgb
+from seg_perception.camera.messages import to_rgb
 from seg_perception.labels import VOID
 from seg_perception.pipeline import Pipeline
 from seg_perception.results import Frame

@@ -16,6 +16,7 @@ from diagnostic_msgs.msg import DiagnosticArray
 from fakes import TWO_LABELS, tiny_model
 from geometry_msgs.msg import TransformStamped
 from nav_msgs.msg import OccupancyGrid
+from places import TESTS
 from rcl_interfaces.srv import SetParametersAtomically
 from rclpy.duration import Duration
 from rclpy.parameter import Parameter
@@ -31,8 +32,8 @@ from ros_harness import (
 )
 from sensor_msgs.msg import Image
 
-from seg_perception.evaluation.mounting import optical_quaternion
-from seg_perception.geometry import CameraPose
+from seg_perception.ground.geometry import CameraPose
+from seg_perception.recordings.mounting import optical_quaternion
 from seg_perception_msgs.msg import DrivableAreas
 
 BASE = "base_footprint"
@@ -125,7 +126,7 @@ def robot(domain: None) -> Iterator[Robot]:
 @pytest.fixture
 def start(domain: None, model: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., NodeProcess]]:
     running: list[NodeProcess] = []
-    fake = str(Path(__file__).parent / "fake_tf2")
+    fake = str(TESTS / "fake_tf2")
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([fake, os.environ.get("PYTHONPATH", "")]))
 
     def begin(**parameters: Any) -> NodeProcess:

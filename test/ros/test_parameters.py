@@ -10,15 +10,15 @@ from typing import Any
 
 import pytest
 
-from seg_perception.drivable import DrivableSettings
+from seg_perception.backends.shipped_models import find_model
 from seg_perception.errors import SegPerceptionError
-from seg_perception.geometry import CameraPose
-from seg_perception.grid_fusion import FusionSettings
-from seg_perception.panoptic import PanopticSettings
+from seg_perception.ground.drivable import DrivableSettings
+from seg_perception.ground.fusion import FusionSettings
+from seg_perception.ground.geometry import CameraPose
+from seg_perception.panoptic.decoder import PanopticSettings
 from seg_perception.ros import parameters
 from seg_perception.ros.parameters import NodeSettings, Settings, declarations, parameter_table
 from seg_perception.ros.topics import INPUTS, OUTPUTS, topic_table
-from seg_perception.shipped_models import find_model
 
 
 def test_without_values_every_default_holds() -> None:

@@ -5,16 +5,15 @@ from __future__ import annotations
 import json
 import runpy
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from places import CHECKOUT
 
 from seg_perception.ros.parameters import NodeSettings
 from seg_perception.ros.topics import DIAGNOSTICS, OUTPUTS, Topic, output
 
-CHECKOUT = Path(__file__).resolve().parents[1]
 RVIZ, FOXGLOVE = (CHECKOUT / "config" / name for name in ("seg_perception.rviz", "foxglove_layout.json"))
 RVIZ_DISPLAYS = {
     "sensor_msgs/Image": "rviz_default_plugins/Image",

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from seg_perception.drivable import DrivableExtractor, DrivableSettings
+from seg_perception.ground.drivable import DrivableExtractor, DrivableSettings
 from seg_perception.labels import CAMVID
 from seg_perception.results import Outline, Panoptic, Wants
-from seg_perception.synthetic import SMALLEST_THING, SyntheticDrive, random_scene
-from seg_perception.synthetic_canvas import Canvas, View
-from seg_perception.synthetic_scenery import wall
-from seg_perception.synthetic_street import LARGEST_CURVATURE, Bend
+from seg_perception.synthetic.canvas import Canvas, View
+from seg_perception.synthetic.drive import SMALLEST_THING, SyntheticDrive, random_scene
+from seg_perception.synthetic.scenery import wall
+from seg_perception.synthetic.street import LARGEST_CURVATURE, Bend
 
 ROAD, CAR = CAMVID.by_name("road").id, CAMVID.by_name("car").id
 COSTS = CAMVID.drivable_costs

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from places import CHECKOUT
 
 from seg_perception.errors import SegPerceptionError
 
@@ -13,7 +14,7 @@ pytest.importorskip("yaml")
 from seg_perception.training.config import load_config
 
 GOOD = "data: [{name: camvid, root: camvid}]\nvalidation: {name: camvid, root: camvid}\n"
-SHIPPED = sorted((Path(__file__).parent.parent / "config/train").glob("*.yaml"))
+SHIPPED = sorted((CHECKOUT / "config/train").glob("*.yaml"))
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)

@@ -16,12 +16,12 @@ from training_fixtures import known_test_networks, write_camvid  # noqa: E402, F
 from seg_perception import model_file  # noqa: E402
 from seg_perception.cli import main  # noqa: E402
 from seg_perception.labels import CAMVID, LabelSet  # noqa: E402
-from seg_perception.panoptic import PanopticDecoder, PanopticSettings  # noqa: E402
+from seg_perception.panoptic.decoder import PanopticDecoder, PanopticSettings  # noqa: E402
 from seg_perception.results import NetworkOutput, Wants  # noqa: E402
-from seg_perception.training import checkpoint  # noqa: E402
 from seg_perception.training.config import load_config  # noqa: E402
+from seg_perception.training.loop import checkpoint  # noqa: E402
+from seg_perception.training.loop.trainer import Trainer  # noqa: E402
 from seg_perception.training.networks import make_network  # noqa: E402
-from seg_perception.training.trainer import Trainer  # noqa: E402
 
 CONFIG = """
 network: pidnet_s

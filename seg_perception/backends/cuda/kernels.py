@@ -1,4 +1,4 @@
-"""Compiles cuda_kernels.cu for the GPU at hand, by NVRTC, and launches its kernels. Needs no CUDA compiler."""
+"""Compiles kernels.cu for the GPU at hand, by NVRTC, and launches its kernels. Needs no CUDA compiler."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ import importlib
 from pathlib import Path
 from typing import Any
 
-from seg_perception.backends.cuda import Gpu, Stream
+from seg_perception.backends.cuda.driver import Gpu, Stream
 from seg_perception.errors import SegPerceptionError
 
-SOURCE = Path(__file__).with_name("cuda_kernels.cu")
+SOURCE = Path(__file__).with_name("kernels.cu")
 OPTIONS = ("--std=c++14", "--fmad=false")
 """Without fused multiply-adds the GPU rounds as the CPU does."""
 BLOCK = 128

@@ -13,14 +13,14 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from seg_perception import instance_kernels, panoptic_kernels
 from seg_perception.backends.base import OnDevice
-from seg_perception.backends.cuda import DeviceMemory, Stream, Transfer, Work
-from seg_perception.backends.cuda_kernels import CudaKernels, Decode, Resize
+from seg_perception.backends.cuda.driver import DeviceMemory, Stream, Transfer, Work
+from seg_perception.backends.cuda.kernels import CudaKernels, Decode, Resize
+from seg_perception.camera.preprocess import Preprocessor, halvings, no_pixels
 from seg_perception.labels import LabelSet
 from seg_perception.model_file import INPUT, OUTPUTS, ModelInfo
-from seg_perception.panoptic import PanopticSettings, not_finite, segments_of
-from seg_perception.preprocess import Preprocessor, halvings, no_pixels
+from seg_perception.panoptic import class_kernels, instance_kernels
+from seg_perception.panoptic.decoder import PanopticSettings, not_finite, segments_of
 from seg_perception.raw_image import Recolor
 from seg_perception.results import Frame, Panoptic, Segment, Wants
 
@@ -247,7 +247,7 @@ class _Buffers:
     def _allocate(self) -> None:
         steps, stream, most = self._steps, self._steps.stream, self._settings.max_instances
         (h, w), classes = steps.model.grid_hw, len(self._labels)
-        down, across = (panoptic_kernels.axis(n, m) for n, m in zip((h, w), self._mask_hw))
+        down, across = (class_kernels.axis(n, m) for n, m in zip((h, w), self._mask_hw))
         is_thing = np.zeros(256, np.uint8)
         is_thing[: len(self._labels.is_thing)] = self._labels.is_thing
         for name, values in (

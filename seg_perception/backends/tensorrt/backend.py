@@ -15,13 +15,13 @@ from typing import Any, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from seg_perception.backends import tensorrt_engine
 from seg_perception.backends.base import OnDevice
-from seg_perception.backends.cuda import Cuda, Gpu, Stream, Transfer, Work
-from seg_perception.backends.cuda_kernels import CudaKernels
-from seg_perception.backends.cuda_steps import CudaSteps
-from seg_perception.backends.engine_cache import EngineCache, EngineKey, sha256_of, write_aside
-from seg_perception.backends.tensorrt_engine import Flavor
+from seg_perception.backends.cuda.driver import Cuda, Gpu, Stream, Transfer, Work
+from seg_perception.backends.cuda.kernels import CudaKernels
+from seg_perception.backends.cuda.steps import CudaSteps
+from seg_perception.backends.tensorrt import engine as engines
+from seg_perception.backends.tensorrt.cache import EngineCache, EngineKey, sha256_of, write_aside
+from seg_perception.backends.tensorrt.engine import Flavor
 from seg_perception.errors import SegPerceptionError
 from seg_perception.model_file import INPUT, OUTPUTS, ModelInfo
 from seg_perception.results import NetworkOutput
@@ -31,7 +31,7 @@ LOG_EVERY_S = 5.0
 
 def why_unavailable() -> str | None:
     """Why TensorRT cannot run here, None when it can: what `auto` asks. Imports no TensorRT."""
-    if not tensorrt_engine.installed():
+    if not engines.installed():
         return "neither tensorrt nor tensorrt_rtx is installed"
     if importlib.util.find_spec("cuda") is None:
         return "cuda-python is not installed"
@@ -68,7 +68,7 @@ class TensorRTBackend:
         self._model = model
         self._log = log
         self._batch = model.batch or batch
-        self._flavor = flavor or tensorrt_engine.load_flavor((tensorrt_engine.installed() or ["tensorrt"])[0])
+        self._flavor = flavor or engines.load_flavor((engines.installed() or ["tensorrt"])[0])
         self._cuda = cuda or Cuda()
         self._gpu = self._cuda.gpu()
         self._cache = EngineCache(cache_dir)
@@ -210,7 +210,7 @@ class TensorRTBackend:
 
         gpu = f"{self._gpu.name}-{self._gpu.compute_capability}".replace(" ", "_").replace("/", "_")
         timing_cache = self._cache.beside(f"timing-{name}-{version}-{gpu}.cache")
-        engine = tensorrt_engine.build(
+        engine = engines.build(
             self._flavor, self._model, batch=self._batch, timing_cache=timing_cache, progress=progress
         )
         self._log(f"built the engine in {time.monotonic() - started:.0f} s ({len(engine) / 1e6:.0f} MB)")

@@ -16,11 +16,11 @@ from pathlib import Path
 from tqdm import tqdm
 
 from seg_perception import model_file
-from seg_perception.backends import tensorrt_engine
-from seg_perception.backends.cuda import Cuda, Gpu
-from seg_perception.backends.engine_cache import EngineCache, EngineKey, write_engine
-from seg_perception.backends.tensorrt import engine_key
-from seg_perception.backends.tensorrt_engine import Flavor
+from seg_perception.backends.cuda.driver import Cuda, Gpu
+from seg_perception.backends.tensorrt import engine as engines
+from seg_perception.backends.tensorrt.backend import engine_key
+from seg_perception.backends.tensorrt.cache import EngineCache, EngineKey, write_engine
+from seg_perception.backends.tensorrt.engine import Flavor
 from seg_perception.errors import SegPerceptionError
 from seg_perception.files import write_json
 
@@ -31,9 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's options."""
     parser.add_argument("--model", type=Path, required=True, metavar="M", help="model file (ONNX)")
     parser.add_argument("--out", type=Path, metavar="E", help="engine to write (default: see above)")
-    parser.add_argument(
-        "--flavor", choices=tuple(tensorrt_engine.MODULES), help="default: tensorrt where it is installed"
-    )
+    parser.add_argument("--flavor", choices=tuple(engines.MODULES), help="default: tensorrt where it is installed")
     parser.add_argument("--compute-capability", metavar="X.Y", help="build for such GPUs, as 8.6 (flavour rtx)")
     parser.add_argument("--batch", type=int, default=1, metavar="N", help="most images per run (default: 1)")
     parser.add_argument("--engine-cache", type=Path, metavar="DIR", help="default: the user's cache folder")
@@ -58,7 +56,7 @@ def run(arguments: argparse.Namespace) -> int:
             bar.update(round(100 * share) - bar.n)
             bar.set_postfix_str(phase, refresh=False)
 
-        engine = tensorrt_engine.build(
+        engine = engines.build(
             flavor, model, batch=arguments.batch, compute_capability=arguments.compute_capability, progress=progress
         )
     write_engine(out, key, engine)
@@ -90,13 +88,13 @@ def _default_out(arguments: argparse.Namespace, key: EngineKey) -> Path:
 
 def _flavor(arguments: argparse.Namespace) -> Flavor:
     if arguments.flavor:
-        return tensorrt_engine.load_flavor(arguments.flavor)
+        return engines.load_flavor(arguments.flavor)
     if arguments.compute_capability:
-        return tensorrt_engine.load_flavor("rtx")
-    found = tensorrt_engine.installed()
+        return engines.load_flavor("rtx")
+    found = engines.installed()
     if not found:
         raise SegPerceptionError("no TensorRT is installed: install tensorrt, or tensorrt-rtx-cu13-bindings and -libs")
-    return tensorrt_engine.load_flavor(found[0])
+    return engines.load_flavor(found[0])
 
 
 def _target(compute_capability: str | None, flavor: Flavor) -> Gpu:

@@ -11,7 +11,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from seg_perception.backends.engine_cache import write_aside
+from seg_perception.backends.tensorrt.cache import write_aside
 from seg_perception.errors import SegPerceptionError
 from seg_perception.model_file import INPUT, ModelInfo
 

@@ -21,11 +21,11 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
+from seg_perception.datasets import Dataset, Sample, open_dataset
 from seg_perception.errors import SegPerceptionError
 from seg_perception.files import write_json
 from seg_perception.labels import VOID, LabelSet
 from seg_perception.training.config import DATA_ROOT_VARIABLE, DataSource, TrainConfig, load_config
-from seg_perception.training.datasets import Dataset, Sample, open_dataset
 
 EXIT_PROBLEMS = 3
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from seg_perception.training.augment import Scene
-from seg_perception.training.datasets import Dataset
-from seg_perception.training.targets import PartialLabels
+from seg_perception.datasets import Dataset
+from seg_perception.training.data.augment import Scene
+from seg_perception.training.data.targets import PartialLabels
 
 SCENE_WINDOW = 32
 """How many rendered scenes are in use at a time, and kept."""

@@ -12,15 +12,15 @@ from torch import Tensor
 from torch.utils.data import Dataset as TorchDataset
 from tqdm import tqdm
 
+from seg_perception.datasets import Dataset
 from seg_perception.errors import SegPerceptionError
 from seg_perception.labels import VOID, LabelSet
-from seg_perception.training.augment import CutOut, Scene, cut_outs_of, paste, warp
-from seg_perception.training.augment_light import change_light
 from seg_perception.training.config import TrainConfig
-from seg_perception.training.datasets import Dataset
-from seg_perception.training.distributed import rank
-from seg_perception.training.scene_store import SCENE_WINDOW, SceneStore
-from seg_perception.training.targets import PartialLabels, boundaries, center_targets
+from seg_perception.training.data.augment import CutOut, Scene, cut_outs_of, paste, warp
+from seg_perception.training.data.augment_light import change_light
+from seg_perception.training.data.scene_store import SCENE_WINDOW, SceneStore
+from seg_perception.training.data.targets import PartialLabels, boundaries, center_targets
+from seg_perception.training.loop.distributed import rank
 
 GRID_STRIDE = 4
 """Input pixels per cell of the panoptic heads."""

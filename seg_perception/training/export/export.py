@@ -28,18 +28,18 @@ from numpy.typing import NDArray
 from torch.utils.flop_counter import FlopCounterMode
 
 from seg_perception import model_file
+from seg_perception.camera.preprocess import Preprocessor
+from seg_perception.datasets import open_dataset
 from seg_perception.errors import SegPerceptionError
 from seg_perception.files import image_files, read_rgb, write_json, written_aside
 from seg_perception.labels import LabelSet
-from seg_perception.preprocess import Preprocessor
 from seg_perception.results import Frame
-from seg_perception.training import checkpoint
-from seg_perception.training.datasets import open_dataset
-from seg_perception.training.half import to_half
+from seg_perception.training.export.half import to_half
+from seg_perception.training.export.onnx_graph import name_constants
+from seg_perception.training.export.parity import ParityData, parity
+from seg_perception.training.export.quantize import spread, to_int8
+from seg_perception.training.loop import checkpoint
 from seg_perception.training.networks.heads import PanopticNetwork
-from seg_perception.training.onnx_graph import name_constants
-from seg_perception.training.parity import ParityData, parity
-from seg_perception.training.quantize import spread, to_int8
 
 OPSET = 17
 """Old enough for the parser of TensorRT 10.3 (JetPack 6), new enough for every operator here."""

@@ -16,7 +16,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from seg_perception.backends.onnx_runtime import open_session
 from seg_perception.model_file import INPUT
-from seg_perception.training.onnx_graph import consumers, drop_unused
+from seg_perception.training.export.onnx_graph import consumers, drop_unused
 
 LARGEST_SAFE = 1e4
 """Tensors with larger values stay float32: float16 ends at 65504, and other images may have larger ones yet."""

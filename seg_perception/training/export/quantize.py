@@ -20,7 +20,7 @@ from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, Q
 from tqdm import tqdm
 
 from seg_perception.model_file import INPUT
-from seg_perception.training.onnx_graph import outputs_of, reconnect
+from seg_perception.training.export.onnx_graph import outputs_of, reconnect
 
 TRIAL_IMAGES = 6
 """Calibration images that each trial is measured on."""

@@ -10,9 +10,9 @@ from torch import Tensor
 
 from seg_perception.errors import SegPerceptionError
 from seg_perception.labels import LabelSet
-from seg_perception.training import checkpoint
 from seg_perception.training.config import DistillSettings, TrainConfig
-from seg_perception.training.losses import center_loss, offset_loss
+from seg_perception.training.loop import checkpoint
+from seg_perception.training.loop.losses import center_loss, offset_loss
 from seg_perception.training.networks.heads import TrainingOutput
 
 

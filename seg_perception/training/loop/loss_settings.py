@@ -17,7 +17,7 @@ SEMANTIC_LOSS_NAMES = (
     "ohem",
     "tversky",
 )
-"""What `semantic` and `auxiliary` may name; the functions are in seg_perception.training.losses."""
+"""What `semantic` and `auxiliary` may name; the functions are in seg_perception.training.loop.losses."""
 
 _RANGES = {
     "stride": (1, 64),

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 import torch.nn.functional as F
 from torch import Tensor
 
-from seg_perception.training.loss_settings import LossSettings
-from seg_perception.training.losses import (
+from seg_perception.training.loop.loss_settings import LossSettings
+from seg_perception.training.loop.losses import (
     PixelTruth,
     balanced_boundary_loss,
     center_loss,

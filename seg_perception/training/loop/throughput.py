@@ -21,7 +21,7 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from seg_perception.training.config import load_config
-from seg_perception.training.trainer import Trainer
+from seg_perception.training.loop.trainer import Trainer
 
 ROUNDS = 5
 BATCHES_PER_WORKER = 4

@@ -21,18 +21,18 @@ from tqdm import tqdm
 
 from seg_perception.errors import SegPerceptionError
 from seg_perception.labels import LabelSet
-from seg_perception.training import checkpoint
 from seg_perception.training.config import TrainConfig
-from seg_perception.training.distillation import Teacher
-from seg_perception.training.distributed import mean_over_processes, rank, told_by_first, wait_for_all, world_size
+from seg_perception.training.data.stream import TrainingStream
+from seg_perception.training.loop import checkpoint
+from seg_perception.training.loop.distillation import Teacher
+from seg_perception.training.loop.distributed import mean_over_processes, rank, told_by_first, wait_for_all, world_size
+from seg_perception.training.loop.objective import Objective
+from seg_perception.training.loop.optimisation import learning_rate, make_optimiser, move_average
+from seg_perception.training.loop.synced_batch_norm import synchronise_batch_norm
+from seg_perception.training.loop.training_log import TrainingLog
+from seg_perception.training.loop.validate import draw_first, validate
 from seg_perception.training.networks import make_network
 from seg_perception.training.networks.heads import PanopticNetwork, TrainingOutput
-from seg_perception.training.objective import Objective
-from seg_perception.training.optimisation import learning_rate, make_optimiser, move_average
-from seg_perception.training.stream import TrainingStream
-from seg_perception.training.synced_batch_norm import synchronise_batch_norm
-from seg_perception.training.training_log import TrainingLog
-from seg_perception.training.validate import draw_first, validate
 
 try:
     from torch.amp import GradScaler

@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
 
+from seg_perception.camera.preprocess import Preprocessor
 from seg_perception.labels import VOID, LabelSet
-from seg_perception.panoptic import PanopticDecoder, PanopticSettings
-from seg_perception.preprocess import Preprocessor
+from seg_perception.panoptic.decoder import PanopticDecoder, PanopticSettings
+from seg_perception.pictures.overlay import Overlay
 from seg_perception.results import Frame, NetworkOutput, Wants
 from seg_perception.training.config import TrainConfig
 from seg_perception.training.networks.heads import PanopticNetwork
-from seg_perception.visualize import Overlay
 
 
 @torch.no_grad()

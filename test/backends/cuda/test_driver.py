@@ -7,7 +7,7 @@ import pytest
 from fake_cuda import POISON, FakeCudaRuntime, FakeTensorRT, Machine
 from fakes import tiny_model
 
-from seg_perception.backends.cuda import Cuda, DeviceMemory, Stream, Transfer, Work
+from seg_perception.backends.cuda.driver import Cuda, DeviceMemory, Stream, Transfer, Work
 from seg_perception.errors import SegPerceptionError
 
 

@@ -14,22 +14,22 @@ from hypothesis import strategies as st
 from panoptic_cases import BEYOND_REACH, FAR, WHOLE_CELLS, network_output, network_outputs
 
 from seg_perception import model_file
-from seg_perception.backends import cuda_kernels, cuda_steps
 from seg_perception.backends.base import OnDevice
-from seg_perception.backends.cuda import Cuda, DeviceMemory, Stream, Transfer
-from seg_perception.backends.cuda_kernels import SOURCE, CudaKernels, compile_for
-from seg_perception.backends.cuda_steps import CudaSteps
+from seg_perception.backends.cuda import kernels, steps
+from seg_perception.backends.cuda.driver import Cuda, DeviceMemory, Stream, Transfer
+from seg_perception.backends.cuda.kernels import SOURCE, CudaKernels, compile_for
+from seg_perception.backends.cuda.steps import CudaSteps
 from seg_perception.backends.onnx_runtime import OnnxRuntimeBackend
-from seg_perception.camera_messages import ImageReader
+from seg_perception.backends.shipped_models import SHIPPED_MODELS, find_model
+from seg_perception.camera.messages import ImageReader
+from seg_perception.camera.preprocess import Preprocessor
 from seg_perception.errors import SegPerceptionError
 from seg_perception.labels import VOID, LabelClass, LabelSet
 from seg_perception.model_file import OUTPUTS
-from seg_perception.panoptic import PanopticDecoder, PanopticSettings
+from seg_perception.panoptic.decoder import PanopticDecoder, PanopticSettings
 from seg_perception.pipeline import Pipeline
-from seg_perception.preprocess import Preprocessor
 from seg_perception.results import Frame, NetworkOutput, Wants
-from seg_perception.shipped_models import SHIPPED_MODELS, find_model
-from seg_perception.synthetic import SyntheticDrive
+from seg_perception.synthetic.drive import SyntheticDrive
 
 EXTRA = Wants(instances=True, confidence=True)
 ALL = PanopticSettings(min_stuff_area=0.0)
@@ -467,8 +467,8 @@ def test_rounding_on_the_gpu_is_that_of_the_cpu(machine):
 def test_numbers_that_stand_in_the_source_too_are_the_same():
     source = SOURCE.read_text()
     for name in ("TALLY_RUN", "LOGITS_NOT_FINITE", "OFFSET_NOT_FINITE"):
-        assert re.search(rf"#define {name} (\d+)", source)[1] == str(getattr(cuda_steps, name))
-    for structure in (cuda_kernels.Resize, cuda_kernels.Decode):
+        assert re.search(rf"#define {name} (\d+)", source)[1] == str(getattr(steps, name))
+    for structure in (kernels.Resize, kernels.Decode):
         body = re.search(rf"struct {structure.__name__} {{(.*?)\n}};", source, re.S)[1]
         code = re.sub(r"//.*", "", body)
         fields = [

@@ -9,11 +9,13 @@ import pytest
 from fake_cuda import FakeCudaRuntime, FakeTensorRT, Machine
 from fakes import tiny_model
 
-from seg_perception.backends import engine_cache, tensorrt, tensorrt_engine
-from seg_perception.backends.cuda import Cuda
-from seg_perception.backends.engine_cache import EngineCache, EngineKey
+from seg_perception.backends.cuda.driver import Cuda
 from seg_perception.backends.onnx_runtime import OnnxRuntimeBackend
-from seg_perception.backends.tensorrt_engine import Flavor
+from seg_perception.backends.tensorrt import backend as tensorrt
+from seg_perception.backends.tensorrt import cache
+from seg_perception.backends.tensorrt import engine as engines
+from seg_perception.backends.tensorrt.cache import EngineCache, EngineKey
+from seg_perception.backends.tensorrt.engine import Flavor
 from seg_perception.errors import SegPerceptionError
 
 
@@ -336,9 +338,9 @@ def test_an_interrupted_write_leaves_the_old_file_and_no_other(tmp_path, monkeyp
     def fail(self, content):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(engine_cache.Path, "write_bytes", fail)
+    monkeypatch.setattr(cache.Path, "write_bytes", fail)
     with pytest.raises(SegPerceptionError, match="No space left"):
-        engine_cache.write_aside(target, b"new")
+        cache.write_aside(target, b"new")
     assert [path.name for path in tmp_path.iterdir()] == ["engine"] and target.read_bytes() == b"old"
 
 
@@ -346,9 +348,9 @@ def test_an_interrupted_write_leaves_the_old_file_and_no_other(tmp_path, monkeyp
 
 
 def test_what_is_missing_is_said(monkeypatch):
-    monkeypatch.setattr(tensorrt_engine, "installed", lambda: [])
+    monkeypatch.setattr(engines, "installed", lambda: [])
     assert "neither tensorrt nor tensorrt_rtx" in tensorrt.why_unavailable()
-    monkeypatch.setattr(tensorrt_engine, "installed", lambda: ["rtx"])
+    monkeypatch.setattr(engines, "installed", lambda: ["rtx"])
     monkeypatch.setattr(tensorrt.importlib.util, "find_spec", lambda name: object())
     runtime = FakeCudaRuntime()
     monkeypatch.setattr(tensorrt, "Cuda", lambda: Cuda(runtime))
@@ -359,7 +361,7 @@ def test_what_is_missing_is_said(monkeypatch):
 
 def test_progress_rises_and_ends_at_one():
     seen = []
-    monitor = tensorrt_engine._make_monitor(FakeTensorRT, lambda share, phase: seen.append((share, phase)))
+    monitor = engines._make_monitor(FakeTensorRT, lambda share, phase: seen.append((share, phase)))
     monitor.phase_start("all", None, 2)
     monitor.phase_start("part", "all", 4)
     for step in range(4):
@@ -376,6 +378,6 @@ def test_ctrl_c_ends_a_build_at_its_next_step(machine):
     def interrupt(share, phase):
         raise KeyboardInterrupt
 
-    flavor = Flavor("tensorrt", machine.trt, tensorrt_engine._make_logger(machine.trt))
+    flavor = Flavor("tensorrt", machine.trt, engines._make_logger(machine.trt))
     with pytest.raises(KeyboardInterrupt):
-        tensorrt_engine.build(flavor, machine.model, progress=interrupt)
+        engines.build(flavor, machine.model, progress=interrupt)

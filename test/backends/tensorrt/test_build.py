@@ -1,18 +1,17 @@
 """The verb, and the models that ship, through the real parser and builder of TensorRT for RTX; no GPU is needed."""
 
 import json
-from pathlib import Path
 
 import pytest
 from fakes import tiny_model
+from places import MODELS
 
 from seg_perception import cli, model_file
-from seg_perception.backends import build_engine, tensorrt_engine
-from seg_perception.backends.engine_cache import read_engine
+from seg_perception.backends.tensorrt import build
+from seg_perception.backends.tensorrt import engine as engines
+from seg_perception.backends.tensorrt.cache import read_engine
 
-SHIPPED = sorted((Path(__file__).resolve().parents[1] / "models").glob("*.onnx"))
-
-needs_rtx = pytest.mark.skipif("rtx" not in tensorrt_engine.installed(), reason="TensorRT for RTX is not installed")
+needs_rtx = pytest.mark.skipif("rtx" not in engines.installed(), reason="TensorRT for RTX is not installed")
 
 
 @pytest.fixture
@@ -35,7 +34,7 @@ def test_a_model_compiles_and_the_note_beside_it_fits(tmp_path, fixed, batch, ca
     assert told["bytes"] == out.stat().st_size > 1000 and told["engine"] == str(out)
     assert (told["flavor"], told["compute_capability"], told["batch"]) == ("rtx", "8.6", batch)
     note = json.loads(out.with_suffix(".json").read_text())
-    key = build_engine.EngineKey(**note["key"])
+    key = build.EngineKey(**note["key"])
     assert key.fingerprint == told["fingerprint"]
     assert read_engine(out, key, pytest.fail) == out.read_bytes()
     assert str(out) in capsys.readouterr().out
@@ -43,11 +42,11 @@ def test_a_model_compiles_and_the_note_beside_it_fits(tmp_path, fixed, batch, ca
 
 
 @needs_rtx
-@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", MODELS, ids=lambda path: path.stem)
 def test_every_shipped_model_compiles(path):
     shares = []
-    engine = tensorrt_engine.build(
-        tensorrt_engine.load_flavor("rtx"),
+    engine = engines.build(
+        engines.load_flavor("rtx"),
         model_file.load(path),
         compute_capability="8.6",
         progress=lambda share, phase: shares.append(share),
@@ -68,9 +67,9 @@ def test_a_capability_that_the_builder_does_not_know_is_refused_with_those_it_kn
 @needs_rtx
 def test_without_a_capability_and_a_gpu_the_remedy_is_named(model, capsys, monkeypatch):
     def no_gpu(self, runtime=None):
-        raise build_engine.SegPerceptionError("CUDA finds no GPU")
+        raise build.SegPerceptionError("CUDA finds no GPU")
 
-    monkeypatch.setattr(build_engine.Cuda, "__init__", no_gpu)
+    monkeypatch.setattr(build.Cuda, "__init__", no_gpu)
     assert _run("--model", model.path) == 2
     assert "--compute-capability" in capsys.readouterr().err
 
@@ -89,11 +88,11 @@ def test_what_the_parser_refuses_is_told_with_its_cause(tmp_path, model, capsys)
 
 
 def test_a_flavour_that_is_not_installed_is_named_with_what_to_install(model, capsys, monkeypatch):
-    monkeypatch.setattr(tensorrt_engine.importlib.util, "find_spec", lambda name: None)
-    tensorrt_engine.load_flavor.cache_clear()
+    monkeypatch.setattr(engines.importlib.util, "find_spec", lambda name: None)
+    engines.load_flavor.cache_clear()
     assert _run("--model", model.path, "--flavor", "tensorrt") == 2
     assert "'tensorrt' is not installed: install" in capsys.readouterr().err
-    tensorrt_engine.load_flavor.cache_clear()
+    engines.load_flavor.cache_clear()
     assert _run("--model", model.path) == 2
     assert "no TensorRT is installed" in capsys.readouterr().err
 

@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from seg_perception.camera.preprocess import Preprocessor
 from seg_perception.errors import SegPerceptionError
 from seg_perception.labels import CAMVID, VOID
-from seg_perception.preprocess import Preprocessor
 from seg_perception.results import Frame
-from seg_perception.training.augment import AugmentSettings, CutOut, Scene, cut_outs_of, paste, warp
-from seg_perception.training.augment_light import change_light
-from seg_perception.training.targets import boundaries
+from seg_perception.training.data.augment import AugmentSettings, CutOut, Scene, cut_outs_of, paste, warp
+from seg_perception.training.data.augment_light import change_light
+from seg_perception.training.data.targets import boundaries
 
 SEEDS = st.integers(0, 2**32 - 1)
 FEW = settings(max_examples=25, deadline=None)

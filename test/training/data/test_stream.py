@@ -14,13 +14,13 @@ import pytest
 torch = pytest.importorskip("torch", reason="the stream gives tensors")
 
 from seg_perception.cli import main  # noqa: E402
+from seg_perception.datasets import Sample  # noqa: E402
 from seg_perception.labels import CAMVID, LabelSet  # noqa: E402
-from seg_perception.training import benchmark_training  # noqa: E402
 from seg_perception.training.config import TrainConfig, load_config  # noqa: E402
-from seg_perception.training.datasets import Sample  # noqa: E402
-from seg_perception.training.scene_store import SCENE_WINDOW, SceneStore  # noqa: E402
-from seg_perception.training.stream import TrainingStream  # noqa: E402
-from seg_perception.training.targets import PartialLabels  # noqa: E402
+from seg_perception.training.data.scene_store import SCENE_WINDOW, SceneStore  # noqa: E402
+from seg_perception.training.data.stream import TrainingStream  # noqa: E402
+from seg_perception.training.data.targets import PartialLabels  # noqa: E402
+from seg_perception.training.loop import throughput  # noqa: E402
 
 CONFIG = """
 size_hw: [64, 96]
@@ -162,9 +162,9 @@ def test_a_rendered_scene_serves_several_times_and_is_then_forgotten(
 def test_the_benchmark_times_loader_and_training_in_turn(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(benchmark_training, "ROUNDS", 1)
-    monkeypatch.setattr(benchmark_training, "WARM_UP_IMAGES", 4)
-    monkeypatch.setattr(benchmark_training, "SHORTEST_TRAINING_S", 0.0)
+    monkeypatch.setattr(throughput, "ROUNDS", 1)
+    monkeypatch.setattr(throughput, "WARM_UP_IMAGES", 4)
+    monkeypatch.setattr(throughput, "SHORTEST_TRAINING_S", 0.0)
     words = ["benchmark", "--training", "--config", root / "c.yaml", "--data", root, "--json", tmp_path / "t.json"]
     threads = torch.get_num_threads()
     try:

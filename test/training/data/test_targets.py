@@ -9,7 +9,7 @@ import pytest
 
 from seg_perception.errors import SegPerceptionError
 from seg_perception.labels import CAMVID, VOID
-from seg_perception.training.targets import PartialLabels, boundaries, center_targets
+from seg_perception.training.data.targets import PartialLabels, boundaries, center_targets
 
 
 def test_codes_of_equal_sets_are_shared_and_things_are_known() -> None:

@@ -12,17 +12,17 @@ import pytest
 pytest.importorskip("torch", reason="export needs torch")
 
 from seg_perception import model_file
-from seg_perception.backends import tensorrt_engine
+from seg_perception.backends.tensorrt import engine as engines
 from seg_perception.cli import main
 from seg_perception.labels import CAMVID
-from seg_perception.training import export, half, quantize
+from seg_perception.training.export import export, half, quantize
 from seg_perception.training.networks import NETWORKS, make_network
 
 SIZE_HW = (64, 96)
 QUICK = [name for name in NETWORKS if not name.endswith(("_m", "_l"))]
 """The larger ones have the same layers, and more of them."""
 
-pytestmark = pytest.mark.skipif("rtx" not in tensorrt_engine.installed(), reason="TensorRT for RTX is not installed")
+pytestmark = pytest.mark.skipif("rtx" not in engines.installed(), reason="TensorRT for RTX is not installed")
 
 
 @pytest.fixture(scope="module", params=QUICK)

@@ -16,15 +16,16 @@ torch = pytest.importorskip("torch", reason="export needs torch")
 
 from seg_perception import model_file  # noqa: E402
 from seg_perception.backends.onnx_runtime import OnnxRuntimeBackend  # noqa: E402
+from seg_perception.camera.preprocess import Preprocessor  # noqa: E402
 from seg_perception.cli import main  # noqa: E402
 from seg_perception.errors import SegPerceptionError  # noqa: E402
 from seg_perception.files import read_rgb  # noqa: E402
 from seg_perception.labels import CAMVID  # noqa: E402
-from seg_perception.preprocess import Preprocessor  # noqa: E402
 from seg_perception.results import Frame  # noqa: E402
-from seg_perception.training import checkpoint, export  # noqa: E402
+from seg_perception.training.export import export  # noqa: E402
+from seg_perception.training.export.quantize import Damage, to_int8  # noqa: E402
+from seg_perception.training.loop import checkpoint  # noqa: E402
 from seg_perception.training.networks import make_network  # noqa: E402
-from seg_perception.training.quantize import Damage, to_int8  # noqa: E402
 
 SIZE_HW = (64, 96)
 ANY_DAMAGE = Damage(1e9, 1e9, 1e9)

@@ -19,9 +19,9 @@ pytest.importorskip("torch", reason="training needs torch")
 from seg_perception.labels import CAMVID
 from seg_perception.model_file import INPUT, OUTPUTS
 from seg_perception.results import NetworkOutput
-from seg_perception.training import half, quantize
-from seg_perception.training.onnx_graph import outputs_of
-from seg_perception.training.parity import ParityData, parity
+from seg_perception.training.export import half, quantize
+from seg_perception.training.export.onnx_graph import outputs_of
+from seg_perception.training.export.parity import ParityData, parity
 
 SIZE = 32
 CLASSES = len(CAMVID)
@@ -218,8 +218,8 @@ def test_parity_is_the_difference_that_was_made(tmp_path: Path) -> None:
     largest = max(np.abs(output.semantic_logits[:, 0] + 1000).max() for output in outputs)
     assert far["logit_error_relative"] == pytest.approx(1000 / largest, rel=1e-4)
     assert far["center_error"] == far["offset_error_px"] == 0
-    from seg_perception.panoptic import PanopticDecoder, PanopticSettings
-    from seg_perception.training.parity import MASK_ONLY
+    from seg_perception.panoptic.decoder import PanopticDecoder, PanopticSettings
+    from seg_perception.training.export.parity import MASK_ONLY
 
     decoder = PanopticDecoder(info.labels, PanopticSettings())
     masks = [decoder.decode(output, 0, info.size_hw, info.stride, MASK_ONLY).semantic.copy() for output in outputs]

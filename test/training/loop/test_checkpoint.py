@@ -7,7 +7,7 @@ import pytest
 torch = pytest.importorskip("torch", reason="checkpoints need torch")
 
 from seg_perception.errors import SegPerceptionError  # noqa: E402
-from seg_perception.training import checkpoint  # noqa: E402
+from seg_perception.training.loop import checkpoint  # noqa: E402
 
 
 def content(value: float, **other: object) -> dict:

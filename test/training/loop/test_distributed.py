@@ -14,12 +14,13 @@ torch = pytest.importorskip("torch", reason="training needs torch")
 if not torch.distributed.is_available():
     pytest.skip("this torch was built for one process", allow_module_level=True)
 
+from places import TESTS  # noqa: E402
 from training_fixtures import TINY_CONFIG, known_test_networks, write_camvid  # noqa: E402, F401
 
 from seg_perception.cli import main  # noqa: E402
-from seg_perception.training import checkpoint  # noqa: E402
+from seg_perception.training.loop import checkpoint  # noqa: E402
 
-PROGRAM = Path(__file__).parent / "training_fixtures.py"
+PROGRAM = TESTS / "training_fixtures.py"
 RECIPE = """
 optimiser: sgd
 nesterov: true
@@ -71,6 +72,6 @@ def test_two_processes_train_as_one(words: list[str], tmp_path: Path) -> None:
 def test_a_batch_that_cannot_be_divided_is_refused(
     words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("seg_perception.training.trainer.world_size", lambda: 3)
+    monkeypatch.setattr("seg_perception.training.loop.trainer.world_size", lambda: 3)
     assert main([*words, "--out", str(tmp_path)]) == 2
     assert "batch_size 4 cannot be divided among 3 processes" in capsys.readouterr().err

@@ -19,11 +19,11 @@ from training_fixtures import TINY_CONFIG, known_test_networks, write_camvid  # 
 from seg_perception.cli import main  # noqa: E402
 from seg_perception.errors import SegPerceptionError  # noqa: E402
 from seg_perception.labels import CAMVID, LabelSet  # noqa: E402
-from seg_perception.training import checkpoint  # noqa: E402
 from seg_perception.training.config import DistillSettings, TrainConfig, load_config  # noqa: E402
-from seg_perception.training.distillation import softened_divergence  # noqa: E402
-from seg_perception.training.optimisation import learning_rate, make_optimiser, move_average  # noqa: E402
-from seg_perception.training.trainer import GradScaler, Trainer  # noqa: E402
+from seg_perception.training.loop import checkpoint  # noqa: E402
+from seg_perception.training.loop.distillation import softened_divergence  # noqa: E402
+from seg_perception.training.loop.optimisation import learning_rate, make_optimiser, move_average  # noqa: E402
+from seg_perception.training.loop.trainer import GradScaler, Trainer  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -158,7 +158,7 @@ def test_divergence_stops_with_the_step_and_the_loss_and_keeps_the_last_checkpoi
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The heatmap that the fourth step compares with is not a number."""
-    from seg_perception.training.stream import TrainingStream
+    from seg_perception.training.data.stream import TrainingStream
 
     whole = TrainingStream.__getitem__
 
@@ -282,7 +282,7 @@ def test_tensorboard_gets_losses_rates_classes_and_a_picture(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", types.SimpleNamespace(SummaryWriter=Board))
-    monkeypatch.setattr("seg_perception.training.trainer.LOG_EVERY", 2)
+    monkeypatch.setattr("seg_perception.training.loop.trainer.LOG_EVERY", 2)
     trainer = trained(config_of(root), tmp_path)
     board = Board.made[-1]
     assert board.closed and board.purge_step == 1
@@ -311,7 +311,7 @@ def test_a_full_disk_stops_the_log_with_a_sentence(
     if not full.exists():
         pytest.skip("there is no /dev/full here")
     (tmp_path / "log.jsonl").symlink_to(full)
-    monkeypatch.setattr("seg_perception.training.trainer.LOG_EVERY", 1)
+    monkeypatch.setattr("seg_perception.training.loop.trainer.LOG_EVERY", 1)
     words = ["train", "--config", str(root / "config.yaml"), "--data", str(root), "--out", str(tmp_path)]
     assert main(words) == 2
     assert "log.jsonl cannot be written (No space left on device): free the disk" in capsys.readouterr().err

@@ -1,0 +1,1 @@
+"""The steps beside the network on an NVIDIA GPU."""

@@ -1,0 +1,1 @@
+"""The network on TensorRT, and the engines that it runs."""

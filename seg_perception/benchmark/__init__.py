@@ -1,0 +1,1 @@
+"""Times, loads and bounds."""

@@ -1,0 +1,1 @@
+"""From a camera's message to the network's input."""

@@ -1,0 +1,1 @@
+"""From a mask to the ground: geometry, drivable areas, grid, free space."""

@@ -1,0 +1,1 @@
+"""What people look at: overlay, bird's-eye view, and how both are drawn."""

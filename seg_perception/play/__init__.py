@@ -1,0 +1,1 @@
+"""Recorded or rendered cameras played to the real node, and what a consumer saw."""

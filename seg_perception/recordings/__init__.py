@@ -1,0 +1,1 @@
+"""Where frames come from and go to: bags, videos, folders, data sets, the drive."""

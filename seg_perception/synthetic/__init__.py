@@ -1,0 +1,1 @@
+"""A rendered street and a drive through it, whose truth is exact."""
