@@ -1,5 +1,5 @@
 """The node's parameters: declared here and nowhere else. Needs no ROS; `python -m seg_perception.ros.parameters` prints
-the README's tables. A default stands in one place: here, or in the settings class of the step that it belongs to."""
+the tables of docs/interface.md. A default stands in one place: here, or in the settings class of the step that it belongs to."""
 
 from __future__ import annotations
 
@@ -321,7 +321,7 @@ def _pose(values: Value) -> CameraPose | None:
 
 
 def parameter_table() -> str:
-    """The parameters as a Markdown table, as the README shows it."""
+    """The parameters as a Markdown table, as docs/interface.md shows it."""
     lines = ["| parameter | default | allowed | while running | meaning |", "| --- | --- | --- | --- | --- |"]
     for row in declarations().values():
         default = list(row.default) if isinstance(row.default, tuple) else row.default

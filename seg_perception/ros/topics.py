@@ -1,4 +1,4 @@
-"""The node's topics: the one table that node, tests and README use. Needs no ROS."""
+"""The node's topics: the one table that node, tests and docs use. Needs no ROS."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ def output(name: str) -> Topic:
 
 
 def topic_table() -> str:
-    """The topics as a Markdown table, as the README shows it."""
+    """The topics as a Markdown table, as docs/interface.md shows it."""
     lines = [
         "| direction | topic | type | what it holds | QoS, depth 1 | when |",
         "| --- | --- | --- | --- | --- | --- |",
