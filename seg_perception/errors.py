@@ -5,6 +5,11 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+EXIT_ERROR = 2
+"""A problem that was named; nothing was done, or not all."""
+EXIT_INTERRUPTED = 130
+"""Stopped by Ctrl-C."""
+
 
 class SegPerceptionError(Exception):
     """Something the user can mend: the message says the cause, then the remedy, in one sentence.

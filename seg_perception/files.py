@@ -166,3 +166,15 @@ def without_palette(data: bytes) -> bytes:
             parts.append(data[start:end])
         start = end
     return b"".join(parts)
+
+
+def share_folders(package: str) -> list[Path]:
+    """Where ament has a package's shared files; empty without ament or the package."""
+    try:
+        from ament_index_python.packages import PackageNotFoundError, get_package_share_directory
+    except ImportError:
+        return []
+    try:
+        return [Path(get_package_share_directory(package))]
+    except (PackageNotFoundError, OSError):  # OSError: no workspace is sourced
+        return []

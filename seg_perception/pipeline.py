@@ -14,8 +14,9 @@ import numpy as np
 
 from seg_perception.backends.base import Backend, Decoder, DeviceBackend
 from seg_perception.camera.preprocess import Preprocessor
+from seg_perception.camera_model import CameraModel, CameraPose
 from seg_perception.ground.drivable import DrivableExtractor, DrivableSettings
-from seg_perception.ground.geometry import CameraModel, CameraPose, GroundProjection
+from seg_perception.ground.geometry import GroundProjection
 from seg_perception.model_file import ModelInfo
 from seg_perception.panoptic.decoder import PanopticDecoder, PanopticSettings
 from seg_perception.results import Frame, Panoptic, Result, Wants

@@ -203,3 +203,31 @@ class Result:
     panoptic: Panoptic
     drivable: Drivable
     stages_ms: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Truth:
+    """Labels of one frame. semantic: uint8 [H, W], 255 = unlabelled; instance: uint16 [H, W], a thing pixel with 0
+    belongs to a crowd; None where objects are not told apart."""
+
+    semantic: NDArray[np.uint8]
+    instance: NDArray[np.uint16] | None = None
+
+    def __post_init__(self) -> None:
+        if self.semantic.dtype != np.uint8 or self.semantic.ndim != 2:
+            raise ValueError(f"semantic is {self.semantic.dtype} {list(self.semantic.shape)}, expected uint8 [H, W]")
+        other = self.instance
+        if other is not None and (other.dtype != np.uint16 or other.shape != self.semantic.shape):
+            shape = list(self.semantic.shape)
+            raise ValueError(f"instance is {other.dtype} {list(other.shape)}, expected uint16 {shape}")
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The node's answer to one frame. semantic: uint8 [H, W]; instance: uint16 [H, W]; drivable: its areas, grid and free
+    space."""
+
+    semantic: NDArray[np.uint8]
+    instance: NDArray[np.uint16]
+    segments: tuple[Segment, ...]
+    drivable: Drivable

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from seg_perception.cli import EXIT_ERROR, SUMMARIES, VERBS, main
+from seg_perception.cli import SUMMARIES, VERBS, main
+from seg_perception.errors import EXIT_ERROR
 
 
 @pytest.mark.parametrize("verb", VERBS)

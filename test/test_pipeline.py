@@ -3,8 +3,8 @@ import pytest
 from fakes import FakeBackend, empty_output, model_info, tiny_model
 
 from seg_perception import backends
+from seg_perception.camera_model import CameraModel, CameraPose
 from seg_perception.ground.drivable import DrivableSettings
-from seg_perception.ground.geometry import CameraModel, CameraPose
 from seg_perception.labels import VOID
 from seg_perception.panoptic.decoder import PanopticSettings
 from seg_perception.pipeline import STAGES, Pipeline

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from seg_perception.backends import resolve
 from seg_perception.errors import SegPerceptionError
+from seg_perception.files import share_folders
 
 _PACKAGE = "seg_perception"
 
@@ -33,15 +34,3 @@ def find_model(path: str, backend: str) -> Path:
 def shipped_files() -> list[Path]:
     """All model files that ship, by name. Raises SegPerceptionError as find_model where they are not installed."""
     return sorted(find_model(SHIPPED_MODELS["onnxruntime"], "onnxruntime").parent.glob("*.onnx"))
-
-
-def share_folders(package: str) -> list[Path]:
-    """Where ament has a package's shared files; empty without ament or the package."""
-    try:
-        from ament_index_python.packages import PackageNotFoundError, get_package_share_directory
-    except ImportError:
-        return []
-    try:
-        return [Path(get_package_share_directory(package))]
-    except (PackageNotFoundError, OSError):  # OSError: no workspace is sourced
-        return []

@@ -57,7 +57,8 @@ from seg_perception.errors import SegPerceptionError
 from seg_perception.files import write_json, write_text
 from seg_perception.ground.drivable import DrivableExtractor, DrivableSettings
 from seg_perception.labels import LabelSet
-from seg_perception.offline import add_model_arguments, open_pipeline, percentiles
+from seg_perception.metrics.times import percentiles
+from seg_perception.offline import add_model_arguments, open_pipeline
 from seg_perception.pipeline import STAGES, Pipeline
 from seg_perception.reports import benchmark_report
 from seg_perception.results import Frame, Panoptic, Wants

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from seg_perception.errors import SegPerceptionError
-from seg_perception.offline import percentiles
+from seg_perception.metrics.times import percentiles
 
 RECOVERED = 2.0
 """A camera has recovered when its answers are no older than this many times the median without load."""

@@ -16,8 +16,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from seg_perception.camera_model import CameraModel
 from seg_perception.errors import SegPerceptionError, nearest_name
-from seg_perception.ground.geometry import CameraModel
 from seg_perception.raw_image import RawImage, Recolor, from_bayer, from_yuv
 
 WRONG_ENCODING = "wrong_encoding"

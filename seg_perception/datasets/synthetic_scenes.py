@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
+from seg_perception.camera_model import CameraPose
 from seg_perception.datasets.base import Sample
 from seg_perception.datasets.label_sets import concepts_of
 from seg_perception.errors import SegPerceptionError
-from seg_perception.ground.geometry import CameraPose
 from seg_perception.labels import CAMVID
 from seg_perception.synthetic.drive import SyntheticDrive, random_scene
 

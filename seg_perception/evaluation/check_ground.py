@@ -27,10 +27,10 @@ from tqdm import tqdm
 
 from seg_perception import machine
 from seg_perception.backends.shipped_models import find_model
+from seg_perception.camera_model import CameraPose
 from seg_perception.errors import SegPerceptionError
 from seg_perception.files import write_json
 from seg_perception.ground.drivable import DrivableExtractor, DrivableSettings
-from seg_perception.ground.geometry import CameraPose
 from seg_perception.metrics.ground_truth import GroundTruth, Judgement, judge, summary
 from seg_perception.offline import add_model_arguments, open_pipeline
 from seg_perception.pipeline import Pipeline

@@ -137,7 +137,7 @@ def run(arguments: argparse.Namespace) -> int:
     is_fleet = bool(arguments.bag) and many.is_fleet(arguments.bag)
     if arguments.annotate and (is_fleet or not arguments.bag):
         raise SegPerceptionError("--annotate is for one bag: give one --bag, which make-bag makes of other data")
-    told = many.evaluate(arguments) if is_fleet else _evaluate_one(arguments)
+    told = many.evaluate(arguments, work=run) if is_fleet else _evaluate_one(arguments)
     return tell(arguments, told, baseline, fleet_report.table(told.numbers["bags"]) if is_fleet else "")
 
 
@@ -158,7 +158,7 @@ def tell(arguments: argparse.Namespace, told: report.Report, baseline: Baseline 
 
 def _evaluate_one(arguments: argparse.Namespace) -> report.Report:
     views = Views(parse_scales(arguments.scales), flip=arguments.tta == "flip")
-    pipeline = open_pipeline(arguments, views=views)
+    pipeline = open_pipeline(arguments, views.pipeline)
     try:
         sources = open_sources(arguments, pipeline.labels)
         with _annotation(arguments, pipeline.labels) as annotated:

@@ -21,7 +21,7 @@ from tqdm import tqdm
 
 from seg_perception import backends, model_file
 from seg_perception.errors import SegPerceptionError
-from seg_perception.evaluation.runners import RUNNERS, LocalRunner, Outcome, RayRunner, Runner, Task
+from seg_perception.evaluation.runners import RUNNERS, LocalRunner, Outcome, RayRunner, Runner, Task, Work
 from seg_perception.files import write_json, written_aside
 from seg_perception.recordings.sources import BAG_ENDINGS
 from seg_perception.reports import report
@@ -60,8 +60,10 @@ def is_fleet(paths: Sequence[Path]) -> bool:
     return len(paths) > 1 or (paths[0].is_dir() and not _is_bag(paths[0]))
 
 
-def evaluate(arguments: argparse.Namespace) -> report.Report:
+def evaluate(arguments: argparse.Namespace, work: Work) -> report.Report:
     """Evaluate the bags that arguments.bag means, each into its folder in arguments.out; returns the sum of all.
+
+    work: evaluates one bag, into the folder `out` of its arguments.
 
     Bags that failed twice are named under `problems`. Raises SegPerceptionError for what stops all of them: no bag, no
     model, no room to write, no cluster.
@@ -74,7 +76,7 @@ def evaluate(arguments: argparse.Namespace) -> report.Report:
     todo = [bag for bag in bags if _finished(out / bag.name, prints[bag.name]) is None]
     failures: dict[str, str] = {}
     if todo:
-        runner, threads = _runner(arguments, len(todo))
+        runner, threads = _runner(arguments, len(todo), work)
         own: dict[str, Any] = {"json": None, "baseline": None, "fail_if": [], "threads": threads}
         # workers of a cluster have other working folders
         given = {key: value.resolve() if isinstance(value, Path) else value for key, value in vars(arguments).items()}
@@ -146,19 +148,19 @@ def _bags_in(folder: Path, out: Path) -> list[Path]:
     return found
 
 
-def _runner(arguments: argparse.Namespace, bags: int) -> tuple[Runner, int]:
+def _runner(arguments: argparse.Namespace, bags: int, work: Work) -> tuple[Runner, int]:
     """Who evaluates them, and the threads of each worker's network."""
     if arguments.jobs is not None and arguments.jobs < 1:
         raise SegPerceptionError(f"--jobs is {arguments.jobs}, but at least 1 is needed")
     if arguments.runner == "ray":
         threads = arguments.threads or 1
-        return RayRunner(arguments.address, threads, int(arguments.backend == "tensorrt")), threads
+        return RayRunner(work, arguments.address, threads, int(arguments.backend == "tensorrt")), threads
     from seg_perception.backends.onnx_runtime import physical_cores  # ONNX Runtime takes long to load
 
     cores = physical_cores()
     on_gpu = backends.resolve(arguments.backend)[0] == "tensorrt"
     jobs = min(bags, arguments.jobs or (1 if on_gpu else max(1, cores // (arguments.threads or 1))))
-    return LocalRunner(jobs), arguments.threads or max(1, cores // jobs)
+    return LocalRunner(work, jobs), arguments.threads or max(1, cores // jobs)
 
 
 def _common_fingerprint(arguments: argparse.Namespace) -> str:

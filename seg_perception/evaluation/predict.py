@@ -24,7 +24,8 @@ from tqdm import tqdm
 from seg_perception.errors import SegPerceptionError
 from seg_perception.files import image_files, read_rgb, write_image, write_json
 from seg_perception.ground.drivable import DrivableSettings
-from seg_perception.offline import StageTimes, add_model_arguments, open_pipeline
+from seg_perception.metrics.times import StageTimes
+from seg_perception.offline import add_model_arguments, open_pipeline
 from seg_perception.pictures.birds_eye import BirdsEye
 from seg_perception.pictures.overlay import Overlay
 from seg_perception.pipeline import Pipeline

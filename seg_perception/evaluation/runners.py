@@ -16,16 +16,18 @@ import sys
 import tempfile
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from seg_perception.errors import SegPerceptionError
 
 TRIES = 2
 RUNNERS = ("local", "ray")
+
+Work = Callable[[argparse.Namespace], object]
+"""Does a task by its arguments and writes into their `out`; a function that a worker process can import."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,8 @@ class Runner(ABC):
 class LocalRunner(Runner):
     """Processes of this machine. jobs: how many at a time."""
 
-    def __init__(self, jobs: int) -> None:
+    def __init__(self, work: Work, jobs: int) -> None:
+        self._work = work
         self._jobs = jobs
         self._running: set[subprocess.Popen[bytes]] = set()
         self._stopped = threading.Event()
@@ -96,7 +99,7 @@ class LocalRunner(Runner):
             assert process.stdin is not None
             # the pipe stays open as long as this process lives, which is how the worker knows
             with contextlib.suppress(BrokenPipeError), process.stdin:
-                pickle.dump(_with_out(task.arguments, Path(scratch)), process.stdin)
+                pickle.dump((self._work, _with_out(task.arguments, Path(scratch))), process.stdin)
                 process.stdin.flush()
                 process.wait()
             code = process.wait()
@@ -113,7 +116,8 @@ class RayRunner(Runner):
     address: of the cluster, `auto` = the one of this machine; cpus, gpus: what a bag asks the cluster for.
     """
 
-    def __init__(self, address: str, cpus: int, gpus: int) -> None:
+    def __init__(self, work: Work, address: str, cpus: int, gpus: int) -> None:
+        self._work = work
         self._address, self._cpus, self._gpus = address, cpus, gpus
 
     def run(self, tasks: Sequence[Task]) -> Iterator[Outcome]:
@@ -133,9 +137,9 @@ class RayRunner(Runner):
                 "another --address"
             ) from error
         # its own retries would not tell of them, and would not cover errors that are no crash
-        remote = ray.remote(num_cpus=self._cpus, num_gpus=self._gpus, max_retries=0)(evaluate_bag)
+        remote = ray.remote(num_cpus=self._cpus, num_gpus=self._gpus, max_retries=0)(results_of)
         try:
-            pending = {remote.remote(task.arguments): (task, 1) for task in tasks}
+            pending = {remote.remote(self._work, task.arguments): (task, 1) for task in tasks}
             while pending:
                 (done,), _ = ray.wait(list(pending), num_returns=1)
                 task, tries = pending.pop(done)
@@ -143,19 +147,17 @@ class RayRunner(Runner):
                     yield Outcome(task, ray.get(done))
                 except ray.exceptions.RayError as error:
                     if tries < TRIES:
-                        pending[remote.remote(task.arguments)] = (task, tries + 1)
+                        pending[remote.remote(self._work, task.arguments)] = (task, tries + 1)
                     else:
                         yield Outcome(task, failure=_last_line(str(error)))
         finally:
             ray.shutdown()
 
 
-def evaluate_bag(arguments: argparse.Namespace) -> dict[str, bytes]:
-    """Evaluate one bag; returns the content of all that evaluate writes, by name. Raises as evaluate does."""
-    from seg_perception.evaluation import evaluate
-
+def results_of(work: Work, arguments: argparse.Namespace) -> dict[str, bytes]:
+    """Do the work; returns the content of all that it writes, by name. Raises as it does."""
     with tempfile.TemporaryDirectory(prefix="bag.") as scratch:
-        evaluate.run(_with_out(arguments, Path(scratch)))
+        work(_with_out(arguments, Path(scratch)))
         return _content(Path(scratch))
 
 
@@ -185,10 +187,8 @@ def _last_line(text: str) -> str:
 
 
 def _work() -> int:
-    """A worker process of LocalRunner: arguments come through stdin, which ends when the parent does."""
-    from seg_perception.evaluation import evaluate
-
-    arguments: Any = pickle.load(sys.stdin.buffer)  # our own parent's
+    """A worker process of LocalRunner: what to do comes through stdin, which ends when the parent does."""
+    work, arguments = pickle.load(sys.stdin.buffer)  # our own parent's
 
     def end_with_parent() -> None:
         while os.read(0, 1):  # not through sys.stdin, whose lock would be missed when the interpreter ends
@@ -197,7 +197,7 @@ def _work() -> int:
 
     threading.Thread(target=end_with_parent, daemon=True).start()
     try:
-        evaluate.run(arguments)
+        work(arguments)
     except SegPerceptionError as error:
         print(error, file=sys.stderr)
         return 1

@@ -45,6 +45,15 @@ class Views:
                 "the smallest image that it can see"
             )
 
+    def pipeline(self, model: ModelInfo, backend: Backend) -> Pipeline:
+        """A pipeline that sees every frame in all views; each costs at least one run of backend."""
+        if self == Views():
+            return Pipeline(model, backend)
+        augmented = AugmentedBackend(model, backend, self)
+        # the window is told in px of the network's input, which is that much larger now
+        window_px = PanopticSettings().center_window_px * max(self.scales)
+        return Pipeline(augmented.model, augmented, panoptic=PanopticSettings(center_window_px=window_px))
+
     def __str__(self) -> str:
         scales = ", ".join(f"{scale:g}" for scale in self.scales)
         return f"scales {scales}" + (", each also mirrored" if self.flip else "")
@@ -56,17 +65,6 @@ def parse_scales(text: str) -> tuple[float, ...]:
         return tuple(float(word) for word in text.split(","))
     except ValueError as error:
         raise SegPerceptionError(f"--scales is '{text}': give numbers such as 1.0,1.5") from error
-
-
-def augmented_pipeline(
-    model: ModelInfo, backend: Backend, views: Views, mask_hw: tuple[int, int] | None = None
-) -> Pipeline:
-    """A pipeline that sees every frame in all views; each costs at least one run of backend."""
-    augmented = AugmentedBackend(model, backend, views)
-    # the window is told in px of the network's input, which is that much larger now
-    window_px = PanopticSettings().center_window_px * max(views.scales)
-    panoptic = PanopticSettings(center_window_px=window_px)
-    return Pipeline(augmented.model, augmented, panoptic=panoptic, mask_hw=mask_hw)
 
 
 class AugmentedBackend:

@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seg_perception.labels import VOID, LabelSet
-from seg_perception.metrics.confusion import Truth
 from seg_perception.recordings.sources import SourceFrame
 from seg_perception.reports import report
+from seg_perception.results import Truth
 
 WORST = 8
 """Frames shown in the report."""

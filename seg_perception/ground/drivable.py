@@ -15,8 +15,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from seg_perception.camera_model import CameraModel, CameraPose
 from seg_perception.errors import SegPerceptionError, nearest_name
-from seg_perception.ground.geometry import CameraModel, CameraPose, GroundProjection
+from seg_perception.ground.geometry import GroundProjection
 from seg_perception.ground.look_ahead import AheadMap
 from seg_perception.ground.maps import GridMap, RayMap, fill_grid, walk_free
 from seg_perception.ground.metric_outlines import FlatImage, ground_outlines

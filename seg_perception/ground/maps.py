@@ -8,7 +8,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from seg_perception.ground.geometry import Floats, GroundProjection
+from seg_perception.camera_model import Floats
+from seg_perception.ground.geometry import GroundProjection
 from seg_perception.ground.kernels import UNSEEN, look_along_rays, look_at_cells
 from seg_perception.labels import VOID
 

@@ -9,7 +9,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from seg_perception.ground.geometry import Floats, GroundProjection, rotation
+from seg_perception.camera_model import Floats, rotation
+from seg_perception.ground.geometry import GroundProjection
 from seg_perception.labels import LabelSet
 
 PITCH_CORRECTIONS = ("off", "vanishing_point")

@@ -4,20 +4,32 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from seg_perception.labels import LabelSet
-from seg_perception.offline import percentiles
-from seg_perception.reports.report import FreeTimeline
+from seg_perception.metrics.times import percentiles
 from seg_perception.results import Drivable
 
 BANDS_M = (0.0, 10.0, 20.0, 40.0)
 """Errors are told by the exact distance between these."""
 TOLERANCE, LEAST_TOLERANCE_M = 0.02, 0.05
 """A distance counts as right within the larger of this share of it and this length."""
+
+
+@dataclass(frozen=True)
+class FreeTimeline:
+    """Free distance in m of the answered frames, by when they were sent, s from the start: straight ahead, over the
+    vehicle's width, and the exact one ahead. NaN where unknown, inf beyond the range."""
+
+    sent_s: Sequence[float] = ()
+    ahead_m: Sequence[float] = ()
+    width_m: Sequence[float] = ()
+    exact_m: Sequence[float] = ()
 
 
 class FreeDistance:

@@ -24,8 +24,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from seg_perception.camera_model import Floats
 from seg_perception.ground.drivable import DrivableSettings
-from seg_perception.ground.geometry import Floats
 from seg_perception.ground.maps import OBSTACLE
 from seg_perception.labels import NOT_GROUND, VOID, LabelSet
 from seg_perception.results import Drivable, Grid, LookAhead, Outline

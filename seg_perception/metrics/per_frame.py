@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from seg_perception.metrics.confusion import Scores, iou_per_class, mean_known
+from seg_perception.metrics.confusion import iou_per_class, mean_known
+from seg_perception.metrics.scores import Scores
 
 
 class PerFrame:

@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 from seg_perception.errors import SegPerceptionError
 from seg_perception.faults import Faults
 from seg_perception.labels import LabelSet
-from seg_perception.metrics.confusion import Scores, Truth
 from seg_perception.metrics.drivable_curve import DrivableCurve
 from seg_perception.metrics.per_frame import PerFrame
+from seg_perception.metrics.scores import Scores
+from seg_perception.metrics.times import StageTimes
 from seg_perception.metrics.without_labels import WithoutLabels
-from seg_perception.offline import StageTimes
-from seg_perception.results import Result
+from seg_perception.results import Result, Truth
 
 
 class Tally:

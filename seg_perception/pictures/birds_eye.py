@@ -8,8 +8,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from seg_perception.camera_model import Floats
 from seg_perception.ground.drivable import DrivableSettings
-from seg_perception.ground.geometry import Floats, GroundProjection
+from seg_perception.ground.geometry import GroundProjection
 from seg_perception.ground.maps import OBSTACLE
 from seg_perception.labels import LabelSet
 from seg_perception.pictures.drawing import (

@@ -10,8 +10,7 @@ from nav_msgs.msg import OccupancyGrid
 from numpy.typing import NDArray
 from sensor_msgs.msg import Image, LaserScan
 
-from seg_perception.recordings.spool import Answer
-from seg_perception.results import Drivable, DrivableArea, FreeSpace, Grid, LookAhead, Outline, Segment
+from seg_perception.results import Answer, Drivable, DrivableArea, FreeSpace, Grid, LookAhead, Outline, Segment
 from seg_perception_msgs.msg import DrivableAreas, Segments
 
 WATCHED: dict[str, Any] = {

@@ -28,8 +28,8 @@ from seg_perception.play.pace import Pace
 from seg_perception.play.play import Feed, Play, camera_parameters, network_parameters
 from seg_perception.play.play import numbers as play_numbers
 from seg_perception.play.process import NodeProcess, choose_network
+from seg_perception.play.spool import AgeSpool
 from seg_perception.recordings.sources import Source, SourceFrame
-from seg_perception.recordings.spool import AgeSpool
 from seg_perception.results import Frame
 from seg_perception.synthetic.drive import SyntheticDrive
 

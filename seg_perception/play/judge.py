@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 from seg_perception.errors import SegPerceptionError
 from seg_perception.faults import Faults
 from seg_perception.labels import VOID, LabelSet
-from seg_perception.metrics.confusion import ConfusionMatrix, Scores, iou_per_class, mean_known
+from seg_perception.metrics.confusion import ConfusionMatrix, iou_per_class, mean_known
 from seg_perception.metrics.per_frame import PerFrame
+from seg_perception.metrics.scores import Scores
 from seg_perception.recordings.sources import SourceFrame
-from seg_perception.recordings.spool import Answer
+from seg_perception.results import Answer
 
 
 class Judge:

@@ -16,12 +16,12 @@ from contextlib import ExitStack
 from typing import Any
 
 from seg_perception import machine, model_file
-from seg_perception.cli import EXIT_INTERRUPTED
-from seg_perception.errors import SegPerceptionError
+from seg_perception.errors import EXIT_INTERRUPTED, SegPerceptionError
 from seg_perception.evaluation.compare import open_baseline
 from seg_perception.evaluation.evaluate import open_sources, tell
 from seg_perception.evaluation.many import is_fleet
 from seg_perception.evaluation.worst_frames import WorstFrames
+from seg_perception.metrics.free_distance import FreeTimeline
 from seg_perception.model_file import ModelInfo
 from seg_perception.play.judge import Judge
 from seg_perception.play.pace import Pace
@@ -29,7 +29,7 @@ from seg_perception.play.play import Feed, Play, camera_parameters, network_para
 from seg_perception.play.play import numbers as play_numbers
 from seg_perception.play.process import NodeProcess, choose_network
 from seg_perception.play.replay import Replay, replay
-from seg_perception.recordings.spool import Spool
+from seg_perception.play.spool import Spool
 from seg_perception.reports import report
 
 IMAGE_WORDS = ("compressed", "image", "image_raw", "image_color", "image_rect", "image_rect_color")
@@ -132,7 +132,7 @@ def _judged(feeds: Sequence[Feed], play: Play, model: ModelInfo, factor: float, 
         pictures, pictures_title = [picture for one in judged for picture in one.pictures], "Sample frames"
     sent = sorted(pair for feed in feeds for pair in zip(feed.spool.sent_s, feed.spool.age_ms, strict=True))
     timeline = report.Timeline([time_s for time_s, _ in sent], [age_ms for _, age_ms in sent])
-    free = judged[0].free if not several else report.FreeTimeline()
+    free = judged[0].free if not several else FreeTimeline()
     title = f"{model.name} live on {name}"
     return report.Report(title, numbers, model.labels, pictures, pictures_title, timeline=timeline, free=free)
 

@@ -16,13 +16,14 @@ from typing import Any
 from tqdm import tqdm
 
 from seg_perception.errors import SegPerceptionError
-from seg_perception.offline import percentiles
+from seg_perception.metrics.times import percentiles
 from seg_perception.play.answers import WATCHED
 from seg_perception.play.pace import Pace
 from seg_perception.play.player import Player
 from seg_perception.play.process import NodeProcess
+from seg_perception.play.spool import Spool
 from seg_perception.recordings.sources import Source, SourceFrame
-from seg_perception.recordings.spool import Answer, Spool
+from seg_perception.results import Answer
 
 START_TIMEOUT_S = 900.0
 """How long the node may take to start: it may build an engine first."""

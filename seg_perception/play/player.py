@@ -20,10 +20,9 @@ from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header
 
-from seg_perception.ground.geometry import CameraModel
+from seg_perception.camera_model import CameraModel
 from seg_perception.play.answers import NEEDED, ON_GROUND, WATCHED, answer
-from seg_perception.recordings.spool import Answer
-from seg_perception.results import Frame
+from seg_perception.results import Answer, Frame
 from seg_perception.ros.fill_messages import ImageFiller
 from seg_perception.ros.outputs import qos_profile
 from seg_perception.ros.topics import DIAGNOSTICS, output

@@ -19,13 +19,13 @@ from seg_perception.errors import SegPerceptionError
 from seg_perception.evaluation.worst_frames import WorstFrames
 from seg_perception.files import quiet_opencv
 from seg_perception.labels import LabelSet
-from seg_perception.metrics.free_distance import FreeDistance
+from seg_perception.metrics.free_distance import FreeDistance, FreeTimeline
 from seg_perception.play.judge import Judge
+from seg_perception.play.spool import Spool
 from seg_perception.recordings.sources import Source, SourceFrame
-from seg_perception.recordings.spool import Answer, Spool
 from seg_perception.reports.panels import Panels, Placing
-from seg_perception.reports.report import FreeTimeline, Picture
-from seg_perception.results import Frame
+from seg_perception.reports.report import Picture
+from seg_perception.results import Answer, Frame
 
 SAMPLES = 6
 CODECS = ("avc1", "mp4v")

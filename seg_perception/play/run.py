@@ -24,8 +24,7 @@ import yaml
 
 from seg_perception import machine, model_file
 from seg_perception.backends.shipped_models import find_model
-from seg_perception.cli import EXIT_INTERRUPTED
-from seg_perception.errors import SegPerceptionError
+from seg_perception.errors import EXIT_INTERRUPTED, SegPerceptionError
 from seg_perception.files import write_json
 from seg_perception.model_file import ModelInfo
 from seg_perception.play.pace import Pace
@@ -33,10 +32,10 @@ from seg_perception.play.play import START_TIMEOUT_S, Feed, Play, camera_paramet
 from seg_perception.play.play import numbers as play_numbers
 from seg_perception.play.process import NodeProcess, choose_network
 from seg_perception.play.replay import Replay, replay
+from seg_perception.play.spool import Spool
 from seg_perception.recordings.assumed_camera import AssumedCamera, add_argument, assume
 from seg_perception.recordings.open_source import open_source
 from seg_perception.recordings.sources import LabelFolder
-from seg_perception.recordings.spool import Spool
 from seg_perception.reports import report
 from seg_perception.reports.panels import Placing
 from seg_perception.ros.parameters import DRIVABLE, POSE, NodeSettings, Settings

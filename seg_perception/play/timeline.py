@@ -32,8 +32,8 @@ from tqdm import tqdm
 
 from seg_perception import backends, model_file
 from seg_perception.errors import SegPerceptionError
+from seg_perception.metrics.times import percentiles
 from seg_perception.model_file import ModelInfo
-from seg_perception.offline import percentiles
 from seg_perception.play.answers import PLANNER_TOPICS, WATCHED
 from seg_perception.play.process import choose_network
 from seg_perception.results import NetworkOutput

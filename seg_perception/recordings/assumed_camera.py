@@ -6,8 +6,9 @@ import argparse
 import math
 from dataclasses import dataclass, fields
 
+from seg_perception.camera_model import CameraModel, CameraPose
 from seg_perception.errors import SegPerceptionError, nearest_name
-from seg_perception.ground.geometry import CameraModel, CameraPose, GroundProjection
+from seg_perception.ground.geometry import GroundProjection
 from seg_perception.recordings.sources import Source
 
 EXAMPLE = "hfov=60 height=1.4 pitch=2"

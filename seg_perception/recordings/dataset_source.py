@@ -11,9 +11,8 @@ from numpy.typing import NDArray
 
 from seg_perception.errors import SegPerceptionError
 from seg_perception.labels import NOT_GROUND, VOID, LabelClass, LabelSet
-from seg_perception.metrics.confusion import Truth
 from seg_perception.recordings.sources import Source, SourceFrame
-from seg_perception.results import Frame
+from seg_perception.results import Frame, Truth
 
 
 class DatasetSource(Source):

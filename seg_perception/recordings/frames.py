@@ -25,11 +25,10 @@ from seg_perception.camera.messages import (
 from seg_perception.errors import SegPerceptionError
 from seg_perception.faults import Faults
 from seg_perception.labels import VOID
-from seg_perception.metrics.confusion import Truth
 from seg_perception.recordings.bag_file import IMAGE_TYPES, INFO_TYPE, TF_TYPE, Bag, stamp_ns_of
 from seg_perception.recordings.mounting import pose_from_transforms
 from seg_perception.recordings.sources import DEFAULT_RATE_HZ, LabelFolder, Source, SourceFrame
-from seg_perception.results import Frame
+from seg_perception.results import Frame, Truth
 
 IMAGE_TOPIC, INFO_TOPIC, LABEL_TOPIC, INSTANCE_TOPIC = (
     "/camera/image_raw",

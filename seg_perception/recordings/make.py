@@ -30,9 +30,9 @@ from rosbags.rosbag2 import StoragePlugin, Writer
 from rosbags.typesys import Stores, get_typestore
 from tqdm import tqdm
 
+from seg_perception.camera_model import CameraModel, CameraPose
 from seg_perception.errors import SegPerceptionError
 from seg_perception.files import write_json
-from seg_perception.ground.geometry import CameraModel, CameraPose
 from seg_perception.recordings.dataset_source import LabelledSource
 from seg_perception.recordings.frames import IMAGE_TOPIC, INFO_TOPIC, INSTANCE_TOPIC, LABEL_TOPIC, TF_TOPIC
 from seg_perception.recordings.messages import CAMERA_INFO, COMPRESSED, IMAGE, LATCHED, TF, image_message

@@ -13,8 +13,8 @@ from rosbags.interfaces import Qos, QosDurability, QosHistory, QosLiveliness, Qo
 from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 from rosbags.typesys.store import Typestore
 
-from seg_perception.backends.shipped_models import share_folders
 from seg_perception.errors import SegPerceptionError
+from seg_perception.files import share_folders
 from seg_perception.labels import LabelSet
 from seg_perception.results import Drivable, Grid, Outline, Panoptic
 

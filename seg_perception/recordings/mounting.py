@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from seg_perception.ground.geometry import OPTICAL_FROM_BODY, CameraPose
+from seg_perception.camera_model import OPTICAL_FROM_BODY, CameraPose
 
 BASE_FRAME = "base_footprint"
 """The frame on the ground that poses are in, as the node's parameter `base_frame` has it by default."""

@@ -14,12 +14,11 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
+from seg_perception.camera_model import CameraModel, CameraPose
 from seg_perception.errors import SegPerceptionError
 from seg_perception.files import ScratchFile, image_files, quiet_opencv, read_mask, read_rgb
-from seg_perception.ground.geometry import CameraModel, CameraPose
 from seg_perception.labels import VOID, LabelSet
-from seg_perception.metrics.confusion import Truth
-from seg_perception.results import Frame
+from seg_perception.results import Frame, Truth
 from seg_perception.synthetic.drive import SyntheticDrive
 
 DEFAULT_RATE_HZ = 30.0

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from seg_perception.metrics.confusion import Scores
+from seg_perception.metrics.scores import Scores
+from seg_perception.metrics.times import percentiles
 from seg_perception.model_file import ModelInfo
-from seg_perception.offline import percentiles
 from seg_perception.reports.report import Report
 
 COUNTS = ("frames", "frames_labelled", "bad_labels", "frames_in", "frames_out", "dropped")

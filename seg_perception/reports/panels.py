@@ -8,14 +8,14 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from seg_perception.camera_model import CameraModel, CameraPose
 from seg_perception.errors import SegPerceptionError
 from seg_perception.ground.drivable import DrivableSettings
-from seg_perception.ground.geometry import CameraModel, CameraPose, GroundProjection
+from seg_perception.ground.geometry import GroundProjection
 from seg_perception.labels import LabelSet
 from seg_perception.pictures.birds_eye import BirdsEye
 from seg_perception.pictures.overlay import Overlay, note_age
-from seg_perception.recordings.spool import Answer
-from seg_perception.results import Panoptic
+from seg_perception.results import Answer, Panoptic
 
 LEAST_HEIGHT_PX = 480
 """Of the ground's panel: below that its numbers cannot be read."""

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from seg_perception.labels import LabelSet
 from seg_perception.metrics.drivable_curve import at_best
+from seg_perception.metrics.free_distance import FreeTimeline
 
 BLUE, GREEN, ORANGE, RED = "#4c78a8", "#54a24b", "#e69f00", "#e45756"
 
@@ -24,17 +25,6 @@ class Timeline:
 
     sent_s: Sequence[float] = ()
     age_ms: Sequence[float] = ()
-
-
-@dataclass(frozen=True)
-class FreeTimeline:
-    """Free distance in m of the answered frames, by when they were sent, s from the start: straight ahead, over the
-    vehicle's width, and the exact one ahead. NaN where unknown, inf beyond the range."""
-
-    sent_s: Sequence[float] = ()
-    ahead_m: Sequence[float] = ()
-    width_m: Sequence[float] = ()
-    exact_m: Sequence[float] = ()
 
 
 def plots(

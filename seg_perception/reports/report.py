@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from seg_perception.errors import SegPerceptionError
 from seg_perception.files import write_json, write_text
 from seg_perception.labels import LabelSet
-from seg_perception.reports.plots import FreeTimeline as FreeTimeline
+from seg_perception.metrics.free_distance import FreeTimeline
 from seg_perception.reports.plots import Timeline as Timeline
 from seg_perception.reports.plots import plots
 

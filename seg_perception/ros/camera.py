@@ -13,9 +13,9 @@ from rclpy.time import Time
 
 from seg_perception.backends.base import Backend
 from seg_perception.camera.messages import BadImageError, ImageReader
+from seg_perception.camera_model import CameraPose
 from seg_perception.errors import SegPerceptionError
 from seg_perception.ground.fusion import GridFusion
-from seg_perception.ground.geometry import CameraPose
 from seg_perception.model_file import ModelInfo
 from seg_perception.pipeline import Pipeline, Seen
 from seg_perception.results import Frame, Result

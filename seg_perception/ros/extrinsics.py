@@ -9,9 +9,9 @@ from typing import Any
 from rclpy.node import Node
 from rclpy.time import Time
 
+from seg_perception.camera_model import CameraPose
 from seg_perception.errors import SegPerceptionError
 from seg_perception.ground.fusion import PlanarPose
-from seg_perception.ground.geometry import CameraPose
 
 _NORM_TOLERANCE = 0.01
 """How far a quaternion's norm may be from 1, as tf2 itself has it."""

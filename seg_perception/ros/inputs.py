@@ -15,8 +15,8 @@ from rclpy.subscription import Subscription
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from seg_perception.camera.messages import BadImageError, check_compressed, check_image, to_camera_model
+from seg_perception.camera_model import CameraModel
 from seg_perception.errors import SegPerceptionError
-from seg_perception.ground.geometry import CameraModel
 from seg_perception.ros.diagnostics import CameraMonitor
 from seg_perception.ros.parameters import NodeSettings
 

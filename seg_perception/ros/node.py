@@ -28,7 +28,7 @@ from std_msgs.msg import Header
 from seg_perception import backends, model_file
 from seg_perception.backends.base import Backend
 from seg_perception.backends.shipped_models import find_model
-from seg_perception.errors import SegPerceptionError
+from seg_perception.errors import EXIT_ERROR, SegPerceptionError
 from seg_perception.ros.camera import Camera
 from seg_perception.ros.diagnostics import ERROR, OK, Status
 from seg_perception.ros.extrinsics import TransformSource
@@ -43,7 +43,6 @@ from seg_perception.ros.topics import DIAGNOSTICS
 DIAGNOSTICS_PERIOD_S = 1.0
 QUIET_S = 0.1
 """Diagnostics that a change calls for keep this distance from the ones before; the regular ones follow anyway."""
-EXIT_ERROR = 2
 
 Transition = Callable[["SegmentationNode", LifecycleState], TransitionCallbackReturn]
 

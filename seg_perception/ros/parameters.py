@@ -14,10 +14,10 @@ from typing import Any, cast
 
 from seg_perception.backends import BACKENDS, FALLBACKS
 from seg_perception.backends.shipped_models import SHIPPED_MODELS
+from seg_perception.camera_model import CameraPose
 from seg_perception.errors import SegPerceptionError, nearest_name
 from seg_perception.ground.drivable import DrivableSettings
 from seg_perception.ground.fusion import FusionSettings, window_side
-from seg_perception.ground.geometry import CameraPose
 from seg_perception.ground.pitch import PITCH_CORRECTIONS
 from seg_perception.panoptic.decoder import PanopticSettings
 from seg_perception.ros.lane import OVERLAPS

@@ -11,7 +11,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from seg_perception.ground.geometry import CameraModel, CameraPose, GroundProjection
+from seg_perception.camera_model import CameraModel, CameraPose
+from seg_perception.ground.geometry import GroundProjection
 from seg_perception.labels import CAMVID, VOID
 from seg_perception.results import Outline
 from seg_perception.synthetic import scenery

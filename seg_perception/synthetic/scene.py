@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from seg_perception.ground.geometry import CameraPose
+from seg_perception.camera_model import CameraPose
 from seg_perception.synthetic import scenery
 from seg_perception.synthetic.canvas import MAX_OBJECTS, Canvas, Floats, View
 from seg_perception.synthetic.objects import Look, paint_bicyclist, paint_car, paint_pedestrian

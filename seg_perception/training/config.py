@@ -12,8 +12,8 @@ from seg_perception.datasets import Dataset, open_dataset
 from seg_perception.datasets.label_sets import open_labels
 from seg_perception.errors import SegPerceptionError, nearest_name
 from seg_perception.labels import BUILT_IN, LabelSet
-from seg_perception.training.data.augment import AugmentSettings
-from seg_perception.training.loop.loss_settings import LossSettings
+from seg_perception.training.augment_settings import AugmentSettings
+from seg_perception.training.loss_settings import LossSettings
 from seg_perception.yaml_fields import build, read_yaml
 
 DATA_ROOT_VARIABLE = "SEG_PERCEPTION_DATA"

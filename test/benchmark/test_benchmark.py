@@ -17,8 +17,8 @@ from seg_perception.benchmark import benchmark
 from seg_perception.benchmark.benchmark import WARM_UP_FRAMES, drivable_shares
 from seg_perception.benchmark.naive import naive_masks, speedups
 from seg_perception.camera.preprocess import Preprocessor
+from seg_perception.camera_model import CameraModel, CameraPose
 from seg_perception.ground.drivable import DrivableExtractor
-from seg_perception.ground.geometry import CameraModel, CameraPose
 from seg_perception.labels import CAMVID
 from seg_perception.panoptic.decoder import PanopticSettings
 from seg_perception.pipeline import Pipeline

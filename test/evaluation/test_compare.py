@@ -23,14 +23,14 @@ from seg_perception.evaluation.compare import EXIT_BROKEN, Baseline
 from seg_perception.files import write_image
 from seg_perception.labels import CAMVID, VOID
 from seg_perception.metrics import bootstrap
-from seg_perception.metrics.confusion import Scores, Truth
 from seg_perception.metrics.differences import Difference, compare
 from seg_perception.metrics.frame_scores import FrameScores
 from seg_perception.metrics.limits import Limit
 from seg_perception.metrics.per_frame import PerFrame
 from seg_perception.metrics.run_report import RunReport
+from seg_perception.metrics.scores import Scores
 from seg_perception.pipeline import Pipeline
-from seg_perception.results import Frame
+from seg_perception.results import Frame, Truth
 
 FRAMES = 40
 PIXELS = 1000

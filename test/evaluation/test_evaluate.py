@@ -16,10 +16,10 @@ from ros_harness import make_tiny_model
 from seg_perception import backends, cli, model_file
 from seg_perception.errors import SegPerceptionError
 from seg_perception.labels import CAMVID, VOID
-from seg_perception.metrics.confusion import Scores, Truth
+from seg_perception.metrics.scores import Scores
 from seg_perception.pipeline import Pipeline
 from seg_perception.recordings.dataset_source import Comparison
-from seg_perception.results import Frame
+from seg_perception.results import Frame, Truth
 
 CAMVID_VOID = 11
 COUNT = 12

@@ -24,7 +24,8 @@ from seg_perception import cli
 from seg_perception.errors import SegPerceptionError
 from seg_perception.evaluation import many, runners
 from seg_perception.labels import CAMVID, VOID
-from seg_perception.metrics.confusion import Scores, Truth
+from seg_perception.metrics.scores import Scores
+from seg_perception.results import Truth
 
 
 def make_bag(path: Path, count: int, seed: int) -> None:
@@ -120,12 +121,12 @@ def test_a_cluster_loses_nothing_with_a_worker(fleet: Path, tmp_path: Path, monk
     pytest.importorskip("ray", reason="Ray is not installed: it is the extra 'fleet'")
     from ray.cluster_utils import Cluster
 
-    log, killed, work = tmp_path / "starts", tmp_path / "killed", runners.evaluate_bag
+    log, killed, work = tmp_path / "starts", tmp_path / "killed", runners.results_of
 
-    def worker(arguments: argparse.Namespace) -> dict[str, bytes]:
+    def worker(task: runners.Work, arguments: argparse.Namespace) -> dict[str, bytes]:
         with log.open("a") as file:
             file.write(f"{arguments.bag[0].name}\n")
-        files = work(arguments)
+        files = work(task, arguments)
         try:
             killed.mkdir()
         except FileExistsError:
@@ -134,7 +135,7 @@ def test_a_cluster_loses_nothing_with_a_worker(fleet: Path, tmp_path: Path, monk
         return {}
 
     _, alone = evaluate(fleet, tmp_path / "alone", "--bag", fleet / "bags")
-    monkeypatch.setattr(runners, "evaluate_bag", worker)
+    monkeypatch.setattr(runners, "results_of", worker)
     monkeypatch.chdir(fleet)
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, "include_dashboard": False})
     try:

@@ -13,7 +13,7 @@ from fakes import FakeBackend, model_info, tiny_model
 
 from seg_perception import cli
 from seg_perception.errors import SegPerceptionError
-from seg_perception.evaluation.tta import AugmentedBackend, Views, augmented_pipeline, parse_scales
+from seg_perception.evaluation.tta import AugmentedBackend, Views, parse_scales
 from seg_perception.pipeline import Pipeline
 from seg_perception.results import Frame, NetworkOutput
 
@@ -223,7 +223,7 @@ def test_centres_are_as_far_apart_in_the_image_at_every_scale() -> None:
 
     rgb = np.zeros((128, 192, 3), np.uint8)
     rgb[64:72, 64:72], rgb[64:72, 88:96] = 200, 190
-    pipeline = augmented_pipeline(MODEL, FakeBackend(cars), Views((2.0,)))
+    pipeline = Views((2.0,)).pipeline(MODEL, FakeBackend(cars))
     assert [segment.is_thing for segment in pipeline.run(Frame(rgb)).panoptic.segments] == [True]
     rgb[64:72, 88:96], rgb[64:72, 128:136] = 0, 190
     assert len(pipeline.run(Frame(rgb)).panoptic.segments) == 2

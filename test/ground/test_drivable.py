@@ -3,8 +3,9 @@ import math
 import numpy as np
 import pytest
 
+from seg_perception.camera_model import CameraModel, CameraPose
 from seg_perception.ground.drivable import DrivableExtractor, DrivableSettings
-from seg_perception.ground.geometry import CameraModel, CameraPose, GroundProjection
+from seg_perception.ground.geometry import GroundProjection
 from seg_perception.ground.kernels import UNSEEN
 from seg_perception.ground.maps import fill_grid, walk_free
 from seg_perception.labels import CAMVID, VOID

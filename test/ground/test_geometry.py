@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from seg_perception.camera_model import CameraModel, CameraPose
 from seg_perception.errors import SegPerceptionError
-from seg_perception.ground.geometry import CameraModel, CameraPose, GroundProjection, Lens
+from seg_perception.ground.geometry import GroundProjection, Lens
 
 K = ((600.0, 0.0, 319.5), (0.0, 610.0, 239.5), (0.0, 0.0, 1.0))
 LENSES = {

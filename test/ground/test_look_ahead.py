@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from seg_perception.ground.geometry import CameraModel, CameraPose, GroundProjection
+from seg_perception.camera_model import CameraModel, CameraPose
+from seg_perception.ground.geometry import GroundProjection
 from seg_perception.ground.look_ahead import AheadMap, stand_before, walk_sideways
 from seg_perception.labels import CAMVID, VOID
 

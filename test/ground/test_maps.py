@@ -6,7 +6,8 @@ from time import process_time
 import numpy as np
 import pytest
 
-from seg_perception.ground.geometry import CameraModel, CameraPose, GroundProjection
+from seg_perception.camera_model import CameraModel, CameraPose
+from seg_perception.ground.geometry import GroundProjection
 from seg_perception.ground.kernels import UNSEEN
 from seg_perception.ground.maps import GridMap, RayMap
 

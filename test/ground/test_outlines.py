@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from shapely import LinearRing, MultiPolygon, Polygon, box
 from shapely.validation import explain_validity
 
-from seg_perception.ground.geometry import CameraModel, CameraPose, GroundProjection
+from seg_perception.camera_model import CameraModel, CameraPose
+from seg_perception.ground.geometry import GroundProjection
 from seg_perception.ground.metric_outlines import TOLERANCE_PX, FlatImage, ground_outlines
 from seg_perception.ground.outlines import OutlineTracer, Rings
 from seg_perception.results import Outline

@@ -4,9 +4,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from seg_perception.camera_model import CameraModel, CameraPose
 from seg_perception.ground import drivable
 from seg_perception.ground.drivable import DrivableExtractor, DrivableSettings
-from seg_perception.ground.geometry import CameraModel, CameraPose, GroundProjection
+from seg_perception.ground.geometry import GroundProjection
 from seg_perception.ground.pitch import (
     LARGEST_RAD,
     RELAX_FRAMES,

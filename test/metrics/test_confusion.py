@@ -11,8 +11,9 @@ from metric_maps import ALL_MAPS, LABELS, Maps
 from seg_perception.errors import SegPerceptionError
 from seg_perception.labels import VOID
 from seg_perception.metrics.boundary import BOUNDARY_TOLERANCE, boundary_f1
-from seg_perception.metrics.confusion import ConfusionMatrix, Scores, Truth, iou_per_class
-from seg_perception.results import Segment
+from seg_perception.metrics.confusion import ConfusionMatrix, iou_per_class
+from seg_perception.metrics.scores import Scores
+from seg_perception.results import Segment, Truth
 
 
 def test_confusion_and_pixel_metrics_equal_cityscapesscripts() -> None:

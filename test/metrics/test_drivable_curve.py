@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from seg_perception.labels import CAMVID, VOID
-from seg_perception.metrics.confusion import Scores, Truth
 from seg_perception.metrics.drivable_curve import BINS, DrivableCurve, at_best
+from seg_perception.metrics.scores import Scores
+from seg_perception.results import Truth
 
 ROAD, PAVEMENT, CAR = (CAMVID.by_name(name).id for name in ("road", "pavement", "car"))
 

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from seg_perception.labels import VOID, LabelClass, LabelSet
-from seg_perception.metrics.confusion import Scores, Truth
 from seg_perception.metrics.per_frame import PerFrame
+from seg_perception.metrics.scores import Scores
+from seg_perception.results import Truth
 
 LABELS = LabelSet((LabelClass(0, "road", (0, 0, 0), drivable_cost=0), LabelClass(1, "car", (0, 0, 1), thing=True)))
 

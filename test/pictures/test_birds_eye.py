@@ -5,8 +5,9 @@ import math
 import numpy as np
 import pytest
 
+from seg_perception.camera_model import CameraModel, CameraPose
 from seg_perception.ground.drivable import DrivableSettings
-from seg_perception.ground.geometry import CameraModel, CameraPose, GroundProjection
+from seg_perception.ground.geometry import GroundProjection
 from seg_perception.labels import CAMVID
 from seg_perception.pictures.birds_eye import OBSTACLE_COLOR, RING_COLOR, UNKNOWN_COLOR, BirdsEye
 from seg_perception.pictures.drawing import DARK, FREE_COLOR, GROUND_COLORS

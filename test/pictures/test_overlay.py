@@ -3,7 +3,8 @@ import math
 import numpy as np
 import pytest
 
-from seg_perception.ground.geometry import CameraModel, CameraPose, GroundProjection
+from seg_perception.camera_model import CameraModel, CameraPose
+from seg_perception.ground.geometry import GroundProjection
 from seg_perception.labels import CAMVID, CITYSCAPES, VOID
 from seg_perception.pictures.birds_eye import OBSTACLE_COLOR
 from seg_perception.pictures.drawing import (

@@ -11,15 +11,25 @@ import numpy as np
 import pytest
 from eval_fixtures import label_mask, picture
 
+from seg_perception.camera_model import CameraModel, CameraPose
 from seg_perception.ground.drivable import DrivableSettings
-from seg_perception.ground.geometry import CameraModel, CameraPose
 from seg_perception.labels import CAMVID
-from seg_perception.metrics.confusion import Truth
 from seg_perception.play.replay import VideoWriter, replay
+from seg_perception.play.spool import Spool
 from seg_perception.recordings.sources import Source, SourceFrame
-from seg_perception.recordings.spool import Answer, Spool
 from seg_perception.reports.panels import Placing
-from seg_perception.results import Drivable, DrivableArea, Frame, FreeSpace, Grid, LookAhead, Outline, Segment
+from seg_perception.results import (
+    Answer,
+    Drivable,
+    DrivableArea,
+    Frame,
+    FreeSpace,
+    Grid,
+    LookAhead,
+    Outline,
+    Segment,
+    Truth,
+)
 
 ROAD = CAMVID.by_name("road").id
 

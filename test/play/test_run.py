@@ -130,9 +130,10 @@ def test_a_folder_with_labels_and_a_truncated_image(tmp_path: Path, model: Path)
     assert [str(paths[3]) in problem for problem in numbers["problems"]] == [True]
     # what comes back is the pipeline's own answer
     from seg_perception import backends, model_file
-    from seg_perception.metrics.confusion import Scores, Truth
+    from seg_perception.metrics.scores import Scores
     from seg_perception.pipeline import Pipeline
     from seg_perception.recordings.open_source import open_source
+    from seg_perception.results import Truth
 
     info = model_file.load(model)
     pipeline = Pipeline(info, backends.choose(info, backend="onnxruntime", log=print))

@@ -18,9 +18,9 @@ from rosbags.rosbag2 import StoragePlugin, Writer
 from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 
 from seg_perception import backends, cli, model_file
+from seg_perception.camera_model import CameraModel, CameraPose
 from seg_perception.errors import SegPerceptionError
 from seg_perception.ground.drivable import DrivableExtractor, DrivableSettings
-from seg_perception.ground.geometry import CameraModel, CameraPose
 from seg_perception.labels import CAMVID
 from seg_perception.pipeline import Pipeline
 from seg_perception.recordings.annotate import annotated_bag

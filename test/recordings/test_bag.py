@@ -14,8 +14,8 @@ from rosbags.rosbag2 import Reader, StoragePlugin, Writer
 from rosbags.typesys import Stores, get_typestore
 
 from seg_perception import cli
+from seg_perception.camera_model import CameraPose
 from seg_perception.errors import SegPerceptionError
-from seg_perception.ground.geometry import CameraPose
 from seg_perception.recordings.bag_file import Bag
 from seg_perception.recordings.frames import BagSource
 from seg_perception.recordings.make import START_NS

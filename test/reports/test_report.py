@@ -15,8 +15,10 @@ from eval_fixtures import label_mask, picture
 from seg_perception import machine
 from seg_perception.errors import SegPerceptionError
 from seg_perception.labels import CAMVID
-from seg_perception.metrics.confusion import Scores, Truth
+from seg_perception.metrics.free_distance import FreeTimeline
+from seg_perception.metrics.scores import Scores
 from seg_perception.reports import report
+from seg_perception.results import Truth
 
 
 class Page(HTMLParser):
@@ -92,7 +94,7 @@ def test_the_ground_is_plotted_and_its_errors_are_a_table() -> None:
     band = {"from_m": 10.0, "to_m": 20.0, "frames": 17, "not_measured": 2, "within_tolerance": 0.8,
             "error_m": {"p50": 0.123, "p95": 0.456}}  # fmt: skip
     empty = {**band, "from_m": 20.0, "to_m": 40.0, "error_m": {}, "within_tolerance": None}
-    free = report.FreeTimeline([0.0, 0.1, 0.2], [9.0, math.inf, math.nan], [math.nan] * 3, [9.1, math.nan, math.nan])
+    free = FreeTimeline([0.0, 0.1, 0.2], [9.0, math.inf, math.nan], [math.nan] * 3, [9.1, math.nan, math.nan])
     numbers = {"free_distance_bands": [band, empty], "calibration": "assumed: hfov 60 deg"}
     page = Page(report.render(report.Report("ground", numbers, CAMVID, free=free)))
     assert len(page.sources) == 1 and page.sources[0].startswith("data:image/png")

@@ -13,7 +13,7 @@ from geometry_msgs.msg import TransformStamped
 from places import TESTS
 from rclpy.time import Time
 
-from seg_perception.ground.geometry import CameraPose
+from seg_perception.camera_model import CameraPose
 from seg_perception.ros.extrinsics import TransformError, TransformSource, is_same_pose, pose_of_optical_frame
 
 BASE, CAMERA = "base_footprint", "camera_optical"

@@ -32,7 +32,7 @@ from ros_harness import (
 )
 from sensor_msgs.msg import Image
 
-from seg_perception.ground.geometry import CameraPose
+from seg_perception.camera_model import CameraPose
 from seg_perception.recordings.mounting import optical_quaternion
 from seg_perception_msgs.msg import DrivableAreas
 

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from seg_perception.backends.shipped_models import find_model
+from seg_perception.camera_model import CameraPose
 from seg_perception.errors import SegPerceptionError
 from seg_perception.ground.drivable import DrivableSettings
 from seg_perception.ground.fusion import FusionSettings
-from seg_perception.ground.geometry import CameraPose
 from seg_perception.panoptic.decoder import PanopticSettings
 from seg_perception.ros import parameters
 from seg_perception.ros.parameters import NodeSettings, Settings, declarations, parameter_table

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeVar
@@ -11,8 +10,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from seg_perception.errors import SegPerceptionError
 from seg_perception.labels import VOID
+from seg_perception.training.augment_settings import AugmentSettings
 
 Value = TypeVar("Value", bound=np.generic)
 
@@ -21,15 +20,6 @@ CROP_TRIES = 10
 
 ELASTIC_CELL_PX = 64
 """Distance of the points whose displacement is drawn; what lies between is interpolated."""
-
-_RANGES = {
-    "rotate_deg": (0, 90),
-    "elastic_px": (0, 12),  # more would fold the image where neighbouring points move towards each other
-    "largest_class_share": (0.01, 1),
-    "light": (0, 3),
-    "motion_blur_px": (0, 64),
-    "paste": (0, 100),
-}
 
 
 @dataclass(frozen=True)
@@ -50,43 +40,6 @@ class CutOut:
     mask: NDArray[np.bool_]
     code: int
     brightness: float
-
-
-@dataclass(frozen=True)
-class AugmentSettings:
-    """How strongly training images are changed.
-
-    scale: range of the zoom against the network's full width; aspect: range of the stretch of x against that of y,
-    since the node squeezes any camera's image to one shape, and most are wider than it; rotate_deg: largest tilt;
-    elastic_px: largest displacement of a smooth random deformation (Simard et al., ICDAR 2003), 0 = none;
-    largest_class_share: a crop of whose labelled pixels one class has more is placed anew, a few times, 1 = any will do;
-    light: strength of all changes of light and colour, 0 = none, 1 = as in the recipe; motion_blur_px: longest smear of
-    a moving camera, 0 = none; paste: largest number of objects pasted on an image.
-
-    Raises SegPerceptionError naming the setting and its range when one is outside.
-    """
-
-    scale: tuple[float, float] = (0.6, 1.8)
-    aspect: tuple[float, float] = (0.5, 1.3)
-    rotate_deg: float = 3.0
-    elastic_px: float = 0.0
-    largest_class_share: float = 1.0
-    light: float = 1.0
-    motion_blur_px: float = 0.0
-    paste: int = 4
-
-    def __post_init__(self) -> None:
-        for name in ("scale", "aspect"):
-            low, high = getattr(self, name)
-            if not 0 < low <= high < math.inf:
-                raise SegPerceptionError(
-                    f"augment.{name} is [{low}, {high}]: give two numbers greater than 0, the smaller one first"
-                )
-        for name, (lowest, highest) in _RANGES.items():
-            if not lowest <= getattr(self, name) <= highest:
-                raise SegPerceptionError(
-                    f"augment.{name} is {getattr(self, name)}: give a number from {lowest} to {highest}"
-                )
 
 
 def warp(

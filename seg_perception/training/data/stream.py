@@ -20,7 +20,7 @@ from seg_perception.training.data.augment import CutOut, Scene, cut_outs_of, pas
 from seg_perception.training.data.augment_light import change_light
 from seg_perception.training.data.scene_store import SCENE_WINDOW, SceneStore
 from seg_perception.training.data.targets import PartialLabels, boundaries, center_targets
-from seg_perception.training.loop.distributed import rank
+from seg_perception.training.distributed import rank
 
 GRID_STRIDE = 4
 """Input pixels per cell of the panoptic heads."""

@@ -21,10 +21,10 @@ from seg_perception.backends.base import Backend
 from seg_perception.backends.onnx_runtime import OnnxRuntimeBackend
 from seg_perception.errors import SegPerceptionError
 from seg_perception.labels import LabelSet
-from seg_perception.metrics.confusion import ConfusionMatrix, Truth, mean_known
+from seg_perception.metrics.confusion import ConfusionMatrix, mean_known
 from seg_perception.pipeline import Pipeline
 from seg_perception.recordings.dataset_source import Comparison, DatasetSource
-from seg_perception.results import Frame, NetworkOutput, Wants
+from seg_perception.results import Frame, NetworkOutput, Truth, Wants
 from seg_perception.training.networks.heads import PanopticNetwork
 
 MASK_ONLY = Wants(instances=False, confidence=False, areas=False, grid=False, free_space=False)

@@ -16,8 +16,8 @@ from torch import Tensor
 
 from seg_perception.errors import SegPerceptionError
 from seg_perception.labels import VOID
-from seg_perception.training.loop.distributed import mean_over_processes
-from seg_perception.training.loop.loss_settings import LossSettings
+from seg_perception.training.distributed import mean_over_processes
+from seg_perception.training.loss_settings import LossSettings
 
 LOVASZ_PIXELS = 1 << 15
 """Of more pixels than this, Lovász looks at every second, third, …: it sorts them once for each class."""

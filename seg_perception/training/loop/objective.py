@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 import torch.nn.functional as F
 from torch import Tensor
 
-from seg_perception.training.loop.loss_settings import LossSettings
 from seg_perception.training.loop.losses import (
     PixelTruth,
     balanced_boundary_loss,
@@ -15,6 +14,7 @@ from seg_perception.training.loop.losses import (
     offset_loss,
     semantic_loss,
 )
+from seg_perception.training.loss_settings import LossSettings
 from seg_perception.training.networks.heads import TrainingOutput
 
 

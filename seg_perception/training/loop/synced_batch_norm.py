@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from seg_perception.training.loop.distributed import mean_over_processes, world_size
+from seg_perception.training.distributed import mean_over_processes, world_size
 
 
 def synchronise_batch_norm(network: nn.Module) -> None:

@@ -23,9 +23,9 @@ from seg_perception.errors import SegPerceptionError
 from seg_perception.labels import LabelSet
 from seg_perception.training.config import TrainConfig
 from seg_perception.training.data.stream import TrainingStream
+from seg_perception.training.distributed import mean_over_processes, rank, told_by_first, wait_for_all, world_size
 from seg_perception.training.loop import checkpoint
 from seg_perception.training.loop.distillation import Teacher
-from seg_perception.training.loop.distributed import mean_over_processes, rank, told_by_first, wait_for_all, world_size
 from seg_perception.training.loop.objective import Objective
 from seg_perception.training.loop.optimisation import learning_rate, make_optimiser, move_average
 from seg_perception.training.loop.synced_batch_norm import synchronise_batch_norm

@@ -13,7 +13,8 @@ from seg_perception.camera.preprocess import Preprocessor
 from seg_perception.errors import SegPerceptionError
 from seg_perception.labels import CAMVID, VOID
 from seg_perception.results import Frame
-from seg_perception.training.data.augment import AugmentSettings, CutOut, Scene, cut_outs_of, paste, warp
+from seg_perception.training.augment_settings import AugmentSettings
+from seg_perception.training.data.augment import CutOut, Scene, cut_outs_of, paste, warp
 from seg_perception.training.data.augment_light import change_light
 from seg_perception.training.data.targets import boundaries
 

@@ -14,7 +14,6 @@ torch = pytest.importorskip("torch", reason="losses need torch")
 from seg_perception.errors import SegPerceptionError  # noqa: E402
 from seg_perception.labels import CAMVID, VOID, LabelClass, LabelSet  # noqa: E402
 from seg_perception.training.data.targets import PartialLabels  # noqa: E402
-from seg_perception.training.loop.loss_settings import SEMANTIC_LOSS_NAMES, LossSettings  # noqa: E402
 from seg_perception.training.loop.losses import (  # noqa: E402
     SEMANTIC_LOSSES,
     PixelTruth,
@@ -26,6 +25,7 @@ from seg_perception.training.loop.losses import (  # noqa: E402
     semantic_loss,
 )
 from seg_perception.training.loop.objective import at_label_pixels  # noqa: E402
+from seg_perception.training.loss_settings import SEMANTIC_LOSS_NAMES, LossSettings  # noqa: E402
 
 THREE = LabelSet(tuple(LabelClass(i, name, (i, i, i)) for i, name in enumerate(("a", "b", "c"))))
 A, B = 0, 1

@@ -8,7 +8,7 @@ import pytest
 
 from seg_perception.errors import SegPerceptionError
 from seg_perception.training.config import load_config
-from seg_perception.training.loop.loss_settings import LossSettings
+from seg_perception.training.loss_settings import LossSettings
 
 DATA = "data: [{name: synthetic, root: ''}]\nvalidation: {name: synthetic, root: ''}\n"
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import pickle
 import zlib
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -15,20 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seg_perception.files import ScratchFile
-from seg_perception.results import Drivable, Segment
+from seg_perception.results import Answer
 
 LIVE_JPEG_QUALITY = 92
-
-
-@dataclass(frozen=True)
-class Answer:
-    """The node's answer to one frame. semantic: uint8 [H, W]; instance: uint16 [H, W]; drivable: its areas, grid and free
-    space."""
-
-    semantic: NDArray[np.uint8]
-    instance: NDArray[np.uint16]
-    segments: tuple[Segment, ...]
-    drivable: Drivable
 
 
 class Spool:

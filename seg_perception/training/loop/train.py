@@ -16,8 +16,8 @@ from pathlib import Path
 
 from seg_perception.errors import SegPerceptionError
 from seg_perception.files import write_json
+from seg_perception.training import distributed
 from seg_perception.training.config import DATA_ROOT_VARIABLE, load_config
-from seg_perception.training.loop import distributed
 from seg_perception.training.loop.trainer import Trainer
 
 
