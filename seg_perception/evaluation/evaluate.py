@@ -48,6 +48,7 @@ from seg_perception.metrics.tally import Tally
 from seg_perception.offline import add_model_arguments, open_pipeline
 from seg_perception.pipeline import Pipeline
 from seg_perception.recordings.dataset_source import Comparison, DatasetSource
+from seg_perception.recordings.projections import Projections
 from seg_perception.recordings.sources import LabelFolder, Source, SourceFrame
 from seg_perception.reports import fleet_report, report
 from seg_perception.results import Result, Wants
@@ -219,6 +220,7 @@ def evaluate(pipeline: Pipeline, *sources: Source, annotated: AnnotatedBag | Non
     comparison = Comparison(pipeline.labels, meaning)
     whole, worst = Tally(comparison.labels), WorstFrames(comparison.labels)
     parts = {source.part: Tally(comparison.labels) for source in sources if len(sources) > 1}
+    projections = Projections()
     counts = [source.total for source in sources]
     total = None if None in counts else sum(count or 0 for count in counts)
     with tqdm(total=total, unit="frame", desc="evaluate") as progress:
@@ -228,9 +230,10 @@ def evaluate(pipeline: Pipeline, *sources: Source, annotated: AnnotatedBag | Non
                 semantic = comparison.prediction(result.panoptic.semantic)
                 truth = comparison.truth(item.truth) if item.truth else None
                 name = f"{source.part} {item.name}" if parts else item.name
-                miou = whole.add(name, result, semantic, truth)
+                seen = projections.of(source, truth)
+                miou = whole.add(name, result, semantic, truth, seen)
                 if parts:
-                    parts[source.part].add(item.name, result, semantic, truth)
+                    parts[source.part].add(item.name, result, semantic, truth, seen)
                 if miou is not None and truth is not None:
                     worst.offer(miou, whole.frames, item, semantic, truth)
                 progress.update()

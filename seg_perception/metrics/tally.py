@@ -9,8 +9,11 @@ from numpy.typing import NDArray
 
 from seg_perception.errors import SegPerceptionError
 from seg_perception.faults import Faults
+from seg_perception.ground.geometry import GroundProjection
 from seg_perception.labels import LabelSet
+from seg_perception.metrics.calibration import Calibration
 from seg_perception.metrics.drivable_curve import DrivableCurve
+from seg_perception.metrics.false_ground import FalseGround
 from seg_perception.metrics.per_frame import PerFrame
 from seg_perception.metrics.scores import Scores
 from seg_perception.metrics.times import StageTimes
@@ -27,6 +30,8 @@ class Tally:
         self.scores = Scores(labels)
         self.per_frame = PerFrame(self.scores)
         self._curve = DrivableCurve(labels)
+        self._calibration = Calibration()
+        self._false_ground = FalseGround(labels)
         self._without_labels = WithoutLabels()
         self.times = StageTimes()
         self.frames = 0
@@ -42,15 +47,24 @@ class Tally:
         """What is wrong with them, one sentence a kind."""
         return self._faults.sentences()
 
-    def add(self, name: str, result: Result, semantic: NDArray[np.uint8], truth: Truth | None) -> float | None:
-        """One frame; semantic: the prediction, uint8 [H, W], and truth in the tally's labels. Returns its mIoU, None
-        where it has no labels that can be used."""
+    def add(
+        self,
+        name: str,
+        result: Result,
+        semantic: NDArray[np.uint8],
+        truth: Truth | None,
+        projection: GroundProjection | None = None,
+    ) -> float | None:
+        """One frame; semantic: the prediction, uint8 [H, W], and truth in the tally's labels; projection: of an image of the
+        truth's size, where the camera is calibrated. Returns its mIoU, None where it has no labels that can be used."""
         miou, instances = None, False
         if truth is not None:
             try:
                 miou = self.scores.add(semantic, result.panoptic.instance, truth, result.panoptic.segments)
                 instances = truth.instance is not None
                 self._curve.add(semantic, result.panoptic.confidence, truth.semantic)
+                self._calibration.add(semantic, result.panoptic.confidence, truth.semantic)
+                self._false_ground.add(semantic, truth.semantic, projection)
             except SegPerceptionError as error:
                 self._faults.add(name, str(error))
         flicker = self._without_labels.add(result.frame, semantic, result.panoptic.confidence)
@@ -68,6 +82,8 @@ class Tally:
             "frames_labelled": labelled,
             "bad_labels": self.bad_labels,
             **(self.scores.summary() if labelled else {}),
+            **(self._false_ground.summary() if labelled else {}),
+            **self._calibration.summary(),
             **self._without_labels.summary(),
             "drivable_curve": self._curve.summary(),
             "stages_ms": self.times.summary(),

@@ -49,6 +49,9 @@ def plots(
     if numbers.get("drivable_curve"):
         caption = "Drivable ground where only pixels of at least this confidence count as found"
         found.append((caption, _curve(numbers["drivable_curve"])))
+    if numbers.get("reliability"):
+        caption = f"Is confidence earned? Expected calibration error {numbers['ece']:.3f}"
+        found.append((caption, _reliability(numbers["reliability"])))
     if any(numbers.get("confidence_histogram") or ()):
         found.append(("Confidence: share of all pixels", _confidence(numbers["confidence_histogram"])))
     if numbers.get("confusion"):
@@ -159,6 +162,20 @@ def _mious(frames: Sequence[float | None], whole: float | None) -> str:
         axes.axhline(whole, color=GREEN, label=f"all frames together = {whole:.3f}")
         axes.legend()
     axes.set(xlabel="frame", ylabel="mIoU", ylim=(0, 1))
+    return png_uri(figure)
+
+
+def _reliability(reliability: Mapping[str, Sequence[float | None]]) -> str:
+    """Share of right answers over confidence; below the diagonal the network is too sure. Dots by their bin's pixels."""
+    confidence, accuracy, share = (
+        np.array(reliability[name], np.float64) for name in ("confidence", "accuracy", "share")
+    )
+    figure, axes = figure_of(5, 4)
+    axes.plot((0, 1), (0, 1), "--", color="grey", linewidth=0.8, label="as it should be")
+    axes.plot(confidence, accuracy, "-", color=BLUE)
+    axes.scatter(confidence, accuracy, s=6 + 300 * share, color=BLUE, label="this run")
+    axes.set(xlabel="confidence", ylabel="share of right answers", xlim=(0, 1), ylim=(0, 1.02))
+    axes.legend()
     return png_uri(figure)
 
 

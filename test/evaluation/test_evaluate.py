@@ -79,6 +79,16 @@ def test_data_set_and_bag_give_the_same_numbers(tmp_path: Path, model: Path, pip
     assert from_bag["miou"] == pytest.approx(numbers["miou"], abs=1e-9)
 
 
+def test_a_calibrated_bag_tells_of_false_patches_in_the_vehicles_way(tmp_path: Path, model: Path) -> None:
+    assert cli.main(["make-bag", "--synthetic", "2", "--out", str(tmp_path / "bag")]) == 0
+    _, numbers = evaluate(model, tmp_path / "out", "--bag", tmp_path / "bag")
+    assert numbers["false_patch_of"] == 2
+    assert numbers["false_patch_frames"] in (0.0, 0.5, 1.0)
+    assert 0 <= numbers["drivable_false_positives"] <= 1
+    assert 0 <= numbers["ece"] <= 1
+    assert "Is confidence earned?" in (tmp_path / "out" / "report.html").read_text()
+
+
 def without_times(numbers: dict) -> dict:
     rows = [{key: row[key] for key in row if key != "network_ms"} for row in numbers["per_frame"]]
     kept = {key: value for key, value in numbers.items() if key not in ("stages_ms", "machine", "topics")}

@@ -1,0 +1,76 @@
+"""False ground: hand-drawn masks, and patches of known area on the ground."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from seg_perception.camera_model import CameraModel, CameraPose
+from seg_perception.ground.geometry import GroundProjection
+from seg_perception.labels import CAMVID, VOID
+from seg_perception.metrics.false_ground import FalseGround
+
+ROAD, PAVEMENT, CAR, SKY = (CAMVID.by_name(name).id for name in ("road", "pavement", "car", "sky"))
+HW = (360, 640)
+CAMERA = CameraModel(640, 360, ((450, 0, 319.5), (0, 450, 179.5), (0, 0, 1)))
+PROJECTION = GroundProjection(CAMERA, CameraPose(0, 0, 1.5, pitch=0.2), HW)
+
+
+def box(near_m: float, far_m: float, right_m: float, left_m: float) -> np.ndarray:
+    """Pixels of the ground in a rectangle, bool [H, W]."""
+    rows, columns = np.mgrid[: HW[0], : HW[1]]
+    ground = PROJECTION.pixels_to_ground(np.column_stack((columns.ravel(), rows.ravel()))).reshape(*HW, 2)
+    x, y = ground[..., 0], ground[..., 1]
+    with np.errstate(invalid="ignore"):
+        return (x >= near_m) & (x < far_m) & (y >= right_m) & (y < left_m)
+
+
+def told(*frames: tuple[np.ndarray, np.ndarray]) -> dict[str, float | None]:
+    false_ground = FalseGround(CAMVID)
+    for semantic, truth in frames:
+        false_ground.add(semantic, truth, PROJECTION)
+    return false_ground.summary()
+
+
+def test_pixels_by_hand() -> None:
+    false_ground = FalseGround(CAMVID)
+    # wrong; right; ground taken for other ground; unlabelled; void is no ground; a missed ground is another error
+    truth = np.array([[CAR, CAR, PAVEMENT, VOID, SKY, ROAD]], np.uint8)
+    semantic = np.array([[ROAD, CAR, ROAD, ROAD, VOID, CAR]], np.uint8)
+    false_ground.add(semantic, truth)
+    assert false_ground.summary() == {
+        "drivable_false_positives": 1 / 3,
+        "false_patch_frames": None,
+        "false_patch_of": 0,
+    }
+
+
+def test_without_anything_there_is_no_share() -> None:
+    assert FalseGround(CAMVID).summary()["drivable_false_positives"] is None
+
+
+@pytest.mark.parametrize(
+    ("car", "found"),
+    [
+        ((6, 7, -0.3, 0.3), True),  # 0.6 m²
+        ((6, 7, -0.2, 0.2), False),  # 0.4 m²
+        ((6, 8, 1.0, 3.0), False),  # beside the way
+        ((6, 8, 0.4, 3.0), True),  # half in it: 2 m by 0.5 m
+        ((16, 20, -2, 2), False),  # too far away
+        ((14.2, 20, -2, 2), True),  # begins before
+    ],
+)
+def test_a_patch_counts_by_its_area_in_the_vehicles_way(car: tuple[float, ...], found: bool) -> None:
+    truth = np.where(box(*car), CAR, ROAD).astype(np.uint8)
+    share = told((np.full(HW, ROAD, np.uint8), truth))
+    assert (share["false_patch_frames"], share["false_patch_of"]) == (float(found), 1)
+    assert told((truth, truth))["false_patch_frames"] == 0.0
+
+
+def test_two_small_patches_are_no_large_one_and_frames_are_counted() -> None:
+    small = np.where(box(6, 7, -0.7, -0.3) | box(6, 7, 0.3, 0.7), CAR, ROAD).astype(np.uint8)
+    large = np.where(box(6, 8, -0.7, 0.7), CAR, ROAD).astype(np.uint8)
+    road = np.full(HW, ROAD, np.uint8)
+    assert told((road, small))["false_patch_frames"] == 0.0
+    both = told((road, small), (road, large), (road[::2, ::2], large))
+    assert (both["false_patch_frames"], both["false_patch_of"]) == (pytest.approx(2 / 3), 3)
