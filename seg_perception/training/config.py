@@ -56,6 +56,8 @@ class TrainConfig:
     """Everything that decides what a training run gives.
 
     labels: the classes to learn, a built-in set (camvid, cityscapes) or a YAML file beside the configuration;
+    pretrained: where the backbone's first weights come from, an installed package, a file or `timm`, "" = from nothing;
+    minutes: train this long instead of `steps`, 0 = by steps; the schedule then follows the time;
     size_hw: the network's input in use, and for validation; crop_hw: training images, multiples of 32; batch_size: of
     all processes together; learning_rate: at its height, after warm_up_steps, then falling to 0 at `steps` as `schedule`
     says; poly_power: of poly alone; momentum and nesterov: of sgd alone; clip_norm: longest gradient, 0 = any;
@@ -69,11 +71,13 @@ class TrainConfig:
     validation: DataSource
     labels: str = "camvid"
     network: str = "pidnet_s"
+    pretrained: str = ""
     data_root: str = ""
     size_hw: tuple[int, int] = (352, 480)
     crop_hw: tuple[int, int] = (288, 384)
     batch_size: int = 8
     steps: int = 4000
+    minutes: float = 0.0
     optimiser: str = "adamw"
     schedule: str = "cosine"
     learning_rate: float = 1e-3
@@ -116,6 +120,7 @@ class TrainConfig:
             self,
             "",
             0,
+            "minutes",
             "warm_up_steps",
             "seed",
             "workers",

@@ -27,13 +27,18 @@ def make_optimiser(network: nn.Module, config: TrainConfig) -> torch.optim.Optim
     return torch.optim.AdamW(groups, lr=config.learning_rate, weight_decay=config.weight_decay)
 
 
-def learning_rate(config: TrainConfig, step: int) -> float:
-    """Of this step, counted from 0: a linear warm-up times the schedule, which ends at 0.
+def share_done(config: TrainConfig, step: int, trained_s: float) -> float:
+    """How far training is, 0 to 1: of the minutes where these are set, else of the steps."""
+    return min(1.0, trained_s / (60 * config.minutes) if config.minutes else step / config.steps)
+
+
+def learning_rate(config: TrainConfig, step: int, done: float) -> float:
+    """Of this step, counted from 0, where so much of training is done: a linear warm-up times the schedule, which ends
+    at 0.
 
     cosine: Loshchilov and Hutter, ICLR 2017, arXiv 1608.03983, without restarts; poly: Chen et al., DeepLab, TPAMI
     2018, arXiv 1606.00915.
     """
-    done = step / config.steps
     share = (1 - done) ** config.poly_power if config.schedule == "poly" else 0.5 * (1 + math.cos(math.pi * done))
     return config.learning_rate * min(1.0, (step + 1) / max(1, config.warm_up_steps)) * share
 

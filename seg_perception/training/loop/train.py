@@ -12,6 +12,7 @@ tensorboard/. The batch of the configuration is divided among torchrun's process
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 
 from seg_perception.errors import SegPerceptionError
@@ -29,6 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--data", help=f"folder that holds the data sets (default: data_root, else ${DATA_ROOT_VARIABLE})"
     )
     parser.add_argument("--steps", type=int, help="train this many steps in all instead of the configuration's")
+    parser.add_argument("--minutes", type=float, help="train this long in all, whatever the number of steps")
     parser.add_argument("--stop-after", type=int, help="stop after this step, to go on later with --resume")
     parser.add_argument("--start-from", type=Path, help="begin with the averaged weights of this checkpoint")
     parser.add_argument("--resume", action="store_true", help="go on from OUT/last.pt")
@@ -37,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Train; returns the exit code."""
-    config = load_config(arguments.config, data_root=arguments.data, steps=arguments.steps)
+    config = load_config(arguments.config, data_root=arguments.data, steps=arguments.steps, minutes=arguments.minutes)
     with distributed.joined_processes():
         trainer = Trainer(config, config.open_labels(), arguments.out)
         if arguments.resume:
@@ -48,7 +50,8 @@ def run(arguments: argparse.Namespace) -> int:
             )
         elif arguments.start_from:
             trainer.start_from(arguments.start_from)
-        trainer.train(min(config.steps, arguments.stop_after or config.steps))
+        last = sys.maxsize if config.minutes else config.steps
+        trainer.train(min(last, arguments.stop_after or last))
         if arguments.json and distributed.rank() == 0:
             write_json(arguments.json, trainer.metrics)
     return 0

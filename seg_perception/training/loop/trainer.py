@@ -27,12 +27,13 @@ from seg_perception.training.distributed import mean_over_processes, rank, told_
 from seg_perception.training.loop import checkpoint
 from seg_perception.training.loop.distillation import Teacher
 from seg_perception.training.loop.objective import Objective
-from seg_perception.training.loop.optimisation import learning_rate, make_optimiser, move_average
+from seg_perception.training.loop.optimisation import learning_rate, make_optimiser, move_average, share_done
 from seg_perception.training.loop.synced_batch_norm import synchronise_batch_norm
 from seg_perception.training.loop.training_log import TrainingLog
 from seg_perception.training.loop.validate import draw_first, validate
 from seg_perception.training.networks import make_network
 from seg_perception.training.networks.heads import PanopticNetwork, TrainingOutput
+from seg_perception.training.networks.pretrained import put_pretrained
 
 try:
     from torch.amp import GradScaler
@@ -59,6 +60,7 @@ class Trainer:
         self.config, self.labels, self.out = config, labels, out
         self.device = _device_for(config)
         network = make_network(config.network, len(labels))
+        self.origin = str(put_pretrained(network, config.network, config.pretrained)) if config.pretrained else ""
         network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average = copy.deepcopy(network).eval().requires_grad_(False)
         self.network = network
@@ -72,12 +74,15 @@ class Trainer:
         self.objective = Objective(config.loss, torch.from_numpy(self.stream.partial.bias).to(self.device), weights)
         self.teacher = None if config.distill is None else Teacher(config, config.distill, labels, self.device)
         self.step, self.best = 0, -1.0
+        self.trained_s = self.done = self._rate = 0.0
         self.metrics: dict[str, Any] = {}
         self._outputs = _wrapped_for_processes(_TrainingOutputs(network), self.device)
 
     def train(self, until: int) -> None:
-        """Train up to this step, validating and saving on the way; metrics holds the last validation afterwards."""
+        """Train up to this step, or until all is done, validating and saving on the way; metrics holds the last
+        validation afterwards."""
         began = time.monotonic()
+        before_s = self.trained_s
         with contextlib.ExitStack() as stack:
             log = None
             if rank() == 0:
@@ -85,7 +90,7 @@ class Trainer:
                 log = stack.enter_context(contextlib.closing(TrainingLog(self.out, self.step)))
             bar = stack.enter_context(
                 tqdm(
-                    total=self.config.steps,
+                    total=None if self.config.minutes else self.config.steps,
                     initial=self.step,
                     unit="step",
                     smoothing=0.05,
@@ -93,29 +98,34 @@ class Trainer:
                     disable=log is None,
                 )
             )
-            for batch in self.batches(until):
+            for batch in self.batches(until) if self.done < 1 else ():
                 losses = self.one_step(batch)
+                self.trained_s = before_s + time.monotonic() - began
+                self.done = told_by_first(lambda: share_done(self.config, self.step, self.trained_s))
+                ends = self.step == until or self.done >= 1
                 bar.update()
                 bar.set_postfix_str(" ".join(f"{name} {value:.3f}" for name, value in losses.items()), refresh=False)
                 if log is not None and self.step % LOG_EVERY == 0:
-                    log.losses(self.step, time.monotonic() - began, learning_rate(self.config, self.step - 1), losses)
-                if self.step % self.config.validate_every == 0 or self.step == self.config.steps:
+                    log.losses(self.step, time.monotonic() - began, self._rate, losses)
+                if self.step % self.config.validate_every == 0 or self.done >= 1:
                     if log is not None:
                         self._validate(log)
                     wait_for_all()
-                if log is not None and (self.step % self.config.checkpoint_every == 0 or self.step == until):
+                if log is not None and (self.step % self.config.checkpoint_every == 0 or ends):
                     self._save("last.pt")
+                if ends:
+                    break
 
     def batches(self, until: int) -> Iterator[dict[str, Tensor]]:
         """This process' share of every batch from the present step to `until`, on the CPU."""
         size = self.config.batch_size
         share = size // world_size()
-        mine = [step * size + rank() * share + i for step in range(self.step, until) for i in range(share)]
+        mine = (step * size + rank() * share + i for step in range(self.step, until) for i in range(share))
         try:
             yield from DataLoader(
                 self.stream,
                 batch_size=share,
-                sampler=mine,
+                sampler=mine,  # type: ignore[arg-type]
                 num_workers=self.config.workers,
                 prefetch_factor=4 if self.config.workers else None,
                 pin_memory=self.device.type == "cuda",
@@ -131,8 +141,9 @@ class Trainer:
         batch = {name: tensor.to(self.device, non_blocking=True) for name, tensor in batch.items()}
         # Noise within the network, where one has any, belongs to the step as images do: a resumed run repeats it.
         torch.manual_seed(int(np.random.SeedSequence([self.config.seed, self.step, rank()]).generate_state(1)[0]))
+        self._rate = learning_rate(self.config, self.step, self.done)
         for group in self.optimiser.param_groups:
-            group["lr"] = learning_rate(self.config, self.step)
+            group["lr"] = self._rate
         losses = self._losses(batch)
         total = torch.stack(list(losses.values())).sum()
         self.optimiser.zero_grad(set_to_none=True)
@@ -147,6 +158,7 @@ class Trainer:
         self.scaler.step(self.optimiser)
         self.scaler.update()
         self.step += 1
+        self.done = share_done(self.config, self.step, self.trained_s)
         move_average(self.average, self.network, self.config.ema_decay, self.step)
         return values
 
@@ -217,6 +229,8 @@ class Trainer:
         if self.scaler.is_enabled() and content.get("scaler"):
             self.scaler.load_state_dict(content["scaler"])
         self.step, self.best = content["step"], content["best"]
+        self.trained_s, self.origin = content.get("trained_s", 0.0), content.get("pretrained", "")
+        self.done = share_done(self.config, self.step, self.trained_s)
         self.metrics = content.get("metrics", {})
         changed = [key for key, value in self._plain_config().items() if key in before and before[key] != value]
         if changed and rank() == 0:
@@ -242,6 +256,8 @@ class Trainer:
                 "data": [source.name for source in self.config.data],
                 "config": self._plain_config(),
                 "step": self.step,
+                "trained_s": self.trained_s,
+                "pretrained": self.origin,
                 "best": self.best,
                 "metrics": self.metrics,
                 "weights": self.network.state_dict(),

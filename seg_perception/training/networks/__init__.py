@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from seg_perception.errors import SegPerceptionError, nearest_name
+from seg_perception.training.networks.bisenet import BiSeNet
 from seg_perception.training.networks.bisenetv2 import BiSeNetV2, bisenetv2_l
 from seg_perception.training.networks.ddrnet import ddrnet_23_slim
 from seg_perception.training.networks.heads import Backbone, PanopticNetwork
+from seg_perception.training.networks.mobileseg import MobileSeg, mobileseg_lite2
 from seg_perception.training.networks.pidnet import pidnet_l, pidnet_m, pidnet_s
 
 NETWORKS: dict[str, Callable[[], Backbone]] = {
@@ -17,6 +19,9 @@ NETWORKS: dict[str, Callable[[], Backbone]] = {
     "bisenetv2": BiSeNetV2,
     "bisenetv2_l": bisenetv2_l,
     "ddrnet_23_slim": ddrnet_23_slim,
+    "mobileseg": MobileSeg,
+    "mobileseg_lite2": mobileseg_lite2,
+    "bisenet": BiSeNet,
 }
 
 

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from seg_perception.training.networks.heads import Features
+from seg_perception.training.networks.heads import IMAGENET_MEAN, IMAGENET_STD, Features
 from seg_perception.training.networks.layers import conv_bn, resize
 
 EXPANSION = 6
@@ -99,6 +99,8 @@ class BiSeNetV2(nn.Module):
     """
 
     boundary_channels = None
+    light_heads = False
+    input_mean, input_std = IMAGENET_MEAN, IMAGENET_STD
 
     def __init__(self, width: int = 1, depth: int = 1, dense: bool = False) -> None:
         super().__init__()

@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from seg_perception.training.networks.heads import Features
+from seg_perception.training.networks.heads import IMAGENET_MEAN, IMAGENET_STD, Features
 from seg_perception.training.networks.layers import Bottleneck, conv_bn, resize, stage
 from seg_perception.training.networks.pyramids import DeepAggregationPyramid
 
@@ -17,6 +17,8 @@ class DDRNet(nn.Module):
     """DDRNet-23 without its head, of width c; its auxiliary features are those of the detail branch at stage 3."""
 
     boundary_channels = None
+    light_heads = False
+    input_mean, input_std = IMAGENET_MEAN, IMAGENET_STD
 
     def __init__(self, c: int, pyramid: int = 128) -> None:
         super().__init__()

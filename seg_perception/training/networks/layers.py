@@ -26,6 +26,12 @@ def bn_conv(channels_in: int, channels_out: int, kernel: int = 1, groups: int = 
     )
 
 
+def separable(channels_in: int, channels_out: int, kernel: int = 3, relu: bool = True) -> nn.Sequential:
+    """Depthwise convolution, then 1x1, each with batch normalisation and ReLU; the last ReLU may be left out."""
+    depthwise = conv_bn(channels_in, channels_in, kernel, groups=channels_in)
+    return nn.Sequential(depthwise, conv_bn(channels_in, channels_out, 1, relu=relu))
+
+
 class BasicBlock(nn.Module):
     """Two 3x3 convolutions around a shortcut (He et al. 2016); the last ReLU may be left to the caller."""
 

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from seg_perception.training.networks.heads import Features
+from seg_perception.training.networks.heads import IMAGENET_MEAN, IMAGENET_STD, Features
 from seg_perception.training.networks.layers import BasicBlock, Bottleneck, bn_conv, conv_bn, resize, stage
 from seg_perception.training.networks.pyramids import DeepAggregationPyramid, ParallelAggregationPyramid
 
@@ -63,6 +63,9 @@ class PIDNet(nn.Module):
     m and n are the blocks of a stage as in figure 4 of the paper: m at strides 4 and 8, n at 16 and 32. large swaps in
     the sequential pyramid, 3x3 fusion and the wide boundary branch of PIDNet-L.
     """
+
+    light_heads = False
+    input_mean, input_std = IMAGENET_MEAN, IMAGENET_STD
 
     def __init__(self, c: int, m: int = 2, n: int = 3, pyramid: int = 96, large: bool = False) -> None:
         super().__init__()
