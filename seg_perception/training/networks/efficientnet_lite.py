@@ -8,8 +8,9 @@ TensorFlow's: its padding "SAME" and its epsilon of batch normalisation are part
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -44,17 +45,39 @@ class SameConv(nn.Conv2d):
 
     def __init__(self, channels_in: int, channels_out: int, kernel: int, stride: int = 1, groups: int = 1) -> None:
         even = stride == 1
-        super().__init__(
-            channels_in, channels_out, kernel, stride, kernel // 2 if even else 0, groups=groups, bias=False
-        )
+        padding = kernel // 2 if even else 0
+        super().__init__(channels_in, channels_out, kernel, stride, padding, groups=groups, bias=False)
         before = (kernel - 2) // 2
         self.before_after = None if even else (before, kernel - 2 - before)
 
     def forward(self, x: Tensor) -> Tensor:
         """[N, channels_in, h, w] to [N, channels_out, h / stride, w / stride]."""
-        if self.before_after is not None:
-            x = F.pad(x, self.before_after + self.before_after)
-        return super().forward(x)
+        if self.before_after is None:
+            return super().forward(x)
+        if torch.onnx.is_in_onnx_export():
+            y: Tensor = _UnevenConv.apply(x, self.weight, self.stride, self.before_after, self.groups)
+            return y
+        return super().forward(F.pad(x, self.before_after * 2))
+
+
+class _UnevenConv(torch.autograd.Function):
+    """The same as one node of ONNX, whose convolution pads each side as it likes; torch would write a Pad and a dozen
+    nodes that work out how much."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, weight: Tensor, stride: tuple[int, int], before_after: tuple[int, int], groups: int
+    ) -> Tensor:
+        return F.conv2d(F.pad(x, before_after * 2), weight, stride=stride, groups=groups)
+
+    @staticmethod
+    def symbolic(
+        g: Any, x: Any, weight: Any, stride: tuple[int, int], before_after: tuple[int, int], groups: int
+    ) -> Any:
+        before, after = before_after
+        pads = [before, before, after, after]
+        kernel = weight.type().sizes()[2:]
+        return g.op("Conv", x, weight, kernel_shape_i=kernel, strides_i=list(stride), pads_i=pads, group_i=groups)
 
 
 def same_conv_bn(
