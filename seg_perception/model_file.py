@@ -26,7 +26,8 @@ class ModelInfo:
     """What the file says of itself. size_hw: the network's input (height, width), multiples of 32. grid_hw: the size
     of its outputs. batch: number of images a run takes, None when any. parameters and macs (multiply-accumulates of one
     image at size_hw) are counts. metrics: by data set, then by metric. parity: how far the file is from the network as
-    trained, and on which data; quantization: how int8 was made; both empty where the file does not say."""
+    trained, and on which data; quantization: how int8 was made; both empty where the file does not say. pretrained:
+    whose weights training began with and their licence, empty where it began with none."""
 
     path: Path
     name: str
@@ -43,6 +44,7 @@ class ModelInfo:
     metrics: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     parity: Mapping[str, Any] = field(default_factory=dict)
     quantization: Mapping[str, Any] = field(default_factory=dict)
+    pretrained: str = ""
 
     @property
     def stride(self) -> int:
@@ -62,6 +64,7 @@ def metadata(
     macs: int,
     metrics: Mapping[str, Mapping[str, float]] | None = None,
     quantization: Mapping[str, Any] | None = None,
+    pretrained: str = "",
 ) -> dict[str, Any]:
     """The JSON object that a model file carries under METADATA_KEY. Export adds `parity` once it has measured it."""
     if precision not in PRECISIONS:
@@ -73,6 +76,7 @@ def metadata(
         "labels": labels.to_json(),
         "precision": precision,
         "training_data": training_data,
+        "pretrained": pretrained,
         "license_note": license_note,
         "parameters": parameters,
         "macs": macs,
@@ -143,6 +147,7 @@ def load(path: Path | str) -> ModelInfo:
         metrics=content.get("metrics", {}),
         parity=content.get("parity", {}),
         quantization=content.get("quantization", {}),
+        pretrained=str(content.get("pretrained", "")),
     )
 
 

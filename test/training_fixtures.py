@@ -42,6 +42,8 @@ class TinyBackbone(nn.Module):
     shallow_channels = 8
     auxiliary_channels = (16,)
     boundary_channels = 16
+    light_heads = False
+    input_mean, input_std = (127.5,) * 3, (127.5,) * 3
 
     def __init__(self, noise: float = 0.0) -> None:
         super().__init__()

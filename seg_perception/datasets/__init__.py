@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from seg_perception.datasets.ade20k import Ade20k
-from seg_perception.datasets.base import Adapter, Sample
+from seg_perception.datasets.base import Adapter, Part, Sample
 from seg_perception.datasets.camvid import CamVid
 from seg_perception.datasets.cityscapes import Cityscapes
 from seg_perception.datasets.coco_panoptic import CocoPanoptic
@@ -48,12 +48,14 @@ def open_dataset(
     labels: LabelSet,
     classes: Meaning | None = None,
     *,
+    only: Sequence[str] = (),
+    leave_out: Sequence[str] = (),
     complete: bool = True,
 ) -> Dataset:
     """The named data set below root, its ids in classes of labels or, where `classes` names them, in those.
 
-    root: None for RENDERED ones. Raises SegPerceptionError for an unknown name or class, a missing folder and, if
-    complete, images without labels.
+    root: None for RENDERED ones; only, leave_out: see Part. Raises SegPerceptionError for an unknown name or class, a
+    missing folder and, if complete, images without labels.
     """
     if name not in DATASETS:
         raise SegPerceptionError(f"there is no data set '{name}': {nearest_name(name, DATASETS)}")
@@ -62,6 +64,8 @@ def open_dataset(
     adapter = DATASETS[name](Path(root or ""), split)
     if isinstance(adapter, Folder) and not classes:
         classes = {own_id: names[:1] for own_id, names in concepts_of(labels).items()}
+    if only or leave_out:
+        adapter = Part(adapter, only, leave_out)
     dataset = Dataset(adapter, labels, classes or {})
     if complete and dataset.missing:
         raise SegPerceptionError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -100,6 +101,47 @@ class PairedFiles:
         """The numbers of objects, 0 = none, behind the ids and what the instance file at path holds; here that numbers
         them from 1 on in every class."""
         return numbered(ids.astype(np.uint32) << 16 | values, values > 0)
+
+
+class Part:
+    """Some of another adapter's images: whose file's name without ending fits a pattern of `only`, if there is any, and
+    none of leave_out; patterns are those of a shell, such as 0006R0_*.
+
+    Raises SegPerceptionError for a pattern that fits none, and for images that are rendered.
+    """
+
+    def __init__(self, whole: Adapter, only: Sequence[str], leave_out: Sequence[str]) -> None:
+        self._whole = whole
+        self.name, self.meaning = whole.name, whole.meaning
+        self.missing, self.spare = whole.missing, whole.spare
+        paths = [whole.path(i) for i in range(len(whole))]
+        stems = [path.stem for path in paths if path is not None]
+        if len(stems) < len(paths):
+            raise SegPerceptionError(
+                f"{whole.name} is rendered and has no files to choose from: leave the patterns out"
+            )
+        for pattern in (*only, *leave_out):
+            if not any(fits(stem, [pattern]) for stem in stems):
+                told = f", such as {stems[0]}" if stems else ""
+                raise SegPerceptionError(f"{whole.name}: no image's name fits '{pattern}'{told}: correct the pattern")
+        self._numbers = [
+            i for i, stem in enumerate(stems) if (not only or fits(stem, only)) and not fits(stem, leave_out)
+        ]
+
+    def __len__(self) -> int:
+        return len(self._numbers)
+
+    def path(self, index: int) -> Path | None:
+        """The image's file."""
+        return self._whole.path(self._numbers[index])
+
+    def __getitem__(self, index: int) -> Sample:
+        return self._whole[self._numbers[index]]
+
+
+def fits(name: str, patterns: Sequence[str]) -> bool:
+    """Whether it is like one of the patterns, upper and lower case told apart."""
+    return any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
 
 
 def named_files(files: Iterable[Path], ending: str | None = None) -> dict[str, Path]:

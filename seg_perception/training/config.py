@@ -28,6 +28,7 @@ class DataSource:
 
     classes: what these of its own ids mean, in class names of the trained label set, in place of what the data set says;
     of a `folder` no others are then allowed. Several names: it may be each of them; none: void.
+    only, leave_out: patterns of the files' names, so that whole drives can be held out: [0006R0_*].
     """
 
     name: str
@@ -35,19 +36,28 @@ class DataSource:
     split: str = ""
     share: float = 1.0
     classes: dict[int, tuple[str, ...]] = field(default_factory=dict)
+    only: tuple[str, ...] = ()
+    leave_out: tuple[str, ...] = ()
+
+    @property
+    def part(self) -> dict[str, tuple[str, ...]]:
+        """Which of its images, as open_dataset takes it."""
+        return {"only": self.only, "leave_out": self.leave_out}
 
 
 @dataclass(frozen=True)
 class DistillSettings:
     """A trained network to learn from. checkpoint: its best.pt; weight: of what the student is asked to imitate, against
-    the labels' 1; temperature: by which both networks' logits are divided before they are compared, 1 = as they are."""
+    the labels' 1; temperature: by which both networks' logits are divided before they are compared, 1 = as they are;
+    features: how much the likeness of any two places in the features counts besides, 0 = not."""
 
     checkpoint: str
     weight: float = 1.0
     temperature: float = 2.0
+    features: float = 0.0
 
     def __post_init__(self) -> None:
-        _check_least(self, "distill.", 0.0, "weight")
+        _check_least(self, "distill.", 0.0, "weight", "features")
         _check_least(self, "distill.", 1.0, "temperature")
 
 
@@ -148,7 +158,7 @@ class TrainConfig:
 
     def open_source(self, source: DataSource, labels: LabelSet) -> Dataset:
         """The labelled images of a source, their meaning in classes of labels."""
-        return open_dataset(source.name, self.root_of(source), source.split, labels, source.classes)
+        return open_dataset(source.name, self.root_of(source), source.split, labels, source.classes, **source.part)
 
 
 def _check_least(settings: Any, prefix: str, least: float, *names: str) -> None:

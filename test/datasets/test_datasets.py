@@ -324,3 +324,23 @@ def test_only_rendered_sets_need_no_folder() -> None:
     assert len(open_dataset("synthetic_drive", None, "val", CAMVID)) == 60
     with pytest.raises(SegPerceptionError, match="camvid lies in a folder: say which by --root"):
         open_dataset("camvid", None, "val", CAMVID)
+
+
+def test_whole_drives_are_held_out_by_name(tmp_path: Path) -> None:
+    for stem in ("0006R0_f1", "0006R0_f2", "0016E5_1", "0016e5_2"):
+        pair(tmp_path, "train", stem, [[3]])
+
+    def names(**part: list[str]) -> list[str]:
+        dataset = open_dataset("camvid", tmp_path, "train", CAMVID, **part)
+        assert [dataset.path(i).stem for i in range(len(dataset))] == [dataset[i].name for i in range(len(dataset))]
+        return [dataset[i].name for i in range(len(dataset))]
+
+    assert names(leave_out=["0006R0_*"]) == ["0016E5_1", "0016e5_2"]
+    assert names(only=["0006R0_*"]) == ["0006R0_f1", "0006R0_f2"]
+    assert names(only=["*_f?", "0016E5_*"], leave_out=["*2"]) == ["0006R0_f1", "0016E5_1"]
+    with pytest.raises(SegPerceptionError, match=r"no image's name fits '0006RO_\*', such as 0006R0_f1"):
+        names(leave_out=["0006RO_*"])
+    with pytest.raises(SegPerceptionError, match="no labelled image"):
+        names(leave_out=["*"])
+    with pytest.raises(SegPerceptionError, match="synthetic is rendered"):
+        open_dataset("synthetic", None, "train", CAMVID, leave_out=["1*"])

@@ -50,6 +50,8 @@ def test_values_and_overrides(tmp_path: Path) -> None:
         ("ema_decay: 1", "ema_decay is 1.0: it must be at least 0 and less than 1"),
         ("clip_norm: -1", "clip_norm is -1.0: it must be at least 0"),
         ("nesterov: true", "nesterov is a kind of momentum"),
+        ("minutes: -1", "minutes is -1.0: it must be at least 0"),
+        ("distill: {checkpoint: x, features: -1}", "distill.features is -1.0: it must be at least 0"),
         ("distill: {weight: 1}", "'distill.checkpoint' is missing"),
         ("distill: {checkpoint: x, temperatur: 1}", "'distill.temperatur'.*'temperature'"),
         ("distill: {checkpoint: x, temperature: 0.5}", "distill.temperature is 0.5: it must be at least 1"),

@@ -109,6 +109,7 @@ def run(arguments: argparse.Namespace) -> int:
         labels=labels,
         precision=arguments.precision,
         training_data=", ".join(content["data"]),
+        pretrained=content.get("pretrained", ""),
         license_note=arguments.license_note,
         parameters=deployed_parameters(network),
         macs=multiply_accumulates(network, size_hw),

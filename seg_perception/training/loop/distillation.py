@@ -1,4 +1,4 @@
-"""Learning from a larger network besides the labels: its softened classes, its centres and its offsets."""
+"""Learning from a larger network besides the labels: its softened classes, centres, offsets and features."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ from seg_perception.labels import LabelSet
 from seg_perception.training.config import DistillSettings, TrainConfig
 from seg_perception.training.loop import checkpoint
 from seg_perception.training.loop.losses import center_loss, offset_loss
-from seg_perception.training.networks.heads import TrainingOutput
+from seg_perception.training.networks.heads import TrainingOutput, in_float32
+
+AFFINITY_CELLS = 4
+"""Cells of the features, along each side, that make a place whose likeness to the others is learned."""
 
 
 class Teacher:
@@ -35,27 +38,28 @@ class Teacher:
         self._is_thing = torch.from_numpy(labels.is_thing[: len(labels)]).to(device)
 
     @torch.no_grad()
-    def answer(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """semantic_logits, center_heatmap in [0, 1] and center_offset in px of images uint8 [N, h, w, 3], float32."""
-        logits, heatmap, offset = self._network(image)
-        return logits.float(), heatmap.float(), offset.float()
+    def answer(self, image: Tensor) -> TrainingOutput:
+        """What it makes of images uint8 [N, h, w, 3], float32."""
+        return in_float32(self._network.training_outputs(image))
 
-    def losses(self, output: TrainingOutput, answer: tuple[Tensor, Tensor, Tensor]) -> dict[str, Tensor]:
+    def losses(self, output: TrainingOutput, answer: TrainingOutput) -> dict[str, Tensor]:
         """How far a student is from the answer to the same images, weighted; every cell of the grid counts.
 
         Classes: Kullback-Leibler divergence at the temperature, times its square, which keeps the size of the gradient
-        (Hinton, Vinyals and Dean, 2015, arXiv 1503.02531). Offsets count where the teacher sees things.
+        (Hinton, Vinyals and Dean, 2015, arXiv 1503.02531). Offsets count where the teacher sees things. Features: see
+        affinity_difference.
         """
-        logits, heatmap, offset = answer
-        weight, loss = self._settings.weight, self._loss
-        things = self._is_thing[logits.argmax(dim=1)]
-        return {
-            "distill_semantic": weight * softened_divergence(output.logits, logits, self._settings.temperature),
-            "distill_center": weight
-            * loss.center
-            * center_loss(output.heatmap_logits, heatmap[:, 0], torch.ones_like(heatmap[:, 0])),
-            "distill_offset": weight * loss.offset * offset_loss(output.offset, offset, things),
+        settings, loss = self._settings, self._loss
+        things = self._is_thing[answer.logits.argmax(dim=1)]
+        heatmap = torch.sigmoid(answer.heatmap_logits[:, 0])
+        losses = {
+            "distill_semantic": softened_divergence(output.logits, answer.logits, settings.temperature),
+            "distill_center": loss.center * center_loss(output.heatmap_logits, heatmap, torch.ones_like(heatmap)),
+            "distill_offset": loss.offset * offset_loss(output.offset, answer.offset, things),
         }
+        if settings.features:
+            losses["distill_features"] = settings.features * affinity_difference(output.fused, answer.fused)
+        return {name: settings.weight * value for name, value in losses.items()}
 
 
 def softened_divergence(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
@@ -66,3 +70,19 @@ def softened_divergence(student: Tensor, teacher: Tensor, temperature: float) ->
     wanted = F.log_softmax(teacher / temperature, dim=1)
     found = F.log_softmax(student / temperature, dim=1)
     return temperature**2 * F.kl_div(found, wanted, reduction="none", log_target=True).sum(dim=1).mean()
+
+
+def affinity_difference(student: Tensor, teacher: Tensor) -> Tensor:
+    """Mean square of how much two networks differ in how alike any two places of an image are.
+
+    The pair-wise distillation of Liu et al., CVPR 2019, arXiv 1903.04197: places are means over AFFINITY_CELLS² cells,
+    alike is the cosine of their features, so the two may have any number of channels. Both [N, channels, h, w].
+    """
+    return (_affinity(student) - _affinity(teacher)).square().mean()
+
+
+def _affinity(features: Tensor) -> Tensor:
+    """[N, channels, h, w] to the cosines between all pairs of places, [N, places, places]."""
+    places = F.avg_pool2d(features, AFFINITY_CELLS, ceil_mode=True).flatten(2)
+    unit = F.normalize(places, dim=1)
+    return unit.transpose(1, 2) @ unit

@@ -48,8 +48,10 @@ def run(arguments: argparse.Namespace) -> int:
             raise SegPerceptionError(
                 f"{arguments.out} holds a training run already: add --resume, or choose another --out"
             )
-        elif arguments.start_from:
-            trainer.start_from(arguments.start_from)
+        else:
+            trainer.take_pretrained()
+            if arguments.start_from:
+                trainer.start_from(arguments.start_from)
         last = sys.maxsize if config.minutes else config.steps
         trainer.train(min(last, arguments.stop_after or last))
         if arguments.json and distributed.rank() == 0:

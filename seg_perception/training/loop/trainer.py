@@ -32,7 +32,7 @@ from seg_perception.training.loop.synced_batch_norm import synchronise_batch_nor
 from seg_perception.training.loop.training_log import TrainingLog
 from seg_perception.training.loop.validate import draw_first, validate
 from seg_perception.training.networks import make_network
-from seg_perception.training.networks.heads import PanopticNetwork, TrainingOutput
+from seg_perception.training.networks.heads import PanopticNetwork, TrainingOutput, in_float32
 from seg_perception.training.networks.pretrained import put_pretrained
 
 try:
@@ -60,7 +60,6 @@ class Trainer:
         self.config, self.labels, self.out = config, labels, out
         self.device = _device_for(config)
         network = make_network(config.network, len(labels))
-        self.origin = str(put_pretrained(network, config.network, config.pretrained)) if config.pretrained else ""
         network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average = copy.deepcopy(network).eval().requires_grad_(False)
         self.network = network
@@ -74,47 +73,47 @@ class Trainer:
         self.objective = Objective(config.loss, torch.from_numpy(self.stream.partial.bias).to(self.device), weights)
         self.teacher = None if config.distill is None else Teacher(config, config.distill, labels, self.device)
         self.step, self.best = 0, -1.0
-        self.trained_s = self.done = self._rate = 0.0
+        self.trained_s = 0.0
+        self.origin = ""
         self.metrics: dict[str, Any] = {}
         self._outputs = _wrapped_for_processes(_TrainingOutputs(network), self.device)
+
+    @property
+    def done(self) -> float:
+        """How far training is, 0 to 1."""
+        return share_done(self.config, self.step, self.trained_s)
 
     def train(self, until: int) -> None:
         """Train up to this step, or until all is done, validating and saving on the way; metrics holds the last
         validation afterwards."""
-        began = time.monotonic()
-        before_s = self.trained_s
+        began, before_s = time.monotonic(), self.trained_s
         with contextlib.ExitStack() as stack:
             log = None
             if rank() == 0:
                 self.out.mkdir(parents=True, exist_ok=True)
                 log = stack.enter_context(contextlib.closing(TrainingLog(self.out, self.step)))
-            bar = stack.enter_context(
-                tqdm(
-                    total=None if self.config.minutes else self.config.steps,
-                    initial=self.step,
-                    unit="step",
-                    smoothing=0.05,
-                    mininterval=1,
-                    disable=log is None,
-                )
-            )
+            bar = stack.enter_context(self._progress_bar())
             for batch in self.batches(until) if self.done < 1 else ():
                 losses = self.one_step(batch)
-                self.trained_s = before_s + time.monotonic() - began
-                self.done = told_by_first(lambda: share_done(self.config, self.step, self.trained_s))
-                ends = self.step == until or self.done >= 1
+                seconds = time.monotonic() - began
+                self.trained_s = before_s + (_told(seconds) if self.config.minutes else seconds)
                 bar.update()
                 bar.set_postfix_str(" ".join(f"{name} {value:.3f}" for name, value in losses.items()), refresh=False)
                 if log is not None and self.step % LOG_EVERY == 0:
-                    log.losses(self.step, time.monotonic() - began, self._rate, losses)
+                    log.losses(self.step, seconds, self.optimiser.param_groups[0]["lr"], losses)
                 if self.step % self.config.validate_every == 0 or self.done >= 1:
                     if log is not None:
                         self._validate(log)
                     wait_for_all()
+                ends = self.step == until or self.done >= 1
                 if log is not None and (self.step % self.config.checkpoint_every == 0 or ends):
                     self._save("last.pt")
                 if ends:
                     break
+
+    def _progress_bar(self) -> tqdm[Any]:
+        total = None if self.config.minutes else self.config.steps
+        return tqdm(total=total, initial=self.step, unit="step", smoothing=0.05, mininterval=1, disable=rank() > 0)
 
     def batches(self, until: int) -> Iterator[dict[str, Tensor]]:
         """This process' share of every batch from the present step to `until`, on the CPU."""
@@ -141,9 +140,8 @@ class Trainer:
         batch = {name: tensor.to(self.device, non_blocking=True) for name, tensor in batch.items()}
         # Noise within the network, where one has any, belongs to the step as images do: a resumed run repeats it.
         torch.manual_seed(int(np.random.SeedSequence([self.config.seed, self.step, rank()]).generate_state(1)[0]))
-        self._rate = learning_rate(self.config, self.step, self.done)
         for group in self.optimiser.param_groups:
-            group["lr"] = self._rate
+            group["lr"] = learning_rate(self.config, self.step, self.done)
         losses = self._losses(batch)
         total = torch.stack(list(losses.values())).sum()
         self.optimiser.zero_grad(set_to_none=True)
@@ -158,16 +156,14 @@ class Trainer:
         self.scaler.step(self.optimiser)
         self.scaler.update()
         self.step += 1
-        self.done = share_done(self.config, self.step, self.trained_s)
         move_average(self.average, self.network, self.config.ema_decay, self.step)
         return values
 
     def _losses(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
         self.network.train()
         with self._autocast():
-            output = self._outputs(batch["image"])
+            output = in_float32(self._outputs(batch["image"]))
             answer = None if self.teacher is None else self.teacher.answer(batch["image"])
-        output = _in_float32(output)
         losses = self.objective(output, batch)
         if self.teacher is not None and answer is not None:
             losses.update(self.teacher.losses(output, answer))
@@ -193,6 +189,12 @@ class Trainer:
             + (f"learning_rate and --resume from {last}" if last.exists() else "learning_rate and train again")
         )
 
+    def take_pretrained(self) -> None:
+        """Give the backbone the weights that the configuration names, if any. Raises as put_pretrained."""
+        if self.config.pretrained:
+            self.origin = str(put_pretrained(self.network, self.config.network, self.config.pretrained))
+            self.average.load_state_dict(self.network.state_dict())
+
     def start_from(self, path: Path) -> None:
         """Take the averaged weights of another run as far as they fit, and nothing else of it.
 
@@ -208,6 +210,7 @@ class Trainer:
         }
         for network in (self.network, self.average):
             network.load_state_dict(taken, strict=False)
+        self.origin = content.get("pretrained") or self.origin
         if len(taken) < len(own) and rank() == 0:
             tqdm.write(f"{len(taken)} of {len(own)} tensors come from {path}, the others start anew")
 
@@ -230,7 +233,6 @@ class Trainer:
             self.scaler.load_state_dict(content["scaler"])
         self.step, self.best = content["step"], content["best"]
         self.trained_s, self.origin = content.get("trained_s", 0.0), content.get("pretrained", "")
-        self.done = share_done(self.config, self.step, self.trained_s)
         self.metrics = content.get("metrics", {})
         changed = [key for key, value in self._plain_config().items() if key in before and before[key] != value]
         if changed and rank() == 0:
@@ -283,6 +285,11 @@ class _TrainingOutputs(nn.Module):
         return self.network.training_outputs(image)
 
 
+def _told(seconds: float) -> float:
+    """The first process' own, so that all end with the same step."""
+    return told_by_first(lambda: seconds)
+
+
 def _device_for(config: TrainConfig) -> torch.device:
     """The GPU that this process owns, or the CPU. Raises SegPerceptionError when it cannot do what config asks for."""
     if config.batch_size % world_size():
@@ -304,15 +311,4 @@ def _wrapped_for_processes(outputs: nn.Module, device: torch.device) -> nn.Modul
         outputs,
         device_ids=[device] if device.type == "cuda" else None,
         gradient_as_bucket_view=True,
-    )
-
-
-def _in_float32(output: TrainingOutput) -> TrainingOutput:
-    """Losses are sums over many pixels, too fine for half precision."""
-    return TrainingOutput(
-        output.logits.float(),
-        output.heatmap_logits.float(),
-        output.offset.float(),
-        tuple(logits.float() for logits in output.auxiliary_logits),
-        None if output.boundary_logits is None else output.boundary_logits.float(),
     )

@@ -10,10 +10,11 @@ from seg_perception.training.networks.bisenetv2 import BiSeNetV2, bisenetv2_l
 from seg_perception.training.networks.ddrnet import ddrnet_23_slim
 from seg_perception.training.networks.heads import Backbone, PanopticNetwork
 from seg_perception.training.networks.mobileseg import MobileSeg, mobileseg_lite2
-from seg_perception.training.networks.pidnet import pidnet_l, pidnet_m, pidnet_s
+from seg_perception.training.networks.pidnet import pidnet_l, pidnet_m, pidnet_s, pidnet_s_light
 
 NETWORKS: dict[str, Callable[[], Backbone]] = {
     "pidnet_s": pidnet_s,
+    "pidnet_s_light": pidnet_s_light,
     "pidnet_m": pidnet_m,
     "pidnet_l": pidnet_l,
     "bisenetv2": BiSeNetV2,

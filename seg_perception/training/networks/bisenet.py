@@ -21,9 +21,7 @@ class AttentionRefinement(nn.Module):
     def __init__(self, channels_in: int, channels: int) -> None:
         super().__init__()
         self.reduce = conv_bn(channels_in, channels)
-        self.weigh = nn.Sequential(
-            nn.AdaptiveAvgPool2d(1), conv_bn(channels, channels, 1, relu=False), nn.Sigmoid()
-        )
+        self.weigh = nn.Sequential(nn.AdaptiveAvgPool2d(1), conv_bn(channels, channels, 1, relu=False), nn.Sigmoid())
 
     def forward(self, x: Tensor) -> Tensor:
         """[N, channels_in, h, w] to [N, channels, h, w]."""

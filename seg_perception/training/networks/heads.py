@@ -58,15 +58,28 @@ class Backbone(Protocol):
 class TrainingOutput(NamedTuple):
     """Everything the losses look at, float32.
 
-    logits [N, C, H/4, W/4]; heatmap_logits [N, 1, H/4, W/4]; offset [N, 2, H/4, W/4] (dy, dx) in input px;
-    auxiliary_logits: each [N, C, …] at its own stride; boundary_logits [N, 1, …] or None.
+    logits [N, C, H/4, W/4]; heatmap_logits [N, 1, H/4, W/4]; offset [N, 2, H/4, W/4] (dy, dx) in input px; fused: as in
+    Features; auxiliary_logits: each [N, C, …] at its own stride; boundary_logits [N, 1, …] or None.
     """
 
     logits: Tensor
     heatmap_logits: Tensor
     offset: Tensor
-    auxiliary_logits: tuple[Tensor, ...]
-    boundary_logits: Tensor | None
+    fused: Tensor
+    auxiliary_logits: tuple[Tensor, ...] = ()
+    boundary_logits: Tensor | None = None
+
+
+def in_float32(output: TrainingOutput) -> TrainingOutput:
+    """Losses are sums over many pixels, too fine for half precision."""
+    return TrainingOutput(
+        output.logits.float(),
+        output.heatmap_logits.float(),
+        output.offset.float(),
+        output.fused.float(),
+        tuple(logits.float() for logits in output.auxiliary_logits),
+        None if output.boundary_logits is None else output.boundary_logits.float(),
+    )
 
 
 class Decoder(nn.Module):
@@ -176,12 +189,15 @@ class PanopticNetwork(nn.Module):
         return ((image.float() - self.mean) / self.std).permute(0, 3, 1, 2)
 
     def training_outputs(self, image: Tensor) -> TrainingOutput:
-        """Everything the losses need of images uint8 [N, h, w, 3]."""
+        """Everything the losses need of images uint8 [N, h, w, 3]; outside training, of a teacher, no loss heads'."""
         features = self.backbone(self.normalise(image))
         heatmap, offset = self.instance(features)
+        output = TrainingOutput(self.semantic(features), heatmap, offset, features.fused)
+        if not self.training:
+            return output
         auxiliary = tuple(head(part) for head, part in zip(self.auxiliary_loss_heads, features.auxiliary, strict=True))
         boundary = None if self.boundary_loss_head is None else self.boundary_loss_head(features.boundary)
-        return TrainingOutput(self.semantic(features), heatmap, offset, auxiliary, boundary)
+        return output._replace(auxiliary_logits=auxiliary, boundary_logits=boundary)
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """What the model file gives: semantic_logits, center_heatmap in [0, 1], center_offset in input px."""

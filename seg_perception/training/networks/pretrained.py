@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from seg_perception.errors import SegPerceptionError
 from seg_perception.training.networks.efficientnet_lite import EfficientNetLite
@@ -94,7 +94,9 @@ def _told_by_package(name: str) -> tuple[str, str]:
         return name, "licence not stated"
     named = package.metadata.get("License-Expression") or package.metadata.get("License") or "UNKNOWN"
     if named == "UNKNOWN":  # as old build tools write it
-        named = next(filter(None, map(str.strip, (package.read_text("LICENSE") or "").splitlines())), "licence not stated")
+        named = next(
+            filter(None, map(str.strip, (package.read_text("LICENSE") or "").splitlines())), "licence not stated"
+        )
     return f"{package.metadata['Name']} {package.version}", named
 
 
@@ -160,7 +162,11 @@ def _tensorflow_names(part: EfficientNetLite) -> Iterator[tuple[str, str]]:
     """Each convolution and normalisation of part with its name in the packages' files."""
     yield from (("stem.0", "_conv_stem"), ("stem.1", "_bn0"))
     for i in range(len(part.blocks)):
-        for own, convolution, norm in (("expand", "_expand_conv", 0), ("depthwise", "_depthwise_conv", 1), ("project", "_project_conv", 2)):
+        for own, convolution, norm in (
+            ("expand", "_expand_conv", 0),
+            ("depthwise", "_depthwise_conv", 1),
+            ("project", "_project_conv", 2),
+        ):
             yield f"blocks.{i}.{own}.0", f"_blocks.{i}.{convolution}"
             yield f"blocks.{i}.{own}.1", f"_blocks.{i}._bn{norm}"
 

@@ -19,8 +19,8 @@ from seg_perception.training.export import export, half, quantize
 from seg_perception.training.networks import NETWORKS, make_network
 
 SIZE_HW = (64, 96)
-QUICK = [name for name in NETWORKS if not name.endswith(("_m", "_l"))]
-"""The larger ones have the same layers, and more of them."""
+QUICK = [name for name in NETWORKS if not name.endswith(("_m", "_l", "_light", "_lite2"))]
+"""The others have the same layers, and more or fewer of them."""
 
 pytestmark = pytest.mark.skipif("rtx" not in engines.installed(), reason="TensorRT for RTX is not installed")
 

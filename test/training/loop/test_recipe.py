@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import sys
 import types
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +23,7 @@ from seg_perception.errors import SegPerceptionError  # noqa: E402
 from seg_perception.labels import CAMVID, LabelSet  # noqa: E402
 from seg_perception.training.config import DistillSettings, TrainConfig, load_config  # noqa: E402
 from seg_perception.training.loop import checkpoint  # noqa: E402
-from seg_perception.training.loop.distillation import softened_divergence  # noqa: E402
+from seg_perception.training.loop.distillation import affinity_difference, softened_divergence  # noqa: E402
 from seg_perception.training.loop.optimisation import learning_rate, make_optimiser, move_average  # noqa: E402
 from seg_perception.training.loop.trainer import GradScaler, Trainer  # noqa: E402
 
@@ -58,9 +60,37 @@ def assert_equal_weights(a: Trainer, b: Trainer) -> None:
 def test_learning_rates_by_hand(root: Path) -> None:
     """Highest 0.08 in 4 steps, 2 of them warm-up: factors 1/2, 1, 1, 1 on the schedule at 0, 1/4, 1/2, 3/4."""
     config = config_of(root, learning_rate=0.08, schedule="poly", poly_power=2.0)
-    assert [learning_rate(config, i) for i in range(5)] == pytest.approx([0.04, 0.045, 0.02, 0.005, 0])
+    assert [learning_rate(config, i, i / 4) for i in range(5)] == pytest.approx([0.04, 0.045, 0.02, 0.005, 0])
     config = config_of(root, learning_rate=0.08)  # (1 + cos) / 2 is 1, 0.853553, 0.5, 0.146447, 0
-    assert [learning_rate(config, i) for i in range(5)] == pytest.approx([0.04, 0.06828427, 0.04, 0.01171573, 0])
+    assert [learning_rate(config, i, i / 4) for i in range(5)] == pytest.approx([0.04, 0.06828427, 0.04, 0.01171573, 0])
+
+
+def test_minutes_shape_the_schedule_and_end_training(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A clock that moves 15 s at every look, which is once a step: a minute is four steps, at shares 0, 1/4, 1/2, 3/4."""
+    clock = itertools.count(0, 15)
+    monkeypatch.setattr("seg_perception.training.loop.trainer.time.monotonic", lambda: next(clock))
+    trainer = Trainer(config_of(root, minutes=1.0, steps=1, warm_up_steps=0, learning_rate=0.08), CAMVID, tmp_path)
+    rates, one_step = [], trainer.one_step
+
+    def watched(batch: Mapping[str, torch.Tensor]) -> dict[str, float]:
+        losses = one_step(batch)
+        rates.append(trainer.optimiser.param_groups[0]["lr"])
+        return losses
+
+    monkeypatch.setattr(trainer, "one_step", watched)
+    trainer.train(2)
+    assert trainer.done == 0.5
+    resumed = Trainer(trainer.config, CAMVID, tmp_path)
+    resumed.resume()
+    assert (resumed.step, resumed.trained_s) == (2, 30.0)
+    trainer.train(100)
+    assert trainer.done == 1 and trainer.step == 4
+    assert rates == pytest.approx([0.08, 0.06828427, 0.04, 0.01171573])
+    assert checkpoint.load(tmp_path / "last.pt")["step"] == checkpoint.load(tmp_path / "best.pt")["step"] == 4
+    trainer.train(100)
+    assert trainer.step == 4, "what is done is not trained further"
 
 
 @pytest.mark.parametrize("nesterov", [False, True])
@@ -238,6 +268,29 @@ def test_softened_divergence_by_hand() -> None:
     assert softened_divergence(teacher, teacher, 2.0).item() == pytest.approx(0, abs=1e-7)
 
 
+def test_affinities_by_hand() -> None:
+    """Two places, 4 cells wide each: alike in the teacher (cosine 1), at right angles in the student (0): of the four
+    pairs the two of different places differ by 1. Lengths and numbers of channels do not matter."""
+    teacher = torch.ones(1, 3, 4, 8)
+    student = torch.zeros(1, 2, 4, 8)
+    student[:, 0, :, :4], student[:, 1, :, 4:] = 7.0, 2.0
+    assert affinity_difference(student, teacher).item() == pytest.approx(0.5)
+    assert affinity_difference(5 * teacher[:, :1], teacher).item() == pytest.approx(0, abs=1e-7)
+
+
+def test_features_are_learned_beside_the_answers(root: Path, tmp_path: Path) -> None:
+    path = tmp_path / "teacher/last.pt"
+    trained(config_of(root), path.parent, until=1)
+    student = Trainer(
+        config_of(root, seed=1, distill=DistillSettings(str(path), weight=2.0, features=300.0)), CAMVID, tmp_path
+    )
+    batch = next(student.batches(1))
+    steps = [student.one_step(batch)["distill_features"] for _ in range(8)]
+    assert steps[-1] < 0.8 * steps[0]
+    plain = Trainer(config_of(root, seed=1, distill=DistillSettings(str(path))), CAMVID, tmp_path)
+    assert "distill_features" not in plain.one_step(batch)
+
+
 def test_a_student_learns_from_a_frozen_teacher(root: Path, tmp_path: Path) -> None:
     path = tmp_path / "teacher/last.pt"
     trained(config_of(root), path.parent, until=1)
@@ -252,8 +305,9 @@ def test_a_student_learns_from_a_frozen_teacher(root: Path, tmp_path: Path) -> N
     assert steps[-1]["distill_semantic"] < 0.7 * steps[0]["distill_semantic"]
     assert steps[0]["loss"] == pytest.approx(sum(v for k, v in steps[0].items() if k != "loss"), rel=1e-5)
     with torch.no_grad():
-        wanted = checkpoint.averaged_network(content)(batch["image"])
-    torch.testing.assert_close(student.teacher.answer(batch["image"]), wanted)
+        logits, heatmap, offset = checkpoint.averaged_network(content)(batch["image"])
+    answer = student.teacher.answer(batch["image"])
+    torch.testing.assert_close(answer[:3], (logits, torch.logit(heatmap), offset), rtol=1e-4, atol=1e-4)
 
     with pytest.raises(SegPerceptionError, match=r"last\.pt knows other classes"):
         Trainer(config_of(root, distill=settings), LabelSet(CAMVID.classes[:5]), tmp_path / "refused")
@@ -287,7 +341,7 @@ def test_tensorboard_gets_losses_rates_classes_and_a_picture(
     board = Board.made[-1]
     assert board.closed and board.purge_step == 1
     assert board.pictures == [(4, (60, 80, 3), np.uint8, "HWC")]
-    assert board.curves["learning_rate", 2] == learning_rate(trainer.config, 1)
+    assert board.curves["learning_rate", 2] == learning_rate(trainer.config, 1, 1 / trainer.config.steps)
     assert board.curves["validation/miou", 4] == trainer.metrics["miou"]
     assert {f"iou/{name}" for name in CAMVID.names} <= {name for name, _ in board.curves}
     rows = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]

@@ -16,9 +16,11 @@ from seg_perception import model_file  # noqa: E402
 from seg_perception.errors import SegPerceptionError  # noqa: E402
 from seg_perception.training.export.export import to_onnx  # noqa: E402
 from seg_perception.training.networks import NETWORKS, make_network  # noqa: E402
+from seg_perception.training.networks.bisenet import BiSeNet  # noqa: E402
 from seg_perception.training.networks.bisenetv2 import BiSeNetV2, bisenetv2_l  # noqa: E402
 from seg_perception.training.networks.ddrnet import DDRNet, ddrnet_23_slim  # noqa: E402
 from seg_perception.training.networks.heads import Backbone, PanopticNetwork, paper_head  # noqa: E402
+from seg_perception.training.networks.mobileseg import MobileSeg  # noqa: E402
 from seg_perception.training.networks.pidnet import PIDNet, pidnet_l, pidnet_m, pidnet_s  # noqa: E402
 
 CLASSES = 5
@@ -67,13 +69,16 @@ def test_published_size(
     assert counter.get_total_flops() / 2 == pytest.approx(multiply_accumulates, rel=0.03)
 
 
+AUXILIARY_STRIDES = {"bisenetv2": (4, 8, 16, 32), "bisenet": (8, 16), "mobileseg": (), "pidnet": (8,), "ddrnet": (8,)}
+
+
 @pytest.mark.parametrize("name", NETWORKS)
 def test_features_have_the_channels_and_strides_that_the_backbone_promises(name: str) -> None:
     backbone = on_meta(NETWORKS[name])
     features = backbone(torch.zeros(2, 3, H, W, device="meta"))
     assert features.fused.shape == (2, backbone.fused_channels, H // 8, W // 8)
     assert features.shallow.shape == (2, backbone.shallow_channels, H // 4, W // 4)
-    strides = (4, 8, 16, 32) if name.startswith("bisenetv2") else (8,)
+    strides = AUXILIARY_STRIDES[name.partition("_")[0]]
     wanted = [(2, c, H // s, W // s) for c, s in zip(backbone.auxiliary_channels, strides, strict=True)]
     assert [part.shape for part in features.auxiliary] == wanted
     if name.startswith("pidnet"):
@@ -111,6 +116,8 @@ FAMILIES: dict[str, Callable[[], Backbone]] = {
     "pidnet_large": lambda: PIDNet(16, pyramid=16, large=True),
     "bisenetv2": BiSeNetV2,
     "ddrnet": lambda: DDRNet(16, pyramid=16),
+    "mobileseg": lambda: MobileSeg(channels=16),
+    "bisenet": lambda: BiSeNet(channels=16),
 }
 """Every kind of block, narrow; not below 16 channels, where torch 2.13 crashes on x86 in the gradient of a convolution."""
 
