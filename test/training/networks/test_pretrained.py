@@ -37,12 +37,9 @@ def test_published_size(version: int, parameters: float) -> None:
     assert counted == pytest.approx(parameters, rel=0.015)
 
 
-@pytest.mark.parametrize("kernel", [1, 3, 5])
-@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize(("kernel", "stride"), [(1, 1), (3, 1), (5, 1), (3, 2), (5, 2)])
 def test_padding_is_that_of_tensorflow(kernel: int, stride: int) -> None:
     """Its guide: the output has ceil(n / stride) cells, what they need in all is padded, the odd one after."""
-    if kernel == 1 and stride == 2:
-        pytest.skip("no network has it")
     length = 8
     convolution = SameConv(2, 3, kernel, stride)
     image = torch.rand(1, 2, length, length)
