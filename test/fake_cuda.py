@@ -185,6 +185,7 @@ class FakeCudaRuntime:
 
     def _free(self, kind: str, address: int) -> tuple[()]:
         assert not self._queue, "memory freed while work is queued"
+        assert self._capturing is None, "memory freed during capture"
         held, buffer, size = self.memory.pop(address)
         assert held == kind, f"{held} memory freed as {kind} memory"
         ctypes.memset(buffer, POISON, size)

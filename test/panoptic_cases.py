@@ -34,6 +34,7 @@ def network_outputs(draw, classes, widest, offsets):
         "constant": lambda: np.full(shape, rng.normal()),
         "huge": lambda: rng.normal(size=shape) * 1e30,
         "nearly tied": lambda: 1 + rng.integers(0, 3, shape) * 2.0**-23,
+        "within float32's error of a mix": lambda: 1 + rng.normal(size=shape) * 2.0**-21,
     }
     offset = {
         FAR: lambda: rng.normal(size=(2, h, w)) * 30,

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
+import gc
 import importlib
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
@@ -59,6 +61,12 @@ class Cuda:
         return Gpu(name.rstrip("\0"), f"{properties.major}.{properties.minor}")
 
 
+NOT_YET, CAPTURED = "not captured yet", "captured"
+"""States of Work; another one says why there is no graph."""
+LONGEST_WAIT_RUNS = 1024
+"""Runs without a graph, at most, between two attempts to capture one."""
+
+
 class Stream:
     """The one queue in which all work of a backend runs in order."""
 
@@ -109,31 +117,82 @@ class Transfer(DeviceMemory):
         host = int(stream.cuda.call("cudaHostAlloc", self.bytes, 0))
         memory = (ctypes.c_uint8 * self.bytes).from_address(host)
         _once(memory, stream.cuda, "cudaFreeHost", host)
-        self.array: NDArray[Any] = np.ndarray(shape, dtype, buffer=memoryview(memory))
+        self._pinned = memoryview(memory)
+        self.array: NDArray[Any] = np.ndarray(shape, dtype, buffer=self._pinned)
+
+    def hold(self, shape: Sequence[int], dtype: DTypeLike) -> None:
+        """Use the same memory for another array, which must not be larger than the first."""
+        self.array = np.ndarray(shape, dtype, buffer=self._pinned)
 
     def to_device(self, size: int | None = None) -> None:
-        """Queue the copy of the first size bytes from host to GPU; None = all."""
+        """Queue the copy of the first size bytes from host to GPU; None = of the array."""
         kind = self.stream.cuda.runtime.cudaMemcpyKind.cudaMemcpyHostToDevice
-        self.stream.copy(self.address, self.array.ctypes.data, self.bytes if size is None else size, kind)
+        self.stream.copy(self.address, self.array.ctypes.data, self.array.nbytes if size is None else size, kind)
 
     def to_host(self, size: int | None = None) -> None:
-        """Queue the copy of the first size bytes from GPU to host; None = all."""
+        """Queue the copy of the first size bytes from GPU to host; None = of the array."""
         kind = self.stream.cuda.runtime.cudaMemcpyKind.cudaMemcpyDeviceToHost
-        self.stream.copy(self.array.ctypes.data, self.address, self.bytes if size is None else size, kind)
+        self.stream.copy(self.array.ctypes.data, self.address, self.array.nbytes if size is None else size, kind)
+
+
+class Buffers:
+    """Arrays on the GPU by name. One that is reserved again keeps its memory where that is large enough: so a mask of
+    another size costs an allocation only if it is the largest so far."""
+
+    def __init__(self, stream: Stream) -> None:
+        self.memory: dict[str, DeviceMemory] = {}
+        self.results: dict[str, Transfer] = {}
+        self._stream = stream
+
+    def reserve(self, name: str, shape: tuple[int, ...], dtype: DTypeLike) -> DeviceMemory:
+        """Memory for such an array."""
+        if not self._has_room(self.memory, name, shape, dtype):
+            self.memory[name] = DeviceMemory(self._stream, shape, dtype)
+        return self.memory[name]
+
+    def reserve_result(self, name: str, shape: tuple[int, ...], dtype: DTypeLike) -> None:
+        """Memory for such an array, and its twin on the host."""
+        if self._has_room(self.results, name, shape, dtype):
+            self.results[name].hold(shape, dtype)
+        else:
+            self.results[name] = Transfer(self._stream, shape, dtype)
+
+    def free(self) -> None:
+        """Give all of it back."""
+        held = (*self.memory.values(), *self.results.values())
+        self.memory, self.results = {}, {}
+        do_all(memory.free for memory in held)
+
+    @staticmethod
+    def _has_room(held: Mapping[str, DeviceMemory], name: str, shape: tuple[int, ...], dtype: DTypeLike) -> bool:
+        if name not in held:
+            return False
+        if held[name].bytes >= np.prod(shape) * np.dtype(dtype).itemsize:
+            return True
+        held[name].free()
+        return False
 
 
 class Work:
     """What `enqueue` queues on a stream, of fixed shapes and addresses: call by call in the first run, which CUDA
-    demands, then as one CUDA graph. state: whether there is a graph, and why not."""
+    demands, then as one CUDA graph. state: whether there is a graph, and why not.
+
+    The graph is captured in the second run, so that work that is done only once, as after every change of size in a
+    folder of photos, costs no capture. One that fails is tried again in the 3rd, 5th, 9th, ... run.
+    """
 
     def __init__(self, stream: Stream, enqueue: Callable[[], None], log: Callable[[str], None]) -> None:
-        self.state = "not captured yet"
+        self.state = NOT_YET
         self._stream, self._enqueue, self._log = stream, enqueue, log
+        self._runs, self._next_capture = 0, 1
         self._graph: Any = None
         self._destroy: Callable[[], object] = lambda: None
 
     def run(self) -> None:
-        """Queue it. The first run waits for the work to be done, and so does one that fails half way."""
+        """Queue it; where that fails half way, what is queued has been waited for."""
+        if self._graph is None and self._runs == self._next_capture:
+            self._capture()
+            self._next_capture += min(self._runs, LONGEST_WAIT_RUNS)
         if self._graph is not None:
             self._stream.cuda.call("cudaGraphLaunch", self._graph, self._stream.handle)
             return
@@ -141,12 +200,12 @@ class Work:
         self._stream.cuda.call("cudaSetDevice", 0)
         try:
             self._enqueue()
-        except SegPerceptionError:
-            self._stream.synchronize()
+        except BaseException:
+            # Whoever handles it may free what the queued half works on; and it says more than a wait that fails, too.
+            with contextlib.suppress(SegPerceptionError):
+                self._stream.synchronize()
             raise
-        if self.state == "not captured yet":
-            self._stream.synchronize()
-            self._capture()
+        self._runs += 1
 
     def destroy(self) -> None:
         """Give the graph back; may be called twice."""
@@ -154,23 +213,49 @@ class Work:
 
     def _capture(self) -> None:
         cuda, graph = self._stream.cuda, None
+        cuda.call("cudaSetDevice", 0)
         try:
             mode = cuda.runtime.cudaStreamCaptureMode.cudaStreamCaptureModeThreadLocal
-            cuda.call("cudaStreamBeginCapture", self._stream.handle, mode)
-            try:
-                self._enqueue()
-            finally:
+            with _nothing_collected():
+                cuda.call("cudaStreamBeginCapture", self._stream.handle, mode)
+                try:
+                    self._enqueue()
+                except BaseException:
+                    with contextlib.suppress(SegPerceptionError):
+                        graph = cuda.call("cudaStreamEndCapture", self._stream.handle)
+                    raise
                 graph = cuda.call("cudaStreamEndCapture", self._stream.handle)
             self._graph = cuda.call("cudaGraphInstantiate", graph, 0)
         except SegPerceptionError as error:
+            if self.state == NOT_YET:
+                self._log(f"no CUDA graph for now, each run costs a little more: {error}")
             self.state = f"none: {error}"
-            self._log(f"no CUDA graph, each run costs a little more: {error}")
             return
         finally:
             if graph is not None:
                 cuda.call("cudaGraphDestroy", graph)
         self._destroy = _once(self, cuda, "cudaGraphExecDestroy", self._graph)
-        self.state = "captured"
+        self.state = CAPTURED
+
+
+def do_all(calls: Iterable[Callable[[], object]]) -> None:
+    """Call each, in order, also after one that raises; raises what the last of those raised, the others as its
+    context."""
+    with contextlib.ExitStack() as stack:
+        for call in reversed(list(calls)):
+            stack.callback(call)
+
+
+@contextlib.contextmanager
+def _nothing_collected() -> Iterator[None]:
+    """Freeing memory breaks the capture that its thread is in, and Python may free what it collects at any allocation."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def _once(owner: Any, cuda: Cuda, function: str, handle: Any) -> Callable[[], object]:

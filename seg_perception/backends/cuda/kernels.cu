@@ -17,6 +17,7 @@ typedef long long int64;
 #define LOGITS_NOT_FINITE 1
 #define OFFSET_NOT_FINITE 2
 #define TALLY_RUN 64  // columns that a thread of tally_segments counts
+#define FLOAT_SAFE 1e37f  // numbers below do not overflow when they are mixed
 #define KERNEL extern "C" __global__ void
 
 enum { AREA, CONFIDENCE, LEFT, TOP, RIGHT, BOTTOM, TALLY_COLUMNS };
@@ -203,15 +204,17 @@ KERNEL elect_centers(const Decode d) {
     d.elected[cell] = (uint16)best;
 }
 
-// What is upsampled: value(cell, k) is that of k at a cell.
+// What is upsampled: value(cell, k) is that of k at a cell. float64 holds either kind of Number without rounding.
 struct Logits {
+    typedef float Number;
     const Decode &d;
-    __device__ double value(int cell, int k) const { return d.logits[k * d.h * d.w + cell]; }
+    __device__ Number value(int cell, int k) const { return d.logits[k * d.h * d.w + cell]; }
 };
 
 struct Closeness {
+    typedef int64 Number;
     const Decode &d;
-    __device__ double value(int cell, int k) const { return (double)closeness(d, cell, k); }
+    __device__ Number value(int cell, int k) const { return closeness(d, cell, k); }
 };
 
 // The four cells around pixels: upper left, upper right, lower left, lower right.
@@ -236,13 +239,13 @@ __device__ bool can_win(const Values &values, const Winner *winner, const Corner
     for (int i = 0; i < 4; i++) {
         if (winner[c.cell[i]] == k) return true;
     }
-    double own[4];
+    typename Values::Number own[4];
     for (int n = 0; n < 4; n++) own[n] = values.value(c.cell[n], k);
     for (int i = 0; i < 4; i++) {
         int rival = winner[c.cell[i]];
         bool at_least = true, above = true;
         for (int n = 0; n < 4; n++) {
-            double other = values.value(c.cell[n], rival);
+            typename Values::Number other = values.value(c.cell[n], rival);
             at_least = at_least && other >= own[n];
             above = above && other > own[n];
         }
@@ -289,21 +292,60 @@ __device__ inline Number mix(Number a, Number b, Number c, Number d, Number down
     return left_side * (1 - right) + right_side * right;
 }
 
-// The largest of a set of candidates at a pixel; ties go to the lowest.
-template <typename Values>
-__device__ int largest(const Values &values, const Pixel &p, int count, const uint32 *set) {
-    int best = -1;
-    double most = 0.0;
+// Value of candidate k at a pixel, and the largest size of it at a corner.
+template <typename Number>
+struct Mixed {
+    Number here, size;
+};
+
+template <typename Number, typename Values>
+__device__ inline Mixed<Number> value_at(const Values &values, const Pixel &p, int k, Number down, Number right) {
+    Number at[4], size = 0;
+    for (int i = 0; i < 4; i++) {
+        at[i] = (Number)values.value(p.corners.cell[i], k);
+        size = at[i] > size ? at[i] : -at[i] > size ? -at[i] : size;
+    }
+    Mixed<Number> mixed = {mix(at[0], at[1], at[2], at[3], down, right), size};
+    return mixed;
+}
+
+// The largest of a set of candidates, ties to the lowest. beyond: how far it is above the next; size: of all corners.
+template <typename Number>
+struct Largest {
+    int k;
+    Number beyond, size;
+};
+
+template <typename Number, typename Values>
+__device__ Largest<Number> largest_in(const Values &values, const Pixel &p, int count, const uint32 *set) {
+    Number down = (Number)p.weight_y, right = (Number)p.weight_x, most = 0;
+    Largest<Number> best = {-1, 0, 0};
     for (int word = 0; word < words(count); word++) {
         for (uint32 left = set[word]; left; left &= left - 1) {
             int k = word * 32 + __ffs((int)left) - 1;
-            const int *cell = p.corners.cell;
-            double here = mix(values.value(cell[0], k), values.value(cell[1], k), values.value(cell[2], k),
-                              values.value(cell[3], k), p.weight_y, p.weight_x);
-            if (best < 0 || here > most) most = here, best = k;
+            Mixed<Number> mixed = value_at(values, p, k, down, right);
+            Number above = mixed.here - most;
+            best.size = best.size > mixed.size ? best.size : mixed.size;
+            if (best.k < 0) {
+                most = mixed.here, best.k = k, best.beyond = 2 * FLOAT_SAFE;
+            } else if (above > 0) {
+                most = mixed.here, best.k = k, best.beyond = above;
+            } else if (!(-above >= best.beyond)) {
+                best.beyond = -above;
+            }
         }
     }
     return best;
+}
+
+// The rule is float64's, whose units are few on a robot's GPU. Its winner is also float32's where that is ahead by more
+// than both can be off. An input, a weight or a result is off by at most 2^-24 of size, and a mix has less than 16 of
+// them: so two values together by less than 2^-19 of size; gradual underflow adds less than 1e-37.
+template <typename Values>
+__device__ int largest(const Values &values, const Pixel &p, int count, const uint32 *set) {
+    Largest<float> quick = largest_in<float>(values, p, count, set);
+    if (quick.size < FLOAT_SAFE && quick.beyond > quick.size * (1.0f / (1 << 18)) + 1e-37f) return quick.k;
+    return largest_in<double>(values, p, count, set).k;
 }
 
 // 255 times the upsampled softmax probability of class k, rounded.

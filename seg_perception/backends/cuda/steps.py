@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seg_perception.backends.base import OnDevice
-from seg_perception.backends.cuda.driver import DeviceMemory, Stream, Transfer, Work
+from seg_perception.backends.cuda.driver import Buffers, DeviceMemory, Stream, Transfer, Work, do_all
 from seg_perception.backends.cuda.kernels import CudaKernels, Decode, Resize
 from seg_perception.camera.preprocess import Preprocessor, halvings, no_pixels
 from seg_perception.labels import LabelSet
@@ -69,9 +69,11 @@ class CudaSteps:
     def close(self) -> None:
         """Give back what the steps hold on the GPU, and the kernels; may be called twice."""
         self.closed = True
-        for made in list(self._made):
-            made.close()
-        self.kernels.unload()
+        do_all([*(made.close for made in list(self._made)), self.kernels.unload])
+
+    def graphs(self) -> list[tuple[str, str]]:
+        """Name of each step that has work, and the state of that work."""
+        return sorted((made.name, work.state) for made in list(self._made) for work in made.works())
 
     def check_open(self) -> None:
         """Raise RuntimeError after close()."""
@@ -84,6 +86,8 @@ class CudaPreprocessor:
 
     Packed pixels (rgb8, bgr8, rgba8, bgra8, mono8, JPEG) are sent as the camera gave them.
     """
+
+    name = "preprocess"
 
     def __init__(self, steps: CudaSteps) -> None:
         self._steps = steps
@@ -109,14 +113,19 @@ class CudaPreprocessor:
         self._works[index].run()
         return OnDevice(index + 1)
 
+    def works(self) -> list[Work]:
+        """What it queues, of the present size of image."""
+        return list(self._works.values())
+
     def close(self) -> None:
         """Give back what it holds on the GPU."""
-        for work in self._works.values():
-            work.destroy()
-        self._works.clear()
-        if self._image is not None:
-            self._image.free()
-            self._image = None
+        image, self._image = self._image, None
+        if image is not None:
+            do_all([self._forget_works, image.free])
+
+    def _forget_works(self) -> None:
+        works, self._works = self.works(), {}
+        do_all([self._steps.stream.synchronize, *(work.destroy for work in works)])
 
     def _packed(self, frame: Frame) -> tuple[NDArray[np.uint8], tuple[int, int, int]]:
         """Pixels, uint8 [H, W] or [H, W, channels], and which channels are red, green and blue. What is not packed comes
@@ -131,10 +140,14 @@ class CudaPreprocessor:
     def _start(self, shape: tuple[int, ...], order: tuple[int, int, int]) -> Transfer:
         if 0 in shape:
             raise no_pixels((shape[0], shape[1]))
-        self.close()
-        image = self._image = Transfer(self._steps.stream, shape, np.uint8)
+        if self._image is not None and self._image.bytes >= np.prod(shape):
+            self._forget_works()
+            self._image.hold(shape, np.uint8)
+        else:
+            self.close()
+            self._image = Transfer(self._steps.stream, shape, np.uint8)
         self._order = order
-        return image
+        return self._image
 
     def _work(self, image: Transfer, index: int) -> Work:
         steps, (height, width), (red, green, blue) = self._steps, self._steps.model.size_hw, self._order
@@ -169,53 +182,21 @@ class CudaDecoder:
     makes void and the order of things of nearly equal score.
     """
 
+    name = "decode"
+
     def __init__(self, steps: CudaSteps, labels: LabelSet, settings: PanopticSettings) -> None:
         self._steps, self._labels, self._settings = steps, labels, settings
-        self._buffers: _Buffers | None = None
+        self._key: tuple[int, tuple[int, int], int] | None = None
+        self._buffers = Buffers(steps.stream)
+        self._works: dict[tuple[bool, bool], Work] = {}
 
     def decode(self, output: OnDevice, index: int, mask_hw: tuple[int, int], stride: int, wants: Wants) -> Panoptic:
         """As PanopticDecoder.decode; waits for the GPU."""
         self._steps.check_open()
         if index >= output.count:
             raise IndexError(f"image {index} of {output.count}")
-        key = (index, mask_hw, stride)
-        if self._buffers is None or self._buffers.key != key:
-            self.close()
-            self._buffers = _Buffers(self._steps, self._labels, self._settings, key)
-        return self._buffers.decode(wants)
-
-    def close(self) -> None:
-        """Give back what it holds on the GPU."""
-        if self._buffers is not None:
-            self._buffers.free()
-            self._buffers = None
-
-
-class _Buffers:
-    """All memory of the decode of one image of the batch to one size of mask, and the work on it."""
-
-    def __init__(
-        self,
-        steps: CudaSteps,
-        labels: LabelSet,
-        settings: PanopticSettings,
-        key: tuple[int, tuple[int, int], int],
-    ) -> None:
-        self.key = key
-        self._steps, self._labels, self._settings = steps, labels, settings
-        self._index, self._mask_hw, self._stride = key
-        self._memory: dict[str, DeviceMemory] = {}
-        self._results: dict[str, Transfer] = {}
-        self._works: dict[tuple[bool, bool], Work] = {}
-        self._nothing = np.zeros(self._mask_hw, np.uint16)
-        self._unsure = np.zeros(self._mask_hw, np.uint8)
-        try:
-            self._allocate()
-        except BaseException:
-            self.free()
-            raise
-
-    def decode(self, wants: Wants) -> Panoptic:
+        if self._key != (index, mask_hw, stride):
+            self._start(index, mask_hw, stride)
         settings = self._settings
         with_confidence = wants.confidence or wants.instances or wants.areas or settings.min_confidence > 0
         kinds = (with_confidence, wants.instances)
@@ -223,30 +204,54 @@ class _Buffers:
             self._works[kinds] = self._work(*kinds)
         self._works[kinds].run()
         self._steps.stream.synchronize()
-        results = {name: transfer.array for name, transfer in self._results.items()}
+        return self._panoptic(wants.instances, with_confidence)
+
+    def works(self) -> list[Work]:
+        """What it queues, of the present size of mask."""
+        return list(self._works.values())
+
+    def close(self) -> None:
+        """Give back what it holds on the GPU."""
+        self._key = None
+        do_all([self._forget_works, self._buffers.free])
+
+    def _forget_works(self) -> None:
+        works, self._works = self.works(), {}
+        if works:
+            do_all([self._steps.stream.synchronize, *(work.destroy for work in works)])
+
+    def _start(self, index: int, mask_hw: tuple[int, int], stride: int) -> None:
+        self._key = None
+        self._forget_works()
+        self._index, self._mask_hw, self._stride = index, mask_hw, stride
+        self._nothing = np.zeros(mask_hw, np.uint16)
+        self._unsure = np.zeros(mask_hw, np.uint8)
+        try:
+            self._allocate()
+        except BaseException:
+            self.close()
+            raise
+        self._key = (index, mask_hw, stride)
+
+    def _panoptic(self, with_instances: bool, with_confidence: bool) -> Panoptic:
+        results = {name: transfer.array for name, transfer in self._buffers.results.items()}
         found, problems = results["state"]
         if problems:
             raise not_finite(OUTPUTS[0] if problems & LOGITS_NOT_FINITE else OUTPUTS[2])
         segments: tuple[Segment, ...] = ()
-        if wants.instances:
-            tally = results["tally"][: min(found, settings.max_instances) + 1]
-            _, segments = segments_of(tally, self._labels, settings, self._nothing.size)
+        if with_instances:
+            tally = results["tally"][: min(found, self._settings.max_instances) + 1]
+            _, segments = segments_of(tally, self._labels, self._settings, self._nothing.size)
         return Panoptic(
             results["semantic"],
-            results["instance"] if wants.instances else self._nothing,
+            results["instance"] if with_instances else self._nothing,
             results["confidence"] if with_confidence else self._unsure,
             segments,
         )
 
-    def free(self) -> None:
-        for work in self._works.values():
-            work.destroy()
-        for memory in (*self._memory.values(), *self._results.values()):
-            memory.free()
-
     def _allocate(self) -> None:
-        steps, stream, most = self._steps, self._steps.stream, self._settings.max_instances
-        (h, w), classes = steps.model.grid_hw, len(self._labels)
+        most, buffers = self._settings.max_instances, self._buffers
+        (h, w), classes = self._steps.model.grid_hw, len(self._labels)
         down, across = (class_kernels.axis(n, m) for n, m in zip((h, w), self._mask_hw))
         is_thing = np.zeros(256, np.uint8)
         is_thing[: len(self._labels.is_thing)] = self._labels.is_thing
@@ -257,8 +262,7 @@ class _Buffers:
             ("weight_y", down.weight),
             ("weight_x", across.weight),
         ):
-            self._memory[name] = DeviceMemory(stream, values.shape, values.dtype)
-            self._memory[name].fill(values)
+            buffers.reserve(name, values.shape, values.dtype).fill(values)
         for name, shape, dtype in (
             ("winner", (h, w), np.uint8),
             ("peak", (h, w), np.float32),
@@ -273,7 +277,7 @@ class _Buffers:
             ("scores", (most,), np.float64),
             ("numbers", (most + 1,), np.uint16),
         ):
-            self._memory[name] = DeviceMemory(stream, shape, dtype)
+            buffers.reserve(name, shape, dtype)
         for name, shape, dtype in (
             ("semantic", self._mask_hw, np.uint8),
             ("confidence", self._mask_hw, np.uint8),
@@ -281,16 +285,17 @@ class _Buffers:
             ("tally", (most + 1, classes, 6), np.int64),
             ("state", (2,), np.int32),
         ):
-            self._results[name] = Transfer(stream, shape, dtype)
+            buffers.reserve_result(name, shape, dtype)
 
     def _arguments(self, with_confidence: bool, with_instances: bool) -> Decode:
         settings, model, tensors = self._settings, self._steps.model, self._steps.tensors
+        buffers = self._buffers
         (h, w), (height, width), classes = model.grid_hw, self._mask_hw, len(self._labels)
         logits, heatmap, offset = (
             tensors[name].address + self._index * channels * h * w * np.dtype(np.float32).itemsize
             for name, channels in zip(OUTPUTS, (classes, 1, 2))
         )
-        addresses = {name: memory.address for name, memory in (*self._memory.items(), *self._results.items())}
+        addresses = {name: memory.address for name, memory in (*buffers.memory.items(), *buffers.results.items())}
         return Decode(
             logits=logits,
             heatmap=heatmap,
@@ -316,7 +321,7 @@ class _Buffers:
         )
 
     def _work(self, with_confidence: bool, with_instances: bool) -> Work:
-        steps, most, results = self._steps, self._settings.max_instances, self._results
+        steps, most, results = self._steps, self._settings.max_instances, self._buffers.results
         arguments = self._arguments(with_confidence, with_instances)
         (h, w), (height, width), classes = steps.model.grid_hw, self._mask_hw, len(self._labels)
         cells, pixels = h * w, height * width

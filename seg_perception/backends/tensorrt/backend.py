@@ -8,7 +8,7 @@ from __future__ import annotations
 import importlib.util
 import time
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any, overload
 
@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seg_perception.backends.base import OnDevice
-from seg_perception.backends.cuda.driver import Cuda, Gpu, Stream, Transfer, Work
+from seg_perception.backends.cuda.driver import CAPTURED, NOT_YET, Cuda, Gpu, Stream, Transfer, Work
 from seg_perception.backends.cuda.kernels import CudaKernels
 from seg_perception.backends.cuda.steps import CudaSteps
 from seg_perception.backends.tensorrt import engine as engines
@@ -91,7 +91,9 @@ class TensorRTBackend:
             self._context(self._batch)
             self._masks = self._make_steps(compile_kernels)
         except BaseException:
-            self.close()
+            # Where the GPU has failed for good, closing fails as well, and only the first error says what happened.
+            with suppress(SegPerceptionError):
+                self.close()
             raise
 
     @overload
@@ -135,28 +137,35 @@ class TensorRTBackend:
         return self._steps
 
     def describe(self) -> Mapping[str, str]:
-        """See Backend. cuda_graph: of the latest kind of run; masks: where they are made."""
+        """See Backend. cuda_graph: whether all work runs as graphs, else which does not; masks: where they are made."""
         return {
             "backend": f"{self._flavor.trt.__name__} {self._flavor.version}",
             "device": f"{self._gpu.name} ({self._gpu.compute_capability})",
             "model": self._model.name,
             "precision": self._model.precision,
             "batch": str(self._batch),
-            "cuda_graph": next((work.state for work in reversed(self._works.values())), "not captured yet"),
+            "cuda_graph": self._graphs(),
             "masks": self._masks,
         }
 
     def close(self) -> None:
         """See Backend. What was handed out by device_steps() is closed, too."""
+        closed, self._closed = self._closed, True
         with self._owned:
-            if not self._closed:
+            if not closed:
                 self._stream.synchronize()
-            self._closed = True
 
     @property
     def _counts(self) -> range:
         """Numbers of images that a run may have."""
         return range(self._model.batch or 1, self._batch + 1)
+
+    def _graphs(self) -> str:
+        states = [("network", work.state) for work in list(self._works.values())]
+        if self._steps is not None:
+            states += self._steps.graphs()
+        missing = (f"{step}: {state}" for step, state in states if state != CAPTURED)
+        return "; ".join(dict.fromkeys(missing)) or (CAPTURED if states else NOT_YET)
 
     def _check_count(self, count: int) -> None:
         if count not in self._counts:
@@ -261,15 +270,14 @@ class TensorRTBackend:
     def _run(self, count: int, with_copies: bool) -> None:
         """Run the network on the first count images and wait. with_copies: from and to the pinned arrays."""
         kind = count, with_copies
-        if kind not in self._works:
+        first = kind not in self._works
+        if first:
             self._works[kind] = self._work(count, with_copies)
             self._owned.callback(self._works[kind].destroy)
-            self._works[kind].run()
-            if self._jit_cache is not None:
-                write_aside(self._jit_cache_path(), bytes(self._jit_cache.serialize()))
-        else:
-            self._works[kind].run()
+        self._works[kind].run()
         self._stream.synchronize()
+        if first and self._jit_cache is not None:
+            write_aside(self._jit_cache_path(), bytes(self._jit_cache.serialize()))
 
     def _work(self, count: int, with_copies: bool) -> Work:
         context, stream, tensors = self._context(count), self._stream, self._tensors

@@ -1,6 +1,7 @@
 """The fake GPU fails where a real one would crash or give wrong numbers, and its calls are those of the real library."""
 
 import ctypes
+import gc
 
 import numpy as np
 import pytest
@@ -77,6 +78,70 @@ def test_work_runs_once_by_hand_and_then_as_a_graph(runtime, stream):
     assert "executables" not in runtime.held
 
 
+@pytest.mark.parametrize("problem", [SegPerceptionError("half"), ValueError("half"), KeyboardInterrupt()], ids=repr)
+@pytest.mark.parametrize("number", [0, 1], ids=["call by call", "capture"])
+def test_work_that_fails_half_way_leaves_nothing_queued_on_memory_that_may_be_freed(runtime, stream, problem, number):
+    transfer = Transfer(stream, (1,), np.uint8)
+    fails = []
+
+    def enqueue():
+        transfer.to_device()
+        if fails:
+            raise fails.pop()
+
+    work = Work(stream, enqueue, lambda line: None)
+    for _ in range(number):
+        work.run()
+        stream.synchronize()
+    fails.append(problem)
+    if number and isinstance(problem, SegPerceptionError):
+        work.run()  # a capture that fails is no harm: the run itself goes call by call
+        stream.synchronize()
+    else:
+        with pytest.raises(type(problem)):
+            work.run()
+    transfer.free()
+    del transfer, work, enqueue
+    assert "device" not in runtime.held and not runtime.graphs
+
+
+def test_a_failing_wait_does_not_hide_why_work_failed(runtime, stream):
+    def enqueue():
+        raise KeyboardInterrupt
+
+    runtime.fails.add("cudaStreamSynchronize")
+    with pytest.raises(KeyboardInterrupt):
+        Work(stream, enqueue, pytest.fail).run()
+
+
+def test_memory_that_python_collects_is_not_freed_within_a_capture(runtime, stream):
+    """Which would break the capture: a cycle of garbage that holds memory may be found at any allocation."""
+
+    class Owner:
+        def __init__(self, memory):
+            self.memory, self.me = memory, self
+
+    left = [DeviceMemory(stream, (4,), np.uint8)]
+    capturing = []
+
+    def enqueue():
+        if runtime.calls[-1] == "cudaStreamBeginCapture":
+            Owner(left.pop())
+            capturing.append([[] for _ in range(1000)])
+
+    work = Work(stream, enqueue, pytest.fail)
+    work.run()
+    threshold = gc.get_threshold()
+    gc.set_threshold(10)
+    try:
+        work.run()
+    finally:
+        gc.set_threshold(*threshold)
+    assert capturing and work.state == "captured" and gc.isenabled()
+    gc.collect()
+    assert "device" not in runtime.held
+
+
 # What the fake refuses
 
 
@@ -125,6 +190,11 @@ def _on_a_destroyed_stream(runtime, stream, transfer):
     transfer.to_device()
 
 
+def _freed_during_capture(runtime, stream, transfer):
+    runtime.cudaStreamBeginCapture(stream.handle, 1)
+    runtime.cudaFree(transfer.address)
+
+
 def _taken_during_capture(runtime, stream, transfer):
     runtime.cudaStreamBeginCapture(stream.handle, 1)
     runtime.cudaMalloc(4)
@@ -140,6 +210,7 @@ def _taken_during_capture(runtime, stream, transfer):
         _wrong_way,
         _on_a_destroyed_stream,
         _taken_during_capture,
+        _freed_during_capture,
     ],
     ids=lambda harm: harm.__name__.strip("_"),
 )

@@ -1,6 +1,7 @@
 """The GPU's steps, their kernels compiled for the CPU, against the CPU's steps; and compiled for GPUs where NVRTC is."""
 
 import ctypes
+import gc
 import re
 from types import SimpleNamespace
 
@@ -213,7 +214,8 @@ def machine(library, tmp_path):
 
 
 def _network_input(machine, backend, frame):
-    backend.device_steps().preprocessor()(frame)
+    preprocess = backend.device_steps().preprocessor()
+    preprocess(frame)
     machine.runtime.cudaStreamSynchronize(*machine.runtime.streams)
     return machine.runtime.array(backend.device_steps().tensors["image"].address, (64, 96, 3), np.uint8).copy()
 
@@ -315,6 +317,7 @@ def test_per_frame_three_graphs_run_and_only_masks_come_back(machine):
     pipeline = Pipeline(machine.model, machine.backend())
     frame = Frame(_picture(100, 150))
     pipeline.run(frame)
+    pipeline.run(frame)
     held = machine.runtime.held
     machine.runtime.calls.clear()
     machine.runtime.fetched_bytes = 0
@@ -338,13 +341,89 @@ def test_a_shipped_model_gives_the_masks_that_the_cpu_makes_of_itsnetwork_output
     assert differ.max() <= 1 and np.mean(differ > 0) < 0.01
 
 
+def test_a_change_of_size_takes_no_memory_unless_it_is_the_largest_so_far(machine):
+    pipeline = Pipeline(machine.model, machine.backend())
+    expected = {}
+    calls = machine.runtime.calls
+    for size in ((100, 150), (60, 90), (61, 83), (100, 150), (60, 90)):
+        frame = Frame(_picture(*size))
+        calls.clear()
+        for _ in range(3):
+            seen = pipeline.run(frame).panoptic
+            masks = seen.semantic.tolist(), seen.instance.tolist(), seen.confidence.tolist(), seen.segments
+            assert expected.setdefault(size, masks) == masks
+        taken = calls.count("cudaMalloc"), calls.count("cudaHostAlloc")
+        assert taken == (0, 0) if len(expected) > 1 else taken > (0, 0)
+    pipeline.run(Frame(_picture(120, 160)))
+    assert (calls.count("cudaMalloc"), calls.count("cudaHostAlloc")) == (8, 4), "what lies on the grid stays where it is"
+
+
+def test_a_size_that_is_seen_once_costs_no_capture(machine):
+    backend = machine.backend()
+    backend.warm_up()
+    pipeline = Pipeline(machine.model, backend)
+    machine.runtime.calls.clear()
+    for height in range(40, 44):
+        pipeline.run(Frame(_picture(height, 50)))
+    assert "cudaStreamBeginCapture" not in machine.runtime.calls
+
+
+def test_a_size_changes_after_a_frame_that_was_left_half_way(machine):
+    """Its copy is still queued: to free what that copies from would crash a GPU."""
+    backend = machine.backend()
+    backend.warm_up()
+    preprocess = backend.device_steps().preprocessor()
+    for size in ((60, 90), (30, 40), (70, 90)):
+        preprocess(Frame(_picture(*size)))
+        preprocess(Frame(_picture(*size)))
+    backend.close()
+    assert machine.runtime.held == {}
+
+
+def test_facts_tell_of_every_step_that_runs_without_a_graph(machine):
+    backend = machine.backend()
+    backend.warm_up()
+    assert backend.describe()["cuda_graph"] == "captured"
+    pipeline = Pipeline(machine.model, backend)
+    frame = Frame(_picture(100, 150))
+    pipeline.run(frame)
+    assert backend.describe()["cuda_graph"] == "decode: not captured yet; preprocess: not captured yet"
+    machine.runtime.fails.add("cudaGraphInstantiate")
+    pipeline.run(frame)
+    assert re.fullmatch("decode: none: .*cudaGraphInstantiate.*; preprocess: none: .*", backend.describe()["cuda_graph"])
+    machine.runtime.fails.clear()
+    for _ in range(2):
+        pipeline.run(frame)
+    assert backend.describe()["cuda_graph"] == "captured"
+
+
+@pytest.mark.parametrize("call", ["cudaStreamSynchronize", "cudaGraphExecDestroy", "cudaFree"])
+def test_closing_goes_on_through_all_steps_when_a_call_fails(machine, call):
+    backend = machine.backend()
+    pipeline = Pipeline(machine.model, backend)
+    for _ in range(2):
+        pipeline.run(Frame(_picture(100, 150)))
+    machine.runtime.fails_after[call] = 0
+    with pytest.raises(SegPerceptionError, match=call):
+        backend.close()
+    backend.close()
+    del pipeline
+    gc.collect()
+    lost = {"cudaGraphExecDestroy": {"executables": 1}, "cudaFree": {"device": 1}}
+    assert machine.runtime.held == lost.get(call, {}) and not machine.driver.modules
+    with pytest.raises(RuntimeError, match="closed"):
+        backend.infer(OnDevice(1))
+
+
 def test_new_settings_take_effect_and_the_old_buffers_are_given_back(machine):
     pipeline = Pipeline(machine.model, machine.backend())
     frame = Frame(_picture(100, 150))
     pipeline.run(frame)
+    pipeline.run(frame)
     held = machine.runtime.held
     pipeline.configure(panoptic=PanopticSettings(min_confidence=1.0))
-    assert (pipeline.run(frame).panoptic.semantic == VOID).all()
+    for _ in range(2):
+        assert (pipeline.run(frame).panoptic.semantic == VOID).all()
     assert machine.runtime.held == held
 
 

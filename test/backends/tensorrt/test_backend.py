@@ -50,9 +50,13 @@ def test_an_ordinary_run_comes_before_the_capture_and_graphs_after_it(machine):
     calls = machine.runtime.calls
     calls.clear()
     backend.infer(_images(1))
-    assert calls[:6] == ["cudaSetDevice", *["cudaMemcpyAsync"] * 4, "cudaStreamSynchronize"]
-    assert calls[6] == "cudaStreamBeginCapture" and calls[7:11] == ["cudaMemcpyAsync"] * 4
-    assert calls[11:] == ["cudaStreamEndCapture", "cudaGraphInstantiate", "cudaGraphDestroy", "cudaStreamSynchronize"]
+    assert calls == ["cudaSetDevice", *["cudaMemcpyAsync"] * 4, "cudaStreamSynchronize"]
+    assert backend.describe()["cuda_graph"] == "network: not captured yet"
+    calls.clear()
+    backend.infer(_images(2))
+    assert calls[:6] == ["cudaSetDevice", "cudaStreamBeginCapture", *["cudaMemcpyAsync"] * 4]
+    assert calls[6:9] == ["cudaStreamEndCapture", "cudaGraphInstantiate", "cudaGraphDestroy"]
+    assert calls[9:] == ["cudaGraphLaunch", "cudaStreamSynchronize"]
     calls.clear()
     backend.infer(_images(2))
     assert calls == ["cudaGraphLaunch", "cudaStreamSynchronize"]
@@ -108,11 +112,43 @@ def test_where_a_graph_cannot_be_captured_runs_go_on_and_it_is_said(machine, cal
     machine.runtime.fails.add(call)
     backend = machine.backend()
     backend.infer(_images(1))
-    assert _same(backend.infer(_images(4)), OnnxRuntimeBackend(machine.model).infer(_images(4)))
-    assert machine.runtime.calls.count("cudaStreamBeginCapture") == 1
-    assert call in backend.describe()["cuda_graph"] and "no CUDA graph" in machine.lines[-1]
+    cpu = OnnxRuntimeBackend(machine.model)
+    for seed in range(17):
+        assert _same(backend.infer(_images(seed)), cpu.infer(_images(seed)))
+    assert machine.runtime.calls.count("cudaStreamBeginCapture") == 5, "in the runs 2, 3, 5, 9 and 17"
+    assert call in backend.describe()["cuda_graph"]
+    assert sum("no CUDA graph" in line for line in machine.lines) == 1
     backend.close()
     assert not machine.runtime.held
+
+
+@pytest.mark.parametrize("call", ["cudaStreamBeginCapture", "cudaStreamEndCapture", "cudaGraphInstantiate"])
+def test_a_capture_that_failed_once_is_made_up_for(machine, call):
+    machine.runtime.fails_after[call] = 0
+    backend, cpu = machine.backend(), OnnxRuntimeBackend(machine.model)
+    for seed in range(4):
+        assert _same(backend.infer(_images(seed)), cpu.infer(_images(seed)))
+    assert backend.describe()["cuda_graph"] == "captured"
+    backend.close()
+    assert not machine.runtime.held
+
+
+def test_a_backend_whose_last_wait_fails_is_closed_all_the_same(machine):
+    backend = machine.backend()
+    backend.warm_up()
+    machine.runtime.fails_after["cudaStreamSynchronize"] = 0
+    with pytest.raises(SegPerceptionError, match="cudaStreamSynchronize"):
+        backend.close()
+    assert not machine.runtime.held
+    backend.close()
+    with pytest.raises(RuntimeError, match="closed"):
+        backend.infer(_images(1))
+
+
+def test_a_start_on_a_gpu_that_failed_for_good_names_the_first_cause(machine):
+    machine.runtime.fails |= {"cudaMalloc", "cudaStreamSynchronize"}
+    with pytest.raises(SegPerceptionError, match="cudaMalloc"):
+        machine.backend()
 
 
 def test_images_that_do_not_fit_are_refused(machine, tmp_path):
