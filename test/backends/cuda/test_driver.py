@@ -101,7 +101,6 @@ def test_work_that_fails_half_way_leaves_nothing_queued_on_memory_that_may_be_fr
         with pytest.raises(type(problem)):
             work.run()
     transfer.free()
-    del transfer, work, enqueue
     assert "device" not in runtime.held and not runtime.graphs
 
 

@@ -355,7 +355,9 @@ def test_a_change_of_size_takes_no_memory_unless_it_is_the_largest_so_far(machin
         taken = calls.count("cudaMalloc"), calls.count("cudaHostAlloc")
         assert taken == (0, 0) if len(expected) > 1 else taken > (0, 0)
     pipeline.run(Frame(_picture(120, 160)))
-    assert (calls.count("cudaMalloc"), calls.count("cudaHostAlloc")) == (8, 4), "what lies on the grid stays where it is"
+    assert (calls.count("cudaMalloc"), calls.count("cudaHostAlloc")) == (8, 4), (
+        "what lies on the grid stays where it is"
+    )
 
 
 def test_a_size_that_is_seen_once_costs_no_capture(machine):
@@ -390,7 +392,9 @@ def test_facts_tell_of_every_step_that_runs_without_a_graph(machine):
     assert backend.describe()["cuda_graph"] == "decode: not captured yet; preprocess: not captured yet"
     machine.runtime.fails.add("cudaGraphInstantiate")
     pipeline.run(frame)
-    assert re.fullmatch("decode: none: .*cudaGraphInstantiate.*; preprocess: none: .*", backend.describe()["cuda_graph"])
+    assert re.fullmatch(
+        "decode: none: .*cudaGraphInstantiate.*; preprocess: none: .*", backend.describe()["cuda_graph"]
+    )
     machine.runtime.fails.clear()
     for _ in range(2):
         pipeline.run(frame)
