@@ -104,6 +104,12 @@ def _add_bag_arguments(parser: argparse.ArgumentParser) -> None:
         "--void", type=int, action="append", default=[], metavar="ID", help="label value that means unlabelled"
     )
     bag.add_argument(
+        "--label-tolerance",
+        type=float,
+        metavar="S",
+        help="s between the stamps of an image and its label (default: half the images' usual distance; 0: the very stamp)",
+    )
+    bag.add_argument(
         "--start", type=float, default=0.0, metavar="S", help="leave out what comes before, s from the start"
     )
     bag.add_argument(
@@ -205,6 +211,7 @@ def open_sources(arguments: argparse.Namespace, labels: LabelSet) -> list[Source
             labels=folder,
             void=arguments.void,
             excerpt=excerpt,
+            tolerance_s=arguments.label_tolerance,
         )
         for topic in topics
     ]

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import struct
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, NamedTuple
 
 import yaml
 from rosbags.highlevel import AnyReader
@@ -22,9 +23,29 @@ from seg_perception.recordings.sources import BAG_ENDINGS
 IMAGE_TYPES = ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage")
 INFO_TYPE, TF_TYPE = "sensor_msgs/msg/CameraInfo", "tf2_msgs/msg/TFMessage"
 _METADATA = "metadata.yaml"
+_STAMP_END = 12
+"""Bytes of a message up to the end of its header's stamp."""
 
-Entry = tuple[str, int, Callable[[], Any]]
-"""Topic, time of recording in ns, and what gives the message; that raises DamagedBagError where its bytes make no sense."""
+
+class Entry(NamedTuple):
+    """A recorded message. time_ns: of recording; read: gives the message, or raises DamagedBagError where its bytes make no
+    sense; data: its bytes; ros1: whether ROS 1 packed them."""
+
+    topic: str
+    time_ns: int
+    read: Callable[[], Any]
+    data: bytes
+    ros1: bool
+
+    @property
+    def header_stamp_ns(self) -> int:
+        """The stamp in ns of a message that begins with a header, by its first bytes alone; 0 where it was never set."""
+        if len(self.data) < _STAMP_END:
+            return 0  # read tells what is wrong
+        big = not self.ros1 and not self.data[1] & 1  # the second byte of CDR's encapsulation: 1 is little-endian
+        # behind CDR's encapsulation or ROS 1's sequence number, 4 bytes each
+        seconds, nanoseconds = struct.unpack_from(">iI" if big else "<iI", self.data, 4)
+        return int(seconds) * 10**9 + int(nanoseconds)
 
 
 class DamagedBagError(SegPerceptionError):
@@ -106,11 +127,11 @@ class Bag:
     def messages(self, topics: Collection[str]) -> Iterator[tuple[str, int, Any]]:
         """(topic, time of recording in ns, message) of these topics, in order of recording; those whose bytes make no
         sense are left out, which `damage` tells."""
-        for topic, time_ns, read in self.entries(topics):
+        for entry in self.entries(topics):
             try:
-                yield topic, time_ns, read()
+                yield entry.topic, entry.time_ns, entry.read()
             except DamagedBagError as error:
-                self.damage.append(f"{self.path} {topic} at {time_ns} ns: {error}")
+                self.damage.append(f"{self.path} {entry.topic} at {entry.time_ns} ns: {error}")
 
     def entries(self, topics: Collection[str], stop_ns: int | None = None) -> Iterator[Entry]:
         """As messages, up to those recorded at stop_ns, but each is read only when that is asked for."""
@@ -131,7 +152,8 @@ class Bag:
                 return
             connection, latest_ns, data = entry
             read += 1
-            yield connection.topic, latest_ns, _later(reader.deserialize, data, connection.msgtype)
+            later = _later(reader.deserialize, data, connection.msgtype)
+            yield Entry(connection.topic, latest_ns, later, data, not reader.is2)
         rest = _Salvage(self.path, self._stack)
         for entry in rest.entries(topics, after_ns=latest_ns, stop_ns=stop_ns):
             read += 1
@@ -183,7 +205,8 @@ class _Salvage:
             late = after_ns is not None and message.time_ns <= after_ns
             if message.topic in topics and not late and (stop_ns is None or message.time_ns < stop_ns):
                 parse = self._types.deserialize_ros1 if message.ros1 else self._types.deserialize_cdr
-                yield message.topic, message.time_ns, _later(parse, message.data, message.kind)
+                later = _later(parse, message.data, message.kind)
+                yield Entry(message.topic, message.time_ns, later, message.data, message.ros1)
 
 
 def stamp_ns_of(message: Any, time_ns: int) -> int:

@@ -26,6 +26,12 @@ class DatasetSource(Source):
         super().__init__("dataset", f"{name} {split}", 1.0, len(self._data))
 
     def _frames(self) -> Iterator[SourceFrame]:
+        spare = self._data.spare
+        if spare:
+            self.problems.append(
+                f"{self.name}: {len(spare)} of its labels belong to no image, the first is {spare[0]}: add the images, or take "
+                "the labels away"
+            )
         for index in range(self.count or 0):
             try:
                 sample = self._data[index]

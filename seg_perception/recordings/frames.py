@@ -3,32 +3,27 @@
 from __future__ import annotations
 
 import math
-from collections import Counter, OrderedDict, deque
-from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import cv2
-import numpy as np
-from numpy.typing import NDArray
-
-from seg_perception.camera.messages import (
-    TRUNCATED,
-    UNDECODABLE,
-    WRONG_ENCODING,
-    BadImageError,
-    ImageReader,
-    check_compressed,
-    to_camera_model,
-)
+from seg_perception.camera.messages import ImageReader, to_camera_model
 from seg_perception.errors import SegPerceptionError
 from seg_perception.faults import Faults
-from seg_perception.labels import VOID
-from seg_perception.recordings.bag_file import IMAGE_TYPES, INFO_TYPE, TF_TYPE, Bag, stamp_ns_of
+from seg_perception.recordings.bag_file import IMAGE_TYPES, INFO_TYPE, TF_TYPE, Bag
+from seg_perception.recordings.bag_labels import (
+    BagLabels,
+    FolderLabels,
+    NoLabels,
+    TopicLabels,
+    key_of,
+    stems_by_number,
+)
+from seg_perception.recordings.excerpt import Excerpt as Excerpt
 from seg_perception.recordings.mounting import pose_from_transforms
 from seg_perception.recordings.sources import DEFAULT_RATE_HZ, LabelFolder, Source, SourceFrame
-from seg_perception.results import Frame, Truth
+from seg_perception.results import Frame
 
 IMAGE_TOPIC, INFO_TOPIC, LABEL_TOPIC, INSTANCE_TOPIC = (
     "/camera/image_raw",
@@ -41,31 +36,6 @@ IMAGE_TOPIC, INFO_TOPIC, LABEL_TOPIC, INSTANCE_TOPIC = (
 TF_TOPIC = "/tf_static"
 NO_CAMERA = ("label", "instance", "label_mask", "instance_mask", "confidence", "segmentation_mask")
 """Last names of image topics that no camera sends: labels, and what the node answers."""
-PENDING_FRAMES = 32
-"""How many images wait for their labels, which may lie behind them in the bag."""
-LABEL_DELAY_NS = 10 * 10**9
-"""How long after the excerpt's end its labels may have been recorded."""
-
-
-@dataclass(frozen=True)
-class Excerpt:
-    """Which images of a bag to take: those recorded from start_s to end_s after the bag's first message, the first of
-    them and then every stride-th.
-
-    Raises SegPerceptionError when that is none.
-    """
-
-    start_s: float = 0.0
-    end_s: float = math.inf
-    stride: int = 1
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.start_s < self.end_s:
-            raise SegPerceptionError(
-                f"the excerpt is from {self.start_s:g} to {self.end_s:g} s: give --start, at least 0, below --end"
-            )
-        if self.stride < 1:
-            raise SegPerceptionError(f"--stride is {self.stride}: give 1 for every image, 2 for every second")
 
 
 def image_topics(path: Path, wanted: Sequence[str] = (), *, everything: bool = False) -> list[str]:
@@ -81,7 +51,15 @@ def image_topics(path: Path, wanted: Sequence[str] = (), *, everything: bool = F
         found = [name for name in found if name.removesuffix("/compressed").rsplit("/", 1)[-1] not in NO_CAMERA]
         if not found:
             raise SegPerceptionError(f"the bag {path} holds no images: its topics are {bag.listed}")
-        return found if everything else [max(found, key=lambda name: bag.counts[name])]
+        return _once(found, bag.counts) if everything else [max(found, key=lambda name: bag.counts[name])]
+
+
+def _once(topics: Sequence[str], counts: Mapping[str, int]) -> list[str]:
+    """Without what is recorded raw and compressed, the form that holds less of it, or else the compressed one."""
+    forms: dict[str, list[str]] = {}
+    for topic in topics:
+        forms.setdefault(topic.removesuffix("/compressed"), []).append(topic)
+    return [max(names, key=lambda name: counts[name]) for names in forms.values()]
 
 
 def beside(image_topic: str, usual: str) -> str:
@@ -95,8 +73,10 @@ class BagSource(Source):
     folder, where a file's name is the image's stamp in ns or its number among the topic's images, from 0.
 
     topic: None takes the one with most images. label_topic, instance_topic: None takes those beside the image topic
-    where they are. void: label values that mean unlabelled, besides 255 (a folder has its own). Where several images
-    have one stamp, labels go to them in their order. Memory holds PENDING_FRAMES images and labels at most.
+    where they are. void: label values that mean unlabelled, besides 255 (a folder has its own). tolerance_s: between the
+    stamps of an image and its label, None = half the images' usual distance. Labels may lie anywhere in the bag: stamps
+    are read first. Where several images have one stamp, labels go to them in their order. Memory holds one image, and
+    packed the masks that come before their images.
     """
 
     def __init__(
@@ -108,10 +88,15 @@ class BagSource(Source):
         instance_topic: str | None = None,
         labels: LabelFolder | None = None,
         void: Collection[int] = (),
-        excerpt: Excerpt = Excerpt(),
+        excerpt: Excerpt = Excerpt(),  # noqa: B008 - frozen
+        tolerance_s: float | None = None,
     ) -> None:
-        self._path, self._void, self._excerpt = path, list(void), excerpt
-        self._folder = _NumberedLabels(labels) if labels else None
+        if tolerance_s is not None and not 0 <= tolerance_s < math.inf:
+            raise SegPerceptionError(f"--label-tolerance is {tolerance_s:g} s: give 0 (the very stamp) or more")
+        self._path, self._void, self._excerpt, self._folder = path, list(void), excerpt, labels
+        self._tolerance_ns = None if tolerance_s is None else round(tolerance_s * 1e9)
+        if labels is not None:
+            stems_by_number(labels)
         self._calibration_problem: list[str] = []
         self._left_out: list[str] = []
         (self.topic,) = image_topics(path, [topic] if topic else [])
@@ -161,120 +146,55 @@ class BagSource(Source):
         except SegPerceptionError as error:
             self._calibration_problem.append(f"{self._path} {self._info}: {error}")
 
+    def _open_labels(self) -> BagLabels:
+        """The labels of this iteration's images."""
+        path, tolerance_ns, excerpt = self._path, self._tolerance_ns, self._excerpt
+        if self._folder is not None:
+            return FolderLabels(path, self.topic, self._folder, tolerance_ns=tolerance_ns, excerpt=excerpt)
+        if self._label is None:
+            return NoLabels()
+        topics = self.topic, self._label, self._instance
+        return TopicLabels(path, *topics, void=self._void, tolerance_ns=tolerance_ns, excerpt=excerpt)
+
     def _frames(self) -> Iterator[SourceFrame]:
         self.problems += self._calibration_problem
         self.notes += self._left_out
-        faults, oddities = Faults(), _Oddities(self.topic)
-        waiting: deque[SourceFrame] = deque()
-        masks: _Masks = OrderedDict()
-        truth_topics = [topic for topic in (self._label, self._instance) if topic]
+        faults, oddities, labels = Faults(), _Oddities(self.topic), self._open_labels()
         with Bag(self._path) as bag:
             try:
-                for topic, stamp_ns, found in self._read(bag, truth_topics, faults, oddities):
-                    if isinstance(found, SourceFrame):
-                        waiting.append(found)
-                    else:
-                        masks.setdefault((topic, stamp_ns), deque()).append(found)
-                        while len(masks) > 2 * PENDING_FRAMES:
-                            masks.popitem(last=False)
-                    while waiting:
-                        oldest_ns = waiting[0].frame.stamp_ns
-                        whole = all((name, oldest_ns) in masks for name in truth_topics)
-                        if not whole and len(waiting) <= PENDING_FRAMES:
-                            break
-                        yield self._labelled(waiting.popleft(), masks, faults)
-                while waiting:
-                    yield self._labelled(waiting.popleft(), masks, faults)
+                yield from self._read(bag, labels, faults, oddities)
             finally:
-                self.problems += [*bag.damage, *faults.sentences()]
-                self.notes += oddities.sentences()
+                self.problems += [*(labels.damage or bag.damage), *labels.problems]
+                self.problems += [*faults.sentences(), *labels.faults.sentences()]
+                self.notes += [*labels.notes, *oddities.sentences()]
 
-    def _read(
-        self, bag: Bag, truth_topics: Sequence[str], faults: Faults, oddities: _Oddities
-    ) -> Iterator[tuple[str, int, SourceFrame | NDArray[Any]]]:
-        """(topic, stamp in ns, frame or mask) of what can be read; the rest is noted."""
-        excerpt = self._excerpt
-        start_ns = bag.start_ns + round(excerpt.start_s * 1e9)
-        end_ns = None if math.isinf(excerpt.end_s) else bag.start_ns + round(excerpt.end_s * 1e9)
+    def _read(self, bag: Bag, labels: BagLabels, faults: Faults, oddities: _Oddities) -> Iterator[SourceFrame]:
+        """The frames that can be read; the rest is noted."""
+        first, end = self._excerpt.window_ns(bag.start_ns)
         images = inside = 0
-        stop_ns = end_ns + (LABEL_DELAY_NS if truth_topics else 0) if end_ns is not None else None
-        for topic, time_ns, read in bag.entries([self.topic, *truth_topics], stop_ns):
-            if topic == self.topic:
-                images += 1
-                if time_ns < start_ns or (end_ns is not None and time_ns >= end_ns):
-                    continue
-                inside += 1
-                if (inside - 1) % excerpt.stride:
-                    continue
+        for entry in bag.entries([self.topic], None if math.isinf(end) else int(end)):
+            images += 1
+            if entry.time_ns < first:
+                continue
+            inside += 1
+            if (inside - 1) % self._excerpt.stride:
+                continue
+            key = key_of(entry)
+            truth = labels.take(key)
             try:
-                message = read()
-                stamp_ns = stamp_ns_of(message, time_ns)
-                if topic != self.topic:
-                    yield topic, stamp_ns, _mask(message)
-                    continue
-                frame = Frame(ImageReader().read(message), stamp_ns, str(message.header.frame_id))
-                oddities.see(frame)
-                name = f"frame {images - 1} at {stamp_ns / 1e9:.3f} s"
-                truth = self._folder.truth(stamp_ns, images - 1) if self._folder else None
-                yield topic, stamp_ns, SourceFrame(frame, name, truth)
+                message = entry.read()
+                frame = Frame(ImageReader().read(message), key[1], str(message.header.frame_id))
             except SegPerceptionError as error:
-                faults.add(f"{self._path} {topic} at {time_ns} ns", str(error))
+                faults.add(f"{self._path} {self.topic} at {entry.time_ns} ns", str(error))
+                continue
+            oddities.see(frame)
+            yield SourceFrame(frame, f"frame {images - 1} at {key[1] / 1e9:.3f} s", truth)
         if not inside and not bag.damage:
             faults.add(
                 f"{self._path} {self.topic}",
                 f"none of its {bag.counts[self.topic]} images is in the excerpt, the bag is {bag.duration_s:.1f} s long: "
                 "give another --start or --end",
             )
-
-    def _labelled(self, item: SourceFrame, masks: _Masks, faults: Faults) -> SourceFrame:
-        stamp_ns = item.frame.stamp_ns
-        semantic, instance = (_take(masks, topic, stamp_ns) for topic in (self._label, self._instance))
-        if semantic is None:
-            return item
-        if semantic.dtype != np.uint8:
-            faults.add(f"{self._path} {self._label} at {stamp_ns} ns", "labels have 16 bits: class ids of 8 are needed")
-            return item
-        semantic[np.isin(semantic, self._void)] = VOID
-        try:
-            truth = Truth(semantic, instance.astype(np.uint16) if instance is not None else None)
-        except ValueError as error:
-            faults.add(f"{self._path} labels at {stamp_ns} ns", str(error))
-            return item
-        return SourceFrame(item.frame, item.name, truth)
-
-
-_Masks = OrderedDict[tuple[str, int], deque[NDArray[Any]]]
-"""Label and instance masks by topic and stamp in ns."""
-
-
-def _take(masks: _Masks, topic: str | None, stamp_ns: int) -> NDArray[Any] | None:
-    found = masks.get((topic, stamp_ns)) if topic else None
-    if not found or topic is None:
-        return None
-    if len(found) == 1:
-        del masks[topic, stamp_ns]
-    return found.popleft()
-
-
-class _NumberedLabels:
-    """A folder of labels whose names are stamps in ns or numbers of frames."""
-
-    def __init__(self, folder: LabelFolder) -> None:
-        self._folder = folder
-        self._stems: dict[int, str] = {}
-        for file in sorted(folder.labels.glob("*.png")):
-            stem = file.stem.removesuffix("_labels")
-            if not stem.isdecimal() or int(stem) in self._stems:
-                raise SegPerceptionError(
-                    f"{file} cannot be told which image it labels: name label images by the image's stamp in ns or by its "
-                    "number in the bag from 0, one for each"
-                )
-            self._stems[int(stem)] = stem
-
-    def truth(self, stamp_ns: int, number: int) -> Truth | None:
-        """Labels of an image, None when it has none; raises SegPerceptionError when they cannot be read."""
-        stem = self._stems.get(stamp_ns, self._stems.get(number))
-        return None if stem is None else self._folder.truth(Path(f"{stem}.png"))
 
 
 class _Oddities:
@@ -306,31 +226,3 @@ class _Ros1Info:
         self.width, self.height, self.distortion_model = message.width, message.height, message.distortion_model
         self.d, self.k, self.r, self.p = message.D, message.K, message.R, message.P
         self.binning_x, self.binning_y, self.roi = message.binning_x, message.binning_y, message.roi
-
-
-def _mask(message: Any) -> NDArray[Any]:
-    """A mono8 or mono16 image, or a PNG of one, as it is, [H, W]; raises BadImageError."""
-    if hasattr(message, "format"):
-        return _png_mask(message)
-    depth = {"mono8": "u1", "8UC1": "u1", "mono16": "u2", "16UC1": "u2"}.get(message.encoding)
-    if depth is None:
-        raise BadImageError(WRONG_ENCODING, f"labels have the encoding '{message.encoding}': mono8 or mono16 is needed")
-    dtype = np.dtype((">" if message.is_bigendian else "<") + depth)
-    if message.step < message.width * dtype.itemsize or len(message.data) < message.step * message.height:
-        raise BadImageError(
-            TRUNCATED, f"labels of {message.width}x{message.height} hold {len(message.data)} bytes only"
-        )
-    pixels: NDArray[Any] = np.ndarray(
-        (message.height, message.width), dtype, message.data, 0, (message.step, dtype.itemsize)
-    )
-    return pixels.astype(dtype.newbyteorder("="))
-
-
-def _png_mask(message: Any) -> NDArray[Any]:
-    check_compressed(message)
-    mask = cv2.imdecode(np.frombuffer(message.data, np.uint8), cv2.IMREAD_UNCHANGED)
-    if mask is None or mask.ndim != 2:
-        raise BadImageError(
-            UNDECODABLE, f"the labels '{message.format}' are no image of one channel: mono8 or mono16 is needed"
-        )
-    return mask

@@ -178,6 +178,13 @@ class LabelFolder:
             raise SegPerceptionError(f"{ids} is {instance.shape}, but {path} {semantic.shape}: they must be alike")
         return Truth(semantic, instance)
 
+    def spare(self, images: Collection[Path]) -> list[Path]:
+        """Label images that belong to none of the images."""
+        stems = {image.stem for image in images}
+        names = stems | {f"{stem}_labels" for stem in stems}
+        others = {f"{stem}_instances" for stem in stems} if self.instances == self.labels else set()
+        return [path for path in sorted(self.labels.glob("*.png")) if path.stem not in names | others]
+
 
 def _mask_file(folder: Path, stem: str, kind: str) -> Path | None:
     return next((path for name in (stem, f"{stem}_{kind}") if (path := folder / f"{name}.png").is_file()), None)
@@ -198,6 +205,13 @@ class FolderSource(Source):
         super().__init__("folder", str(folder), FOLDER_RATE_HZ, len(self._files))
 
     def _frames(self) -> Iterator[SourceFrame]:
+        spare = self._labels.spare(self._files) if self._labels else []
+        if self._labels and spare:
+            masks = len(list(self._labels.labels.glob("*.png")))
+            self.problems.append(
+                f"{self._labels.labels}: {len(spare)} of its {masks} masks belong to no image of {self.name}, the first is "
+                f"{spare[0].name}: give label images the names of their images"
+            )
         for index, path in enumerate(self._files):
             try:
                 truth = self._labels.truth(path) if self._labels else None

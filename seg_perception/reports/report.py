@@ -24,8 +24,10 @@ TEMPLATE = Path(__file__).with_name("report.html.j2")
 PICTURE_WIDTH_PX = 960
 """Pictures are shrunk to this, so that the file can be sent by mail."""
 
+LABELLED = "frames_labelled"
 HEADLINE = (
     ("frames", "frames", "{}"),
+    (LABELLED, "labelled", "{}"),
     ("fps", "answers / s", "{:.1f}"),
     ("age_ms.p50", "age p50, ms", "{:.0f}"),
     ("age_ms.p95", "age p95, ms", "{:.0f}"),
@@ -130,7 +132,7 @@ def table(numbers: Mapping[str, Any]) -> str:
     lines = [f"{'class':<15} {'IoU':>7}"] if rows else []
     lines += [f"{name:<15} {'-' if iou is None else format(iou, '7.3f'):>7}" for name, iou in rows]
     for key, name, form in HEADLINE:
-        value = numbers.get(key)
+        value = _labelled(numbers) if key == LABELLED else numbers.get(key)
         if key not in ("frames_in", "frames_out", "dropped", "fps") and "." not in key and value is not None:
             lines.append(f"{name:<15} {form.format(value):>7}")
     return "\n".join(lines)
@@ -142,9 +144,16 @@ def _headline(numbers: Mapping[str, Any]) -> list[tuple[str, str]]:
         value: Any = numbers
         for part in key.split("."):
             value = value.get(part) if isinstance(value, Mapping) else None
+        value = _labelled(numbers) if key == LABELLED else value
         if value is not None:
             found.append((name, form.format(value)))
     return found
+
+
+def _labelled(numbers: Mapping[str, Any]) -> str | None:
+    """How many frames the metrics of labels are of, None in reports that don't count them."""
+    labelled, frames = numbers.get(LABELLED), numbers.get("frames", numbers.get("frames_in"))
+    return None if labelled is None or frames is None else f"{labelled} of {frames}"
 
 
 def _facts(numbers: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import pytest
 from bag_fixtures import IMAGE, PERIOD_NS, START_NS, image, pictures, write
-from eval_fixtures import SIZE_HW, picture, truncate
+from eval_fixtures import SIZE_HW, label_mask, picture, truncate
 from ros_harness import make_tiny_model
 
 from seg_perception import backends, cli, model_file
@@ -140,6 +140,41 @@ def test_labels_of_a_value_that_no_class_has_are_named_and_the_frame_counts_as_u
     words = ["--bag", two_cameras, "--topic", "/front/image", "--void", 77]
     code, numbers = evaluate(model, tmp_path / "void", *words)
     assert (code, numbers["frames_labelled"], numbers["bad_labels"]) == (0, 4, 0)
+
+
+def test_labels_that_belong_to_no_image_are_told_in_terminal_and_page_and_by_the_exit_code(
+    tmp_path: Path, model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    masks = [
+        ("/front/label", IMAGE, image(label_mask(k), "mono8", START_NS + k * PERIOD_NS + off_ns), START_NS + k)
+        for k, off_ns in enumerate((0, 1000, 10**12, 10**12))
+    ]
+    bag = write(tmp_path / "bag", [*pictures(4), *masks])
+    code, numbers = evaluate(model, tmp_path / "out", "--bag", bag)
+    assert (code, numbers["frames_labelled"]) == (1, 2)
+    told = capsys.readouterr()
+    assert "2 of its 4 masks belong to no image" in told.err and re.search(r"labelled +2 of 4", told.out)
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert "2 of 4" in page and "2 of its 4 masks belong to no image" in page
+    code, numbers = evaluate(model, tmp_path / "exact", "--bag", bag, "--label-tolerance", 0)
+    assert (code, numbers["frames_labelled"]) == (1, 1) and "3 of its 4 masks" in numbers["problems"][0]
+    code, numbers = evaluate(model, tmp_path / "loose", "--bag", bag, "--label-tolerance", 2000)
+    assert (code, numbers["frames_labelled"]) == (1, 3), "both go to the last image, which takes one"
+
+
+def test_labels_of_a_data_set_without_an_image_are_told(tmp_path: Path, model: Path, camvid: Path) -> None:
+    (camvid / "val" / "images" / "003.png").unlink()
+    code, numbers = evaluate(model, tmp_path / "out", "--dataset", "camvid", "--root", camvid)
+    assert (code, numbers["frames"]) == (1, COUNT - 1)
+    assert "1 of its labels belong to no image" in numbers["problems"][0] and "003.png" in numbers["problems"][0]
+
+
+@pytest.mark.parametrize("tolerance", ["-1", "nan", "inf"])
+def test_a_tolerance_that_is_none_is_refused(tmp_path: Path, model: Path, tolerance: str) -> None:
+    bag = write(tmp_path / "bag", pictures(2))
+    words = ["evaluate", "--model", str(model), "--out", str(tmp_path / "out"), "--bag", str(bag)]
+    assert cli.main([*words, f"--label-tolerance={tolerance}"]) == 2
+    assert not (tmp_path / "out").exists()
 
 
 def test_what_is_wrong_with_every_label_is_one_sentence(tmp_path: Path, model: Path) -> None:

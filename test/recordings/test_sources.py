@@ -13,7 +13,7 @@ from seg_perception.errors import SegPerceptionError
 from seg_perception.files import is_whole, read_mask, read_rgb, write_image, written_aside
 from seg_perception.labels import CAMVID, VOID
 from seg_perception.recordings.open_source import open_source
-from seg_perception.recordings.sources import LabelFolder, SyntheticSource
+from seg_perception.recordings.sources import FolderSource, LabelFolder, SyntheticSource
 
 
 def test_video_gives_its_frames_at_its_rate_and_again(tmp_path: Path) -> None:
@@ -165,3 +165,25 @@ def test_a_prepared_drive_gives_the_same_frames_from_disk(tmp_path: Path) -> Non
     assert drawn[0].free_distance_m is not None
     source.close()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_label_images_that_belong_to_no_image_are_told(tmp_path: Path) -> None:
+    write_images(tmp_path / "images", 3)
+    write_labels(tmp_path / "labels", 3)
+    (tmp_path / "labels" / "002.png").rename(tmp_path / "labels" / "frame_002.png")
+    (tmp_path / "labels" / "001.png").rename(tmp_path / "labels" / "001_labels.png")
+    for source in (FolderSource(tmp_path), FolderSource(tmp_path / "images", LabelFolder(tmp_path / "labels"))):
+        assert [item.truth is not None for item in source] == [True, True, False]
+        (problem,) = source.problems
+        assert "1 of its 3 masks belong to no image" in problem and "frame_002.png" in problem
+
+
+def test_masks_of_objects_in_the_folder_of_the_labels_are_no_labels(tmp_path: Path) -> None:
+    """As predict writes both into one folder."""
+    write_images(tmp_path / "images", 2)
+    write_labels(tmp_path / "out", 2)
+    for number in range(2):
+        (tmp_path / "out" / f"{number:03}.png").rename(tmp_path / "out" / f"{number:03}_labels.png")
+        cv2.imwrite(str(tmp_path / "out" / f"{number:03}_instances.png"), np.zeros((48, 64), np.uint16))
+    source = FolderSource(tmp_path / "images", LabelFolder(tmp_path / "out", tmp_path / "out"))
+    assert all(item.truth is not None for item in source) and source.problems == []
