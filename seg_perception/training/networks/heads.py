@@ -181,12 +181,16 @@ class PanopticNetwork(nn.Module):
         for layer in last_layers + [head[-1] for head in self.auxiliary_loss_heads]:
             nn.init.normal_(layer.weight, std=0.01)  # undecided at first, so that no loss starts huge
         nn.init.constant_(self.instance.center[-1].bias, -4.0)  # nearly every cell is no centre
-        self.register_buffer("mean", torch.tensor(backbone.input_mean), persistent=False)
-        self.register_buffer("std", torch.tensor(backbone.input_std), persistent=False)
+        self.register_buffer("mean", torch.tensor(backbone.input_mean).view(3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(backbone.input_std).view(3, 1, 1), persistent=False)
 
     def normalise(self, image: Tensor) -> Tensor:
-        """uint8 [N, h, w, 3] to float32 [N, 3, h, w]; the cast comes first since TensorRT moves no uint8 axes."""
-        return ((image.float() - self.mean) / self.std).permute(0, 3, 1, 2)
+        """uint8 [N, h, w, 3] to float32 [N, 3, h, w].
+
+        The cast comes first since TensorRT moves no uint8 axes; numbers of a channel for planes, not for every third
+        value, are a tenth of a light network's time less on a CPU.
+        """
+        return (image.float().permute(0, 3, 1, 2) - self.mean) / self.std
 
     def training_outputs(self, image: Tensor) -> TrainingOutput:
         """Everything the losses need of images uint8 [N, h, w, 3]; outside training, of a teacher, no loss heads'."""
