@@ -238,7 +238,15 @@ def test_training_begins_with_them_and_tells_whose_they_were_without_the_package
     write_camvid(tmp_path)
     tiny = TINY_CONFIG.replace("network: tiny", f"network: mobileseg\npretrained: {package_of(0)}")
     (tmp_path / "config.yaml").write_text(tiny.replace("learning_rate: 0.01", "learning_rate: 1.0e-12"))
-    words = ["train", "--config", str(tmp_path / "config.yaml"), "--data", str(tmp_path), "--out", str(tmp_path / "out")]
+    words = [
+        "train",
+        "--config",
+        str(tmp_path / "config.yaml"),
+        "--data",
+        str(tmp_path),
+        "--out",
+        str(tmp_path / "out"),
+    ]
     assert main(words) == 2
     assert f"pip install {package_of(0)}" in capsys.readouterr().err
 
