@@ -6,24 +6,31 @@ OUT ?= out/run
 MODEL ?=
 CAMERA ?=
 
-ANY_PYTHON := $(or $(PYTHON),python3)
-SETUP = @command -v $(ANY_PYTHON) >/dev/null || { echo "No $(ANY_PYTHON) was found: install Python 3.10 to 3.13, for example 'apt install python3 python3-venv python3-dev'." >&2; exit 2; }; \
-	$(ANY_PYTHON) tools/setup_env.py --python "$(PYTHON)" --torch-index "$(TORCH_INDEX)"
-IN_ENV = @. .ros/env.sh && exec .venv/bin/python
+# A variable as one word for the shell, just as it was given: neither make nor the shell looks into its '$' and quotes.
+as_given = '$(subst ','\'',$(value $1))'
+option = $(if $(value $2),$1 $(call as_given,$2))
 
-.PHONY: help run test check benchmark setup setup-test clean
+SETUP = @python=$(call as_given,PYTHON); python="$${python:-python3}"; \
+	command -v "$$python" >/dev/null || { echo "No $$python was found: install Python 3.10 to 3.13, for example 'apt install python3 python3-venv python3-dev'." >&2; exit 2; }; \
+	"$$python" tools/setup_env.py --python $(call as_given,PYTHON) --torch-index $(call as_given,TORCH_INDEX)
+IN_ENV = @.venv/bin/python
+
+.PHONY: help run shell test check install-check benchmark setup setup-test clean
 
 help:
 	@echo "make run [INPUT=video|bag|folder|/dev/video0] [OUT=dir] [MODEL=file.onnx] [CAMERA=words]"
 	@echo "                play INPUT (default: a synthetic drive) to the node; overlay.mp4, report.html, report.json in OUT"
 	@echo "                CAMERA=\"hfov=60 height=1.4 pitch=2\" assumes a calibration for an input without one (degrees, metres)"
+	@echo "make shell      a shell in which seg_perception and ROS 2's messages are found, from any folder"
 	@echo "make test       run every test"
 	@echo "make check      ruff, mypy and every test"
+	@echo "make install-check  install with pip, the newest and the oldest libraries, and run every verb that needs no ROS"
 	@echo "make benchmark  measure every shipped model on this machine, which should have nothing else to do; benchmarks/"
-	@echo "make setup      only install and build what 'make run' needs (setup-test: what 'make test' needs)"
+	@echo "make setup      only install and build what 'make run' needs (setup-test: what 'make test' and training need)"
 	@echo "make clean      delete what the set-up made (.venv, .ros); results in out/ stay"
 	@echo "PYTHON=python3.12 chooses an interpreter; TORCH_INDEX=URL names a further package index to take torch from."
 	@echo "A sourced ROS 2 installation (ROS_DISTRO) is used instead of the wheels from PyPI."
+	@echo "After a set-up .venv/bin/seg_perception is the one command, with nothing to source: seg_perception --help"
 
 setup:
 	$(SETUP) run
@@ -32,7 +39,10 @@ setup-test:
 	$(SETUP) test
 
 run: setup
-	$(IN_ENV) -m seg_perception run --out "$(OUT)" $(if $(INPUT),--input "$(INPUT)") $(if $(CAMERA),--assume-camera "$(CAMERA)") $(if $(MODEL),--model "$(MODEL)")
+	$(IN_ENV) -m seg_perception run --out $(call as_given,OUT) $(call option,--input,INPUT) $(call option,--assume-camera,CAMERA) $(call option,--model,MODEL)
+
+shell: setup
+	@. .ros/env.sh || exit 2; echo "seg_perception --help lists the verbs; exit leaves this shell."; "$${SHELL:-/bin/sh}" || :
 
 test: setup-test
 	$(IN_ENV) -m pytest -q --durations=10
@@ -42,6 +52,9 @@ check: setup-test
 	$(IN_ENV) -m ruff format --check .
 	$(IN_ENV) -m mypy
 	$(IN_ENV) -m pytest -q --durations=10
+
+install-check:
+	@for end in "" --oldest; do $(or $(value PYTHON),python3) tools/try_install.py $$end || exit 2; done
 
 benchmark: setup
 	$(IN_ENV) -m seg_perception benchmark --all --out benchmarks

@@ -1,5 +1,7 @@
 """The ament_python package `seg_perception`; its interface package lies beside it, in seg_perception_msgs/."""
 
+import runpy
+import sys
 from pathlib import Path
 
 from setuptools import find_packages, setup
@@ -19,15 +21,23 @@ VERBS = (
     "benchmark",
     "check-ground",
 )
+LIBRARIES = runpy.run_path(f"{NAME}/libraries.py")
+
+# `ros2 run` finds programs in a folder of the package's own, where setup.cfg puts them for colcon, which calls this file
+# by these commands. pip builds a wheel, whose programs go to bin, and 'run' or 'export' must not stand there.
+IN_WORKSPACE = bool({"install", "develop"} & set(sys.argv))
+WORKSPACE_SCRIPTS = [
+    f"segmentation = {NAME}.ros.node:main",
+    *(f"{verb} = {NAME}.cli:verb_main" for verb in VERBS),
+] * IN_WORKSPACE
 
 
-def installed(folder: str, *patterns: str) -> list[tuple[str, list[str]]]:
-    """Files of a folder and their place below share/<package>, subfolders kept."""
+def installed(folder: str, pattern: str, home: str = f"share/{NAME}") -> list[tuple[str, list[str]]]:
+    """Files of a folder and their place below home, subfolders kept."""
     places: dict[str, list[str]] = {}
-    for pattern in patterns:
-        for path in sorted(Path(folder).rglob(pattern)):
-            if path.is_file():
-                places.setdefault(f"share/{NAME}/{path.parent.as_posix()}", []).append(path.as_posix())
+    for path in sorted(Path(folder).rglob(pattern)):
+        if path.is_file():
+            places.setdefault(f"{home}/{path.parent.as_posix()}", []).append(path.as_posix())
     return list(places.items())
 
 
@@ -46,34 +56,11 @@ setup(
         *installed("launch", "*.py"),
         *installed("config", "*"),
         *installed("models", "*"),
+        *([] if IN_WORKSPACE else installed(f"{NAME}_msgs/msg", "*.msg", "share")),  # its own package brings them there
     ],
     python_requires=">=3.10",
-    install_requires=[
-        "setuptools",
-        "numpy>=1.21",
-        "onnx>=1.14",
-        "onnxruntime>=1.15",
-        "numba>=0.56",
-        "PyYAML>=5.4",
-        "tqdm>=4.57",
-        "rosbags>=0.10",
-        "rosbags-image>=0.10",
-        "jinja2>=3.0",
-        "matplotlib>=3.5",
-        "psutil>=5.9",
-    ],
-    extras_require={
-        "train": ["torch>=2.1"],
-        "tensorboard": ["tensorboard>=2.9"],
-        "fleet": ["ray>=2.9"],
-        "opencv": ["opencv-python-headless>=4.5"],
-    },
+    install_requires=["setuptools", *LIBRARIES["NEEDED"].values()],
+    extras_require={extra: list(wanted.values()) for extra, wanted in LIBRARIES["OPTIONAL"].items()},
     zip_safe=False,
-    entry_points={
-        "console_scripts": [
-            f"segmentation = {NAME}.ros.node:main",
-            f"{NAME} = {NAME}.cli:main",
-            *(f"{verb} = {NAME}.cli:verb_main" for verb in VERBS),
-        ],
-    },
+    entry_points={"console_scripts": [f"{NAME} = {NAME}.cli:main", *WORKSPACE_SCRIPTS]},
 )

@@ -1,4 +1,4 @@
-"""The one command, `python -m seg_perception <verb>`; by `ros2 run seg_perception <verb>` the program is named so.
+"""The one command: `seg_perception <verb>`, `python -m seg_perception <verb>`, or `ros2 run seg_perception <verb>`.
 
 A verb is a module with `add_arguments(parser)` and `run(arguments) -> int` (the exit code) and a docstring whose first
 line is its help. Modules are imported when their verb is used, so that nobody pays for what he does not run.
@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from seg_perception.errors import EXIT_ERROR, EXIT_INTERRUPTED, SegPerceptionError, nearest_name
+from seg_perception.libraries import LIBRARIES, pip_install
 
 VERBS = {
     "run": "seg_perception.play.run",
@@ -67,7 +68,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         module = importlib.import_module(name)
         parser = argparse.ArgumentParser(
-            prog=f"python -m seg_perception {verb}",
+            prog=f"seg_perception {verb}",
             description=module.__doc__,
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
@@ -75,15 +76,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parsed = parser.parse_args(rest)
         name = MODES.get((verb, getattr(parsed, "mode", "")), name)
         return int(importlib.import_module(name).run(parsed))
-    except ModuleNotFoundError as error:
-        if (error.name or "").split(".")[0] == "seg_perception":
+    except ImportError as error:
+        if (error.name or "").partition(".")[0] == "seg_perception":
             raise
-        remedy = (
-            ROS_REMEDY
-            if name.startswith(("seg_perception.ros.", "seg_perception.play."))
-            else "install it, or use 'make'"
-        )
-        print(f"seg_perception {verb}: the package '{error.name}' is missing: {remedy}", file=sys.stderr)
+        print(f"seg_perception {verb}: {_what_is_missing(error, name)}", file=sys.stderr)
     except SegPerceptionError as error:
         print(f"seg_perception {verb}: {error}", file=sys.stderr)
     except KeyboardInterrupt:
@@ -96,11 +92,22 @@ def verb_main() -> int:
     return main([Path(sys.argv[0]).name, *sys.argv[1:]])
 
 
+def _what_is_missing(error: ImportError, module: str) -> str:
+    """One sentence for an import that failed on the way into a verb's module, with what to install."""
+    package = (error.name or "").partition(".")[0]
+    if isinstance(error, ModuleNotFoundError):
+        what = f"the package '{error.name}' is missing"
+    else:  # another version of it, a shared library that it needs, or a folder that only has its name
+        what = f"the package '{package or '?'}' cannot be used ({str(error).splitlines()[0]})"
+    for_ros = module.startswith(("seg_perception.ros.", "seg_perception.play.")) and package not in LIBRARIES
+    return f"{what}: {ROS_REMEDY if for_ros else pip_install(error.name or package)}"
+
+
 def _usage() -> str:
     width = max(map(len, VERBS))
     rows = "\n".join(f"  {verb:<{width}}  {SUMMARIES[verb]}" for verb in VERBS)
     return (
-        "usage: python -m seg_perception <verb> [options]\n\n"
+        "usage: seg_perception <verb> [options]\n\n"
         f"{rows}\n\n"
-        "'<verb> --help' tells more, for example: python -m seg_perception predict --help"
+        "'<verb> --help' tells more, for example: seg_perception predict --help"
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import struct
+import sysconfig
 import tempfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping
@@ -169,7 +170,11 @@ def without_palette(data: bytes) -> bytes:
 
 
 def share_folders(package: str) -> list[Path]:
-    """Where ament has a package's shared files; empty without ament or the package."""
+    """Where a package's shared files may lie: where ament has them, and where pip puts them."""
+    return [*_ament_folders(package), Path(sysconfig.get_path("data")) / "share" / package]
+
+
+def _ament_folders(package: str) -> list[Path]:
     try:
         from ament_index_python.packages import PackageNotFoundError, get_package_share_directory
     except ImportError:

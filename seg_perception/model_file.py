@@ -167,7 +167,7 @@ def _content(model: onnx.ModelProto, path: Path) -> dict[str, Any]:
     if text is None:
         raise SegPerceptionError(
             f"{path} carries no '{METADATA_KEY}' metadata, so its classes are unknown: make it with "
-            "'python -m seg_perception export'"
+            "'seg_perception export'"
         )
     try:
         content: dict[str, Any] = json.loads(text)

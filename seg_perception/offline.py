@@ -5,17 +5,17 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable
-from pathlib import Path
 
 from seg_perception import backends, model_file
 from seg_perception.backends.base import Backend
+from seg_perception.backends.shipped_models import given_model
 from seg_perception.model_file import ModelInfo
 from seg_perception.pipeline import Pipeline
 
 
 def add_model_arguments(parser: argparse.ArgumentParser, *, required: bool = True) -> None:
     """--model, which may be required, --backend, --providers and --threads."""
-    parser.add_argument("--model", type=Path, required=required, metavar="M", help="model file (ONNX)")
+    parser.add_argument("--model", type=given_model, required=required, metavar="M", help="model file (ONNX)")
     parser.add_argument("--backend", choices=("auto", "onnxruntime", "tensorrt"), default="auto")
     parser.add_argument("--providers", nargs="+", default=[], metavar="P", help="ONNX Runtime execution providers")
     parser.add_argument(

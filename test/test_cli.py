@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 
 from seg_perception.cli import SUMMARIES, VERBS, main
 from seg_perception.errors import EXIT_ERROR
+from seg_perception.libraries import LIBRARIES, NEEDED, missing, pip_install
 
 
 @pytest.mark.parametrize("verb", VERBS)
@@ -18,7 +23,7 @@ def test_help_has_an_example_and_machine_readable_results(verb: str, capsys: pyt
         main([verb, "--help"])
     text = capsys.readouterr().out
     assert stopped.value.code == 0
-    assert f"  python -m seg_perception {verb} --" in text and "--json" in text
+    assert f"  seg_perception {verb} --" in text and "--json" in text
 
 
 def test_every_verb_has_its_line(capsys: pytest.CaptureFixture[str]) -> None:
@@ -32,3 +37,74 @@ def test_mistakes_are_answered_with_the_nearest_verb(capsys: pytest.CaptureFixtu
     assert main(["predct"]) == EXIT_ERROR
     assert "did you mean 'predict'?" in capsys.readouterr().err
     assert main([]) == EXIT_ERROR
+
+
+LACKING = """
+import sys
+class Lacking:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {lacking!r}:
+            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+sys.meta_path.insert(0, Lacking())
+from seg_perception.cli import main
+sys.exit(main({words!r}))
+"""
+
+
+def without(lacking: set[str], words: list[str], cwd: Path) -> subprocess.CompletedProcess[str]:
+    """The command line where some packages are not installed."""
+    command = [sys.executable, "-c", LACKING.format(lacking=lacking, words=words)]
+    return subprocess.run(command, capture_output=True, text=True, check=False, cwd=cwd)
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_a_robot_with_nothing_from_pip_gets_a_sentence_from_every_verb(verb: str, tmp_path: Path) -> None:
+    lacking = {"tqdm", "jinja2", "rosbags", "psutil", "matplotlib", "onnx", "onnxruntime", "numba", "lz4", "torch"}
+    done = without(lacking, [verb, "--help"], tmp_path)
+    if done.returncode == 0:  # nothing of it is needed to tell what the verb does
+        return
+    assert done.returncode == EXIT_ERROR
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(f"seg_perception {verb}: the package '")
+    if "torch" not in line:
+        assert "pip install" in line and all(f"'{NEEDED[name]}'" in line for name in ("tqdm", "jinja2", "rosbags"))
+
+
+@pytest.mark.parametrize("verb", ["run", "evaluate", "benchmark"])
+def test_a_verb_that_needs_ros_says_so_where_there_is_none(verb: str, tmp_path: Path) -> None:
+    words = {
+        "run": ["run"],
+        "evaluate": ["evaluate", "--model", "m", "--bag", "b", "--out", "o", "--mode", "live"],
+        "benchmark": ["benchmark", "--model", "m", "--mode", "live"],
+    }
+    done = without({"rclpy", "nav_msgs", "sensor_msgs", "seg_perception_msgs"}, words[verb], tmp_path)
+    assert done.returncode == EXIT_ERROR
+    (line,) = done.stderr.splitlines()
+    assert "is missing: install ROS 2" in line or "cannot be used" in line
+
+
+def test_a_folder_of_message_sources_is_not_taken_for_the_messages(tmp_path: Path) -> None:
+    (tmp_path / "seg_perception_msgs" / "msg").mkdir(parents=True)
+    program = (
+        "import sys; sys.path[:] = [p for p in sys.path if 'install' not in p]\n"
+        "from seg_perception.cli import main; sys.exit(main(['run']))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert done.returncode == EXIT_ERROR
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("seg_perception run: the package '") and "install ROS 2" in line
+
+
+def test_what_to_install_names_the_range_and_all_else_that_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("seg_perception.libraries.missing", lambda modules: ["tqdm", "backports.zstd"])
+    assert pip_install("tqdm") == "pip install 'tqdm>=4.57' 'backports.zstd>=1.0'"
+    assert pip_install("rosbags.image").startswith("pip install 'rosbags-image>=0.10' ")
+    assert pip_install("torch.nn") == f"pip install '{LIBRARIES['torch']}'"
+    assert pip_install("av.filter") == "pip install 'av'"
+
+
+def test_missing_tells_packages_from_their_parts() -> None:
+    assert missing(["json", "json.decoder", "no_such_package", "no_such_package.part"]) == [
+        "no_such_package",
+        "no_such_package.part",
+    ]

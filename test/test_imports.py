@@ -169,4 +169,4 @@ def test_every_verb_has_help(verb: str) -> None:
     command = [sys.executable, "-m", NAME, verb, "--help"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=CHECKOUT, check=False)
     assert done.returncode == 0, done.stderr
-    assert f"python -m seg_perception {verb}" in done.stdout
+    assert f"seg_perception {verb}" in done.stdout

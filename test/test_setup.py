@@ -1,37 +1,30 @@
 """The set-up script's decisions, and that what is declared in two places agrees. Nothing here installs anything."""
 
 import ast
-import importlib.util
+import json
 import os
 import re
 import subprocess
 import sys
 import xml.etree.ElementTree as ElementTree
+from dataclasses import asdict
 from pathlib import Path
-from types import ModuleType
 
 import pytest
+import setup_env
+import setup_environment
+import setup_python
+import venv_environment
 
 from seg_perception.cli import VERBS
+from seg_perception.libraries import LIBRARIES, NEEDED
 
 ROOT = Path(__file__).resolve().parent.parent
-
-
-def load_setup_env() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("setup_env", ROOT / "tools" / "setup_env.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["setup_env"] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-setup_env = load_setup_env()
-WHEELS, JAZZY = setup_env.Ros(None), setup_env.Ros("jazzy")
+WHEELS, JAZZY = setup_python.Ros(None), setup_python.Ros("jazzy")
 
 
 def interpreter(version=(3, 11, 7), venv=True, headers=True, rclpy=False):
-    return setup_env.Interpreter("/usr/bin/python3", version, venv, headers, rclpy)
+    return setup_python.Interpreter("/usr/bin/python3", version, venv, headers, rclpy)
 
 
 @pytest.fixture
@@ -61,19 +54,23 @@ class FakeSetup(setup_env.Setup):
         self.done.append(step)
 
     def _make_venv(self):
+        self.venv_python.parent.mkdir(parents=True, exist_ok=True)
+        self.venv_python.unlink(missing_ok=True)
+        self.venv_python.symlink_to(sys.executable)
+        (self.venv / "lib" / self.python.name / "site-packages").mkdir(parents=True, exist_ok=True)
         self._do("venv")
 
     def _make_run(self):
         self._do("run")
 
     def _make_messages(self):
+        module = self.work / "install" / "lib" / "seg_perception_msgs" / "__init__.py"
+        module.parent.mkdir(parents=True, exist_ok=True)
+        module.touch()
         self._do("messages")
 
     def _make_test(self):
         self._do("test")
-
-    def _environment_script(self):
-        return "export X=1\n"
 
 
 def steps_done(root, goal="run", **kwargs):
@@ -94,7 +91,7 @@ def test_an_interrupted_set_up_goes_on_where_it_stopped(checkout):
         steps_done(checkout, fails_at="messages")
     assert not (checkout / ".ros" / "env.sh").exists()
     assert steps_done(checkout) == ["messages"]
-    assert (checkout / ".ros" / "env.sh").read_text() == "export X=1\n"
+    assert (checkout / ".ros" / "env.sh").is_file()
 
 
 def test_a_step_that_breaks_off_loses_its_old_stamp(checkout):
@@ -136,11 +133,103 @@ def test_a_moved_checkout_repeats_everything(checkout):
     assert steps_done(moved) == ["venv", "run", "messages"]
 
 
-def test_a_deleted_environment_script_is_written_again(checkout):
+ENVIRONMENT_FILES = (
+    ".ros/env.sh",
+    ".venv/bin/seg_perception",
+    ".venv/lib/python3.11/site-packages/_seg_perception.pth",
+    ".venv/lib/python3.11/site-packages/_seg_perception_environment.json",
+    ".venv/lib/python3.11/site-packages/_seg_perception_environment.py",
+)
+
+
+@pytest.mark.parametrize("spoil", [Path.unlink, lambda path: path.write_text("of an older layout\n")])
+def test_an_environment_of_an_older_layout_becomes_the_present_one_with_nothing_installed_again(checkout, spoil):
     steps_done(checkout)
-    (checkout / ".ros" / "env.sh").unlink()
+    fresh = {name: (checkout / name).read_text() for name in ENVIRONMENT_FILES}
+    for name in ENVIRONMENT_FILES:
+        spoil(checkout / name)
     assert steps_done(checkout) == []
-    assert (checkout / ".ros" / "env.sh").is_file()
+    assert {name: (checkout / name).read_text() for name in ENVIRONMENT_FILES} == fresh
+    assert os.access(checkout / ".venv" / "bin" / "seg_perception", os.X_OK)
+
+
+@pytest.mark.parametrize(
+    ("lost", "again"),
+    [(".venv/bin/python", ["venv", "run"]), (".ros/install/lib/seg_perception_msgs/__init__.py", ["messages"])],
+)
+def test_what_is_gone_is_made_again_although_its_stamp_is_there(checkout, lost, again):
+    steps_done(checkout)
+    (checkout / lost).unlink()
+    assert steps_done(checkout) == again
+
+
+def test_the_python_of_an_older_set_up_that_was_removed_is_noticed(checkout):
+    steps_done(checkout)
+    python = checkout / ".venv" / "bin" / "python"
+    python.unlink()
+    python.symlink_to("/usr/bin/python2.4")
+    assert steps_done(checkout) == ["venv", "run"]
+
+
+def test_bytecode_of_modules_that_moved_away_is_swept(checkout):
+    package = checkout / "seg_perception"
+    kept = [
+        package / "labels.py",
+        package / "__pycache__" / "labels.cpython-311.pyc",
+        package / "ground" / "kernels.py",
+        package / "ground" / "__pycache__" / "kernels.fill-12.py311.nbi",
+        package / "notes.txt",
+    ]
+    stale = [
+        package / "__pycache__" / "preprocess.cpython-311.pyc",
+        package / "__pycache__" / "ground_kernels.fill-12.py311.1.nbc",
+        package / "evaluation" / "datasets" / "__pycache__" / "camvid.cpython-311.pyc",
+        package / "panoptic.pyc",
+        checkout / "test" / "__pycache__" / "test_panoptic.cpython-311-pytest-9.2.0.pyc",
+    ]
+    for path in (*kept, *stale):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    steps_done(checkout)
+    assert all(path.is_file() for path in kept)
+    assert not any(path.exists() for path in stale)
+    assert not (package / "evaluation").exists() and not (checkout / "test").exists()
+
+
+def test_a_finished_set_up_writes_nothing(checkout):
+    setup = FakeSetup(checkout)
+    assert not setup.is_ready("run")
+    setup.run("run")
+    assert setup.is_ready("run") and not setup.is_ready("test")
+    assert FakeSetup(checkout).is_ready("run")
+
+
+def test_an_existing_environment_keeps_its_python(tmp_path):
+    own = str(tmp_path / ".venv" / "bin" / "python")
+    assert WHEELS.python_candidates("", tmp_path / ".venv")[0] == own
+    assert WHEELS.python_candidates("python3.12", tmp_path / ".venv") == ["python3.12"]
+    assert JAZZY.python_candidates("", tmp_path / ".venv") == ["/usr/bin/python3"]
+
+
+def test_a_place_that_cannot_be_written_to_is_one_sentence(checkout):
+    (checkout / "tools").mkdir()
+    for tool in (ROOT / "tools").glob("*.py"):
+        (checkout / "tools" / tool.name).write_text(tool.read_text())
+    (checkout / "seg_perception").mkdir()
+    (checkout / "seg_perception" / "fast_dds.py").write_text((ROOT / "seg_perception" / "fast_dds.py").read_text())
+    (checkout / ".ros").write_text("a file")
+    done = subprocess.run(
+        [sys.executable, "tools/setup_env.py", "run"], cwd=checkout, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"The set-up needs to write in {checkout}, and cannot: ")
+    assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize("name", ["a:b", "a\nb"])
+def test_a_path_that_no_list_of_folders_can_hold_is_refused(name):
+    with pytest.raises(setup_python.SetupError, match="which PATH cannot: move it elsewhere"):
+        setup_env.check_place(Path("/home/me") / name)
 
 
 def test_a_sourced_installation_is_used_instead_of_the_wheels():
@@ -153,13 +242,13 @@ def test_a_sourced_installation_is_used_instead_of_the_wheels():
 
 def test_an_installation_is_used_with_the_systems_python():
     assert JAZZY.python_candidates("") == ["/usr/bin/python3"]
-    assert WHEELS.python_candidates("") == ["python3", "python3.13", "python3.12", "python3.11", "python3.10"]
+    assert WHEELS.python_candidates("")[1:] == ["python3", "python3.13", "python3.12", "python3.11", "python3.10"]
     assert JAZZY.python_candidates("python3.12") == ["python3.12"]
 
 
 @pytest.mark.parametrize("version", [(3, 9, 18), (3, 14, 0), (2, 7, 18)])
 def test_an_unsupported_python_is_one_sentence(version):
-    text = setup_env.complaint(interpreter(version=version), WHEELS)
+    text = setup_python.complaint(interpreter(version=version), WHEELS)
     assert text == (
         f"Python {'.'.join(map(str, version))} at /usr/bin/python3 is not supported: install Python 3.10, 3.11, 3.12 "
         "or 3.13 and pass it, for example 'make run PYTHON=python3.12'."
@@ -167,28 +256,28 @@ def test_an_unsupported_python_is_one_sentence(version):
 
 
 def test_what_else_a_python_may_lack():
-    assert setup_env.complaint(interpreter(), WHEELS) == ""
-    assert "apt install python3.11-venv" in setup_env.complaint(interpreter(venv=False), WHEELS)
-    assert "apt install python3.11-dev" in setup_env.complaint(interpreter(headers=False), WHEELS)
-    assert "finds no rclpy" in setup_env.complaint(interpreter(), JAZZY)
-    assert setup_env.complaint(interpreter(rclpy=True), JAZZY) == ""
+    assert setup_python.complaint(interpreter(), WHEELS) == ""
+    assert "apt install python3.11-venv" in setup_python.complaint(interpreter(venv=False), WHEELS)
+    assert "apt install python3.11-dev" in setup_python.complaint(interpreter(headers=False), WHEELS)
+    assert "finds no rclpy" in setup_python.complaint(interpreter(), JAZZY)
+    assert setup_python.complaint(interpreter(rclpy=True), JAZZY) == ""
 
 
 def test_the_first_suitable_python_is_chosen(monkeypatch):
     known = {"python3": interpreter(version=(3, 14, 0)), "python3.12": interpreter(version=(3, 12, 3))}
-    monkeypatch.setattr(setup_env, "probe", known.get)
-    assert setup_env.choose_python(WHEELS, "").version == (3, 12, 3)
+    monkeypatch.setattr(setup_python, "probe", known.get)
+    assert setup_python.choose_python(WHEELS, "").version == (3, 12, 3)
     with pytest.raises(setup_env.SetupError, match=r"Python 3\.14\.0 .* is not supported"):
-        setup_env.choose_python(WHEELS, "python3")
+        setup_python.choose_python(WHEELS, "python3")
     with pytest.raises(setup_env.SetupError, match="'python9' is no Python that starts"):
-        setup_env.choose_python(WHEELS, "python9")
+        setup_python.choose_python(WHEELS, "python9")
 
 
 def test_a_probe_knows_this_python():
-    found = setup_env.probe(sys.executable)
+    found = setup_python.probe(sys.executable)
     assert found is not None
     assert found.version == sys.version_info[:3]
-    assert setup_env.probe("no-such-python") is None
+    assert setup_python.probe("no-such-python") is None
 
 
 def test_a_missing_compiler_says_what_to_install(tmp_path):
@@ -233,36 +322,128 @@ def source(script: Path, environment: dict[str, str]) -> subprocess.CompletedPro
     )
 
 
-def test_the_environment_can_be_sourced_strictly(tmp_path):
-    root = tmp_path / "with space"
-    script = root / "env.sh"
-    text = setup_env.environment_script(root, WHEELS, root / "msgs", [root / "lib"])
-    setup_env.write_atomically(script, text)
-    answer = source(script, {"PATH": os.environ["PATH"], "PYTHONPATH": "/mine"})
-    assert answer.returncode == 0, answer.stderr
-    values = dict(line.split("=", 1) for line in answer.stdout.splitlines() if "=" in line)
+WICKED = ["with space", "a$HOME", "b$(touch ran)", "c`touch ran`", "d\"e'f", "g;touch ran", "h\\i"]
+PATH = {"PATH": os.environ["PATH"]}
+
+
+def environment_of(done: subprocess.CompletedProcess[str]) -> dict[str, str]:
+    assert done.returncode == 0, done.stderr
+    return dict(line.split("=", 1) for line in done.stdout.splitlines() if "=" in line)
+
+
+@pytest.mark.parametrize("name", WICKED)
+def test_the_environment_can_be_sourced_strictly_and_runs_nothing_of_a_path(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    root = tmp_path / name
+    root.mkdir()
+    settings = setup_environment.settings_for(root, WHEELS, root / "msgs", [root / "lib"])
+    (tmp_path / "env.sh").write_text(setup_environment.environment_script(settings))
+    values = environment_of(source(tmp_path / "env.sh", {**PATH, "PYTHONPATH": "/mine"}))
     assert values["AMENT_PREFIX_PATH"] == f"{root}/.ros/install:{root}/.venv"
     assert values["LD_LIBRARY_PATH"] == f"{root}/lib"
     assert values["PYTHONPATH"] == f"{root}:{root}/msgs:/mine"
     assert values["PATH"].startswith(f"{root}/.venv/bin:")
     assert values["RMW_IMPLEMENTATION"] == "rmw_fastrtps_cpp"
     assert values["FASTDDS_DEFAULT_PROFILES_FILE"] == f"{root}/config/fastdds_shm.xml"
+    assert values["ROS_LOG_DIR"] == f"{root}/.ros/log"
     assert "FASTRTPS_DEFAULT_PROFILES_FILE" not in values
+    assert not list(tmp_path.rglob("ran"))
 
 
 def test_the_environment_beside_ros_asks_for_that_ros(tmp_path):
     script = tmp_path / "env.sh"
-    text = setup_env.environment_script(tmp_path, JAZZY, tmp_path / "msgs", [tmp_path / "lib"])
-    setup_env.write_atomically(script, text)
-    path = {"PATH": os.environ["PATH"]}
-    unsourced = source(script, path)
+    settings = setup_environment.settings_for(tmp_path, JAZZY, tmp_path / "msgs", [tmp_path / "lib"])
+    script.write_text(setup_environment.environment_script(settings))
+    unsourced = source(script, PATH)
     assert unsourced.returncode != 0
     assert "Set up for ROS 2 'jazzy'" in unsourced.stderr
-    sourced = source(script, {**path, "ROS_DISTRO": "jazzy", "RMW_IMPLEMENTATION": "rmw_cyclonedds_cpp"})
-    assert sourced.returncode == 0, sourced.stderr
-    assert "RMW_IMPLEMENTATION=rmw_cyclonedds_cpp" in sourced.stdout
-    assert f"FASTRTPS_DEFAULT_PROFILES_FILE={tmp_path}/config/fastdds_shm.xml" in sourced.stdout
-    assert "_ROS_WHEELS_BOOTSTRAP_COMPLETE" not in sourced.stdout
+    values = environment_of(source(script, {**PATH, "ROS_DISTRO": "jazzy", "RMW_IMPLEMENTATION": "rmw_cyclonedds_cpp"}))
+    assert values["RMW_IMPLEMENTATION"] == "rmw_cyclonedds_cpp"
+    assert values["FASTRTPS_DEFAULT_PROFILES_FILE"] == f"{tmp_path}/config/fastdds_shm.xml"
+    assert "_ROS_WHEELS_BOOTSTRAP_COMPLETE" not in values
+
+
+def test_the_environment_of_the_wheels_and_an_installed_ros_do_not_mix(tmp_path):
+    script = tmp_path / "env.sh"
+    settings = setup_environment.settings_for(tmp_path, WHEELS, tmp_path / "msgs", [tmp_path / "lib"])
+    script.write_text(setup_environment.environment_script(settings))
+    mixed = source(script, {**PATH, "ROS_DISTRO": "jazzy"})
+    assert mixed.returncode != 0 and "run 'make setup' again" in mixed.stderr
+    assert venv_environment.completed({"ROS_DISTRO": "jazzy"}, asdict(settings)) is None
+
+
+def test_python_gets_what_the_shell_gets(tmp_path):
+    settings = setup_environment.settings_for(tmp_path, WHEELS, tmp_path / "msgs", [tmp_path / "lib"])
+    (tmp_path / "env.sh").write_text(setup_environment.environment_script(settings))
+    mine = {**PATH, "PYTHONPATH": "/mine", "ROS_LOG_DIR": "/logs", "LD_LIBRARY_PATH": ""}
+    shell = environment_of(source(tmp_path / "env.sh", mine))
+    python = venv_environment.completed(mine, asdict(settings))
+    assert python == {name: value for name, value in shell.items() if name in python}
+    assert set(python) >= {*settings.fixed, *settings.defaults, *settings.front}
+    assert venv_environment.completed(python, asdict(settings)) is None  # it starts again once, not for ever
+
+
+SHOW = "import os, sys; print(os.environ['SHOWN'], os.environ['N'], sys.argv[1:], sys.path[-1], sep='|')"
+
+
+@pytest.fixture
+def small_venv(tmp_path):
+    """A virtual environment in a folder with a space, with the files of the environment and one variable."""
+    root = tmp_path / "a place"
+    venv = root / ".venv"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", venv], check=True)
+    site_packages = venv / "lib" / f"python{sys.version_info[0]}.{sys.version_info[1]}" / "site-packages"
+    settings = setup_environment.Settings(
+        str(root), "", {setup_environment.GUARD: str(root), "SHOWN": "yes"}, {"N": "default"}, {}
+    )
+    module = site_packages / "_seg_perception_environment.py"
+    module.write_text((ROOT / "tools" / "venv_environment.py").read_text())
+    module.with_suffix(".json").write_text(json.dumps(asdict(settings)))
+    (site_packages / "_seg_perception.pth").write_text("import _seg_perception_environment\n")
+    return venv
+
+
+def run_python(venv: Path, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    command = [str(venv / "bin" / "python"), *words]
+    return subprocess.run(command, env={**PATH, **environment}, capture_output=True, text=True, check=False, cwd="/")
+
+
+def test_a_bare_python_of_the_environment_finds_it_by_itself(small_venv):
+    root = small_venv.parent
+    assert run_python(small_venv, "-c", SHOW, "a b", "").stdout == f"yes|default|['a b', '']|{root}\n"
+    assert run_python(small_venv, "-c", SHOW, N="mine").stdout == f"yes|mine|[]|{root}\n"
+
+
+def test_a_moved_environment_says_so(small_venv):
+    moved = small_venv.parent.rename(small_venv.parent.with_name("elsewhere")) / ".venv"
+    done = run_python(moved, "-c", "print('runs')")
+    assert done.stdout == "runs\n"
+    assert "run 'make setup' where it lies now" in done.stderr and len(done.stderr.splitlines()) == 1
+
+
+def test_the_one_command_works_from_any_folder(small_venv):
+    package = small_venv.parent / "seg_perception"
+    package.mkdir()
+    (package / "cli.py").write_text("import sys\n\ndef main():\n    print(sys.argv[1:])\n    return 3\n")
+    script = small_venv / "bin" / "seg_perception"
+    script.write_text(setup_environment.console_script(small_venv / "bin" / "python"))
+    script.chmod(0o755)
+    done = subprocess.run([script, "a b", "$HOME"], env=PATH, capture_output=True, text=True, check=False, cwd="/")
+    assert (done.returncode, done.stdout) == (3, "['a b', '$HOME']\n"), done.stderr
+
+
+@pytest.mark.parametrize("name", WICKED)
+def test_what_make_is_given_reaches_the_program_as_it_is(name):
+    made = subprocess.run(
+        ["make", "-n", "run", f"INPUT={name}", f"OUT=o/{name}", f"CAMERA={name}", f"MODEL={name}"],
+        capture_output=True, text=True, check=True, cwd=ROOT, env=PATH,
+    )  # fmt: skip
+    line = next(line for line in made.stdout.splitlines() if " -m seg_perception run " in line)
+    words = subprocess.run(
+        ["sh", "-c", line.replace(".venv/bin/python", "printf '%s\\n'", 1)], capture_output=True, text=True, check=True
+    ).stdout.splitlines()
+    given = ["--out", f"o/{name}", "--input", name, "--assume-camera", name, "--model", name]
+    assert words == ["-m", "seg_perception", "run", *given]
 
 
 def test_every_requirement_is_pinned():
@@ -271,15 +452,60 @@ def test_every_requirement_is_pinned():
             assert line.startswith("#") or re.match(r"^[A-Za-z0-9_.-]+==[0-9][\w.]*(; python_version .*)?$", line), line
 
 
-def test_setup_py_installs_every_verb():
-    tree = ast.parse((ROOT / "setup.py").read_text())
-    constants = {
-        node.targets[0].id: ast.literal_eval(node.value)
-        for node in tree.body
-        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name)
-    }
-    assert set(constants["VERBS"]) == set(VERBS)
-    assert set(VERBS) >= {"predict", "evaluate", "make-bag", "train", "export", "build-engine", "benchmark"}
+def requirement(line: str) -> tuple[str, tuple[int, ...]]:
+    """Name and version of `name>=1.2` or `name==1.2`; without its letters."""
+    name, version = re.split("[=>]=", line.partition(";")[0])
+    return name.lower(), tuple(int(part) for part in re.findall(r"\d+", version))
+
+
+def pins(file: str) -> list[tuple[str, tuple[int, ...]]]:
+    lines = (ROOT / "requirements" / file).read_text().splitlines()
+    return [requirement(line) for line in lines if not line.startswith("#")]
+
+
+def test_both_ends_of_every_declared_range_are_pinned():
+    declared = dict(map(requirement, LIBRARIES.values()))
+    oldest = dict(pins("oldest.txt"))
+    assert set(oldest) == set(declared) - {"tensorboard", "ray"}  # neither is needed by a verb
+    for name, version in oldest.items():
+        assert version[: len(declared[name])] >= declared[name], name
+    newest = [*pins("run.txt"), *pins("torch.txt")]
+    assert {name for name, _ in newest} == set(oldest)
+    assert all(version >= oldest[name] for name, version in newest)
+
+
+def test_a_robot_gets_every_library_by_rosdep_or_by_the_readmes_line():
+    rosdep = {"opencv-python-headless": "opencv", "pyyaml": "yaml"}
+    keys = {element.text for element in ElementTree.parse(ROOT / "package.xml").getroot().iter("exec_depend")}
+    line = re.search(r"pip install (.+?) +#", (ROOT / "README.md").read_text())
+    assert line is not None
+    by_rosdep = {name for name, _ in map(requirement, NEEDED.values()) if f"python3-{rosdep.get(name, name)}" in keys}
+    by_pip = set(line[1].split())
+    brought = {"lz4", "backports.zstd"}  # by rosbags
+    assert by_rosdep | by_pip | brought == {name for name, _ in map(requirement, NEEDED.values())}
+    assert not by_rosdep & by_pip
+
+
+def console_scripts(*arguments: str) -> list[str]:
+    """The programs that setup.py declares when it is called so."""
+    program = f"import sys, setuptools; sys.argv[1:] = {arguments!r}; setuptools.setup = lambda **all: print(all['entry_points'])"
+    done = subprocess.run(
+        [sys.executable, "-c", f"{program}; exec(open('setup.py').read())"],
+        capture_output=True, text=True, check=True, cwd=ROOT,
+    )  # fmt: skip
+    return ast.literal_eval(done.stdout)["console_scripts"]
+
+
+@pytest.mark.parametrize("command", [["egg_info", "build", "install"], ["develop", "--editable"]])
+def test_colcon_installs_the_node_and_every_verb_for_ros2_run(command):
+    names = {script.partition(" =")[0] for script in console_scripts(*command)}
+    assert names == {"seg_perception", "segmentation", *VERBS}
+    assert "install_scripts=$base/lib/seg_perception" in (ROOT / "setup.cfg").read_text()
+
+
+@pytest.mark.parametrize("command", ["bdist_wheel", "editable_wheel", "egg_info", "dist_info"])
+def test_pip_puts_one_program_into_bin_and_none_named_run_or_export(command):
+    assert console_scripts(command) == ["seg_perception = seg_perception.cli:main"]
 
 
 def test_both_packages_have_one_version():

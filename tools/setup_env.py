@@ -2,7 +2,8 @@
 
 Standard library only, on any Python 3.8 or newer: this file runs before anything is installed. Every step has a stamp,
 written last, that holds a hash of all that the step depends on; a step whose stamp fits is skipped, so an interrupted
-set-up goes on where it stopped. `.ros/env.sh`, sourced by sh or bash, is the environment to run commands in.
+set-up goes on where it stopped. Nothing is to be sourced afterwards: `.venv/bin/seg_perception` and every Python of
+`.venv` find their environment (`venv_environment.py`). `.ros/env.sh` is the same for a shell, sh or bash.
 """
 
 from __future__ import annotations
@@ -20,135 +21,21 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from seg_perception.fast_dds import profile_variable
+from setup_environment import GUARD, console_script, environment_script, settings_for
+from setup_python import Interpreter, Ros, SetupError, choose_python
 
-OLDEST_PYTHON = (3, 10)
-NEWEST_PYTHON = (3, 13)
 LOG_TAIL_LINES = 20
 MESSAGE_PACKAGE = "seg_perception_msgs"
-FASTDDS_PROFILE = Path("config/fastdds_shm.xml")
-
-# What has to be known of an interpreter before it is chosen; printed as one JSON line by the interpreter itself.
-PROBE = """
-import importlib.util, json, os, sys, sysconfig
-header = os.path.join(sysconfig.get_paths()["include"], "Python.h")
-print(json.dumps({
-    "executable": os.path.realpath(sys.executable), "version": list(sys.version_info[:3]),
-    "venv": all(importlib.util.find_spec(name) for name in ("venv", "ensurepip")),
-    "headers": os.path.exists(header), "rclpy": importlib.util.find_spec("rclpy") is not None,
-}))
-"""
 
 
-class SetupError(Exception):
-    """Something is missing or failed; the message is one sentence that says what to do."""
-
-
-@dataclass(frozen=True)
-class Interpreter:
-    """What a probe found out about one Python."""
-
-    executable: str
-    version: tuple[int, int, int]
-    venv: bool
-    headers: bool
-    rclpy: bool
-
-    @property
-    def name(self) -> str:
-        """Its minor version as in file names, such as `python3.11`."""
-        return f"python{self.version[0]}.{self.version[1]}"
-
-
-@dataclass(frozen=True)
-class Ros:
-    """Where ROS 2 comes from: `distro` names the sourced installation; None means the wheels from PyPI."""
-
-    distro: str | None
-
-    @classmethod
-    def of(cls, environment: Mapping[str, str]) -> Ros:
-        """A sourced installation wins over the wheels."""
-        return cls(environment.get("ROS_DISTRO") or None)
-
-    def python_candidates(self, wanted: str) -> list[str]:
-        """Interpreters to try, best first. An installation's rclpy is built for the system's Python."""
-        if wanted:
-            return [wanted]
-        if self.distro:
-            return ["/usr/bin/python3"]
-        return ["python3", *(f"python3.{minor}" for minor in range(NEWEST_PYTHON[1], OLDEST_PYTHON[1] - 1, -1))]
-
-    @property
-    def fastdds_variable(self) -> str:
-        """Names the profile file."""
-        return profile_variable(self.distro)
-
-    def venv_arguments(self) -> list[str]:
-        """What `python -m venv` gets."""
-        return ["--system-site-packages"] if self.distro else []
-
-
-def complaint(python: Interpreter, ros: Ros) -> str:
-    """Why an interpreter cannot be used, as one sentence; empty when it can."""
-    version = ".".join(map(str, python.version))
-    if not OLDEST_PYTHON <= python.version[:2] <= NEWEST_PYTHON:
-        return (
-            f"Python {version} at {python.executable} is not supported: install Python 3.10, 3.11, 3.12 or 3.13 "
-            "and pass it, for example 'make run PYTHON=python3.12'."
-        )
-    if not python.venv:
-        return (
-            f"Python {version} at {python.executable} cannot make virtual environments: "
-            f"install its venv module, for example 'apt install {python.name}-venv'."
-        )
-    if ros.distro and not python.rclpy:
-        return (
-            f"ROS_DISTRO is '{ros.distro}' but Python {version} at {python.executable} finds no rclpy: "
-            "source that installation's setup.bash, install ros-<distro>-rclpy, or unset ROS_DISTRO to use the wheels."
-        )
-    if not python.headers:
-        return (
-            f"Python {version} at {python.executable} has no C headers, which the messages are compiled with: "
-            f"install them, for example 'apt install {python.name}-dev'."
-        )
-    return ""
-
-
-def probe(command: str) -> Interpreter | None:
-    """Ask an interpreter about itself; None where there is none."""
-    path = shutil.which(command)
-    if path is None:
-        return None
-    environment = {key: value for key, value in os.environ.items() if key != "LD_LIBRARY_PATH"}
-    # A sourced installation's rclpy is found through PYTHONPATH, hence no -I; -S would hide the system's packages.
-    answer = subprocess.run([path, "-c", PROBE], capture_output=True, text=True, check=False, env=environment)
-    if answer.returncode != 0:
-        return None
-    facts: dict[str, Any] = json.loads(answer.stdout.splitlines()[-1])
-    return Interpreter(**{**facts, "version": tuple(facts["version"])})
-
-
-def choose_python(ros: Ros, wanted: str) -> Interpreter:
-    """The first candidate that can be used; else the first one's complaint."""
-    complaints: list[str] = []
-    for command in ros.python_candidates(wanted):
-        found = probe(command)
-        if found is None:
-            continue
-        problem = complaint(found, ros)
-        if not problem:
-            return found
-        complaints.append(problem)
-    if complaints:
-        raise SetupError(complaints[0])
-    named = f"'{wanted}' is no Python that starts" if wanted else "No Python 3.10 to 3.13 was found"
-    raise SetupError(f"{named}: install one, for example 'apt install python3 python3-venv python3-dev'.")
+def check_place(root: Path) -> None:
+    """Lists of folders, such as PATH, cannot hold every name of a folder."""
+    wrong = [name for name, sign in (("a colon", os.pathsep), ("a line break", "\n")) if sign in str(root)]
+    if wrong:
+        raise SetupError(f"The checkout's path {str(root)!r} holds {wrong[0]}, which PATH cannot: move it elsewhere.")
 
 
 def check_machine(ros: Ros, machine: str, system: str) -> None:
@@ -180,11 +67,13 @@ def hash_of(*parts: object, files: Iterable[Path] = ()) -> str:
     return digest.hexdigest()[:20]
 
 
-def write_atomically(path: Path, text: str) -> None:
+def write_atomically(path: Path, text: str, executable: bool = False) -> None:
     """Write a file that is there in full or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
-    part.write_text(text)
+    part.write_bytes(os.fsencode(text))
+    if executable:
+        part.chmod(0o755)
     part.replace(path)
 
 
@@ -211,40 +100,27 @@ def with_local_includes(cmake: str, python_include: str, numpy_include: str) -> 
     return re.sub(r'/opt/[^;"\s]*/include/python3\.\d+t?', lambda _: python_include, numpy)
 
 
-def environment_script(root: Path, ros: Ros, message_python: Path, library_folders: Sequence[Path]) -> str:
-    """The text of `.ros/env.sh`; it may be sourced under `set -eu`."""
-    venv, install = root / ".venv", root / ".ros" / "install"
-    lines = ["# Written by tools/setup_env.py. Use: . .ros/env.sh"]
-    if ros.distro:
-        lines += [
-            f'if [ "${{ROS_DISTRO:-}}" != {shlex.quote(ros.distro)} ]; then',
-            f"  echo \"Set up for ROS 2 '{ros.distro}': source its setup.bash first, or run 'make setup' again.\" >&2",
-            "  return 1",
-            "fi",
-            'export RMW_IMPLEMENTATION="${RMW_IMPLEMENTATION:-rmw_fastrtps_cpp}"',
-        ]
-    else:
-        # The wheels start Python a second time to set the library path; the guard says that it is set already.
-        lines += [
-            "export _ROS_WHEELS_BOOTSTRAP_COMPLETE=1",
-            "export RMW_IMPLEMENTATION=rmw_fastrtps_cpp",
-            f'export ROS_LOG_DIR="${{ROS_LOG_DIR:-{root}/.ros/log}}"',  # rclpy's own default needs a home folder
-        ]
-    prefixes = [install] if ros.distro else [install, venv]
-    lines += [
-        f"export VIRTUAL_ENV={shlex.quote(str(venv))}",
-        _prepend("PATH", [venv / "bin"]),
-        _prepend("AMENT_PREFIX_PATH", prefixes),
-        _prepend("LD_LIBRARY_PATH", library_folders),
-        _prepend("PYTHONPATH", [root, message_python]),
-        f'export {ros.fastdds_variable}="${{{ros.fastdds_variable}:-{root / FASTDDS_PROFILE}}}"',
+def leftover_bytecode(root: Path) -> list[Path]:
+    """Compiled files of Python and Numba whose source has moved away."""
+    compiled = [
+        path
+        for folder in ("seg_perception", "test", "tools", "launch")
+        for kind in ("*.pyc", "*.nbi", "*.nbc")
+        for path in (root / folder).rglob(kind)
     ]
-    return "\n".join(lines) + "\n"
+    homes = [path.parent.parent if path.parent.name == "__pycache__" else path.parent for path in compiled]
+    return [path for path, home in zip(compiled, homes) if not (home / f"{path.name.split('.')[0]}.py").is_file()]
 
 
-def _prepend(variable: str, folders: Sequence[Path]) -> str:
-    front = shlex.quote(":".join(map(str, folders)))
-    return f'export {variable}={front}"${{{variable}:+:${variable}}}"'
+def sweep(root: Path) -> None:
+    """Delete leftover bytecode and the folders that held nothing else: Python would take those for packages."""
+    for path in leftover_bytecode(root):
+        path.unlink()
+        for folder in path.parents:
+            try:
+                folder.rmdir()
+            except OSError:  # it holds something
+                break
 
 
 class Setup:
@@ -284,28 +160,69 @@ class Setup:
         return (self.work / "install" if step == "messages" else self.venv) / f".{step}.stamp"
 
     def is_done(self, step: str, key: str) -> bool:
-        """Whether the step was finished with these very inputs."""
+        """Whether the step was finished with these very inputs, and what it made is still there."""
         stamp = self.stamp(step)
-        return stamp.is_file() and stamp.read_text() == key
+        if not stamp.is_file() or stamp.read_text() != key:
+            return False
+        return self._message_folder() is not None if step == "messages" else os.access(self.venv_python, os.X_OK)
+
+    def missing(self, goal: str) -> dict[str, str]:
+        """The steps that `run` or `test` still needs, in order, and their hashes."""
+        steps = ["venv", "run", "messages"] + (["test"] if goal == "test" else [])
+        keys = self.keys()
+        return {step: keys[step] for step in steps if not self.is_done(step, keys[step])}
+
+    def is_ready(self, goal: str) -> bool:
+        """Whether there is nothing to do: then a checkout that nobody may write to can be used, too."""
+        return not self.missing(goal) and not self._outdated() and not leftover_bytecode(self.root)
 
     def run(self, goal: str) -> bool:
         """Do what is missing for `run` or `test`; returns whether anything was."""
-        steps = ["venv", "run", "messages"] + (["test"] if goal == "test" else [])
-        keys = self.keys()
-        missing = [step for step in steps if not self.is_done(step, keys[step])]
+        missing = self.missing(goal)
         if "messages" in missing:
             check_compiler(os.environ)
         self.work.mkdir(exist_ok=True)
         if missing:
             self.log.write_text("")
-        for step in missing:
+        for step, key in missing.items():
             self.stamp(step).unlink(missing_ok=True)
             getattr(self, f"_make_{step}")()
-            write_atomically(self.stamp(step), keys[step])
-        environment, script = self.work / "env.sh", self._environment_script()
-        if not environment.is_file() or environment.read_text() != script:
-            write_atomically(environment, script)
+            write_atomically(self.stamp(step), key)
+        for path, text in self._outdated().items():
+            write_atomically(path, text, executable=path.parent.name == "bin")
+        sweep(self.root)
         return bool(missing)
+
+    def _outdated(self) -> dict[Path, str]:
+        """The files of the environment that are not yet as they should be; where they lie, and their text."""
+        files = self._environment_files()
+        return {
+            path: text for path, text in files.items() if not path.is_file() or path.read_bytes() != os.fsencode(text)
+        }
+
+    def _environment_files(self) -> dict[Path, str]:
+        messages = self._message_folder()
+        if messages is None:
+            raise SetupError(f"No Python module of {MESSAGE_PACKAGE} was built: delete .ros and run this again.")
+        site_packages = self.venv / "lib" / self.python.name / "site-packages"
+        libraries = [self.work / "install" / "lib"]
+        if not self.ros.distro:
+            libraries += [self.venv / "lib", *sorted(site_packages.glob("ros_*.libs"))]
+        settings = settings_for(self.root, self.ros, messages, libraries)
+        module = site_packages / "_seg_perception_environment.py"
+        return {
+            module: (Path(__file__).parent / "venv_environment.py").read_text(),
+            module.with_suffix(".json"): json.dumps(asdict(settings), indent=1),
+            # Read in the order of their names: before the wheels' own, which would start Python a time more.
+            site_packages / "_seg_perception.pth": f"import {module.stem}\n",
+            self.venv / "bin" / "seg_perception": console_script(self.venv_python),
+            self.work / "env.sh": environment_script(settings),
+        }
+
+    def _message_folder(self) -> Path | None:
+        """What PYTHONPATH needs for the messages; None where they are not built."""
+        found = sorted((self.work / "install").glob(f"**/{MESSAGE_PACKAGE}/__init__.py"))
+        return found[0].parent.parent if found else None
 
     def _make_venv(self) -> None:
         version = ".".join(map(str, self.python.version))
@@ -384,16 +301,6 @@ class Setup:
             raise SetupError(f"A question to {self.venv_python} failed: {answer.stderr.strip().splitlines()[-1]}")
         return answer.stdout.strip()
 
-    def _environment_script(self) -> str:
-        found = sorted((self.work / "install").glob(f"**/{MESSAGE_PACKAGE}/__init__.py"))
-        if not found:
-            raise SetupError(f"No Python module of {MESSAGE_PACKAGE} was built: delete .ros and run this again.")
-        libraries = [self.work / "install" / "lib"]
-        if not self.ros.distro:
-            site_packages = self.venv / "lib" / self.python.name / "site-packages"
-            libraries += [self.venv / "lib", *sorted(site_packages.glob("ros_*.libs"))]
-        return environment_script(self.root, self.ros, found[0].parent.parent, libraries)
-
     def _step(self, title: str, command: Sequence[str], environment: Mapping[str, str] | None = None) -> None:
         """Run one command into the log, with a line that says what goes on and how long it took."""
         began = time.monotonic()
@@ -432,22 +339,34 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--torch-index", default="", help="further package index to take torch from")
     options = parser.parse_args(arguments)
     root = Path(__file__).resolve().parent.parent
+    os.environ[GUARD] = str(root)  # what runs here makes the environment and must not wait for it
     try:
-        ros = Ros.of(os.environ)
-        check_machine(ros, platform.machine(), platform.system())
-        setup = Setup(root, ros, choose_python(ros, options.python), options.torch_index)
-        setup.work.mkdir(exist_ok=True)
-        with (setup.work / "lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)  # a second set-up of this checkout waits, then finds everything done
-            if setup.run(options.goal):
-                print(f"set-up: ready after {time.monotonic() - setup.began:.1f} s", flush=True)
+        set_up(root, options)
     except SetupError as error:
         print(error, file=sys.stderr)
+        return 2
+    except OSError as error:
+        print(f"The set-up needs to write in {root}, and cannot: {error}.", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("\nSet-up interrupted: run it again to go on.", file=sys.stderr)
         return 130
     return 0
+
+
+def set_up(root: Path, options: argparse.Namespace) -> None:
+    """Set a checkout up, one process at a time: a second one waits, then finds everything done."""
+    check_place(root)
+    ros = Ros.of(os.environ)
+    check_machine(ros, platform.machine(), platform.system())
+    setup = Setup(root, ros, choose_python(ros, options.python, root / ".venv"), options.torch_index)
+    if setup.is_ready(options.goal):
+        return
+    setup.work.mkdir(exist_ok=True)
+    with (setup.work / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if setup.run(options.goal):
+            print(f"set-up: ready after {time.monotonic() - setup.began:.1f} s", flush=True)
 
 
 if __name__ == "__main__":

@@ -22,13 +22,22 @@ def find_model(path: str, backend: str) -> Path:
     """
     if path == "auto":
         path = SHIPPED_MODELS[resolve(backend)[0]]
-    roots = [Path(), Path(__file__).resolve().parents[2], *share_folders(_PACKAGE)]
-    places = [root / Path(path).expanduser() for root in roots]
+    places = _places(path)
     for place in places:
         if place.is_file():
             return place
     looked = ", ".join(dict.fromkeys(str(place) for place in places))
     raise SegPerceptionError(f"parameter 'model' is '{path}', and there is no such file (looked at {looked})")
+
+
+def given_model(path: str) -> Path:
+    """The file that `--model` means: looked up as by find_model; path itself where there is none, for who opens it."""
+    return next((place for place in _places(path) if place.is_file()), Path(path))
+
+
+def _places(path: str) -> list[Path]:
+    roots = [Path(), Path(__file__).resolve().parents[2], *share_folders(_PACKAGE)]
+    return [root / Path(path).expanduser() for root in roots]
 
 
 def shipped_files() -> list[Path]:

@@ -20,19 +20,18 @@ both take. --metrics times the metrics of `evaluate` on masks of the synthetic d
 cityscapesscripts where those are installed, by the CPU time of one thread.
 
 Example:
-  python -m seg_perception benchmark --model models/camvid_pidnet_s.onnx --size 1280x720 --against naive
-  python -m seg_perception benchmark --model models/camvid_pidnet_s.onnx --cameras 4 --rate 30 --seconds 600
-  python -m seg_perception benchmark --all --out benchmarks
-  python -m seg_perception benchmark --roofline
-  python -m seg_perception benchmark --training --config config/train/camvid_pidnet_s.yaml --data DATA
-  python -m seg_perception benchmark --metrics --frames 20
+  seg_perception benchmark --model models/camvid_pidnet_s.onnx --size 1280x720 --against naive
+  seg_perception benchmark --model models/camvid_pidnet_s.onnx --cameras 4 --rate 30 --seconds 600
+  seg_perception benchmark --all --out benchmarks
+  seg_perception benchmark --roofline
+  seg_perception benchmark --training --config config/train/camvid_pidnet_s.yaml --data DATA
+  seg_perception benchmark --metrics --frames 20
 """
 
 from __future__ import annotations
 
 import argparse
 import gc
-import importlib.util
 import math
 import os
 import re
@@ -57,6 +56,7 @@ from seg_perception.errors import SegPerceptionError
 from seg_perception.files import write_json, write_text
 from seg_perception.ground.drivable import DrivableExtractor, DrivableSettings
 from seg_perception.labels import LabelSet
+from seg_perception.libraries import missing
 from seg_perception.metrics.times import percentiles
 from seg_perception.offline import add_model_arguments, open_pipeline
 from seg_perception.pipeline import STAGES, Pipeline
@@ -84,7 +84,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--size", metavar="WxH", help=size)
     parser.add_argument("--frames", type=int, default=300, metavar="N", help="frames in this process (default: 300)")
     parser.add_argument("--against", choices=("naive",), help="compare with the textbook path in the same run")
-    ros = all(importlib.util.find_spec(name) for name in ("rclpy", "seg_perception_msgs"))
+    ros = not missing(("rclpy", "seg_perception_msgs.msg._segments"))  # not the checkout's folder of that name alone
     parser.add_argument(
         "--mode",
         choices=("offline", "live"),

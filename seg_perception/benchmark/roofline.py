@@ -217,7 +217,7 @@ def markdown(entries: Sequence[Mapping[str, Any]]) -> str:
     lines = [
         "# Roofline of the shipped networks",
         "",
-        "Computed by `python -m seg_perception benchmark --roofline`, **not measured**: frames a second that the network",
+        "Computed by `seg_perception benchmark --roofline`, **not measured**: frames a second that the network",
         "alone cannot exceed, by the operations and bytes of its model file and each device's data sheet (Williams,",
         "Waterman and Patterson, 2009). *Fused*: only weights, image and outputs cross the memory bus. *Layer by layer*:",
         "every operator fetches and stores all its tensors. TensorRT fuses some, so its own limit lies between the two; a",

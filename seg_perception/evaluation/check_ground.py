@@ -10,7 +10,7 @@ mean IoU of the road's outline on the ground and the exact one. The same follows
 degree, half of the answers nose up and half nose down.
 
 Example:
-  python -m seg_perception check-ground --frames 40 --json ground.json --out out/ground
+  seg_perception check-ground --frames 40 --json ground.json --out out/ground
 """
 
 from __future__ import annotations

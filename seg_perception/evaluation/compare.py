@@ -11,8 +11,8 @@ without one limits B itself: "age_ms.p95>100", "iou.car<0.5". The estimate decid
 Exit codes: 0 compared, 2 these cannot be compared, 3 a limit is broken.
 
 Example:
-  python -m seg_perception compare --out out/diff old/report.json new/report.json --fail-if "miou<-0.01"
-  python -m seg_perception compare old/report.json new/report.json --fail-if "age_ms.p95>100" --json difference.json
+  seg_perception compare --out out/diff old/report.json new/report.json --fail-if "miou<-0.01"
+  seg_perception compare old/report.json new/report.json --fail-if "age_ms.p95>100" --json difference.json
 """
 
 from __future__ import annotations

@@ -17,11 +17,11 @@ explains. Exit codes: 0 every frame was measured, 1 some could not be read or ha
 twice, 2 nothing could be measured, 3 a limit is broken.
 
 Example:
-  python -m seg_perception evaluate --model models/camvid_pidnet_s.onnx --dataset camvid --root data/camvid --out out/val
-  python -m seg_perception evaluate --model M.onnx --bag drive --topic all --start 60 --end 90 --out out/drive
-  python -m seg_perception evaluate --model M.onnx --bag drive --mode live --rate 0.5 --out out/live
-  python -m seg_perception evaluate --model M.onnx --bag drive --annotate out/annotated.mcap --out out/drive
-  python -m seg_perception evaluate --model M.onnx --bag recordings --jobs 4 --out out/recordings
+  seg_perception evaluate --model models/camvid_pidnet_s.onnx --dataset camvid --root data/camvid --out out/val
+  seg_perception evaluate --model M.onnx --bag drive --topic all --start 60 --end 90 --out out/drive
+  seg_perception evaluate --model M.onnx --bag drive --mode live --rate 0.5 --out out/live
+  seg_perception evaluate --model M.onnx --bag drive --annotate out/annotated.mcap --out out/drive
+  seg_perception evaluate --model M.onnx --bag recordings --jobs 4 --out out/recordings
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ For each image: <stem>_labels.png (8-bit class ids, 255 = unlabelled), <stem>_in
 that cannot be read are named and left out, and the exit code is 1.
 
 Example:
-  python -m seg_perception predict --model models/camvid_pidnet_s.onnx --images photos --out out/photos
+  seg_perception predict --model models/camvid_pidnet_s.onnx --images photos --out out/photos
 """
 
 from __future__ import annotations

@@ -57,7 +57,7 @@ def intervals(
         return {}
     generator = np.random.default_rng(SEED)
     samples: dict[str, list[NDArray[np.float64]]] = {}
-    for _ in tqdm(range(RESAMPLES // CHUNK), desc="bootstrap", delay=2.0, leave=False):
+    for _ in tqdm(range(RESAMPLES // CHUNK), desc="bootstrap", leave=False):
         ours = weights(generator, frames[0], CHUNK, block)
         others = ours if paired else weights(generator, frames[1], CHUNK, block)
         a, b = first(ours), second(others)

@@ -6,7 +6,7 @@ and node.log. Exit codes: 0 done, 1 done but some frames could not be read or th
 130 ended by Ctrl-C with the files of what was done.
 
 Example:
-  python -m seg_perception run --input drive.mp4 --out out/drive
+  seg_perception run --input drive.mp4 --out out/drive
 """
 
 from __future__ import annotations

@@ -6,8 +6,8 @@ them, without loss; calibration goes to /camera/camera_info and the camera's mou
 A data set's ids become those of --label-set; what may be several of its classes becomes unlabelled.
 
 Example:
-  python -m seg_perception make-bag --video drive.mp4 --out out/drive_bag
-  python -m seg_perception make-bag --dataset camvid --root data/camvid --split val --out out/camvid_val
+  seg_perception make-bag --video drive.mp4 --out out/drive_bag
+  seg_perception make-bag --dataset camvid --root data/camvid --split val --out out/camvid_val
 """
 
 from __future__ import annotations

@@ -6,9 +6,10 @@ import json
 from pathlib import Path
 
 import pytest
-from places import MODELS
+from places import CHECKOUT, MODELS
 
 from seg_perception import model_file
+from seg_perception.backends.shipped_models import given_model
 from seg_perception.cli import main
 from seg_perception.labels import CAMVID
 
@@ -35,3 +36,18 @@ def test_a_shipped_model_reaches_its_figure_on_camvid(shared_data: Path, tmp_pat
     assert info.labels == CAMVID
     assert measured["miou"] >= LEAST_MIOU[name]
     assert measured["miou"] == pytest.approx(info.metrics["camvid val"]["miou"], abs=0.005)
+
+
+def test_a_shipped_model_is_found_from_any_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    name = str(MODELS[0].relative_to(CHECKOUT))
+    assert given_model(name).samefile(MODELS[0])
+    assert given_model("models/none.onnx") == Path("models/none.onnx")
+
+
+def test_a_model_that_pip_installed_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "share" / "seg_perception" / "models" / "mine.onnx"
+    file.parent.mkdir(parents=True)
+    file.touch()
+    monkeypatch.setattr("sysconfig.get_path", {"data": str(tmp_path)}.get)
+    assert given_model("models/mine.onnx") == file

@@ -33,7 +33,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 class Run:
-    """`python -m seg_perception run` as a process; what it prints is read as it comes."""
+    """`seg_perception run` as a process; what it prints is read as it comes."""
 
     def __init__(self, *words: object) -> None:
         command = [sys.executable, "-m", "seg_perception", "run", *map(str, words)]

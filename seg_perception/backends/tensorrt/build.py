@@ -4,7 +4,7 @@ Without --compute-capability the engine is for the GPU of this machine and goes 
 With it, TensorRT for RTX builds for other GPUs, with no GPU at hand, into the working folder.
 
 Example:
-  python -m seg_perception build-engine --model models/camvid_pidnet_s.onnx --flavor rtx --compute-capability 8.6
+  seg_perception build-engine --model models/camvid_pidnet_s.onnx --flavor rtx --compute-capability 8.6
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 from seg_perception import model_file
 from seg_perception.backends.cuda.driver import Cuda, Gpu
+from seg_perception.backends.shipped_models import given_model
 from seg_perception.backends.tensorrt import engine as engines
 from seg_perception.backends.tensorrt.backend import engine_key
 from seg_perception.backends.tensorrt.cache import EngineCache, EngineKey, write_engine
@@ -29,7 +30,7 @@ ANY_GPU = "any"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's options."""
-    parser.add_argument("--model", type=Path, required=True, metavar="M", help="model file (ONNX)")
+    parser.add_argument("--model", type=given_model, required=True, metavar="M", help="model file (ONNX)")
     parser.add_argument("--out", type=Path, metavar="E", help="engine to write (default: see above)")
     parser.add_argument("--flavor", choices=tuple(engines.MODULES), help="default: tensorrt where it is installed")
     parser.add_argument("--compute-capability", metavar="X.Y", help="build for such GPUs, as 8.6 (flavour rtx)")

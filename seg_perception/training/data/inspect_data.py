@@ -5,7 +5,7 @@ stumble over, with file names: images without a label, labels without an image, 
 files, objects on what is no thing. Exits with 0 when there is nothing of the kind, with 3 when there is.
 
 Example:
-  python -m seg_perception inspect-data --config config/train/camvid_pidnet_s.yaml --data data --json out/data.json
+  seg_perception inspect-data --config config/train/camvid_pidnet_s.yaml --data data --json out/data.json
 """
 
 from __future__ import annotations

@@ -133,9 +133,7 @@ class TrainingStream(TorchDataset[dict[str, Tensor]]):
         real = [which for which in range(len(self.datasets)) if not self._store.is_rendered(which)]
         total = sum(min(len(self.datasets[which]), MOST_COUNTED_IMAGES) for which in real)
         counts = np.zeros(256, np.int64)
-        with tqdm(
-            total=total, unit="image", desc="reading", delay=2, mininterval=1, leave=False, disable=rank() > 0
-        ) as bar:
+        with tqdm(total=total, unit="image", desc="reading", mininterval=1, leave=False, disable=rank() > 0) as bar:
             for which in real:
                 for scene in self._store.evenly(which, MOST_COUNTED_IMAGES):
                     counts += np.bincount(scene.codes.ravel(), minlength=256)

@@ -5,8 +5,8 @@ The file is compared with the network in torch before it is kept, and carries th
 int8 and show which layers are too large for float16.
 
 Example:
-  python -m seg_perception export --checkpoint out/train/best.pt --out models/mine.onnx --height 352 --width 480
-  python -m seg_perception export --checkpoint out/train/best.pt --out models/mine_int8.onnx --precision int8 \\
+  seg_perception export --checkpoint out/train/best.pt --out models/mine.onnx --height 352 --width 480
+  seg_perception export --checkpoint out/train/best.pt --out models/mine_int8.onnx --precision int8 \\
     --dataset camvid --root data/camvid
 """
 

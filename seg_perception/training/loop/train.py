@@ -1,8 +1,8 @@
 """Train a panoptic network and keep checkpoints.
 
 Example:
-  python -m seg_perception train --config config/train/camvid_pidnet_s.yaml --data ../shared/data --out out/train
-  python -m seg_perception train --config config/train/camvid_pidnet_s.yaml --out out/train --resume
+  seg_perception train --config config/train/camvid_pidnet_s.yaml --data ../shared/data --out out/train
+  seg_perception train --config config/train/camvid_pidnet_s.yaml --out out/train --resume
   torchrun --nproc-per-node 4 -m seg_perception train --config config/train/camvid_pidnet_s.yaml --out out/train
 
 OUT gets last.pt (to resume), best.pt (best on the validation data), log.jsonl and, where tensorboard is installed,

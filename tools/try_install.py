@@ -1,0 +1,66 @@
+"""Install seg_perception with pip as a stranger would, and run every verb that needs no ROS: `python3 tools/try_install.py`.
+
+A virtual environment of its own in a temporary folder, nothing of this checkout on the path, no ROS. `--oldest` takes
+the versions of requirements/oldest.txt, else pip takes the newest. Exit code 0 when all went well.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+MODEL = "models/camvid_pidnet_s_fast.onnx"
+GOOD = {
+    "make-bag": ["--synthetic", "6", "--out", "bag"],
+    "evaluate": ["--model", MODEL, "--bag", "bag", "--out", "evaluated", "--annotate", "annotated.mcap"],
+    "predict": ["--model", MODEL, "--images", str(ROOT / "docs"), "--out", "predicted"],
+    "compare": ["evaluated/report.json", "evaluated/report.json", "--out", "compared"],
+    "benchmark": ["--model", MODEL, "--frames", "5"],
+    "check-ground": ["--frames", "3"],
+}
+TRAINING = str(ROOT / "config" / "train" / "own_images.yaml")
+REFUSED = {
+    "run": (["--out", "played"], "install ROS 2"),
+    "train": (["--config", TRAINING, "--out", "trained"], "pip install 'torch"),
+    "export": (["--checkpoint", "none.pt", "--out", "none.onnx"], "pip install 'torch"),
+}
+"""Verbs that need more than pip installed, and what their sentence names."""
+
+
+def try_verb(program: Path, verb: str, words: list[str], folder: Path, names: str = "") -> bool:
+    """Whether a verb ends as it should: with 0, or with 2 and a sentence that holds `names`."""
+    done = subprocess.run([str(program), verb, *words], cwd=folder, capture_output=True, text=True, check=False)
+    good = done.returncode == (2 if names else 0) and names in done.stderr and "Traceback" not in done.stderr
+    print(f"{'ok    ' if good else 'FAILED'} seg_perception {verb} {' '.join(words)}", flush=True)
+    if not good:
+        print(done.stdout[-2000:], done.stderr[-4000:], f"exit code {done.returncode}", sep="\n", file=sys.stderr)
+    return good
+
+
+def main() -> int:
+    """Entry point."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--oldest", action="store_true", help="the oldest versions, not the newest")
+    options = parser.parse_args()
+    for name in ("PYTHONPATH", "LD_LIBRARY_PATH", "AMENT_PREFIX_PATH"):
+        os.environ.pop(name, None)
+    with tempfile.TemporaryDirectory(prefix="try install ") as name:
+        folder = Path(name)
+        programs = folder / "venv" / "bin"
+        subprocess.run([sys.executable, "-m", "venv", str(folder / "venv")], check=True)
+        pins = ["-c", str(ROOT / "requirements" / "oldest.txt")] if options.oldest else []
+        pip = [str(programs / "python"), "-m", "pip", "install", "--disable-pip-version-check", "-q", *pins]
+        subprocess.run([*pip, str(ROOT)], check=True)
+        program = programs / "seg_perception"
+        good = [try_verb(program, verb, words, folder) for verb, words in GOOD.items()]
+        good += [try_verb(program, verb, words, folder, names) for verb, (words, names) in REFUSED.items()]
+    return 0 if all(good) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
