@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -55,7 +56,12 @@ def main() -> int:
         subprocess.run([sys.executable, "-m", "venv", str(folder / "venv")], check=True)
         pins = ["-c", str(ROOT / "requirements" / "oldest.txt")] if options.oldest else []
         pip = [str(programs / "python"), "-m", "pip", "install", "--disable-pip-version-check", "-q", *pins]
-        subprocess.run([*pip, str(ROOT)], check=True)
+        # a copy, because setuptools leaves a build folder behind and takes up what lies in an old one
+        source = shutil.copytree(
+            ROOT, folder / "source", ignore=shutil.ignore_patterns(".*", "build", "out", "*.egg-info")
+        )
+        subprocess.run([*pip, str(source)], check=True)
+        shutil.rmtree(source)
         program = programs / "seg_perception"
         good = [try_verb(program, verb, words, folder) for verb, words in GOOD.items()]
         good += [try_verb(program, verb, words, folder, names) for verb, (words, names) in REFUSED.items()]
