@@ -7,6 +7,8 @@ from collections.abc import Iterable
 
 EXIT_ERROR = 2
 """A problem that was named; nothing was done, or not all."""
+EXIT_HUNG = 4
+"""Of the node: something in it waits for ever, a driver's call as a rule, and only a new process helps."""
 EXIT_INTERRUPTED = 130
 """Stopped by Ctrl-C."""
 

@@ -19,12 +19,17 @@ import rclpy
 import yaml
 from diagnostic_msgs.msg import DiagnosticArray
 from fakes import write_model
+from lifecycle_msgs.msg import Transition
+from lifecycle_msgs.srv import ChangeState, GetState
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
-from places import CHECKOUT
+from places import CHECKOUT, TESTS
+from rcl_interfaces.msg import Parameter as ParameterMessage
+from rcl_interfaces.srv import SetParametersAtomically
 from rclpy.context import Context
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
+from rclpy.parameter import Parameter
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, Image
 
@@ -90,11 +95,15 @@ def ros_domain() -> Iterator[None]:
 class NodeProcess:
     """`python -m seg_perception.ros.node` as a process of its own, with parameters from a YAML file as users do."""
 
-    def __init__(self, parameters: Mapping[str, Any], remappings: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, parameters: Mapping[str, Any], remappings: Mapping[str, str] | None = None, faults: Sequence[str] = ()
+    ) -> None:
+        """faults: of faults.py, to put in."""
         self._folder = tempfile.TemporaryDirectory()
         file = Path(self._folder.name) / "parameters.yaml"
         file.write_text(yaml.safe_dump({"/**": {"ros__parameters": dict(parameters)}}))
-        command = [sys.executable, "-m", "seg_perception.ros.node", "--ros-args", "--params-file", str(file)]
+        program = [str(TESTS / "faults.py"), *faults, "--"] if faults else ["-m", "seg_perception.ros.node"]
+        command = [sys.executable, *program, "--ros-args", "--params-file", str(file)]
         for source, target in (remappings or {}).items():
             command += ["-r", f"{source}:={target}"]
         self._process = subprocess.Popen(
@@ -131,8 +140,12 @@ class NodeProcess:
 
     def stop(self, number: int = signal.SIGINT) -> int:
         """Send a signal and wait for the end; returns the exit code."""
-        self._process.send_signal(number)
+        self.signal(number)
         return self.wait()
+
+    def signal(self, number: int) -> None:
+        """Send a signal."""
+        self._process.send_signal(number)
 
     def close(self) -> None:
         """End it whatever state it is in."""
@@ -270,3 +283,46 @@ def values_of(arrays: Sequence[DiagnosticArray], part: str) -> dict[str, str]:
                 level = status.level if isinstance(status.level, int) else status.level[0]
                 return {**{v.key: v.value for v in status.values}, "message": status.message, "level": str(level)}
     return {}
+
+
+def connect(peer: Peer, camera: FakeCamera, masks: list[Any]) -> None:
+    """Send frames until one has gone all the way, then forget what came: from here on nothing is missed.
+
+    That each side has found the other is known to neither, so one frame alone could be sent too early.
+    """
+    peer.until_heard(camera.images)
+    peer.until_heard(camera.infos)
+    peer.until(lambda: camera.send() and masks, "a first mask")
+    last = camera.send()
+    peer.until(lambda: newest(masks, last), "the last of the first masks")
+    masks.clear()
+
+
+def set_parameters(peer: Peer, **values: Any) -> Any:
+    """Set parameters, `__` for the dot in their names, all or none; returns the answer."""
+    request = SetParametersAtomically.Request()
+    for name, value in values.items():
+        message: ParameterMessage = Parameter(name.replace("__", "."), value=value).to_parameter_msg()
+        request.parameters.append(message)
+    return peer.call(SetParametersAtomically, "/segmentation/set_parameters_atomically", request).result
+
+
+def newest(messages: list[Any], sent: Image) -> Any:
+    """The message that belongs to a sent image."""
+    return next((message for message in messages if message.header.stamp == sent.header.stamp), None)
+
+
+def stamp_ns(message: Any) -> int:
+    """The stamp of a message's header."""
+    return int(message.header.stamp.sec * 10**9 + message.header.stamp.nanosec)
+
+
+def change_state(peer: Peer, transition: int = 0, label: str = "") -> bool:
+    """Ask for a transition of the life cycle, by number or label."""
+    request = ChangeState.Request(transition=Transition(id=transition, label=label))
+    return bool(peer.call(ChangeState, "/segmentation/change_state", request).success)
+
+
+def state(peer: Peer) -> str:
+    """The life cycle's state that the node answers."""
+    return str(peer.call(GetState, "/segmentation/get_state", GetState.Request()).current_state.label)

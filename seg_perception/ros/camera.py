@@ -19,11 +19,12 @@ from seg_perception.ground.fusion import GridFusion
 from seg_perception.model_file import ModelInfo
 from seg_perception.pipeline import Pipeline, Seen
 from seg_perception.results import Frame, Result
-from seg_perception.ros.diagnostics import GROUND_OK, GROUND_UNWATCHED, GroundState, Status
+from seg_perception.ros.diagnostics import GROUND_OK, GROUND_UNWATCHED, GroundState, Status, node_status
 from seg_perception.ros.extrinsics import TransformError, TransformSource, is_same_pose
 from seg_perception.ros.inputs import Arrival, CameraInput
 from seg_perception.ros.outputs import CameraOutputs, Placed, wants, watches_ground
 from seg_perception.ros.parameters import Settings
+from seg_perception.ros.watchdog import standing
 
 FAILED = "failed"
 """Cause of a frame that the pipeline itself could not run, beside the causes of camera_messages.py."""
@@ -80,7 +81,7 @@ class Camera:
         self._readers = [ImageReader() for _ in range(slots)]
         self._fusion = GridFusion(settings.fusion.half_life_s) if settings.fusion.enabled else None
         self._pose: CameraPose | None = None
-        self._ground, self._told = GROUND_UNWATCHED, GROUND_OK
+        self._ground, self._told, self._hangs = GROUND_UNWATCHED, GROUND_OK, False
         self.outputs = CameraOutputs(node, name, model.labels)
         self._input: CameraInput | None = None
 
@@ -88,8 +89,8 @@ class Camera:
         """Run a frame of nothing, so that the first one of the camera does not wait for compilers."""
         self._pipeline.warm_up()
 
-    def listen(self, accept: Callable[[Arrival], bool]) -> None:
-        """Subscribe; accept gets every readable message and says whether it replaced one."""
+    def listen(self, accept: Callable[[Arrival], bool | None]) -> None:
+        """Subscribe; accept gets every readable message and says whether it replaced one, None where it was not taken."""
         self._input = CameraInput(self._node, self.name, self._settings.node, accept)
 
     def stop_listening(self) -> None:
@@ -108,14 +109,15 @@ class Camera:
         camera_input = self._input
         if camera_input is None:
             return None
-        with _rejecting(camera_input):
+        with _answering(camera_input, arrival):
             return self._see(camera_input, arrival, settings, slot)
         return None
 
     def publish(self, half: HalfDone) -> None:
         """Run the rest of a frame and publish what is watched of it."""
-        with _rejecting(half.camera_input):
+        with _answering(half.camera_input, half.arrival):
             self._publish(half)
+        half.camera_input.monitor.answered(half.arrival.arrived_s)
 
     def _see(self, camera_input: CameraInput, arrival: Arrival, settings: Settings, slot: int) -> HalfDone:
         since_s = time.monotonic()
@@ -203,29 +205,37 @@ class Camera:
         if ground.cause != before.cause:
             self._ground_changed()
 
-    def status(self, settings: Settings) -> Status | None:
-        """The camera's diagnostics, None while it does not listen. Says a change of the ground's state in the log too."""
-        if self._input is None:
-            return None
+    def status(self, settings: Settings, state: str) -> Status:
+        """The camera's diagnostics; state: of the node's life cycle. Says what changed in the log too."""
+        camera_input = self._input
+        if camera_input is None:
+            return node_status(state, "", "", {})
         ground = self._ground
         if ground is not GROUND_UNWATCHED and ground.cause != self._told.cause:
-            topic = self._input.monitor.topic
+            topic = camera_input.monitor.topic
             if ground.problem:
                 self._node.get_logger().warning(f"{topic}: {ground}")
             else:
                 self._node.get_logger().info(f"{topic}: {self._told.stopped} back after: {self._told.problem}")
             self._told = ground
-        return self._input.monitor.status(time.monotonic(), ground, settings.node.enabled)
+        status = camera_input.monitor.status(time.monotonic(), ground, settings.node.enabled)
+        hangs = status.values["hangs"] == "true"
+        if hangs and not self._hangs:
+            self._node.get_logger().error(f"{camera_input.monitor.topic}: nothing goes out, {standing('frames')}")
+        self._hangs = hangs
+        return status
 
 
 @contextmanager
-def _rejecting(camera_input: CameraInput) -> Iterator[None]:
-    """Count and name a frame that cannot be used."""
+def _answering(camera_input: CameraInput, arrival: Arrival) -> Iterator[None]:
+    """Count and name a frame that cannot be used: its answer, for want of outputs."""
     try:
         yield
+        return
     except BadImageError as error:
         camera_input.reject(error.cause, str(error))
     except SegPerceptionError as error:
         camera_input.reject(FAILED, str(error))
     except Exception as error:  # the edge of the worker thread: one frame that fails must not end perception
         camera_input.reject(FAILED, f"{type(error).__name__}: {error}", traceback.format_exc())
+    camera_input.monitor.answered(arrival.arrived_s)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections import Counter, deque
 from collections.abc import Mapping, Sequence
@@ -9,6 +10,20 @@ from dataclasses import dataclass, field
 
 OK, WARN, ERROR = 0, 1, 2
 """Levels of diagnostic_msgs/DiagnosticStatus."""
+
+STATES: Mapping[str, tuple[int, str]] = {
+    "unconfigured": (WARN, "not configured, so no images are taken"),
+    "configuring": (WARN, "configuring"),
+    "inactive": (WARN, "inactive, so no images are taken"),
+    "activating": (WARN, "activating"),
+    "active": (OK, "running"),
+    "deactivating": (WARN, "deactivating"),
+    "cleaningup": (WARN, "cleaning up"),
+    "shuttingdown": (WARN, "shutting down"),
+    "errorprocessing": (WARN, "giving everything back after an error"),
+    "finalized": (WARN, "finalized for good: start the process again to use it"),
+}
+"""What the node says in each state of its life cycle where nothing is wrong."""
 
 WINDOW_S = 5.0
 """Rates and verdicts look this far back."""
@@ -24,6 +39,16 @@ class Status:
     level: int
     message: str
     values: Mapping[str, str]
+
+
+def node_status(state: str, problem: str, progress: str, facts: Mapping[str, str]) -> Status:
+    """The node's own status. state: of its life cycle; problem: why the latest transition failed, empty after a success;
+    progress: what configuring is at; facts: of the backend."""
+    level, sentence = STATES[state]
+    if state == "configuring" and progress:
+        sentence = f"{sentence}: {progress}"
+    values = {"lifecycle_state": state, **facts, "engine_state": progress or sentence}
+    return Status(ERROR, problem, values) if problem else Status(level, sentence, values)
 
 
 @dataclass(frozen=True)
@@ -59,12 +84,16 @@ class Verdict:
 class CameraMonitor:
     """What happened to one camera's frames. Times are seconds of one steady clock; any thread may call any method."""
 
-    def __init__(self, topic: str, timeout_s: float, now_s: float) -> None:
-        self.topic, self._timeout_s, self._started_s = topic, timeout_s, now_s
+    def __init__(self, topic: str, timeout_s: float, now_s: float, max_age_s: float = math.inf) -> None:
+        """timeout_s: after which silence, in or out, is an error; max_age_s: of an output, since its image arrived."""
+        self.topic, self._timeout_s, self._started_s, self._max_age_s = topic, timeout_s, now_s, max_age_s
         self._lock = threading.Lock()
         self._last_input_s: float | None = None
+        self._waiting_s: float | None = None
+        self._answered_s = -math.inf
         self._inputs_s: deque[float] = deque()
         self._outputs_s: deque[float] = deque()
+        self._late: deque[tuple[float, float]] = deque()
         self._problems_s: deque[float] = deque()
         self._counts: Counter[str] = Counter()
         self._bad: Counter[str] = Counter()
@@ -77,6 +106,19 @@ class CameraMonitor:
             self._last_input_s = now_s
             self._inputs_s.append(now_s)
             self._counts["frames_in"] += 1
+
+    def accepted(self, arrived_s: float) -> None:
+        """A frame that arrived then shall be answered: by outputs, or by the reason why there are none."""
+        with self._lock:
+            if self._waiting_s is None and arrived_s > self._answered_s:
+                self._waiting_s = arrived_s
+
+    def answered(self, arrived_s: float) -> None:
+        """The frame that arrived then has its answer; those before it will have none."""
+        with self._lock:
+            self._answered_s = arrived_s
+            if self._waiting_s is not None and self._waiting_s <= arrived_s:
+                self._waiting_s = None
 
     def lost(self, count: int) -> None:
         """Frames were sent and never came: the middleware lost or overwrote them before they could be received."""
@@ -100,6 +142,8 @@ class CameraMonitor:
         with self._lock:
             self._outputs_s.append(now_s)
             self._counts["frames_out"] += 1
+            if age_ms > self._max_age_s * 1e3:
+                self._late.append((now_s, age_ms))
             samples = {"age_ms": age_ms, "stamp_age_ms": stamp_age_ms}
             samples.update({f"{name}_ms": value for name, value in stages_ms.items()})
             for name, value in samples.items():
@@ -119,12 +163,24 @@ class CameraMonitor:
         if silent_s > self._timeout_s:
             what = "no image yet" if self._last_input_s is None else "camera stalled: no image"
             verdict.add(ERROR, f"{what} on {self.topic} for {silent_s:.1f} s")
+        waiting_s = self._waiting(now_s)
+        if waiting_s > self._timeout_s:
+            verdict.add(ERROR, f"images come on {self.topic}, nothing goes out since {waiting_s:.1f} s")
+        while self._late and self._late[0][0] < now_s - WINDOW_S:
+            self._late.popleft()
+        if self._late:
+            oldest_s = max(age_ms for _, age_ms in self._late) / 1e3
+            verdict.add(WARN, f"outputs are up to {oldest_s:.1f} s old, more than max_age ({self._max_age_s:g} s)")
         if _trim(self._problems_s, now_s):
             every = not _trim(self._outputs_s, now_s)
             verdict.add(ERROR if every else WARN, self._last_problem)
         if ground.problem:
             verdict.add(WARN, str(ground))
         return verdict
+
+    def _waiting(self, now_s: float) -> float:
+        """For how long images have come and nothing has gone out, s."""
+        return 0.0 if self._waiting_s is None else now_s - self._waiting_s
 
     def _values(self, now_s: float, ground: GroundState) -> dict[str, str]:
         span_s = max(min(WINDOW_S, now_s - self._started_s), 1e-3)
@@ -140,6 +196,7 @@ class CameraMonitor:
             **{f"bad_{cause}": str(count) for cause, count in sorted(self._bad.items())},
             "last_problem": self._last_problem,
             "camera_stalled": str(stalled).lower(),
+            "hangs": str(self._waiting(now_s) > self._timeout_s).lower(),
             "ground": ground.cause,
             "ground_problem": ground.problem,
         }

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import array
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from types import ModuleType
 from typing import Any
 
 import cv2
 import numpy as np
+from builtin_interfaces.msg import Time
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from geometry_msgs.msg import Point32
 from nav_msgs.msg import OccupancyGrid
 from numpy.typing import NDArray
@@ -18,6 +20,7 @@ from std_msgs.msg import Header
 
 from seg_perception.labels import LabelSet
 from seg_perception.results import Drivable, FreeSpace, Grid, Outline, Panoptic
+from seg_perception.ros.diagnostics import Status
 from seg_perception_msgs.msg import DrivableArea, DrivableAreas, LookAhead, Segment, Segments
 from seg_perception_msgs.msg import Outline as OutlineMessage
 
@@ -204,3 +207,18 @@ def _buffer(typecode: str, values: NDArray[Any]) -> array.array[Any]:
     buffer: array.array[Any] = array.array(typecode)
     buffer.frombytes(values.tobytes())
     return buffer
+
+
+def diagnostics(node: str, statuses: Mapping[str, Status], stamp: Time) -> DiagnosticArray:
+    """The statuses of a node's parts by their names; node: its full name."""
+    return DiagnosticArray(
+        header=Header(stamp=stamp), status=[_status(f"{node}: {part}", node, one) for part, one in statuses.items()]
+    )
+
+
+def _status(name: str, hardware_id: str, status: Status) -> DiagnosticStatus:
+    values = [KeyValue(key=key, value=value) for key, value in status.values.items()]
+    # rclpy wants the level as one byte.
+    return DiagnosticStatus(
+        level=bytes([status.level]), name=name, message=status.message, hardware_id=hardware_id, values=values
+    )

@@ -88,9 +88,10 @@ class SequenceGaps:
 
 
 class CameraInput:
-    """The subscriptions of one camera. accept gets every message that can be read, and says whether it replaced one."""
+    """The subscriptions of one camera. accept gets every message that can be read, and says whether it replaced one,
+    None where it was not taken."""
 
-    def __init__(self, node: Node, name: str, settings: NodeSettings, accept: Callable[[Arrival], bool]) -> None:
+    def __init__(self, node: Node, name: str, settings: NodeSettings, accept: Callable[[Arrival], bool | None]) -> None:
         self._node, self._accept = node, accept
         compressed = settings.image_transport == "compressed"
         self._check = check_compressed if compressed else check_image
@@ -103,7 +104,9 @@ class CameraInput:
         on_image = self._on_numbered_image if NUMBERED else self._on_image
         self._images = node.create_subscription(kind, topic, on_image, qos)
         self._infos = node.create_subscription(CameraInfo, f"{prefix}camera_info", self._on_info, qos)
-        self.monitor = CameraMonitor(self._images.topic_name, settings.camera_timeout, time.monotonic())
+        self.monitor = CameraMonitor(
+            self._images.topic_name, settings.camera_timeout, time.monotonic(), settings.max_age
+        )
         self._gaps = SequenceGaps()
         self._logged_s: dict[str, float] = {}
         self._info_key: tuple[Any, ...] = ()
@@ -137,7 +140,10 @@ class CameraInput:
         except BadImageError as error:
             self.reject(error.cause, str(error))
             return
-        if self._accept(Arrival(message, now_s)):
+        replaced = self._accept(Arrival(message, now_s))
+        if replaced is not None:
+            self.monitor.accepted(now_s)
+        if replaced:
             self.monitor.replaced()
 
     def _on_info(self, message: CameraInfo) -> None:

@@ -164,7 +164,12 @@ class NodeSettings:
     enabled: bool = _parameter(True, "whether images are taken", live=True)
     autostart: bool = _parameter(True, "configure and activate at once; false: a lifecycle manager does")
     camera_timeout: float = _parameter(
-        2.0, "s without an image until diagnostics report a stalled camera", limits=(0.1, 3600.0)
+        2.0,
+        "s without an image until diagnostics report a stalled camera; with images but without outputs, a node that hangs",
+        limits=(0.1, 3600.0),
+    )
+    max_age: float = _parameter(
+        1.0, "s from an image's arrival to its outputs from which on diagnostics warn", limits=(0.01, 3600.0)
     )
     jpeg_quality: int = _parameter(80, "quality of the compressed overlay", live=True, limits=(1, 100))
 

@@ -9,9 +9,11 @@ from seg_perception.ros.diagnostics import (
     GROUND_UNWATCHED,
     KEPT,
     OK,
+    STATES,
     WARN,
     CameraMonitor,
     GroundState,
+    node_status,
     percentile,
 )
 
@@ -70,6 +72,49 @@ def test_a_silent_camera_is_an_error_that_says_since_when() -> None:
     assert status.level == ERROR
     assert status.message == "camera stalled: no image on /front/image for 3.5 s"
     assert status.values["camera_stalled"] == "true"
+
+
+def test_images_that_come_while_nothing_goes_out_are_an_error_that_says_since_when() -> None:
+    camera = monitor()
+
+    def frame(arrived_s: float) -> None:
+        camera.received(arrived_s)
+        camera.accepted(arrived_s)
+
+    frame(101.0)
+    camera.answered(101.0)
+    for arrived_s in (102.0, 102.5, 103.0, 104.0):
+        frame(arrived_s)
+    assert camera.status(104.0).level == OK
+    status = camera.status(104.5)
+    assert (status.level, status.values["hangs"]) == (ERROR, "true")
+    assert status.message == "images come on /front/image, nothing goes out since 2.5 s"
+    camera.answered(103.0)
+    assert camera.status(104.5).values["hangs"] == "false", "those before the answered one will have no answer"
+    camera.accepted(102.9)
+    assert camera.status(107.0).values["hangs"] == "false", "told after its answer"
+
+
+def test_outputs_older_than_a_limit_are_a_warning_for_as_long_as_the_window() -> None:
+    camera = CameraMonitor("/image", timeout_s=2.0, now_s=100.0, max_age_s=0.5)
+    for now_s, age_ms in ((101.0, 400.0), (101.5, 900.0), (102.0, 600.0), (106.4, 20.0)):
+        camera.received(now_s)
+        camera.finished(now_s, age_ms, age_ms, {})
+        expected = (
+            (OK, "running") if age_ms == 400 else (WARN, "outputs are up to 0.9 s old, more than max_age (0.5 s)")
+        )
+        status = camera.status(now_s)
+        assert (status.level, status.message) == expected
+    assert camera.status(107.1).level == OK
+
+
+@pytest.mark.parametrize("state", STATES)
+def test_only_an_active_node_without_a_problem_is_ok(state: str) -> None:
+    status = node_status(state, "", "", {"backend": "one"})
+    assert (status.level == OK) == (state == "active")
+    assert (status.values["lifecycle_state"], status.values["backend"]) == (state, "one")
+    failed = node_status(state, "it failed", "", {})
+    assert (failed.level, failed.message, failed.values["lifecycle_state"]) == (ERROR, "it failed", state)
 
 
 def test_bad_frames_are_named_and_counted_by_cause() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +12,8 @@ import numpy as np
 import pytest
 from diagnostic_msgs.msg import DiagnosticArray
 from lifecycle_msgs.msg import Transition
-from lifecycle_msgs.srv import ChangeState, GetState
 from nav_msgs.msg import OccupancyGrid
-from rcl_interfaces.msg import Parameter as ParameterMessage
-from rcl_interfaces.srv import DescribeParameters, SetParametersAtomically
-from rclpy.parameter import Parameter
+from rcl_interfaces.srv import DescribeParameters
 from ros_harness import (
     LATCHED,
     RELIABLE,
@@ -24,8 +21,13 @@ from ros_harness import (
     FakeCamera,
     NodeProcess,
     Peer,
+    change_state,
+    connect,
     make_tiny_model,
-    ros_domain,
+    newest,
+    set_parameters,
+    stamp_ns,
+    state,
     values_of,
 )
 from sensor_msgs.msg import CompressedImage, Image, LaserScan
@@ -55,61 +57,8 @@ GROUND = ("drivable_grid", "free_space")
 StartNode = Callable[..., NodeProcess]
 
 
-@pytest.fixture(scope="module")
-def domain() -> Iterator[None]:
-    with ros_domain():
-        yield
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_tiny_model(tmp_path_factory.mktemp("models") / "tiny.onnx")
-
-
-@pytest.fixture
-def peer(domain: None) -> Iterator[Peer]:
-    peer = Peer()
-    yield peer
-    peer.close()
-
-
-@pytest.fixture
-def start(domain: None, model: Path) -> Iterator[StartNode]:
-    running: list[NodeProcess] = []
-
-    def begin(**parameters: Any) -> NodeProcess:
-        named = {name.replace("__", "."): value for name, value in parameters.items()}
-        running.append(NodeProcess({"model": str(model), "backend": "onnxruntime", "use_tf": False, **named}))
-        return running[-1]
-
-    yield begin
-    for process in running:
-        process.close()
-
-
 def listen_to_all(peer: Peer, prefix: str = "/segmentation/") -> dict[str, list[Any]]:
     return {name: peer.listen(kind, prefix + name, qos) for name, (kind, qos) in TOPICS.items()}
-
-
-def connect(peer: Peer, camera: FakeCamera, masks: list[Any]) -> None:
-    """Send frames until one has gone all the way, then forget what came: from here on nothing is missed.
-
-    That each side has found the other is known to neither, so one frame alone could be sent too early.
-    """
-    peer.until_heard(camera.images)
-    peer.until_heard(camera.infos)
-    peer.until(lambda: camera.send() and masks, "a first mask")
-    last = camera.send()
-    peer.until(lambda: newest(masks, last), "the last of the first masks")
-    masks.clear()
-
-
-def set_parameters(peer: Peer, **values: Any) -> Any:
-    request = SetParametersAtomically.Request()
-    for name, value in values.items():
-        message: ParameterMessage = Parameter(name.replace("__", "."), value=value).to_parameter_msg()
-        request.parameters.append(message)
-    return peer.call(SetParametersAtomically, "/segmentation/set_parameters_atomically", request).result
 
 
 def pixels(message: Image) -> Any:
@@ -168,11 +117,6 @@ def test_every_output_of_one_frame(start: StartNode, peer: Peer, model: Path) ->
     finally:
         late.close()
     assert process.stop() == 0, process.output
-
-
-def newest(messages: list[Any], sent: Image) -> Any:
-    """The message that belongs to a sent image."""
-    return next((message for message in messages if message.header.stamp == sent.header.stamp), None)
 
 
 def test_bad_frames_are_named_while_good_ones_flow(start: StartNode, peer: Peer) -> None:
@@ -322,19 +266,6 @@ def test_frames_that_overlap_come_out_in_order_and_each_with_its_own_masks(
     assert stamps == sorted(set(stamps))
     for message, stamp in zip(masks, stamps):
         assert np.array_equal(pixels(message), expected[sent[stamp]])
-
-
-def stamp_ns(message: Any) -> int:
-    return int(message.header.stamp.sec * 10**9 + message.header.stamp.nanosec)
-
-
-def change_state(peer: Peer, transition: int) -> bool:
-    request = ChangeState.Request(transition=Transition(id=transition))
-    return bool(peer.call(ChangeState, "/segmentation/change_state", request).success)
-
-
-def state(peer: Peer) -> str:
-    return str(peer.call(GetState, "/segmentation/get_state", GetState.Request()).current_state.label)
 
 
 def test_life_cycle(start: StartNode, peer: Peer) -> None:

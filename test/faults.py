@@ -1,0 +1,87 @@
+"""The node with faults put in, as a program: `python test/faults.py hang old_rclpy -- --ros-args …`."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from places import CHECKOUT
+
+sys.path.insert(0, str(CHECKOUT))
+
+from seg_perception import backends
+from seg_perception.backends.onnx_runtime import OnnxRuntimeBackend
+from seg_perception.pipeline import Pipeline
+from seg_perception.ros import node
+
+HANG = "hang"
+"""frame_id of an image at which the network hangs."""
+
+
+def wait_for_ever(*_: Any, **__: Any) -> Any:
+    """As a driver's call that never returns: the interpreter goes on."""
+    threading.Event().wait()
+
+
+def hang() -> None:
+    """The network never returns from an image of that frame_id."""
+    see = Pipeline.see
+
+    def patched(self: Pipeline, frame: Any, *rest: Any, **named: Any) -> Any:
+        return (wait_for_ever if frame.frame_id == HANG else see)(self, frame, *rest, **named)
+
+    Pipeline.see = patched  # type: ignore[method-assign]
+
+
+def endless_warm_up() -> None:
+    """Warming up, as compiling or building an engine, takes longer than anyone waits."""
+    Pipeline.warm_up = wait_for_ever  # type: ignore[method-assign]
+
+
+def endless_close() -> None:
+    """The backend cannot be given back."""
+    OnnxRuntimeBackend.close = wait_for_ever  # type: ignore[method-assign]
+
+
+def out_of_memory() -> None:
+    """The first try to start the backend fails as a GPU's driver fails."""
+    choose, tries = backends.choose, iter([True])
+
+    def patched(*arguments: Any, **named: Any) -> Any:
+        if next(tries, False):
+            raise RuntimeError("CUDA error 2: out of memory")
+        return choose(*arguments, **named)
+
+    backends.choose = patched
+
+
+def old_rclpy() -> None:
+    """rclpy up to Jazzy, whose life cycle lets a transition that is not allowed raise out of its service, as in
+    https://github.com/ros2/rclpy/blob/humble/rclpy/rclpy/lifecycle/node.py."""
+    from rclpy.lifecycle import LifecycleState, TransitionCallbackReturn
+    from rclpy.lifecycle.node import LifecycleNodeMixin
+
+    def change_state(self: Any, transition_id: int) -> Any:
+        before = LifecycleState(*reversed(self._state_machine.current_state))
+        self._state_machine.trigger_transition_by_id(transition_id, True)
+        result = self._LifecycleNodeMixin__execute_callback(self._state_machine.current_state[0], before)
+        self._state_machine.trigger_transition_by_label(result.to_label(), True)
+        if result == TransitionCallbackReturn.ERROR:
+            result = self._LifecycleNodeMixin__execute_callback(self._state_machine.current_state[0], before)
+            self._state_machine.trigger_transition_by_label(result.to_label(), True)
+        return result
+
+    LifecycleNodeMixin._LifecycleNodeMixin__change_state = change_state  # type: ignore[attr-defined]
+
+
+FAULTS: dict[str, Callable[[], None]] = {
+    one.__name__: one for one in (hang, endless_warm_up, endless_close, out_of_memory, old_rclpy)
+}
+
+if __name__ == "__main__":
+    names, _, arguments = " ".join(sys.argv[1:]).partition(" -- ")
+    for name in names.split():
+        FAULTS[name]()
+    sys.exit(node.main([sys.argv[0], *arguments.split(" ")]))

@@ -1,0 +1,164 @@
+"""What the node notices of itself, says in diagnostics and does about it: the real node over real DDS, with faults put
+in. docs/reliability.md promises what is held here."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Callable
+
+import pytest
+from lifecycle_msgs.msg import Transition
+from ros_harness import FakeCamera, NodeProcess, Peer, change_state, connect, newest, state, values_of
+from sensor_msgs.msg import Image
+
+from seg_perception.errors import EXIT_HUNG, EXIT_INTERRUPTED
+
+StartNode = Callable[..., NodeProcess]
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+SIGNAL_S = 5.0
+"""Within which a signal ends the node, whatever state it is in."""
+
+
+def hang(peer: Peer, camera: FakeCamera) -> None:
+    """Let the network hang, while the camera goes on."""
+    message = camera.message()
+    message.header.frame_id = "hang"
+    camera.send(message)
+    peer.node.create_timer(0.02, camera.send)
+
+
+def end(process: NodeProcess, *numbers: int) -> tuple[int, float]:
+    """Send signals; returns the exit code and the seconds to the end."""
+    since_s = time.monotonic()
+    for number in numbers:
+        process.signal(number)
+    return process.wait(), time.monotonic() - since_s
+
+
+def test_a_network_that_hangs_is_an_error_and_deactivating_ends_the_process(start: StartNode, peer: Peer) -> None:
+    process = start(["hang"], camera_timeout=1.0)
+    camera, masks = FakeCamera(peer), peer.listen(Image, "/segmentation/label_mask")
+    diagnostics = peer.diagnostics()
+    connect(peer, camera, masks)
+    hang(peer, camera)
+    words = "images come on /image, nothing goes out since "
+    peer.until(lambda: words in values_of(diagnostics, "camera").get("message", ""), "the hang in diagnostics")
+    values = values_of(diagnostics, "camera")
+    assert (values["level"], values["camera_stalled"]) == ("2", "false")
+    process.wait_for_line("thread 'frames 0' stands in threading.py:")
+    assert state(peer) == "active", "the executor answers"
+
+    heard = len(diagnostics)
+    assert not change_state(peer, Transition.TRANSITION_DEACTIVATE)
+    assert len(diagnostics) > heard, "and goes on while the transition waits"
+    words = "deactivating does not end after 4 s (thread 'frames 0' stands in threading.py:"
+    process.wait_for_line(words)
+    peer.until(lambda: values_of(diagnostics, "backend")["message"].startswith(words), "diagnostics saying so")
+    assert process.wait() == EXIT_HUNG, process.output
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_a_signal_ends_a_node_whose_network_hangs(start: StartNode, peer: Peer, number: int) -> None:
+    process = start(["hang"])
+    camera, masks = FakeCamera(peer), peer.listen(Image, "/segmentation/label_mask")
+    connect(peer, camera, masks)
+    hang(peer, camera)
+    peer.until(lambda: camera.images.get_subscription_count(), "still listening")
+    code, seconds = end(process, number)
+    assert (code, seconds < SIGNAL_S) == (EXIT_HUNG, True), f"{seconds:.1f} s\n{process.output}"
+    peer.until(lambda: not peer.node.count_publishers("/segmentation/label_mask"), "taken off the network", 5.0)
+
+
+def test_a_backend_that_cannot_be_given_back_is_left(start: StartNode, peer: Peer) -> None:
+    process = start(["endless_close"], autostart=False)
+    assert change_state(peer, Transition.TRANSITION_CONFIGURE)
+    assert not change_state(peer, Transition.TRANSITION_CLEANUP)
+    assert process.wait() == EXIT_HUNG
+    assert "cleaningup does not end after 4 s (thread 'transition' stands in threading.py:" in process.output
+
+
+def test_while_it_configures_it_listens_and_a_signal_ends_it(start: StartNode, peer: Peer) -> None:
+    process = start(["endless_warm_up"])
+    diagnostics = peer.diagnostics()
+    words = "configuring: warming up"
+    peer.until(lambda: values_of(diagnostics, "backend").get("message", "").startswith(words), "the step it is at")
+    values = values_of(diagnostics, "backend")
+    assert (values["level"], values["lifecycle_state"]) == ("1", "configuring")
+    assert state(peer) == "configuring"
+    assert not change_state(peer, Transition.TRANSITION_ACTIVATE), "one transition at a time"
+    code, seconds = end(process, signal.SIGINT)
+    assert (code, seconds < SIGNAL_S) == (0, True), f"{seconds:.1f} s\n{process.output}"
+    assert "left in the middle of configuring (thread 'transition' stands in threading.py:" in process.output
+
+
+def test_the_second_signal_ends_it_at_once(start: StartNode, peer: Peer) -> None:
+    process = start(["endless_warm_up"])
+    process.wait_for_line("warming up")
+    first, _ = process.signal(signal.SIGINT), time.sleep(0.2)
+    code, seconds = end(process, signal.SIGINT)
+    assert (first, code, seconds < 1.0) == (None, EXIT_INTERRUPTED, True), f"{seconds:.1f} s\n{process.output}"
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_a_signal_ends_it_in_every_state_of_rest(start: StartNode, peer: Peer, number: int) -> None:
+    ways = {
+        "unconfigured": (),
+        "inactive": (Transition.TRANSITION_CONFIGURE,),
+        "active": (Transition.TRANSITION_CONFIGURE, Transition.TRANSITION_ACTIVATE),
+        "finalized": (Transition.TRANSITION_UNCONFIGURED_SHUTDOWN,),
+    }
+    for resting, way in ways.items():
+        process = start(autostart=False)
+        assert all(change_state(peer, transition) for transition in way)
+        assert state(peer) == resting
+        code, seconds = end(process, number)
+        assert (code, seconds < SIGNAL_S) == (0, True), f"{resting}: {seconds:.1f} s\n{process.output}"
+        peer.until(lambda: not peer.node.count_publishers("/segmentation/transition_event"), "its departure")
+
+
+def test_a_failed_configuration_is_an_error_until_the_next_success(start: StartNode, peer: Peer) -> None:
+    process = start(["out_of_memory"], autostart=False)
+    diagnostics = peer.diagnostics()
+
+    def says(level: int, words: str, resting: str) -> None:
+        def said() -> bool:
+            values = values_of(diagnostics, "backend")
+            return (values.get("level"), values.get("lifecycle_state")) == (str(level), resting) and words in values[
+                "message"
+            ]
+
+        peer.until(said, f"level {level}, {resting}, {words!r}")
+
+    says(1, "not configured", "unconfigured")
+    assert not change_state(peer, Transition.TRANSITION_CONFIGURE)
+    says(2, "RuntimeError: CUDA error 2: out of memory", "unconfigured")
+    assert not change_state(peer, Transition.TRANSITION_ACTIVATE), "which the state does not allow"
+    says(2, "RuntimeError: CUDA error 2: out of memory", "unconfigured")
+    assert change_state(peer, Transition.TRANSITION_CONFIGURE)
+    says(1, "inactive", "inactive")
+    assert values_of(diagnostics, "camera")["message"] == "inactive, so no images are taken"
+    assert change_state(peer, Transition.TRANSITION_ACTIVATE)
+    says(0, "running", "active")
+    assert change_state(peer, Transition.TRANSITION_ACTIVE_SHUTDOWN)
+    says(1, "finalized for good", "finalized")
+    assert process.stop() == 0, process.output
+
+
+@pytest.mark.parametrize("faults", [["old_rclpy"], []])
+def test_a_transition_that_the_state_does_not_allow_is_refused_and_nothing_else(
+    start: StartNode, peer: Peer, faults: list[str]
+) -> None:
+    process = start(faults)
+    camera, masks = FakeCamera(peer), peer.listen(Image, "/segmentation/label_mask")
+    diagnostics = peer.diagnostics()
+    connect(peer, camera, masks)
+    for transition in (Transition.TRANSITION_CONFIGURE, Transition.TRANSITION_INACTIVE_SHUTDOWN, 99):
+        assert not change_state(peer, transition)
+    assert not change_state(peer, label="configure") and not change_state(peer, label="nonsense")
+    sent = camera.send()
+    peer.until(lambda: newest(masks, sent), "a mask")
+    assert state(peer) == "active"
+    peer.until(lambda: values_of(diagnostics, "backend").get("level") == "0", "no alarm")
+    assert change_state(peer, label="deactivate")
+    assert process.stop() == 0, process.output
