@@ -18,10 +18,13 @@ from seg_perception.ros import node
 
 HANG = "hang"
 """frame_id of an image at which the network hangs."""
+HANGS = "it waits for ever now"
+"""What the program prints then."""
 
 
 def wait_for_ever(*_: Any, **__: Any) -> Any:
     """As a driver's call that never returns: the interpreter goes on."""
+    print(HANGS, flush=True)
     threading.Event().wait()
 
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
+import numpy as np
 from rclpy.lifecycle import LifecycleNode
 from rclpy.time import Time
 
@@ -15,10 +16,10 @@ from seg_perception.backends.base import Backend
 from seg_perception.camera.messages import BadImageError, ImageReader
 from seg_perception.camera_model import CameraPose
 from seg_perception.errors import SegPerceptionError
-from seg_perception.ground.fusion import GridFusion
+from seg_perception.ground.fusion import GridFusion, PlanarPose
 from seg_perception.model_file import ModelInfo
 from seg_perception.pipeline import Pipeline, Seen
-from seg_perception.results import Frame, Result
+from seg_perception.results import Frame, Grid, Result
 from seg_perception.ros.diagnostics import GROUND_OK, GROUND_UNWATCHED, GroundState, Status, node_status
 from seg_perception.ros.extrinsics import TransformError, TransformSource, is_same_pose
 from seg_perception.ros.inputs import Arrival, CameraInput
@@ -88,6 +89,9 @@ class Camera:
     def warm_up(self) -> None:
         """Run a frame of nothing, so that the first one of the camera does not wait for compilers."""
         self._pipeline.warm_up()
+        if self._fusion is not None:
+            unknown = Grid(np.full((1, 1), -1, np.int8), 1.0, (0.0, 0.0))
+            GridFusion(1.0).fuse(unknown, PlanarPose(0.0, 0.0, 0.0), 0)
 
     def listen(self, accept: Callable[[Arrival], bool | None]) -> None:
         """Subscribe; accept gets every readable message and says whether it replaced one, None where it was not taken."""

@@ -18,7 +18,7 @@ from seg_perception.errors import SegPerceptionError
 from seg_perception.ros.watchdog import standing, watched
 
 PATIENCE_S = 4.0
-"""How long a transition may take, all but configuring, which may build an engine; and how long all of the end may."""
+"""How long a transition may take, all but configuring, which may build an engine."""
 
 CONFIGURE, ACTIVATE = Transition.TRANSITION_CONFIGURE, Transition.TRANSITION_ACTIVATE
 _SHUTDOWN = {

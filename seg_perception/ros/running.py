@@ -13,10 +13,13 @@ from rclpy.executors import Executor, SingleThreadedExecutor
 from rclpy.impl.implementation_singleton import rclpy_implementation
 
 from seg_perception.errors import EXIT_ERROR, EXIT_HUNG, EXIT_INTERRUPTED
-from seg_perception.ros.life_cycle import ACTIVATE, CONFIGURE, PATIENCE_S, ManagedNode
+from seg_perception.ros.life_cycle import ACTIVATE, CONFIGURE, ManagedNode
 from seg_perception.ros.watchdog import standing
 
-LAST_WORDS_S = 0.3
+END_S = 3.0
+"""How long the node may take to come down before the process leaves it."""
+
+LAST_WORDS_S = 0.75
 """How long a process that leaves at once waits for what it still has to say, and for the middleware to sign off."""
 
 
@@ -92,10 +95,10 @@ def _start(node: ManagedNode) -> threading.Event:
 
 
 def _end(node: ManagedNode, executor: Executor, spinning: threading.Thread) -> int:
-    """Bring the node down within PATIENCE_S; leaves the process where that is not possible."""
-    end_s = time.monotonic() + PATIENCE_S
+    """Bring the node down within END_S; leaves the process where that is not possible."""
+    end_s = time.monotonic() + END_S
     configuring = node.state == "configuring"
-    if node.hung.is_set() or not node.shut_down(PATIENCE_S):
+    if node.hung.is_set() or not node.shut_down(END_S):
         if configuring:
             node.get_logger().info(f"left in the middle of configuring ({standing('transition')})")
         elif not node.hung.is_set():
