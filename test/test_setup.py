@@ -4,6 +4,7 @@ import ast
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import xml.etree.ElementTree as ElementTree
@@ -521,3 +522,50 @@ def test_every_message_is_built():
     cmake = (ROOT / "seg_perception_msgs" / "CMakeLists.txt").read_text()
     messages = {path.name for path in (ROOT / "seg_perception_msgs" / "msg").glob("*.msg")}
     assert set(re.findall(r'"msg/(\w+\.msg)"', cmake)) == messages
+
+
+@pytest.fixture
+def made(tmp_path):
+    """A folder with our Makefile, a set-up that does nothing, and a stand-in for the environment's Python."""
+    (tmp_path / "Makefile").write_text((ROOT / "Makefile").read_text())
+    (tmp_path / "tools").mkdir()
+    (tmp_path / "tools" / "setup_env.py").touch()
+    (tmp_path / ".ros").mkdir()
+    (tmp_path / ".ros" / "env.sh").write_text("export FROM_ENV=yes\n")
+    python = tmp_path / ".venv" / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    python.write_text('#!/bin/sh\n[ "$CODE" = wait ] && { echo ready; exec sleep 100; }\nexit "$CODE"\n')
+    python.chmod(0o755)
+    return tmp_path
+
+
+@pytest.mark.parametrize(("code", "made_code"), [(0, 0), (1, 2), (2, 2), (3, 2)])
+def test_makes_exit_code_is_that_of_the_table(made, code, made_code):
+    done = subprocess.run(
+        ["make", "run"], cwd=made, env={**PATH, "CODE": str(code)}, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == made_code
+    assert not code or f"Error {code}" in done.stderr
+
+
+def test_ctrl_c_ends_make_by_its_signal(made):
+    with subprocess.Popen(
+        ["make", "run"],
+        cwd=made,
+        env={**PATH, "CODE": "wait"},
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        assert process.stdout is not None and process.stdout.readline() == "ready\n"
+        os.killpg(process.pid, signal.SIGINT)
+        assert process.wait() == -signal.SIGINT
+
+
+def test_make_shell_has_the_environment_and_does_not_mind_how_it_is_left(made):
+    done = subprocess.run(
+        ["make", "shell"], cwd=made, env={**PATH, "SHELL": "/bin/sh"}, input='echo "got $FROM_ENV"; exit 3\n',
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "got yes\n" in done.stdout
