@@ -227,10 +227,11 @@ def test_a_place_that_cannot_be_written_to_is_one_sentence(checkout):
     assert len(done.stderr.splitlines()) == 1
 
 
-@pytest.mark.parametrize("name", ["a:b", "a\nb"])
-def test_a_path_that_no_list_of_folders_can_hold_is_refused(name):
-    with pytest.raises(setup_python.SetupError, match="which PATH cannot: move it elsewhere"):
+@pytest.mark.parametrize("name", ["a:b", "a\nb", "a;b", "a$HOME", "a`b`", 'a"b', "a\\b"])
+def test_a_path_that_the_installed_tools_would_misread_is_refused_before_anything_is_installed(name):
+    with pytest.raises(setup_python.SetupError, match="which PATH, pip or CMake misread: move it"):
         setup_env.check_place(Path("/home/me") / name)
+    setup_env.check_place(Path("/home/me and you/ä"))
 
 
 def test_a_sourced_installation_is_used_instead_of_the_wheels():

@@ -32,10 +32,13 @@ MESSAGE_PACKAGE = "seg_perception_msgs"
 
 
 def check_place(root: Path) -> None:
-    """Lists of folders, such as PATH, cannot hold every name of a folder."""
-    wrong = [name for name, sign in (("a colon", os.pathsep), ("a line break", "\n")) if sign in str(root)]
+    """The tools that are installed cannot live everywhere: PATH splits at colons, CMake at semicolons, and the programs
+    that pip writes have the path in double quotes for a shell, where it runs what stands in it."""
+    wrong = next((sign for sign in ':;$`"\\\n' if sign in str(root)), None)
     if wrong:
-        raise SetupError(f"The checkout's path {str(root)!r} holds {wrong[0]}, which PATH cannot: move it elsewhere.")
+        raise SetupError(
+            f"The checkout's path {str(root)!r} holds {wrong!r}, which PATH, pip or CMake misread: move it."
+        )
 
 
 def check_machine(ros: Ros, machine: str, system: str) -> None:
