@@ -115,27 +115,35 @@ class LabelSet:
 
     @staticmethod
     def from_json(rows: Sequence[Mapping[str, Any]]) -> LabelSet:
-        """Inverse of to_json; raises SegPerceptionError when a class is not whole."""
+        """Inverse of to_json; raises SegPerceptionError when a class is not whole, or a field of another kind."""
         try:
-            found = LabelSet(
-                tuple(
-                    LabelClass(
-                        id=int(row["id"]),
-                        name=str(row["name"]),
-                        color=tuple(int(channel) for channel in row["color"]),  # type: ignore[arg-type]
-                        thing=bool(row["thing"]),
-                        drivable_cost=int(row["drivable_cost"]),
-                        covers=tuple(str(name) for name in row.get("covers", ())),
-                    )
-                    for row in rows
-                )
-            )
-        except (KeyError, TypeError, ValueError) as error:
+            found = LabelSet(tuple(map(_class_of, rows)))
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise SegPerceptionError(
                 f"the label set cannot be read ({error!r}): each class needs id, name, color, thing, drivable_cost"
             ) from error
         # model files from before classes said what they cover
         return next((known for known in BUILT_IN.values() if known == found), found)
+
+
+def _class_of(row: Mapping[str, Any]) -> LabelClass:
+    """One class of to_json. Raises what reading a wrong row raises, TypeError among it for a value of another kind:
+    "false" is true for Python, and 2.9 would become 2."""
+
+    def value(key: str, kind: type, found: Any) -> Any:
+        if type(found) is not kind:
+            raise TypeError(f"{key} is {found!r}, which is no {kind.__name__}")
+        return found
+
+    red, green, blue = (value("color", int, channel) for channel in row["color"])
+    return LabelClass(
+        id=value("id", int, row["id"]),
+        name=value("name", str, row["name"]),
+        color=(red, green, blue),
+        thing=value("thing", bool, row["thing"]),
+        drivable_cost=value("drivable_cost", int, row["drivable_cost"]),
+        covers=tuple(value("covers", str, name) for name in value("covers", list, row.get("covers", []))),
+    )
 
 
 CAMVID = LabelSet(

@@ -1,24 +1,37 @@
-"""The ONNX file is the whole model: what it carries beside the network is read, written and checked here."""
+"""The ONNX file is the whole model: what it carries beside the network is read, written and checked here.
+
+A file of format version 2 holds the SHA-256 of itself, so that a bit that flipped on the way to the robot is noticed
+before anything runs. Files of version 1 have none; they still load, with a note.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import onnx
 
+from seg_perception import model_facts
 from seg_perception.errors import SegPerceptionError
 from seg_perception.files import written_aside
 from seg_perception.labels import LabelSet
 
 METADATA_KEY = "seg_perception"
-FORMAT_VERSION = 1
-PRECISIONS = ("fp32", "fp16", "int8")
+FORMAT_VERSION = 2
+WITHOUT_CHECKSUM = 1
+"""The former version, which is still read."""
+
+PRECISIONS = model_facts.PRECISIONS
 INPUT = "image"
 OUTPUTS = ("semantic_logits", "center_heatmap", "center_offset")
+
+CHECKSUM = "file_sha256"
+_CHECKSUM_START = f'"{CHECKSUM}": "'.encode()
+_UNKNOWN_DIGITS = b"0" * 64
 
 
 @dataclass(frozen=True)
@@ -26,8 +39,10 @@ class ModelInfo:
     """What the file says of itself. size_hw: the network's input (height, width), multiples of 32. grid_hw: the size
     of its outputs. batch: number of images a run takes, None when any. parameters and macs (multiply-accumulates of one
     image at size_hw) are counts. metrics: by data set, then by metric. parity: how far the file is from the network as
-    trained, and on which data; quantization: how int8 was made; both empty where the file does not say. pretrained:
-    whose weights training began with and their licence, empty where it began with none."""
+    trained, and on which data; quantization: how int8 was made; both empty where the file does not say. float32_layers:
+    names of nodes whose numbers are too large for float16, None where the file does not say. note: what its user should
+    know, to be logged; mostly empty. pretrained: whose weights training began with and their licence, empty where it
+    began with none."""
 
     path: Path
     name: str
@@ -44,6 +59,8 @@ class ModelInfo:
     metrics: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     parity: Mapping[str, Any] = field(default_factory=dict)
     quantization: Mapping[str, Any] = field(default_factory=dict)
+    float32_layers: tuple[str, ...] | None = None
+    note: str = ""
     pretrained: str = ""
 
     @property
@@ -64,11 +81,11 @@ def metadata(
     macs: int,
     metrics: Mapping[str, Mapping[str, float]] | None = None,
     quantization: Mapping[str, Any] | None = None,
+    float32_layers: Sequence[str] | None = None,
     pretrained: str = "",
 ) -> dict[str, Any]:
-    """The JSON object that a model file carries under METADATA_KEY. Export adds `parity` once it has measured it."""
-    if precision not in PRECISIONS:
-        raise SegPerceptionError(f"precision '{precision}' is unknown: allowed are {', '.join(PRECISIONS)}")
+    """The JSON object that a model file carries under METADATA_KEY. Export adds `parity` once it has measured it, and
+    save the checksum. Raises SegPerceptionError for what load would refuse."""
     content = {
         "format_version": FORMAT_VERSION,
         "name": name,
@@ -82,7 +99,15 @@ def metadata(
         "macs": macs,
         "metrics": {data: dict(values) for data, values in (metrics or {}).items()},
     }
-    return content if quantization is None else {**content, "quantization": dict(quantization)}
+    if quantization is not None:
+        content["quantization"] = dict(quantization)
+    if float32_layers is not None:
+        content["float32_layers"] = list(float32_layers)
+    try:
+        model_facts.check(content)
+    except SegPerceptionError as error:
+        raise SegPerceptionError(f"the model '{name}' {error}") from error
+    return content
 
 
 def write_metadata(model: onnx.ModelProto, content: Mapping[str, Any]) -> None:
@@ -94,106 +119,163 @@ def write_metadata(model: onnx.ModelProto, content: Mapping[str, Any]) -> None:
 
 
 def save(model: onnx.ModelProto, path: Path) -> None:
-    """Write aside, then rename, so that no half-written model is ever found at path."""
+    """Write a model that has its metadata, with the checksum; aside, then renamed, so that no half-written model is ever
+    found at path. model itself does not change."""
+    entry = next(entry for entry in model.metadata_props if entry.key == METADATA_KEY)
+    before = entry.value
+    entry.value = json.dumps({**json.loads(before), CHECKSUM: _UNKNOWN_DIGITS.decode()})
+    data = bytearray(model.SerializeToString())
+    entry.value = before
+    start = data.rindex(_CHECKSUM_START) + len(_CHECKSUM_START)
+    data[start : start + 64] = hashlib.sha256(data).hexdigest().encode()
     with written_aside(path) as aside:
-        onnx.save(model, str(aside))
+        aside.write_bytes(data)
 
 
 def load(path: Path | str) -> ModelInfo:
     """Read and check a model file; the weights are not kept.
 
-    Raises SegPerceptionError when the file is missing, no ONNX, without our metadata, of another version, or when its
-    inputs and outputs are not those of the contract.
+    Raises SegPerceptionError when the file is missing, no ONNX, changed since it was written, without our metadata or
+    with such as make no sense, of an unknown version, or when its inputs and outputs are not those of the contract.
     """
+    return read(path)[0]
+
+
+def read(path: Path | str) -> tuple[ModelInfo, onnx.ModelProto]:
+    """A model file with its graph and weights. Raises as load."""
     path = Path(path)
-    model = _parse(path)
-    content = _content(model, path)
-    inputs = {value.name: value for value in model.graph.input}
-    outputs = {value.name: value for value in model.graph.output}
-    missing = [name for name in (INPUT, *OUTPUTS) if name not in (inputs if name == INPUT else outputs)]
-    if missing:
-        raise SegPerceptionError(
-            f"{path} has no tensor {', '.join(missing)}: it is no panoptic model file, export it again"
-        )
-    batch, height, width, channels = _shape(inputs[INPUT], path)
-    if inputs[INPUT].type.tensor_type.elem_type != onnx.TensorProto.UINT8 or channels != 3:
-        raise SegPerceptionError(f"{path}: the input '{INPUT}' must be uint8 [N, h, w, 3], export it again")
-    if not height or not width or height % 32 or width % 32:
-        raise SegPerceptionError(
-            f"{path} takes images of {width}x{height}: fixed multiples of 32 are needed, "
-            "export it with other --height and --width"
-        )
-    labels = LabelSet.from_json(content["labels"])
-    _, classes, rows, columns = _shape(outputs["semantic_logits"], path)
-    if classes != len(labels):
-        raise SegPerceptionError(
-            f"{path} has {classes} logits and {len(labels)} classes in its label set, export it again"
-        )
-    if not rows or not columns or height % rows or height // rows != width // columns:
-        raise SegPerceptionError(f"{path}: logits of {columns}x{rows} do not divide an input of {width}x{height}")
-    return ModelInfo(
+    data = _bytes(path)
+    digits = _verified(data, path)
+    model = _parse(data, path)
+    try:
+        content = _content(model, digits)
+        batch, size_hw, grid_hw = _sizes(model.graph, len(content["labels"]))
+    except SegPerceptionError as error:
+        raise SegPerceptionError(f"{path} {error}") from error
+    info = ModelInfo(
         path=path,
-        name=str(content["name"]),
-        network=str(content["network"]),
-        labels=labels,
-        precision=str(content["precision"]),
-        size_hw=(height, width),
-        grid_hw=(rows, columns),
+        labels=LabelSet.from_json(content["labels"]),
+        precision=content["precision"],
+        size_hw=size_hw,
+        grid_hw=grid_hw,
         batch=batch,
-        training_data=str(content["training_data"]),
-        license_note=str(content["license_note"]),
-        parameters=int(content["parameters"]),
-        macs=int(content["macs"]),
-        metrics=content.get("metrics", {}),
-        parity=content.get("parity", {}),
-        quantization=content.get("quantization", {}),
-        pretrained=str(content.get("pretrained", "")),
+        float32_layers=tuple(content["float32_layers"]) if "float32_layers" in content else None,
+        note="" if digits else _without_checksum(path),
+        **{key: content[key] for key in (*model_facts.NEEDED_TEXTS, *model_facts.COUNTS)},
+        **{key: content.get(key, {}) for key in model_facts.TABLES},
+        pretrained=content.get("pretrained", ""),
+    )
+    return info, model
+
+
+def _without_checksum(path: Path) -> str:
+    return (
+        f"{path} is of format version {WITHOUT_CHECKSUM}, whose files have no checksum: "
+        f"'export --model {path} --out {path}' makes it one of version {FORMAT_VERSION}, of half the size"
     )
 
 
-def _parse(path: Path) -> onnx.ModelProto:
+def _bytes(path: Path) -> bytes:
     if not path.is_file():
         raise SegPerceptionError(f"there is no model file {path}: give --model a file, or export one")
     try:
-        return onnx.load(str(path))
+        return path.read_bytes()
+    except OSError as error:
+        raise SegPerceptionError(f"{path} cannot be read ({error.strerror}): check its permissions") from error
+
+
+def _verified(data: bytes, path: Path) -> str:
+    """The checksum that data carries, empty where it carries none. Raises SegPerceptionError where it does not fit."""
+    start = data.rfind(_CHECKSUM_START) + len(_CHECKSUM_START)
+    if start < len(_CHECKSUM_START):
+        return ""
+    view, digits = memoryview(data), data[start : start + 64]
+    found = hashlib.sha256(view[:start])
+    found.update(_UNKNOWN_DIGITS)
+    found.update(view[start + 64 :])
+    if found.hexdigest().encode() != digits:
+        raise SegPerceptionError(
+            f"{path} has changed since it was exported (its SHA-256 does not fit): copy it again, or export it again"
+        )
+    return digits.decode()
+
+
+def _parse(data: bytes, path: Path) -> onnx.ModelProto:
+    try:
+        model = onnx.load_from_string(data)
     except Exception as error:  # protobuf raises a class of its own that moves between its versions
         raise SegPerceptionError(
             f"{path} is not a readable ONNX file ({type(error).__name__}): copy or export it again"
         ) from error
+    if any(weight.data_location == onnx.TensorProto.EXTERNAL for weight in model.graph.initializer):
+        raise SegPerceptionError(f"{path} has weights in another file: a model file is whole, export it again")
+    return model
 
 
-def _content(model: onnx.ModelProto, path: Path) -> dict[str, Any]:
+def _content(model: onnx.ModelProto, digits: str) -> dict[str, Any]:
+    """The metadata, checked. Errors are ends of sentences that begin with the file's path."""
     text = next((entry.value for entry in model.metadata_props if entry.key == METADATA_KEY), None)
     if text is None:
         raise SegPerceptionError(
-            f"{path} carries no '{METADATA_KEY}' metadata, so its classes are unknown: make it with "
-            "'seg_perception export'"
+            f"carries no '{METADATA_KEY}' metadata, so its classes are unknown: make it with 'seg_perception export'"
         )
     try:
-        content: dict[str, Any] = json.loads(text)
+        content = json.loads(text)
         version = content["format_version"]
-        missing = [
-            key
-            for key in ("name", "network", "labels", "precision", "training_data", "license_note", "parameters", "macs")
-            if key not in content
-        ]
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise SegPerceptionError(
-            f"{path}: its '{METADATA_KEY}' metadata cannot be read ({error!r}), export it again"
+            f"has '{METADATA_KEY}' metadata that cannot be read ({error!r}), export it again"
         ) from error
-    if version != FORMAT_VERSION:
+    if not model_facts.is_count(version) or version not in (WITHOUT_CHECKSUM, FORMAT_VERSION):
         raise SegPerceptionError(
-            f"{path} is of format version {version}, this program reads {FORMAT_VERSION}: export it again with it"
+            f"is of format version {version}, this program reads {FORMAT_VERSION} and {WITHOUT_CHECKSUM}: "
+            "export it again with it"
         )
+    if content.get(CHECKSUM, "") != digits or bool(digits) != (version == FORMAT_VERSION):
+        raise SegPerceptionError(
+            f"is of format version {version} and its '{CHECKSUM}' is missing or not its own: "
+            "copy it again, or export it again"
+        )
+    model_facts.check(content)
+    return dict(content)
+
+
+def _sizes(graph: onnx.GraphProto, classes: int) -> tuple[int | None, tuple[int, int], tuple[int, int]]:
+    """Batch, height and width of the input, and of the outputs' grid, where they are those of the contract."""
+    tensors = {value.name: value for value in graph.input if value.name == INPUT}
+    tensors |= {value.name: value for value in graph.output if value.name in OUTPUTS}
+    missing = [name for name in (INPUT, *OUTPUTS) if name not in tensors]
     if missing:
-        raise SegPerceptionError(f"{path}: its metadata lacks {', '.join(missing)}, export it again")
-    return content
+        raise SegPerceptionError(f"has no tensor {', '.join(missing)}: it is no panoptic model file, export it again")
+    batch, height, width, channels = _shape(tensors[INPUT])
+    if tensors[INPUT].type.tensor_type.elem_type != onnx.TensorProto.UINT8 or channels != 3:
+        raise SegPerceptionError(f"has another input '{INPUT}' than uint8 [N, h, w, 3], export it again")
+    if not height or not width or height % 32 or width % 32:
+        raise SegPerceptionError(
+            f"takes images of {width}x{height}: fixed multiples of 32 are needed, export it with other --height and --width"
+        )
+    _, logits, rows, columns = _shape(tensors[OUTPUTS[0]])
+    if logits != classes:
+        raise SegPerceptionError(f"has {logits} logits and {classes} classes in its label set, export it again")
+    if not rows or not columns or height % rows or width % columns or height // rows != width // columns:
+        raise SegPerceptionError(
+            f"has logits of {columns}x{rows}, which do not divide its input of {width}x{height}, export it again"
+        )
+    for name, count in zip(OUTPUTS, (classes, 1, 2)):
+        kind = tensors[name].type.tensor_type.elem_type
+        if kind != onnx.TensorProto.FLOAT or _shape(tensors[name])[1:] != (count, rows, columns):
+            raise SegPerceptionError(
+                f"has another output '{name}' than float32 [N, {count}, {rows}, {columns}], export it again"
+            )
+    return batch, (height, width), (rows, columns)
 
 
-def _shape(value: onnx.ValueInfoProto, path: Path) -> tuple[int | None, int, int, int]:
+def _shape(value: Any) -> tuple[int | None, int, int, int]:
     """Dimensions of a 4-D tensor; 0 where a length is not fixed, None for such a batch."""
     dims = value.type.tensor_type.shape.dim
     if len(dims) != 4:
-        raise SegPerceptionError(f"{path}: tensor '{value.name}' has {len(dims)} dimensions, expected 4")
+        raise SegPerceptionError(
+            f"has the tensor '{value.name}' of {len(dims)} dimensions, expected 4, export it again"
+        )
     lengths = [dim.dim_value if dim.HasField("dim_value") else 0 for dim in dims]
     return lengths[0] or None, lengths[1], lengths[2], lengths[3]

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable
 
 from seg_perception import backends, model_file
-from seg_perception.backends.base import Backend
+from seg_perception.backends.base import AUTO_PRECISION, PRECISION_CHOICES, Backend
 from seg_perception.backends.shipped_models import given_model
 from seg_perception.model_file import ModelInfo
 from seg_perception.pipeline import Pipeline
@@ -17,6 +17,12 @@ def add_model_arguments(parser: argparse.ArgumentParser, *, required: bool = Tru
     """--model, which may be required, --backend, --providers and --threads."""
     parser.add_argument("--model", type=given_model, required=required, metavar="M", help="model file (ONNX)")
     parser.add_argument("--backend", choices=("auto", "onnxruntime", "tensorrt"), default="auto")
+    parser.add_argument(
+        "--precision",
+        choices=PRECISION_CHOICES,
+        default=AUTO_PRECISION,
+        help="what TensorRT computes in (default: auto, float16 for a float32 file)",
+    )
     parser.add_argument("--providers", nargs="+", default=[], metavar="P", help="ONNX Runtime execution providers")
     parser.add_argument(
         "--threads", type=int, metavar="N", help="threads of the network on the CPU (default: one per core)"
@@ -36,6 +42,7 @@ def open_pipeline(arguments: argparse.Namespace, make: MakePipeline = Pipeline) 
         info,
         backend=arguments.backend,
         providers=tuple(arguments.providers),
+        precision=arguments.precision,
         threads=arguments.threads,
         log=lambda line: print(line, file=sys.stderr),
     )

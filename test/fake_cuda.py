@@ -19,6 +19,7 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
+from seg_perception.backends.base import AUTO_PRECISION
 from seg_perception.backends.cuda.driver import Cuda, Gpu
 from seg_perception.backends.cuda.kernels import CudaKernels, Decode, Resize
 from seg_perception.backends.tensorrt import engine as engines
@@ -483,6 +484,7 @@ class Machine:
 
     def __init__(self, model: ModelInfo, cache_dir: Path, batch: int = 1, library: Path | None = None) -> None:
         self.model, self.cache_dir, self.batch = model, cache_dir, batch
+        self.precision = AUTO_PRECISION
         self.runtime: FakeCudaRuntime = FakeCudaRuntime()
         self.trt = FakeTensorRT(self.runtime, model)
         self.driver = FakeDriver(self.runtime)
@@ -493,6 +495,7 @@ class Machine:
         return TensorRTBackend(
             self.model,
             cache_dir=self.cache_dir,
+            precision=self.precision,
             batch=self.batch,
             flavor=Flavor("tensorrt", self.trt, engines._make_logger(self.trt)),
             cuda=Cuda(self.runtime),

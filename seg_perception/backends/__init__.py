@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from seg_perception.backends.base import Backend
+from seg_perception.backends.base import AUTO_PRECISION, PRECISION_CHOICES, Backend
 from seg_perception.errors import SegPerceptionError, nearest_name
 from seg_perception.model_file import ModelInfo
 
@@ -20,6 +20,7 @@ def choose(
     fallback: str = "none",
     providers: Sequence[str] = (),
     cache_dir: Path | None = None,
+    precision: str = AUTO_PRECISION,
     threads: int | None = None,
     batch: int = 1,
     log: Callable[[str], None],
@@ -28,19 +29,23 @@ def choose(
 
     backend: `auto` takes TensorRT where a GPU and TensorRT are found, else ONNX Runtime; or one of BACKENDS by name.
     fallback: `cpu` runs ONNX Runtime on the CPU when TensorRT was chosen and fails; `none` raises.
-    providers, threads: of ONNX Runtime. cache_dir: where engines are kept, None = the user's cache folder. batch: most
-    images per run of an engine (ONNX Runtime takes any number that the model file allows).
+    providers, threads: of ONNX Runtime. cache_dir: where engines are kept, None = the user's cache folder. precision:
+    one of PRECISION_CHOICES, what TensorRT computes in (ONNX Runtime: what the file states). batch: most images per run of an
+    engine (ONNX Runtime takes any number that the model file allows).
     Raises SegPerceptionError for an unknown name, and when the backend cannot be made.
     """
     if fallback not in FALLBACKS:
         raise SegPerceptionError(f"'{fallback}' is no fallback: {nearest_name(fallback, FALLBACKS)}")
+    if model.note:
+        log(model.note)
+    _check_precision(model, backend, precision)
     backend, reason = resolve(backend)
     if backend == "onnxruntime":
         return _onnx_runtime(model, providers, threads, reason, log)
     from seg_perception.backends.tensorrt.backend import TensorRTBackend
 
     try:
-        chosen = TensorRTBackend(model, cache_dir=cache_dir, batch=batch, log=log)
+        chosen = TensorRTBackend(model, cache_dir=cache_dir, precision=precision, batch=batch, log=log)
     except SegPerceptionError as error:
         if fallback == "none":
             raise
@@ -64,6 +69,17 @@ def resolve(backend: str) -> tuple[str, str]:
     if problem is None:
         return "tensorrt", "a GPU and TensorRT were found"
     return "onnxruntime", f"no TensorRT: {problem}"
+
+
+def _check_precision(model: ModelInfo, backend: str, precision: str) -> None:
+    """Raise SegPerceptionError for an unknown precision, and for one that a backend asked for by name cannot give."""
+    if precision not in PRECISION_CHOICES:
+        raise SegPerceptionError(f"'{precision}' is no precision: {nearest_name(precision, PRECISION_CHOICES)}")
+    if backend == "onnxruntime" and precision not in (AUTO_PRECISION, model.precision):
+        raise SegPerceptionError(
+            f"onnxruntime runs {model.path} in its own precision, {model.precision}, so '{precision}' cannot be had: leave "
+            f"it at '{AUTO_PRECISION}', or make a file by 'export --model {model.path} --precision {precision}'"
+        )
 
 
 def _onnx_runtime(

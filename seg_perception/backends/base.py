@@ -13,6 +13,10 @@ from seg_perception.labels import LabelSet
 from seg_perception.panoptic.decoder import PanopticSettings
 from seg_perception.results import Frame, NetworkOutput, Panoptic, Wants
 
+PRECISION_CHOICES = ("auto", "fp32", "fp16")
+AUTO_PRECISION = PRECISION_CHOICES[0]
+"""float16 on TensorRT for a float32 file, and what the file states for others."""
+
 
 class Backend(Protocol):
     """Runs the network of one model file."""

@@ -16,6 +16,7 @@ import onnx
 from onnx import TensorProto
 
 from seg_perception import model_file
+from seg_perception.backends.graph.stored import widened
 from seg_perception.errors import SegPerceptionError
 
 BYTES = {"fp16": 2, "int8": 1}
@@ -115,8 +116,8 @@ class Network:
 
 def load(path: Path) -> Network:
     """The network of a model file. Raises SegPerceptionError as model_file.load, and for shapes that are not fixed."""
-    info = model_file.load(path)
-    return of_graph(onnx.load(str(path)), info.name, info.size_hw)
+    info, model = model_file.read(path)
+    return of_graph(widened(model), info.name, info.size_hw)
 
 
 def of_graph(model: onnx.ModelProto, name: str, size_hw: tuple[int, int]) -> Network:

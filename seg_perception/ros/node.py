@@ -85,6 +85,7 @@ class SegmentationNode(ManagedNode):
             backend=node.backend,
             fallback=node.fallback,
             providers=node.providers,
+            precision=node.precision,
             cache_dir=Path(node.engine_cache).expanduser() if node.engine_cache else None,
             threads=node.threads or None,
             log=self._report,

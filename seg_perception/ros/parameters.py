@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from seg_perception.backends import BACKENDS, FALLBACKS
+from seg_perception.backends.base import AUTO_PRECISION, PRECISION_CHOICES
 from seg_perception.backends.shipped_models import SHIPPED_MODELS
 from seg_perception.camera_model import CameraPose
 from seg_perception.errors import SegPerceptionError, nearest_name
@@ -128,6 +129,11 @@ class NodeSettings:
     priority: int = _parameter(0, "SCHED_FIFO priority of the threads that run frames; 0: as any other", limits=(0, 99))
     cpu_affinity: tuple[int, ...] = _parameter(
         (), "cores that the threads that run frames may use; empty: all", limits=(0, 4095), item=int
+    )
+    precision: str = _parameter(
+        AUTO_PRECISION,
+        "what TensorRT computes in; auto: float16 for a float32 file; ONNX Runtime computes in what the file states",
+        choices=PRECISION_CHOICES,
     )
     engine_cache: str = _parameter("", "folder of compiled TensorRT engines; empty: the user's cache folder")
     image_transport: str = _parameter("raw", "how images come", choices=("raw", "compressed"))

@@ -107,11 +107,11 @@ def test_without_a_gpu_auto_is_the_cpu_and_says_why_in_one_line(model, monkeypat
 
 
 class _Gpu(FakeBackend):
-    def __init__(self, model, *, cache_dir, batch, log):
+    def __init__(self, model, *, cache_dir, precision, batch, log):
         super().__init__(lambda images: empty_output(model))
 
 
-def _broken(model, *, cache_dir, batch, log):
+def _broken(model, *, cache_dir, precision, batch, log):
     raise SegPerceptionError("the engine cannot be built: free GPU memory")
 
 

@@ -5,6 +5,7 @@ Building engines has been tried with the real library; running them only against
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import time
 from collections.abc import Callable, Mapping
@@ -15,12 +16,13 @@ from typing import Any, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from seg_perception.backends.base import OnDevice
+from seg_perception.backends.base import AUTO_PRECISION, OnDevice
 from seg_perception.backends.cuda.driver import CAPTURED, NOT_YET, Cuda, Gpu, Stream, Transfer, Work
 from seg_perception.backends.cuda.kernels import CudaKernels
 from seg_perception.backends.cuda.steps import CudaSteps
+from seg_perception.backends.graph.precision import in_precision, resolved
 from seg_perception.backends.tensorrt import engine as engines
-from seg_perception.backends.tensorrt.cache import EngineCache, EngineKey, sha256_of, write_aside
+from seg_perception.backends.tensorrt.cache import EngineCache, EngineKey, file_name, write_aside
 from seg_perception.backends.tensorrt.engine import Flavor
 from seg_perception.errors import SegPerceptionError
 from seg_perception.model_file import INPUT, OUTPUTS, ModelInfo
@@ -45,7 +47,8 @@ def why_unavailable() -> str | None:
 class TensorRTBackend:
     """Runs a model file as an engine that is built on this machine and cached.
 
-    batch: most images per run; the model's own where its file fixes one. One stream, pinned buffers and, after a first
+    precision: to compute in, one of PRECISION_CHOICES. batch: most images per run; the model's own where its file
+    fixes one. One stream, pinned buffers and, after a first
     ordinary run, one CUDA graph per number of images: nothing is allocated per frame. Each number has an execution
     context of its own, as TensorRT advises for graphs, and with it its scratch memory.
     """
@@ -55,6 +58,7 @@ class TensorRTBackend:
         model: ModelInfo,
         *,
         cache_dir: Path | None = None,
+        precision: str = AUTO_PRECISION,
         batch: int = 1,
         flavor: Flavor | None = None,
         cuda: Cuda | None = None,
@@ -68,6 +72,7 @@ class TensorRTBackend:
         self._model = model
         self._log = log
         self._batch = model.batch or batch
+        self._precision = resolved(model, precision)
         self._flavor = flavor or engines.load_flavor((engines.installed() or ["tensorrt"])[0])
         self._cuda = cuda or Cuda()
         self._gpu = self._cuda.gpu()
@@ -83,7 +88,8 @@ class TensorRTBackend:
         self._owned.callback(self._drop_engine)
         self._owned.callback(self._tensors.clear)
         try:
-            self._engine = self._load(engine_key(model, self._flavor, self._gpu, self._batch))
+            self._key = engine_key(model, self._flavor, self._gpu, self._batch, self._precision)
+            self._engine = self._load(self._key)
             self._runtime_config, self._jit_cache = self._make_jit_cache()
             for name, (shape, dtype) in tensor_shapes(model, self._batch).items():
                 self._tensors[name] = Transfer(self._stream, shape, dtype)
@@ -142,7 +148,7 @@ class TensorRTBackend:
             "backend": f"{self._flavor.trt.__name__} {self._flavor.version}",
             "device": f"{self._gpu.name} ({self._gpu.compute_capability})",
             "model": self._model.name,
-            "precision": self._model.precision,
+            "precision": self._precision,
             "batch": str(self._batch),
             "cuda_graph": self._graphs(),
             "masks": self._masks,
@@ -217,10 +223,14 @@ class TensorRTBackend:
                 said = time.monotonic()
                 self._log(f"building the engine: {share:.0%}, {phase}")
 
-        gpu = f"{self._gpu.name}-{self._gpu.compute_capability}".replace(" ", "_").replace("/", "_")
-        timing_cache = self._cache.beside(f"timing-{name}-{version}-{gpu}.cache")
+        gpu = f"{self._gpu.name}-{self._gpu.compute_capability}"
         engine = engines.build(
-            self._flavor, self._model, batch=self._batch, timing_cache=timing_cache, progress=progress
+            self._flavor,
+            self._model,
+            precision=self._precision,
+            batch=self._batch,
+            timing_cache=self._cache.beside(file_name(f"timing-{name}-{version}-{gpu}") + ".cache"),
+            progress=progress,
         )
         self._log(f"built the engine in {time.monotonic() - started:.0f} s ({len(engine) / 1e6:.0f} MB)")
         return engine
@@ -238,9 +248,17 @@ class TensorRTBackend:
         config.set_runtime_cache(cache)
         return config, cache
 
+    def _keep_jit_cache(self) -> None:
+        """For the next start; where it cannot be kept, that one compiles again."""
+        if self._jit_cache is None:
+            return
+        try:
+            write_aside(self._jit_cache_path(), bytes(self._jit_cache.serialize()))
+        except SegPerceptionError as error:
+            self._log(f"kernels are compiled again at the next start: {error}")
+
     def _jit_cache_path(self) -> Path:
-        key = engine_key(self._model, self._flavor, self._gpu, self._batch)
-        return self._cache.path(key).with_suffix(".kernels")
+        return self._cache.path(self._key).with_suffix(".kernels")
 
     def _context(self, count: int) -> Any:
         """The context for so many images, bound to the shared tensors and checked against the model file."""
@@ -276,8 +294,8 @@ class TensorRTBackend:
             self._owned.callback(self._works[kind].destroy)
         self._works[kind].run()
         self._stream.synchronize()
-        if first and self._jit_cache is not None:
-            write_aside(self._jit_cache_path(), bytes(self._jit_cache.serialize()))
+        if first:
+            self._keep_jit_cache()
 
     def _work(self, count: int, with_copies: bool) -> Work:
         context, stream, tensors = self._context(count), self._stream, self._tensors
@@ -297,16 +315,16 @@ class TensorRTBackend:
         return Work(stream, enqueue, self._log)
 
 
-def engine_key(model: ModelInfo, flavor: Flavor, gpu: Gpu, batch: int) -> EngineKey:
-    """All that an engine of model on this GPU depends on."""
+def engine_key(model: ModelInfo, flavor: Flavor, gpu: Gpu, batch: int, precision: str = AUTO_PRECISION) -> EngineKey:
+    """All that an engine of model on this GPU in a precision of PRECISION_CHOICES depends on."""
     return EngineKey(
         model_name=model.name,
-        model_sha256=sha256_of(model.path),
+        model_sha256=hashlib.sha256(in_precision(model, precision)).hexdigest(),
         flavor=flavor.name,
         version=flavor.version,
         gpu=gpu.name,
         compute_capability=gpu.compute_capability,
-        precision=model.precision,
+        precision=resolved(model, precision),
         batch=model.batch or batch,
         options={
             "strongly_typed": str(hasattr(flavor.trt.NetworkDefinitionCreationFlag, "STRONGLY_TYPED")),

@@ -16,6 +16,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from seg_perception import model_file
+from seg_perception.backends.base import AUTO_PRECISION, PRECISION_CHOICES
 from seg_perception.backends.cuda.driver import Cuda, Gpu
 from seg_perception.backends.shipped_models import given_model
 from seg_perception.backends.tensorrt import engine as engines
@@ -34,6 +35,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, metavar="E", help="engine to write (default: see above)")
     parser.add_argument("--flavor", choices=tuple(engines.MODULES), help="default: tensorrt where it is installed")
     parser.add_argument("--compute-capability", metavar="X.Y", help="build for such GPUs, as 8.6 (flavour rtx)")
+    parser.add_argument(
+        "--precision",
+        choices=PRECISION_CHOICES,
+        default=AUTO_PRECISION,
+        help="what it computes in (default: auto, float16 for a float32 file, else the file's)",
+    )
     parser.add_argument("--batch", type=int, default=1, metavar="N", help="most images per run (default: 1)")
     parser.add_argument("--engine-cache", type=Path, metavar="DIR", help="default: the user's cache folder")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write what was built, as JSON")
@@ -42,11 +49,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Build, write, say where. Raises SegPerceptionError for what the user can mend."""
     model = model_file.load(arguments.model)
+    if model.note:
+        print(model.note)
     if arguments.batch < 1:
         raise SegPerceptionError(f"--batch is {arguments.batch}: at least 1 is needed")
     flavor = _flavor(arguments)
     gpu = _target(arguments.compute_capability, flavor)
-    key = engine_key(model, flavor, gpu, arguments.batch)
+    key = engine_key(model, flavor, gpu, arguments.batch, arguments.precision)
     out = arguments.out or _default_out(arguments, key)
     if not out.parent.is_dir():
         raise SegPerceptionError(f"there is no folder {out.parent} to write {out.name} to: make it, or change --out")
@@ -58,12 +67,19 @@ def run(arguments: argparse.Namespace) -> int:
             bar.set_postfix_str(phase, refresh=False)
 
         engine = engines.build(
-            flavor, model, batch=arguments.batch, compute_capability=arguments.compute_capability, progress=progress
+            flavor,
+            model,
+            precision=arguments.precision,
+            batch=arguments.batch,
+            compute_capability=arguments.compute_capability,
+            progress=progress,
         )
     write_engine(out, key, engine)
     seconds = time.monotonic() - started
     target = f"{gpu.name} GPU of {gpu.compute_capability}"
-    print(f"{out}: {len(engine) / 1e6:.1f} MB, {flavor.name} {flavor.version}, {target}, {seconds:.1f} s")
+    print(
+        f"{out}: {len(engine) / 1e6:.1f} MB, {key.precision}, {flavor.name} {flavor.version}, {target}, {seconds:.1f} s"
+    )
     if arguments.json:
         facts = {
             "engine": str(out),
@@ -73,7 +89,7 @@ def run(arguments: argparse.Namespace) -> int:
             "version": flavor.version,
             "gpu": gpu.name,
             "compute_capability": gpu.compute_capability,
-            "precision": model.precision,
+            "precision": key.precision,
             "batch": key.batch,
             "fingerprint": key.fingerprint,
         }
@@ -83,7 +99,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _default_out(arguments: argparse.Namespace, key: EngineKey) -> Path:
     if arguments.compute_capability:
-        return Path(f"{arguments.model.stem}-sm{arguments.compute_capability.replace('.', '')}.engine")
+        return Path(f"{arguments.model.stem}-{key.precision}-sm{arguments.compute_capability.replace('.', '')}.engine")
     return EngineCache(arguments.engine_cache).path(key)
 
 

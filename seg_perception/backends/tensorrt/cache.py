@@ -6,6 +6,7 @@ import fcntl
 import hashlib
 import json
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -15,10 +16,14 @@ from typing import Any
 from seg_perception.errors import SegPerceptionError
 from seg_perception.files import written_aside
 
+LONGEST_NAME = 64
+"""Letters of a model's name in a file's."""
+
 
 @dataclass(frozen=True)
 class EngineKey:
-    """Everything that an engine depends on. compute_capability: as '8.6'. options: of the builder."""
+    """Everything that an engine depends on. model_sha256: of the graph that the builder is given. compute_capability: as
+    '8.6'. options: of the builder."""
 
     model_name: str
     model_sha256: str
@@ -41,8 +46,7 @@ class EngineCache:
     with its key and checksum. folder: None = seg_perception/engines in the user's cache folder."""
 
     def __init__(self, folder: Path | None = None) -> None:
-        caches = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
-        self.folder = folder or Path(caches) / "seg_perception" / "engines"
+        self.folder = folder or _users_caches() / "seg_perception" / "engines"
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -52,7 +56,7 @@ class EngineCache:
 
     def path(self, key: EngineKey) -> Path:
         """Where the engine of key is, or will be."""
-        return self.folder / f"{key.model_name}-{key.fingerprint}.engine"
+        return self.folder / f"{file_name(key.model_name)}-{key.fingerprint}.engine"
 
     def get(self, key: EngineKey, build: Callable[[], bytes], log: Callable[[str], None]) -> bytes:
         """The engine of key: from disk when it is whole, else built and kept. Waits while another process builds it."""
@@ -67,12 +71,31 @@ class EngineCache:
         return engine
 
     def discard(self, key: EngineKey) -> None:
-        """Forget an engine that turned out not to load."""
-        self.path(key).unlink(missing_ok=True)
+        """Forget an engine that turned out not to load. Raises SegPerceptionError where the cache cannot be changed."""
+        try:
+            self.path(key).unlink(missing_ok=True)
+        except OSError as error:
+            raise SegPerceptionError(
+                f"{self.path(key)} does not load and cannot be removed ({error.strerror}): name another engine cache"
+            ) from error
 
     def beside(self, name: str) -> Path:
         """Path of another file that the builder or the runtime keeps here, such as a timing cache."""
         return self.folder / name
+
+
+def file_name(name: str) -> str:
+    """A name that came from elsewhere as part of a file's name: one that stays in its folder, is not hidden and is not
+    too long for any file system. What becomes equal is told apart by the fingerprint."""
+    return re.sub(r"[^A-Za-z0-9._-]", "_", name)[:LONGEST_NAME].lstrip(".") or "model"
+
+
+def _users_caches() -> Path:
+    caches = os.environ.get("XDG_CACHE_HOME")
+    try:
+        return Path(caches) if caches else Path.home() / ".cache"
+    except RuntimeError as error:
+        raise SegPerceptionError("this user has no home for compiled engines: name an engine cache") from error
 
 
 def read_engine(path: Path, key: EngineKey, log: Callable[[str], None]) -> bytes | None:
@@ -110,19 +133,21 @@ def write_aside(path: Path, content: bytes) -> None:
         ) from error
 
 
-def sha256_of(path: Path) -> str:
-    """Checksum of a file's bytes."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
 def _note(engine: Path) -> Path:
     return engine.with_suffix(".json")
 
 
 @contextmanager
 def _lock(path: Path, log: Callable[[str], None]) -> Iterator[None]:
-    """Hold the lock of path; the system frees it when its holder dies."""
-    with path.with_suffix(".lock").open("w") as file:
+    """Hold the lock of path; the system frees it when its holder dies. Raises SegPerceptionError where it cannot be had,
+    so before anything is built that could not be kept."""
+    try:
+        lock = path.with_suffix(".lock").open("w")
+    except OSError as error:
+        raise SegPerceptionError(
+            f"{path} is not there and cannot be written ({error.strerror}): name another engine cache"
+        ) from error
+    with lock as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -11,6 +11,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from seg_perception.backends.base import AUTO_PRECISION
+from seg_perception.backends.graph.precision import in_precision
 from seg_perception.backends.tensorrt.cache import write_aside
 from seg_perception.errors import SegPerceptionError
 from seg_perception.model_file import INPUT, ModelInfo
@@ -48,13 +50,19 @@ class Flavor:
 
 def installed() -> list[str]:
     """Names of the flavours that can be imported, without importing them."""
-    return [name for name, modules in MODULES.items() if any(importlib.util.find_spec(module) for module in modules)]
+    return [name for name, modules in MODULES.items() if any(map(_is_installed, modules))]
+
+
+def _is_installed(module: str) -> bool:
+    """A folder of that name in the working folder is a module for Python, too, but of no origin."""
+    spec = importlib.util.find_spec(module)
+    return spec is not None and spec.origin is not None
 
 
 @lru_cache(maxsize=len(MODULES))
 def load_flavor(name: str) -> Flavor:
     """Import a flavour. Raises SegPerceptionError when it is not installed, or does not start."""
-    module = next((module for module in MODULES[name] if importlib.util.find_spec(module)), None)
+    module = next((module for module in MODULES[name] if _is_installed(module)), None)
     if module is None:
         packages = {"tensorrt": "tensorrt (on a Jetson: JetPack's)", "rtx": "tensorrt-rtx-cu13-bindings and -libs"}
         raise SegPerceptionError(f"the TensorRT flavour '{name}' is not installed: install {packages[name]}")
@@ -69,6 +77,7 @@ def build(
     flavor: Flavor,
     model: ModelInfo,
     *,
+    precision: str = AUTO_PRECISION,
     batch: int = 1,
     compute_capability: str | None = None,
     timing_cache: Path | None = None,
@@ -76,17 +85,19 @@ def build(
 ) -> bytes:
     """Compile a model file for runs of 1 to batch images, or of as many as it fixes.
 
-    compute_capability: '8.6' and the like builds for such GPUs with no GPU at hand (flavour `rtx`); None builds for the
-    GPU at hand. timing_cache: file that remembers measured kernels, read if there and written (flavour `tensorrt`).
-    Raises SegPerceptionError when the parser or the builder refuses.
+    precision: to compute in, one of PRECISION_CHOICES. compute_capability: '8.6' and the like builds for such GPUs
+    with no GPU at hand (flavour `rtx`); None builds for the GPU at hand. timing_cache: file that remembers measured
+    kernels, read if there and written (flavour `tensorrt`).
+    Raises SegPerceptionError for a precision that the file cannot give, and when the parser or the builder refuses.
     """
     trt, logger = flavor.trt, flavor.logger
+    graph = in_precision(model, precision)
     logger.errors.clear()
     builder = trt.Builder(logger)
     typed = getattr(trt.NetworkDefinitionCreationFlag, "STRONGLY_TYPED", None)
     network = builder.create_network(0 if typed is None else 1 << int(typed))
     parser = trt.OnnxParser(network, logger)
-    if not parser.parse(model.path.read_bytes()):
+    if not parser.parse(graph):
         causes = "; ".join(_parser_error(parser.get_error(i)) for i in range(parser.num_errors))
         raise SegPerceptionError(f"TensorRT {flavor.version} cannot parse {model.path} ({causes}): export it again")
     config = builder.create_builder_config()

@@ -1,4 +1,4 @@
-"""How far a model file is from the network that it was made of, by the backend and the decode that will run it.
+"""How far a model file is from what it was made of, by the backend and the decode that will run it.
 
 ONNX Runtime's CPU provider computes most float16 layers in float32: there the parity of fp16 is that of its weights.
 """
@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
@@ -25,7 +24,6 @@ from seg_perception.metrics.confusion import ConfusionMatrix, mean_known
 from seg_perception.pipeline import Pipeline
 from seg_perception.recordings.dataset_source import Comparison, DatasetSource
 from seg_perception.results import Frame, NetworkOutput, Truth, Wants
-from seg_perception.training.networks.heads import PanopticNetwork
 
 MASK_ONLY = Wants(instances=False, confidence=False, areas=False, grid=False, free_space=False)
 
@@ -60,46 +58,31 @@ class ParityData:
         return ParityData(source.name, frames(), source.total or 0, source.meaning)
 
 
-def parity(network: PanopticNetwork, path: Path, data: ParityData) -> dict[str, Any]:
-    """Compare the model file at path with torch in float32, frame by frame; the metadata's `parity`.
+def parity(reference: Backend, path: Path, data: ParityData) -> dict[str, Any]:
+    """Compare the model file at path with what it was made of, frame by frame; the metadata's `parity`.
 
-    Largest error of each output, absolute (offset: in input px) and over the largest value that torch gives (at least
-    1); infinite where an output is not finite. pixels_changed: share of the masks' pixels whose class changes. With
-    labels mIoU of both, and miou_change = the file's minus torch's.
+    reference: the backend that ran what it was made of. Largest error of each output, absolute (offset: in input px)
+    and over the largest value of the reference (at least 1); infinite where an output is not finite. pixels_changed:
+    share of the masks' pixels whose class changes. With labels mIoU of both, and miou_change = the file's minus the
+    reference's.
     """
     info = model_file.load(path)
-    wanted, found = _Remembering(TorchBackend(network)), _Remembering(OnnxRuntimeBackend(info))
+    wanted, found = _Remembering(reference), _Remembering(OnnxRuntimeBackend(info))
     pipelines = Pipeline(info, wanted), Pipeline(info, found)
     tally = _Tally(Comparison(info.labels, data.meaning))
-    for rgb, truth in tqdm(data.frames, total=data.count, desc="compare with torch", unit="frame"):
+    for rgb, truth in tqdm(data.frames, total=data.count, desc="compare", unit="frame"):
         masks = [pipeline.run(Frame(rgb), MASK_ONLY).panoptic.semantic for pipeline in pipelines]
         tally.add_outputs(wanted.output, found.output)
         tally.add_masks(masks[0], masks[1], truth)
-    facts = {"data": data.name, "frames": data.count, "backend": found.describe()["backend"], **tally.summary()}
+    facts = {
+        "reference": "{backend}, {model}, {precision}".format_map(wanted.describe()),
+        "data": data.name,
+        "frames": data.count,
+        "backend": found.describe()["backend"],
+        **tally.summary(),
+    }
     found.close()
     return facts
-
-
-class TorchBackend:
-    """The network in torch behind the interface of a backend: the reference."""
-
-    def __init__(self, network: PanopticNetwork) -> None:
-        self._network = network
-
-    @torch.no_grad()
-    def infer(self, images: NDArray[np.uint8]) -> NetworkOutput:
-        """See Backend."""
-        return NetworkOutput(*(output.numpy() for output in self._network(torch.from_numpy(images))))
-
-    def warm_up(self) -> None:
-        """See Backend: torch needs none."""
-
-    def describe(self) -> Mapping[str, str]:
-        """See Backend."""
-        return {"backend": f"torch {torch.__version__}", "device": "CPU", "model": "checkpoint", "precision": "fp32"}
-
-    def close(self) -> None:
-        """See Backend: nothing is held."""
 
 
 class _Remembering:

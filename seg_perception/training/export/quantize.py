@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantFormat, QuantType, quantize_static
 from tqdm import tqdm
 
+from seg_perception.backends.graph.edits import outputs_of, reconnect
 from seg_perception.model_file import INPUT
-from seg_perception.training.export.onnx_graph import outputs_of, reconnect
 
 TRIAL_IMAGES = 6
 """Calibration images that each trial is measured on."""

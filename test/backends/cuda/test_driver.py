@@ -288,6 +288,8 @@ def test_the_calls_are_those_of_cuda_python(tmp_path):
 @pytest.mark.parametrize("module", ["tensorrt", "tensorrt_rtx_bindings"])
 def test_what_the_fake_offers_is_in_the_real_library(module):
     trt = pytest.importorskip(module, reason=f"{module} is not installed")
+    if trt.__file__ is None:  # the folder of tests beside this one
+        pytest.skip(f"{module} is not installed")
     for name, members in {
         "Builder": "create_network create_builder_config create_optimization_profile build_serialized_network",
         "IBuilderConfig": "add_optimization_profile create_timing_cache set_timing_cache progress_monitor",

@@ -3,6 +3,7 @@
 import gc
 import json
 import multiprocessing
+from importlib.machinery import ModuleSpec
 
 import numpy as np
 import pytest
@@ -193,7 +194,7 @@ def test_a_model_that_fixes_its_batch_runs_just_that(tmp_path):
 def test_facts_name_library_gpu_and_model(machine):
     facts = machine.backend().describe()
     assert facts["backend"] == "fake_tensorrt 10.3.0" and facts["device"] == "Fake GPU (8.6)"
-    assert facts["model"] == "tiny" and facts["precision"] == "fp32"
+    assert facts["model"] == "tiny" and facts["precision"] == "fp16", "of a float32 file float16 is made"
 
 
 def test_a_failing_run_names_the_cause(machine):
@@ -310,6 +311,13 @@ def test_a_changed_model_file_gets_an_engine_of_its_own(machine, tmp_path):
     assert machine.trt.builds == 2
 
 
+def test_each_precision_gets_an_engine_of_its_own_and_auto_is_one_of_them(machine):
+    for precision, builds in (("fp32", 1), ("fp16", 2), ("auto", 2), ("fp32", 2)):
+        machine.precision = precision
+        machine.backend()
+        assert machine.trt.builds == builds
+
+
 def test_measured_kernels_are_kept_for_the_next_build(machine):
     machine.backend()
     _truncate(_cached(machine))
@@ -387,7 +395,7 @@ def test_what_is_missing_is_said(monkeypatch):
     monkeypatch.setattr(engines, "installed", lambda: [])
     assert "neither tensorrt nor tensorrt_rtx" in tensorrt.why_unavailable()
     monkeypatch.setattr(engines, "installed", lambda: ["rtx"])
-    monkeypatch.setattr(tensorrt.importlib.util, "find_spec", lambda name: object())
+    monkeypatch.setattr(tensorrt.importlib.util, "find_spec", lambda name: ModuleSpec(name, None, origin="there"))
     runtime = FakeCudaRuntime()
     monkeypatch.setattr(tensorrt, "Cuda", lambda: Cuda(runtime))
     assert tensorrt.why_unavailable() is None

@@ -1,5 +1,6 @@
 """The verb, and the models that ship, through the real parser and builder of TensorRT for RTX; no GPU is needed."""
 
+import importlib.util
 import json
 
 import pytest
@@ -82,9 +83,21 @@ def test_what_the_parser_refuses_is_told_with_its_cause(tmp_path, model, capsys)
     graph.graph.node[-1].op_type = "NoSuchOperator"
     graph.graph.node[-1].domain = "nowhere"
     model_file.save(graph, model.path)
-    assert _run("--model", model.path, "--out", tmp_path / "e", "--compute-capability", "8.6") == 2
+    words = ["--model", model.path, "--out", tmp_path / "e", "--compute-capability", "8.6"]
+    assert _run(*words, "--precision", "fp32") == 2
     assert "cannot parse" in (said := capsys.readouterr().err) and "NoSuchOperator" in said
+    assert _run(*words, "--precision", "fp16") == 2
+    assert "cannot" in (said := capsys.readouterr().err) and "NoSuchOperator" in said and said.count("\n") == 1
     assert not (tmp_path / "e").exists()
+
+
+def test_a_folder_named_like_a_flavour_is_none(tmp_path, monkeypatch):
+    """Run from a folder that has one, as Python finds modules there."""
+    (tmp_path / "no_such_flavour").mkdir()
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setitem(engines.MODULES, "tensorrt", ("no_such_flavour",))
+    assert importlib.util.find_spec("no_such_flavour") is not None
+    assert "tensorrt" not in engines.installed()
 
 
 def test_a_flavour_that_is_not_installed_is_named_with_what_to_install(model, capsys, monkeypatch):

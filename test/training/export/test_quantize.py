@@ -8,19 +8,19 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from fakes import tiny_model
+from fakes import FakeBackend, tiny_model
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
-pytest.importorskip("torch", reason="training needs torch")
-
+from seg_perception.backends.graph import half
+from seg_perception.backends.graph.edits import outputs_of
 from seg_perception.labels import CAMVID
 from seg_perception.model_file import INPUT, OUTPUTS
 from seg_perception.results import NetworkOutput
-from seg_perception.training.export import half, quantize
-from seg_perception.training.export.onnx_graph import outputs_of
+from seg_perception.training.export import quantize
 from seg_perception.training.export.parity import ParityData, parity
 
 SIZE = 32
@@ -151,7 +151,7 @@ def types_of(model: onnx.ModelProto) -> dict[str, int]:
 
 
 def test_the_image_is_normalised_in_float32_and_the_rest_is_float16() -> None:
-    model = half.to_half(graph_of(gain=1), images())
+    model = half.to_half(graph_of(gain=1), [])
     types = types_of(model)
     assert {types[name] for name in ("float", "mean", "normal", "planes", *OUTPUTS)} == {TensorProto.FLOAT}
     assert {types[name] for name in ("wide", "narrow", "large", "all")} == {TensorProto.FLOAT16}
@@ -164,7 +164,7 @@ def test_the_image_is_normalised_in_float32_and_the_rest_is_float16() -> None:
 
 def test_half_precision_is_near_the_float_model() -> None:
     model = graph_of(gain=1)
-    for wanted, found in zip(outputs_of(model, images()), outputs_of(half.to_half(model, images()), images())):
+    for wanted, found in zip(outputs_of(model, images()), outputs_of(half.to_half(model, []), images())):
         for right, other in zip(wanted, found):
             assert other.dtype == np.float32
             np.testing.assert_allclose(other, right, atol=5e-3 * np.abs(right).max())
@@ -179,31 +179,29 @@ def test_what_float16_cannot_hold_stays_float32(monkeypatch: pytest.MonkeyPatch)
     """`wide` reaches 155 / 255 x 1e6, ten times float16's largest number; `second` does not look at that channel, but
     0 x infinity is no number."""
     model = graph_of(gain=1e6)
-    safe = half.to_half(model, images())
+    safe = half.to_half(model, half.too_large(model, images()))
     types = types_of(safe)
     assert types["wide"] == TensorProto.FLOAT and types["large"] == TensorProto.FLOAT16
     for right, other in zip(outputs_of(model, images(1))[0], run_plainly(safe)):
         np.testing.assert_allclose(other, right, atol=5e-3 * np.abs(right).max())
     monkeypatch.setattr(half, "LARGEST_SAFE", np.inf)
     with np.errstate(all="ignore"):
-        assert not np.isfinite(run_plainly(half.to_half(model, images()))[0]).all()
+        assert not np.isfinite(run_plainly(half.to_half(model, half.too_large(model, images())))[0]).all()
 
 
 # parity
 
 
-class Shifted:
+def shifted(path: Path, shift: float) -> FakeBackend:
     """What the model file gives, with the logits of the first class raised."""
+    model = onnx.load(str(path))
 
-    def __init__(self, path: Path, shift: float) -> None:
-        self._model, self._shift = onnx.load(str(path)), shift
+    def answer(images: NDArray[np.uint8]) -> NetworkOutput:
+        logits, heat, offset = outputs_of(model, [images])[0]
+        logits[:, 0] += shift
+        return NetworkOutput(logits, heat, offset)
 
-    def __call__(self, image: Any) -> tuple[Any, ...]:
-        import torch
-
-        logits, heat, offset = outputs_of(self._model, [image.numpy()])[0]
-        logits[:, 0] += self._shift
-        return tuple(torch.from_numpy(values) for values in (logits, heat, offset))
+    return FakeBackend(answer)
 
 
 def test_parity_is_the_difference_that_was_made(tmp_path: Path) -> None:
@@ -211,9 +209,9 @@ def test_parity_is_the_difference_that_was_made(tmp_path: Path) -> None:
     info = tiny_model(tmp_path / "tiny.onnx")
     frames = [np.random.default_rng(i).integers(0, 256, (1, *info.size_hw, 3), np.uint8) for i in range(2)]
     outputs = [NetworkOutput(*values) for values in outputs_of(onnx.load(str(info.path)), frames)]
-    same = parity(Shifted(info.path, 0), info.path, ParityData.unlabelled("some", frames))  # type: ignore[arg-type]
+    same = parity(shifted(info.path, 0), info.path, ParityData.unlabelled("some", frames))
     assert (same["data"], same["frames"], same["logit_error"], same["pixels_changed"]) == ("some", 2, 0, 0)
-    far = parity(Shifted(info.path, 1000), info.path, ParityData.unlabelled("some", frames))  # type: ignore[arg-type]
+    far = parity(shifted(info.path, 1000), info.path, ParityData.unlabelled("some", frames))
     assert far["logit_error"] == pytest.approx(1000, rel=1e-4)
     largest = max(np.abs(output.semantic_logits[:, 0] + 1000).max() for output in outputs)
     assert far["logit_error_relative"] == pytest.approx(1000 / largest, rel=1e-4)

@@ -14,9 +14,10 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
+from seg_perception.backends.graph.edits import consumers, drop_unused
 from seg_perception.backends.onnx_runtime import open_session
+from seg_perception.errors import SegPerceptionError
 from seg_perception.model_file import INPUT
-from seg_perception.training.export.onnx_graph import consumers, drop_unused
 
 LARGEST_SAFE = 1e4
 """Tensors with larger values stay float32: float16 ends at 65504, and other images may have larger ones yet."""
@@ -25,10 +26,9 @@ ALWAYS_FLOAT = {"Resize": (2,)}
 """Inputs that ONNX allows in float32 only, by their place: the scales."""
 
 
-def to_half(model: onnx.ModelProto, images: Sequence[NDArray[np.uint8]]) -> onnx.ModelProto:
-    """The float32 model in float16: uint8 in and float32 out, normalisation in float32, and whatever reads or writes
-    values beyond LARGEST_SAFE on images (uint8 [1, h, w, 3] at the model's size) too."""
-    keep = {*_normalisation(model), *_too_large(model, images)}
+def to_half(model: onnx.ModelProto, float32_layers: Collection[str]) -> onnx.ModelProto:
+    """The float32 model in float16: uint8 in and float32 out, normalisation in float32, and the named nodes too."""
+    keep = {*_normalisation(model), *float32_layers}
     half = onnx.ModelProto()
     half.CopyFrom(model)
     del half.graph.node[:], half.graph.value_info[:]
@@ -39,6 +39,13 @@ def to_half(model: onnx.ModelProto, images: Sequence[NDArray[np.uint8]]) -> onnx
     half.graph.initializer.extend(types.weights)
     drop_unused(half)
     return half
+
+
+def too_large(model: onnx.ModelProto, images: Sequence[NDArray[np.uint8]]) -> list[str]:
+    """Names of the nodes that read or write values beyond LARGEST_SAFE on images (uint8 [1, h, w, 3] at the model's
+    size): float32 they should stay."""
+    large = {name for name, value in _largest_values(model, images).items() if not value <= LARGEST_SAFE}
+    return [node.name for node in model.graph.node if large.intersection((*node.input, *node.output))]
 
 
 class _Types:
@@ -102,7 +109,13 @@ def _cast(name: str, target: str, half: bool) -> onnx.NodeProto:
 
 def _float_tensors(model: onnx.ModelProto) -> set[str]:
     """Names of all float32 tensors, weights among them."""
-    graph = onnx.shape_inference.infer_shapes(model).graph
+    try:
+        graph = onnx.shape_inference.infer_shapes(model).graph
+    except onnx.shape_inference.InferenceError as error:
+        cause = " ".join(str(error).split())[:200]
+        raise SegPerceptionError(
+            f"the types of the model's tensors cannot be told ({cause}): export it again"
+        ) from error
     values = (*graph.value_info, *graph.output)
     found = {value.name for value in values if value.type.tensor_type.elem_type == TensorProto.FLOAT}
     return found | {weight.name for weight in graph.initializer if weight.data_type == TensorProto.FLOAT}
@@ -118,12 +131,6 @@ def _normalisation(model: onnx.ModelProto) -> list[str]:
     return names
 
 
-def _too_large(model: onnx.ModelProto, images: Sequence[NDArray[np.uint8]]) -> list[str]:
-    """Names of the nodes that read or write a tensor beyond LARGEST_SAFE."""
-    large = {name for name, value in _largest_values(model, images).items() if not value <= LARGEST_SAFE}
-    return [node.name for node in model.graph.node if large.intersection((*node.input, *node.output))]
-
-
 def _largest_values(model: onnx.ModelProto, images: Sequence[NDArray[np.uint8]]) -> dict[str, float]:
     """Largest absolute value of every float32 tensor."""
     floats = _float_tensors(model)
@@ -137,7 +144,8 @@ def _largest_values(model: onnx.ModelProto, images: Sequence[NDArray[np.uint8]])
         graph.node.append(helper.make_node("ReduceMax", [f"absolute.{place}"], [f"largest.{place}"], keepdims=0))
         graph.output.append(helper.make_tensor_value_info(f"largest.{place}", TensorProto.FLOAT, []))
     session = open_session(watched.SerializeToString())
-    largest = np.max([session.run(None, {INPUT: image}) for image in images], axis=0)
+    batch = graph.input[0].type.tensor_type.shape.dim[0].dim_value or 1
+    largest = np.max([session.run(None, {INPUT: image.repeat(batch, 0)}) for image in images], axis=0)
     weights = (weight for weight in graph.initializer if weight.name in floats)
     found = {weight.name: float(np.abs(numpy_helper.to_array(weight)).max(initial=0)) for weight in weights}
     return found | dict(zip(names, map(float, largest), strict=True))

@@ -1,4 +1,4 @@
-"""Small changes to ONNX graphs that export, half precision and quantisation share."""
+"""Small changes to ONNX graphs that half precision, quantisation and export share."""
 
 from __future__ import annotations
 

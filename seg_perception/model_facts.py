@@ -1,0 +1,60 @@
+"""What a model file says of itself is of the kinds that it should be: every one is checked, so that no text is taken for
+a number and no word for true."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from seg_perception.errors import SegPerceptionError
+from seg_perception.labels import LabelSet
+
+PRECISIONS = ("fp32", "fp16", "int8")
+
+NEEDED_TEXTS = ("name", "network", "training_data", "license_note")
+COUNTS = ("parameters", "macs")
+TABLES = ("metrics", "parity", "quantization")
+_TEXTS = (*NEEDED_TEXTS, "pretrained")
+_NEEDED = (*NEEDED_TEXTS, "labels", "precision", *COUNTS)
+
+
+def check(content: Mapping[str, Any]) -> None:
+    """Raise SegPerceptionError, an end of a sentence, where metadata is not of the kinds that it should be."""
+    missing = [key for key in _NEEDED if key not in content]
+    if missing:
+        raise SegPerceptionError(f"has metadata without {', '.join(missing)}, export it again")
+    for key in _TEXTS:
+        if not isinstance(content.get(key, ""), str):
+            raise SegPerceptionError(f"has the {key} {content[key]!r}: text is needed, export it again")
+    for key in COUNTS:
+        if not is_count(content[key]):
+            raise SegPerceptionError(f"has {content[key]!r} {key}: a whole number is needed, export it again")
+    precision = content["precision"]
+    if precision not in PRECISIONS:
+        raise SegPerceptionError(
+            f"has the precision '{precision}': allowed are {', '.join(PRECISIONS)}, export it again"
+        )
+    for key in TABLES:
+        if not isinstance(content.get(key, {}), Mapping):
+            raise SegPerceptionError(f"has {key} of {content[key]!r}: figures by name are needed, export it again")
+    for data, values in content.get("metrics", {}).items():
+        if not isinstance(values, Mapping) or not all(map(_is_number, values.values())):
+            raise SegPerceptionError(
+                f"has the metrics {values!r} for {data}: numbers by name are needed, export it again"
+            )
+    layers = content.get("float32_layers", [])
+    if not isinstance(layers, list) or not all(isinstance(name, str) for name in layers):
+        raise SegPerceptionError(f"has the float32_layers {layers!r}: a list of names is needed, export it again")
+    try:
+        LabelSet.from_json(content["labels"])
+    except SegPerceptionError as error:
+        raise SegPerceptionError(f"has labels that cannot be used: {error}") from error
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < float("inf")
+
+
+def is_count(value: Any) -> bool:
+    """Whether value is a whole number of 0 or more; True is none."""
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
