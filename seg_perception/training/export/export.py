@@ -150,15 +150,16 @@ def convert(
 ) -> tuple[onnx.ModelProto, dict[str, Any]]:
     """The source's graph in a precision, from float32 with images (for int8 at least one), and what the metadata says of
     how: `quantization`, and `float32_layers` of a float32 file, so that others can make float16 of it without images."""
+    graph = source.make_graph()
     if precision == source.precision != "fp32":
-        return source.graph, {"quantization": source.quantization}
+        return graph, {"quantization": source.quantization}
     if precision == "int8":
-        graph, quantization = to_int8(source.graph, images, source.labels.is_thing)
-        return graph, {"quantization": quantization}
-    layers = {*(source.float32_layers or ()), *too_large(source.graph, images or [noise(source.size_hw)])}
+        quantised, quantization = to_int8(graph, images, source.labels.is_thing)
+        return quantised, {"quantization": quantization}
+    layers = {*(source.float32_layers or ()), *too_large(graph, images or [noise(source.size_hw)])}
     if precision == "fp16":
-        return to_half(source.graph, layers), {}
-    return source.graph, {"float32_layers": sorted(layers)}
+        return to_half(graph, layers), {}
+    return graph, {"float32_layers": sorted(layers)}
 
 
 def save_compared(

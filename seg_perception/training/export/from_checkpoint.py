@@ -54,7 +54,7 @@ def from_checkpoints(
         "macs": multiply_accumulates(network, size_hw),
     }
     labels = LabelSet.from_json(content["labels"])
-    return Source(to_onnx(network, size_hw), "fp32", labels, size_hw, facts, TorchBackend(network))
+    return Source(lambda: to_onnx(network, size_hw), "fp32", labels, size_hw, facts, TorchBackend(network))
 
 
 class TorchBackend:

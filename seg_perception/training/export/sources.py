@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,10 +19,11 @@ from seg_perception.labels import LabelSet
 
 @dataclass(frozen=True)
 class Source:
-    """graph: in precision, with weights of the width that it computes in. facts: what model_file.metadata is to be told,
-    but for the name, the precision and how that was reached. reference: runs it, to compare with."""
+    """make_graph: in precision, with weights of the width that it computes in; it may take long. facts: what
+    model_file.metadata is to be told, but for the name, the precision and how that was reached. reference: runs it, to
+    compare with."""
 
-    graph: onnx.ModelProto
+    make_graph: Callable[[], onnx.ModelProto]
     precision: str
     labels: LabelSet
     size_hw: tuple[int, int]
@@ -54,7 +56,7 @@ def from_model(path: Path, precision: str | None) -> Source:
         "metrics": dict(info.metrics) if info.precision == precision else {},
     }
     return Source(
-        graph=widened(model),
+        make_graph=lambda: widened(model),
         precision=info.precision,
         labels=info.labels,
         size_hw=info.size_hw,
