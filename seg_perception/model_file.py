@@ -171,7 +171,7 @@ def read(path: Path | str) -> tuple[ModelInfo, onnx.ModelProto]:
 def _without_checksum(path: Path) -> str:
     return (
         f"{path} is of format version {WITHOUT_CHECKSUM}, whose files have no checksum: "
-        f"'export --model {path} --out {path}' makes it one of version {FORMAT_VERSION}, of half the size"
+        f"'seg_perception export --model {path} --out {path}' makes it one of version {FORMAT_VERSION}, of half the size"
     )
 
 

@@ -78,7 +78,7 @@ def _check_precision(model: ModelInfo, backend: str, precision: str) -> None:
     if backend == "onnxruntime" and precision not in (AUTO_PRECISION, model.precision):
         raise SegPerceptionError(
             f"onnxruntime runs {model.path} in its own precision, {model.precision}, so '{precision}' cannot be had: leave "
-            f"it at '{AUTO_PRECISION}', or make a file by 'export --model {model.path} --precision {precision}'"
+            f"it at '{AUTO_PRECISION}', or make a file by 'seg_perception export --model {model.path} --precision {precision}'"
         )
 
 

@@ -10,7 +10,7 @@ Example:
   seg_perception export --checkpoint out/train/best.pt --out models/mine.onnx --height 352 --width 480
   seg_perception export --checkpoint out/train/best.pt --out models/mine_int8.onnx --precision int8 \\
     --dataset camvid --root data/camvid
-  python -m seg_perception export --model models/mine.onnx --out models/mine_fp16.onnx --precision fp16
+  seg_perception export --model models/mine.onnx --out models/mine_fp16.onnx --precision fp16
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from seg_perception import model_file
 from seg_perception.backends.graph.half import to_half, too_large
 from seg_perception.backends.graph.precision import noise
 from seg_perception.backends.graph.stored import narrowed
+from seg_perception.backends.shipped_models import given_model
 from seg_perception.camera.preprocess import Preprocessor
 from seg_perception.datasets import open_dataset
 from seg_perception.errors import SegPerceptionError
@@ -57,7 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="PT",
         help="best.pt or last.pt of a training run; the weights of several, which began with the same, are averaged",
     )
-    source.add_argument("--model", type=Path, metavar="ONNX", help="a model file of this program, instead")
+    source.add_argument("--model", type=given_model, metavar="ONNX", help="a model file of this program, instead")
     parser.add_argument("--shares", type=float, nargs="+", metavar="F", help="of each checkpoint (default: equal)")
     parser.add_argument("--out", type=Path, required=True, help="the model file to write, NAME.onnx")
     parser.add_argument(
