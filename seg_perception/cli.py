@@ -8,9 +8,14 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import os
+import signal
 import sys
+import threading
 from collections.abc import Sequence
 from pathlib import Path
+from types import FrameType
+from typing import NoReturn
 
 from seg_perception.errors import EXIT_ERROR, EXIT_INTERRUPTED, SegPerceptionError, nearest_name
 from seg_perception.libraries import LIBRARIES, pip_install
@@ -74,6 +79,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
         module.add_arguments(parser)
         parsed = parser.parse_args(rest)
+        _end_in_order()
         name = MODES.get((verb, getattr(parsed, "mode", "")), name)
         return int(importlib.import_module(name).run(parsed))
     except ImportError as error:
@@ -85,6 +91,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
     return EXIT_ERROR
+
+
+def _end_in_order() -> None:
+    """Let SIGTERM and the end of the terminal, such as a closed ssh, stop a verb as Ctrl-C does."""
+
+    def hang_up(number: int, frame: FrameType | None) -> NoReturn:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        for stream in (1, 2):
+            if os.isatty(stream):  # writing to it would be an error from now on
+                os.dup2(nowhere, stream)
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():
+        return
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # nohup
+        signal.signal(signal.SIGHUP, hang_up)
 
 
 def verb_main() -> int:

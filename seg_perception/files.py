@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import struct
@@ -9,7 +10,7 @@ import sysconfig
 import tempfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,36 @@ def written_aside(path: Path) -> Iterator[Path]:
         aside.replace(path)
     finally:
         aside.unlink(missing_ok=True)
+
+
+@contextmanager
+def results_folder(path: Path) -> Iterator[None]:
+    """Make a folder for the results of one run, which is nobody else's until the block ends; where nothing came into a
+    new one, it is taken away again.
+
+    Raises SegPerceptionError when it is a file, when it cannot be made, or when another run writes into it now.
+    """
+    is_new = not path.exists()
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        place = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError as error:
+        raise SegPerceptionError(
+            f"the folder {path} cannot be made ({error.strerror}): name another by --out"
+        ) from error
+    try:
+        try:
+            fcntl.flock(place, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise SegPerceptionError(
+                f"another run writes into {path} now: wait for its end, or name another folder by --out"
+            ) from error
+        yield
+    finally:
+        os.close(place)
+        if is_new:
+            with suppress(OSError):  # not empty
+                path.rmdir()
 
 
 def write_text(path: Path, text: str) -> None:

@@ -1,14 +1,20 @@
 """What every test shares: a DDS domain of its own, and the real data where it is at hand."""
 
+import atexit
 import os
 import signal
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
-# Parallel test runs on one machine must not hear each other. Set at import, before anything starts rclpy; nodes started
-# as processes inherit it. Domains up to 101 are free of the ports that Linux hands out by itself.
-os.environ["ROS_DOMAIN_ID"] = str(1 + os.getpid() % 101)
+from seg_perception.network import joined
+
+# Neither a robot on the network nor a parallel test run may hear the tests, or be heard. Set at import, before anything
+# starts rclpy; nodes started as processes inherit it.
+_stack = ExitStack()
+_stack.enter_context(joined())
+atexit.register(_stack.close)
 
 # A shell's background jobs are born deaf to Ctrl-C, and so would be the programs that tests start and interrupt.
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
@@ -34,6 +33,7 @@ from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, Image
 
 from seg_perception.labels import CAMVID
+from seg_perception.network import joined
 from seg_perception.ros.fill_messages import ImageFiller
 from seg_perception.ros.outputs import qos_profile
 
@@ -79,17 +79,9 @@ def make_tiny_model(path: Path, size_hw: tuple[int, int] = (64, 96), busy: int =
 
 @contextmanager
 def ros_domain() -> Iterator[None]:
-    """A domain of this test process, so that a robot or another test on the network is neither heard nor disturbed."""
-    before = {name: os.environ.get(name) for name in ("ROS_DOMAIN_ID", "FASTDDS_DEFAULT_PROFILES_FILE")}
-    os.environ["ROS_DOMAIN_ID"] = str(1 + os.getpid() % 100)
-    os.environ["FASTDDS_DEFAULT_PROFILES_FILE"] = str(CHECKOUT / "config" / "fastdds_shm.xml")
-    try:
+    """A domain of these tests alone, so that a robot or another test on the network is neither heard nor disturbed."""
+    with joined():
         yield
-    finally:
-        for name, value in before.items():
-            os.environ.pop(name, None)
-            if value is not None:
-                os.environ[name] = value
 
 
 class NodeProcess:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from seg_perception.errors import SegPerceptionError
-from seg_perception.files import read_mask, read_rgb, without_palette
+from seg_perception.files import read_mask, read_rgb, results_folder, without_palette
 
 
 def chunk(kind: bytes, data: bytes) -> bytes:
@@ -75,3 +75,21 @@ def test_grey_and_16_bit_masks_are_as_written(tmp_path: Path) -> None:
     assert read_mask(path, np.uint16).tolist() == [[0, 40000]]
     with pytest.raises(SegPerceptionError, match="is uint16"):
         read_mask(path, np.uint8)
+
+
+def test_a_folder_is_one_runs_alone_and_an_empty_one_is_taken_away(tmp_path: Path) -> None:
+    out = tmp_path / "a" / "out"
+    with results_folder(out), pytest.raises(SegPerceptionError, match="another run writes into"), results_folder(out):
+        pass
+    assert not out.exists()
+    with results_folder(out):
+        (out / "report.json").write_text("{}")
+    with results_folder(out):
+        pass
+    assert [path.name for path in out.iterdir()] == ["report.json"]
+
+
+def test_a_folder_that_is_a_file_is_named(tmp_path: Path) -> None:
+    (tmp_path / "out").write_text("")
+    with pytest.raises(SegPerceptionError, match="cannot be made"), results_folder(tmp_path / "out"):
+        pass

@@ -58,6 +58,7 @@ from seg_perception.ground.drivable import DrivableExtractor, DrivableSettings
 from seg_perception.labels import LabelSet
 from seg_perception.libraries import missing
 from seg_perception.metrics.times import percentiles
+from seg_perception.network import add_domain_argument
 from seg_perception.offline import add_model_arguments, open_pipeline
 from seg_perception.pipeline import STAGES, Pipeline
 from seg_perception.reports import benchmark_report
@@ -94,6 +95,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--rate", type=float, default=60.0, metavar="HZ", help="of each live camera (default: 60)")
     parser.add_argument("--seconds", type=float, default=10.0, metavar="S", help="of live images (default: 10)")
     parser.add_argument("--cameras", type=int, default=1, metavar="N", help="live cameras at one node (default: 1)")
+    add_domain_argument(parser)
     parser.add_argument("--all", action="store_true", help="measure all models that ship, against naive, into --out")
     parser.add_argument("--roofline", action="store_true", help="compute bounds of --model, or of all that ship")
     parser.add_argument("--metrics", action="store_true", help="time the metrics, and not a model")

@@ -42,9 +42,10 @@ from seg_perception.evaluation import many
 from seg_perception.evaluation.compare import Baseline, add_baseline_arguments, open_baseline
 from seg_perception.evaluation.tta import Views, parse_scales
 from seg_perception.evaluation.worst_frames import WorstFrames
-from seg_perception.files import write_json
+from seg_perception.files import results_folder, write_json
 from seg_perception.labels import LabelSet
 from seg_perception.metrics.tally import Tally
+from seg_perception.network import add_domain_argument
 from seg_perception.offline import add_model_arguments, open_pipeline
 from seg_perception.pipeline import Pipeline
 from seg_perception.recordings.dataset_source import Comparison, DatasetSource
@@ -134,18 +135,20 @@ def _add_live_arguments(parser: argparse.ArgumentParser) -> None:
     )
     live.add_argument("--rate", type=float, metavar="F", help="play so many times as fast as recorded (default: 1)")
     live.add_argument("--clock", action="store_true", help="simulated time: recorded stamps, and /clock beside them")
+    add_domain_argument(live)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Evaluate; the exit codes stand above."""
     baseline = open_baseline(arguments)
-    if arguments.rate is not None or arguments.clock:
-        raise SegPerceptionError("--rate and --clock are for playing a bag: give --mode live too")
+    if arguments.rate is not None or arguments.clock or arguments.domain is not None:
+        raise SegPerceptionError("--rate, --clock and --domain are for playing a bag: give --mode live too")
     is_fleet = bool(arguments.bag) and many.is_fleet(arguments.bag)
     if arguments.annotate and (is_fleet or not arguments.bag):
         raise SegPerceptionError("--annotate is for one bag: give one --bag, which make-bag makes of other data")
-    told = many.evaluate(arguments, work=run) if is_fleet else _evaluate_one(arguments)
-    return tell(arguments, told, baseline, fleet_report.table(told.numbers["bags"]) if is_fleet else "")
+    with results_folder(arguments.out):
+        told = many.evaluate(arguments, work=run) if is_fleet else _evaluate_one(arguments)
+        return tell(arguments, told, baseline, fleet_report.table(told.numbers["bags"]) if is_fleet else "")
 
 
 def tell(arguments: argparse.Namespace, told: report.Report, baseline: Baseline | None, more: str = "") -> int:

@@ -23,14 +23,16 @@ from numpy.typing import NDArray
 
 from seg_perception.benchmark import benchmark, overload
 from seg_perception.benchmark.overload import Sent
+from seg_perception.network import joined
 from seg_perception.play.answers import PLANNER_TOPICS
 from seg_perception.play.pace import Pace
 from seg_perception.play.play import Feed, Play, camera_parameters, network_parameters
 from seg_perception.play.play import numbers as play_numbers
-from seg_perception.play.process import NodeProcess, choose_network
+from seg_perception.play.process import NodeProcess
 from seg_perception.play.spool import AgeSpool
 from seg_perception.recordings.sources import Source, SourceFrame
 from seg_perception.results import Frame
+from seg_perception.ros.real_time import keep_memory
 from seg_perception.synthetic.drive import SyntheticDrive
 
 CAMERA_BOUND = 0.95
@@ -94,12 +96,13 @@ def measure(arguments: argparse.Namespace, size_wh: tuple[int, int]) -> dict[str
     """
     count = max(2, math.ceil(arguments.seconds * arguments.rate))
     alone = math.ceil(ALONE_S * arguments.rate) if arguments.cameras > 1 else 0
-    choose_network()
+    keep_memory()
     with tempfile.TemporaryDirectory() as folder, ExitStack() as spools:
         feeds = _feeds(arguments, size_wh, count, alone, Path(folder), spools)
-        play = Play(feeds, Pace(recorded=True), PLANNER_TOPICS)
+        network = spools.enter_context(joined(arguments.domain))
+        play = Play(feeds, Pace(recorded=True), network, PLANNER_TOPICS)
         parameters = {**network_parameters(arguments), **camera_parameters(feeds)}
-        with NodeProcess(parameters, Path(folder) / "node.log") as node:
+        with NodeProcess(parameters, Path(folder) / "node.log", network.node_name) as node:
             watch = Watch(node)
             play.run(node, warm=watch.begin)
             if play.interrupted:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import math
 import re
-import signal
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any
@@ -21,16 +20,19 @@ from seg_perception.evaluation.compare import open_baseline
 from seg_perception.evaluation.evaluate import open_sources, tell
 from seg_perception.evaluation.many import is_fleet
 from seg_perception.evaluation.worst_frames import WorstFrames
+from seg_perception.files import results_folder
 from seg_perception.metrics.free_distance import FreeTimeline
 from seg_perception.model_file import ModelInfo
+from seg_perception.network import joined
 from seg_perception.play.judge import Judge
 from seg_perception.play.pace import Pace
 from seg_perception.play.play import Feed, Play, camera_parameters, network_parameters
 from seg_perception.play.play import numbers as play_numbers
-from seg_perception.play.process import NodeProcess, choose_network
+from seg_perception.play.process import NodeProcess
 from seg_perception.play.replay import Replay, replay
 from seg_perception.play.spool import Spool
 from seg_perception.reports import report
+from seg_perception.ros.real_time import keep_memory
 
 IMAGE_WORDS = ("compressed", "image", "image_raw", "image_color", "image_rect", "image_rect_color")
 """Last parts of image topics, which tell no camera from another."""
@@ -43,18 +45,17 @@ def run(arguments: argparse.Namespace) -> int:
     baseline = open_baseline(arguments)
     model = model_file.load(arguments.model)
     sources = open_sources(arguments, model.labels)
-    arguments.out.mkdir(parents=True, exist_ok=True)
-    choose_network()
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    with ExitStack() as spools:
+    keep_memory()
+    with results_folder(arguments.out), ExitStack() as spools:
         names = camera_names([source.part for source in sources]) if len(sources) > 1 else [""]
         feeds = [
             Feed(source, spools.enter_context(Spool(arguments.out)), name)
             for source, name in zip(sources, names, strict=True)
         ]
-        play = Play(feeds, Pace(factor, recorded=True, simulated=arguments.clock))
-        with NodeProcess(_parameters(arguments, feeds), arguments.out / "node.log") as node:
-            play.run(node)
+        with joined(arguments.domain) as network:
+            play = Play(feeds, Pace(factor, recorded=True, simulated=arguments.clock), network)
+            with NodeProcess(_parameters(arguments, feeds), arguments.out / "node.log", network.node_name) as node:
+                play.run(node)
         if not any(feed.spool.answered for feed in feeds):
             if play.interrupted:
                 return EXIT_INTERRUPTED
@@ -62,7 +63,7 @@ def run(arguments: argparse.Namespace) -> int:
                 f"no frame of {arguments.bag[0]} came back from the node: {(play.problems or [f'see {node.log}'])[0]}"
             )
         told = _judged(feeds, play, model, factor, arguments.clock)
-    code = tell(arguments, told, baseline, _summary(told.numbers))
+        code = tell(arguments, told, baseline, _summary(told.numbers))
     return EXIT_INTERRUPTED if told.numbers["interrupted"] else code
 
 

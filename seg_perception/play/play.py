@@ -17,9 +17,10 @@ from tqdm import tqdm
 
 from seg_perception.errors import SegPerceptionError
 from seg_perception.metrics.times import percentiles
+from seg_perception.network import Network
 from seg_perception.play.answers import WATCHED
 from seg_perception.play.pace import Pace
-from seg_perception.play.player import Player
+from seg_perception.play.player import Player, refuse_others
 from seg_perception.play.process import NodeProcess
 from seg_perception.play.spool import Spool
 from seg_perception.recordings.sources import Source, SourceFrame
@@ -56,8 +57,15 @@ class Feed:
 class Play:
     """problems: what went wrong, one sentence each; interrupted: by Ctrl-C; backend: what the node says of it."""
 
-    def __init__(self, feeds: Sequence[Feed], pace: Pace, watched: Collection[str] = tuple(WATCHED)) -> None:
-        """watched: the node's topics to subscribe to; only what is watched is computed."""
+    def __init__(
+        self, feeds: Sequence[Feed], pace: Pace, network: Network, watched: Collection[str] = tuple(WATCHED)
+    ) -> None:
+        """network: which the node is on; watched: its topics to subscribe to; only what is watched is computed.
+
+        Raises SegPerceptionError when others on the network publish the same.
+        """
+        refuse_others(network, [feed.camera for feed in feeds], simulated=pace.simulated)
+        self._node_name = network.node_name
         self._feeds, self._pace, self._watched = {feed.camera: feed for feed in feeds}, pace, watched
         self._indices: dict[tuple[str, int], int] = {}
         self._start_s = 0.0
@@ -87,9 +95,12 @@ class Play:
             self._pace.now_ns,
             simulated=self._pace.simulated,
             watched=self._watched,
+            node_name=self._node_name,
         )
         try:
             self._warm_up(player, node, start_timeout_s)
+            if others := player.others():
+                raise SegPerceptionError(f"others publish what this does: {', '.join(others)}; end them first")
             warm()
             self._play(player, node)
         except KeyboardInterrupt:
@@ -160,7 +171,21 @@ class Play:
         for name, feed in self._feeds.items():
             after = _received_by_node(player, name)
             if feed.before is not None and after is not None:
-                feed.lost = len(feed.spool.sent_s) - (after - feed.before)
+                feed.lost = self.lost(feed, after - feed.before)
+        self.problems += [
+            f"meanwhile another published the same, so nothing here is sure: {it}" for it in player.others()
+        ]
+
+    def lost(self, feed: Feed, received: int) -> int | None:
+        """Frames that the node did not receive; None, noted as a problem, where it received more than were sent."""
+        sent = len(feed.spool.sent_s)
+        if received <= sent:
+            return sent - received
+        self.problems.append(
+            f"the node received {received} frames {feed.camera} of which {sent} were sent: another camera plays to it, so "
+            "nothing here is sure"
+        )
+        return None
 
     def _merged(self) -> Iterator[tuple[int, str, SourceFrame]]:
         """All cameras' frames in the order in which they are due, with the name of the camera."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,6 +23,8 @@ from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header
 
 from seg_perception.camera_model import CameraModel
+from seg_perception.errors import SegPerceptionError
+from seg_perception.network import NODE, Network
 from seg_perception.play.answers import NEEDED, ON_GROUND, WATCHED, answer
 from seg_perception.results import Answer, Frame
 from seg_perception.ros.fill_messages import ImageFiller
@@ -29,6 +33,11 @@ from seg_perception.ros.topics import DIAGNOSTICS, output
 
 CLOCK_PERIOD_S = 0.01
 """Between two messages on /clock: how far behind a node's simulated clock may be."""
+
+UNKNOWN, UNNAMED = "_NODE_NAME_UNKNOWN_", "a node whose name is not known"
+"""What ROS says of a publisher whose node it has not heard of yet, and what is said of it here."""
+DISCOVERY_S = 3.0
+"""How long it may take to hear of everybody on a domain."""
 
 OnAnswer = Callable[[str, int, float, Answer], None]
 """Takes the camera's name, the stamp (ns) of the frame, the age of its label mask at arrival (ms) and the answer."""
@@ -42,6 +51,7 @@ class Player:
 
     on_answer is called in the receiving thread, in the order of each camera's answers. clock_ns tells ages;
     simulated: it is published on /clock too. watched: the node's topics to subscribe to, label_mask among them.
+    node_name: of the segmentation node, whose topics and diagnostics alone are heard.
     """
 
     def __init__(
@@ -52,12 +62,13 @@ class Player:
         *,
         simulated: bool = False,
         watched: Collection[str] = tuple(WATCHED),
-        node_name: str = "segmentation",
+        node_name: str = NODE,
     ) -> None:
+        self._node_name = node_name
         self._context = Context()
         # Ctrl-C is the program's: rclpy's handler would close the network under it.
         rclpy.init(context=self._context, signal_handler_options=SignalHandlerOptions.NO)
-        self._node = Node("seg_perception_player", context=self._context)
+        self._node = Node(f"seg_perception_player_{os.getpid()}", context=self._context)
         self._changed = threading.Condition()
         self.channels = {
             name: Channel(
@@ -104,7 +115,15 @@ class Player:
         """Values of the newest status of that part of the node, `backend` or `camera` with its name, with its
         `message`; empty when there is none."""
         with self._changed:
-            return next((dict(v) for name, v in self._statuses.items() if name.endswith(f": {part}".rstrip())), {})
+            return dict(self._statuses.get(f"/{self._node_name}: {part}".rstrip(), {}))
+
+    def others(self) -> list[str]:
+        """Who else publishes what this cameras or the node do, one `node on topic` each: whoever hears them cannot tell
+        them apart."""
+        own = Counter({topic: 1 for channel in self.channels.values() for topic in channel.sent})
+        own["/clock"] = int(self._clock is not None)
+        own |= Counter({topic: 1 for channel in self.channels.values() for topic in channel.heard})
+        return other_publishers(self._node, own, self._node_name)
 
     def _spin(self) -> None:
         try:
@@ -130,7 +149,8 @@ class Player:
 
 
 class Channel:
-    """One camera's topics, both ways. received: messages by topic; answers: how many frames were answered."""
+    """One camera's topics, both ways, by name in sent and heard. received: messages by topic; answers: how many frames
+    were answered."""
 
     def __init__(
         self,
@@ -144,9 +164,10 @@ class Channel:
     ) -> None:
         """outputs: the namespace of the node's topics; changed: notified of every answer."""
         self._name, self._on_answer, self._clock_ns, self._changed = name, on_answer, clock_ns, changed
-        prefix = f"{name}/" if name else ""
-        self._images = node.create_publisher(Image, f"{prefix}image", qos_profile("sensor data"))
-        self._infos = node.create_publisher(CameraInfo, f"{prefix}camera_info", qos_profile("sensor data"))
+        image, info = self.sent = camera_topics(name)
+        self.heard = tuple(f"/{outputs}/{topic}" for topic in watched)
+        self._images = node.create_publisher(Image, image, qos_profile("sensor data"))
+        self._infos = node.create_publisher(CameraInfo, info, qos_profile("sensor data"))
         self._filler = ImageFiller("rgb8")
         self._parts: dict[int, dict[str, Any]] = {}
         self._ages_ms: dict[int, float] = {}
@@ -203,6 +224,57 @@ class Channel:
             self.answers += 1
             self._last_stamp_ns = max(self._last_stamp_ns, stamp_ns)
             self._changed.notify_all()
+
+
+def camera_topics(name: str) -> tuple[str, str]:
+    """Where a camera of that name sends its images and its calibration."""
+    return f"/{name}/image".replace("//", "/"), f"/{name}/camera_info".replace("//", "/")
+
+
+def refuse_others(network: Network, cameras: Sequence[str], *, simulated: bool = False) -> None:
+    """Listen whether anybody on a domain that the user named publishes what a play to cameras of these names would, and
+    raise SegPerceptionError that names them: a robot must never take a recording for what it sees now."""
+    if not network.shared:
+        return
+    topics = [topic for name in cameras for topic in camera_topics(name)]
+    topics += [f"/{network.node_name}/{name}/{topic}".replace("//", "/") for name in cameras for topic in WATCHED]
+    if simulated:
+        topics.append("/clock")
+    context = Context()
+    rclpy.init(context=context, signal_handler_options=SignalHandlerOptions.NO)
+    node = Node(f"seg_perception_look_{os.getpid()}", context=context)
+    try:
+        found = _listen(node, topics)
+    finally:
+        node.destroy_node()
+        rclpy.shutdown(context=context)
+    if found:
+        raise SegPerceptionError(
+            f"others on domain {network.domain} publish what this would: {', '.join(found)}; end them, or leave --domain "
+            "out for a domain that nobody else is on"
+        )
+
+
+def _listen(node: Node, topics: Sequence[str]) -> list[str]:
+    """Publishers of the topics, as soon as they are known by name or DISCOVERY_S are over."""
+    end_s = time.monotonic() + DISCOVERY_S
+    while True:
+        found = other_publishers(node, dict.fromkeys(topics, 0))
+        if time.monotonic() > end_s or (found and not any(name.startswith(UNNAMED) for name in found)):
+            return found
+        time.sleep(0.1)
+
+
+def other_publishers(node: Node, own: Mapping[str, int], own_name: str = "") -> list[str]:
+    """Publishers of topics that are more than one's own there, `node on topic` each. own: how many, by topic, of this
+    node or that of own_name."""
+    found = []
+    for topic, count in own.items():
+        publishers = node.get_publishers_info_by_topic(topic)
+        names = [f"{info.node_namespace.rstrip('/')}/{info.node_name}" for info in publishers]
+        names.sort(key=lambda name: name not in (node.get_fully_qualified_name(), f"/{own_name}"))
+        found += [f"{UNNAMED if UNKNOWN in name else name} on {topic}" for name in names[count:]]
+    return found
 
 
 def _time(time_ns: int) -> Time:

@@ -1,14 +1,13 @@
-"""The node as a process of its own: its network settings, its start, its log and its end."""
+"""The node as a process of its own: its start, its log and its end, which is also the end of this process."""
 
 from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
-import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -16,63 +15,30 @@ from typing import Any
 import yaml
 
 from seg_perception.errors import SegPerceptionError
-from seg_perception.fast_dds import profile_environment
-from seg_perception.ros.parameters import PACKAGE
-from seg_perception.ros.real_time import keep_memory
+from seg_perception.network import NODE
 
 LOG_TAIL_LINES = 15
 STOP_S = 15.0
 """How long the node may take to end by itself."""
 
-FIRST_PORT, PORTS_PER_DOMAIN, DOMAINS = 7400, 250, range(1, 101)
-"""DDS's ports by domain; the domains above 101 lie where Linux hands out ports by itself."""
-
-
-def choose_network() -> None:
-    """Set this process, and what it starts, up for large images on a domain of their own, unless the environment says
-    otherwise: a robot's nodes on the same machine shall not hear the replay."""
-    os.environ.setdefault("ROS_DOMAIN_ID", str(_free_domain()))
-    os.environ.update(profile_environment(os.environ, _profile()))
-    keep_memory()
-
-
-def _profile() -> Path:
-    """The Fast DDS profile that gives whole images room, in the checkout or where the package is installed."""
-    prefixes = os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep)
-    roots = [Path(__file__).resolve().parents[2], *(Path(prefix) / "share" / PACKAGE for prefix in prefixes if prefix)]
-    places = [root / "config" / "fastdds_shm.xml" for root in roots]
-    for place in places:
-        if place.is_file():
-            return place
-    looked = ", ".join(map(str, places))
-    raise SegPerceptionError(f"the profile for large images is at none of {looked}: set FASTDDS_DEFAULT_PROFILES_FILE")
-
-
-def _free_domain() -> int:
-    """A domain whose first participant's port is free, from a start that differs between processes."""
-    shift = os.getpid() % len(DOMAINS)
-    for domain in (*DOMAINS[shift:], *DOMAINS[:shift]):
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-            try:
-                probe.bind(("", FIRST_PORT + PORTS_PER_DOMAIN * domain + 10))
-            except OSError:
-                continue
-            return domain
-    raise SegPerceptionError("every ROS domain of 1 to 100 is in use on this machine: set ROS_DOMAIN_ID")
-
 
 class NodeProcess:
-    """`python -m seg_perception.ros.node` with parameters; ends with the block."""
+    """The segmentation node of that name with parameters, in the network of the environment; ends with the block, and by
+    itself when this process ends in any way."""
 
-    def __init__(self, parameters: Mapping[str, Any], log: Path) -> None:
+    def __init__(self, parameters: Mapping[str, Any], log: Path, node_name: str = NODE) -> None:
         self.log = log
-        with tempfile.NamedTemporaryFile("w", prefix="parameters.", suffix=".yaml", delete=False) as file:
-            yaml.safe_dump({"/**": {"ros__parameters": dict(parameters)}}, file)
-        self._parameters = Path(file.name)
-        command = [sys.executable, "-m", "seg_perception.ros.node", "--ros-args", "--params-file", file.name]
-        with log.open("wb") as output:
+        with log.open("wb") as output, _in_memory({"/**": {"ros__parameters": dict(parameters)}}) as file:
+            words = ["--params-file", f"/proc/self/fd/{file}", "--remap", f"__node:={node_name}"]
             # a session of its own, so that Ctrl-C comes to this program alone, which then ends the node in order
-            self._process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, start_new_session=True)
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "seg_perception.play.child", "--ros-args", *words],
+                stdin=subprocess.PIPE,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                pass_fds=[file],
+            )
 
     def __enter__(self) -> NodeProcess:
         return self
@@ -112,4 +78,15 @@ class NodeProcess:
             except subprocess.TimeoutExpired:
                 self._process.kill()
                 self._process.wait()
-        self._parameters.unlink(missing_ok=True)
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+
+
+@contextmanager
+def _in_memory(content: Mapping[str, Any]) -> Iterator[int]:
+    """A YAML file that lies in no folder, so that nobody has to delete it."""
+    with os.fdopen(os.memfd_create("parameters"), "w") as file:
+        yaml.safe_dump(dict(content), file)
+        file.flush()
+        os.lseek(file.fileno(), 0, os.SEEK_SET)
+        yield file.fileno()

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import math
-import signal
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import closing
@@ -25,12 +24,13 @@ import yaml
 from seg_perception import machine, model_file
 from seg_perception.backends.shipped_models import find_model
 from seg_perception.errors import EXIT_INTERRUPTED, SegPerceptionError
-from seg_perception.files import write_json
+from seg_perception.files import results_folder, write_json
 from seg_perception.model_file import ModelInfo
+from seg_perception.network import add_domain_argument, joined
 from seg_perception.play.pace import Pace
 from seg_perception.play.play import START_TIMEOUT_S, Feed, Play, camera_parameters
 from seg_perception.play.play import numbers as play_numbers
-from seg_perception.play.process import NodeProcess, choose_network
+from seg_perception.play.process import NodeProcess
 from seg_perception.play.replay import Replay, replay
 from seg_perception.play.spool import Spool
 from seg_perception.recordings.assumed_camera import AssumedCamera, add_argument, assume
@@ -39,6 +39,7 @@ from seg_perception.recordings.sources import LabelFolder
 from seg_perception.reports import report
 from seg_perception.reports.panels import Placing
 from seg_perception.ros.parameters import DRIVABLE, POSE, NodeSettings, Settings
+from seg_perception.ros.real_time import keep_memory
 
 EXIT_DAMAGED = 1
 
@@ -66,6 +67,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--rate", type=float, metavar="HZ", help="frames a second (default: the source's own)")
     parser.add_argument("--frames", type=int, metavar="N", help="play at most so many frames")
     parser.add_argument("--param", action="append", default=[], metavar="NAME:=VALUE", help="parameter of the node")
+    add_domain_argument(parser)
     parser.add_argument(
         "--start-timeout", type=float, default=START_TIMEOUT_S, metavar="S", help="how long the node may take to start"
     )
@@ -92,16 +94,16 @@ def run(arguments: argparse.Namespace) -> int:
     model = model_file.load(find_model(arguments.model, arguments.backend))
     parameters: dict[str, Any] = {"model": str(model.path.resolve()), "backend": arguments.backend}
     named = _named(arguments.param)
-    arguments.out.mkdir(parents=True, exist_ok=True)
-    choose_network()
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    with closing(source), Spool(arguments.out) as spool:
+    keep_memory()
+    with results_folder(arguments.out), closing(source), Spool(arguments.out) as spool:
         source.prepare(arguments.out)
         feed = Feed(source, spool)
         parameters |= {**camera_parameters([feed]), **named}
-        play = Play([feed], Pace(recorded=source.kind == "bag" and arguments.rate is None))
-        with NodeProcess(parameters, arguments.out / "node.log") as node:
-            play.run(node, arguments.start_timeout)
+        pace = Pace(recorded=source.kind == "bag" and arguments.rate is None)
+        with joined(arguments.domain) as network:
+            play = Play([feed], pace, network)
+            with NodeProcess(parameters, arguments.out / "node.log", network.node_name) as node:
+                play.run(node, arguments.start_timeout)
         if not spool.answered:
             if play.interrupted:
                 return EXIT_INTERRUPTED
@@ -112,7 +114,7 @@ def run(arguments: argparse.Namespace) -> int:
         placing = _placing(feed, parameters, calibration)
         judged = replay(source, spool, model.labels, arguments.out / "overlay.mp4", placing)
         told = _report(feed, play, judged, model, calibration)
-    report.write(told, arguments.out)
+        report.write(told, arguments.out)
     if arguments.json:
         write_json(arguments.json, told.numbers)
     _say(told.numbers, arguments.out)

@@ -34,8 +34,8 @@ from seg_perception import backends, model_file
 from seg_perception.errors import SegPerceptionError
 from seg_perception.metrics.times import percentiles
 from seg_perception.model_file import ModelInfo
+from seg_perception.network import joined
 from seg_perception.play.answers import PLANNER_TOPICS, WATCHED
-from seg_perception.play.process import choose_network
 from seg_perception.results import NetworkOutput
 from seg_perception.ros.camera import Camera, HalfDone
 from seg_perception.ros.fill_messages import ImageFiller
@@ -43,6 +43,7 @@ from seg_perception.ros.inputs import Arrival
 from seg_perception.ros.lane import Lane
 from seg_perception.ros.outputs import qos_profile
 from seg_perception.ros.parameters import Settings
+from seg_perception.ros.real_time import keep_memory
 from seg_perception.synthetic.drive import SyntheticDrive
 
 WAYS = {1: "one after the other", 2: "overlapped"}
@@ -138,11 +139,16 @@ class _Run:
 
 def measure(model: ModelInfo, network_ms: float) -> dict[str, Any]:
     """By way: frames a second, ages and the time of each place in ms, and the spans of the last round's first frames."""
-    choose_network()
-    watcher = multiprocessing.get_context("spawn").Process(target=_watch, daemon=True)
+    with joined() as network:
+        return _measure(model, network_ms, network.node_name)
+
+
+def _measure(model: ModelInfo, network_ms: float, node_name: str) -> dict[str, Any]:
+    keep_memory()
+    watcher = multiprocessing.get_context("spawn").Process(target=_watch, args=(node_name,), daemon=True)
     watcher.start()
     rclpy.init()
-    node = LifecycleNode("segmentation")
+    node = LifecycleNode(node_name)
     backend = backends.choose(model, backend="onnxruntime", log=print)
     drive = SyntheticDrive()
     settings = Settings.from_values({})
@@ -192,12 +198,12 @@ def _message(rgb: NDArray[np.uint8]) -> Image:
     return ImageFiller("rgb8").fill(rgb, Image().header)
 
 
-def _watch() -> None:
+def _watch(node_name: str) -> None:
     """The planner's process."""
     rclpy.init()
     node = rclpy.create_node("planner")
     for name in PLANNER_TOPICS:
-        node.create_subscription(WATCHED[name], f"/segmentation/{name}", lambda message: None, qos_profile("reliable"))
+        node.create_subscription(WATCHED[name], f"/{node_name}/{name}", lambda message: None, qos_profile("reliable"))
     try:
         rclpy.spin(node)
     except ExternalShutdownException:

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import json
 import signal
-import subprocess
-import sys
-import threading
 from pathlib import Path
 
 import cv2
@@ -14,12 +11,10 @@ import numpy as np
 import pytest
 from eval_fixtures import SIZE_HW, picture, truncate, write_images, write_labels, write_video
 from ros_harness import make_tiny_model
+from verb_process import Run
 
 from seg_perception.recordings.make import write_bag
 from seg_perception.recordings.sources import SyntheticSource
-
-WAIT_S = 60.0
-"""How long a run may take before a test fails; only a failing test ever waits so long."""
 
 DESIGN_KEYS = {"frames_in", "frames_out", "dropped", "fps", "age_ms", "stages_ms", "backend", "model", "machine"}
 LABELLED_KEYS = {
@@ -30,43 +25,6 @@ LABELLED_KEYS = {
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_tiny_model(tmp_path_factory.mktemp("model") / "tiny.onnx")
-
-
-class Run:
-    """`seg_perception run` as a process; what it prints is read as it comes."""
-
-    def __init__(self, *words: object) -> None:
-        command = [sys.executable, "-m", "seg_perception", "run", *map(str, words)]
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-        self.output = b""
-        self._grown = threading.Condition()
-        self._reader = threading.Thread(target=self._read, daemon=True)
-        self._reader.start()
-
-    def _read(self) -> None:
-        assert self.process.stdout is not None
-        while data := self.process.stdout.read1():  # type: ignore[union-attr]
-            with self._grown:
-                self.output += data
-                self._grown.notify_all()
-
-    def until(self, part: bytes) -> None:
-        with self._grown:
-            assert self._grown.wait_for(lambda: part in self.output, WAIT_S), self.output.decode()
-
-    def wait(self) -> int:
-        try:
-            code = self.process.wait(WAIT_S)
-        except subprocess.TimeoutExpired:
-            self.process.terminate()  # which also ends the node
-            self.process.wait(WAIT_S)
-            raise AssertionError(self.text) from None
-        self._reader.join(WAIT_S)
-        return code
-
-    @property
-    def text(self) -> str:
-        return self.output.decode()
 
 
 def video_frames(path: Path) -> list[np.ndarray]:

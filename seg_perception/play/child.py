@@ -1,0 +1,66 @@
+"""The segmentation node as a child: `python -m seg_perception.play.child`; standard input is a pipe that its parent holds.
+
+A parent that is killed can end nobody, and its terminal's hang-up does not reach a session of its own. So the end of the
+pipe, which the system closes with the parent, ends the node as SIGTERM does, and what the dead parent left in shared
+memory is given back.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Collection
+from pathlib import Path
+
+from seg_perception.network import is_locked
+
+STOP_S = 15.0
+"""How long the node may take to end by itself."""
+SEGMENT = re.compile(r"/dev/shm/(fastdds|fastrtps)_[0-9a-f]{8,}")
+"""Where Fast DDS keeps a participant's messages; its small files of ports stay in any case, for the next on the port."""
+
+
+def main(run: Callable[[], int] | None = None) -> int:
+    """Run the node until it ends or its parent does; returns its exit code."""
+    left: list[Path] = []
+    threading.Thread(target=_watch, args=(left,), name="parent", daemon=True).start()
+    try:
+        if run is None:
+            from seg_perception.ros.node import main as run
+        return run()
+    finally:
+        give_back(left)
+
+
+def _watch(left: list[Path]) -> None:
+    """Wait for the end of the pipe, then end this process, in order where it can be. left: gets what the parent left."""
+    while os.read(0, 1):
+        continue
+    left += mapped_segments()
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(STOP_S)
+    give_back(left)
+    os._exit(1)
+
+
+def mapped_segments() -> list[Path]:
+    """Fast DDS's messages that this process looks into: its own and those of whom it hears."""
+    fields = (line.split(maxsplit=5) for line in Path("/proc/self/maps").read_text().splitlines())
+    return sorted({Path(field[5]) for field in fields if len(field) == 6 and SEGMENT.fullmatch(field[5])})
+
+
+def give_back(segments: Collection[Path]) -> None:
+    """Delete those that no live process owns: the owner keeps the lock beside each."""
+    for segment in segments:
+        lock = segment.with_name(f"{segment.name}_el")
+        if not is_locked(lock):
+            segment.unlink(missing_ok=True)
+            lock.unlink(missing_ok=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
