@@ -222,6 +222,15 @@ class Truth:
             raise ValueError(f"instance is {other.dtype} {list(other.shape)}, expected uint16 {shape}")
 
 
+def at_middles(mask: NDArray[Any], size_hw: tuple[int, int]) -> NDArray[Any]:
+    """A mask [H, W] at another size: each pixel has the value under its middle, of two that meet there the second. The mask
+    itself where it has that size."""
+    if mask.shape == size_hw:
+        return mask
+    rows, columns = ((2 * np.arange(new) + 1) * old // (2 * new) for old, new in zip(mask.shape, size_hw, strict=True))
+    return np.ascontiguousarray(mask[rows[:, None], columns])
+
+
 @dataclass(frozen=True)
 class Answer:
     """The node's answer to one frame. semantic: uint8 [H, W]; instance: uint16 [H, W]; drivable: its areas, grid and free

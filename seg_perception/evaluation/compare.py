@@ -6,7 +6,8 @@ Frames of a drive that follow each other are alike: --block N draws N neighbours
 
 --fail-if takes "KEY<NUMBER" or "KEY>NUMBER", KEY as in the table or in --json. A number with a sign limits the difference
 B - A: "miou<-0.01" fails when B's mIoU is more than 0.01 lower, "age_ms.p95>+5" when B's answers are 5 ms older. A number
-without one limits B itself: "age_ms.p95>100", "iou.car<0.5". The estimate decides, not its interval.
+without one limits B itself: "age_ms.p95>100", "iou.car<0.5". The estimate decides, not its interval. With any limit, labelled
+frames of A that B has not measured break it too: what is not measured keeps no limit.
 
 Exit codes: 0 compared, 2 these cannot be compared, 3 a limit is broken.
 
@@ -110,4 +111,6 @@ def _tell(result: Result, out: Path | None) -> int:
         print(f"comparison in {out / 'compare.html'}")
     for verdict in result.verdicts:
         print(compare_page.sentence(verdict), file=sys.stderr if verdict.broken else sys.stdout)
-    return EXIT_BROKEN if any(verdict.broken for verdict in result.verdicts) else 0
+    for sentence in result.broken:
+        print(f"broken: {sentence}", file=sys.stderr)
+    return EXIT_BROKEN if result.broken or any(verdict.broken for verdict in result.verdicts) else 0

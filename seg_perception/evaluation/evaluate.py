@@ -237,7 +237,7 @@ def evaluate(pipeline: Pipeline, *sources: Source, annotated: AnnotatedBag | Non
         for source in sources:
             camera = annotated.camera(source.part, alone=len(sources) == 1) if annotated else None
             for item, result in _results(pipeline, source, camera):
-                semantic = comparison.prediction(result.panoptic.semantic)
+                semantic = comparison.prediction(result.panoptic.semantic, item.truth.semantic if item.truth else None)
                 truth = comparison.truth(item.truth) if item.truth else None
                 name = f"{source.part} {item.name}" if parts else item.name
                 seen = projections.of(source, truth)
@@ -259,7 +259,7 @@ def evaluate(pipeline: Pipeline, *sources: Source, annotated: AnnotatedBag | Non
         "model": pipeline.model.name,
         "machine": machine.describe(),
         "problems": problems,
-        "notes": [note for source in sources for note in source.notes],
+        "notes": [*(note for source in sources for note in source.notes), *comparison.notes, *whole.notes],
         "classes": list(comparison.labels.names),
         "per_frame": whole.per_frame.rows,
     }

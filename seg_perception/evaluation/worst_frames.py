@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import heapq
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from seg_perception.labels import VOID, LabelSet
 from seg_perception.recordings.sources import SourceFrame
 from seg_perception.reports import report
-from seg_perception.results import Truth
+from seg_perception.results import Truth, at_middles
 
 WORST = 8
 """Frames shown in the report."""
@@ -34,8 +33,7 @@ class WorstFrames:
 
     def _picture(self, miou: float, item: SourceFrame, semantic: NDArray[np.uint8], truth: Truth) -> report.Picture:
         colors, rgb = self._labels.colors, item.frame.rgb
-        if semantic.shape != truth.semantic.shape:
-            semantic = cv2.resize(semantic, truth.semantic.shape[::-1], interpolation=cv2.INTER_NEAREST)
+        semantic = at_middles(semantic, truth.semantic.shape)
         wrong = (semantic != truth.semantic) & (truth.semantic != VOID)
         difference = (rgb // 3).astype(np.uint8)
         if wrong.shape == rgb.shape[:2]:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from seg_perception.labels import VOID
 from seg_perception.metrics.confusion import ratio
 from seg_perception.panoptic.class_kernels import compiled
+from seg_perception.results import at_middles
 
 BINS = 15
 """As Guo et al. have it."""
@@ -28,10 +28,9 @@ class Calibration:
 
     def add(self, semantic: NDArray[np.uint8], confidence: NDArray[np.uint8], truth: NDArray[np.uint8]) -> None:
         """One frame: predicted classes and their confidence of 0 to 255, both [H, W], and the labels, which a prediction
-        of another size is brought to by nearest neighbour."""
-        if semantic.shape != truth.shape:
-            semantic = cv2.resize(semantic, truth.shape[::-1], interpolation=cv2.INTER_NEAREST)
-            confidence = cv2.resize(confidence, truth.shape[::-1], interpolation=cv2.INTER_NEAREST)
+        of another size is brought to by the middles of their pixels."""
+        semantic = at_middles(semantic, truth.shape)
+        confidence = at_middles(confidence, truth.shape)
         _count(semantic, confidence, truth, self._counts)
 
     def summary(self) -> dict[str, Any]:

@@ -54,7 +54,8 @@ class Verdict:
 @dataclass(frozen=True)
 class Result:
     """All that is told. differences: by key; notes: what the reader must know, a sentence each; block: neighbouring
-    frames that were drawn together."""
+    frames that were drawn together; lost: labelled frames of a that b has not measured, lost_objects: those of them both
+    whose objects a has measured and b has not."""
 
     a: RunReport
     b: RunReport
@@ -62,6 +63,18 @@ class Result:
     verdicts: Sequence[Verdict]
     notes: Sequence[str]
     block: int
+    lost: int = 0
+    lost_objects: int = 0
+
+    @property
+    def broken(self) -> list[str]:
+        """Why a build must stop: what the limits were never held against. Empty without limits."""
+        lost = (
+            (self.lost, "labelled frames of {} are not measured in {}"),
+            (self.lost_objects, "frames whose objects count in {} have lost them in {}"),
+        )
+        told = [f"{count} {words.format(self.a.name, self.b.name)}" for count, words in lost if count]
+        return told if self.verdicts else []
 
     def to_json(self) -> dict[str, Any]:
         """The content of compare.json."""
@@ -77,6 +90,8 @@ class Result:
             "block": self.block,
             "limits": [{"limit": v.limit.text, "number": v.number, "broken": v.broken} for v in self.verdicts],
             "notes": list(self.notes),
+            "lost_frames": self.lost,
+            "lost_objects": self.lost_objects,
         }
 
 
@@ -102,7 +117,8 @@ def compare(a: RunReport, b: RunReport, limits: Sequence[Limit] = (), *, block: 
     if not differences:
         raise SegPerceptionError(f"{a.name} and {b.name} hold no number in common: name reports of the same kind")
     verdicts = [_judge(limit, b, differences) for limit in limits]
-    return Result(a, b, differences, verdicts, shared.notes, block)
+    without = shared.paired and shared.has_objects(a, 0) & ~shared.has_objects(b, 1)
+    return Result(a, b, differences, verdicts, shared.notes, block, shared.lost, int(np.count_nonzero(without)))
 
 
 def _judge(limit: Limit, b: RunReport, differences: Mapping[str, Difference]) -> Verdict:
@@ -117,13 +133,19 @@ def _judge(limit: Limit, b: RunReport, differences: Mapping[str, Difference]) ->
 
 @dataclass(frozen=True)
 class _Shared:
-    """What two runs share. places: the labelled frames of each to compare, frame k of both the same one when paired."""
+    """What two runs share. places: the labelled frames of each to compare, frame k of both the same one when paired;
+    lost: frames of the first that the second should have, but has not."""
 
     classes: Sequence[str]
     all_classes: bool
     places: tuple[NDArray[np.intp], NDArray[np.intp]]
     paired: bool
     notes: Sequence[str]
+    lost: int = 0
+
+    def has_objects(self, run: RunReport, side: int) -> NDArray[np.bool_]:
+        """bool [F]: which of a run's frames to compare tell objects apart."""
+        return np.array([bool(run.labelled[place]["pq"]) for place in self.places[side]], np.bool_)
 
 
 def _share(a: RunReport, b: RunReport, force: bool) -> _Shared:
@@ -145,13 +167,14 @@ def _share(a: RunReport, b: RunReport, force: bool) -> _Shared:
     if problem or not pairs:
         if problem or (a.keys and b.keys):
             notes.append(f"{problem or 'no labelled frame is in both'}: nothing is paired, each has its own frames")
-        return _Shared(classes, not apart, (np.arange(len(a.keys)), np.arange(len(b.keys))), False, notes)
+        places = np.arange(len(a.keys)), np.arange(len(b.keys))
+        return _Shared(classes, not apart, places, False, notes, 0 if problem else alone[0])
     if any(alone):
         notes.append(
             f"metrics made of confusions and PQ are those of the {len(pairs)} labelled frames that both hold, all others "
             f"of each report's own frames; left out: {alone[0]} of {a.name}, {alone[1]} of {b.name}"
         )
-    return _Shared(classes, not apart, (paired[0], paired[1]), True, notes)
+    return _Shared(classes, not apart, (paired[0], paired[1]), True, notes, alone[0])
 
 
 def _other_data(a: RunReport, b: RunReport) -> str:
@@ -179,8 +202,11 @@ def _labelled(a: RunReport, b: RunReport, shared: _Shared, block: int) -> dict[s
     frames = len(shared.places[0]), len(shared.places[1])
     if not shared.classes or not min(frames):
         return {}
-    panoptic = shared.all_classes and all(
-        run.numbers.get("pq") is not None and any(row["pq"] for row in run.labelled) for run in (a, b)
+    panoptic = [shared.has_objects(run, side) for side, run in enumerate((a, b))]
+    if shared.paired:
+        panoptic = [panoptic[0] & panoptic[1]] * 2
+    known = shared.all_classes and all(
+        run.numbers.get("pq") is not None and frames.any() for run, frames in zip((a, b), panoptic)
     )
     scores = [
         FrameScores(
@@ -189,9 +215,9 @@ def _labelled(a: RunReport, b: RunReport, shared: _Shared, block: int) -> dict[s
             shared.classes,
             things=_agreed(a, b, "thing_classes", shared.classes),
             drivable=_agreed(a, b, "drivable_classes", shared.classes),
-            panoptic=panoptic,
+            panoptic=panoptic[side] if known else False,
         )
-        for run, places in zip((a, b), shared.places)
+        for side, (run, places) in enumerate(zip((a, b), shared.places))
     ]
     ours, others = (score(np.ones((1, count))) for score, count in zip(scores, frames))
     bounds = bootstrap.intervals(scores[0], scores[1], frames, paired=shared.paired, block=block)

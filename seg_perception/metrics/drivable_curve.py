@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from seg_perception.labels import NOT_GROUND, VOID, LabelSet
 from seg_perception.panoptic.class_kernels import compiled
+from seg_perception.results import at_middles
 
 BINS = 32
 """Steps of the threshold over 0 to 1."""
@@ -26,10 +26,9 @@ class DrivableCurve:
 
     def add(self, semantic: NDArray[np.uint8], confidence: NDArray[np.uint8], truth: NDArray[np.uint8]) -> None:
         """One frame: predicted classes and their confidence of 0 to 255, both [H, W], and the labels, which a prediction of
-        another size is brought to by nearest neighbour."""
-        if semantic.shape != truth.shape:
-            semantic = cv2.resize(semantic, truth.shape[::-1], interpolation=cv2.INTER_NEAREST)
-            confidence = cv2.resize(confidence, truth.shape[::-1], interpolation=cv2.INTER_NEAREST)
+        another size is brought to by the middles of their pixels."""
+        semantic = at_middles(semantic, truth.shape)
+        confidence = at_middles(confidence, truth.shape)
         self._missed += _count(semantic, confidence, truth, self._ground, self._predicted)
 
     def summary(self) -> dict[str, list[float | None]] | None:

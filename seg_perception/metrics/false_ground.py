@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from seg_perception.ground.drivable import DrivableSettings
 from seg_perception.ground.geometry import GroundProjection
 from seg_perception.labels import NOT_GROUND, VOID, LabelSet
+from seg_perception.results import at_middles
 
 AHEAD_M = 15.0
 LEAST_PATCH_M2 = 0.5
@@ -40,10 +41,9 @@ class FalseGround:
     def add(
         self, semantic: NDArray[np.uint8], truth: NDArray[np.uint8], projection: GroundProjection | None = None
     ) -> None:
-        """One frame: predicted classes [H, W], which are brought to the labels' size by nearest neighbour, and the labels;
-        projection: of an image of the labels' size, None where the camera is not calibrated."""
-        if semantic.shape != truth.shape:
-            semantic = cv2.resize(semantic, truth.shape[::-1], interpolation=cv2.INTER_NEAREST)
+        """One frame: predicted classes [H, W], which are brought to the labels' size by the middles of their
+        pixels, and the labels; projection: of an image of the labels' size, None where the camera is not calibrated."""
+        semantic = at_middles(semantic, truth.shape)
         others = self._others[truth]
         false = others & self._ground[semantic]
         self._pixels += np.count_nonzero(others), np.count_nonzero(false)

@@ -26,10 +26,10 @@ class FrameScores:
         *,
         things: Sequence[str] | None = None,
         drivable: Sequence[str] | None = None,
-        panoptic: bool = False,
+        panoptic: NDArray[np.bool_] | bool = False,
     ) -> None:
         """places: [F] the labelled frames to take, in this order; things, drivable: of the classes, None where unknown;
-        panoptic: whether the frames hold what PQ is made of."""
+        panoptic: whether the frames hold what PQ is made of, or [F] which."""
         self._classes = tuple(classes)
         counts = _confusions(report, self._classes)[places]
         # [F, 3, C] pixels of each class: answered rightly, labelled so, answered so
@@ -40,7 +40,8 @@ class FrameScores:
         self._ground_hits = counts[:, self._ground][:, :, :-1][:, :, self._ground].sum(axis=(1, 2))
         self._things = None if things is None else np.array([name in things for name in self._classes])
         own = [report.classes.index(name) for name in self._classes]
-        self._quality = report.quality[places][:, :, own] if panoptic else None
+        quality = report.quality[places][:, :, own]
+        self._quality = quality * np.broadcast_to(panoptic, len(places))[:, None, None] if np.any(panoptic) else None
 
     @property
     def truth(self) -> NDArray[np.float64]:

@@ -47,6 +47,11 @@ class Tally:
         """What is wrong with them, one sentence a kind."""
         return self._faults.sentences()
 
+    @property
+    def notes(self) -> list[str]:
+        """What the reader must know."""
+        return self.scores.notes
+
     def add(
         self,
         name: str,

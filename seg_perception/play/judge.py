@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -16,7 +15,7 @@ from seg_perception.metrics.confusion import ConfusionMatrix, iou_per_class, mea
 from seg_perception.metrics.per_frame import PerFrame
 from seg_perception.metrics.scores import Scores
 from seg_perception.recordings.sources import SourceFrame
-from seg_perception.results import Answer
+from seg_perception.results import Answer, at_middles
 
 
 class Judge:
@@ -32,6 +31,11 @@ class Judge:
     def problems(self) -> list[str]:
         """Labels that cannot be used, one sentence a kind."""
         return self._faults.sentences()
+
+    @property
+    def notes(self) -> list[str]:
+        """What the reader of the numbers must know."""
+        return self.scores.notes
 
     @property
     def rows(self) -> list[dict[str, Any]]:
@@ -70,6 +74,4 @@ def _had(newest: Answer | None, shape: tuple[int, ...]) -> NDArray[np.uint8]:
     """The mask that a robot has, brought to the labels' size."""
     if newest is None:
         return np.full(shape, VOID, np.uint8)
-    if newest.semantic.shape == shape:
-        return newest.semantic
-    return np.asarray(cv2.resize(newest.semantic, shape[::-1], interpolation=cv2.INTER_NEAREST), np.uint8)
+    return at_middles(newest.semantic, shape)

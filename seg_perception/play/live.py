@@ -124,7 +124,10 @@ def _judged(feeds: Sequence[Feed], play: Play, model: ModelInfo, factor: float, 
             *(problem for source in sources for problem in source.problems),
             *(problem for one in judged for problem in one.problems),
         ],
-        "notes": [note for source in sources for note in source.notes],
+        "notes": [
+            *(note for source in sources for note in source.notes),
+            *(note for one in judged for note in one.notes),
+        ],
         "classes": list(model.labels.names),
         "per_frame": whole.rows if several else judged[0].rows,
     }

@@ -35,11 +35,13 @@ CODECS = ("avc1", "mp4v")
 @dataclass
 class Replay:
     """What came out. numbers: metrics under their names in report.json, empty without labels; rows: its `per_frame`;
-    problems: labels that cannot be used; finished: False when Ctrl-C ended it early; frames: looked at."""
+    problems: labels that cannot be used; notes: what the reader must know; finished: False when Ctrl-C ended it early;
+    frames: looked at."""
 
     numbers: dict[str, Any] = field(default_factory=dict)
     rows: list[dict[str, Any]] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
     pictures: list[Picture] = field(default_factory=list)
     free: FreeTimeline = field(default_factory=FreeTimeline)
     frames: int = 0
@@ -92,7 +94,7 @@ def replay(
         except KeyboardInterrupt:
             result.finished = False
     result.numbers = {**judge.numbers(), **distances.summary()}
-    result.rows, result.problems = judge.rows, judge.problems
+    result.rows, result.problems, result.notes = judge.rows, judge.problems, judge.notes
     result.free = distances.timeline()
     return result
 

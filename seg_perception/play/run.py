@@ -159,6 +159,7 @@ def _report(feed: Feed, play: Play, judged: Replay, model: ModelInfo, calibratio
         "machine": machine.describe(),
         "interrupted": play.interrupted or not judged.finished,
         "problems": [*play.problems, *source.problems, *judged.problems],
+        "notes": [*source.notes, *judged.notes],
         **judged.numbers,
         "classes": list(model.labels.names),
         "per_frame": judged.rows,

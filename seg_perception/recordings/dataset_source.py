@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from seg_perception.errors import SegPerceptionError
 from seg_perception.labels import NOT_GROUND, VOID, LabelClass, LabelSet
 from seg_perception.recordings.sources import Source, SourceFrame
-from seg_perception.results import Frame, Truth
+from seg_perception.results import Frame, Truth, at_middles
 
 
 class DatasetSource(Source):
@@ -32,13 +32,19 @@ class DatasetSource(Source):
                 f"{self.name}: {len(spare)} of its labels belong to no image, the first is {spare[0]}: add the images, or take "
                 "the labels away"
             )
+        told = [0, 0]
         for index in range(self.count or 0):
             try:
                 sample = self._data[index]
             except SegPerceptionError as error:
                 self.problems.append(str(error))
                 continue
+            told[sample.instance is not None] += 1
             yield SourceFrame(Frame(sample.rgb, index), sample.name, Truth(sample.label, sample.instance))
+        if all(told):
+            self.problems.append(
+                f"{self.name}: {told[0]} of {sum(told)} labels have no instance mask: they count for neither PQ nor AP; add them"
+            )
 
 
 class LabelledSource(DatasetSource):
@@ -62,11 +68,15 @@ class LabelledSource(DatasetSource):
 
 
 class Comparison:
-    """How the model's classes and the labels' ids are made comparable. labels: the set that both are measured in."""
+    """How the model's classes and the labels' ids are made comparable. labels: the set that both are measured in: the
+    model's where every id is one of its classes, else one class for each choice of them that an id may be, `road/pavement`;
+    notes: which those are. An answer among what the label may be is right."""
 
     def __init__(self, model: LabelSet, meaning: Mapping[int, tuple[str, ...]] | None) -> None:
         self._truth_table, self._table = np.arange(256, dtype=np.uint8), np.arange(256, dtype=np.uint8)
+        self._may_be: NDArray[np.bool_] | None = None
         self.labels = model
+        self.notes: list[str] = []
         if meaning is None:
             return
         groups: dict[tuple[str, ...], list[int]] = {}
@@ -78,13 +88,18 @@ class Comparison:
             for (name,), numbers in groups.items():
                 self._truth_table[numbers] = model.by_name(name).id
             return
+        self._join(model, groups)
+
+    def _join(self, model: LabelSet, groups: Mapping[tuple[str, ...], list[int]]) -> None:
         self._table[:] = VOID
+        self._may_be = np.zeros((256, 256), np.bool_)
         classes = []
         for place, (names, numbers) in enumerate(groups.items()):
             members = [model.by_name(name) for name in names]
             self._truth_table[numbers] = place
             for member in members:
-                # a class that may be under several ids cannot be judged; the first has it
+                self._may_be[place, member.id] = True
+                # where no label says otherwise, a class that may be under several ids counts for the first
                 if self._table[member.id] == VOID:
                     self._table[member.id] = place
             cost = max(member.drivable_cost for member in members)
@@ -92,10 +107,19 @@ class Comparison:
             thing = all(member.thing for member in members)
             classes.append(LabelClass(place, "/".join(names), members[0].color, thing, cost))
         self.labels = LabelSet(tuple(classes))
+        joined = ", ".join(label.name for label, names in zip(classes, groups, strict=True) if len(names) > 1)
+        self.notes.append(
+            f"some labels may be several of the model's classes ({joined}): they count as classes of their own, in which any "
+            "of these answers is right"
+        )
 
-    def prediction(self, semantic: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """The model's mask in the common set."""
-        return self._table[semantic]
+    def prediction(self, semantic: NDArray[np.uint8], truth: NDArray[np.uint8] | None = None) -> NDArray[np.uint8]:
+        """The model's mask in the common set; truth: the labels' ids [H, W], whose size it gets. Without labels an answer
+        counts for the first of the classes that it may be."""
+        if truth is None or self._may_be is None:
+            return self._table[semantic]
+        semantic, known = at_middles(semantic, truth.shape), self._truth_table[truth]
+        return np.where(self._may_be[known, semantic], known, self._table[semantic])
 
     def truth(self, truth: Truth) -> Truth:
         """The labels in the common set."""

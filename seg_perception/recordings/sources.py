@@ -212,6 +212,7 @@ class FolderSource(Source):
                 f"{self._labels.labels}: {len(spare)} of its {masks} masks belong to no image of {self.name}, the first is "
                 f"{spare[0].name}: give label images the names of their images"
             )
+        alone: list[str] = []
         for index, path in enumerate(self._files):
             try:
                 truth = self._labels.truth(path) if self._labels else None
@@ -219,7 +220,14 @@ class FolderSource(Source):
             except SegPerceptionError as error:
                 self.problems.append(str(error))
                 continue
+            if truth and truth.instance is None:
+                alone.append(path.name)
             yield SourceFrame(frame, path.name, truth)
+        if alone and self._labels and self._labels.instances:
+            self.problems.append(
+                f"{self._labels.instances}: {len(alone)} labelled images have no instance mask there, the first is "
+                f"{alone[0]}: they count for neither PQ nor AP"
+            )
 
 
 class SyntheticSource(Source):

@@ -46,7 +46,10 @@ def render(result: Result) -> str:
             title=f"{result.b.numbers['model']} against {result.a.numbers['model']}",
             runs=(("A", result.a), ("B", result.b)),
             notes=result.notes,
-            verdicts=[(sentence(verdict), verdict.broken) for verdict in result.verdicts],
+            verdicts=[
+                *((f"broken: {words}", True) for words in result.broken),
+                *((sentence(verdict), verdict.broken) for verdict in result.verdicts),
+            ],
             plot=_plot({k.removeprefix(IOU): row for k, row in result.differences.items() if k.startswith(IOU)}),
             caption="B - A with its interval: green is better, red worse, grey may be chance",
             rows=_rows(result),

@@ -11,7 +11,7 @@ from seg_perception.metrics.times import percentiles
 from seg_perception.model_file import ModelInfo
 from seg_perception.reports.report import Report
 
-COUNTS = ("frames", "frames_labelled", "bad_labels", "frames_in", "frames_out", "dropped")
+COUNTS = ("frames", "frames_labelled", "frames_with_objects", "bad_labels", "frames_in", "frames_out", "dropped")
 """Numbers of a report that add up."""
 _OF_A_BAG = ("frames", "miou", "pixel_accuracy", "pq")
 _ALIKE = ("backend", "machine")
@@ -80,7 +80,7 @@ class FleetReport:
             "model": self._model.name,
             **self._alike,
             "problems": self._problems,
-            "notes": self._notes,
+            "notes": [*self._notes, *self._scores.notes],
             "classes": list(self._model.labels.names),
             "bags": self._bags,
             "per_frame": self._frames,

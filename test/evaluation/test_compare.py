@@ -114,6 +114,36 @@ def test_equal_reports_differ_by_nothing(tmp_path: Path) -> None:
     assert told["differences"]["miou"]["low"] == 0.0 and told["notes"] == []
 
 
+def test_with_a_limit_labelled_frames_that_are_lost_break_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Also where what is left is better than ever."""
+    old, new = numbers([100] * 20), numbers([50] * 20)
+    for row in new["per_frame"][:3]:
+        row["confusion"] = []
+    a, b = saved(tmp_path / "a.json", old), saved(tmp_path / "b.json", new)
+    assert run(a, b) == 0
+    assert run(a, b, "--fail-if", "miou<-0.01", "--json", tmp_path / "d.json") == EXIT_BROKEN
+    assert "3 labelled frames" in capsys.readouterr().err
+    assert json.loads((tmp_path / "d.json").read_text())["lost_frames"] == 3
+    assert run(b, a, "--fail-if", "miou<-0.5") == 0, "more is no loss"
+    del new["per_frame"][:3]
+    assert run(a, saved(tmp_path / "c.json", new), "--fail-if", "miou<-0.01") == EXIT_BROKEN
+
+
+def test_frames_that_lost_their_objects_break_a_limit_and_pq_is_of_those_that_both_have(tmp_path: Path) -> None:
+    old, new = (numbers([100] * 20, pq=0.5, pq_class={"car": 0.5}, thing_classes=["car"]) for _ in range(2))
+    for report in (old, new):
+        for place, row in enumerate(report["per_frame"]):
+            row["pq"] = {"road": [0.9, 1, 0, 0], "car": [0.8, 1, place < 2, 0]}
+    for row in new["per_frame"][:2]:
+        row["pq"] = {}
+    found = difference(old, new)
+    assert found["pq"].change == 0.0 and found["pq_class.car"].a == pytest.approx(0.8)
+    a, b = saved(tmp_path / "a.json", old), saved(tmp_path / "b.json", new)
+    assert run(a, b) == 0 and run(a, b, "--fail-if", "miou<-0.01") == EXIT_BROKEN
+
+
 def test_a_worse_model_is_caught(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     good, bad = saved(tmp_path / "a.json", numbers([100] * 20)), saved(tmp_path / "b.json", numbers([200] * 20))
     out = tmp_path / "out"

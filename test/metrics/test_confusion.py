@@ -13,7 +13,7 @@ from seg_perception.labels import VOID
 from seg_perception.metrics.boundary import BOUNDARY_TOLERANCE, boundary_f1
 from seg_perception.metrics.confusion import ConfusionMatrix, iou_per_class
 from seg_perception.metrics.scores import Scores
-from seg_perception.results import Segment, Truth
+from seg_perception.results import Segment, Truth, at_middles
 
 
 def test_confusion_and_pixel_metrics_equal_cityscapesscripts() -> None:
@@ -177,3 +177,43 @@ def test_values_outside_the_label_set_are_refused() -> None:
         ConfusionMatrix(LABELS).update(strange, truth)
     with pytest.raises(ValueError, match=r"\[2, 3\]"):
         ConfusionMatrix(LABELS).update(np.zeros((2, 3), np.uint8), truth)
+
+
+@pytest.mark.parametrize("factors", [(3, 3), (5, 5), (3, 5), (2, 2), (4, 3), (7, 1)])
+def test_a_perfect_mask_that_is_finer_than_its_labels_scores_1(factors: tuple[int, int]) -> None:
+    generator = np.random.default_rng(sum(factors))
+    truth = generator.integers(0, len(LABELS), (9, 11), np.uint8)
+    objects = np.where(LABELS.is_thing[truth], 4 * truth + generator.integers(1, 4, truth.shape), 0).astype(np.uint16)
+    fine = [np.kron(mask, np.ones(factors, mask.dtype)) for mask in (truth, objects)]
+    scores = Scores(LABELS)
+    assert scores.add(fine[0], fine[1], Truth(truth, objects)) == 1.0
+    told = scores.summary()
+    assert told["miou"] == told["pq"] == told["boundary_f1"] == 1.0
+
+
+@pytest.mark.parametrize(("size", "new", "places"), [(6, 2, [1, 4]), (5, 1, [2]), (4, 2, [1, 3]), (2, 4, [0, 0, 1, 1])])
+def test_a_pixel_of_another_size_is_what_lies_under_its_middle(size: int, new: int, places: list[int]) -> None:
+    line = np.arange(size, dtype=np.uint16)
+    assert at_middles(line[None], (1, new)).tolist() == [places]
+    assert at_middles(line[:, None], (new, 1)).ravel().tolist() == places
+    assert at_middles(line[None], (1, size)) is not None
+
+
+def test_a_frame_whose_objects_are_not_told_apart_counts_for_neither_pq_nor_ap_and_costs_no_other() -> None:
+    """As when one instance message of a recording is lost."""
+    whole, one_lost = Scores(LABELS), Scores(LABELS)
+    for number, (prediction, instance, truth, objects) in enumerate(ALL_MAPS[:6]):
+        segments = [Segment(int(k), 0, True, 0.5, 1, (0, 0, 1, 1)) for k in np.unique(instance)]
+        if number != 2:
+            whole.add(prediction, instance, Truth(truth, objects), segments)
+        one_lost.add(prediction, instance, Truth(truth, objects if number != 2 else None), segments)
+    expected, told = whole.summary(), one_lost.summary()
+    assert expected["pq"] is not None and expected["ap"] is not None
+    for key in ("pq", "sq", "rq", "pq_things", "pq_stuff", "ap", "ap50", "pq_class"):
+        assert told[key] == expected[key], key
+    assert (one_lost.frames, told["frames_with_objects"]) == (6, 5)
+    assert "5 frames" in one_lost.notes[0] and whole.notes == []
+    summed = Scores(LABELS)
+    for scores in (one_lost, whole):
+        summed.add_summary(scores.summary(), scores.frames)
+    assert summed.frames_with_objects == 10 and summed.summary()["pq"] == pytest.approx(expected["pq"])

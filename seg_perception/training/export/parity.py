@@ -125,7 +125,7 @@ class _Tally:
         self._labelled = True
         labels = self._comparison.truth(truth).semantic
         for confusion, mask in zip(self._confusion, (wanted, found)):
-            confusion.update(self._comparison.prediction(mask), labels)
+            confusion.update(self._comparison.prediction(mask, truth.semantic), labels)
 
     def summary(self) -> dict[str, float]:
         names = dict(zip(model_file.OUTPUTS, ("logit_error", "center_error", "offset_error_px")))

@@ -12,38 +12,33 @@ from torch import Tensor
 from tqdm import tqdm
 
 from seg_perception.camera.preprocess import Preprocessor
-from seg_perception.labels import VOID, LabelSet
+from seg_perception.labels import LabelSet
+from seg_perception.metrics.confusion import ConfusionMatrix, mean_known
 from seg_perception.panoptic.decoder import PanopticDecoder, PanopticSettings
 from seg_perception.pictures.overlay import Overlay
-from seg_perception.results import Frame, NetworkOutput, Wants
+from seg_perception.recordings.dataset_source import Comparison
+from seg_perception.results import Frame, NetworkOutput, Truth, Wants
 from seg_perception.training.config import TrainConfig
 from seg_perception.training.networks.heads import PanopticNetwork
 
 
 @torch.no_grad()
 def validate(network: PanopticNetwork, config: TrainConfig, labels: LabelSet) -> dict[str, Any]:
-    """{"miou": …, "iou": {class: …}} on the configuration's validation data, void labels ignored."""
+    """{"miou": …, "iou": {class: …}} on the configuration's validation data, as `evaluate` measures them; classes that
+    neither labels nor network name are left out."""
     dataset = config.open_source(config.validation, labels)
-    to_fine = np.full(256, VOID, np.uint8)
-    for own_id, names in dataset.meaning.items():
-        if len(names) == 1:
-            to_fine[own_id] = labels.by_name(names[0]).id
-    classes, preprocess = len(labels), Preprocessor(config.size_hw)
-    counts = np.zeros((classes, classes), np.int64)
+    comparison, preprocess = Comparison(labels, dataset.meaning), Preprocessor(config.size_hw)
+    confusion = ConfusionMatrix(comparison.labels)
     for index in tqdm(range(len(dataset)), desc="validating", unit="image", leave=False, mininterval=2):
         sample = dataset[index]
         logits = _run(network, preprocess, sample.rgb)[0]
         full = F.interpolate(logits, size=sample.label.shape, mode="bilinear", align_corners=False)
         found = full[0].argmax(0).to(torch.uint8).cpu().numpy()
-        truth = to_fine[sample.label]
-        known = truth != VOID
-        counts += np.bincount(truth[known].astype(np.int64) * classes + found[known], minlength=classes**2).reshape(
-            classes, classes
+        confusion.update(
+            comparison.prediction(found, sample.label), comparison.truth(Truth(sample.label, None)).semantic
         )
-    hits, union = np.diag(counts), counts.sum(0) + counts.sum(1) - np.diag(counts)
-    seen = counts.sum(1) > 0
-    iou = {labels.names[i]: float(hits[i] / union[i]) for i in range(classes) if seen[i]}
-    return {"miou": float(np.mean(list(iou.values()))) if iou else 0.0, "iou": iou}
+    iou = {name: float(value) for name, value in zip(comparison.labels.names, confusion.iou()) if not np.isnan(value)}
+    return {"miou": mean_known(confusion.iou()) if iou else 0.0, "iou": iou}
 
 
 @torch.no_grad()

@@ -1,0 +1,72 @@
+"""Validation while training gives what `evaluate` gives for the same masks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="training needs torch")
+
+from training_fixtures import TINY_CONFIG, known_test_networks, write_camvid  # noqa: E402, F401
+
+from seg_perception.datasets import open_dataset  # noqa: E402
+from seg_perception.labels import CAMVID, VOID, LabelSet  # noqa: E402
+from seg_perception.metrics.scores import Scores  # noqa: E402
+from seg_perception.results import Truth  # noqa: E402
+from seg_perception.training.config import load_config  # noqa: E402
+from seg_perception.training.loop.validate import validate  # noqa: E402
+
+
+class Says(torch.nn.Module):
+    """Answers a class for the left and one for the right half of any image, at stride 4."""
+
+    def __init__(self, left: int, right: int, classes: int) -> None:
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.zeros(1))
+        self._classes, self._left, self._right = classes, left, right
+
+    def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        h, w = images.shape[1] // 4, images.shape[2] // 4
+        logits = torch.zeros(1, self._classes, h, w)
+        logits[:, self._left, :, : w // 2] = 9
+        logits[:, self._right, :, w // 2 :] = 9
+        return logits, torch.zeros(1, 1, h, w), torch.zeros(1, 2, h, w)
+
+
+def test_classes_that_are_predicted_but_absent_count_as_in_evaluate(tmp_path: Path) -> None:
+    write_camvid(tmp_path)
+    (tmp_path / "config.yaml").write_text(TINY_CONFIG)
+    config = load_config(tmp_path / "config.yaml", data_root=str(tmp_path))
+    labels = LabelSet(CAMVID.classes)
+    data = open_dataset("camvid", tmp_path / "camvid", "val", labels)
+    scores = Scores(labels)
+    for left, right in ((3, 8), (0, 0)):
+        scores = Scores(labels)
+        for index in range(len(data)):
+            label = data[index].label
+            found = np.full(label.shape, left, np.uint8)
+            found[:, label.shape[1] // 2 :] = right
+            scores.add(found, np.zeros(label.shape, np.uint16), Truth(label))
+        expected = scores.summary()
+        metrics = validate(Says(left, right, len(labels)), config, labels)
+        assert metrics["miou"] == pytest.approx(expected["miou"])
+        assert metrics["iou"] == {name: value for name, value in expected["iou"].items() if value is not None}
+
+
+def test_a_class_that_no_label_names_costs_when_it_is_predicted(tmp_path: Path) -> None:
+    """Half of the sky is right, and the other half is said to be a car, of which there is none: 1/2 and 0."""
+    import cv2
+
+    write_camvid(tmp_path)
+    for path in (tmp_path / "camvid/val/labels").iterdir():
+        label = np.full((60, 80), 11, np.uint8)
+        label[:30] = CAMVID.by_name("sky").id
+        cv2.imwrite(str(path), label)
+    (tmp_path / "config.yaml").write_text(TINY_CONFIG)
+    config = load_config(tmp_path / "config.yaml", data_root=str(tmp_path))
+    metrics = validate(Says(0, 8, len(CAMVID)), config, CAMVID)
+    assert metrics["iou"] == {"sky": pytest.approx(0.5), "car": 0.0}
+    assert metrics["miou"] == pytest.approx(0.25)
+    assert VOID not in metrics["iou"]
