@@ -70,7 +70,7 @@ class Judge:
         return {**answered, "miou_all": miou_all, "frames_labelled": self.scores.frames}
 
 
-def _had(newest: Answer | None, shape: tuple[int, ...]) -> NDArray[np.uint8]:
+def _had(newest: Answer | None, shape: tuple[int, int]) -> NDArray[np.uint8]:
     """The mask that a robot has, brought to the labels' size."""
     if newest is None:
         return np.full(shape, VOID, np.uint8)
