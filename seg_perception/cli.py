@@ -19,6 +19,7 @@ from typing import NoReturn
 
 from seg_perception.errors import EXIT_ERROR, EXIT_INTERRUPTED, SegPerceptionError, nearest_name
 from seg_perception.libraries import LIBRARIES, pip_install
+from seg_perception.writing import check_file
 
 VERBS = {
     "run": "seg_perception.play.run",
@@ -80,6 +81,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         module.add_arguments(parser)
         parsed = parser.parse_args(rest)
         _end_in_order()
+        if getattr(parsed, "json", None):
+            check_file(parsed.json)
         name = MODES.get((verb, getattr(parsed, "mode", "")), name)
         return int(importlib.import_module(name).run(parsed))
     except ImportError as error:
@@ -88,6 +91,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"seg_perception {verb}: {_what_is_missing(error, name)}", file=sys.stderr)
     except SegPerceptionError as error:
         print(f"seg_perception {verb}: {error}", file=sys.stderr)
+    except BrokenPipeError:  # who reads our output has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:  # a full disk, a folder without permission: wherever it was met
+        what = f" {error.filename}" if error.filename else ""
+        print(
+            f"seg_perception {verb}: reading or writing{what} failed ({error.strerror or error}): free the disk, check the "
+            "permissions, or give other folders",
+            file=sys.stderr,
+        )
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
     return EXIT_ERROR

@@ -1,16 +1,14 @@
-"""Images read so that a broken file is noticed, and files written so that no half of one is ever found."""
+"""Images and masks read so that a broken file is noticed, and written so that no half of one is ever found."""
 
 from __future__ import annotations
 
-import fcntl
-import json
 import os
 import struct
 import sysconfig
 import tempfile
 import zlib
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seg_perception.errors import SegPerceptionError
+from seg_perception.writing import results_folder as results_folder
+from seg_perception.writing import write_json as write_json
+from seg_perception.writing import write_text as write_text
+from seg_perception.writing import written_aside as written_aside
 
 IMAGE_ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".ppm")
 _PNG_START, _PNG_END = b"\x89PNG", b"IEND\xaeB`\x82"
@@ -39,59 +41,6 @@ def quiet_opencv() -> Iterator[None]:
         yield
     finally:
         logging.setLogLevel(level)
-
-
-@contextmanager
-def written_aside(path: Path) -> Iterator[Path]:
-    """A path beside `path`, with its ending, to write to; renamed to it at the end, removed when the block fails."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
-    try:
-        yield aside
-        aside.replace(path)
-    finally:
-        aside.unlink(missing_ok=True)
-
-
-@contextmanager
-def results_folder(path: Path) -> Iterator[None]:
-    """Make a folder for the results of one run, which is nobody else's until the block ends; where nothing came into a
-    new one, it is taken away again.
-
-    Raises SegPerceptionError when it is a file, when it cannot be made, or when another run writes into it now.
-    """
-    is_new = not path.exists()
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-        place = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    except OSError as error:
-        raise SegPerceptionError(
-            f"the folder {path} cannot be made ({error.strerror}): name another by --out"
-        ) from error
-    try:
-        try:
-            fcntl.flock(place, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise SegPerceptionError(
-                f"another run writes into {path} now: wait for its end, or name another folder by --out"
-            ) from error
-        yield
-    finally:
-        os.close(place)
-        if is_new:
-            with suppress(OSError):  # not empty
-                path.rmdir()
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a text file aside, then rename."""
-    with written_aside(path) as aside:
-        aside.write_text(text, encoding="utf-8")
-
-
-def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write a JSON file aside, then rename; NaN and infinity are refused, since they are no JSON."""
-    write_text(path, json.dumps(content, indent=1, allow_nan=False) + "\n")
 
 
 def write_image(path: Path, image: NDArray[Any]) -> None:
@@ -140,13 +89,13 @@ def image_files(folder: Path) -> list[Path]:
 
 def read_rgb(path: Path) -> NDArray[np.uint8]:
     """An image file as RGB, uint8 [H, W, 3]. Raises SegPerceptionError when it is missing, truncated or broken."""
-    return cv2.cvtColor(_read(path, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+    return cv2.cvtColor(_read(path, _decode_color), cv2.COLOR_BGR2RGB)
 
 
 def read_mask(path: Path, dtype: type[np.generic]) -> NDArray[Any]:
     """A mask file, [H, W] of dtype (uint8 or uint16; 8-bit files serve for both); of a PNG with a palette the indices,
     as tools for labelling write them. Raises as read_rgb, and when it has several channels or too many bits."""
-    values = _read(path, cv2.IMREAD_UNCHANGED, without_palette)
+    values = _read(path, decode_mask)
     if values.ndim != 2 or values.dtype not in (np.uint8, dtype):
         raise SegPerceptionError(
             f"{path} is {values.dtype} {list(values.shape)}, but a mask is {np.dtype(dtype).name} with one channel: "
@@ -155,7 +104,22 @@ def read_mask(path: Path, dtype: type[np.generic]) -> NDArray[Any]:
     return values.astype(dtype, copy=False)
 
 
-def _read(path: Path, flags: int, prepare: Callable[[bytes], bytes] = bytes) -> NDArray[Any]:
+def decode_mask(data: bytes) -> NDArray[Any] | None:
+    """The ids in the bytes of a mask file, [H, W] or as it is where that is no mask; None where OpenCV cannot decode it. Of a
+    PNG of less than 8 bits and of one with a palette the stored numbers, where OpenCV alone would give shades and colours."""
+    if data.startswith(_PNG_START) and data[24:25] in (b"\1", b"\2", b"\4") and data[25] in (_PNG_GREY, _PNG_PALETTE):
+        shades: NDArray[Any] | None = cv2.imdecode(np.frombuffer(_with_ramp(data), np.uint8), cv2.IMREAD_COLOR)
+        return None if shades is None else np.ascontiguousarray(shades[:, :, 0])
+    mask: NDArray[Any] | None = cv2.imdecode(np.frombuffer(without_palette(data), np.uint8), cv2.IMREAD_UNCHANGED)
+    return mask
+
+
+def _decode_color(data: bytes) -> NDArray[Any] | None:
+    image: NDArray[Any] | None = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    return image
+
+
+def _read(path: Path, decode: Callable[[bytes], NDArray[Any] | None]) -> NDArray[Any]:
     try:
         data = path.read_bytes()
     except OSError as error:
@@ -165,7 +129,7 @@ def _read(path: Path, flags: int, prepare: Callable[[bytes], bytes] = bytes) -> 
     if not is_whole(data):
         raise SegPerceptionError(f"{path} is truncated after {len(data)} bytes: copy it again")
     try:
-        image = cv2.imdecode(np.frombuffer(prepare(data), np.uint8), flags) if data else None
+        image = decode(data) if data else None
     except cv2.error as error:
         raise SegPerceptionError(f"{path} cannot be decoded ({error.err}): replace it") from error
     if image is None:
@@ -189,12 +153,23 @@ def without_palette(data: bytes) -> bytes:
     as it is. After the PNG specification (ISO/IEC 15948), chunks IHDR, PLTE and tRNS."""
     if not data.startswith(_PNG_START) or data[24:26] != bytes([8, _PNG_PALETTE]):
         return data
-    header = data[12:25] + bytes([_PNG_GREY]) + data[26:29]
-    parts = [data[:12], header, struct.pack(">I", zlib.crc32(header))]
+    return _repainted(data, _PNG_GREY, b"")
+
+
+def _with_ramp(data: bytes) -> bytes:
+    """A PNG of 1, 2 or 4 bits whose palette is each number's own shade: so the decoder unpacks it, interlaced or not."""
+    ramp = b"PLTE" + bytes(shade for number in range(1 << data[24]) for shade in (number,) * 3)
+    return _repainted(data, _PNG_PALETTE, struct.pack(">I", len(ramp) - 4) + ramp + struct.pack(">I", zlib.crc32(ramp)))
+
+
+def _repainted(data: bytes, kind: int, palette: bytes) -> bytes:
+    """A PNG with another type of colour and another palette chunk, without what else decides how its numbers look."""
+    header = data[12:25] + bytes([kind]) + data[26:29]
+    parts = [data[:12], header, struct.pack(">I", zlib.crc32(header)), palette]
     start = 33
     while start + 12 <= len(data):
         end = start + 12 + struct.unpack(">I", data[start : start + 4])[0]
-        if data[start + 4 : start + 8] not in (b"PLTE", b"tRNS"):
+        if data[start + 4 : start + 8] in (b"IDAT", b"IEND"):
             parts.append(data[start:end])
         start = end
     return b"".join(parts)

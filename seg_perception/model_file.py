@@ -17,8 +17,8 @@ import onnx
 
 from seg_perception import model_facts
 from seg_perception.errors import SegPerceptionError
-from seg_perception.files import written_aside
 from seg_perception.labels import LabelSet
+from seg_perception.writing import written_aside
 
 METADATA_KEY = "seg_perception"
 FORMAT_VERSION = 2

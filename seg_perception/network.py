@@ -18,6 +18,7 @@ from pathlib import Path
 
 from seg_perception.errors import SegPerceptionError
 from seg_perception.fast_dds import NEW, OLD, profile_environment, profile_variable
+from seg_perception.options import whole
 
 PACKAGE, NODE = "seg_perception", "segmentation"
 DOMAINS = range(1, 101)
@@ -73,7 +74,7 @@ def add_domain_argument(parser: argparse._ActionsContainer) -> None:
     """The option of every verb that plays to the node."""
     parser.add_argument(
         "--domain",
-        type=int,
+        type=whole("--domain", 0, MOST_DOMAIN),
         metavar="N",
         help="ROS domain to play on for others to watch, such as $ROS_DOMAIN_ID, in the network that the environment says "
         "(default: one that nobody else is on, on this machine alone)",

@@ -9,7 +9,9 @@ from collections.abc import Callable
 from seg_perception import backends, model_file
 from seg_perception.backends.base import AUTO_PRECISION, PRECISION_CHOICES, Backend
 from seg_perception.backends.shipped_models import given_model
+from seg_perception.errors import SegPerceptionError
 from seg_perception.model_file import ModelInfo
+from seg_perception.options import whole
 from seg_perception.pipeline import Pipeline
 
 
@@ -25,8 +27,22 @@ def add_model_arguments(parser: argparse.ArgumentParser, *, required: bool = Tru
     )
     parser.add_argument("--providers", nargs="+", default=[], metavar="P", help="ONNX Runtime execution providers")
     parser.add_argument(
-        "--threads", type=int, metavar="N", help="threads of the network on the CPU (default: one per core)"
+        "--threads",
+        type=whole("--threads", 1),
+        metavar="N",
+        help="threads of the network on the CPU (default: one per core)",
     )
+
+
+def check_model_arguments(arguments: argparse.Namespace) -> None:
+    """Raises SegPerceptionError where the arguments of add_model_arguments do not fit each other."""
+    if arguments.precision != AUTO_PRECISION and arguments.backend == "onnxruntime":
+        raise SegPerceptionError(
+            "--precision is for TensorRT, and ONNX Runtime computes as the file says: leave out --precision or --backend"
+        )
+    given = [name for name in ("threads", "providers") if getattr(arguments, name)]
+    if given and arguments.backend == "tensorrt":
+        raise SegPerceptionError(f"--{given[0]} is for ONNX Runtime, but --backend is tensorrt: leave one of them out")
 
 
 MakePipeline = Callable[[ModelInfo, Backend], Pipeline]

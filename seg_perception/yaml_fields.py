@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import types
 import typing
 from pathlib import Path
@@ -63,10 +64,12 @@ def build(kind: Any, content: Any, where: str = "") -> Any:
             for key, value in content.items()
         }
     if kind is float and isinstance(content, (int, float)) and not isinstance(content, bool):
+        if math.isnan(content):
+            raise SegPerceptionError(f"'{name}' is not a number (.nan): give one")
         return float(content)
     if kind is float and isinstance(content, str):  # YAML 1.1 reads 1e-3 as text
         try:
-            return float(content)
+            return build(float, float(content), where)
         except ValueError:
             pass
     if isinstance(kind, type) and isinstance(content, kind) and not (kind is int and isinstance(content, bool)):

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from seg_perception.errors import SegPerceptionError
-from seg_perception.files import read_mask, read_rgb, results_folder, without_palette
+from seg_perception.files import decode_mask, read_mask, read_rgb, results_folder, without_palette
 
 
 def chunk(kind: bytes, data: bytes) -> bytes:
@@ -93,3 +93,51 @@ def test_a_folder_that_is_a_file_is_named(tmp_path: Path) -> None:
     (tmp_path / "out").write_text("")
     with pytest.raises(SegPerceptionError, match="cannot be made"), results_folder(tmp_path / "out"):
         pass
+
+
+def packed_png(values: np.ndarray, depth: int, palette: bool) -> bytes:
+    """Numbers of less than 8 bits, most significant first, each row padded to whole bytes; after ISO/IEC 15948."""
+    height, width = values.shape
+    bits = (values[:, :, None] >> np.arange(depth - 1, -1, -1)) & 1
+    rows = np.packbits(bits.reshape(height, -1).astype(np.uint8), axis=1)
+    header = struct.pack(">IIBBBBB", width, height, depth, 3 if palette else 0, 0, 0, 0)
+    chunks = [chunk(b"IHDR", header), chunk(b"gAMA", struct.pack(">I", 45455))]
+    chunks += [chunk(b"PLTE", bytes(range(200, 200 + 3 * (1 << depth))))] if palette else []
+    chunks += [chunk(b"IDAT", zlib.compress(b"".join(b"\0" + row.tobytes() for row in rows))), chunk(b"IEND", b"")]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.data(), st.sampled_from([1, 2, 4]), st.booleans())
+def test_masks_of_few_bits_are_read_as_the_numbers_in_them(data: st.DataObject, depth: int, palette: bool) -> None:
+    shape = data.draw(arrays.array_shapes(min_dims=2, max_dims=2, max_side=21))
+    values = data.draw(arrays.arrays(np.uint8, shape, elements=st.integers(0, (1 << depth) - 1)))
+    np.testing.assert_array_equal(decode_mask(packed_png(values, depth, palette)), values)
+
+
+@pytest.mark.parametrize("mode", ["1", "P", "L"])
+@pytest.mark.parametrize("colors", [2, 4, 16])
+def test_masks_that_pillow_writes_are_read_as_their_numbers(tmp_path: Path, mode: str, colors: int) -> None:
+    image = pytest.importorskip("PIL.Image", reason="Pillow is not installed")
+    if mode == "1" and colors > 2:
+        pytest.skip("two values are all that there are")
+    values = np.random.default_rng(colors).integers(0, colors, (13, 17), np.uint8)
+    if mode == "1":
+        picture = image.fromarray(values.astype(bool))
+    else:
+        picture = image.fromarray(values, mode)
+        if mode == "P":
+            picture.putpalette(bytes(range(3 * colors)))
+    path = tmp_path / "labels.png"
+    picture.save(path, **({"bits": {2: 1, 4: 2, 16: 4}[colors]} if mode == "P" else {}))
+    np.testing.assert_array_equal(read_mask(path, np.uint8), values)
+    np.testing.assert_array_equal(read_mask(path, np.uint16), values)
+
+
+def test_an_interlaced_mask_of_few_bits_is_read_too() -> None:
+    """One pixel is all of Adam7's first pass."""
+    data = packed_png(np.array([[1]], np.uint8), 1, False)
+    header = bytearray(data[12:29])
+    header[-1] = 1
+    interlaced = data[:12] + bytes(header) + struct.pack(">I", zlib.crc32(header)) + data[33:]
+    assert decode_mask(interlaced).tolist() == [[1]]

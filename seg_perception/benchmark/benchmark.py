@@ -32,7 +32,6 @@ from __future__ import annotations
 
 import argparse
 import gc
-import math
 import os
 import re
 import sys
@@ -47,23 +46,23 @@ import psutil
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from seg_perception import machine
+from seg_perception import machine, options
 from seg_perception.backends.shipped_models import shipped_files
 from seg_perception.benchmark import metrics as benchmark_metrics
 from seg_perception.benchmark import roofline
 from seg_perception.benchmark.naive import PREFIX, NaivePath, speedups
 from seg_perception.errors import SegPerceptionError
-from seg_perception.files import write_json, write_text
 from seg_perception.ground.drivable import DrivableExtractor, DrivableSettings
 from seg_perception.labels import LabelSet
 from seg_perception.libraries import missing
 from seg_perception.metrics.times import percentiles
 from seg_perception.network import add_domain_argument
-from seg_perception.offline import add_model_arguments, open_pipeline
+from seg_perception.offline import add_model_arguments, check_model_arguments, open_pipeline
 from seg_perception.pipeline import STAGES, Pipeline
 from seg_perception.reports import benchmark_report
 from seg_perception.results import Frame, Panoptic, Wants
 from seg_perception.synthetic.drive import SyntheticDrive, random_scene
+from seg_perception.writing import check_folder, write_json, write_text
 
 CAMERA_SIZE, METRICS_SIZE = "1280x720", "2048x1024"
 """Images and masks unless --size says otherwise; Cityscapes' metrics are measured at the latter."""
@@ -83,7 +82,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_model_arguments(parser, required=False)
     size = f"size of the camera image (default: {CAMERA_SIZE}), or of the masks for --metrics (default: {METRICS_SIZE})"
     parser.add_argument("--size", metavar="WxH", help=size)
-    parser.add_argument("--frames", type=int, default=300, metavar="N", help="frames in this process (default: 300)")
+    parser.add_argument(
+        "--frames",
+        type=options.whole("--frames", 1),
+        default=300,
+        metavar="N",
+        help="frames in this process (default: 300)",
+    )
     parser.add_argument("--against", choices=("naive",), help="compare with the textbook path in the same run")
     ros = not missing(("rclpy", "seg_perception_msgs.msg._segments"))  # not the checkout's folder of that name alone
     parser.add_argument(
@@ -92,9 +97,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="live" if ros else "offline",
         help="offline: only the pipeline; live: the node too (default: live where ROS 2 is installed)",
     )
-    parser.add_argument("--rate", type=float, default=60.0, metavar="HZ", help="of each live camera (default: 60)")
-    parser.add_argument("--seconds", type=float, default=10.0, metavar="S", help="of live images (default: 10)")
-    parser.add_argument("--cameras", type=int, default=1, metavar="N", help="live cameras at one node (default: 1)")
+    parser.add_argument(
+        "--rate",
+        type=options.number("--rate", above=0),
+        default=60.0,
+        metavar="HZ",
+        help="of each live camera (default: 60)",
+    )
+    parser.add_argument(
+        "--seconds",
+        type=options.number("--seconds", above=0),
+        default=10.0,
+        metavar="S",
+        help="of live images (default: 10)",
+    )
+    parser.add_argument(
+        "--cameras",
+        type=options.whole("--cameras", 1),
+        default=1,
+        metavar="N",
+        help="live cameras at one node (default: 1)",
+    )
     add_domain_argument(parser)
     parser.add_argument("--all", action="store_true", help="measure all models that ship, against naive, into --out")
     parser.add_argument("--roofline", action="store_true", help="compute bounds of --model, or of all that ship")
@@ -108,9 +131,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace, live: Live | None = None) -> int:
     """Measure and print a table; 0. live: what --mode live adds."""
+    _check(arguments)
     if arguments.training:
         return _run_training(arguments)
-    _check(arguments)
     if arguments.metrics:
         return _run_metrics(arguments)
     if arguments.roofline:
@@ -128,17 +151,35 @@ def run(arguments: argparse.Namespace, live: Live | None = None) -> int:
     return 0
 
 
+_ANY = {"json", "mode"}
+_NODE = {"rate", "seconds", "cameras", "domain"}
+_NETWORK = {"precision", "backend", "providers", "threads", "size", "frames"}
+_KINDS = {
+    "training": {"training", "config", "data"},
+    "metrics": {"metrics", "size", "frames"},
+    "roofline": {"roofline", "model", "out"},
+    "all": {"all", "out", "against"} | _NETWORK | _NODE,
+}
+_ONE_MODEL = {"model", "against"} | _NETWORK | _NODE
+"""Options of each kind of measurement."""
+
+
 def _check(arguments: argparse.Namespace) -> None:
-    for option, value in (("--frames", arguments.frames), ("--cameras", arguments.cameras)):
-        if value < 1:
-            raise SegPerceptionError(f"{option} is {value}: at least one is needed")
-    for option, value in (("--rate", arguments.rate), ("--seconds", arguments.seconds)):
-        if not (math.isfinite(value) and value > 0):
-            raise SegPerceptionError(f"{option} is {value}: it must be more than 0")
-    if arguments.cameras > 1 and arguments.mode != "live":
-        raise SegPerceptionError(f"--cameras is {arguments.cameras}: several need the node, so --mode live and ROS 2")
-    if arguments.all and (arguments.out is None or arguments.model is not None):
+    """Raises SegPerceptionError naming options that would do nothing beside the others."""
+    given = options.given(arguments, add_arguments)
+    kind = next((kind for kind in _KINDS if kind in given), "")
+    fit = _ANY | (_KINDS[kind] if kind else _ONE_MODEL)
+    what = f"--{kind}" if kind else "the measurement of one model"
+    options.refuse(given, given.keys() - fit, f"does not belong to {what}: leave it out, see --help")
+    if arguments.mode != "live":
+        options.refuse(given, sorted(_NODE), "is for the node: give --mode live, which needs ROS 2")
+    if arguments.training and arguments.config is None:
+        raise SegPerceptionError("--training times training, not a model: give it --config")
+    if arguments.all and arguments.out is None:
         raise SegPerceptionError("--all writes results of every model: give it --out, and no --model")
+    check_model_arguments(arguments)
+    if arguments.out:
+        check_folder(arguments.out)
 
 
 def _measure(arguments: argparse.Namespace, paths: Sequence[Path], live: Live | None) -> dict[str, dict[str, Any]]:
@@ -189,8 +230,6 @@ def _run_roofline(arguments: argparse.Namespace) -> int:
 
 
 def _run_training(arguments: argparse.Namespace) -> int:
-    if arguments.model is not None or arguments.config is None:
-        raise SegPerceptionError("--training times training, not a model: give it --config and no --model")
     from seg_perception.training.loop.throughput import measure  # needs torch, as nothing else here does
 
     numbers = {"machine": machine.describe(), **measure(arguments.config, arguments.data)}
@@ -202,8 +241,6 @@ def _run_training(arguments: argparse.Namespace) -> int:
 
 
 def _run_metrics(arguments: argparse.Namespace) -> int:
-    if arguments.model is not None:
-        raise SegPerceptionError("--metrics times the metrics, not a model: give it no --model")
     numbers = {
         "machine": machine.describe(),
         **benchmark_metrics.measure(_size(arguments.size or METRICS_SIZE), arguments.frames),

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from seg_perception.datasets.base import Sample
+from seg_perception.datasets.polygons import filled
 from seg_perception.errors import SegPerceptionError
 from seg_perception.files import image_files, read_rgb
 from seg_perception.labels import VOID
@@ -52,11 +52,11 @@ class CocoPolygons:
         size = np.array(rgb.shape[1::-1])
         label = np.full(rgb.shape[:2], VOID, np.uint8)
         instance = np.zeros(rgb.shape[:2], np.uint16)
-        shapes = [(class_id, np.round(points * size).astype(np.int32)) for class_id, points in _polygons(text)]
-        shapes.sort(key=lambda shape: -cv2.contourArea(shape[1]))  # small ones in front, as they mostly are
-        for number, (class_id, points) in enumerate(shapes, start=1):
-            cv2.fillPoly(label, [points], class_id)
-            cv2.fillPoly(instance, [points], number)
+        shapes = [(class_id, filled(points * size, rgb.shape[:2])) for class_id, points in _polygons(text)]
+        shapes.sort(key=lambda shape: -np.count_nonzero(shape[1]))  # small ones in front, as they mostly are
+        for number, (class_id, inside) in enumerate(shapes, start=1):
+            label[inside] = class_id
+            instance[inside] = number
         return Sample(image.stem, rgb, label, instance)
 
 

@@ -28,15 +28,15 @@ from tqdm import tqdm
 from seg_perception import machine
 from seg_perception.backends.shipped_models import find_model
 from seg_perception.camera_model import CameraPose
-from seg_perception.errors import SegPerceptionError
-from seg_perception.files import write_json
 from seg_perception.ground.drivable import DrivableExtractor, DrivableSettings
 from seg_perception.metrics.ground_truth import GroundTruth, Judgement, judge, summary
-from seg_perception.offline import add_model_arguments, open_pipeline
+from seg_perception.offline import add_model_arguments, check_model_arguments, open_pipeline
+from seg_perception.options import whole
 from seg_perception.pipeline import Pipeline
 from seg_perception.reports.ground_pictures import GroundPicture, write_picture
 from seg_perception.results import Frame, Panoptic, Wants
 from seg_perception.synthetic.drive import SyntheticDrive
+from seg_perception.writing import check_folder, write_json
 
 Scores = dict[str, list[Judgement]]
 
@@ -79,7 +79,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_model_arguments(parser, required=False)
     parser.add_argument(
         "--frames",
-        type=int,
+        type=whole("--frames", 1),
         default=DEFAULT_FRAMES,
         metavar="N",
         help=f"frames in all, of {len(DRIVES)} drives in turn (default: {DEFAULT_FRAMES})",
@@ -90,8 +90,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Check and print a table; 0."""
-    if arguments.frames < 1:
-        raise SegPerceptionError(f"--frames is {arguments.frames}: at least one is needed")
+    check_model_arguments(arguments)
+    if arguments.out:
+        check_folder(arguments.out)
     arguments.model = find_model(str(arguments.model or "auto"), arguments.backend)
     pipeline = open_pipeline(arguments)
     try:

@@ -25,11 +25,12 @@ from pathlib import Path
 from typing import Any
 
 from seg_perception.errors import SegPerceptionError
-from seg_perception.files import write_json, write_text
 from seg_perception.metrics.differences import Result, compare
 from seg_perception.metrics.limits import Limit, add_limits_argument
 from seg_perception.metrics.run_report import RunReport
+from seg_perception.options import whole
 from seg_perception.reports import compare_page
+from seg_perception.writing import check_folder, write_json, write_text
 
 EXIT_BROKEN = 3
 
@@ -40,7 +41,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("b", type=Path, metavar="B.json", help="report.json of what is new")
     add_limits_argument(parser)
     parser.add_argument(
-        "--block", type=int, default=1, metavar="N", help="neighbouring frames drawn together (default: 1)"
+        "--block",
+        type=whole("--block", 1),
+        default=1,
+        metavar="N",
+        help="neighbouring frames drawn together (default: 1)",
     )
     parser.add_argument("--force", action="store_true", help="compare though the data are not the same")
     parser.add_argument("--out", type=Path, metavar="DIR", help="folder to write compare.html and compare.json to")
@@ -50,6 +55,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Compare and print; the exit codes stand above."""
     limits = [Limit.parse(words) for words in arguments.fail_if]
+    if arguments.out:
+        check_folder(arguments.out)
     a, b = RunReport.load(arguments.a), RunReport.load(arguments.b)
     result = compare(a, b, limits, block=arguments.block, force=arguments.force)
     if arguments.json:

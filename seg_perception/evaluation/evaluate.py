@@ -36,23 +36,24 @@ from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
-from seg_perception import machine
+from seg_perception import machine, options
 from seg_perception.errors import SegPerceptionError
 from seg_perception.evaluation import many
 from seg_perception.evaluation.compare import Baseline, add_baseline_arguments, open_baseline
 from seg_perception.evaluation.tta import Views, parse_scales
 from seg_perception.evaluation.worst_frames import WorstFrames
-from seg_perception.files import results_folder, write_json
-from seg_perception.labels import LabelSet
+from seg_perception.labels import VOID, LabelSet
 from seg_perception.metrics.tally import Tally
 from seg_perception.network import add_domain_argument
-from seg_perception.offline import add_model_arguments, open_pipeline
+from seg_perception.offline import add_model_arguments, check_model_arguments, open_pipeline
+from seg_perception.options import number, whole
 from seg_perception.pipeline import Pipeline
 from seg_perception.recordings.dataset_source import Comparison, DatasetSource
 from seg_perception.recordings.projections import Projections
 from seg_perception.recordings.sources import LabelFolder, Source, SourceFrame
 from seg_perception.reports import fleet_report, report
 from seg_perception.results import Result, Wants
+from seg_perception.writing import check_folder, results_folder, write_json
 
 if TYPE_CHECKING:
     from seg_perception.recordings.annotate import AnnotatedBag, CameraAnnotation
@@ -102,21 +103,36 @@ def _add_bag_arguments(parser: argparse.ArgumentParser) -> None:
     bag.add_argument("--labels", type=Path, metavar="DIR", help="folder of label images instead of a label topic")
     bag.add_argument("--instances", type=Path, metavar="DIR", help="folder of 16-bit instance images, for --labels")
     bag.add_argument(
-        "--void", type=int, action="append", default=[], metavar="ID", help="label value that means unlabelled"
+        "--void",
+        type=whole("--void", 0, VOID),
+        action="append",
+        default=[],
+        metavar="ID",
+        help="label value that means unlabelled",
     )
     bag.add_argument(
         "--label-tolerance",
-        type=float,
+        type=number("--label-tolerance", least=0),
         metavar="S",
         help="s between the stamps of an image and its label (default: half the images' usual distance; 0: the very stamp)",
     )
     bag.add_argument(
-        "--start", type=float, default=0.0, metavar="S", help="leave out what comes before, s from the start"
+        "--start",
+        type=number("--start", least=0),
+        default=0.0,
+        metavar="S",
+        help="leave out what comes before, s from the start",
     )
     bag.add_argument(
-        "--end", type=float, default=math.inf, metavar="S", help="leave out what comes after, s from the start"
+        "--end",
+        type=number("--end", above=0, infinite=True),
+        default=math.inf,
+        metavar="S",
+        help="leave out what comes after, s from the start",
     )
-    bag.add_argument("--stride", type=int, default=1, metavar="N", help="take every Nth image (default: 1)")
+    bag.add_argument(
+        "--stride", type=whole("--stride", 1), default=1, metavar="N", help="take every Nth image (default: 1)"
+    )
     bag.add_argument(
         "--annotate",
         type=Path,
@@ -133,22 +149,53 @@ def _add_live_arguments(parser: argparse.ArgumentParser) -> None:
         default="offline",
         help="live: the bag is played to the real node over DDS, as from its cameras (needs ROS 2; default: offline)",
     )
-    live.add_argument("--rate", type=float, metavar="F", help="play so many times as fast as recorded (default: 1)")
+    live.add_argument(
+        "--rate",
+        type=number("--rate", above=0),
+        metavar="F",
+        help="play so many times as fast as recorded (default: 1)",
+    )
     live.add_argument("--clock", action="store_true", help="simulated time: recorded stamps, and /clock beside them")
     add_domain_argument(live)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Evaluate; the exit codes stand above."""
+    check(arguments)
     baseline = open_baseline(arguments)
-    if arguments.rate is not None or arguments.clock or arguments.domain is not None:
-        raise SegPerceptionError("--rate, --clock and --domain are for playing a bag: give --mode live too")
     is_fleet = bool(arguments.bag) and many.is_fleet(arguments.bag)
-    if arguments.annotate and (is_fleet or not arguments.bag):
-        raise SegPerceptionError("--annotate is for one bag: give one --bag, which make-bag makes of other data")
     with results_folder(arguments.out):
         told = many.evaluate(arguments, work=run) if is_fleet else _evaluate_one(arguments)
         return tell(arguments, told, baseline, fleet_report.table(told.numbers["bags"]) if is_fleet else "")
+
+
+_OF_LIVE = ("rate", "clock", "domain")
+_OF_A_DATASET = ("root", "split")
+_OF_FLEETS = ("jobs", "runner", "address")
+_OF_BAGS = (
+    *("topic", "label_topic", "instance_topic", "label_tolerance", "labels", "instances", "void"),
+    *("start", "end", "stride", "annotate"),
+)
+"""Options that fit one kind of data only."""
+
+
+def check(arguments: argparse.Namespace) -> None:
+    """Raises SegPerceptionError naming options that would do nothing beside the others, before anything is opened."""
+    given = options.given(arguments, add_arguments)
+    if arguments.mode == "offline":
+        options.refuse(given, _OF_LIVE, "are for playing a bag: give --mode live too")
+    if not arguments.bag:
+        options.refuse(given, _OF_BAGS, "are for bags: make-bag makes one of a data set, else leave them out")
+        options.refuse(given, _OF_FLEETS, "are for many bags: leave them out")
+    else:
+        options.refuse(given, _OF_A_DATASET, "are for a data set: give --dataset instead of --bag, or leave them out")
+        many.check(arguments, given)
+    if arguments.labels:
+        options.refuse(given, ("label_topic", "instance_topic"), "are topics, but --labels is a folder: leave one out")
+    elif arguments.instances:
+        raise SegPerceptionError("--instances belong to labels: give --labels too")
+    check_model_arguments(arguments)
+    check_folder(arguments.out)
 
 
 def tell(arguments: argparse.Namespace, told: report.Report, baseline: Baseline | None, more: str = "") -> int:
@@ -201,8 +248,6 @@ def open_sources(arguments: argparse.Namespace, labels: LabelSet) -> list[Source
             "--label-topic, --instance-topic and --labels are of one image topic, but there are "
             f"{', '.join(topics)}: give one --topic, or name the label topics 'label' beside each"
         )
-    if arguments.instances and not arguments.labels:
-        raise SegPerceptionError("--instances belong to labels: give --labels too")
     folder = LabelFolder(arguments.labels, arguments.instances, arguments.void) if arguments.labels else None
     excerpt = Excerpt(arguments.start, arguments.end, arguments.stride)
     return [

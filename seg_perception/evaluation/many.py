@@ -22,10 +22,11 @@ from tqdm import tqdm
 from seg_perception import backends, model_file
 from seg_perception.errors import SegPerceptionError
 from seg_perception.evaluation.runners import RUNNERS, LocalRunner, Outcome, RayRunner, Runner, Task, Work
-from seg_perception.files import write_json, written_aside
+from seg_perception.options import refuse, whole
 from seg_perception.recordings.sources import BAG_ENDINGS
 from seg_perception.reports import report
 from seg_perception.reports.fleet_report import FleetReport
+from seg_perception.writing import write_json, written_aside
 
 RESULT = "report.json"
 _PACKAGE = Path(__file__).resolve().parents[1]
@@ -44,7 +45,9 @@ class NamedBag:
 def add_fleet_arguments(parser: argparse.ArgumentParser) -> None:
     """--jobs, --runner and --address."""
     fleet = parser.add_argument_group("many bags")
-    fleet.add_argument("--jobs", type=int, metavar="N", help="bags at a time (default: one a core, or one on a GPU)")
+    fleet.add_argument(
+        "--jobs", type=whole("--jobs", 1), metavar="N", help="bags at a time (default: one a core, or one on a GPU)"
+    )
     fleet.add_argument(
         "--runner",
         choices=RUNNERS,
@@ -53,6 +56,20 @@ def add_fleet_arguments(parser: argparse.ArgumentParser) -> None:
         "takes --threads cores there and, with --backend tensorrt, a GPU (default: local)",
     )
     fleet.add_argument("--address", default="auto", metavar="A", help="Ray cluster (default: the one of this machine)")
+
+
+def check(arguments: argparse.Namespace, given: Mapping[str, str]) -> None:
+    """Raises SegPerceptionError where options of one bag are given for many, or the other way round; given: which are."""
+    if is_fleet(arguments.bag):
+        refuse(given, ("annotate",), "is for one bag: give one --bag")
+        if arguments.runner == "ray":
+            refuse(
+                given, ("jobs",), "is for this machine, but a cluster decides by itself: leave it or --runner ray out"
+            )
+        else:
+            refuse(given, ("address",), "is of a Ray cluster: give --runner ray too")
+    else:
+        refuse(given, ("jobs", "runner", "address"), "is for many bags: give several, or a folder of them")
 
 
 def is_fleet(paths: Sequence[Path]) -> bool:
@@ -150,8 +167,6 @@ def _bags_in(folder: Path, out: Path) -> list[Path]:
 
 def _runner(arguments: argparse.Namespace, bags: int, work: Work) -> tuple[Runner, int]:
     """Who evaluates them, and the threads of each worker's network."""
-    if arguments.jobs is not None and arguments.jobs < 1:
-        raise SegPerceptionError(f"--jobs is {arguments.jobs}, but at least 1 is needed")
     if arguments.runner == "ray":
         threads = arguments.threads or 1
         return RayRunner(work, arguments.address, threads, int(arguments.backend == "tensorrt")), threads

@@ -22,16 +22,17 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from seg_perception.errors import SegPerceptionError
-from seg_perception.files import image_files, read_rgb, write_image, write_json
+from seg_perception.files import image_files, read_rgb, write_image
 from seg_perception.ground.drivable import DrivableSettings
 from seg_perception.metrics.times import StageTimes
-from seg_perception.offline import add_model_arguments, open_pipeline
+from seg_perception.offline import add_model_arguments, check_model_arguments, open_pipeline
 from seg_perception.pictures.birds_eye import BirdsEye
 from seg_perception.pictures.overlay import Overlay
 from seg_perception.pipeline import Pipeline
 from seg_perception.recordings.assumed_camera import AssumedCamera, add_argument
 from seg_perception.reports.panels import panel_size
 from seg_perception.results import Frame, Result, Wants
+from seg_perception.writing import check_folder, write_json
 
 EXIT_SOME_FAILED = 1
 
@@ -47,6 +48,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Predict every image; 0 when all were read, 1 when some were not."""
+    check_model_arguments(arguments)
+    check_folder(arguments.out)
     files = image_files(arguments.images)
     twice = [stem for stem, count in Counter(path.stem for path in files).items() if count > 1]
     if twice:

@@ -18,9 +18,9 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from seg_perception.compiled import compiled
 from seg_perception.ground.maps import OBSTACLE
 from seg_perception.results import Grid
 
@@ -118,7 +118,7 @@ class GridFusion:
         self._spare = np.empty(shape, np.float32), np.empty(shape, np.int8)
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _mark_obstacles(
     frame: NDArray[np.int8],
     origin: tuple[float, float],
@@ -141,7 +141,7 @@ def _mark_obstacles(
                 out[to_row, to_column] = 1
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _update(
     frame: NDArray[np.int8],
     origin: tuple[float, float],

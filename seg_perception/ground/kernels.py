@@ -7,8 +7,9 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from seg_perception.compiled import compiled
 
 PINHOLE, POLYNOMIAL, FISHEYE = 0, 1, 2
 UNSEEN = -1
@@ -38,7 +39,7 @@ class LensNumbers(NamedTuple):
     slope_limit_squared: float
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@compiled
 def _bent(x: float, y: float, lens: LensNumbers) -> tuple[float, float]:
     """Where the lens puts a ray of slopes x, y, in focal lengths.
 
@@ -64,7 +65,7 @@ def _bent(x: float, y: float, lens: LensNumbers) -> tuple[float, float]:
     return (t[0] * u + t[1] * v + t[2]) / w, (t[3] * u + t[4] * v + t[5]) / w
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@compiled
 def _to_pixel(right: float, down: float, ahead: float, lens: LensNumbers) -> tuple[float, float, bool]:
     """Pixel x, y of a point in optical axes, and whether it is one: not behind the camera nor beyond the lens' reach."""
     x, y = right / ahead, down / ahead
@@ -74,7 +75,7 @@ def _to_pixel(right: float, down: float, ahead: float, lens: LensNumbers) -> tup
     return lens.fx * x + lens.cx, lens.fy * y + lens.cy, reached
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@compiled
 def _pixel_index(right: float, down: float, ahead: float, lens: LensNumbers, height: int, width: int) -> np.int32:
     """Flat index of the pixel that shows a point in optical axes; UNSEEN outside the image."""
     u, v, reached = _to_pixel(right, down, ahead, lens)
@@ -83,7 +84,7 @@ def _pixel_index(right: float, down: float, ahead: float, lens: LensNumbers, hei
     return index if seen else np.int32(UNSEEN)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@compiled
 def bend(slopes: NDArray[np.float64], lens: LensNumbers, out: NDArray[np.float64]) -> None:
     """Pixels [K, 2] of rays given by their slopes [K, 2], into out; the lens' reach is not looked at."""
     for i in range(slopes.shape[0]):
@@ -94,7 +95,7 @@ def bend(slopes: NDArray[np.float64], lens: LensNumbers, out: NDArray[np.float64
         out[i, 1] = lens.fy * y + lens.cy
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@compiled
 def _fisheye_slopes(u: float, v: float, lens: LensNumbers) -> tuple[float, float]:
     """The ray's slopes that _bent takes to u, v: Newton's method on the angle, since slopes grow without bound."""
     radius = math.sqrt(u * u + v * v)
@@ -115,7 +116,7 @@ def _fisheye_slopes(u: float, v: float, lens: LensNumbers) -> tuple[float, float
     return u * scale, v * scale
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@compiled
 def _polynomial_slopes(u: float, v: float, lens: LensNumbers) -> tuple[float, float]:
     """The ray's slopes that _bent takes to u, v: Newton's method. Where the polynomial has folded back before it reaches
     u, v there is no ray, whatever is found beyond."""
@@ -138,7 +139,7 @@ def _polynomial_slopes(u: float, v: float, lens: LensNumbers) -> tuple[float, fl
     return x, y
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@compiled
 def unbend(pixels: NDArray[np.float64], lens: LensNumbers, out: NDArray[np.float64]) -> None:
     """Slopes (x / z, y / z) [K, 2] of the rays of pixels [K, 2], into out; NaN where the lens has no ray."""
     for i in range(pixels.shape[0]):
@@ -150,7 +151,7 @@ def unbend(pixels: NDArray[np.float64], lens: LensNumbers, out: NDArray[np.float
         out[i, 0], out[i, 1] = u, v
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@compiled
 def project(
     ground: NDArray[np.float64], to_optical: NDArray[np.float64], lens: LensNumbers, out: NDArray[np.float64]
 ) -> None:
@@ -168,7 +169,7 @@ def project(
         out[i, 0], out[i, 1] = (u, v) if reached else (np.nan, np.nan)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@compiled
 def look_along_rays(
     starts: NDArray[np.float64],
     ways: NDArray[np.float64],
@@ -204,7 +205,7 @@ def look_along_rays(
             )
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@compiled
 def look_at_cells(
     origin_m: tuple[float, float],
     shape: tuple[int, int],

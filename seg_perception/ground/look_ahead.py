@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from seg_perception.camera_model import Floats
+from seg_perception.compiled import compiled
 from seg_perception.ground.geometry import GroundProjection
 from seg_perception.ground.kernels import UNSEEN, look_along_rays
 from seg_perception.ground.maps import RayMap, walk_free
@@ -90,7 +90,7 @@ class AheadMap:
         return stand_before(mask.reshape(-1), costs, pixels, (distances - slack) / _SIGHT_STEP_M)
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def walk_sideways(
     mask: NDArray[np.uint8], class_id: int, rays: NDArray[np.int32], step_m: float
 ) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
@@ -118,7 +118,7 @@ def walk_sideways(
     return stops, reaches
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def stand_before(
     mask: NDArray[np.uint8], costs: NDArray[np.int8], rays: NDArray[np.int32], limits: NDArray[np.float64]
 ) -> NDArray[np.bool_]:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from seg_perception.camera_model import Floats
+from seg_perception.compiled import compiled
 from seg_perception.ground.geometry import GroundProjection
 from seg_perception.ground.kernels import UNSEEN, look_along_rays, look_at_cells
 from seg_perception.labels import VOID
@@ -99,7 +99,7 @@ class GridMap:
         self.foot_cells = self._ray_cells[: rays[0] * rays[1]].reshape(rays)
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def measure_cells(
     cells: NDArray[np.int32],
     position_m: tuple[float, float],
@@ -131,7 +131,7 @@ def measure_cells(
     return axis, least, most, farthest
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def cross_cells(
     position_m: tuple[float, float],
     ways: NDArray[np.float64],
@@ -154,7 +154,7 @@ def cross_cells(
             out[ray, sample] = cell if inside else np.int32(UNSEEN)
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def place_cells(
     bearings: NDArray[np.float64],
     distances: NDArray[np.float64],
@@ -170,7 +170,7 @@ def place_cells(
         samples[i] = int(distances[i] / step_m) - 1
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def fill_grid(
     mask: NDArray[np.uint8],
     costs: NDArray[np.int8],
@@ -203,7 +203,7 @@ def fill_grid(
             out[cells[i]] = cost
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def walk_free(
     mask: NDArray[np.uint8],
     free: NDArray[np.bool_],

@@ -6,9 +6,9 @@ import math
 from functools import lru_cache
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from seg_perception.compiled import compiled
 from seg_perception.ground.geometry import GroundProjection, Lens
 from seg_perception.ground.outlines import Floats, Rings
 
@@ -166,7 +166,7 @@ def _contains(ring: Floats, point: Floats) -> bool:
     return bool(np.count_nonzero((a[:, 0] * b[:, 1] > a[:, 1] * b[:, 0]) == (b[:, 1] > a[:, 1])) % 2)
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _cut_at_cells(
     points: NDArray[np.float64], starts: NDArray[np.int32], step: int
 ) -> tuple[NDArray[np.float64], NDArray[np.int32]]:
@@ -197,7 +197,7 @@ def _cut_at_cells(
     return room[:count], out_starts
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _interpolated(
     points: NDArray[np.float64], rays: NDArray[np.float64], height: int, width: int, step: int
 ) -> NDArray[np.float64]:

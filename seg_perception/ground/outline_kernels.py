@@ -7,8 +7,9 @@ mask touch diagonally, two rings meet or one meets itself; through the middles o
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from seg_perception.compiled import compiled
 
 Rings = tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int32]]
 
@@ -21,7 +22,7 @@ _WEST, _SOUTH, _EAST = 0, 1, 2
 _NOBODY = -1
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def trace_rings(framed: NDArray[np.uint8], words: NDArray[np.uint64], owner: NDArray[np.int32]) -> Rings:
     """All rings of a mask: corners (x, y), int32 [N, 2]; where each ring starts among them, int32 [R + 1]; and its outer
     ring, int32 [R]: its own number for an outer ring, else that of the ring whose hole it is.
@@ -68,7 +69,7 @@ def trace_rings(framed: NDArray[np.uint8], words: NDArray[np.uint64], owner: NDA
     return points, starts, outers
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _next_turn(framed: NDArray[np.uint8], heading: int, x: int, y: int) -> tuple[int, int, int]:
     """The heading after the next corner where the border turns, and that corner."""
     while True:
@@ -80,7 +81,7 @@ def _next_turn(framed: NDArray[np.uint8], heading: int, x: int, y: int) -> tuple
             return (heading + 3) % 4, x, y
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _own(ring: NDArray[np.int32], owner: NDArray[np.int32], number: int) -> None:
     """Write number to every edge along x of a ring."""
     before = len(ring) - 1
@@ -91,7 +92,7 @@ def _own(ring: NDArray[np.int32], owner: NDArray[np.int32], number: int) -> None
         before = i
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _outer_rings(
     points: NDArray[np.int32], starts: NDArray[np.int32], framed: NDArray[np.uint8], owner: NDArray[np.int32]
 ) -> NDArray[np.int32]:
@@ -118,7 +119,7 @@ def _outer_rings(
     return outers
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def twice_area(points: NDArray[np.float64], starts: NDArray[np.int32]) -> NDArray[np.float64]:
     """Twice the signed area of each ring, float64 [R], positive where it runs from x to y."""
     areas = np.zeros(len(starts) - 1)
@@ -131,7 +132,7 @@ def twice_area(points: NDArray[np.float64], starts: NDArray[np.int32]) -> NDArra
     return areas
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def select_rings(
     points: NDArray[np.int32], starts: NDArray[np.int32], outers: NDArray[np.int32], least_area: float
 ) -> Rings:
@@ -150,7 +151,7 @@ def select_rings(
     return kept, kept_starts, kept_outers
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def cut_corners(points: NDArray[np.int32], starts: NDArray[np.int32]) -> tuple[NDArray[np.float64], NDArray[np.int32]]:
     """Rings through the middles of the pixels' edges, float64 [N, 2], and where each starts: a corner gives way to the
     middles of the edges before and after it. So rings that met in a corner come apart."""
@@ -174,7 +175,7 @@ def cut_corners(points: NDArray[np.int32], starts: NDArray[np.int32]) -> tuple[N
     return out[:count], out_starts
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def thin_rings(points: NDArray[np.float64], starts: NDArray[np.int32], tolerance: float) -> NDArray[np.bool_]:
     """Which points of rings to keep, bool [N], so that none that goes is farther than tolerance from what stays.
 
@@ -221,7 +222,7 @@ def thin_rings(points: NDArray[np.float64], starts: NDArray[np.int32], tolerance
     return keep
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _by_row(points: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Points by the whole part of y, low rows first: row r of the points is order[rows[1 + r - rows[0]] : rows[2 + r -
     rows[0]]], where rows[0] is the number of the lowest row."""
@@ -243,7 +244,7 @@ def _by_row(points: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.
     return rows, order
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _distance_squared(p: NDArray[np.float64], a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
     """Squared distance of p from the line between a and b."""
     x, y = b[0] - a[0], b[1] - a[1]
@@ -256,7 +257,7 @@ def _distance_squared(p: NDArray[np.float64], a: NDArray[np.float64], b: NDArray
     return to_x * to_x + to_y * to_y
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _cuts_off(
     points: NDArray[np.float64],
     start: int,
@@ -285,7 +286,7 @@ def _cuts_off(
     return False
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _lies_within(points: NDArray[np.float64], i: int, start: int, stop: int, last: int) -> bool:
     """Whether point i lies in the polygon of the points start..stop - 1 and last, or on it."""
     x, y = points[i]

@@ -6,10 +6,10 @@ import math
 from dataclasses import replace
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from seg_perception.camera_model import Floats, rotation
+from seg_perception.compiled import compiled
 from seg_perception.ground.geometry import GroundProjection
 from seg_perception.labels import LabelSet
 
@@ -143,7 +143,7 @@ def meeting_point(
     return math.atan(meet), spread * math.sqrt(float(way @ inverse @ way)), -2 * float(found[4]) / height_m
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def find_borders(
     mask: NDArray[np.uint8],
     is_road: NDArray[np.bool_],

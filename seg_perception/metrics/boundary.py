@@ -6,10 +6,10 @@ from __future__ import annotations
 import math
 from functools import lru_cache
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from seg_perception.compiled import compiled
 from seg_perception.labels import VOID
 
 BOUNDARY_TOLERANCE = 0.0075
@@ -47,7 +47,7 @@ def _disc(radius: float) -> NDArray[np.int32]:
     return np.stack((dy[inside], dx[inside]), axis=1).astype(np.int32)
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def _edges(mask: NDArray[np.uint8], truth: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """The class of every boundary pixel of mask, 255 elsewhere; where truth is void there is nothing."""
     height, width = mask.shape
@@ -67,7 +67,7 @@ def _edges(mask: NDArray[np.uint8], truth: NDArray[np.uint8]) -> NDArray[np.uint
     return edges
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def _matched(
     edges: NDArray[np.uint8], others: NDArray[np.uint8], offsets: NDArray[np.int32]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -9,10 +9,10 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from seg_perception.compiled import compiled
 from seg_perception.errors import SegPerceptionError
 from seg_perception.labels import VOID, LabelSet
 
@@ -92,7 +92,7 @@ def ratio(part: Any, whole: Any) -> NDArray[np.float64]:
         return np.asarray(np.true_divide(part, whole), np.float64)
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def _joint_histogram(truth: NDArray[np.uint8], prediction: NDArray[np.uint8]) -> NDArray[np.int64]:
     """int64 [256, 256] pixels by truth and prediction; masks are made of runs, so it counts those."""
     joint = np.zeros((256, 256), np.int64)

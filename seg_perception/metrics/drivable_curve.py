@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from seg_perception.compiled import compiled
 from seg_perception.labels import NOT_GROUND, VOID, LabelSet
-from seg_perception.panoptic.class_kernels import compiled
 from seg_perception.results import at_middles
 
 BINS = 32

@@ -36,9 +36,9 @@ class FrameScores:
         self._pixels = np.stack(
             (counts.diagonal(axis1=1, axis2=2), counts.sum(axis=2), counts[:, :, :-1].sum(axis=1)), axis=1
         )
-        self._ground = np.array([name in (drivable or ()) for name in self._classes])
+        self._ground = np.array([name in (drivable or ()) for name in self._classes], np.bool_)
         self._ground_hits = counts[:, self._ground][:, :, :-1][:, :, self._ground].sum(axis=(1, 2))
-        self._things = None if things is None else np.array([name in things for name in self._classes])
+        self._things = None if things is None else np.array([name in things for name in self._classes], np.bool_)
         own = [report.classes.index(name) for name in self._classes]
         quality = report.quality[places][:, :, own]
         self._quality = quality * np.broadcast_to(panoptic, len(places))[:, None, None] if np.any(panoptic) else None

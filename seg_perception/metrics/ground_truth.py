@@ -21,10 +21,10 @@ from typing import Any
 
 import cv2
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from seg_perception.camera_model import Floats
+from seg_perception.compiled import compiled
 from seg_perception.ground.drivable import DrivableSettings
 from seg_perception.ground.maps import OBSTACLE
 from seg_perception.labels import NOT_GROUND, VOID, LabelSet
@@ -68,7 +68,7 @@ class GroundTruth:
         distances, bearings = np.hypot(x, y[:, None]), np.arctan2(y[:, None], x)
         seen = labels != VOID
         first, step = float(bearings[seen].min()), fine / float(distances.max())
-        rays = first + step * np.arange(math.ceil((float(bearings[seen].max()) - first) / step) + 1)
+        rays = first + step * np.arange(math.ceil((float(bearings[seen].max()) - first) / step) + 1, dtype=np.float64)
         costs = drive.labels.drivable_costs[labels]
         foot = np.array((pose.x - origin_m[0], pose.y - origin_m[1])) / fine
         ends, feet = _first_feet(costs, seen, rays, foot)
@@ -115,7 +115,7 @@ def _road(labels: LabelSet) -> int:
     return min(labels.drivable, key=lambda label: label.drivable_cost).id
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _first_feet(
     costs: NDArray[np.int8], seen: NDArray[np.bool_], bearings: Floats, start: Floats
 ) -> tuple[Floats, NDArray[np.bool_]]:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from seg_perception.compiled import compiled
 from seg_perception.labels import VOID
 
 VOID_KEY = VOID << 16
@@ -43,8 +43,8 @@ def pair_segments(
     have (Cheng et al., Panoptic-DeepLab, CVPR 2020), the first of equals. In the truth every class has its own
     instances, and thing pixels without one are the class' crowd.
     """
-    masks = (semantic, instance, true_semantic, true_instance)
-    found, counts = _count_pairs(*(np.ascontiguousarray(mask) for mask in masks), is_thing)
+    whole = np.ascontiguousarray
+    found, counts = _count_pairs(whole(semantic), whole(instance), whole(true_semantic), whole(true_instance), is_thing)
     pixels = {(int(pair) >> 24, int(pair) & 0xFFFFFF): int(count) for pair, count in zip(found, counts, strict=True)}
     winners = _winners(pixels, is_thing)
     merged: Counter[tuple[int, int]] = Counter()
@@ -65,7 +65,7 @@ def _winners(pixels: dict[tuple[int, int], int], is_thing: NDArray[np.bool_]) ->
     return {number: min(areas, key=lambda c: (-areas[c], c)) for number, areas in votes.items()}
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def _count_pairs(
     semantic: NDArray[np.uint8],
     instance: NDArray[np.uint16],
@@ -101,7 +101,7 @@ def _count_pairs(
     return slots[slots != _EMPTY], counts[slots != _EMPTY]
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def _add(slots: NDArray[np.int64], counts: NDArray[np.int64], pair: int, pixels: int) -> int:
     """Add pixels to pair in an open hash table whose length is a power of 2; 1 when the pair is new."""
     place = (pair * 0x2545F4914F6CDD1D >> 40) & (len(slots) - 1)
@@ -113,7 +113,7 @@ def _add(slots: NDArray[np.int64], counts: NDArray[np.int64], pair: int, pixels:
     return 1 if is_new else 0
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def _grown(slots: NDArray[np.int64], counts: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     larger, more = np.full(2 * len(slots), _EMPTY, np.int64), np.zeros(2 * len(slots), np.int64)
     for place in range(len(slots)):

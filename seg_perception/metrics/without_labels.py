@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import cv2
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from seg_perception.compiled import compiled
 from seg_perception.labels import VOID
 from seg_perception.results import Frame
 
@@ -73,7 +73,7 @@ def _shrunk_grey(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.asarray(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY))
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def _count_changes(
     earlier: NDArray[np.uint8], mask: NDArray[np.uint8], back: NDArray[np.float32], forth: NDArray[np.float32]
 ) -> tuple[int, int]:

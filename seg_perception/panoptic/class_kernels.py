@@ -12,29 +12,16 @@ the range of mask columns, that lie between the same two grid rows or columns.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from seg_perception.compiled import compiled
 from seg_perception.labels import VOID
-
-_Loop = TypeVar("_Loop", bound=Callable[..., Any])
 
 MIXED = VOID
 """Stands for a class where the four corners disagree; no class has this id."""
-
-
-def compiled(loop: _Loop) -> _Loop:
-    """loop as machine code, made at its first call and kept on disk where a folder for it can be written."""
-    options = {"nogil": True, "error_model": "numpy"}
-    try:
-        faster: _Loop = numba.njit(cache=True, **options)(loop)
-    except RuntimeError:
-        faster = numba.njit(**options)(loop)
-    return faster
 
 
 class Axis(NamedTuple):

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from seg_perception.compiled import compiled
 from seg_perception.labels import VOID
-from seg_perception.panoptic.class_kernels import Axis, at_corners, compiled, find_candidates, largest, mix_sides
+from seg_perception.panoptic.class_kernels import Axis, at_corners, find_candidates, largest, mix_sides
 
 SUBPIXELS = 16
 """Votes for centres are counted in this part of a mask pixel."""

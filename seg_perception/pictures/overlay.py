@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seg_perception.camera_model import Floats
+from seg_perception.compiled import compiled
 from seg_perception.ground.geometry import GroundProjection
 from seg_perception.labels import VOID, LabelSet
-from seg_perception.panoptic.class_kernels import compiled
 from seg_perception.pictures.drawing import (
     FREE_COLOR,
     Color,

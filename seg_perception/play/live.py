@@ -8,7 +8,6 @@ clock from when the frame was sent, with --clock by the simulated clock from whe
 from __future__ import annotations
 
 import argparse
-import math
 import re
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
@@ -17,7 +16,7 @@ from typing import Any
 from seg_perception import machine, model_file
 from seg_perception.errors import EXIT_INTERRUPTED, SegPerceptionError
 from seg_perception.evaluation.compare import open_baseline
-from seg_perception.evaluation.evaluate import open_sources, tell
+from seg_perception.evaluation.evaluate import check, open_sources, tell
 from seg_perception.evaluation.many import is_fleet
 from seg_perception.evaluation.worst_frames import WorstFrames
 from seg_perception.files import results_folder
@@ -41,7 +40,7 @@ IMAGE_WORDS = ("compressed", "image", "image_raw", "image_color", "image_rect", 
 def run(arguments: argparse.Namespace) -> int:
     """Play, receive, judge, report; exit codes as of `evaluate`, 130 ended by Ctrl-C with the report of what was done."""
     factor = 1.0 if arguments.rate is None else arguments.rate
-    _check(arguments, factor)
+    _check(arguments)
     baseline = open_baseline(arguments)
     model = model_file.load(arguments.model)
     sources = open_sources(arguments, model.labels)
@@ -67,13 +66,12 @@ def run(arguments: argparse.Namespace) -> int:
     return EXIT_INTERRUPTED if told.numbers["interrupted"] else code
 
 
-def _check(arguments: argparse.Namespace, factor: float) -> None:
+def _check(arguments: argparse.Namespace) -> None:
     if not arguments.bag:
         raise SegPerceptionError("--mode live plays what was recorded: give a --bag, or use 'run' for anything else")
     if is_fleet(arguments.bag):
         raise SegPerceptionError("--mode live needs the machine for one bag at a time: give one --bag")
-    if not (math.isfinite(factor) and factor > 0):
-        raise SegPerceptionError(f"--rate is {factor}: it must be more than 0")
+    check(arguments)
     if arguments.tta or arguments.scales != "1.0":
         raise SegPerceptionError("--tta and --scales are not what a robot runs: leave them out, or use --mode offline")
     if arguments.annotate:

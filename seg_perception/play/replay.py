@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -26,6 +25,7 @@ from seg_perception.recordings.sources import Source, SourceFrame
 from seg_perception.reports.panels import Panels, Placing
 from seg_perception.reports.report import Picture
 from seg_perception.results import Answer, Frame
+from seg_perception.writing import written_aside
 
 SAMPLES = 6
 CODECS = ("avc1", "mp4v")
@@ -106,8 +106,7 @@ class VideoWriter:
     """
 
     def __init__(self, path: Path, rate_hz: float) -> None:
-        self._path, self._rate_hz = path, rate_hz
-        self._aside = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
+        self._path, self._rate_hz, self._stack = path, rate_hz, ExitStack()
         self._writer: Any = None
         self._size_wh = (0, 0)
 
@@ -119,7 +118,8 @@ class VideoWriter:
         if self._writer is None:
             # encoders want even sizes
             self._size_wh = rgb.shape[1] + rgb.shape[1] % 2, rgb.shape[0] + rgb.shape[0] % 2
-            self._writer = _open_writer(self._aside, self._rate_hz, self._size_wh)
+            aside = self._stack.enter_context(written_aside(self._path))
+            self._writer = _open_writer(aside, self._rate_hz, self._size_wh)
         bgr = cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR)
         if (bgr.shape[1], bgr.shape[0]) != self._size_wh:
             bgr = cv2.resize(bgr, self._size_wh, interpolation=cv2.INTER_LINEAR)
@@ -128,13 +128,9 @@ class VideoWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._writer is None:
-            return
-        self._writer.release()
-        if error is None:
-            self._aside.replace(self._path)
-        else:
-            self._aside.unlink(missing_ok=True)
+        if self._writer is not None:
+            self._writer.release()
+        self._stack.__exit__(kind, error, trace)
 
 
 def _open_writer(path: Path, rate_hz: float, size_wh: tuple[int, int]) -> Any:

@@ -12,7 +12,6 @@ Example:
 from __future__ import annotations
 
 import argparse
-import math
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import closing
@@ -24,9 +23,10 @@ import yaml
 from seg_perception import machine, model_file
 from seg_perception.backends.shipped_models import find_model
 from seg_perception.errors import EXIT_INTERRUPTED, SegPerceptionError
-from seg_perception.files import results_folder, write_json
+from seg_perception.labels import VOID
 from seg_perception.model_file import ModelInfo
 from seg_perception.network import add_domain_argument, joined
+from seg_perception.options import number, whole
 from seg_perception.play.pace import Pace
 from seg_perception.play.play import START_TIMEOUT_S, Feed, Play, camera_parameters
 from seg_perception.play.play import numbers as play_numbers
@@ -40,6 +40,7 @@ from seg_perception.reports import report
 from seg_perception.reports.panels import Placing
 from seg_perception.ros.parameters import DRIVABLE, POSE, NodeSettings, Settings
 from seg_perception.ros.real_time import keep_memory
+from seg_perception.writing import check_folder, results_folder, write_json
 
 EXIT_DAMAGED = 1
 
@@ -61,24 +62,32 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--backend", default=NodeSettings().backend, choices=("auto", "onnxruntime", "tensorrt"))
     parser.add_argument("--labels", type=Path, metavar="DIR", help="label images <stem>.png for a folder of images")
     parser.add_argument("--instances", type=Path, metavar="DIR", help="16-bit instance images for --labels")
-    parser.add_argument("--void", type=int, action="append", default=[], help="label value that means unlabelled")
+    parser.add_argument(
+        "--void", type=whole("--void", 0, VOID), action="append", default=[], help="label value that means unlabelled"
+    )
     parser.add_argument("--topic", metavar="T", help="image topic of a bag (default: the one with most images)")
     add_argument(parser)
-    parser.add_argument("--rate", type=float, metavar="HZ", help="frames a second (default: the source's own)")
-    parser.add_argument("--frames", type=int, metavar="N", help="play at most so many frames")
+    parser.add_argument(
+        "--rate", type=number("--rate", above=0), metavar="HZ", help="frames a second (default: the source's own)"
+    )
+    parser.add_argument("--frames", type=whole("--frames", 1), metavar="N", help="play at most so many frames")
     parser.add_argument("--param", action="append", default=[], metavar="NAME:=VALUE", help="parameter of the node")
     add_domain_argument(parser)
     parser.add_argument(
-        "--start-timeout", type=float, default=START_TIMEOUT_S, metavar="S", help="how long the node may take to start"
+        "--start-timeout",
+        type=number("--start-timeout", above=0),
+        default=START_TIMEOUT_S,
+        metavar="S",
+        help="how long the node may take to start",
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the numbers here too")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Play, receive, judge, report; the exit codes stand above."""
-    for option, value in (("--rate", arguments.rate), ("--frames", arguments.frames)):
-        if value is not None and not (math.isfinite(value) and value > 0):
-            raise SegPerceptionError(f"{option} is {value}: it must be more than 0")
+    if arguments.instances and not arguments.labels:
+        raise SegPerceptionError("--instances belong to labels: give --labels too")
+    check_folder(arguments.out)
     labels = LabelFolder(arguments.labels, arguments.instances, arguments.void) if arguments.labels else None
     source = open_source(
         arguments.input,

@@ -35,6 +35,7 @@ from seg_perception.errors import SegPerceptionError
 from seg_perception.metrics.times import percentiles
 from seg_perception.model_file import ModelInfo
 from seg_perception.network import joined
+from seg_perception.options import number
 from seg_perception.play.answers import PLANNER_TOPICS, WATCHED
 from seg_perception.results import NetworkOutput
 from seg_perception.ros.camera import Camera, HalfDone
@@ -215,7 +216,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", type=Path, required=True, metavar="M", help="model file (ONNX)")
     parser.add_argument(
-        "--network-ms", type=float, default=0.0, metavar="MS", help="stand in for a GPU (default: none)"
+        "--network-ms",
+        type=number("--network-ms", least=0),
+        default=0.0,
+        metavar="MS",
+        help="stand in for a GPU (default: none)",
     )
     given = parser.parse_args(arguments)
     for way, seen in measure(model_file.load(given.model), given.network_ms).items():

@@ -3,8 +3,6 @@ them. Plays with `ros2 bag play` and opens in Foxglove; written without ROS."""
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -25,6 +23,7 @@ from seg_perception.recordings.frames import INFO_TOPIC, TF_TOPIC, beside
 from seg_perception.recordings.messages import BagMessages
 from seg_perception.recordings.mounting import BASE_FRAME
 from seg_perception.results import Result
+from seg_perception.writing import folder_aside
 
 NODE = "/segmentation"
 """Outputs have the names that the node gives them."""
@@ -43,9 +42,8 @@ def annotated_bag(path: Path, recording: Path, labels: LabelSet) -> Iterator[Ann
     """
     if path.exists():
         raise SegPerceptionError(f"{path} exists already: give another name for the annotated bag, or take it away")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{path.name}.{os.getpid()}.", dir=path.parent) as folder:
-        aside = Path(folder) / path.stem  # the storage file is named after its folder
+    with folder_aside(path) as folder:
+        aside = folder / path.stem  # the storage file is named after its folder
         writer = Writer(aside, version=8, storage_plugin=StoragePlugin.MCAP)
         # within the MCAP file, chunk by chunk, as every reader of it understands: masks shrink to a fiftieth
         writer.set_compression(CompressionMode.STORAGE, CompressionFormat.ZSTD)

@@ -9,13 +9,13 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from seg_perception.camera.messages import TRUNCATED, UNDECODABLE, WRONG_ENCODING, BadImageError, check_compressed
 from seg_perception.errors import SegPerceptionError
 from seg_perception.faults import Faults
+from seg_perception.files import decode_mask
 from seg_perception.labels import VOID
 from seg_perception.recordings.bag_file import Bag, Entry
 from seg_perception.recordings.excerpt import Excerpt
@@ -297,7 +297,7 @@ def read_mask_message(message: Any) -> NDArray[Any]:
 
 def _png_mask(message: Any) -> NDArray[Any]:
     check_compressed(message)
-    mask = cv2.imdecode(np.frombuffer(message.data, np.uint8), cv2.IMREAD_UNCHANGED)
+    mask = decode_mask(bytes(message.data))
     if mask is None or mask.ndim != 2:
         raise BadImageError(
             UNDECODABLE, f"the labels '{message.format}' are no image of one channel: mono8 or mono16 is needed"

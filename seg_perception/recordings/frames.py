@@ -110,7 +110,20 @@ class BagSource(Source):
             total = math.ceil(count / excerpt.stride) if whole else None
             super().__init__("bag", f"{path} {self.topic}", rate / excerpt.stride, total)
             self.part = self.topic
+            self.has_labels = self._folder is not None or self._label is not None
+            self._refuse_of_no_labels(instance_topic)
             self._take_calibration(bag)
+
+    def _refuse_of_no_labels(self, instance_topic: str | None) -> None:
+        """Raise SegPerceptionError where options are given that only labels have."""
+        options = {"--void": self._void, "--label-tolerance": self._tolerance_ns is not None}
+        options["--instance-topic"] = instance_topic is not None
+        found = [name for name, is_given in options.items() if is_given]
+        if found and not self.has_labels:
+            raise SegPerceptionError(
+                f"{found[0]} is for labels, but {self._path} has none beside {self.topic}: give --label-topic or --labels, or "
+                "leave it out"
+            )
 
     def _truth_topic(self, bag: Bag, wanted: str | None, usual: str) -> str | None:
         if wanted is not None:

@@ -13,11 +13,8 @@ Example:
 from __future__ import annotations
 
 import argparse
-import math
-import os
 import shutil
 import sys
-import tempfile
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -30,9 +27,11 @@ from rosbags.rosbag2 import StoragePlugin, Writer
 from rosbags.typesys import Stores, get_typestore
 from tqdm import tqdm
 
+from seg_perception import options
 from seg_perception.camera_model import CameraModel, CameraPose
 from seg_perception.errors import SegPerceptionError
-from seg_perception.files import write_json
+from seg_perception.labels import VOID
+from seg_perception.options import number, whole
 from seg_perception.recordings.dataset_source import LabelledSource
 from seg_perception.recordings.frames import IMAGE_TOPIC, INFO_TOPIC, INSTANCE_TOPIC, LABEL_TOPIC, TF_TOPIC
 from seg_perception.recordings.messages import CAMERA_INFO, COMPRESSED, IMAGE, LATCHED, TF, image_message
@@ -45,6 +44,7 @@ from seg_perception.recordings.sources import (
     SyntheticSource,
     VideoSource,
 )
+from seg_perception.writing import folder_aside, write_json
 
 STORAGES = {"mcap": StoragePlugin.MCAP, "sqlite3": StoragePlugin.SQLITE3}
 CAMERA_FRAME = "camera_optical"
@@ -58,7 +58,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     origin.add_argument("--video", type=Path, help="video file")
     origin.add_argument("--images", type=Path, metavar="DIR", help="folder of images")
     origin.add_argument("--dataset", metavar="NAME", help="labelled data set, such as camvid")
-    origin.add_argument("--synthetic", type=int, metavar="N", help="N frames of the synthetic drive")
+    origin.add_argument(
+        "--synthetic", type=whole("--synthetic", 1), metavar="N", help="N frames of the synthetic drive"
+    )
     parser.add_argument("--root", type=Path, metavar="DIR", help="the data set's folder")
     parser.add_argument("--split", default="val", help="part of the data set (default: val)")
     parser.add_argument(
@@ -69,20 +71,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--labels", type=Path, metavar="DIR", help="folder of label images, <stem>.png, for --images")
     parser.add_argument("--instances", type=Path, metavar="DIR", help="folder of 16-bit instance images, for --labels")
-    parser.add_argument("--void", type=int, action="append", default=[], help="label value that means unlabelled")
+    parser.add_argument(
+        "--void", type=whole("--void", 0, VOID), action="append", default=[], help="label value that means unlabelled"
+    )
     parser.add_argument("--out", type=Path, required=True, metavar="BAG", help="folder to write the bag to")
     parser.add_argument("--storage", choices=sorted(STORAGES), default="mcap")
-    parser.add_argument("--rate", type=float, metavar="HZ", help="frames a second (default: the source's own)")
+    parser.add_argument(
+        "--rate", type=number("--rate", above=0), metavar="HZ", help="frames a second (default: the source's own)"
+    )
     parser.add_argument("--overwrite", action="store_true", help="replace an existing bag")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write what was done as JSON")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Write the bag; 0 when every frame went in, 1 when some could not be read."""
+    _check(arguments)
     if arguments.out.exists() and not arguments.overwrite:
         raise SegPerceptionError(f"{arguments.out} exists already: give --overwrite to replace it, or another --out")
-    if arguments.rate is not None and not (math.isfinite(arguments.rate) and arguments.rate > 0):
-        raise SegPerceptionError(f"--rate is {arguments.rate}: frames a second must be more than 0")
     source = _source(arguments)
     source.rate_hz = arguments.rate or source.rate_hz
     written = write_bag(source, arguments.out, arguments.storage)
@@ -95,11 +100,18 @@ def run(arguments: argparse.Namespace) -> int:
     return 1 if source.problems else 0
 
 
+def _check(arguments: argparse.Namespace) -> None:
+    """Raises SegPerceptionError naming options that would do nothing beside the others."""
+    given = options.given(arguments, add_arguments)
+    if not arguments.dataset:
+        options.refuse(given, ("root", "split", "label_set"), "belong to a data set: give --dataset, or leave them out")
+    if not arguments.images:
+        options.refuse(given, ("labels", "instances", "void"), "belong to images of a folder: give --images too")
+    if not arguments.labels:
+        options.refuse(given, ("instances",), "belong to labels: give --labels too")
+
+
 def _source(arguments: argparse.Namespace) -> Source:
-    if arguments.labels and not arguments.images:
-        raise SegPerceptionError("--labels belong to images: give --images too")
-    if arguments.instances and not arguments.labels:
-        raise SegPerceptionError("--instances belong to labels: give --labels too")
     if arguments.dataset:
         from seg_perception.datasets.label_sets import open_labels
 
@@ -109,8 +121,6 @@ def _source(arguments: argparse.Namespace) -> Source:
     if arguments.images:
         folder = LabelFolder(arguments.labels, arguments.instances, arguments.void) if arguments.labels else None
         return FolderSource(arguments.images, folder, arguments.void)
-    if arguments.synthetic < 1:
-        raise SegPerceptionError(f"--synthetic is {arguments.synthetic}: at least one frame is needed")
     return SyntheticSource(arguments.synthetic)
 
 
@@ -119,9 +129,8 @@ def write_bag(source: Source, path: Path, storage: str) -> dict[str, int]:
 
     The bag is written aside and renamed when it is whole. Raises SegPerceptionError when there is no frame at all.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{path.name}.{os.getpid()}.", dir=path.parent) as folder:
-        aside = Path(folder) / path.name  # the storage file is named after its folder
+    with folder_aside(path) as folder:
+        aside = folder / path.name  # the storage file is named after its folder
         with BagWriter(aside, storage) as bag, tqdm(total=source.total, unit="frame", desc=path.name) as progress:
             if source.pose is not None:
                 bag.write_pose(source.pose)

@@ -29,12 +29,17 @@ def open_source(
 ) -> Source:
     """The source that words name; None or empty: the synthetic drive.
 
-    labels and void: for folders; topic: the image topic of a bag; rate_hz: instead of the source's own; frames: at most
-    so many. Raises SegPerceptionError when it cannot be read.
+    labels: for folders; void: values of labels that mean unlabelled; topic: the image topic of a bag; rate_hz: instead of
+    the source's own; frames: at most so many. Raises SegPerceptionError when it cannot be read, and for what does not fit
+    that source.
     """
     source = _open(words, labels, void, topic, frames)
     if labels is not None and source.kind != "folder":
         raise SegPerceptionError(f"labels from a folder belong to images of a folder, but {words} is a {source.kind}")
+    if topic is not None and source.kind != "bag":
+        raise SegPerceptionError(f"--topic is for bags, but {source.name} is a {source.kind}: leave it out")
+    if void and not source.has_labels:
+        raise SegPerceptionError(f"--void is for labels, but {source.name} has none: leave it out")
     source.rate_hz = rate_hz or source.rate_hz
     source.limit = frames
     return source
@@ -51,7 +56,7 @@ def _open(
     if path.suffix in BAG_ENDINGS or (path.is_dir() and _is_bag(path)):
         from seg_perception.recordings.frames import BagSource  # rosbags is needed for bags only
 
-        return BagSource(path, topic)
+        return BagSource(path, topic, void=void)
     if path.is_dir():
         return FolderSource(path, labels, void)
     return VideoSource(path)

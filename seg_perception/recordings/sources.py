@@ -44,14 +44,15 @@ class Source(ABC):
     """Frames in the order of their stamps; every iteration starts anew, except from a device.
 
     kind and name say what it is. rate_hz: nominal frames a second. count: number of frames, None when not known before
-    the end. live: frames come when they come, once. labels: what the values of the truth mean, None = the model's
+    the end. live: frames come when they come, once. has_labels: whether there are label images or topics that `void`
+    applies to. labels: what the values of the truth mean, None = the model's
     label set. part: which one of several in the same recording it is, such as a topic. Of the latest iteration, one
     sentence each: problems, what could not be read; notes, what is odd but cost nothing.
     """
 
     def __init__(self, kind: str, name: str, rate_hz: float, count: int | None) -> None:
         self.kind, self.name, self.rate_hz, self.count = kind, name, rate_hz, count
-        self.live = False
+        self.live = self.has_labels = False
         self.labels: LabelSet | None = None
         self.camera: CameraModel | None = None
         self.pose: CameraPose | None = None
@@ -203,6 +204,9 @@ class FolderSource(Source):
             self._files = image_files(folder)
         self._labels = labels
         super().__init__("folder", str(folder), FOLDER_RATE_HZ, len(self._files))
+        self.has_labels = labels is not None
+        if void and not self.has_labels:
+            raise SegPerceptionError(f"--void is for labels, but the folder {folder} has none: leave it out")
 
     def _frames(self) -> Iterator[SourceFrame]:
         spare = self._labels.spare(self._files) if self._labels else []

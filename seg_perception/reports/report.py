@@ -14,11 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seg_perception.errors import SegPerceptionError
-from seg_perception.files import write_json, write_text
 from seg_perception.labels import LabelSet
 from seg_perception.metrics.free_distance import FreeTimeline
 from seg_perception.reports.plots import Timeline as Timeline
 from seg_perception.reports.plots import plots
+from seg_perception.writing import write_json, write_text
 
 TEMPLATE = Path(__file__).with_name("report.html.j2")
 PICTURE_WIDTH_PX = 960

@@ -39,6 +39,10 @@ class DataSource:
     only: tuple[str, ...] = ()
     leave_out: tuple[str, ...] = ()
 
+    def __post_init__(self) -> None:
+        if not 0 < self.share < math.inf:
+            raise SegPerceptionError(f"the share of {self.name} is {self.share}: it must be finite and greater than 0")
+
     @property
     def part(self) -> dict[str, tuple[str, ...]]:
         """Which of its images, as open_dataset takes it."""

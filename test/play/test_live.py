@@ -66,7 +66,7 @@ def test_every_answer_is_that_of_the_offline_mode(tmp_path: Path) -> None:
     [
         (["--dataset", "synthetic_drive"], "give a --bag"),
         (["--bag", "a", "b"], "one bag at a time"),
-        (["--bag", "a", "--rate", "0"], "--rate is 0.0"),
+        (["--bag", "a", "--rate", "0"], "--rate is 0"),
         (["--bag", "a", "--tta", "flip"], "--tta"),
         (["--bag", "a", "--annotate", "c"], "--annotate is for --mode offline"),
     ],

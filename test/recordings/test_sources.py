@@ -10,10 +10,11 @@ import pytest
 from eval_fixtures import label_mask, picture, truncate, write_images, write_labels, write_video
 
 from seg_perception.errors import SegPerceptionError
-from seg_perception.files import is_whole, read_mask, read_rgb, write_image, written_aside
+from seg_perception.files import is_whole, read_mask, read_rgb, write_image
 from seg_perception.labels import CAMVID, VOID
 from seg_perception.recordings.open_source import open_source
 from seg_perception.recordings.sources import FolderSource, LabelFolder, SyntheticSource
+from seg_perception.writing import written_aside
 
 
 def test_video_gives_its_frames_at_its_rate_and_again(tmp_path: Path) -> None:

@@ -69,3 +69,20 @@ def test_refused(tmp_path: Path, text: str, named: str) -> None:
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(SegPerceptionError, match=r"nowhere\.yaml"):
         load_config(tmp_path / "nowhere.yaml")
+
+
+@pytest.mark.parametrize("text", ["share: .nan", "share: nan", "share: .inf", "share: 0", "share: -1"])
+def test_a_share_is_a_part_of_something(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "c.yaml"
+    path.write_text(f"validation: {{name: camvid}}\ndata: [{{name: camvid, {text}}}]")
+    with pytest.raises(SegPerceptionError, match="share"):
+        load_config(path)
+
+
+@pytest.mark.parametrize("key", ["learning_rate", "weight_decay", "momentum", "clip_norm", "minutes", "cache_gb"])
+@pytest.mark.parametrize("value", [".nan", "nan"])
+def test_no_number_of_a_configuration_may_be_none(tmp_path: Path, key: str, value: str) -> None:
+    path = tmp_path / "c.yaml"
+    path.write_text(f"validation: {{name: camvid}}\ndata: [{{name: camvid}}]\n{key}: {value}")
+    with pytest.raises(SegPerceptionError, match=key):
+        load_config(path)

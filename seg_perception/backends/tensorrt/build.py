@@ -24,7 +24,8 @@ from seg_perception.backends.tensorrt.backend import engine_key
 from seg_perception.backends.tensorrt.cache import EngineCache, EngineKey, write_engine
 from seg_perception.backends.tensorrt.engine import Flavor
 from seg_perception.errors import SegPerceptionError
-from seg_perception.files import write_json
+from seg_perception.options import whole
+from seg_perception.writing import write_json
 
 ANY_GPU = "any"
 
@@ -41,18 +42,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=AUTO_PRECISION,
         help="what it computes in (default: auto, float16 for a float32 file, else the file's)",
     )
-    parser.add_argument("--batch", type=int, default=1, metavar="N", help="most images per run (default: 1)")
+    parser.add_argument(
+        "--batch", type=whole("--batch", 1), default=1, metavar="N", help="most images per run (default: 1)"
+    )
     parser.add_argument("--engine-cache", type=Path, metavar="DIR", help="default: the user's cache folder")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write what was built, as JSON")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Build, write, say where. Raises SegPerceptionError for what the user can mend."""
+    if arguments.engine_cache and (arguments.out or arguments.compute_capability):
+        raise SegPerceptionError(
+            "--engine-cache is where an engine for this machine's GPU goes: leave out --out and --compute-capability, or it"
+        )
     model = model_file.load(arguments.model)
     if model.note:
         print(model.note)
-    if arguments.batch < 1:
-        raise SegPerceptionError(f"--batch is {arguments.batch}: at least 1 is needed")
     flavor = _flavor(arguments)
     gpu = _target(arguments.compute_capability, flavor)
     key = engine_key(model, flavor, gpu, arguments.batch, arguments.precision)

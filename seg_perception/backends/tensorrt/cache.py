@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from seg_perception.errors import SegPerceptionError
-from seg_perception.files import written_aside
+from seg_perception.writing import written_aside
 
 LONGEST_NAME = 64
 """Letters of a model's name in a file's."""

@@ -23,9 +23,9 @@ from tqdm import tqdm
 
 from seg_perception.datasets import Dataset, Sample, open_dataset
 from seg_perception.errors import SegPerceptionError
-from seg_perception.files import write_json
 from seg_perception.labels import VOID, LabelSet
 from seg_perception.training.config import DATA_ROOT_VARIABLE, DataSource, TrainConfig, load_config
+from seg_perception.writing import write_json
 
 EXIT_PROBLEMS = 3
 

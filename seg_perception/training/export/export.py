@@ -25,7 +25,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from seg_perception import model_file
+from seg_perception import model_file, options
 from seg_perception.backends.graph.half import to_half, too_large
 from seg_perception.backends.graph.precision import noise
 from seg_perception.backends.graph.stored import narrowed
@@ -33,12 +33,14 @@ from seg_perception.backends.shipped_models import given_model
 from seg_perception.camera.preprocess import Preprocessor
 from seg_perception.datasets import open_dataset
 from seg_perception.errors import SegPerceptionError
-from seg_perception.files import image_files, read_rgb, write_json, written_aside
+from seg_perception.files import image_files, read_rgb
 from seg_perception.labels import LabelSet
+from seg_perception.options import number, whole
 from seg_perception.results import Frame
 from seg_perception.training.export.parity import ParityData, parity
 from seg_perception.training.export.quantize import spread, to_int8
 from seg_perception.training.export.sources import Source, from_model
+from seg_perception.writing import check_file, write_json, written_aside
 
 LARGEST_RELATIVE_ERROR = {"fp32": 3e-2, "fp16": 3e-2, "int8": 1.0}
 """Between the model file and what it was made of, against the largest value; beyond it none is written. Weights of fp32
@@ -59,15 +61,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="best.pt or last.pt of a training run; the weights of several, which began with the same, are averaged",
     )
     source.add_argument("--model", type=given_model, metavar="ONNX", help="a model file of this program, instead")
-    parser.add_argument("--shares", type=float, nargs="+", metavar="F", help="of each checkpoint (default: equal)")
+    parser.add_argument(
+        "--shares", type=number("--shares", least=0), nargs="+", metavar="F", help="of each checkpoint (default: equal)"
+    )
     parser.add_argument("--out", type=Path, required=True, help="the model file to write, NAME.onnx")
     parser.add_argument(
         "--precision",
         choices=model_file.PRECISIONS,
         help="what it computes in (default: fp32, of a model file its own)",
     )
-    parser.add_argument("--height", type=int, help="of the network's input, a multiple of 32 (default: as trained)")
-    parser.add_argument("--width", type=int, help="of the network's input, a multiple of 32 (default: as trained)")
+    parser.add_argument(
+        "--height", type=whole("--height", 32), help="of the network's input, a multiple of 32 (default: as trained)"
+    )
+    parser.add_argument(
+        "--width", type=whole("--width", 32), help="of the network's input, a multiple of 32 (default: as trained)"
+    )
     parser.add_argument("--images", type=Path, metavar="DIR", help="frames to calibrate and compare on")
     parser.add_argument("--dataset", metavar="NAME", help="labelled data to compare on, such as camvid, with --root")
     parser.add_argument("--root", type=Path, metavar="DIR", help="the data set's folder")
@@ -88,6 +96,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Export; returns the exit code."""
+    check_file(arguments.out)
+    if not arguments.dataset:
+        given = options.given(arguments, add_arguments)
+        options.refuse(given, ("root", "split"), "belong to a data set: give --dataset too")
     source = _source(arguments)
     precision = arguments.precision or source.precision
     split = CALIBRATION_SPLIT if precision == "int8" else arguments.split

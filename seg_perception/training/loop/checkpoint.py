@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from seg_perception.errors import SegPerceptionError
-from seg_perception.files import written_aside
 from seg_perception.training.networks import make_network
 from seg_perception.training.networks.heads import PanopticNetwork
+from seg_perception.writing import written_aside
 
 
 def save(path: Path, content: Mapping[str, Any]) -> None:

@@ -16,10 +16,11 @@ import sys
 from pathlib import Path
 
 from seg_perception.errors import SegPerceptionError
-from seg_perception.files import write_json
+from seg_perception.options import number, whole
 from seg_perception.training import distributed
 from seg_perception.training.config import DATA_ROOT_VARIABLE, load_config
 from seg_perception.training.loop.trainer import Trainer
+from seg_perception.writing import check_folder, write_json
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -29,9 +30,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--data", help=f"folder that holds the data sets (default: data_root, else ${DATA_ROOT_VARIABLE})"
     )
-    parser.add_argument("--steps", type=int, help="train this many steps in all instead of the configuration's")
-    parser.add_argument("--minutes", type=float, help="train this long in all, whatever the number of steps")
-    parser.add_argument("--stop-after", type=int, help="stop after this step, to go on later with --resume")
+    parser.add_argument(
+        "--steps", type=whole("--steps", 1), help="train this many steps in all instead of the configuration's"
+    )
+    parser.add_argument(
+        "--minutes", type=number("--minutes", above=0), help="train this long in all, whatever the number of steps"
+    )
+    parser.add_argument(
+        "--stop-after", type=whole("--stop-after", 1), help="stop after this step, to go on later with --resume"
+    )
     parser.add_argument("--start-from", type=Path, help="begin with the averaged weights of this checkpoint")
     parser.add_argument("--resume", action="store_true", help="go on from OUT/last.pt")
     parser.add_argument("--json", type=Path, help="write the last validation here")
@@ -39,6 +46,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Train; returns the exit code."""
+    if arguments.resume and arguments.start_from:
+        raise SegPerceptionError("--start-from begins a run and --resume goes on with one: give one of them")
+    if arguments.steps and arguments.minutes:
+        raise SegPerceptionError("--steps and --minutes both say how long to train: give one of them")
+    check_folder(arguments.out)
     config = load_config(arguments.config, data_root=arguments.data, steps=arguments.steps, minutes=arguments.minutes)
     with distributed.joined_processes():
         trainer = Trainer(config, config.open_labels(), arguments.out)

@@ -1,0 +1,64 @@
+"""Options of the command line: numbers that are checked where they are read, and options that fit beside each other."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from collections.abc import Callable, Iterable, Mapping
+
+from seg_perception.errors import SegPerceptionError
+
+
+def whole(option: str, least: int, most: int | None = None) -> Callable[[str], int]:
+    """What reads a whole number within limits; raises SegPerceptionError naming the option, the value and the limits."""
+
+    def read(text: str) -> int:
+        try:
+            value = int(text)
+        except ValueError:
+            value = None  # type: ignore[assignment]
+        if value is None or value < least or (most is not None and value > most):
+            wanted = f"at least {least}" if most is None else f"from {least} to {most}"
+            raise SegPerceptionError(f"{option} is {text}: give a whole number, {wanted}")
+        return value
+
+    return read
+
+
+def number(
+    option: str, *, least: float = -math.inf, above: float | None = None, infinite: bool = False
+) -> Callable[[str], float]:
+    """What reads a number of at least `least` and more than `above`, finite unless `infinite`; raises as whole."""
+
+    def read(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            value = math.nan
+        if not value >= least or (above is not None and value <= above) or (math.isinf(value) and not infinite):
+            limit = f", at least {least:g}" if least > -math.inf else "" if above is None else f", more than {above:g}"
+            raise SegPerceptionError(f"{option} is {text}: give a number{limit}")
+        return value
+
+    return read
+
+
+def given(arguments: argparse.Namespace, add_arguments: Callable[[argparse.ArgumentParser], None]) -> Mapping[str, str]:
+    """The options that arguments hold with another value than their default, by destination; add_arguments: what declared
+    them."""
+    parser = argparse.ArgumentParser(add_help=False)
+    add_arguments(parser)
+    return {
+        action.dest: action.option_strings[-1]
+        for action in parser._actions
+        if action.option_strings and getattr(arguments, action.dest, action.default) != action.default
+    }
+
+
+def refuse(options: Mapping[str, str], names: Iterable[str], why: str) -> None:
+    """Raise SegPerceptionError where one of these options, by destination, is among those given; why: ends the sentence
+    `--stride and --topic …`."""
+    found = [options[name] for name in names if name in options]
+    if found:
+        listed = " and ".join([", ".join(found[:-1]), found[-1]] if len(found) > 1 else found)
+        raise SegPerceptionError(f"{listed} {why}")

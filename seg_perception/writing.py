@@ -1,0 +1,151 @@
+"""Results go where they are told, whole or not at all: files and folders are made aside and renamed."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from seg_perception.errors import SegPerceptionError
+
+_OPEN_FILES = ("/dev/stdout", "/dev/stderr")
+
+
+@contextmanager
+def written_aside(path: Path) -> Iterator[Path]:
+    """A path with the ending of `path` to write to: beside it, renamed to it at the end, removed when the block fails.
+
+    Of a link the target is written. A device or a pipe, which must not be replaced, gets the bytes at the end. What a killed
+    process left behind of the same file is removed. Raises SegPerceptionError where path is a folder.
+    """
+    if path.is_dir():
+        raise SegPerceptionError(f"{path} is a folder, and a file is to be written: give another name")
+    if _is_stream(path):
+        with tempfile.TemporaryDirectory(prefix="seg_perception.") as folder:
+            aside = Path(folder) / path.name
+            yield aside
+            with aside.open("rb") as whole, path.open("wb") as stream:
+                shutil.copyfileobj(whole, stream)
+        return
+    path = path.resolve() if path.is_symlink() else path
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _remove_left_over(path.parent, re.compile(rf"\.{re.escape(path.stem)}\.\d+{re.escape(path.suffix)}"))
+    aside = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
+    held = os.open(aside, os.O_CREAT | os.O_RDWR, 0o666)
+    try:
+        _lock(held)
+        yield aside
+        aside.replace(path)
+    finally:
+        os.close(held)
+        aside.unlink(missing_ok=True)
+
+
+@contextmanager
+def folder_aside(path: Path) -> Iterator[Path]:
+    """A new folder beside `path`, to make in it what is renamed to `path` then; it is removed at the end, and so is what a
+    killed process left behind."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _remove_left_over(path.parent, re.compile(rf"\.{re.escape(path.name)}\.\d+\..+"))
+    with tempfile.TemporaryDirectory(prefix=f".{path.name}.{os.getpid()}.", dir=path.parent) as folder:
+        held = os.open(folder, os.O_RDONLY)
+        try:
+            _lock(held)
+            yield Path(folder)
+        finally:
+            os.close(held)
+
+
+@contextmanager
+def results_folder(path: Path) -> Iterator[None]:
+    """Make a folder for the results of one run, which is nobody else's until the block ends; where nothing came into a
+    new one, it is taken away again.
+
+    Raises SegPerceptionError when it is a file, when it cannot be made, or when another run writes into it now.
+    """
+    is_new = not path.exists()
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        place = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError as error:
+        raise SegPerceptionError(
+            f"the folder {path} cannot be made ({error.strerror}): name another by --out"
+        ) from error
+    try:
+        try:
+            fcntl.flock(place, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise SegPerceptionError(
+                f"another run writes into {path} now: wait for its end, or name another folder by --out"
+            ) from error
+        yield
+    finally:
+        os.close(place)
+        if is_new:
+            with suppress(OSError):  # not empty
+                path.rmdir()
+
+
+def check_file(path: Path) -> None:
+    """Raises SegPerceptionError where a file could not be written at path, before there is anything to write."""
+    if path.is_dir():
+        raise SegPerceptionError(f"{path} is a folder, and a file is to be written: give another name")
+    if not path.exists():
+        check_folder(path.parent)
+    elif not os.access(path, os.W_OK):
+        raise SegPerceptionError(f"{path} cannot be written to (no permission): give another name")
+
+
+def check_folder(path: Path) -> None:
+    """Raises SegPerceptionError where no file could be written into the folder path, which need not be there yet."""
+    there = next((place for place in (path, *path.absolute().parents) if place.exists() or place.is_symlink()), path)
+    if not there.is_dir():
+        raise SegPerceptionError(f"{there} is no folder, and results are to be written into one: give another name")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise SegPerceptionError(f"the folder {there} cannot be written to (no permission): give another one")
+
+
+def _is_stream(path: Path) -> bool:
+    """Whether path is a device, a pipe, or a name of an open file."""
+    return path.exists() and (not path.is_file() or path.absolute().parts[1] == "proc" or str(path) in _OPEN_FILES)
+
+
+def _remove_left_over(folder: Path, name: re.Pattern[str]) -> None:
+    """Remove what carries such a name and nobody holds any more."""
+    for path in folder.iterdir():
+        if not name.fullmatch(path.name):
+            continue
+        with suppress(OSError):  # taken away by another, or not ours: then it is no matter of this process
+            held = os.open(path, os.O_RDONLY)
+            try:
+                if _lock(held):
+                    shutil.rmtree(path) if path.is_dir() else path.unlink()
+            finally:
+                os.close(held)
+
+
+def _lock(held: int) -> bool:
+    """Hold an open file or folder until it is closed or this process ends; False where another does, or none can."""
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file aside, then rename."""
+    with written_aside(path) as aside:
+        aside.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write a JSON file aside, then rename; NaN and infinity are refused, since they are no JSON."""
+    write_text(path, json.dumps(content, indent=1, allow_nan=False) + "\n")
