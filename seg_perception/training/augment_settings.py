@@ -26,7 +26,9 @@ class AugmentSettings:
     elastic_px: largest displacement of a smooth random deformation (Simard et al., ICDAR 2003), 0 = none;
     largest_class_share: a crop of whose labelled pixels one class has more is placed anew, a few times, 1 = any will do;
     light: strength of all changes of light and colour, 0 = none, 1 = as in the recipe; motion_blur_px: longest smear of
-    a moving camera, 0 = none; paste: largest number of objects pasted on an image.
+    a moving camera, 0 = none; paste: largest number of objects pasted on an image; mirror: whether every second image, and
+    every second pasted object, is seen in a mirror; swapped_by_mirror: pairs of classes that are each other's mirror image,
+    as [[left lane, right lane]], which then change places.
 
     Raises SegPerceptionError naming the setting and its range when one is outside.
     """
@@ -39,6 +41,8 @@ class AugmentSettings:
     light: float = 1.0
     motion_blur_px: float = 0.0
     paste: int = 4
+    mirror: bool = True
+    swapped_by_mirror: tuple[tuple[str, str], ...] = ()
 
     def __post_init__(self) -> None:
         for name in ("scale", "aspect"):
@@ -47,6 +51,15 @@ class AugmentSettings:
                 raise SegPerceptionError(
                     f"augment.{name} is [{low}, {high}]: give two numbers greater than 0, the smaller one first"
                 )
+        names = [name for pair in self.swapped_by_mirror for name in pair]
+        if len(set(names)) != len(names):
+            raise SegPerceptionError(
+                f"augment.swapped_by_mirror names a class twice in {names}: each has one mirror image"
+            )
+        if names and not self.mirror:
+            raise SegPerceptionError(
+                "augment.swapped_by_mirror is of no use while augment.mirror is false: leave one out"
+            )
         for name, (lowest, highest) in _RANGES.items():
             if not lowest <= getattr(self, name) <= highest:
                 raise SegPerceptionError(

@@ -86,3 +86,22 @@ def test_no_number_of_a_configuration_may_be_none(tmp_path: Path, key: str, valu
     path.write_text(f"validation: {{name: camvid}}\ndata: [{{name: camvid}}]\n{key}: {value}")
     with pytest.raises(SegPerceptionError, match=key):
         load_config(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("{swapped_by_mirror: [[sky, road], [road, tree]]}", "names a class twice"),
+        ("{swapped_by_mirror: [[sky, sky]]}", "names a class twice"),
+        ("{mirror: false, swapped_by_mirror: [[sky, road]]}", "of no use"),
+        ("{mirror: 1}", "expected bool"),
+        ("{swapped_by_mirror: [[sky]]}", "list of 2"),
+    ],
+)
+def test_what_a_mirror_swaps_is_checked(tmp_path: Path, text: str, named: str) -> None:
+    path = tmp_path / "c.yaml"
+    path.write_text(GOOD + f"augment: {text}")
+    with pytest.raises(SegPerceptionError, match=named):
+        load_config(path)
+    path.write_text(GOOD + "augment: {swapped_by_mirror: [[sky, road]]}")
+    assert load_config(path).augment.swapped_by_mirror == (("sky", "road"),)

@@ -43,18 +43,24 @@ class CutOut:
 
 
 def warp(
-    scene: Scene, rng: np.random.Generator, settings: AugmentSettings, crop_hw: tuple[int, int], full_width: int
+    scene: Scene,
+    rng: np.random.Generator,
+    settings: AugmentSettings,
+    crop_hw: tuple[int, int],
+    full_width: int,
+    mirrored_codes: NDArray[np.uint8] | None = None,
 ) -> Scene:
     """Zoom, stretch, tilt, flip, deform and cut to crop_hw; what lies outside the image becomes void.
 
-    At zoom 1 the image's whole width is full_width px wide.
+    At zoom 1 the image's whole width is full_width px wide. mirrored_codes: uint8 [256], what each code is in a mirror,
+    None: itself.
     """
     height, width = scene.codes.shape
     zoom = np.exp(rng.uniform(*np.log(settings.scale))) * full_width / width
     stretch = np.exp(0.5 * rng.uniform(*np.log(settings.aspect)))
     zoom_xy = np.array([zoom * stretch, zoom / stretch])
     angle = np.deg2rad(rng.uniform(-settings.rotate_deg, settings.rotate_deg))
-    mirror = -1.0 if rng.random() < 0.5 else 1.0
+    mirror = -1.0 if rng.random() < 0.5 and settings.mirror else 1.0
     tilt = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     linear = tilt @ np.diag(zoom_xy * (mirror, 1.0))
     grid = _elastic_grid(rng, settings.elastic_px, crop_hw) if settings.elastic_px else None
@@ -68,7 +74,7 @@ def warp(
             break
     return Scene(
         _sample_rgb(scene.rgb, matrix, crop_hw, grid, zoom_xy),
-        codes,
+        codes if mirror > 0 or mirrored_codes is None else mirrored_codes[codes],
         _sample_labels(scene.instance, matrix, crop_hw, grid, 0),
     )
 
@@ -146,11 +152,20 @@ def _sample(
     return cv2.remap(layer, cv2.transform(grid, from_crop), None, flags, **border)
 
 
-def paste(scene: Scene, rng: np.random.Generator, cut_outs: Sequence[CutOut], count: int) -> Scene:
+def paste(
+    scene: Scene,
+    rng: np.random.Generator,
+    cut_outs: Sequence[CutOut],
+    count: int,
+    *,
+    mirror: bool = True,
+    mirrored_codes: NDArray[np.uint8] | None = None,
+) -> Scene:
     """Paste objects in front of the scene, larger the lower they stand; every second one overlaps its neighbour.
 
     Each gets an id that the scene does not use. Its colours are lit as its new surroundings are, and mix with them along
-    its outline (Dwibedi et al., ICCV 2017: hard edges teach a network to find edges of pasting).
+    its outline (Dwibedi et al., ICCV 2017: hard edges teach a network to find edges of pasting). mirror: whether every
+    second one is mirrored; mirrored_codes: as of warp.
     """
     target = Scene(scene.rgb.copy(), scene.codes.copy(), scene.instance.copy())
     height, width = target.codes.shape
@@ -165,10 +180,12 @@ def paste(scene: Scene, rng: np.random.Generator, cut_outs: Sequence[CutOut], co
         else:
             x, foot = x + rng.uniform(-0.15, 0.15) * width, foot + rng.uniform(0, 0.06) * height
         tall = max(12.0, (foot - 0.3 * height) * rng.uniform(0.35, 1.0))
-        rgb, share = _resized(cut_out, tall, mirrored=rng.random() < 0.5)
+        mirrored = rng.random() < 0.5 and mirror
+        rgb, share = _resized(cut_out, tall, mirrored=mirrored)
+        code = int(mirrored_codes[cut_out.code]) if mirrored and mirrored_codes is not None else cut_out.code
         gain = float(np.clip((brightness + 1) / (cut_out.brightness + 1), 0.5, 2.0))
         corner = round(x - share.shape[1] / 2), round(foot - share.shape[0])
-        _put(target, cv2.convertScaleAbs(rgb, alpha=gain), share, corner, (cut_out.code, int(unused[k])))
+        _put(target, cv2.convertScaleAbs(rgb, alpha=gain), share, corner, (code, int(unused[k])))
     return target
 
 

@@ -47,6 +47,8 @@ class TrainingStream(TorchDataset[dict[str, Tensor]]):
         self.datasets: list[Dataset] = [config.open_source(source, labels) for source in config.data]
         self.partial = PartialLabels(labels)
         self._store = SceneStore(self.datasets, self.partial, config.cache_gb)
+        pairs = config.augment.swapped_by_mirror
+        self._mirrored_codes = self.partial.mirrored(pairs) if pairs else None
         shares = np.array([source.share for source in config.data], np.float64)
         if (shares < 0).any() or shares.sum() <= 0:
             raise SegPerceptionError(
@@ -68,10 +70,12 @@ class TrainingStream(TorchDataset[dict[str, Tensor]]):
         rng = np.random.default_rng([config.seed, i])
         which = int(np.searchsorted(self._bounds, rng.random(), side="right").clip(max=len(self.datasets) - 1))
         scene = self._store.read(which, self._index(which, i, rng))
-        scene = warp(scene, rng, config.augment, config.crop_hw, config.size_hw[1])
+        scene = warp(scene, rng, config.augment, config.crop_hw, config.size_hw[1], self._mirrored_codes)
         cut_outs = self._all_cut_outs()
         if cut_outs and config.augment.paste and rng.random() < 0.5:
-            scene = paste(scene, rng, cut_outs, int(rng.integers(1, config.augment.paste + 1)))
+            count = int(rng.integers(1, config.augment.paste + 1))
+            mirror, codes = config.augment.mirror, self._mirrored_codes
+            scene = paste(scene, rng, cut_outs, count, mirror=mirror, mirrored_codes=codes)
         rgb = change_light(scene.rgb, rng, config.augment.light, config.augment.motion_blur_px)
         return self._tensors(scene, rgb)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -47,6 +47,20 @@ class PartialLabels:
                 )
             self.sets.append(members)
         return self.sets.index(members)
+
+    def mirrored(self, pairs: Sequence[tuple[str, str]]) -> NDArray[np.uint8]:
+        """uint8 [256]: the code of what each code may stand for in a mirror, where the classes of each pair change places.
+
+        Raises SegPerceptionError as codes_of.
+        """
+        swapped = {}
+        for one, other in pairs:
+            first, second = self._labels.by_name(one).id, self._labels.by_name(other).id
+            swapped |= {first: second, second: first}
+        table = np.arange(256, dtype=np.uint8)
+        for code, members in enumerate(self.sets):  # which grows meanwhile, at most by each one's image
+            table[code] = self._code(tuple(sorted(swapped.get(member, member) for member in members)))
+        return table
 
     @property
     def bias(self) -> NDArray[np.float32]:

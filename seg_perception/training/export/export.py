@@ -6,6 +6,9 @@ result: on noise, on the frames of --images, or with mIoU of both on a labelled 
 layers are too large for float16; --images, else the data set's `train`, calibrate int8. With --model no torch is needed: so
 files of a former version are converted, and others made of a float32 file in another precision.
 
+Exit codes: 0 done, 2 nothing was written, 3 an int8 file was written that breaks its own limit on frames that did not
+calibrate it.
+
 Example:
   seg_perception export --checkpoint out/train/best.pt --out models/mine.onnx --height 352 --width 480
   seg_perception export --checkpoint out/train/best.pt --out models/mine_int8.onnx --precision int8 \\
@@ -17,6 +20,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -38,7 +42,7 @@ from seg_perception.labels import LabelSet
 from seg_perception.options import number, whole
 from seg_perception.results import Frame
 from seg_perception.training.export.parity import ParityData, parity
-from seg_perception.training.export.quantize import spread, to_int8
+from seg_perception.training.export.quantize import apart, limits_broken, spread, to_int8
 from seg_perception.training.export.sources import Source, from_model
 from seg_perception.writing import check_file, write_json, written_aside
 
@@ -46,6 +50,8 @@ LARGEST_RELATIVE_ERROR = {"fp32": 3e-2, "fp16": 3e-2, "int8": 1.0}
 """Between the model file and what it was made of, against the largest value; beyond it none is written. Weights of fp32
 are rounded to float16 as well, which a network that was not trained passes on as 7e-3."""
 
+EXIT_BROKEN = 3
+"""The file is written, but does more damage than its precision may."""
 CALIBRATION_IMAGES = 64
 CALIBRATION_SPLIT = "train"
 
@@ -125,7 +131,14 @@ def run(arguments: argparse.Namespace) -> int:
     print(_summary(arguments.out, size_mb, source.size_hw, facts))
     if arguments.json:
         write_json(arguments.json, {**facts, "size_mb": size_mb})
-    return 0
+    broken = limits_broken(facts["quantization"]) if facts.get("quantization") else []
+    if broken:
+        print(
+            f"{arguments.out} breaks the limit of int8 ({'; '.join(broken)}): calibrate on more frames from where it will work, "
+            "or export fp16",
+            file=sys.stderr,
+        )
+    return EXIT_BROKEN if broken else 0
 
 
 def _source(arguments: argparse.Namespace) -> Source:
@@ -167,7 +180,8 @@ def convert(
     if precision == source.precision != "fp32":
         return graph, {"quantization": source.quantization}
     if precision == "int8":
-        quantised, quantization = to_int8(graph, images, source.labels.is_thing)
+        calibrating, trial = apart(images)
+        quantised, quantization = to_int8(graph, calibrating, source.labels.is_thing, trial=trial)
         return quantised, {"quantization": quantization}
     layers = {*(source.float32_layers or ()), *too_large(graph, images or [noise(source.size_hw)])}
     if precision == "fp16":

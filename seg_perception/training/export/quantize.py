@@ -23,7 +23,7 @@ from seg_perception.backends.graph.edits import outputs_of, reconnect
 from seg_perception.model_file import INPUT
 
 TRIAL_IMAGES = 6
-"""Calibration images that each trial is measured on."""
+"""Images that each trial is measured on, none of which has calibrated."""
 
 MOST_KEPT = 16
 PATIENCE = 4
@@ -59,17 +59,22 @@ ALLOWED = Damage(classes_changed=0.005, center=0.01, offset_px=0.5)
 
 
 def to_int8(
-    model: onnx.ModelProto, images: Sequence[NDArray[np.uint8]], is_thing: NDArray[np.bool_], allowed: Damage = ALLOWED
+    model: onnx.ModelProto,
+    images: Sequence[NDArray[np.uint8]],
+    is_thing: NDArray[np.bool_],
+    allowed: Damage = ALLOWED,
+    trial: Sequence[NDArray[np.uint8]] = (),
 ) -> tuple[onnx.ModelProto, dict[str, Any]]:
     """The float32 model in int8, and how it was made (the metadata's `quantization`).
 
     images: at least one, uint8 [1, h, w, 3] at the model's size, from where the model will work; is_thing: bool [256]
-    by class. When all layers in int8 do more damage than allowed, each is quantised alone, and the worst stay float,
+    by class; trial: other images, to measure the damage on, without which it is measured on some of those that it was
+    calibrated on. When all layers in int8 do more damage than allowed, each is quantised alone, and the worst stay float,
     one by one, until the rest does no more than that, or further ones bring no gain.
     """
     layers = [node.name for node in model.graph.node if node.op_type == "Conv"]
     quantised = _quantise(model, images)
-    judge = _Judge(model, [images[i] for i in spread(len(images), TRIAL_IMAGES)], is_thing)
+    judge = _Judge(model, trial or [images[i] for i in spread(len(images), TRIAL_IMAGES)], is_thing)
     whole = judge(quantised)
     kept: dict[str, float] = {}
     reached = whole
@@ -87,6 +92,29 @@ def to_int8(
         "kept_float": {name: round(value, 4) for name, value in kept.items()},
     }
     return _kept_float(quantised, model, kept), facts
+
+
+def apart(images: Sequence[Any]) -> tuple[list[Any], list[Any]]:
+    """The images to calibrate on and those to try on, of which there are TRIAL_IMAGES at most, a quarter, and none where
+    there are fewer than two images at all: what was calibrated on flatters."""
+    count = min(TRIAL_IMAGES, max(len(images) // 4, int(len(images) > 1)))
+    chosen = {(2 * i + 1) * len(images) // (2 * count) for i in range(count)}
+    return [images[i] for i in range(len(images)) if i not in chosen], [images[i] for i in sorted(chosen)]
+
+
+def limits_broken(facts: Mapping[str, Any]) -> list[str]:
+    """What an int8 file does more damage to than is allowed, with both numbers; facts: its `quantization`."""
+    reached, allowed = facts["reached"], facts["allowed"]
+    words = {
+        "classes_changed": ("classes changed", "{:.2%}"),
+        "center": ("error of centres", "{:.4f}"),
+        "offset_px": ("error of offsets", "{:.2f} px"),
+    }
+    return [
+        f"{name} {form.format(reached[key])}, allowed {form.format(allowed[key])}"
+        for key, (name, form) in words.items()
+        if not reached[key] <= allowed[key]
+    ]
 
 
 def spread(length: int, count: int) -> list[int]:

@@ -6,7 +6,9 @@ Example:
   torchrun --nproc-per-node 4 -m seg_perception train --config config/train/camvid_pidnet_s.yaml --out out/train
 
 OUT gets last.pt (to resume), best.pt (best on the validation data), log.jsonl and, where tensorboard is installed,
-tensorboard/. The batch of the configuration is divided among torchrun's processes; the result is the same.
+tensorboard/. The batch of the configuration is divided among torchrun's processes. With losses that
+do not choose among pixels, and with sync_batch_norm, two processes on a CPU gave the weights of one within 1e-4 of each after
+four steps, as test/training/loop/test_distributed.py measures; mixed precision and several GPUs were not compared.
 """
 
 from __future__ import annotations

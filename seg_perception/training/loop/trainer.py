@@ -296,6 +296,11 @@ def _device_for(config: TrainConfig) -> torch.device:
         raise SegPerceptionError(
             f"batch_size {config.batch_size} cannot be divided among {world_size()} processes: choose a multiple of it"
         )
+    if config.batch_size == world_size() > 1 and not config.sync_batch_norm:
+        raise SegPerceptionError(
+            f"batch_size {config.batch_size} leaves each of {world_size()} processes one image, of which batch normalisation "
+            "learns nothing: set sync_batch_norm to true, or choose a larger batch_size"
+        )
     if torch.cuda.is_available():
         torch.backends.cudnn.benchmark = True  # every batch has the same shape
         return torch.device("cuda", torch.cuda.current_device())

@@ -235,3 +235,41 @@ def test_motion_blur_smears_along_a_line_and_shifts_nothing() -> None:
 def test_settings_out_of_range_are_refused(wrong: dict[str, object], named: str) -> None:
     with pytest.raises(SegPerceptionError, match=named):
         AugmentSettings(**wrong)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("mirror", [True, False])
+def test_mirroring_can_be_turned_off_and_pairs_of_classes_change_places_in_it(mirror: bool) -> None:
+    """Codes 0 and 2 are each other's mirror image, as a left and a right lane: left stays left in every image."""
+    lanes = np.repeat(np.array([0, 1, 2], np.uint8), 20)[None].repeat(60, 0)
+    scene = Scene(np.dstack([lanes * 100] * 3), lanes, np.zeros((60, 60), np.uint16))
+    still = AugmentSettings(**STILL, mirror=mirror)
+    swapped = np.arange(256, dtype=np.uint8)
+    swapped[[0, 2]] = 2, 0
+    seen, plain = set(), set()
+    for seed in range(20):
+        out = warp(scene, np.random.default_rng(seed), still, (60, 60), 60, swapped if mirror else None)
+        assert out.codes[30, 10] == 0 and out.codes[30, 50] == 2
+        seen.add(int(out.rgb[30, 10, 0]))
+        plain.add(int(warp(scene, np.random.default_rng(seed), still, (60, 60), 60).codes[30, 10]))
+    assert seen == plain if not mirror else seen == {0, 200} and plain == {0, 2}
+    assert mirror or seen == {0}
+
+
+@pytest.mark.parametrize("mirror", [True, False])
+def test_pasted_objects_are_mirrored_with_their_class_or_not_at_all(mirror: bool) -> None:
+    arrow = np.zeros((40, 40, 3), np.uint8)
+    arrow[:, 20:] = 250
+    cut_out = CutOut(arrow, np.ones((40, 40), bool), 7, 125.0)
+    blank = Scene(
+        np.full((200, 200, 3), 125, np.uint8), np.full((200, 200), 1, np.uint8), np.zeros((200, 200), np.uint16)
+    )
+    swapped = np.arange(256, dtype=np.uint8)
+    swapped[[7, 8]] = 8, 7
+    found = set()
+    for seed in range(12):
+        out = paste(blank, np.random.default_rng(seed), [cut_out], 1, mirror=mirror, mirrored_codes=swapped)
+        rows, columns = np.nonzero(out.instance)
+        if len(rows) and columns.min() > 0 and columns.max() < 199:
+            bright_right = out.rgb[rows[0], columns.max() - 3, 0] > out.rgb[rows[0], columns.min() + 3, 0]
+            found.add((bool(bright_right), int(out.codes[rows[0], columns[0]])))
+    assert found == ({(True, 7), (False, 8)} if mirror else {(True, 7)})

@@ -61,3 +61,16 @@ def test_boundaries_run_between_labels_and_not_to_void() -> None:
     codes[:, 3:] = 1
     codes[:, 8:] = VOID
     assert boundaries(codes)[2].tolist() == [0, 0, 1, 1, 0, 0, 0, VOID, VOID]
+
+
+def test_sets_of_classes_change_places_in_a_mirror_too() -> None:
+    """A label that may be sky or building is in the mirror of (sky, road) one that may be road or building."""
+    partial = PartialLabels(CAMVID)
+    codes = partial.codes_of({0: ("sky", "building"), 1: ("tree",), 2: ("sky", "road")})
+    table = partial.mirrored([("sky", "road")])
+    named = lambda code: {CAMVID.names[i] for i in partial.sets[code]}  # noqa: E731
+    assert named(table[codes[0]]) == {"road", "building"} and table[codes[1]] == codes[1]
+    assert table[codes[2]] == codes[2] and table[VOID] == VOID
+    assert table[table].tolist() == list(range(256)), "twice mirrored is as before"
+    with pytest.raises(SegPerceptionError, match="did you mean 'road'"):
+        partial.mirrored([("sky", "raod")])

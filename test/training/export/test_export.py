@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -239,6 +240,19 @@ def test_other_precisions_are_made_of_the_float32_file(
     of_file, of_checkpoint = (OnnxRuntimeBackend(each).infer(image).semantic_logits for each in (info, direct))
     largest = 0.01 if precision == "fp16" else 0.2
     np.testing.assert_allclose(of_file, of_checkpoint, atol=largest * np.abs(of_checkpoint).max())
+
+
+def test_int8_that_breaks_its_own_limit_is_told_by_the_exit_code(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def strict(*frames: Any, **more: Any) -> tuple[onnx.ModelProto, dict[str, Any]]:
+        model, facts = to_int8(*frames, allowed=ANY_DAMAGE, **more)
+        return model, {**facts, "allowed": dict.fromkeys(facts["allowed"], 1e-12)}
+
+    monkeypatch.setattr(export, "to_int8", strict)
+    out, data = tmp_path / "int8.onnx", ["--dataset", "camvid", "--root", root / "camvid"]
+    assert run_export("--model", root / "fp32.onnx", "--out", out, "--precision", "int8", *data) == 3
+    assert "breaks the limit of int8 (classes changed" in capsys.readouterr().err and out.exists()
 
 
 def test_what_a_model_file_cannot_give_is_refused(

@@ -222,3 +222,28 @@ def test_parity_is_the_difference_that_was_made(tmp_path: Path) -> None:
     decoder = PanopticDecoder(info.labels, PanopticSettings())
     masks = [decoder.decode(output, 0, info.size_hw, info.stride, MASK_ONLY).semantic.copy() for output in outputs]
     assert 0 < far["pixels_changed"] == pytest.approx(np.mean([mask != 0 for mask in masks]))
+
+
+@pytest.mark.parametrize(("count", "trial"), [(1, 0), (2, 1), (3, 1), (8, 2), (64, 6)])
+def test_what_is_tried_on_has_not_calibrated(count: int, trial: int) -> None:
+    calibrating, tried = quantize.apart(range(count))
+    assert len(tried) == trial and sorted([*calibrating, *tried]) == list(range(count))
+
+
+def test_damage_is_measured_on_the_trial_images_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    given = images(4)
+    seen: list[int] = []
+    real = quantize.outputs_of
+    monkeypatch.setattr(quantize, "outputs_of", lambda model, frames: seen.append(len(frames)) or real(model, frames))
+    _, facts = quantize.to_int8(graph_of(gain=1), given[:3], CAMVID.is_thing, ALLOWED, given[3:])
+    assert (facts["calibration_images"], facts["trial_images"]) == (3, 1) and set(seen) == {1}
+
+
+def test_a_limit_that_is_broken_is_told_with_both_numbers() -> None:
+    allowed = {"classes_changed": 0.005, "center": 0.01, "offset_px": 0.5}
+    facts = {"allowed": allowed, "reached": {"classes_changed": 0.0441, "center": 0.01, "offset_px": float("nan")}}
+    assert quantize.limits_broken(facts) == [
+        "classes changed 4.41%, allowed 0.50%",
+        "error of offsets nan px, allowed 0.50 px",
+    ]
+    assert quantize.limits_broken({"allowed": allowed, "reached": allowed}) == []
