@@ -57,8 +57,8 @@ def given(arguments: argparse.Namespace, add_arguments: Callable[[argparse.Argum
 
 def refuse(options: Mapping[str, str], names: Iterable[str], why: str) -> None:
     """Raise SegPerceptionError where one of these options, by destination, is among those given; why: ends the sentence
-    `--stride and --topic …`."""
+    `--stride and --topic are …`, or `--stride is …`."""
     found = [options[name] for name in names if name in options]
     if found:
         listed = " and ".join([", ".join(found[:-1]), found[-1]] if len(found) > 1 else found)
-        raise SegPerceptionError(f"{listed} {why}")
+        raise SegPerceptionError(f"{listed} {'are' if len(found) > 1 else 'is'} {why}")

@@ -143,4 +143,4 @@ def test_options_are_given_when_they_are_not_their_default() -> None:
     add(parser)
     assert options.given(parser.parse_args(["--b", "x"]), add) == {"b": "--b"}
     with pytest.raises(SegPerceptionError, match="--a and --b are too much"):
-        options.refuse({"a": "--a", "b": "--b"}, ("a", "b", "c"), "are too much")
+        options.refuse({"a": "--a", "b": "--b"}, ("a", "b", "c"), "too much")

@@ -170,9 +170,9 @@ def _check(arguments: argparse.Namespace) -> None:
     kind = next((kind for kind in _KINDS if kind in given), "")
     fit = _ANY | (_KINDS[kind] if kind else _ONE_MODEL)
     what = f"--{kind}" if kind else "the measurement of one model"
-    options.refuse(given, given.keys() - fit, f"does not belong to {what}: leave it out, see --help")
+    options.refuse(given, given.keys() - fit, f"not for {what}: leave it out, see --help")
     if arguments.mode != "live":
-        options.refuse(given, sorted(_NODE), "is for the node: give --mode live, which needs ROS 2")
+        options.refuse(given, sorted(_NODE), "for the node: give --mode live, which needs ROS 2")
     if arguments.training and arguments.config is None:
         raise SegPerceptionError("--training times training, not a model: give it --config")
     if arguments.all and arguments.out is None:

@@ -174,7 +174,7 @@ _OF_A_DATASET = ("root", "split")
 _OF_FLEETS = ("jobs", "runner", "address")
 _OF_BAGS = (
     *("topic", "label_topic", "instance_topic", "label_tolerance", "labels", "instances", "void"),
-    *("start", "end", "stride", "annotate"),
+    *("start", "end", "stride"),
 )
 """Options that fit one kind of data only."""
 
@@ -183,15 +183,20 @@ def check(arguments: argparse.Namespace) -> None:
     """Raises SegPerceptionError naming options that would do nothing beside the others, before anything is opened."""
     given = options.given(arguments, add_arguments)
     if arguments.mode == "offline":
-        options.refuse(given, _OF_LIVE, "are for playing a bag: give --mode live too")
+        options.refuse(given, _OF_LIVE, "for playing a bag: give --mode live too")
     if not arguments.bag:
-        options.refuse(given, _OF_BAGS, "are for bags: make-bag makes one of a data set, else leave them out")
-        options.refuse(given, _OF_FLEETS, "are for many bags: leave them out")
+        options.refuse(given, ("annotate",), "for one bag: give one --bag, which make-bag makes of other data")
+        options.refuse(given, _OF_BAGS, "for bags: give a --bag, which make-bag makes of other data, or leave it out")
+        options.refuse(given, _OF_FLEETS, "for many bags: leave it out")
     else:
-        options.refuse(given, _OF_A_DATASET, "are for a data set: give --dataset instead of --bag, or leave them out")
+        options.refuse(given, _OF_A_DATASET, "for a data set: give --dataset instead of --bag, or leave it out")
         many.check(arguments, given)
     if arguments.labels:
-        options.refuse(given, ("label_topic", "instance_topic"), "are topics, but --labels is a folder: leave one out")
+        options.refuse(
+            given,
+            ("label_topic", "instance_topic"),
+            "for labels in topics, but --labels is a folder: leave one of them out",
+        )
     elif arguments.instances:
         raise SegPerceptionError("--instances belong to labels: give --labels too")
     check_model_arguments(arguments)

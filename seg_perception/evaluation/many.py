@@ -32,6 +32,8 @@ RESULT = "report.json"
 _PACKAGE = Path(__file__).resolve().parents[1]
 _NOT_OF_ONE_BAG = ("bag", "out", "json", "jobs", "runner", "address", "threads", "baseline", "fail_if")
 """Arguments that change no number of a single bag."""
+_OF_THE_FLEET: Mapping[str, Any] = {"jobs": None, "runner": "local", "address": "auto"}
+"""Arguments of add_fleet_arguments as a single bag has them."""
 
 
 @dataclass(frozen=True)
@@ -61,15 +63,13 @@ def add_fleet_arguments(parser: argparse.ArgumentParser) -> None:
 def check(arguments: argparse.Namespace, given: Mapping[str, str]) -> None:
     """Raises SegPerceptionError where options of one bag are given for many, or the other way round; given: which are."""
     if is_fleet(arguments.bag):
-        refuse(given, ("annotate",), "is for one bag: give one --bag")
+        refuse(given, ("annotate",), "for one bag: give one --bag")
         if arguments.runner == "ray":
-            refuse(
-                given, ("jobs",), "is for this machine, but a cluster decides by itself: leave it or --runner ray out"
-            )
+            refuse(given, ("jobs",), "for this machine, but a cluster decides by itself: leave it or --runner ray out")
         else:
-            refuse(given, ("address",), "is of a Ray cluster: give --runner ray too")
+            refuse(given, ("address",), "for a Ray cluster: give --runner ray too")
     else:
-        refuse(given, ("jobs", "runner", "address"), "is for many bags: give several, or a folder of them")
+        refuse(given, ("jobs", "runner", "address"), "for many bags: give several, or a folder of them")
 
 
 def is_fleet(paths: Sequence[Path]) -> bool:
@@ -94,7 +94,8 @@ def evaluate(arguments: argparse.Namespace, work: Work) -> report.Report:
     failures: dict[str, str] = {}
     if todo:
         runner, threads = _runner(arguments, len(todo), work)
-        own: dict[str, Any] = {"json": None, "baseline": None, "fail_if": [], "threads": threads}
+        own: dict[str, Any] = {"json": None, "baseline": None, "fail_if": [], **_OF_THE_FLEET}
+        own["threads"] = None if arguments.backend == "tensorrt" else threads
         # workers of a cluster have other working folders
         given = {key: value.resolve() if isinstance(value, Path) else value for key, value in vars(arguments).items()}
         tasks = [Task(bag.name, argparse.Namespace(**{**given, **own, "bag": [bag.path], "out": None})) for bag in todo]

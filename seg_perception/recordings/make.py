@@ -104,11 +104,11 @@ def _check(arguments: argparse.Namespace) -> None:
     """Raises SegPerceptionError naming options that would do nothing beside the others."""
     given = options.given(arguments, add_arguments)
     if not arguments.dataset:
-        options.refuse(given, ("root", "split", "label_set"), "belong to a data set: give --dataset, or leave them out")
+        options.refuse(given, ("root", "split", "label_set"), "for a data set: give --dataset, or leave them out")
     if not arguments.images:
-        options.refuse(given, ("labels", "instances", "void"), "belong to images of a folder: give --images too")
+        options.refuse(given, ("labels", "instances", "void"), "for images of a folder: give --images too")
     if not arguments.labels:
-        options.refuse(given, ("instances",), "belong to labels: give --labels too")
+        options.refuse(given, ("instances",), "for labels: give --labels too")
 
 
 def _source(arguments: argparse.Namespace) -> Source:

@@ -105,7 +105,7 @@ def run(arguments: argparse.Namespace) -> int:
     check_file(arguments.out)
     if not arguments.dataset:
         given = options.given(arguments, add_arguments)
-        options.refuse(given, ("root", "split"), "belong to a data set: give --dataset too")
+        options.refuse(given, ("root", "split"), "for a data set: give --dataset too")
     source = _source(arguments)
     precision = arguments.precision or source.precision
     split = CALIBRATION_SPLIT if precision == "int8" else arguments.split
