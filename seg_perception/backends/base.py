@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seg_perception.labels import LabelSet
+from seg_perception.model_file import ModelInfo
 from seg_perception.panoptic.decoder import PanopticSettings
 from seg_perception.results import Frame, NetworkOutput, Panoptic, Wants
 
@@ -19,7 +20,9 @@ AUTO_PRECISION = PRECISION_CHOICES[0]
 
 
 class Backend(Protocol):
-    """Runs the network of one model file."""
+    """Runs the network of one model file. model: what it runs, of one size where it was built for one."""
+
+    model: ModelInfo
 
     def infer(self, images: NDArray[np.uint8]) -> NetworkOutput:
         """Run the network on images, uint8 [N, h, w, 3] RGB at the model's size.

@@ -25,9 +25,11 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from seg_perception import model_file
+from seg_perception import model_facts, model_file
+from seg_perception.backends.graph.edits import outputs_of
 from seg_perception.backends.graph.half import to_half, too_large
 from seg_perception.backends.graph.precision import noise
+from seg_perception.backends.graph.sizes import opened
 from seg_perception.backends.graph.stored import narrowed
 from seg_perception.backends.shipped_models import given_model
 from seg_perception.camera.preprocess import Preprocessor
@@ -35,6 +37,7 @@ from seg_perception.datasets import open_dataset
 from seg_perception.errors import SegPerceptionError
 from seg_perception.files import image_files, read_rgb, write_json, written_aside
 from seg_perception.labels import LabelSet
+from seg_perception.network_size import SizeLimits, size_hw_of
 from seg_perception.results import Frame
 from seg_perception.training.export.parity import ParityData, parity
 from seg_perception.training.export.quantize import spread, to_int8
@@ -43,6 +46,9 @@ from seg_perception.training.export.sources import Source, from_model
 LARGEST_RELATIVE_ERROR = {"fp32": 3e-2, "fp16": 3e-2, "int8": 1.0}
 """Between the model file and what it was made of, against the largest value; beyond it none is written. Weights of fp32
 are rounded to float16 as well, which a network that was not trained passes on as 7e-3."""
+
+DEFAULT_SIZES = ("128x128", "2048x1024")
+"""What a file takes unless --sizes says otherwise."""
 
 CALIBRATION_IMAGES = 64
 CALIBRATION_SPLIT = "train"
@@ -68,6 +74,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--height", type=int, help="of the network's input, a multiple of 32 (default: as trained)")
     parser.add_argument("--width", type=int, help="of the network's input, a multiple of 32 (default: as trained)")
+    parser.add_argument(
+        "--sizes",
+        nargs=2,
+        metavar="WxH",
+        help="the smallest and the largest input that the file takes, so that a camera is seen in its own shape "
+        f"(default: {DEFAULT_SIZES[0]} {DEFAULT_SIZES[1]}, of a model file its own)",
+    )
+    parser.add_argument("--fixed-size", action="store_true", help="the file takes the one size alone")
     parser.add_argument("--images", type=Path, metavar="DIR", help="frames to calibrate and compare on")
     parser.add_argument("--dataset", metavar="NAME", help="labelled data to compare on, such as camvid, with --root")
     parser.add_argument("--root", type=Path, metavar="DIR", help="the data set's folder")
@@ -98,6 +112,7 @@ def run(arguments: argparse.Namespace) -> int:
             "int8 needs frames to calibrate on: give --images a folder of frames from where the model will work, or "
             "--dataset and --root"
         )
+    limits = _limits(arguments, source)
     graph, made = convert(source, precision, images)
     given = {"license_note": arguments.license_note, "metrics": _metrics(arguments.metrics)}
     facts = model_file.metadata(
@@ -106,6 +121,8 @@ def run(arguments: argparse.Namespace) -> int:
         precision=precision,
         **{**source.facts, **{key: value for key, value in given.items() if value}, **made},
     )
+    if limits is not None:
+        graph, facts["sizes"] = _opened(graph, source, limits)
     facts["parity"] = save_compared(
         narrowed(graph), facts, source, arguments.out, _parity_data(arguments, images, source)
     )
@@ -114,6 +131,39 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json:
         write_json(arguments.json, {**facts, "size_mb": size_mb})
     return 0
+
+
+def _limits(arguments: argparse.Namespace, source: Source) -> SizeLimits | None:
+    """The sizes that the file is to take, None for one alone."""
+    if arguments.fixed_size:
+        if arguments.sizes:
+            raise SegPerceptionError("--sizes is of no use beside --fixed-size: leave one of them out")
+        return None
+    if not arguments.sizes and source.limits is not None:
+        return source.limits
+    limits = SizeLimits(*map(size_hw_of, arguments.sizes or DEFAULT_SIZES))
+    limits.check(source.size_hw)
+    return limits
+
+
+def _opened(
+    graph: onnx.ModelProto, source: Source, limits: SizeLimits
+) -> tuple[onnx.ModelProto, dict[str, Any]]:
+    """The graph with height and width left open, and what the metadata says of them. Raises SegPerceptionError where it
+    does not run at other sizes."""
+    rows = graph.graph.output[0].type.tensor_type.shape.dim[2].dim_value
+    stride = source.size_hw[0] // rows
+    graph = opened(graph)
+    height, width = source.size_hw
+    turned = (width, height) if limits.takes((width, height)) else source.size_hw
+    for h, w in dict.fromkeys((limits.smallest_hw, turned)):
+        try:
+            (outputs,) = outputs_of(graph, [noise((h, w))])
+        except Exception as error:  # ONNX Runtime raises classes of its extension module, which have no common base
+            raise SegPerceptionError(f"the network does not run at {w}x{h} ({error}): give --fixed-size") from error
+        if any(output.shape[2:] != (h // stride, w // stride) for output in outputs):
+            raise SegPerceptionError(f"the network's outputs at {w}x{h} have another stride: give --fixed-size")
+    return graph, model_facts.sizes_of(limits, source.size_hw, stride)
 
 
 def _source(arguments: argparse.Namespace) -> Source:
