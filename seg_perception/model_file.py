@@ -39,11 +39,11 @@ _UNKNOWN_DIGITS = b"0" * 64
 class ModelInfo:
     """What the file says of itself. size_hw: the network's input (height, width), multiples of 32; limits: which sizes it
     takes, None where that alone. grid_hw: the size of its outputs at size_hw. batch: number of images a run takes, None
-    when any. parameters and macs (multiply-accumulates of one image at size_hw) are counts. metrics: by data set, then by metric. parity: how far the file is from the network as
-    trained, and on which data; quantization: how int8 was made; both empty where the file does not say. float32_layers:
-    names of nodes whose numbers are too large for float16, None where the file does not say. note: what its user should
-    know, to be logged; mostly empty. pretrained: whose weights training began with and their licence, empty where it
-    began with none."""
+    when any. parameters and macs (multiply-accumulates of one image at size_hw) are counts. metrics: by data set, then by
+    metric. parity: how far the file is from the network as trained, and on which data; quantization: how int8 was made;
+    both empty where the file does not say. float32_layers: names of nodes whose numbers are too large for float16, None
+    where the file does not say. note: what its user should know, to be logged; mostly empty. pretrained: whose weights
+    training began with and their licence, empty where it began with none."""
 
     path: Path
     name: str

@@ -14,7 +14,6 @@ from seg_perception.errors import SegPerceptionError
 from seg_perception.raw_image import Mix, Plane
 from seg_perception.results import Frame
 
-
 Size = tuple[int, int]
 """(height, width) in px."""
 

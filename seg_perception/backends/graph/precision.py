@@ -32,8 +32,8 @@ def resolved(model: ModelInfo, choice: str) -> str:
 
 
 def in_precision(model: ModelInfo, choice: str) -> bytes:
-    """The graph of a model file at the model's size, in one of PRECISION_CHOICES, as ONNX without metadata. Which layers stay float32 for
-    their large numbers the file says; for files that do not, one run on noise does. Raises SegPerceptionError as
+    """The graph of a model file at the model's size, in one of PRECISION_CHOICES, as ONNX without metadata. Which layers
+    stay float32 for their large numbers the file says; for files that do not, one run on noise does. Raises SegPerceptionError as
     model_file.load and resolved."""
     precision = resolved(model, choice)
     graph = fixed(widened(model_file.read(model.path)[1]), model.size_hw, model.grid_hw)

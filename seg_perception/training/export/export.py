@@ -47,8 +47,8 @@ LARGEST_RELATIVE_ERROR = {"fp32": 3e-2, "fp16": 3e-2, "int8": 1.0}
 """Between the model file and what it was made of, against the largest value; beyond it none is written. Weights of fp32
 are rounded to float16 as well, which a network that was not trained passes on as 7e-3."""
 
-DEFAULT_SIZES = ("128x128", "2048x1024")
-"""What a file takes unless --sizes says otherwise."""
+SMALLEST_HW, LARGEST_HW = (128, 128), (1024, 2048)
+"""What a file takes unless --sizes says otherwise, and its own size where that lies outside."""
 
 CALIBRATION_IMAGES = 64
 CALIBRATION_SPLIT = "train"
@@ -79,7 +79,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs=2,
         metavar="WxH",
         help="the smallest and the largest input that the file takes, so that a camera is seen in its own shape "
-        f"(default: {DEFAULT_SIZES[0]} {DEFAULT_SIZES[1]}, of a model file its own)",
+        "(default: 128x128 2048x1024, of a model file its own)",
     )
     parser.add_argument("--fixed-size", action="store_true", help="the file takes the one size alone")
     parser.add_argument("--images", type=Path, metavar="DIR", help="frames to calibrate and compare on")
@@ -141,14 +141,15 @@ def _limits(arguments: argparse.Namespace, source: Source) -> SizeLimits | None:
         return None
     if not arguments.sizes and source.limits is not None:
         return source.limits
-    limits = SizeLimits(*map(size_hw_of, arguments.sizes or DEFAULT_SIZES))
-    limits.check(source.size_hw)
-    return limits
+    if arguments.sizes:
+        limits = SizeLimits(*map(size_hw_of, arguments.sizes))
+        limits.check(source.size_hw)
+        return limits
+    (height, width), (low, left), (high, right) = source.size_hw, SMALLEST_HW, LARGEST_HW
+    return SizeLimits((min(low, height), min(left, width)), (max(high, height), max(right, width)))
 
 
-def _opened(
-    graph: onnx.ModelProto, source: Source, limits: SizeLimits
-) -> tuple[onnx.ModelProto, dict[str, Any]]:
+def _opened(graph: onnx.ModelProto, source: Source, limits: SizeLimits) -> tuple[onnx.ModelProto, dict[str, Any]]:
     """The graph with height and width left open, and what the metadata says of them. Raises SegPerceptionError where it
     does not run at other sizes."""
     rows = graph.graph.output[0].type.tensor_type.shape.dim[2].dim_value
