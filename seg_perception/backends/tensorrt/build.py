@@ -25,6 +25,7 @@ from seg_perception.backends.tensorrt.cache import EngineCache, EngineKey, write
 from seg_perception.backends.tensorrt.engine import Flavor
 from seg_perception.errors import SegPerceptionError
 from seg_perception.files import write_json
+from seg_perception.network_size import size_hw_of
 
 ANY_GPU = "any"
 
@@ -41,6 +42,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=AUTO_PRECISION,
         help="what it computes in (default: auto, float16 for a float32 file, else the file's)",
     )
+    parser.add_argument(
+        "--network-size",
+        metavar="WxH",
+        help="of a model file that leaves its size open, as the node's network_size (default: the file's)",
+    )
     parser.add_argument("--batch", type=int, default=1, metavar="N", help="most images per run (default: 1)")
     parser.add_argument("--engine-cache", type=Path, metavar="DIR", help="default: the user's cache folder")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write what was built, as JSON")
@@ -49,6 +55,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Build, write, say where. Raises SegPerceptionError for what the user can mend."""
     model = model_file.load(arguments.model)
+    if arguments.network_size:
+        model = model.at(size_hw_of(arguments.network_size))
     if model.note:
         print(model.note)
     if arguments.batch < 1:
