@@ -43,6 +43,11 @@ def check(content: Mapping[str, Any]) -> None:
             raise SegPerceptionError(
                 f"has the metrics {values!r} for {data}: numbers by name are needed, export it again"
             )
+    temperature = content.get("temperature", 1.0)
+    if not _is_number(temperature) or not temperature > 0:
+        raise SegPerceptionError(
+            f"has the temperature {temperature!r}: a number greater than 0 is needed, export it again"
+        )
     layers = content.get("float32_layers", [])
     if not isinstance(layers, list) or not all(isinstance(name, str) for name in layers):
         raise SegPerceptionError(f"has the float32_layers {layers!r}: a list of names is needed, export it again")

@@ -43,7 +43,8 @@ class ModelInfo:
     metric. parity: how far the file is from the network as trained, and on which data; quantization: how int8 was made;
     both empty where the file does not say. float32_layers: names of nodes whose numbers are too large for float16, None
     where the file does not say. note: what its user should know, to be logged; mostly empty. pretrained: whose weights
-    training began with and their licence, empty where it began with none."""
+    training began with and their licence, empty where it began with none. temperature: what the logits in the graph were
+    divided by, so that confidence means what it says."""
 
     path: Path
     name: str
@@ -63,6 +64,7 @@ class ModelInfo:
     float32_layers: tuple[str, ...] | None = None
     note: str = ""
     pretrained: str = ""
+    temperature: float = 1.0
     limits: SizeLimits | None = None
 
     def size_for(self, image_hw: tuple[int, int]) -> tuple[int, int]:
@@ -104,6 +106,7 @@ def metadata(
     float32_layers: Sequence[str] | None = None,
     pretrained: str = "",
     sizes: Mapping[str, Any] | None = None,
+    temperature: float = 1.0,
 ) -> dict[str, Any]:
     """The JSON object that a model file carries under METADATA_KEY. Export adds `parity` once it has measured it, and
     save the checksum. Raises SegPerceptionError for what load would refuse."""
@@ -122,6 +125,8 @@ def metadata(
     }
     if quantization is not None:
         content["quantization"] = dict(quantization)
+    if temperature != 1:
+        content["temperature"] = temperature
     if sizes is not None:
         content["sizes"] = dict(sizes)
     if float32_layers is not None:
@@ -189,6 +194,7 @@ def read(path: Path | str) -> tuple[ModelInfo, onnx.ModelProto]:
         **{key: content[key] for key in (*model_facts.NEEDED_TEXTS, *model_facts.COUNTS)},
         **{key: content.get(key, {}) for key in model_facts.TABLES},
         pretrained=content.get("pretrained", ""),
+        temperature=float(content.get("temperature", 1.0)),
     )
     return info, model
 

@@ -185,6 +185,7 @@ BAD_METADATA = [
     (in_label("drivable_cost", 101), "drivable_cost 101"),
     (in_label("covers", "wall"), "covers is 'wall'"),
     (in_label("covers", [1]), "covers is 1"),
+    *((set_to("temperature", value), "has the temperature") for value in (0, -1.5, float("nan"), "warm", True, None)),
     (set_to("sizes", [64, 96]), "has the sizes"),
     (set_to("sizes", SIZES), "says that it takes several sizes"),  # and its graph takes one
     *(

@@ -18,6 +18,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,7 @@ from seg_perception.files import image_files, read_rgb, write_json, written_asid
 from seg_perception.labels import LabelSet
 from seg_perception.network_size import SizeLimits, size_hw_of
 from seg_perception.results import Frame
+from seg_perception.training.export import temperature
 from seg_perception.training.export.parity import ParityData, parity
 from seg_perception.training.export.quantize import spread, to_int8
 from seg_perception.training.export.sources import Source, from_model
@@ -82,6 +84,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "(default: 128x128 2048x1024, of a model file its own)",
     )
     parser.add_argument("--fixed-size", action="store_true", help="the file takes the one size alone")
+    parser.add_argument(
+        "--temperature",
+        metavar="T",
+        help="divide the logits by this, so that confidence means what it says; 'fit': what fits the labels of --dataset, "
+        "which training must not have seen (default: as they are)",
+    )
     parser.add_argument("--images", type=Path, metavar="DIR", help="frames to calibrate and compare on")
     parser.add_argument("--dataset", metavar="NAME", help="labelled data to compare on, such as camvid, with --root")
     parser.add_argument("--root", type=Path, metavar="DIR", help="the data set's folder")
@@ -114,6 +122,11 @@ def run(arguments: argparse.Namespace) -> int:
         )
     limits = _limits(arguments, source)
     graph, made = convert(source, precision, images)
+    if arguments.temperature:
+        factor = _temperature(arguments, source)
+        graph = temperature.tempered(graph, factor)
+        source = replace(source, reference=temperature.Tempered(source.reference, factor))
+        made["temperature"] = factor * source.facts.get("temperature", 1.0)
     given = {"license_note": arguments.license_note, "metrics": _metrics(arguments.metrics)}
     facts = model_file.metadata(
         name=arguments.name or arguments.out.stem,
@@ -131,6 +144,17 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json:
         write_json(arguments.json, {**facts, "size_mb": size_mb})
     return 0
+
+
+def _temperature(arguments: argparse.Namespace, source: Source) -> float:
+    """What the source's logits are to be divided by."""
+    given = temperature.parse(arguments.temperature)
+    if given is not None:
+        return given
+    if not arguments.dataset:
+        raise SegPerceptionError("a temperature is fitted on labels: give --dataset and --root, or a number")
+    dataset = arguments.dataset, arguments.root, arguments.split
+    return temperature.fit(source.reference, source.size_hw, dataset, source.labels)
 
 
 def _limits(arguments: argparse.Namespace, source: Source) -> SizeLimits | None:
@@ -255,6 +279,8 @@ def _summary(out: Path, size_mb: float, size_hw: tuple[int, int], facts: Mapping
         f"({compared['logit_error_relative']:.2g} of the largest), {compared['pixels_changed']:.3%} of pixels change class"
         + (f", mIoU {compared['miou_fp32']:.4f} to {compared['miou']:.4f}" if "miou" in compared else ""),
     ]
+    if "temperature" in facts:
+        lines.append(f"logits divided by {facts['temperature']:.3f}")
     if "quantization" in facts:
         made = facts["quantization"]
         lines.append(

@@ -55,6 +55,7 @@ def from_model(path: Path, precision: str | None) -> Source:
         "license_note": info.license_note,
         "parameters": info.parameters,
         "macs": info.macs,
+        "temperature": info.temperature,
         # figures of another precision are not those of the new file
         "metrics": dict(info.metrics) if info.precision == precision else {},
     }
