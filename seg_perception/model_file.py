@@ -11,15 +11,16 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
-
-import onnx
+from typing import TYPE_CHECKING, Any
 
 from seg_perception import model_facts
 from seg_perception.errors import SegPerceptionError
 from seg_perception.files import written_aside
 from seg_perception.labels import LabelSet
 from seg_perception.network_size import SizeLimits
+
+if TYPE_CHECKING:
+    import onnx  # else imported where a file is opened: a frame's path needs a model's facts, not its file
 
 METADATA_KEY = "seg_perception"
 FORMAT_VERSION = 2
@@ -232,6 +233,8 @@ def _verified(data: bytes, path: Path) -> str:
 
 
 def _parse(data: bytes, path: Path) -> onnx.ModelProto:
+    import onnx
+
     try:
         model = onnx.load_from_string(data)
     except Exception as error:  # protobuf raises a class of its own that moves between its versions
@@ -276,13 +279,15 @@ def _sizes(
 ) -> tuple[int | None, tuple[int, int], tuple[int, int]]:
     """Batch, height and width of the input, and of the outputs' grid, where they are those of the contract; sizes: what
     the metadata says of a file that leaves them open."""
+    from onnx import TensorProto
+
     tensors = {value.name: value for value in graph.input if value.name == INPUT}
     tensors |= {value.name: value for value in graph.output if value.name in OUTPUTS}
     missing = [name for name in (INPUT, *OUTPUTS) if name not in tensors]
     if missing:
         raise SegPerceptionError(f"has no tensor {', '.join(missing)}: it is no panoptic model file, export it again")
     batch, height, width, channels = _shape(tensors[INPUT])
-    if tensors[INPUT].type.tensor_type.elem_type != onnx.TensorProto.UINT8 or channels != 3:
+    if tensors[INPUT].type.tensor_type.elem_type != TensorProto.UINT8 or channels != 3:
         raise SegPerceptionError(f"has another input '{INPUT}' than uint8 [N, h, w, 3], export it again")
     if sizes is not None:
         return batch, *_open_sizes(tensors, classes, sizes)
@@ -299,7 +304,7 @@ def _sizes(
         )
     for name, count in zip(OUTPUTS, (classes, 1, 2)):
         kind = tensors[name].type.tensor_type.elem_type
-        if kind != onnx.TensorProto.FLOAT or _shape(tensors[name])[1:] != (count, rows, columns):
+        if kind != TensorProto.FLOAT or _shape(tensors[name])[1:] != (count, rows, columns):
             raise SegPerceptionError(
                 f"has another output '{name}' than float32 [N, {count}, {rows}, {columns}], export it again"
             )
