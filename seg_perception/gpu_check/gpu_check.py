@@ -5,7 +5,7 @@ are compared with the CPU's, their graphs captured and replayed, whole frames ti
 place, training steps taken; with TensorRT installed, an engine is built, run and compared too. Every section runs in a
 process of its own.
 
-Exit code: 0 all that could be checked is right, 1 something is not, 3 there is no GPU.
+Exit code: 0 all that could be checked is right, 3 something is not, 2 there is no GPU.
 
 Example:
   seg_perception gpu-check --images my_camera_frames --json gpu_check.json
@@ -20,14 +20,15 @@ from pathlib import Path
 from typing import Any
 
 from seg_perception import files, machine
-from seg_perception.errors import SegPerceptionError, nearest_name
+from seg_perception.errors import EXIT_ERROR, SegPerceptionError, nearest_name
 from seg_perception.gpu_check.runner import Outcome, Section, run_sections
 from seg_perception.gpu_check.sections import SECTIONS
 from seg_perception.gpu_check.verdicts import BAD, LEFT_OUT, OK
 from seg_perception.libraries import LIBRARIES, missing
 
 SECONDS = 170.0
-EXIT_WRONG, EXIT_NO_GPU = 1, 3
+EXIT_WRONG = 3
+"""As of other verbs that judge: done, and what was judged is not good enough."""
 NEEDED = ("numpy", "cv2", "numba")
 
 
@@ -65,7 +66,7 @@ def run(arguments: argparse.Namespace) -> int:
         files.write_json(arguments.json, report)
     print(_summary(report))
     if "gpu" in outcomes[0].data.get("missing", {}):
-        return EXIT_NO_GPU
+        return EXIT_ERROR
     return EXIT_WRONG if report["wrong"] else 0
 
 

@@ -24,7 +24,6 @@ class TorchNetwork:
         _fold_batch_norms(network)
         device = libraries.torch_device
         self._kind = torch.float16 if device == "cuda" else torch.float32
-        self._mean, self._std = (value.to(device).float().clone() for value in (network.mean, network.std))
         self._network = network.to(device, self._kind).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         shapes = tensor_shapes(stand_in.model, 1)
         self._tensors: dict[str, Tensor] = {
@@ -50,8 +49,8 @@ class TorchNetwork:
 
     @torch.no_grad()
     def _compute(self) -> None:
-        image = ((self._tensors[INPUT].float() - self._mean) / self._std).to(self._kind).permute(0, 3, 1, 2)
-        features = self._network.backbone(image.contiguous(memory_format=torch.channels_last))
+        image = self._network.normalise(self._tensors[INPUT]).to(self._kind, memory_format=torch.channels_last)
+        features = self._network.backbone(image)
         heatmap, offset = self._network.instance(features)
         values = (self._network.semantic(features), torch.sigmoid(heatmap.float()), offset)
         for name, value in zip(OUTPUTS, values):

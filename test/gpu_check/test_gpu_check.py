@@ -72,14 +72,14 @@ def test_on_a_gpu_that_works_every_section_runs_and_nothing_is_wrong(tmp_path, c
 
 def test_kernels_that_paint_otherwise_than_the_cpu_are_noticed(tmp_path, capsys):
     code, report = _check("wrong_kernels", tmp_path / "g.json", "--only", "decode,graphs")
-    assert code == 1 and {section for section, *_ in report["wrong"]} == {"decode", "graphs"}
+    assert code == 3 and {section for section, *_ in report["wrong"]} == {"decode", "graphs"}
     assert "wrong: decode: hostile outputs" in capsys.readouterr().out
 
 
 def test_without_a_gpu_one_sentence_and_the_exit_code_say_so_and_the_rest_is_checked(tmp_path, capsys):
     code, report = _check("without_gpu", tmp_path / "g.json")
     printed = capsys.readouterr().out
-    assert code == 3 and "There is no GPU to check here (CUDA's cudaGetDeviceCount failed" in printed
+    assert code == 2 and "There is no GPU to check here (CUDA's cudaGetDeviceCount failed" in printed
     assert not report["wrong"] and report["right"] >= 5, "the kernels compile for robots' GPUs"
     left_out = {section: why for section, _, why in report["left_out"]}
     assert left_out["decode"] == left_out["training"] == "no GPU" and "left out: frame: section: no GPU" in printed
@@ -126,6 +126,11 @@ def test_a_library_that_is_missing_is_named_before_anything_runs(monkeypatch, ca
     monkeypatch.setattr(gpu_check, "missing", lambda names: [name for name in names if name == "numba"])
     assert cli.main(["gpu-check"]) == 2
     assert "gpu-check needs numba, which this Python lacks: pip install 'numba>=" in capsys.readouterr().err
+
+
+def test_the_page_names_every_section_in_order():
+    page = (CHECKOUT / "docs" / "gpu-check.md").read_text(encoding="utf-8")
+    assert re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE) == [section.name for section in SECTIONS]
 
 
 # Sections that go wrong
