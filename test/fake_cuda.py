@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,11 +22,11 @@ from numpy.typing import NDArray
 from seg_perception.backends.base import AUTO_PRECISION
 from seg_perception.backends.cuda.driver import Cuda, Gpu
 from seg_perception.backends.cuda.kernels import CudaKernels, Decode, Resize
-from seg_perception.backends.tensorrt import engine as engines
-from seg_perception.backends.tensorrt.backend import TensorRTBackend
-from seg_perception.backends.tensorrt.engine import Flavor
 from seg_perception.errors import SegPerceptionError
 from seg_perception.model_file import INPUT, OUTPUTS, ModelInfo
+
+if TYPE_CHECKING:
+    from seg_perception.backends.tensorrt.backend import TensorRTBackend
 
 HOST, DEVICE = "host", "device"
 POISON = 0xA5
@@ -540,12 +540,15 @@ class Machine:
         self.lines: list[str] = []
 
     def backend(self) -> TensorRTBackend:
+        from seg_perception.backends.tensorrt import engine as engines  # here, because it needs onnx
+        from seg_perception.backends.tensorrt.backend import TensorRTBackend
+
         return TensorRTBackend(
             self.model,
             cache_dir=self.cache_dir,
             precision=self.precision,
             batch=self.batch,
-            flavor=Flavor("tensorrt", self.trt, engines._make_logger(self.trt)),
+            flavor=engines.Flavor("tensorrt", self.trt, engines._make_logger(self.trt)),
             cuda=Cuda(self.runtime),
             compile_kernels=self._compile,
             log=self.lines.append,

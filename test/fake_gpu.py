@@ -16,8 +16,6 @@ import numpy as np
 from fake_cuda import FakeCudaRuntime, FakeDriver, FakeNvrtc, FakeTensorRT
 from numpy.typing import DTypeLike
 
-from seg_perception.backends.tensorrt import engine as engines
-from seg_perception.backends.tensorrt.engine import Flavor
 from seg_perception.gpu_check.lab import Lab
 from seg_perception.gpu_check.libraries import Libraries
 from seg_perception.model_file import ModelInfo
@@ -33,9 +31,11 @@ class FakeLibraries(Libraries):
     def flavors(self) -> list[str]:
         return ["tensorrt"]
 
-    def flavor(self, name: str, model: ModelInfo) -> Flavor:
+    def flavor(self, name: str, model: ModelInfo) -> Any:
+        from seg_perception.backends.tensorrt import engine as engines  # which needs onnx
+
         trt = FakeTensorRT(self.runtime, model)
-        return Flavor(name, trt, engines._make_logger(trt))
+        return engines.Flavor(name, trt, engines._make_logger(trt))
 
     def tensor(self, address: int, shape: tuple[int, ...], dtype: DTypeLike) -> Any:
         size = int(np.prod(shape)) * np.dtype(dtype).itemsize

@@ -7,17 +7,18 @@ import importlib.util
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import DTypeLike
 
 from seg_perception.backends.cuda.driver import Cuda, Gpu
 from seg_perception.backends.cuda.kernels import CudaKernels
-from seg_perception.backends.tensorrt import engine as engines
-from seg_perception.backends.tensorrt.engine import Flavor
 from seg_perception.errors import SegPerceptionError
 from seg_perception.model_file import ModelInfo
+
+if TYPE_CHECKING:
+    from seg_perception.backends.tensorrt.engine import Flavor  # else imported where onnx is known to be there
 
 
 @dataclass
@@ -43,24 +44,25 @@ class Libraries:
         return CudaKernels(gpu, self.nvrtc, self.driver)
 
     def missing(self) -> dict[str, str]:
-        """Why what sections need is not here, by its name among gpu, nvrtc, torch, onnx and tensorrt."""
+        """Why what sections need is not here, by its name among gpu, nvrtc, torch and tensorrt."""
         looks: dict[str, Callable[[], str]] = {
             "gpu": self._without_gpu,
             "nvrtc": self._without_nvrtc,
             "torch": self._without_torch,
-            "onnx": lambda: (
-                "" if importlib.util.find_spec("onnx") else "onnx, which reads model files, is not installed"
-            ),
-            "tensorrt": lambda: "" if self.flavors() else "neither tensorrt nor tensorrt_rtx is installed",
+            "tensorrt": self._without_tensorrt,
         }
         return {name: reason for name, look in looks.items() if (reason := look())}
 
     def flavors(self) -> list[str]:
         """Names of the flavours of TensorRT that can be imported."""
+        from seg_perception.backends.tensorrt import engine as engines
+
         return engines.installed()
 
     def flavor(self, name: str, model: ModelInfo) -> Flavor:
         """One of them, to run model with. Raises SegPerceptionError where it does not start."""
+        from seg_perception.backends.tensorrt import engine as engines
+
         return engines.load_flavor(name)
 
     def tensor(self, address: int, shape: tuple[int, ...], dtype: DTypeLike) -> Any:
@@ -97,6 +99,11 @@ class Libraries:
         except SegPerceptionError as error:
             return str(error)
         return ""
+
+    def _without_tensorrt(self) -> str:
+        if importlib.util.find_spec("onnx") is None:
+            return "onnx, which reads model files, is not installed"
+        return "" if self.flavors() else "neither tensorrt nor tensorrt_rtx is installed"
 
     def _without_nvrtc(self) -> str:
         try:

@@ -17,5 +17,5 @@ SECTIONS = (
     Section("training", f"{_ROOM}.check_training:check", 40, 12, ("gpu", "torch")),
     Section("times", f"{_ROOM}.check_times:check", 25, 8, _STEPS),
     Section("waiting", f"{_ROOM}.check_waiting:check", 10, 3, ("gpu",)),
-    Section("tensorrt", f"{_ROOM}.check_tensorrt:check", 60, 10, ("tensorrt", "onnx")),
+    Section("tensorrt", f"{_ROOM}.check_tensorrt:check", 60, 10, ("tensorrt",)),
 )

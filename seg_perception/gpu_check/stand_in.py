@@ -8,10 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from seg_perception.backends.base import OnDevice
+from seg_perception.backends.base import OnDevice, tensor_shapes
 from seg_perception.backends.cuda.driver import DeviceMemory, Stream, Transfer, Work, do_all
 from seg_perception.backends.cuda.steps import CudaSteps
-from seg_perception.backends.tensorrt.backend import tensor_shapes
 from seg_perception.gpu_check.lab import Lab
 from seg_perception.model_file import INPUT, OUTPUTS, ModelInfo
 from seg_perception.results import NetworkOutput

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import fuse_conv_bn_eval
 
-from seg_perception.backends.tensorrt.backend import tensor_shapes
+from seg_perception.backends.base import tensor_shapes
 from seg_perception.gpu_check.libraries import Libraries
 from seg_perception.gpu_check.stand_in import StandIn
 from seg_perception.model_file import INPUT, OUTPUTS

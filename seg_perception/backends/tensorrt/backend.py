@@ -16,7 +16,7 @@ from typing import Any, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from seg_perception.backends.base import AUTO_PRECISION, OnDevice
+from seg_perception.backends.base import AUTO_PRECISION, OnDevice, tensor_shapes
 from seg_perception.backends.cuda.driver import CAPTURED, NOT_YET, Cuda, Gpu, Stream, Transfer, Work
 from seg_perception.backends.cuda.kernels import CudaKernels
 from seg_perception.backends.cuda.steps import CudaSteps
@@ -331,12 +331,3 @@ def engine_key(model: ModelInfo, flavor: Flavor, gpu: Gpu, batch: int, precision
             "images": f"{model.batch or 1} to {model.batch or batch}",
         },
     )
-
-
-def tensor_shapes(model: ModelInfo, batch: int) -> dict[str, tuple[tuple[int, ...], type[np.generic]]]:
-    """Shape and type of every tensor of a model file, by name, for runs of batch images."""
-    outputs = zip(OUTPUTS, (len(model.labels), 1, 2))
-    return {
-        INPUT: ((batch, *model.size_hw, 3), np.uint8),
-        **{name: ((batch, channels, *model.grid_hw), np.float32) for name, channels in outputs},
-    }
