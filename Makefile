@@ -15,7 +15,7 @@ SETUP = @python=$(call as_given,PYTHON); python="$${python:-python3}"; \
 	"$$python" tools/setup_env.py --python $(call as_given,PYTHON) --torch-index $(call as_given,TORCH_INDEX)
 IN_ENV = @.venv/bin/python
 
-.PHONY: help run shell test check install-check benchmark setup setup-test clean
+.PHONY: help run shell test check install-check benchmark gpu-check setup setup-test clean
 
 help:
 	@echo "make run [INPUT=video|bag|folder|/dev/video0] [OUT=dir] [MODEL=file.onnx] [CAMERA=words]"
@@ -26,6 +26,8 @@ help:
 	@echo "make check      ruff, mypy and every test"
 	@echo "make install-check  install with pip, the newest and the oldest libraries, and run every verb that needs no ROS"
 	@echo "make benchmark  measure every shipped model on this machine, which should have nothing else to do; benchmarks/"
+	@echo "make gpu-check [IMAGES=folder]  check on an NVIDIA GPU what only a GPU can show, in 3 minutes; out/gpu_check.json"
+	@echo "                sets nothing up: it needs a Python with numpy, opencv, numba and torch, and no ROS and no network"
 	@echo "make setup      only install and build what 'make run' needs (setup-test: what 'make test' and training need)"
 	@echo "make clean      delete what the set-up made (.venv, .ros); results in out/ stay"
 	@echo "PYTHON=python3.12 chooses an interpreter; TORCH_INDEX=URL names a further package index to take torch from."
@@ -58,6 +60,14 @@ install-check:
 
 benchmark: setup
 	$(IN_ENV) -m seg_perception benchmark --all --out benchmarks
+
+# By the first Python that has what it needs; where none has, it says itself what is missing.
+NEEDED = from importlib.util import find_spec; raise SystemExit(not all(map(find_spec, ("numpy", "cv2", "numba", "torch"))))
+
+gpu-check:
+	@python=$(call as_given,PYTHON); \
+	[ -n "$$python" ] || for any in python3 .venv/bin/python; do "$$any" -c '$(NEEDED)' 2>/dev/null && { python=$$any; break; }; done; \
+	"$${python:-python3}" -m seg_perception gpu-check --json out/gpu_check.json $(call option,--images,IMAGES)
 
 clean:
 	rm -rf .venv .ros .mypy_cache .ruff_cache .pytest_cache .hypothesis

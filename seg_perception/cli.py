@@ -33,6 +33,7 @@ VERBS = {
     "build-engine": "seg_perception.backends.tensorrt.build",
     "benchmark": "seg_perception.benchmark.benchmark",
     "check-ground": "seg_perception.evaluation.check_ground",
+    "gpu-check": "seg_perception.gpu_check.gpu_check",
 }
 
 MODES = {
@@ -53,6 +54,7 @@ SUMMARIES = {
     "build-engine": "compile a model file with TensorRT",
     "benchmark": "time each step of a frame's path",
     "check-ground": "hold drivable ground in metres against exact ground truth",
+    "gpu-check": "check on a GPU what only a GPU can show",
 }
 
 ROS_REMEDY = (

@@ -3,11 +3,12 @@ a number and no word for true."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from seg_perception.errors import SegPerceptionError
 from seg_perception.labels import LabelSet
+from seg_perception.network_size import STEP, SizeLimits
 
 PRECISIONS = ("fp32", "fp16", "int8")
 
@@ -42,9 +43,16 @@ def check(content: Mapping[str, Any]) -> None:
             raise SegPerceptionError(
                 f"has the metrics {values!r} for {data}: numbers by name are needed, export it again"
             )
+    temperature = content.get("temperature", 1.0)
+    if not _is_number(temperature) or not temperature > 0:
+        raise SegPerceptionError(
+            f"has the temperature {temperature!r}: a number greater than 0 is needed, export it again"
+        )
     layers = content.get("float32_layers", [])
     if not isinstance(layers, list) or not all(isinstance(name, str) for name in layers):
         raise SegPerceptionError(f"has the float32_layers {layers!r}: a list of names is needed, export it again")
+    if content.get("sizes") is not None:
+        limits_of(content["sizes"])
     try:
         LabelSet.from_json(content["labels"])
     except SegPerceptionError as error:
@@ -58,3 +66,35 @@ def _is_number(value: Any) -> bool:
 def is_count(value: Any) -> bool:
     """Whether value is a whole number of 0 or more; True is none."""
     return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+def sizes_of(limits: SizeLimits, size_hw: tuple[int, int], stride: int) -> dict[str, Any]:
+    """What the metadata holds as `sizes` of a file that leaves its height and width open: the size that it is meant to
+    run at, the smallest and the largest, (height, width) each, and the px per cell of its outputs."""
+    return {
+        "default": list(size_hw),
+        "smallest": list(limits.smallest_hw),
+        "largest": list(limits.largest_hw),
+        "stride": stride,
+    }
+
+
+def limits_of(sizes: Any) -> SizeLimits:
+    """The limits in such `sizes`. Raises SegPerceptionError, an end of a sentence, where they make no sense."""
+    try:
+        sides = {name: tuple(sizes[name]) for name in ("default", "smallest", "largest")}
+        stride = sizes["stride"]
+        if not all(map(is_count, (*(side for pair in sides.values() for side in pair), stride))):
+            raise TypeError("whole numbers are needed")
+        limits = SizeLimits(*(pair(sides[name]) for name in ("smallest", "largest")))
+        if not limits.takes(pair(sides["default"])) or stride < 1 or STEP % stride:
+            raise ValueError("its default size or its stride does not fit")
+    except (SegPerceptionError, KeyError, TypeError, ValueError) as error:
+        raise SegPerceptionError(f"has the sizes {sizes!r} ({error}): export it again") from error
+    return limits
+
+
+def pair(sides: Sequence[int]) -> tuple[int, int]:
+    """Height and width; raises ValueError where there are not two."""
+    height, width = sides
+    return height, width

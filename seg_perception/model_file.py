@@ -9,16 +9,18 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
-
-import onnx
+from typing import TYPE_CHECKING, Any
 
 from seg_perception import model_facts
 from seg_perception.errors import SegPerceptionError
 from seg_perception.labels import LabelSet
+from seg_perception.network_size import SizeLimits
 from seg_perception.writing import written_aside
+
+if TYPE_CHECKING:
+    import onnx  # else imported where a file is opened: a frame's path needs a model's facts, not its file
 
 METADATA_KEY = "seg_perception"
 FORMAT_VERSION = 2
@@ -36,13 +38,14 @@ _UNKNOWN_DIGITS = b"0" * 64
 
 @dataclass(frozen=True)
 class ModelInfo:
-    """What the file says of itself. size_hw: the network's input (height, width), multiples of 32. grid_hw: the size
-    of its outputs. batch: number of images a run takes, None when any. parameters and macs (multiply-accumulates of one
-    image at size_hw) are counts. metrics: by data set, then by metric. parity: how far the file is from the network as
-    trained, and on which data; quantization: how int8 was made; both empty where the file does not say. float32_layers:
-    names of nodes whose numbers are too large for float16, None where the file does not say. note: what its user should
-    know, to be logged; mostly empty. pretrained: whose weights training began with and their licence, empty where it
-    began with none."""
+    """What the file says of itself. size_hw: the network's input (height, width), multiples of 32; limits: which sizes it
+    takes, None where that alone. grid_hw: the size of its outputs at size_hw. batch: number of images a run takes, None
+    when any. parameters and macs (multiply-accumulates of one image at size_hw) are counts. metrics: by data set, then by
+    metric. parity: how far the file is from the network as trained, and on which data; quantization: how int8 was made;
+    both empty where the file does not say. float32_layers: names of nodes whose numbers are too large for float16, None
+    where the file does not say. note: what its user should know, to be logged; mostly empty. pretrained: whose weights
+    training began with and their licence, empty where it began with none. temperature: what the logits in the graph were
+    divided by, so that confidence means what it says."""
 
     path: Path
     name: str
@@ -62,6 +65,26 @@ class ModelInfo:
     float32_layers: tuple[str, ...] | None = None
     note: str = ""
     pretrained: str = ""
+    temperature: float = 1.0
+    limits: SizeLimits | None = None
+
+    def size_for(self, image_hw: tuple[int, int]) -> tuple[int, int]:
+        """The network's input (height, width) for images of image_hw: of the image's shape and about as many px as
+        size_hw, where the file leaves it open."""
+        if self.limits is None:
+            return self.size_hw
+        return self.limits.nearest(image_hw, self.size_hw[0] * self.size_hw[1])
+
+    def takes(self, size_hw: tuple[int, int]) -> bool:
+        """Whether the network runs at this size."""
+        return size_hw == self.size_hw if self.limits is None else self.limits.takes(size_hw)
+
+    def at(self, size_hw: tuple[int, int]) -> ModelInfo:
+        """The same model, for this size alone. Raises SegPerceptionError where it does not run at it."""
+        (self.limits or SizeLimits(self.size_hw, self.size_hw)).check(size_hw)
+        grid_hw = size_hw[0] // self.stride, size_hw[1] // self.stride
+        macs = self.macs * size_hw[0] * size_hw[1] // (self.size_hw[0] * self.size_hw[1])
+        return replace(self, size_hw=size_hw, grid_hw=grid_hw, macs=macs, limits=None)
 
     @property
     def stride(self) -> int:
@@ -83,6 +106,8 @@ def metadata(
     quantization: Mapping[str, Any] | None = None,
     float32_layers: Sequence[str] | None = None,
     pretrained: str = "",
+    sizes: Mapping[str, Any] | None = None,
+    temperature: float = 1.0,
 ) -> dict[str, Any]:
     """The JSON object that a model file carries under METADATA_KEY. Export adds `parity` once it has measured it, and
     save the checksum. Raises SegPerceptionError for what load would refuse."""
@@ -101,6 +126,10 @@ def metadata(
     }
     if quantization is not None:
         content["quantization"] = dict(quantization)
+    if temperature != 1:
+        content["temperature"] = temperature
+    if sizes is not None:
+        content["sizes"] = dict(sizes)
     if float32_layers is not None:
         content["float32_layers"] = list(float32_layers)
     try:
@@ -149,7 +178,8 @@ def read(path: Path | str) -> tuple[ModelInfo, onnx.ModelProto]:
     model = _parse(data, path)
     try:
         content = _content(model, digits)
-        batch, size_hw, grid_hw = _sizes(model.graph, len(content["labels"]))
+        sizes = content.get("sizes")
+        batch, size_hw, grid_hw = _sizes(model.graph, len(content["labels"]), sizes)
     except SegPerceptionError as error:
         raise SegPerceptionError(f"{path} {error}") from error
     info = ModelInfo(
@@ -159,11 +189,13 @@ def read(path: Path | str) -> tuple[ModelInfo, onnx.ModelProto]:
         size_hw=size_hw,
         grid_hw=grid_hw,
         batch=batch,
+        limits=None if sizes is None else model_facts.limits_of(sizes),
         float32_layers=tuple(content["float32_layers"]) if "float32_layers" in content else None,
         note="" if digits else _without_checksum(path),
         **{key: content[key] for key in (*model_facts.NEEDED_TEXTS, *model_facts.COUNTS)},
         **{key: content.get(key, {}) for key in model_facts.TABLES},
         pretrained=content.get("pretrained", ""),
+        temperature=float(content.get("temperature", 1.0)),
     )
     return info, model
 
@@ -201,6 +233,8 @@ def _verified(data: bytes, path: Path) -> str:
 
 
 def _parse(data: bytes, path: Path) -> onnx.ModelProto:
+    import onnx
+
     try:
         model = onnx.load_from_string(data)
     except Exception as error:  # protobuf raises a class of its own that moves between its versions
@@ -240,16 +274,23 @@ def _content(model: onnx.ModelProto, digits: str) -> dict[str, Any]:
     return dict(content)
 
 
-def _sizes(graph: onnx.GraphProto, classes: int) -> tuple[int | None, tuple[int, int], tuple[int, int]]:
-    """Batch, height and width of the input, and of the outputs' grid, where they are those of the contract."""
+def _sizes(
+    graph: onnx.GraphProto, classes: int, sizes: Mapping[str, Any] | None
+) -> tuple[int | None, tuple[int, int], tuple[int, int]]:
+    """Batch, height and width of the input, and of the outputs' grid, where they are those of the contract; sizes: what
+    the metadata says of a file that leaves them open."""
+    from onnx import TensorProto
+
     tensors = {value.name: value for value in graph.input if value.name == INPUT}
     tensors |= {value.name: value for value in graph.output if value.name in OUTPUTS}
     missing = [name for name in (INPUT, *OUTPUTS) if name not in tensors]
     if missing:
         raise SegPerceptionError(f"has no tensor {', '.join(missing)}: it is no panoptic model file, export it again")
     batch, height, width, channels = _shape(tensors[INPUT])
-    if tensors[INPUT].type.tensor_type.elem_type != onnx.TensorProto.UINT8 or channels != 3:
+    if tensors[INPUT].type.tensor_type.elem_type != TensorProto.UINT8 or channels != 3:
         raise SegPerceptionError(f"has another input '{INPUT}' than uint8 [N, h, w, 3], export it again")
+    if sizes is not None:
+        return batch, *_open_sizes(tensors, classes, sizes)
     if not height or not width or height % 32 or width % 32:
         raise SegPerceptionError(
             f"takes images of {width}x{height}: fixed multiples of 32 are needed, export it with other --height and --width"
@@ -263,7 +304,7 @@ def _sizes(graph: onnx.GraphProto, classes: int) -> tuple[int | None, tuple[int,
         )
     for name, count in zip(OUTPUTS, (classes, 1, 2)):
         kind = tensors[name].type.tensor_type.elem_type
-        if kind != onnx.TensorProto.FLOAT or _shape(tensors[name])[1:] != (count, rows, columns):
+        if kind != TensorProto.FLOAT or _shape(tensors[name])[1:] != (count, rows, columns):
             raise SegPerceptionError(
                 f"has another output '{name}' than float32 [N, {count}, {rows}, {columns}], export it again"
             )
@@ -279,3 +320,18 @@ def _shape(value: Any) -> tuple[int | None, int, int, int]:
         )
     lengths = [dim.dim_value if dim.HasField("dim_value") else 0 for dim in dims]
     return lengths[0] or None, lengths[1], lengths[2], lengths[3]
+
+
+def _open_sizes(
+    tensors: Mapping[str, onnx.ValueInfoProto], classes: int, sizes: Mapping[str, Any]
+) -> tuple[tuple[int, int], tuple[int, int]]:
+    """The default size and its grid, where input and outputs leave height and width open."""
+    wanted = {INPUT: (0, 0, 3)} | {name: (count, 0, 0) for name, count in zip(OUTPUTS, (classes, 1, 2))}
+    for name, shape in wanted.items():
+        if _shape(tensors[name])[1:] != shape:
+            raise SegPerceptionError(
+                f"says that it takes several sizes, but its tensor '{name}' is {_shape(tensors[name])[1:]} without the batch "
+                f"and {shape} is needed, 0 for what is open: export it again"
+            )
+    size_hw, stride = model_facts.pair(sizes["default"]), int(sizes["stride"])
+    return size_hw, (size_hw[0] // stride, size_hw[1] // stride)

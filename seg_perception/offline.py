@@ -11,12 +11,13 @@ from seg_perception.backends.base import AUTO_PRECISION, PRECISION_CHOICES, Back
 from seg_perception.backends.shipped_models import given_model
 from seg_perception.errors import SegPerceptionError
 from seg_perception.model_file import ModelInfo
+from seg_perception.network_size import size_hw_of
 from seg_perception.options import whole
 from seg_perception.pipeline import Pipeline
 
 
 def add_model_arguments(parser: argparse.ArgumentParser, *, required: bool = True) -> None:
-    """--model, which may be required, --backend, --providers and --threads."""
+    """--model, which may be required, and how it is run."""
     parser.add_argument("--model", type=given_model, required=required, metavar="M", help="model file (ONNX)")
     parser.add_argument("--backend", choices=("auto", "onnxruntime", "tensorrt"), default="auto")
     parser.add_argument(
@@ -26,6 +27,11 @@ def add_model_arguments(parser: argparse.ArgumentParser, *, required: bool = Tru
         help="what TensorRT computes in (default: auto, float16 for a float32 file)",
     )
     parser.add_argument("--providers", nargs="+", default=[], metavar="P", help="ONNX Runtime execution providers")
+    parser.add_argument(
+        "--network-size",
+        metavar="WxH",
+        help="the network's input, of a model file that leaves it open (default: by the images' shape)",
+    )
     parser.add_argument(
         "--threads",
         type=whole("--threads", 1),
@@ -54,6 +60,8 @@ def open_pipeline(arguments: argparse.Namespace, make: MakePipeline = Pipeline) 
     make: of the model and its backend, for a pipeline that sees frames in another way.
     """
     info = model_file.load(arguments.model)
+    if arguments.network_size:
+        info = info.at(size_hw_of(arguments.network_size))
     backend = backends.choose(
         info,
         backend=arguments.backend,
@@ -62,6 +70,6 @@ def open_pipeline(arguments: argparse.Namespace, make: MakePipeline = Pipeline) 
         threads=arguments.threads,
         log=lambda line: print(line, file=sys.stderr),
     )
-    pipeline = make(info, backend)
+    pipeline = make(backend.model, backend)
     pipeline.warm_up()
     return pipeline

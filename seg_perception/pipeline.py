@@ -65,7 +65,7 @@ class Pipeline:
         self._mask_hw = mask_hw
         self._device = backend.device_steps() if isinstance(backend, DeviceBackend) else None
         self._preprocess: Callable[[Frame], Any] = (
-            self._device.preprocessor() if self._device else Preprocessor(model.size_hw)
+            self._device.preprocessor() if self._device else Preprocessor(model.size_for)
         )
         self._camera: tuple[CameraModel | None, CameraPose | None] = (None, None)
         self._slots = slots

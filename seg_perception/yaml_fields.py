@@ -9,13 +9,13 @@ import typing
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from seg_perception.errors import SegPerceptionError, nearest_name
 
 
 def read_yaml(path: Path) -> Any:
     """What a YAML file holds; raises SegPerceptionError when it cannot be read."""
+    import yaml  # here, because the fields are of use without files
+
     try:
         return yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:

@@ -10,27 +10,28 @@ from __future__ import annotations
 import ctypes
 import shutil
 import subprocess
+import time
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
 
 from seg_perception.backends.base import AUTO_PRECISION
 from seg_perception.backends.cuda.driver import Cuda, Gpu
 from seg_perception.backends.cuda.kernels import CudaKernels, Decode, Resize
-from seg_perception.backends.tensorrt import engine as engines
-from seg_perception.backends.tensorrt.backend import TensorRTBackend
-from seg_perception.backends.tensorrt.engine import Flavor
 from seg_perception.errors import SegPerceptionError
 from seg_perception.model_file import INPUT, OUTPUTS, ModelInfo
+
+if TYPE_CHECKING:
+    from seg_perception.backends.tensorrt.backend import TensorRTBackend
 
 HOST, DEVICE = "host", "device"
 POISON = 0xA5
 """What memory holds that nothing was written to."""
+GPU_BYTES = 1 << 30
 GUARD_BYTES = 16384
 """Behind every piece of memory lie so many bytes that nothing may write to."""
 
@@ -85,7 +86,7 @@ class FakeCudaRuntime:
     """CUDA's runtime; records the names of the calls. `fails` names functions that report an error."""
 
     cudaError_t = SimpleNamespace(cudaSuccess=0)
-    cudaMemcpyKind = SimpleNamespace(cudaMemcpyHostToDevice=1, cudaMemcpyDeviceToHost=2)
+    cudaMemcpyKind = SimpleNamespace(cudaMemcpyHostToDevice=1, cudaMemcpyDeviceToHost=2, cudaMemcpyDeviceToDevice=3)
     cudaStreamCaptureMode = SimpleNamespace(cudaStreamCaptureModeThreadLocal=1)
     cudaStreamNonBlocking = 1
 
@@ -98,6 +99,7 @@ class FakeCudaRuntime:
         self.streams: set[int] = set()
         self.graphs: dict[int, list[Callable[[], None]]] = {}
         self.executables: dict[int, list[Callable[[], None]]] = {}
+        self.events: dict[int, float] = {}
         self._queue: list[Callable[[], None]] = []
         self._capturing: list[Callable[[], None]] | None = None
         self._handles = 0
@@ -219,6 +221,9 @@ class FakeCudaRuntime:
         upload = kind == self.cudaMemcpyKind.cudaMemcpyHostToDevice
 
         def copy() -> None:
+            if kind == self.cudaMemcpyKind.cudaMemcpyDeviceToDevice:
+                np.copyto(self.array(target, (size,), np.uint8), self.array(source, (size,), np.uint8))
+                return
             on_device = self.array(target if upload else source, (size,), np.uint8)
             pinned = any(
                 start <= (source if upload else target) < start + n for start, (_, _, n) in self.memory.items()
@@ -232,6 +237,41 @@ class FakeCudaRuntime:
             np.copyto(*((on_device, on_host) if upload else (on_host, on_device)))
 
         self.enqueue(stream, copy)
+        return ()
+
+    def _cudaMemGetInfo(self) -> tuple[int, int]:
+        taken = sum(size for kind, _, size in self.memory.values() if kind == DEVICE)
+        return GPU_BYTES - taken, GPU_BYTES
+
+    def _cudaDriverGetVersion(self) -> tuple[int]:
+        return (13000,)
+
+    def _cudaRuntimeGetVersion(self) -> tuple[int]:
+        return (12060,)
+
+    def _cudaSetDeviceFlags(self, flags: int) -> tuple[()]:
+        return ()
+
+    def _cudaEventCreate(self) -> tuple[int]:
+        return (self._handle(),)
+
+    def _cudaEventRecord(self, event: int, stream: int) -> tuple[()]:
+        def record() -> None:
+            self.events[event] = time.perf_counter()
+
+        self.enqueue(stream, record)
+        return ()
+
+    def _cudaEventSynchronize(self, event: int) -> tuple[()]:
+        while event not in self.events:
+            self._queue.pop(0)()
+        return ()
+
+    def _cudaEventElapsedTime(self, first: int, last: int) -> tuple[float]:
+        return (1e3 * (self.events[last] - self.events[first]),)
+
+    def _cudaEventDestroy(self, event: int) -> tuple[()]:
+        del self.events[event]
         return ()
 
     def _cudaStreamBeginCapture(self, stream: int, mode: int) -> tuple[()]:
@@ -275,6 +315,9 @@ class FakeNvrtc:
         self.programs: set[int] = set()
         self.options: list[bytes] = []
         self.compile_error = 0
+
+    def nvrtcVersion(self) -> tuple[int, int, int]:
+        return 0, 13, 0
 
     def nvrtcCreateProgram(self, source: bytes, name: bytes, count: int, headers: list[Any], names: list[Any]) -> Any:
         assert b"paint_masks" in source
@@ -336,7 +379,10 @@ class FakeDriver:
         return (0,)
 
     def cuModuleGetFunction(self, module: int, name: bytes) -> tuple[int, Any]:
-        return 0, getattr(self.modules[module], name.decode())
+        try:
+            return 0, getattr(self.modules[module], name.decode())
+        except AttributeError:
+            return 500, None
 
     def cuLaunchKernel(self, kernel: Any, *arguments: Any) -> tuple[int]:
         *grid_and_block, shared, stream, parameters, extra = arguments
@@ -469,6 +515,8 @@ class _FakeContext:
     def _run(self) -> None:
         trt = self._trt
         if self._session is None:
+            import onnxruntime  # here, because gpu-check must do without
+
             self._session = onnxruntime.InferenceSession(str(trt.model.path), providers=["CPUExecutionProvider"])
         tensors = {
             name: trt.cuda.array(address, self.get_tensor_shape(name), trt.dtypes[name])
@@ -492,12 +540,15 @@ class Machine:
         self.lines: list[str] = []
 
     def backend(self) -> TensorRTBackend:
+        from seg_perception.backends.tensorrt import engine as engines  # here, because it needs onnx
+        from seg_perception.backends.tensorrt.backend import TensorRTBackend
+
         return TensorRTBackend(
             self.model,
             cache_dir=self.cache_dir,
             precision=self.precision,
             batch=self.batch,
-            flavor=Flavor("tensorrt", self.trt, engines._make_logger(self.trt)),
+            flavor=engines.Flavor("tensorrt", self.trt, engines._make_logger(self.trt)),
             cuda=Cuda(self.runtime),
             compile_kernels=self._compile,
             log=self.lines.append,

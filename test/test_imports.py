@@ -144,8 +144,8 @@ def test_only_the_node_and_what_plays_to_it_import_ros_libraries_and_messages() 
     assert not _outside("ros play", ROS_LIBRARIES, "_msgs")
 
 
-def test_only_training_imports_torch() -> None:
-    assert not _outside("training", {"torch", "torchvision"})
+def test_only_training_and_the_check_of_a_gpu_import_torch() -> None:
+    assert not _outside("training gpu_check", {"torch", "torchvision"})
 
 
 def test_only_backends_and_export_import_onnx_runtime() -> None:

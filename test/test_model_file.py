@@ -145,6 +145,8 @@ def in_label(key: str, value: Any) -> Callable[[dict[str, Any], onnx.GraphProto]
 
 NEEDED = ("name", "network", "labels", "precision", "training_data", "license_note", "parameters", "macs")
 
+SIZES = {"default": [64, 96], "smallest": [64, 64], "largest": [128, 192], "stride": 8}
+
 BAD_METADATA = [
     *((without(key), rf"metadata without {key}") for key in NEEDED),
     (set_to("format_version", 3), "of format version 3, this program reads 2 and 1"),
@@ -183,6 +185,24 @@ BAD_METADATA = [
     (in_label("drivable_cost", 101), "drivable_cost 101"),
     (in_label("covers", "wall"), "covers is 'wall'"),
     (in_label("covers", [1]), "covers is 1"),
+    *((set_to("temperature", value), "has the temperature") for value in (0, -1.5, float("nan"), "warm", True, None)),
+    (set_to("sizes", [64, 96]), "has the sizes"),
+    (set_to("sizes", SIZES), "says that it takes several sizes"),  # and its graph takes one
+    *(
+        (set_to("sizes", {**SIZES, key: value}), "has the sizes")
+        for key, value in [
+            ("smallest", [64]),
+            ("smallest", [64, 96.0]),
+            ("smallest", [0, 96]),
+            ("largest", [32, 96]),
+            ("default", [32, 96]),
+            ("default", [70, 96]),
+            ("stride", 0),
+            ("stride", 7),
+            ("stride", "8"),
+            ("stride", True),
+        ]
+    ),
     (lambda content, graph: content["labels"].pop(), "14 logits|11 logits and 10 classes"),
 ]
 

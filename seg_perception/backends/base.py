@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seg_perception.labels import LabelSet
+from seg_perception.model_file import INPUT, OUTPUTS, ModelInfo
 from seg_perception.panoptic.decoder import PanopticSettings
 from seg_perception.results import Frame, NetworkOutput, Panoptic, Wants
 
@@ -19,7 +20,9 @@ AUTO_PRECISION = PRECISION_CHOICES[0]
 
 
 class Backend(Protocol):
-    """Runs the network of one model file."""
+    """Runs the network of one model file. model: what it runs, of one size where it was built for one."""
+
+    model: ModelInfo
 
     def infer(self, images: NDArray[np.uint8]) -> NetworkOutput:
         """Run the network on images, uint8 [N, h, w, 3] RGB at the model's size.
@@ -67,3 +70,12 @@ class DeviceBackend(Protocol):
 
     def device_steps(self) -> DeviceSteps | None:
         """The steps beside the network, None where they cannot run there: `describe` says why."""
+
+
+def tensor_shapes(model: ModelInfo, batch: int) -> dict[str, tuple[tuple[int, ...], type[np.generic]]]:
+    """Shape and type of every tensor of a model file, by name, for runs of batch images."""
+    outputs = zip(OUTPUTS, (len(model.labels), 1, 2))
+    return {
+        INPUT: ((batch, *model.size_hw, 3), np.uint8),
+        **{name: ((batch, channels, *model.grid_hw), np.float32) for name, channels in outputs},
+    }

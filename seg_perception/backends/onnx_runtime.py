@@ -26,7 +26,7 @@ class OnnxRuntimeBackend:
 
     def __init__(self, model: ModelInfo, *, providers: Sequence[str] = (), threads: int | None = None) -> None:
         """Raises SegPerceptionError for a provider that this ONNX Runtime lacks, or a model that it cannot load."""
-        self._model = model
+        self.model = model
         self._threads = threads or physical_cores()
         self._session: ort.InferenceSession | None = open_session(model.path, _checked(providers), self._threads)
 
@@ -34,12 +34,12 @@ class OnnxRuntimeBackend:
         """See Backend. Raises ValueError for images that do not fit the model."""
         if self._session is None:
             raise RuntimeError("the backend is closed")
-        check_images(images, self._model)
+        check_images(images, self.model)
         return NetworkOutput(*self._session.run(list(OUTPUTS), {INPUT: images}))
 
     def warm_up(self) -> None:
         """See Backend."""
-        self.infer(np.zeros((self._model.batch or 1, *self._model.size_hw, 3), np.uint8))
+        self.infer(np.zeros((self.model.batch or 1, *self.model.size_hw, 3), np.uint8))
 
     def describe(self) -> Mapping[str, str]:
         """See Backend."""
@@ -47,8 +47,8 @@ class OnnxRuntimeBackend:
         return {
             "backend": f"onnxruntime {ort.__version__}",
             "device": ", ".join(name.removesuffix("ExecutionProvider") for name in active),
-            "model": self._model.name,
-            "precision": self._model.precision,
+            "model": self.model.name,
+            "precision": self.model.precision,
             "threads": str(self._threads),
         }
 
@@ -58,8 +58,9 @@ class OnnxRuntimeBackend:
 
 
 def check_images(images: NDArray[np.uint8], model: ModelInfo) -> None:
-    """Raise ValueError unless images is uint8 [N, h, w, 3] at the model's size, N the model's batch or any."""
-    fits = images.ndim == 4 and images.shape[1:] == (*model.size_hw, 3) and model.batch in (None, images.shape[0])
+    """Raise ValueError unless images is uint8 [N, h, w, 3] at a size that the model takes, N its batch or any."""
+    fits = images.ndim == 4 and images.shape[3] == 3 and model.takes((images.shape[1], images.shape[2]))
+    fits = fits and model.batch in (None, images.shape[0])
     if images.dtype != np.uint8 or not fits:
         wanted = f"uint8 [{model.batch or 'N'}, {model.size_hw[0]}, {model.size_hw[1]}, 3]"
         raise ValueError(f"images is {images.dtype} {list(images.shape)}, expected {wanted}")

@@ -153,7 +153,7 @@ def run(arguments: argparse.Namespace, live: Live | None = None) -> int:
 
 _ANY = {"json", "mode"}
 _NODE = {"rate", "seconds", "cameras", "domain"}
-_NETWORK = {"precision", "backend", "providers", "threads", "size", "frames"}
+_NETWORK = {"precision", "network_size", "backend", "providers", "threads", "size", "frames"}
 _KINDS = {
     "training": {"training", "config", "data"},
     "metrics": {"metrics", "size", "frames"},

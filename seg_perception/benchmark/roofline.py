@@ -16,6 +16,7 @@ import onnx
 from onnx import TensorProto
 
 from seg_perception import model_file
+from seg_perception.backends.graph.sizes import fixed
 from seg_perception.backends.graph.stored import widened
 from seg_perception.errors import SegPerceptionError
 
@@ -117,7 +118,7 @@ class Network:
 def load(path: Path) -> Network:
     """The network of a model file. Raises SegPerceptionError as model_file.load, and for shapes that are not fixed."""
     info, model = model_file.read(path)
-    return of_graph(widened(model), info.name, info.size_hw)
+    return of_graph(fixed(widened(model), info.size_hw, info.grid_hw), info.name, info.size_hw)
 
 
 def of_graph(model: onnx.ModelProto, name: str, size_hw: tuple[int, int]) -> Network:

@@ -4,6 +4,7 @@ back to camera pixels is a pure scale. Normalisation happens inside the model.""
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import cv2
 import numpy as np
@@ -13,9 +14,13 @@ from seg_perception.errors import SegPerceptionError
 from seg_perception.raw_image import Mix, Plane
 from seg_perception.results import Frame
 
+Size = tuple[int, int]
+"""(height, width) in px."""
+
 
 class Preprocessor:
-    """Resizes frames within buffers that are made once per camera size. size_hw: the network's input (height, width).
+    """Resizes frames within buffers that are made once per camera size. size_hw: the network's input (height, width), or
+    what tells it by the image's.
 
     A bilinear sample reads 2x2 pixels, so shrinking more than twofold would skip some and alias. Then the image goes
     bilinearly to 2, 4, … times the network's size and is halved from there: as smooth as cv2.INTER_AREA (0.7 grey
@@ -27,10 +32,10 @@ class Preprocessor:
     chroma, invents two of three colours of a Bayer pixel and cuts off what lies beyond 0 and 255.
     """
 
-    def __init__(self, size_hw: tuple[int, int]) -> None:
-        self._size_hw = size_hw
-        self._images = np.zeros((1, *size_hw, 3), np.uint8)
-        self._scratch = np.zeros((2, *size_hw, 3), np.uint8)
+    def __init__(self, size_hw: Size | Callable[[Size], Size]) -> None:
+        self._size_for = size_hw if callable(size_hw) else lambda image_hw: size_hw
+        self._image_hw = self._size_hw = (0, 0)
+        self._images = self._scratch = np.zeros((0, 0, 0, 3), np.uint8)
         self._shapes: list[tuple[int, ...]] = []
         self._steps: list[list[Plane]] = []
 
@@ -39,6 +44,8 @@ class Preprocessor:
 
         Raises SegPerceptionError when the frame has no pixels.
         """
+        if frame.size_hw != self._image_hw:
+            self._fit(frame.size_hw)
         planes, mix = self._source(frame)
         shapes = [plane.shape for plane in planes]
         if shapes != self._shapes:
@@ -50,6 +57,17 @@ class Preprocessor:
         else:
             mix([_resize(plane, steps) for plane, steps in zip(planes, self._steps)], self._scratch, rgb)
         return self._images
+
+    def _fit(self, image_hw: Size) -> None:
+        """Make ready for images of another size."""
+        if 0 in image_hw:
+            raise no_pixels(image_hw)
+        size_hw = self._size_for(image_hw)
+        if size_hw != self._size_hw:
+            self._size_hw, self._shapes = size_hw, []
+            self._images = np.zeros((1, *size_hw, 3), np.uint8)
+            self._scratch = np.zeros((2, *size_hw, 3), np.uint8)
+        self._image_hw = image_hw
 
     def _source(self, frame: Frame) -> tuple[tuple[Plane, ...], Mix | None]:
         """What to resize, and how to make RGB of it; None where it is RGB."""

@@ -77,7 +77,8 @@ def gantt(spans: Sequence[Span], columns: int = COLUMNS) -> list[str]:
 class _Waiting:
     """A network on a device of its own, as the CPU sees it: the same answer always, after a while."""
 
-    def __init__(self, output: NetworkOutput, seconds: float) -> None:
+    def __init__(self, model: ModelInfo, output: NetworkOutput, seconds: float) -> None:
+        self.model = model
         self._output, self._seconds = output, seconds
 
     def infer(self, images: NDArray[np.uint8]) -> NetworkOutput:
@@ -155,10 +156,11 @@ def _measure(model: ModelInfo, network_ms: float, node_name: str) -> dict[str, A
     settings = Settings.from_values({})
     try:
         if network_ms:
+            model = model.at(model.size_hw)
             images = np.zeros((1, *model.size_hw, 3), np.uint8)
             found = backend.infer(images)
             output = NetworkOutput(*(getattr(found, name).copy() for name in found.__dataclass_fields__))
-            backend = _Waiting(output, network_ms / 1e3)
+            backend = _Waiting(model, output, network_ms / 1e3)
         camera = Camera(node, "", model, backend, settings, None, lambda: None, slots=2)
         node.trigger_configure()
         node.trigger_activate()

@@ -79,6 +79,8 @@ class SegmentationNode(ManagedNode):
         self._scheduling.check()
         self._step("loading the model file")
         model = model_file.load(find_model(node.model, node.backend))
+        if settings.network_hw is not None:
+            model = model.at(settings.network_hw)
         self._step("starting the backend")
         self._backend = backends.choose(
             model,
@@ -90,6 +92,7 @@ class SegmentationNode(ManagedNode):
             threads=node.threads or None,
             log=self._report,
         )
+        model = self._backend.model
         self._slots = 2 if overlaps(node.overlap, self._backend, len(settings.poses)) else 1
         if node.use_tf and (settings.fusion.enabled or None in settings.poses.values()):
             self._transforms = TransformSource(self)

@@ -141,6 +141,14 @@ class NodeSettings:
         (),
         "several cameras through one network: inputs `<name>/image`, outputs `~/<name>/…`, poses `<name>.camera_pose`",
     )
+    network_size: tuple[int, ...] = _parameter(
+        (),
+        "`[width, height]` of the network's input, for a model file that leaves it open; empty: by the camera's shape on "
+        "ONNX Runtime, the file's default on TensorRT, whose engines are built for one size",
+        limits=(32, 16384),
+        lengths=(0, 2),
+        item=int,
+    )
     mask_size: tuple[int, ...] = _parameter(
         (), "`[width, height]` of all masks in px; empty: the camera's", limits=(1, 16384), lengths=(0, 2), item=int
     )
@@ -296,6 +304,11 @@ class Settings:
     def ground_frame(self) -> str:
         """frame_id of the outputs on the ground."""
         return self.node.ground_frame or self.node.base_frame
+
+    @property
+    def network_hw(self) -> tuple[int, int] | None:
+        """Height and width of the network's input, None where the camera or the model file says."""
+        return (self.node.network_size[1], self.node.network_size[0]) if self.node.network_size else None
 
     @property
     def mask_hw(self) -> tuple[int, int] | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import importlib
+import re
 from pathlib import Path
 from typing import Any
 
@@ -56,15 +57,20 @@ class CudaKernels:
         self._module = self._call("cuModuleLoadData", code)
         self._functions: dict[str, Any] = {}
 
+    def check_all(self) -> list[str]:
+        """Names of all kernels of the source. Raises SegPerceptionError for one that the GPU did not load."""
+        names: list[str] = re.findall(r"^KERNEL (\w+)\(", SOURCE.read_text(), re.MULTILINE)
+        for name in names:
+            self._function(name)
+        return names
+
     def launch(self, name: str, threads: int, arguments: Resize | Decode, stream: Stream) -> None:
         """Queue a kernel for at least this many threads; arguments are copied."""
-        if name not in self._functions:
-            self._functions[name] = self._call("cuModuleGetFunction", self._module, name.encode())
         pointers = (ctypes.c_void_p * 1)(ctypes.addressof(arguments))
         blocks = -(-threads // BLOCK)
         self._call(
             "cuLaunchKernel",
-            self._functions[name],
+            self._function(name),
             *(blocks, 1, 1),
             *(BLOCK, 1, 1),
             0,
@@ -79,6 +85,11 @@ class CudaKernels:
             module, self._module = self._module, None
             self._call("cuModuleUnload", module)
 
+    def _function(self, name: str) -> Any:
+        if name not in self._functions:
+            self._functions[name] = self._call("cuModuleGetFunction", self._module, name.encode())
+        return self._functions[name]
+
     def _call(self, function: str, *arguments: Any) -> Any:
         error, *results = getattr(self._driver, function)(*arguments)
         if error != self._driver.CUresult.CUDA_SUCCESS:
@@ -88,15 +99,17 @@ class CudaKernels:
         return results[0] if results else None
 
 
-def compile_for(compute_capability: str, nvrtc: Any) -> bytes:
+def compile_for(compute_capability: str, nvrtc: Any, more: str = "") -> bytes:
     """Machine code (cubin) of the kernels for GPUs of a compute capability such as '8.7'; needs no GPU.
 
-    Machine code rather than PTX, which a driver older than NVRTC would refuse. nvrtc: cuda.bindings.nvrtc.
+    Machine code rather than PTX, which a driver older than NVRTC would refuse. nvrtc: cuda.bindings.nvrtc. more: C++ to
+    compile behind the source.
     Raises SegPerceptionError when NVRTC is missing or does not know such GPUs.
     """
     options = [f"--gpu-architecture=sm_{compute_capability.replace('.', '')}", *OPTIONS]
     try:
-        program = _checked(nvrtc, "nvrtcCreateProgram", SOURCE.read_bytes(), SOURCE.name.encode(), 0, [], [])
+        source = SOURCE.read_bytes() + more.encode()
+        program = _checked(nvrtc, "nvrtcCreateProgram", source, SOURCE.name.encode(), 0, [], [])
     except (RuntimeError, OSError) as error:  # cuda-python's way to say that the library is not there
         raise SegPerceptionError(
             f"CUDA's run-time compiler NVRTC cannot be loaded ({' '.join(str(error).split())[:200]}): "

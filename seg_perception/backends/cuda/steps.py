@@ -68,8 +68,12 @@ class CudaSteps:
 
     def close(self) -> None:
         """Give back what the steps hold on the GPU, and the kernels; may be called twice."""
+        do_all([self.release, self.kernels.unload])
+
+    def release(self) -> None:
+        """Give back what the steps hold, but not the kernels, which others may share; may be called twice."""
         self.closed = True
-        do_all([*(made.close for made in list(self._made)), self.kernels.unload])
+        do_all(made.close for made in list(self._made))
 
     def graphs(self) -> list[tuple[str, str]]:
         """Name of each step that has work, and the state of that work."""

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from seg_perception import model_file
 from seg_perception.backends.base import AUTO_PRECISION
 from seg_perception.backends.graph.half import to_half, too_large
+from seg_perception.backends.graph.sizes import fixed
 from seg_perception.backends.graph.stored import widened
 from seg_perception.errors import SegPerceptionError
 from seg_perception.model_file import ModelInfo
@@ -31,11 +32,11 @@ def resolved(model: ModelInfo, choice: str) -> str:
 
 
 def in_precision(model: ModelInfo, choice: str) -> bytes:
-    """The graph of a model file in one of PRECISION_CHOICES, as ONNX without metadata. Which layers stay float32 for
-    their large numbers the file says; for files that do not, one run on noise does. Raises SegPerceptionError as
+    """The graph of a model file at the model's size, in one of PRECISION_CHOICES, as ONNX without metadata. Which layers
+    stay float32 for their large numbers the file says; for files that do not, one run on noise does. Raises SegPerceptionError as
     model_file.load and resolved."""
     precision = resolved(model, choice)
-    graph = widened(model_file.read(model.path)[1])
+    graph = fixed(widened(model_file.read(model.path)[1]), model.size_hw, model.grid_hw)
     if precision != model.precision:
         layers = model.float32_layers
         graph = to_half(graph, too_large(graph, [noise(model.size_hw)]) if layers is None else layers)

@@ -16,7 +16,7 @@ from typing import Any, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from seg_perception.backends.base import AUTO_PRECISION, OnDevice
+from seg_perception.backends.base import AUTO_PRECISION, OnDevice, tensor_shapes
 from seg_perception.backends.cuda.driver import CAPTURED, NOT_YET, Cuda, Gpu, Stream, Transfer, Work
 from seg_perception.backends.cuda.kernels import CudaKernels
 from seg_perception.backends.cuda.steps import CudaSteps
@@ -69,7 +69,7 @@ class TensorRTBackend:
 
         Raises SegPerceptionError when TensorRT or a GPU is missing, or when no engine can be built, loaded or run.
         """
-        self._model = model
+        self.model = model = model.at(model.size_hw)  # an engine is built for one size
         self._log = log
         self._batch = model.batch or batch
         self._precision = resolved(model, precision)
@@ -147,7 +147,7 @@ class TensorRTBackend:
         return {
             "backend": f"{self._flavor.trt.__name__} {self._flavor.version}",
             "device": f"{self._gpu.name} ({self._gpu.compute_capability})",
-            "model": self._model.name,
+            "model": self.model.name,
             "precision": self._precision,
             "batch": str(self._batch),
             "cuda_graph": self._graphs(),
@@ -164,7 +164,7 @@ class TensorRTBackend:
     @property
     def _counts(self) -> range:
         """Numbers of images that a run may have."""
-        return range(self._model.batch or 1, self._batch + 1)
+        return range(self.model.batch or 1, self._batch + 1)
 
     def _graphs(self) -> str:
         states = [("network", work.state) for work in list(self._works.values())]
@@ -190,7 +190,7 @@ class TensorRTBackend:
         except SegPerceptionError as error:
             self._log(f"masks are made on the CPU: {error}")
             return f"CPU: {error}"
-        self._steps = CudaSteps(self._model, kernels, self._stream, self._tensors, self._log)
+        self._steps = CudaSteps(self.model, kernels, self._stream, self._tensors, self._log)
         self._owned.callback(self._steps.close)
         return "GPU"
 
@@ -212,7 +212,7 @@ class TensorRTBackend:
     def _build(self) -> bytes:
         name, version = self._flavor.name, self._flavor.version
         self._log(
-            f"building an engine of {self._model.name} with {name} {version} for {self._gpu.name}: this takes a while"
+            f"building an engine of {self.model.name} with {name} {version} for {self._gpu.name}: this takes a while"
         )
         started = time.monotonic()
         said = started
@@ -226,7 +226,7 @@ class TensorRTBackend:
         gpu = f"{self._gpu.name}-{self._gpu.compute_capability}"
         engine = engines.build(
             self._flavor,
-            self._model,
+            self.model,
             precision=self._precision,
             batch=self._batch,
             timing_cache=self._cache.beside(file_name(f"timing-{name}-{version}-{gpu}") + ".cache"),
@@ -266,7 +266,7 @@ class TensorRTBackend:
             return self._contexts[count]
         arguments = () if self._runtime_config is None else (self._runtime_config,)
         context = self._engine.create_execution_context(*arguments)
-        expected = tensor_shapes(self._model, count)
+        expected = tensor_shapes(self.model, count)
         found = {self._engine.get_tensor_name(i) for i in range(self._engine.num_io_tensors)}
         if context is None or found != set(expected):
             raise SegPerceptionError(
@@ -331,12 +331,3 @@ def engine_key(model: ModelInfo, flavor: Flavor, gpu: Gpu, batch: int, precision
             "images": f"{model.batch or 1} to {model.batch or batch}",
         },
     )
-
-
-def tensor_shapes(model: ModelInfo, batch: int) -> dict[str, tuple[tuple[int, ...], type[np.generic]]]:
-    """Shape and type of every tensor of a model file, by name, for runs of batch images."""
-    outputs = zip(OUTPUTS, (len(model.labels), 1, 2))
-    return {
-        INPUT: ((batch, *model.size_hw, 3), np.uint8),
-        **{name: ((batch, channels, *model.grid_hw), np.float32) for name, channels in outputs},
-    }

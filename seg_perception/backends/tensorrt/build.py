@@ -24,6 +24,7 @@ from seg_perception.backends.tensorrt.backend import engine_key
 from seg_perception.backends.tensorrt.cache import EngineCache, EngineKey, write_engine
 from seg_perception.backends.tensorrt.engine import Flavor
 from seg_perception.errors import SegPerceptionError
+from seg_perception.network_size import size_hw_of
 from seg_perception.options import whole
 from seg_perception.writing import write_json
 
@@ -43,6 +44,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="what it computes in (default: auto, float16 for a float32 file, else the file's)",
     )
     parser.add_argument(
+        "--network-size",
+        metavar="WxH",
+        help="of a model file that leaves its size open, as the node's network_size (default: the file's)",
+    )
+    parser.add_argument(
         "--batch", type=whole("--batch", 1), default=1, metavar="N", help="most images per run (default: 1)"
     )
     parser.add_argument("--engine-cache", type=Path, metavar="DIR", help="default: the user's cache folder")
@@ -56,6 +62,8 @@ def run(arguments: argparse.Namespace) -> int:
             "--engine-cache is where an engine for this machine's GPU goes: leave out --out and --compute-capability, or it"
         )
     model = model_file.load(arguments.model)
+    if arguments.network_size:
+        model = model.at(size_hw_of(arguments.network_size))
     if model.note:
         print(model.note)
     flavor = _flavor(arguments)

@@ -22,6 +22,7 @@ import argparse
 import json
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,9 +30,11 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from seg_perception import model_file, options
+from seg_perception import model_facts, model_file, options
+from seg_perception.backends.graph.edits import outputs_of
 from seg_perception.backends.graph.half import to_half, too_large
 from seg_perception.backends.graph.precision import noise
+from seg_perception.backends.graph.sizes import opened
 from seg_perception.backends.graph.stored import narrowed
 from seg_perception.backends.shipped_models import given_model
 from seg_perception.camera.preprocess import Preprocessor
@@ -39,8 +42,10 @@ from seg_perception.datasets import open_dataset
 from seg_perception.errors import SegPerceptionError
 from seg_perception.files import image_files, read_rgb
 from seg_perception.labels import LabelSet
+from seg_perception.network_size import SizeLimits, size_hw_of
 from seg_perception.options import number, whole
 from seg_perception.results import Frame
+from seg_perception.training.export import temperature
 from seg_perception.training.export.parity import ParityData, parity
 from seg_perception.training.export.quantize import apart, limits_broken, spread, to_int8
 from seg_perception.training.export.sources import Source, from_model
@@ -52,6 +57,9 @@ are rounded to float16 as well, which a network that was not trained passes on a
 
 EXIT_BROKEN = 3
 """The file is written, but does more damage than its precision may."""
+SMALLEST_HW, LARGEST_HW = (128, 128), (1024, 2048)
+"""What a file takes unless --sizes says otherwise, and its own size where that lies outside."""
+
 CALIBRATION_IMAGES = 64
 CALIBRATION_SPLIT = "train"
 
@@ -81,6 +89,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--width", type=whole("--width", 32), help="of the network's input, a multiple of 32 (default: as trained)"
+    )
+    parser.add_argument(
+        "--sizes",
+        nargs=2,
+        metavar="WxH",
+        help="the smallest and the largest input that the file takes, so that a camera is seen in its own shape "
+        "(default: 128x128 2048x1024, of a model file its own)",
+    )
+    parser.add_argument("--fixed-size", action="store_true", help="the file takes the one size alone")
+    parser.add_argument(
+        "--temperature",
+        metavar="T",
+        help="divide the logits by this, so that confidence means what it says; 'fit': what fits the labels of --dataset, "
+        "which training must not have seen (default: as they are)",
     )
     parser.add_argument("--images", type=Path, metavar="DIR", help="frames to calibrate and compare on")
     parser.add_argument("--dataset", metavar="NAME", help="labelled data to compare on, such as camvid, with --root")
@@ -116,7 +138,13 @@ def run(arguments: argparse.Namespace) -> int:
             "int8 needs frames to calibrate on: give --images a folder of frames from where the model will work, or "
             "--dataset and --root"
         )
+    limits = _limits(arguments, source)
     graph, made = convert(source, precision, images)
+    if arguments.temperature:
+        factor = _temperature(arguments, source)
+        graph = temperature.tempered(graph, factor)
+        source = replace(source, reference=temperature.Tempered(source.reference, factor))
+        made["temperature"] = factor * source.facts.get("temperature", 1.0)
     given = {"license_note": arguments.license_note, "metrics": _metrics(arguments.metrics)}
     facts = model_file.metadata(
         name=arguments.name or arguments.out.stem,
@@ -124,6 +152,8 @@ def run(arguments: argparse.Namespace) -> int:
         precision=precision,
         **{**source.facts, **{key: value for key, value in given.items() if value}, **made},
     )
+    if limits is not None:
+        graph, facts["sizes"] = _opened(graph, source, limits)
     facts["parity"] = save_compared(
         narrowed(graph), facts, source, arguments.out, _parity_data(arguments, images, source)
     )
@@ -139,6 +169,51 @@ def run(arguments: argparse.Namespace) -> int:
             file=sys.stderr,
         )
     return EXIT_BROKEN if broken else 0
+
+
+def _temperature(arguments: argparse.Namespace, source: Source) -> float:
+    """What the source's logits are to be divided by."""
+    given = temperature.parse(arguments.temperature)
+    if given is not None:
+        return given
+    if not arguments.dataset:
+        raise SegPerceptionError("a temperature is fitted on labels: give --dataset and --root, or a number")
+    dataset = arguments.dataset, arguments.root, arguments.split
+    return temperature.fit(source.reference, source.size_hw, dataset, source.labels)
+
+
+def _limits(arguments: argparse.Namespace, source: Source) -> SizeLimits | None:
+    """The sizes that the file is to take, None for one alone."""
+    if arguments.fixed_size:
+        if arguments.sizes:
+            raise SegPerceptionError("--sizes is of no use beside --fixed-size: leave one of them out")
+        return None
+    if not arguments.sizes and source.limits is not None:
+        return source.limits
+    if arguments.sizes:
+        limits = SizeLimits(*map(size_hw_of, arguments.sizes))
+        limits.check(source.size_hw)
+        return limits
+    (height, width), (low, left), (high, right) = source.size_hw, SMALLEST_HW, LARGEST_HW
+    return SizeLimits((min(low, height), min(left, width)), (max(high, height), max(right, width)))
+
+
+def _opened(graph: onnx.ModelProto, source: Source, limits: SizeLimits) -> tuple[onnx.ModelProto, dict[str, Any]]:
+    """The graph with height and width left open, and what the metadata says of them. Raises SegPerceptionError where it
+    does not run at other sizes."""
+    rows = graph.graph.output[0].type.tensor_type.shape.dim[2].dim_value
+    stride = source.size_hw[0] // rows
+    graph = opened(graph)
+    height, width = source.size_hw
+    turned = (width, height) if limits.takes((width, height)) else source.size_hw
+    for h, w in dict.fromkeys((limits.smallest_hw, turned)):
+        try:
+            (outputs,) = outputs_of(graph, [noise((h, w))])
+        except Exception as error:  # ONNX Runtime raises classes of its extension module, which have no common base
+            raise SegPerceptionError(f"the network does not run at {w}x{h} ({error}): give --fixed-size") from error
+        if any(output.shape[2:] != (h // stride, w // stride) for output in outputs):
+            raise SegPerceptionError(f"the network's outputs at {w}x{h} have another stride: give --fixed-size")
+    return graph, model_facts.sizes_of(limits, source.size_hw, stride)
 
 
 def _source(arguments: argparse.Namespace) -> Source:
@@ -230,6 +305,8 @@ def _summary(out: Path, size_mb: float, size_hw: tuple[int, int], facts: Mapping
         f"({compared['logit_error_relative']:.2g} of the largest), {compared['pixels_changed']:.3%} of pixels change class"
         + (f", mIoU {compared['miou_fp32']:.4f} to {compared['miou']:.4f}" if "miou" in compared else ""),
     ]
+    if "temperature" in facts:
+        lines.append(f"logits divided by {facts['temperature']:.3f}")
     if "quantization" in facts:
         made = facts["quantization"]
         lines.append(

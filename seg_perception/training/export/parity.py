@@ -67,6 +67,7 @@ def parity(reference: Backend, path: Path, data: ParityData) -> dict[str, Any]:
     reference's.
     """
     info = model_file.load(path)
+    info = info.at(info.size_hw)  # what the reference runs at
     wanted, found = _Remembering(reference), _Remembering(OnnxRuntimeBackend(info))
     pipelines = Pipeline(info, wanted), Pipeline(info, found)
     tally = _Tally(Comparison(info.labels, data.meaning))

@@ -11,17 +11,19 @@ import onnx
 
 from seg_perception import model_file
 from seg_perception.backends.base import Backend
+from seg_perception.backends.graph.sizes import fixed
 from seg_perception.backends.graph.stored import widened
 from seg_perception.backends.onnx_runtime import OnnxRuntimeBackend
 from seg_perception.errors import SegPerceptionError
 from seg_perception.labels import LabelSet
+from seg_perception.network_size import SizeLimits
 
 
 @dataclass(frozen=True)
 class Source:
     """make_graph: in precision, with weights of the width that it computes in; it may take long. facts: what
-    model_file.metadata is to be told, but for the name, the precision and how that was reached. reference: runs it, to
-    compare with."""
+    model_file.metadata is to be told, but for the name, the precision and how that was reached. reference: runs it at
+    size_hw, to compare with. limits: the sizes that a model file takes beside size_hw."""
 
     make_graph: Callable[[], onnx.ModelProto]
     precision: str
@@ -32,6 +34,7 @@ class Source:
     quantization: dict[str, Any] | None = None
     float32_layers: tuple[str, ...] | None = None
     parity: dict[str, Any] | None = None
+    limits: SizeLimits | None = None
 
 
 def from_model(path: Path, precision: str | None) -> Source:
@@ -52,16 +55,18 @@ def from_model(path: Path, precision: str | None) -> Source:
         "license_note": info.license_note,
         "parameters": info.parameters,
         "macs": info.macs,
+        "temperature": info.temperature,
         # figures of another precision are not those of the new file
         "metrics": dict(info.metrics) if info.precision == precision else {},
     }
     return Source(
-        make_graph=lambda: widened(model),
+        make_graph=lambda: fixed(widened(model), info.size_hw, info.grid_hw),
         precision=info.precision,
         labels=info.labels,
         size_hw=info.size_hw,
+        limits=info.limits,
         facts=facts,
-        reference=OnnxRuntimeBackend(info),
+        reference=OnnxRuntimeBackend(info.at(info.size_hw)),
         quantization=dict(info.quantization) or None,
         float32_layers=info.float32_layers,
         parity=dict(info.parity) or None,

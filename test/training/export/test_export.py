@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import json
 import subprocess
@@ -20,11 +21,15 @@ torch = pytest.importorskip("torch", reason="export needs torch")
 from seg_perception import model_file  # noqa: E402
 from seg_perception.backends.graph import half, precision, stored  # noqa: E402
 from seg_perception.backends.onnx_runtime import OnnxRuntimeBackend  # noqa: E402
+from seg_perception.backends.tensorrt import engine as engines  # noqa: E402
 from seg_perception.camera.preprocess import Preprocessor  # noqa: E402
 from seg_perception.cli import main  # noqa: E402
+from seg_perception.errors import SegPerceptionError  # noqa: E402
 from seg_perception.files import read_rgb  # noqa: E402
 from seg_perception.labels import CAMVID  # noqa: E402
-from seg_perception.results import Frame  # noqa: E402
+from seg_perception.network_size import SizeLimits  # noqa: E402
+from seg_perception.pipeline import Pipeline  # noqa: E402
+from seg_perception.results import Frame, NetworkOutput  # noqa: E402
 from seg_perception.training.export import export, from_checkpoint  # noqa: E402
 from seg_perception.training.export.quantize import Damage, to_int8  # noqa: E402
 from seg_perception.training.loop import checkpoint  # noqa: E402
@@ -296,3 +301,85 @@ def test_layers_too_large_for_float16_are_named_in_the_file(
     types = {weight.name: weight.data_type for weight in graph.graph.initializer}
     kept = [node for node in graph.graph.node if node.op_type == "Conv" and node.name in info.float32_layers]
     assert kept and {types[node.input[1]] for node in kept} == {onnx.TensorProto.FLOAT}
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+@pytest.mark.parametrize("size_hw", [(64, 96), (96, 64), (160, 224)])
+def test_a_file_runs_at_any_size_as_the_network_does(root: Path, precision: str, size_hw: tuple[int, int]) -> None:
+    info = model_file.load(root / f"{precision}.onnx")
+    assert info.limits == SizeLimits((64, 96), (1024, 2048))
+    if not info.takes(size_hw):
+        with pytest.raises(SegPerceptionError, match="cannot run at 64x96"):
+            info.at(size_hw)
+        return
+    image = np.random.default_rng(1).integers(0, 256, (1, *size_hw, 3), np.uint8)
+    found = OnnxRuntimeBackend(info.at(size_hw)).infer(image)
+    with torch.no_grad():
+        wanted = checkpoint.averaged_network(checkpoint.load(root / "c.pt"))(torch.from_numpy(image))
+    outputs = (found.semantic_logits, found.center_heatmap, found.center_offset)
+    for output, expected in zip(outputs, wanted, strict=True):
+        largest = max(1.0, float(expected.abs().max()))
+        assert np.abs(output - expected.numpy()).max() / largest < export.LARGEST_RELATIVE_ERROR[precision]
+
+
+def test_a_camera_is_seen_in_its_own_shape(root: Path) -> None:
+    # the network of the tests is as small as its file allows: a larger budget leaves a choice
+    info = dataclasses.replace(model_file.load(root / "fp32.onnx"), size_hw=(160, 224), grid_hw=(40, 56))
+    seen: list[tuple[int, ...]] = []
+
+    class Watched(OnnxRuntimeBackend):
+        def infer(self, images: np.ndarray) -> NetworkOutput:
+            seen.append(images.shape[1:3])
+            return super().infer(images)
+
+    pipeline = Pipeline(info, Watched(info))
+    for camera_hw in ((360, 1200), (360, 480), (360, 1200)):
+        panoptic = pipeline.run(Frame(np.zeros((*camera_hw, 3), np.uint8))).panoptic
+        assert panoptic.semantic.shape == camera_hw
+    assert seen == [info.size_for((360, 1200)), info.size_for((360, 480)), info.size_for((360, 1200))]
+    assert len(set(seen)) == 2
+
+
+def test_a_file_may_keep_one_size_and_another_file_opens_it(root: Path, tmp_path: Path) -> None:
+    fixed, opened = tmp_path / "fixed.onnx", tmp_path / "opened.onnx"
+    words = ["export", "--model", str(root / "fp32.onnx"), "--out"]
+    assert main([*words, str(fixed), "--fixed-size"]) == 0
+    info = model_file.load(fixed)
+    assert (info.limits, info.size_hw) == (None, SIZE_HW)
+    with pytest.raises(ValueError, match="expected uint8"):
+        OnnxRuntimeBackend(info).infer(np.zeros((1, 160, 224, 3), np.uint8))
+    again = ["export", "--model", str(fixed), "--out", str(opened), "--sizes", "96x64", "320x256"]
+    assert main(again) == 0
+    assert model_file.load(opened).limits == SizeLimits((64, 96), (256, 320))
+    assert main([*words, str(opened)]) == 0
+    assert model_file.load(opened).limits == model_file.load(root / "fp32.onnx").limits
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        (["--sizes", "128x128", "320x256"], "cannot run at 96x64"),
+        (["--sizes", "96x64", "wide"], "'wide' is no size"),
+        (["--sizes", "96x64", "64x64"], "cannot be"),
+        (["--sizes", "96x64", "320x256", "--fixed-size"], "leave one of them out"),
+    ],
+)
+def test_sizes_that_cannot_be_are_refused(
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], options: list[str], reason: str
+) -> None:
+    out = tmp_path / "out.onnx"
+    assert main(["export", "--model", str(root / "fp32.onnx"), "--out", str(out), *options]) == 2
+    assert reason in capsys.readouterr().err
+    assert not out.exists()
+
+
+def test_an_engine_is_built_for_the_size_that_is_asked_for(root: Path, tmp_path: Path) -> None:
+    if "rtx" not in engines.installed():
+        pytest.skip("TensorRT for RTX is not installed")
+    prints = set()
+    for size in ([], ["--network-size", "96x64"], ["--network-size", "224x160"]):
+        out, told = tmp_path / "engine", tmp_path / "told.json"
+        words = ["build-engine", "--model", str(root / "fp32.onnx"), "--compute-capability", "8.6", "--out", str(out)]
+        assert main([*words, *size, "--json", str(told)]) == 0
+        prints.add(json.loads(told.read_text())["fingerprint"])
+    assert len(prints) == 2  # the first two are of one size

@@ -1,0 +1,105 @@
+"""Whole frames as the node runs them, but for the network: three graphs a frame, the same masks every time, memory that
+stays, and sizes that change."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+from seg_perception.backends.cuda.driver import CAPTURED, Cuda
+from seg_perception.gpu_check import scenes
+from seg_perception.gpu_check.agreement import Difference, copied, difference, equal
+from seg_perception.gpu_check.lab import Lab
+from seg_perception.gpu_check.stand_in import StandIn
+from seg_perception.panoptic.decoder import PanopticDecoder, PanopticSettings
+from seg_perception.pipeline import Pipeline
+from seg_perception.results import Frame, Panoptic, Wants
+
+SCENES = 4
+NETWORK_HW = (192, 320)
+PER_FRAME = Counter(cudaGraphLaunch=3, cudaStreamSynchronize=2)
+
+
+def check(lab: Lab) -> None:
+    """Frames of one size, then of several."""
+    stand_in = StandIn(lab, scenes.model_without_file(NETWORK_HW))
+    pipeline = Pipeline(stand_in.model, stand_in)
+    with lab.part("frames of one size"):
+        _same_size(lab, stand_in, pipeline)
+    with lab.part("frames whose size changes"):
+        _sizes(lab, stand_in, pipeline)
+    with lab.part("log"):
+        lab.check("nothing to complain of", not stand_in.lines, "; ".join(stand_in.lines)[:120])
+    with lab.part("close"):
+        stand_in.close()
+        stand_in.close()
+        lab.check("closed, twice", True)
+
+
+def _same_size(lab: Lab, stand_in: StandIn, pipeline: Pipeline) -> None:
+    size, count = ((90, 120), 12) if lab.quick else ((720, 1280), 1000)
+    frames = scenes.drive(size, 2 if lab.quick else SCENES)
+    outputs = [scenes.output_of(frame, NETWORK_HW) for frame in frames]
+    on_cpu = PanopticDecoder(stand_in.model.labels, PanopticSettings())
+    first: list[Panoptic] = []
+    worst, unequal, free, calls = Difference(), 0, list[int](), Counter[str]()
+    for number in range(count):
+        i = number % len(frames)
+        stand_in.give(outputs[i])
+        with _Counted(lab.cuda) as counted:
+            seen = pipeline.see(Frame(frames[i].rgb)).panoptic
+        if number < len(frames):
+            expected = on_cpu.decode(outputs[i], 0, size, stand_in.model.stride, Wants())
+            worst = worst.worse(difference(seen, expected))
+            first.append(copied(seen))
+        unequal += not equal(seen, first[i])
+        if number == 2 * len(frames):
+            calls, before = counted.calls, lab.cuda.call("cudaMemGetInfo")
+            free.append(before)
+    free.append(lab.cuda.call("cudaMemGetInfo"))
+    lab.check("masks equal to the CPU's", worst.none, worst)
+    lab.check(f"{count} frames, each equal to its first", not unequal, f"{unequal} differ")
+    lab.check("a frame is three graphs and two waits", calls == PER_FRAME, dict(calls))
+    states = {step: state for step, state in stand_in.describe().items() if step != "backend"}
+    lab.check("every step runs as a graph", set(states.values()) == {CAPTURED}, states)
+    lab.check("the GPU's memory stays", free[0] == free[1], f"{free[0] - free[1]} bytes less")
+
+
+def _sizes(lab: Lab, stand_in: StandIn, pipeline: Pipeline) -> None:
+    sizes = [(60, 90), (61, 83)] if lab.quick else [(720, 1280), (480, 640), (479, 641), (1080, 1920)]
+    frames = [scenes.drive(size, 1)[0] for size in sizes]
+    output = scenes.output_of(frames[0], NETWORK_HW)
+    stand_in.give(output)
+    worst = Difference()
+    for _ in range(3):
+        for size, frame in zip(sizes, frames):
+            on_cpu = PanopticDecoder(stand_in.model.labels, PanopticSettings())
+            expected = on_cpu.decode(output, 0, size, stand_in.model.stride, Wants())
+            for _ in range(2):
+                worst = worst.worse(difference(pipeline.see(Frame(frame.rgb)).panoptic, expected))
+    with _Counted(lab.cuda) as counted:
+        for frame in frames:
+            pipeline.see(Frame(frame.rgb))
+    taken = counted.calls["cudaMalloc"] + counted.calls["cudaHostAlloc"]
+    lab.check(f"{len(sizes)} sizes in turn, masks equal to the CPU's", worst.none, worst)
+    lab.check("sizes that were seen before take no memory", not taken, f"{taken} allocations")
+
+
+class _Counted:
+    """Counts the calls of CUDA's runtime meanwhile."""
+
+    def __init__(self, cuda: Cuda) -> None:
+        self._cuda, self.calls = cuda, Counter[str]()
+
+    def __enter__(self) -> _Counted:
+        real = self._cuda.call
+
+        def call(function: str, *arguments: Any) -> Any:
+            self.calls[function] += 1
+            return real(function, *arguments)
+
+        self._cuda.call = call  # type: ignore[method-assign]
+        return self
+
+    def __exit__(self, *problem: object) -> None:
+        del self._cuda.call
