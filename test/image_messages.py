@@ -44,13 +44,19 @@ def encode(encoding: str, rgb: NDArray[np.uint8]) -> NDArray[Any]:
     if encoding == "mono8":
         return rgb[..., 0]
     if encoding == "mono16":
-        return rgb[..., 0].astype(np.uint16) * 257
+        return _deep(rgb[..., 0])
     if encoding.startswith("bayer_"):
         mosaic = np.zeros((height, width), np.uint8)
         for k, color in enumerate(encoding[6:10]):
             mosaic[k // 2 :: 2, k % 2 :: 2] = rgb[k // 2 :: 2, k % 2 :: 2, "rgb".index(color)]
-        return mosaic if encoding.endswith("8") else mosaic.astype(np.uint16) * 257
+        return mosaic if encoding.endswith("8") else _deep(mosaic)
     return encode_yuv(encoding, rgb)
+
+
+def _deep(grey: NDArray[np.uint8]) -> NDArray[np.uint16]:
+    """16-bit values that are the grey ones when rounded, and whose two bytes differ, so that their order matters."""
+    deep = grey.astype(np.int32) * 257
+    return np.where(grey < 128, deep + 100, deep - 100).astype(np.uint16)
 
 
 def encode_yuv(encoding: str, rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -198,7 +198,7 @@ def tally_segments(
         while x < width:
             begin, k, i, total = x, semantic[y, x], instance[y, x], 0
             while x < width and semantic[y, x] == k and instance[y, x] == i:
-                total += confidence[y, x]
+                total += int(confidence[y, x])
                 x += 1
             if k != VOID:
                 entry = tally[i, k]

@@ -175,3 +175,11 @@ def test_camera_info_becomes_a_camera_model() -> None:
     rectified = messages.to_camera_model(info, rectified=True)
     np.testing.assert_allclose(rectified.K, ((200, 0, 134.75), (0, 410, 210), (0, 0, 1)))
     assert rectified.distortion == ()
+
+
+@pytest.mark.parametrize("big", [False, True])
+def test_the_bytes_of_16_bit_values_are_put_in_order(big: bool) -> None:
+    """Values whose two bytes differ: 255 / 65535 of each, rounded."""
+    values = np.array([[0x1234, 0x8000], [0x00FF, 0xFF00]], np.uint16)
+    got = to_rgb(message("mono16", values, (2, 2), big=big))
+    assert got[..., 0].tolist() == [[18, 128], [1, 254]]

@@ -274,3 +274,43 @@ def test_a_pose_that_cannot_be_is_refused(pose, words):
 def test_equal_calibrations_compare_equal():
     assert CameraModel(640, 480, np.array(K)) == CameraModel(640, 480, np.ravel(K).tolist())
     assert camera("fisheye") != camera("equidistant")
+
+
+FOLDING = (-0.3, 0.0, 0.0, 0.0)
+"""A fisheye whose radius grows up to 1.05 rad and then falls: angle (1 - 0.3 angle^2), 0.70 focal lengths at most."""
+
+
+@pytest.mark.parametrize(
+    "coefficients", [(0.0, 0.0, 0.0, 0.0), FOLDING, (0.1, -0.2, 0.0, 0.0), (-0.02, 0.004, -0.003, 0.0005)]
+)
+def test_a_fisheye_sees_up_to_its_fold_and_to_90_degrees_and_nothing_beyond(coefficients):
+    """Against the curve itself: a radius belongs to the first angle that has it, while the curve rises."""
+    angles = np.linspace(0, math.pi / 2, 20001)
+    a2 = angles**2
+    radii = angles * (
+        1 + a2 * (coefficients[0] + a2 * (coefficients[1] + a2 * (coefficients[2] + a2 * coefficients[3])))
+    )
+    fold = int(np.argmax(np.append(np.diff(radii) <= 0, True)))
+    reach, focal = radii[fold], 200.0
+    k = ((focal, 0.0, 0.0), (0.0, focal, 0.0), (0.0, 0.0, 1.0))
+    lens = Lens(CameraModel(640, 480, k, "fisheye", coefficients), (480, 640))
+    asked = np.concatenate((np.linspace(0.02, 0.97, 40) * reach, np.linspace(1.03, 3.0, 60) * reach))
+    ways = np.array([(math.cos(turn), math.sin(turn)) for turn in (0.0, 0.8, 2.5)])
+    for way in ways:
+        slopes = lens.to_slopes(focal * asked[:, None] * way)
+        assert np.isfinite(slopes[:40]).all() and np.isnan(slopes[40:]).all(), coefficients
+        expected = np.tan(np.interp(asked[:40], radii[: fold + 1], angles[: fold + 1]))
+        np.testing.assert_allclose(slopes[:40] @ way, expected, rtol=1e-4)
+
+
+@pytest.mark.parametrize("lens", sorted(LENSES))
+def test_every_lens_sees_the_ground_before_it_and_finds_back(lens):
+    """What the property tests above take for granted: that there is something to compare."""
+    projection = GroundProjection(camera(lens), CameraPose(0.0, 0.0, 1.5, 0.0, 0.2, 0.0), (480, 640))
+    v, u = np.mgrid[300:470:20, 100:540:20]
+    pixels = np.column_stack((u.ravel(), v.ravel())).astype(float)
+    there = projection.pixels_to_ground(pixels)
+    assert np.isfinite(there).all()
+    np.testing.assert_allclose(projection.ground_to_pixels(there), pixels, atol=1e-5)
+    ahead = np.array([(5.0, 0.0), (8.0, 1.0), (12.0, -2.0)])
+    assert np.isfinite(projection.ground_to_pixels(ahead)).all()

@@ -177,3 +177,11 @@ def test_a_walk_sideways(pixels: list[int], labels: list[int], stop: int, reach:
 def test_only_what_stands_before_the_limit_hides(limit: float, stands: bool) -> None:
     mask, ray = np.array([ROAD, PAVEMENT, CAR, ROAD], np.uint8), np.array([[0, 1, 2, 3]], np.int32)
     assert stand_before(mask, CAMVID.drivable_costs, ray, np.array([limit])).tolist() == [stands]
+
+
+@pytest.mark.parametrize("y_m", [0.7, -1.0])
+def test_the_outer_lines_run_along_the_edge_of_the_vehicle_however_wide_the_step(y_m: float) -> None:
+    """A box that reaches 0.1 to 0.2 m into the way of 1.8 m, looked for on lines at most 1 m apart."""
+    mask = painted(street, (8.0, y_m, 4.0, 0.3))
+    straight, over_width = ahead_map(1.8, step_m=1.0).free(mask, ONLY_ROAD)
+    assert straight > 12 and over_width == pytest.approx(8.0, abs=1.1)

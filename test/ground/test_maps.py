@@ -9,7 +9,7 @@ import pytest
 from seg_perception.camera_model import CameraModel, CameraPose
 from seg_perception.ground.geometry import GroundProjection
 from seg_perception.ground.kernels import UNSEEN
-from seg_perception.ground.maps import GridMap, RayMap
+from seg_perception.ground.maps import GridMap, RayMap, place_cells
 
 K = ((120.0, 0.0, 79.5), (0.0, 122.0, 59.5), (0.0, 0.0, 1.0))
 HW = (120, 160)
@@ -143,3 +143,30 @@ def test_compiled_maps_are_much_faster_than_arrays():
 
     rays.update(projection)
     assert 2 * best(rays.update) < best(lambda p: plain_pixels(p, ground))
+
+
+def test_a_cell_belongs_to_the_nearest_ray_and_to_the_last_sample_before_it():
+    bearings = np.array([0.0, 0.049, 0.051, 0.099, 0.149, 0.151, 0.3])
+    distances = np.array([0.4, 0.5, 0.99, 1.0, 1.01, 2.6, 0.2])
+    rays, samples = np.zeros(7, np.int32), np.zeros(7, np.int32)
+    place_cells(bearings, distances, 0.0, 0.1, 0.5, rays, samples)
+    assert rays.tolist() == [0, 0, 1, 1, 1, 2, 3]
+    assert samples.tolist() == [-1, 0, 0, 1, 1, 4, -1]
+
+
+@pytest.mark.parametrize("pose", POSES)
+def test_no_cell_lies_farther_from_its_ray_than_half_way_to_the_next(pose):
+    """All cells: a ray's bearing is that of the cells that it crosses."""
+    projection = GroundProjection(LENSES["none"], pose, HW)
+    grid = GridMap(ORIGIN, SHAPE, CELL)
+    grid.update(projection)
+    row, column = np.divmod(grid.cells, SHAPE[1])
+    x = ORIGIN[0] + (column + 0.5) * CELL - projection.position[0]
+    y = ORIGIN[1] + (row + 0.5) * CELL - projection.position[1]
+    bearings, far = np.arctan2(y, x), np.hypot(x, y)
+    order = np.argsort(grid.cell_rays, kind="stable")
+    centred = np.angle(np.exp(1j * (bearings - np.angle(np.exp(1j * bearings).sum()))))
+    slope, first = np.polyfit(grid.cell_rays[order], centred[order], 1)
+    if np.ptp(centred) < 5:  # not all around
+        off = np.abs(centred - (first + slope * grid.cell_rays))
+        assert off.max() <= 0.56 * slope and (off * far).max() <= CELL / 3

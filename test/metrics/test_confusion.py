@@ -217,3 +217,21 @@ def test_a_frame_whose_objects_are_not_told_apart_counts_for_neither_pq_nor_ap_a
     for scores in (one_lost, whole):
         summed.add_summary(scores.summary(), scores.frames)
     assert summed.frames_with_objects == 10 and summed.summary()["pq"] == pytest.approx(expected["pq"])
+
+
+def test_boundary_f1_is_the_mean_over_the_frames_that_have_one() -> None:
+    """One frame right, one wrong: a half. 300 frames keep theirs, though 300 is more than 8 bits hold."""
+    truth = np.zeros((40, 40), np.uint8)
+    truth[:, 20:] = 1
+    moved = np.zeros((40, 40), np.uint8)
+    moved[:, 35:] = 1
+    nothing = np.zeros((40, 40), np.uint16)
+    scores = Scores(LABELS)
+    for prediction in (truth, moved):
+        scores.add(prediction, nothing, Truth(truth))
+    np.testing.assert_allclose(scores.boundary()[:2], 0.5)
+    many = Scores(LABELS)
+    for _ in range(300):
+        many.add(truth, nothing, Truth(truth))
+    assert many.boundary()[:2].tolist() == [1.0, 1.0]
+    assert many.summary()["sums"]["boundary_f1"][LABELS.names[0]] == [300.0, 300.0]

@@ -345,3 +345,33 @@ def test_a_frame_takes_no_memory_that_grows_with_the_image():
 def test_settings_out_of_range_are_refused_by_name(field, value):
     with pytest.raises(ValueError, match=rf"{field} is .* allowed is"):
         PanopticSettings(**{field: value})
+
+
+def test_a_car_that_has_left_is_in_no_later_frame_of_the_same_size():
+    """A car on the left, then one on the right, each with its centre: ids of the first must not stay where it was."""
+    decoder = PanopticDecoder(LABELS, ALL)
+    left = network_output(_classes(["1100", "1100"]), heatmap=[[0.9, 0, 0, 0], [0, 0, 0, 0]])
+    right = network_output(_classes(["0011", "0011"]), heatmap=[[0, 0, 0, 0.9], [0, 0, 0, 0]])
+    assert decoder.decode(left, 0, (20, 30), 8, Wants()).instance[:, :14].all()
+    again, fresh = decoder.decode(right, 0, (20, 30), 8, Wants()), _decode(right, (20, 30))
+    assert np.array_equal(again.instance, fresh.instance) and again.segments == fresh.segments
+    assert not again.instance[:, :14].any() and again.segments[0].box[0] >= 14
+
+
+def test_three_hundred_centres_are_three_hundred_ids():
+    heat = np.full((15, 20), 0.5, np.float32) + np.arange(300, dtype=np.float32).reshape(15, 20) / 1000
+    spread = np.zeros((45, 60), np.float32)
+    spread[1::3, 1::3] = heat
+    output = network_output(np.broadcast_to(np.array([0, 9, 0])[:, None, None], (3, 45, 60)), spread)
+    panoptic = _decode(output, (45, 60), PanopticSettings(max_instances=300, center_window_px=16))
+    assert sorted(np.unique(panoptic.instance)) == list(range(1, 301))
+    assert [segment.id for segment in panoptic.segments] == list(range(1, 301))
+
+
+def test_the_window_of_a_centre_is_never_less_than_its_neighbours():
+    """A smooth bump is one object though the window is narrower than a cell."""
+    bump = np.exp(-((np.arange(7) - 3) ** 2) / 4)[None] * np.exp(-((np.arange(5) - 2) ** 2) / 4)[:, None]
+    output = network_output(np.broadcast_to(np.array([0, 9, 0])[:, None, None], (3, 5, 7)), bump)
+    settings = PanopticSettings(center_window_px=1, min_stuff_area=0.0)
+    assert settings.center_radius(8) == 1
+    assert np.unique(_decode(output, (40, 56), settings).instance).tolist() == [1]

@@ -14,7 +14,7 @@ from seg_perception.errors import SegPerceptionError
 from seg_perception.labels import CAMVID, VOID
 from seg_perception.results import Frame
 from seg_perception.training.augment_settings import AugmentSettings
-from seg_perception.training.data.augment import CutOut, Scene, cut_outs_of, paste, warp
+from seg_perception.training.data.augment import CutOut, Scene, _elastic_grid, _put, cut_outs_of, paste, warp
 from seg_perception.training.data.augment_light import change_light
 from seg_perception.training.data.targets import boundaries
 
@@ -273,3 +273,62 @@ def test_pasted_objects_are_mirrored_with_their_class_or_not_at_all(mirror: bool
             bright_right = out.rgb[rows[0], columns.max() - 3, 0] > out.rgb[rows[0], columns.min() + 3, 0]
             found.add((bool(bright_right), int(out.codes[rows[0], columns[0]])))
     assert found == ({(True, 7), (False, 8)} if mirror else {(True, 7)})
+
+
+def test_a_pasted_object_keeps_its_shape_and_stands_as_tall_as_its_place_says() -> None:
+    """Twice as high as wide, its foot on the line that its size follows: taller the lower it stands."""
+    cut_out = CutOut(np.full((40, 20, 3), 200, np.uint8), np.ones((40, 20), bool), 9, 100.0)
+    scene = Scene(
+        np.full((400, 600, 3), 100, np.uint8), np.full((400, 600), 3, np.uint8), np.zeros((400, 600), np.uint16)
+    )
+    seen = 0
+    for seed in range(30):
+        out = paste(scene, np.random.default_rng(seed), [cut_out], 1)
+        rows, columns = np.nonzero(out.instance)
+        if not len(rows) or columns.min() == 0 or columns.max() == 599 or rows.max() == 399:
+            continue
+        tall, wide, foot = np.ptp(rows) + 1, np.ptp(columns) + 1, rows.max() + 1
+        assert tall == pytest.approx(2 * wide, abs=3)
+        assert 0.33 * (foot - 120) - 3 <= max(tall, 12) <= max(foot - 120, 12) + 3
+        seen += 1
+    assert seen > 10
+
+
+def test_an_object_that_sticks_out_at_the_top_is_cut_off_there() -> None:
+    """Its upper rows are lost, and its lower ones stand where they belong."""
+    shades = np.repeat(np.arange(40, dtype=np.uint8)[:, None] * 5, 30, 1)
+    scene = Scene(np.zeros((60, 80, 3), np.uint8), np.zeros((60, 80), np.uint8), np.zeros((60, 80), np.uint16))
+    _put(scene, np.dstack([shades] * 3), np.ones((40, 30), np.float32), (-5, -15), (7, 9))
+    assert (scene.codes[:25, :25] == 7).all() and (scene.codes[25:] == 0).all() and (scene.codes[:, 25:] == 0).all()
+    assert scene.rgb[:25, 3, 0].tolist() == [row * 5 for row in range(15, 40)]
+    assert (scene.instance[:25, :25] == 9).all()
+
+
+def test_objects_that_touch_any_border_are_not_cut_out() -> None:
+    for y, x in ((0, 30), (30, 0), (59, 30), (30, 59), (1, 30), (30, 58)):
+        codes, instance = np.full((100, 100), 3, np.uint8), np.zeros((100, 100), np.uint16)
+        codes[y : y + 41, x : x + 41], instance[y : y + 41, x : x + 41] = 8, 5
+        found = cut_outs_of(Scene(np.dstack([codes] * 3), codes, instance), np.arange(256) == 8, 32)
+        assert found == [], (y, x)
+
+
+def test_the_points_of_a_deformation_move_apart_from_each_other_and_to_all_sides() -> None:
+    """Displacements from the undeformed place: on both axes, to both sides, as far as asked in some image, never farther;
+    where nothing is displaced, every pixel shows its own middle."""
+    largest = np.zeros((2, 2))
+    for seed in range(40):
+        field = _elastic_grid(np.random.default_rng(seed), 10.0, (192, 256))
+        field = field - np.dstack(np.meshgrid(np.arange(256) + 0.5, np.arange(192) + 0.5))
+        largest = np.maximum(largest, [field.max((0, 1)), -field.min((0, 1))])
+        assert np.abs(field).max() <= 10.0 and field[..., 0].std() > 0 and field[..., 1].std() > 0
+        assert not np.allclose(field[..., 0], field[..., 1])
+    assert (largest > 8).all()
+    still = _elastic_grid(np.random.default_rng(0), 1e-9, (40, 50))
+    np.testing.assert_allclose(still[7, 11], (11.5, 7.5), atol=1e-6)
+
+
+@pytest.mark.parametrize(("source", "wanted"), [(10.0, 160), (0.0, 160), (1000.0, 40), (249.0, 40)])
+def test_the_gain_of_a_pasted_object_is_from_a_half_to_two(source: float, wanted: int) -> None:
+    scene = Scene(np.full((96, 128, 3), 100, np.uint8), np.full((96, 128), 3, np.uint8), np.zeros((96, 128), np.uint16))
+    out = paste(scene, np.random.default_rng(3), [block(source, value=80)], 1)
+    assert int(np.median(out.rgb[out.codes == 9])) == wanted

@@ -316,8 +316,9 @@ def test_center_and_offset_losses_look_where_truth_is_known() -> None:
     known = torch.tensor([[[True, False]]])
     heat = center_loss(torch.zeros(1, 1, 1, 2), torch.tensor([[[1.0, 0.0]]]), known)
     assert heat.item() == pytest.approx(0.25)
-    offset = offset_loss(torch.tensor([[[[1.0, 9.0]], [[2.0, 9.0]]]]), torch.zeros(1, 2, 1, 2), known)
-    assert offset.item() == pytest.approx(3.0)
+    for dy, dx in ((1.0, 2.0), (-1.0, 2.0), (1.0, -2.0), (-1.0, -2.0)):
+        offset = offset_loss(torch.tensor([[[[dy, 9.0]], [[dx, 9.0]]]]), torch.zeros(1, 2, 1, 2), known)
+        assert offset.item() == pytest.approx(3.0)
 
 
 def test_gradients_of_the_other_heads() -> None:
