@@ -15,6 +15,9 @@ from seg_perception.errors import SegPerceptionError, nearest_name
 VOID = 255
 """Label mask value of an unlabelled pixel."""
 
+UNSEEN_LABEL = 254
+"""Value, in masks that look for ground, of a pixel that shows nothing of it, such as the vehicle's own bonnet."""
+
 NOT_GROUND = -1
 """Drivable cost of a class that is no ground."""
 
@@ -37,8 +40,10 @@ class LabelClass:
     covers: tuple[str, ...] = field(default=(), compare=False)
 
     def __post_init__(self) -> None:
-        if not 0 <= self.id < VOID:
-            raise SegPerceptionError(f"class '{self.name}' has id {self.id}: ids are 0 to {VOID - 1}, {VOID} is void")
+        if not 0 <= self.id < UNSEEN_LABEL:
+            raise SegPerceptionError(
+                f"class '{self.name}' has id {self.id}: ids are 0 to {UNSEEN_LABEL - 1}, {VOID} is void"
+            )
         if len(self.color) != 3 or not all(0 <= channel <= 255 for channel in self.color):
             raise SegPerceptionError(
                 f"class '{self.name}' has colour {self.color}: three values of 0 to 255 are needed"

@@ -132,8 +132,9 @@ class DrivableArea:
     """Where one drivable class is seen.
 
     coverage: share of the image in [0, 1]; confidence: mean in [0, 1]; outlines_ground and edges are empty, area_m2,
-    free_distance_m (straight ahead of the base frame's origin, until the class ends) and free_distance_width_m (the
-    shortest such distance over the vehicle's width) are NaN without geometry.
+    free_distance_m (straight ahead of the base frame's origin, until the class ends), free_distance_width_m (the
+    shortest such distance over the vehicle's width) and view_begins_m (from where on that width is seen, which is the
+    camera's and the same for all classes) are NaN without geometry.
     """
 
     class_id: int
@@ -145,6 +146,7 @@ class DrivableArea:
     free_distance_m: float = math.nan
     free_distance_width_m: float = math.nan
     edges: tuple[LookAhead, ...] = ()
+    view_begins_m: float = math.nan
 
 
 @dataclass(frozen=True)
@@ -162,10 +164,17 @@ class Grid:
 
 @dataclass(frozen=True)
 class FreeSpace:
-    """Distance from the base frame's origin to where drivable ground ends, per bearing. ranges_m: float32 [K], bearing
-    angle_min_rad + k * angle_step_rad (0 = ahead, left positive); inf = drivable up to range_max_m, NaN = unknown."""
+    """Distance from the base frame's origin to what ends drivable ground, per bearing angle_min_rad + k * angle_step_rad
+    (0 = ahead, left positive).
+
+    ranges_m: float32 [K], the least in the sector around the bearing; inf = seen to be drivable up to range_max_m; NaN =
+    what ends it, if anything, is not seen: the view ends before, void comes before, or it begins with what is not
+    drivable. seen_m: float32 [K], how far along the bearing drivable ground is seen, 0 where none is. Finite ranges are
+    between range_min_m and range_max_m.
+    """
 
     ranges_m: NDArray[np.float32]
+    seen_m: NDArray[np.float32]
     angle_min_rad: float
     angle_step_rad: float
     range_min_m: float
@@ -173,6 +182,7 @@ class FreeSpace:
 
     def __post_init__(self) -> None:
         _expect("ranges_m", self.ranges_m, np.float32, None)
+        _expect("seen_m", self.seen_m, np.float32, len(self.ranges_m))
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -17,18 +18,23 @@ from numpy.typing import NDArray
 
 from seg_perception.camera_model import CameraModel, CameraPose
 from seg_perception.errors import SegPerceptionError, nearest_name
+from seg_perception.ground.ends import EndFinder, Ends, mark_feet, nearest_in_sectors
 from seg_perception.ground.geometry import GroundProjection
 from seg_perception.ground.look_ahead import AheadMap
-from seg_perception.ground.maps import GridMap, RayMap, fill_grid, walk_free
+from seg_perception.ground.maps import OBSTACLE, GridMap, RayMap, fill_ground, scan_free
 from seg_perception.ground.metric_outlines import FlatImage, ground_outlines
 from seg_perception.ground.outlines import OutlineTracer
 from seg_perception.ground.pitch import PITCH_CORRECTIONS, PitchCorrection
-from seg_perception.labels import NOT_GROUND, LabelClass, LabelSet
+from seg_perception.labels import NOT_GROUND, UNSEEN_LABEL, VOID, LabelClass, LabelSet
 from seg_perception.results import Drivable, DrivableArea, FreeSpace, Grid, Panoptic, Wants
 
 _MAX_CELLS = 4_000_000
 _MAX_SIDE = 32767
 """Nav2 refuses grids that are longer or wider."""
+_STEP_M, _MOST_STEPS = 0.05, 2000
+"""Between the samples of a ray, and at most so many along it: they tell how far ground is known, ends what stands on it."""
+RANGE_MIN_M = 0.01
+"""Least range that is sent; what is nearer is told to be there."""
 
 
 @dataclass(frozen=True)
@@ -124,37 +130,68 @@ class _Ground:
     projection: GroundProjection
     flat: FlatImage
 
-    def __init__(self, settings: DrivableSettings) -> None:
+    def __init__(self, labels: LabelSet, settings: DrivableSettings) -> None:
         self.settings = settings
-        step_m = settings.resolution_m / 2
+        step_m = max(_STEP_M, settings.range_max_m / _MOST_STEPS)
         bearings = settings.scan_bearings
+        self._costs = labels.drivable_costs
+        self._free = (self._costs != NOT_GROUND) & (self._costs <= settings.free_max_cost)
+        self._is_obstacle = self._costs == NOT_GROUND
+        self._is_obstacle[VOID] = False
+        self.finder = EndFinder(self._costs)
         self.scan = RayMap.around((0.0, 0.0), bearings, step_m, settings.range_max_m)
         self.ahead = AheadMap(settings.vehicle_width_m, settings.look_ahead_m, step_m, settings.range_max_m)
         self.grid = GridMap(settings.grid_origin_m, settings.grid_shape, settings.resolution_m)
-        self._ranges = np.empty(len(bearings), np.float32)
+        self._nearest = np.empty(len(bearings))
+        self._ranges, self._seen = np.empty((2, len(bearings)), np.float32)
         self._cells = np.empty(settings.grid_shape, np.int8)
+        self._painted = np.empty((0, 0), np.uint8)
 
     def update(self, projection: GroundProjection) -> None:
         """Look at the ground from here."""
         self.projection = projection
         self.flat = FlatImage.of(projection.lens, projection.image_hw)
-        for table in (self.scan, self.ahead, self.grid):
-            table.update(projection)
-
-    def occupancy(self, mask: NDArray[np.uint8], costs: NDArray[np.int8]) -> Grid:
-        """The grid; a view of a buffer that the next call overwrites."""
-        g = self.grid
-        fill_grid(
-            mask.reshape(-1), costs, g.rays, g.foot_cells, g.cells, g.cell_pixels, g.cell_rays, g.cell_samples,
-            g.ends, self._cells.reshape(-1),
-        )  # fmt: skip
-        return Grid(self._cells, self.settings.resolution_m, self.settings.grid_origin_m)
-
-    def free_space(self, mask: NDArray[np.uint8], free: NDArray[np.bool_]) -> FreeSpace:
-        """The distance per bearing; a view of a buffer that the next call overwrites."""
-        walk_free(mask.reshape(-1), free, self.scan.pixels, self.scan.step_m, True, self._ranges)
         s = self.settings
-        return FreeSpace(self._ranges, s.scan_angle_min_rad, s.scan_angle_step_rad, self.scan.step_m, s.range_max_m)
+        corners = [s.grid_near_m, s.grid_near_m + s.grid_length_m, abs(s.grid_center_y_m) + s.grid_width_m]
+        farthest_m = math.hypot(*projection.position[:2]) + math.hypot(*corners) + s.range_max_m
+        self.finder.update(projection, self.flat, farthest_m)
+        self.scan.update(projection)
+        self.ahead.update(projection)
+        self.grid.update(projection, len(self.finder.nearest))
+
+    def seen(self, mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """mask with UNSEEN_LABEL where the lens has no ray; then a buffer that the next call overwrites."""
+        if self.flat.known is None:
+            return mask
+        if self._painted.shape != mask.shape:
+            self._painted = np.empty(mask.shape, np.uint8)
+        self._painted.fill(UNSEEN_LABEL)
+        cv2.copyTo(mask, self.flat.known, self._painted)
+        return self._painted
+
+    def occupancy(self, mask: NDArray[np.uint8], ends: Ends) -> Grid:
+        """The grid; a view of a buffer that the next call overwrites."""
+        g, s = self.grid, self.settings
+        self._cells.fill(-1)
+        mark_feet(ends.points, ends.labels, self._is_obstacle, g.origin_m, g.resolution_m, OBSTACLE, self._cells)
+        fill_ground(
+            mask.reshape(-1), self._costs, ends.nearest, g.cells, g.cell_pixels, g.cell_bins, g.distances,
+            self._cells.reshape(-1),
+        )  # fmt: skip
+        return Grid(self._cells, s.resolution_m, s.grid_origin_m)
+
+    def free_space(self, mask: NDArray[np.uint8], ends: Ends) -> FreeSpace:
+        """The distance per bearing; views of buffers that the next call overwrites."""
+        s, limits_m = self.settings, (RANGE_MIN_M, self.settings.range_max_m)
+        nearest_in_sectors(
+            ends.points, ends.labels, self._free, VOID, s.scan_angle_min_rad, s.scan_angle_step_rad, s.range_max_m,
+            self._nearest,
+        )  # fmt: skip
+        scan_free(
+            mask.reshape(-1), self._free, self.scan.pixels, self.scan.step_m, self._nearest, limits_m, self._ranges,
+            self._seen,
+        )  # fmt: skip
+        return FreeSpace(self._ranges, self._seen, s.scan_angle_min_rad, s.scan_angle_step_rad, *limits_m)
 
 
 class DrivableExtractor:
@@ -163,15 +200,14 @@ class DrivableExtractor:
     def __init__(self, labels: LabelSet, settings: DrivableSettings) -> None:
         self._labels = labels
         self._settings = settings
-        costs = labels.drivable_costs
-        self._free = (costs != NOT_GROUND) & (costs <= settings.free_max_cost)
         self._placed: tuple[CameraModel | None, CameraPose | None, tuple[int, int]] | None = None
-        self._ground = _Ground(settings)
+        self._ground = _Ground(labels, settings)
         self._pitch = PitchCorrection(labels) if settings.pitch_correction != "off" else None
         self._nominal: GroundProjection | None = None
         self._projection: GroundProjection | None = None
         self._mapped: GroundProjection | None = None
         self._tracer: OutlineTracer | None = None
+        self._sure: Any = None
         self._problem: str | None = "the camera's calibration and pose are not known yet"
 
     @property
@@ -211,10 +247,14 @@ class DrivableExtractor:
         """
         mask = np.ascontiguousarray(panoptic.semantic)
         ground = self._look(mask) if wants.areas or wants.grid or wants.free_space else None
+        if ground is None:
+            return Drivable(self._areas(mask, panoptic.confidence, None) if wants.areas else ())
+        seen = ground.seen(mask)
+        ends = ground.finder.find(seen)
         return Drivable(
-            self._areas(mask, panoptic.confidence, ground) if wants.areas else (),
-            ground.occupancy(mask, self._labels.drivable_costs) if ground and wants.grid else None,
-            ground.free_space(mask, self._free) if ground and wants.free_space else None,
+            self._areas(mask, panoptic.confidence, (ground, ends)) if wants.areas else (),
+            ground.occupancy(seen, ends) if wants.grid else None,
+            ground.free_space(seen, ends) if wants.free_space else None,
         )
 
     def _look(self, mask: NDArray[np.uint8]) -> _Ground | None:
@@ -231,13 +271,13 @@ class DrivableExtractor:
         return self._ground
 
     def _areas(
-        self, mask: NDArray[np.uint8], confidence: NDArray[np.uint8], ground: _Ground | None
+        self, mask: NDArray[np.uint8], confidence: NDArray[np.uint8], on: tuple[_Ground, Ends] | None
     ) -> tuple[DrivableArea, ...]:
-        areas = (self._area(label, mask, confidence, ground) for label in self._labels.drivable)
+        areas = (self._area(label, mask, confidence, on) for label in self._labels.drivable)
         return tuple(area for area in areas if area is not None)
 
     def _area(
-        self, label: LabelClass, mask: NDArray[np.uint8], confidence: NDArray[np.uint8], ground: _Ground | None
+        self, label: LabelClass, mask: NDArray[np.uint8], confidence: NDArray[np.uint8], on: tuple[_Ground, Ends] | None
     ) -> DrivableArea | None:
         tracer = self._traced(mask, label)
         count = cv2.countNonZero(tracer.mask)
@@ -247,17 +287,17 @@ class DrivableExtractor:
         rings = tracer.trace(settings.min_outline_area * mask.size)
         outlines = rings.thinned(settings.outline_tolerance_px).outlines()
         # A mask of 0 and 255 cuts the values out; this is several times faster than cv2.mean with a mask.
-        sure = cv2.sumElems(cv2.bitwise_and(confidence, tracer.mask))[0] / (255 * count)
+        self._sure = cv2.bitwise_and(confidence, tracer.mask, dst=self._sure)
+        sure = cv2.sumElems(self._sure)[0] / (255 * count)
         coverage = count / mask.size
-        if ground is None:
+        if on is None:
             return DrivableArea(label.id, coverage, sure, outlines)
+        ground, ends = on
         if ground.flat.known is not None:
             cv2.bitwise_and(tracer.mask, ground.flat.known, dst=tracer.mask)
             rings = tracer.trace(settings.min_outline_area * mask.size)
         on_ground = ground_outlines(rings, ground.flat, ground.projection, settings.range_max_m)
-        only = np.zeros(256, np.bool_)
-        only[label.id] = True
-        free_m, free_width_m = ground.ahead.free(mask, only)
+        free_m, free_width_m = ground.ahead.free(mask, label.id, ends)
         return DrivableArea(
             label.id,
             coverage,
@@ -268,6 +308,7 @@ class DrivableExtractor:
             free_m,
             free_width_m,
             ground.ahead.edges(mask, label.id, self._labels.drivable_costs),
+            ground.ahead.view_begins_m,
         )
 
     def _traced(self, mask: NDArray[np.uint8], label: LabelClass) -> OutlineTracer:

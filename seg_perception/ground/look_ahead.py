@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from seg_perception.camera_model import Floats
 from seg_perception.compiled import compiled
+from seg_perception.ground.ends import Ends, nearest_in_lane
 from seg_perception.ground.geometry import GroundProjection
 from seg_perception.ground.kernels import UNSEEN, look_along_rays
 from seg_perception.ground.maps import RayMap, walk_free
@@ -25,7 +26,8 @@ _LEAST_SIDE_M = 0.3
 
 class AheadMap:
     """Lookup tables for one camera. vehicle_width_m: across the x axis; look_ahead_m: along it, where edges are looked
-    for; step_m: between samples and between the lines along x."""
+    for; step_m: between samples and between the lines along x. view_begins_m: the distance along x from where on all
+    lines that see ground see it, NaN where none does."""
 
     def __init__(
         self, vehicle_width_m: float, look_ahead_m: tuple[float, ...], step_m: float, range_max_m: float
@@ -40,22 +42,32 @@ class AheadMap:
         ways = np.column_stack((0 * self._sides, self._sides))
         self._across = RayMap(starts, ways, _SIDE_STEP_M, range_max_m)
         self._ranges = np.empty(len(y), np.float32)
+        self._half_width_m = vehicle_width_m / 2
+        self._only = np.zeros(256, np.bool_)
+        self.view_begins_m = math.nan
 
     def update(self, projection: GroundProjection) -> None:
         """Look from here."""
         self._projection = projection
         self._lines.update(projection)
         self._across.update(projection)
+        self.view_begins_m = view_begins(self._lines.pixels) * self._lines.step_m
 
-    def free(self, mask: NDArray[np.uint8], only: NDArray[np.bool_]) -> tuple[float, float]:
+    def free(self, mask: NDArray[np.uint8], class_id: int, ends: Ends) -> tuple[float, float]:
         """Distance in m to where a class ends, straight ahead and the shortest over the vehicle's width.
 
-        mask: uint8 [H, W]; only: bool [256], by class id. 0 where the first ground that is seen is of others, inf where
-        the class runs to the range, NaN where nothing is known, for the second anywhere in the width. Obstacles hide
-        ground from a camera above that width only farther ahead than they themselves end it.
+        mask: uint8 [H, W]; ends: in that mask. 0 where the first ground that is seen is of others, inf where the class
+        runs to the range, NaN where nothing is known, for the second anywhere in the width. Lines are looked along for
+        how far the class is known; ends say where something stands, however thin. Obstacles hide ground from a camera
+        above that width only farther ahead than they themselves end it.
         """
-        walk_free(mask.reshape(-1), only, self._lines.pixels, self._lines.step_m, False, self._ranges)
-        return float(self._ranges[len(self._ranges) // 2]), float(self._ranges.min())
+        self._only[:] = False
+        self._only[class_id] = True
+        walk_free(mask.reshape(-1), self._only, self._lines.pixels, self._lines.step_m, self._ranges)
+        straight, wide = nearest_in_lane(ends.points, ends.labels, class_id, VOID, self._half_width_m)
+        known, known_wide = float(self._ranges[len(self._ranges) // 2]), float(self._ranges.min())
+        # NaN stays: min returns its first argument unless the second is less.
+        return min(known, straight), min(known_wide, wide)
 
     def edges(self, mask: NDArray[np.uint8], class_id: int, costs: NDArray[np.int8]) -> tuple[LookAhead, ...]:
         """How far a class reaches to both sides. mask: uint8 [H, W]; costs: int8 [256], by class id, -1 = no ground."""
@@ -88,6 +100,19 @@ class AheadMap:
             np.ascontiguousarray(starts), ways, _SIGHT_STEP_M, projection.to_optical, lens, *projection.image_hw, pixels
         )
         return stand_before(mask.reshape(-1), costs, pixels, (distances - slack) / _SIGHT_STEP_M)
+
+
+@compiled
+def view_begins(rays: NDArray[np.int32]) -> float:
+    """The farthest first sample, in steps, of the rays [R, S] that see anything; NaN where none does."""
+    farthest = np.nan
+    for ray in range(rays.shape[0]):
+        for sample in range(rays.shape[1]):
+            if rays[ray, sample] != UNSEEN:
+                if not farthest >= sample + 0.5:
+                    farthest = sample + 0.5
+                break
+    return farthest
 
 
 @compiled

@@ -36,6 +36,7 @@ class FlatImage:
         self.center: Floats = np.array((n.cx, n.cy))
         self.known: NDArray[np.uint8] | None = None
         self._rays: Floats | None = None
+        self._image_hw = image_hw
         if not lens.is_distorted:
             return
         y, x = (np.minimum(np.arange(math.ceil(size / _STEP_PX) + 1) * _STEP_PX, size) for size in image_hw)
@@ -56,6 +57,13 @@ class FlatImage:
     def of(lens: Lens, image_hw: tuple[int, int]) -> FlatImage:
         """The same object while it is asked for again."""
         return FlatImage(lens, image_hw)
+
+    def rays(self, points: Floats) -> Floats:
+        """Directions in optical axes, float64 [K, 3] (not of unit length), of points [K, 2] (x, y) in px; zero, or near
+        such, where the lens has no ray."""
+        if self._rays is None:
+            return _straight(points, self.focal, self.center)
+        return _interpolated(points + 0.5, self._rays, *self._image_hw, _STEP_PX)
 
     def flattened(self, rings: Rings, image_hw: tuple[int, int]) -> Rings:
         """rings of the image as rings of the flat image, both in px; they must lie where rays are known."""
@@ -195,6 +203,19 @@ def _cut_at_cells(
             before = i
         out_starts[ring + 1] = count
     return room[:count], out_starts
+
+
+@compiled
+def _straight(
+    points: NDArray[np.float64], focal: NDArray[np.float64], center: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Rays [N, 3] of pixels (x, y) of a flat image."""
+    out = np.empty((len(points), 3))
+    for i in range(len(points)):
+        out[i, 0] = (points[i, 0] - center[0]) / focal[0]
+        out[i, 1] = (points[i, 1] - center[1]) / focal[1]
+        out[i, 2] = 1.0
+    return out
 
 
 @compiled

@@ -205,7 +205,7 @@ class BirdsEye:
         """Brighten what is free."""
         self._fan.fill(0)
         ends = self._pixels(free_ends_m(free_space))
-        for run in runs(ends, ~np.isnan(free_space.ranges_m)):
+        for run in runs(ends, free_space.seen_m > 0):
             corners = np.vstack((self._origin_px, run))
             cv2.fillPoly(self._fan, [np.rint(corners).astype(np.int32)], 255)
         cv2.add(view, _GLOW, dst=view, mask=self._fan)

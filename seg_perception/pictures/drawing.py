@@ -48,11 +48,10 @@ def in_metres(value_m: float, range_max_m: float = math.inf) -> str:
 
 
 def free_ends_m(free_space: FreeSpace) -> NDArray[np.float64]:
-    """Where free space ends on the ground, float64 [K, 2] (x, y) in m per bearing: at the range's limit where it goes
-    on, NaN where unknown."""
-    bearings = free_space.angle_min_rad + free_space.angle_step_rad * np.arange(len(free_space.ranges_m))
-    ranges = np.minimum(np.float64(free_space.ranges_m), free_space.range_max_m)
-    return np.column_stack((np.cos(bearings), np.sin(bearings))) * ranges[:, None]
+    """Where on the ground free space ends to be seen, float64 [K, 2] (x, y) in m per bearing; NaN where none is."""
+    bearings = free_space.angle_min_rad + free_space.angle_step_rad * np.arange(len(free_space.seen_m))
+    seen = np.where(free_space.seen_m > 0, np.float64(free_space.seen_m), np.nan)
+    return np.column_stack((np.cos(bearings), np.sin(bearings))) * seen[:, None]
 
 
 def runs(points: NDArray[np.float64], kept: NDArray[np.bool_]) -> list[NDArray[np.float64]]:

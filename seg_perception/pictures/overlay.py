@@ -152,9 +152,9 @@ class _View:
         return pixels
 
     def free_edge(self, free_space: FreeSpace) -> list[Floats]:
-        """Lines along the ends of free space, without those ends that are only the edge of the image."""
+        """Lines along what ends free space, without those ends that are only the edge of the image."""
         ends = free_ends_m(free_space)
-        ends[np.isinf(free_space.ranges_m)] = np.nan
+        ends[~np.isfinite(free_space.ranges_m)] = np.nan
         pixels = self._projection.ground_to_pixels(ends)
         height, width = self._projection.image_hw
         margin = 0.01 * width

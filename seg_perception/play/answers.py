@@ -70,6 +70,7 @@ def _area(message: Any) -> DrivableArea:
         message.free_distance_m,
         message.free_distance_width_m,
         tuple(LookAhead(edge.ahead_m, edge.left_m, edge.right_m) for edge in message.edges),
+        message.view_begins_m,
     )
 
 
@@ -80,5 +81,5 @@ def _grid(message: OccupancyGrid) -> Grid:
 
 
 def _free_space(message: LaserScan) -> FreeSpace:
-    ranges = np.array(message.ranges, np.float32)
-    return FreeSpace(ranges, message.angle_min, message.angle_increment, message.range_min, message.range_max)
+    ranges, seen = (np.array(values, np.float32) for values in (message.ranges, message.intensities))
+    return FreeSpace(ranges, seen, message.angle_min, message.angle_increment, message.range_min, message.range_max)

@@ -133,6 +133,7 @@ def drivable_areas(
                 area_m2=area.area_m2,
                 free_distance_m=area.free_distance_m,
                 free_distance_width_m=area.free_distance_width_m,
+                view_begins_m=area.view_begins_m,
                 edges=[LookAhead(**vars(edge)) for edge in area.edges],
             )
         )
@@ -150,7 +151,8 @@ def occupancy_grid(grid: Grid, header: Header) -> OccupancyGrid:
 
 
 def laser_scan(free: FreeSpace, header: Header) -> LaserScan:
-    """free in the frame that header names; inf = free up to range_max, NaN = unknown (REP 117)."""
+    """free in the frame that header names; inf = free up to range_max, NaN = unknown (REP 117). Who reads ranges alone
+    clears only what was seen and meets only what stands there; intensities: how far free ground is seen, m."""
     return LaserScan(
         header=header,
         angle_min=free.angle_min_rad,
@@ -159,6 +161,7 @@ def laser_scan(free: FreeSpace, header: Header) -> LaserScan:
         range_min=free.range_min_m,
         range_max=free.range_max_m,
         ranges=_buffer("f", free.ranges_m),
+        intensities=_buffer("f", free.seen_m),
     )
 
 

@@ -64,7 +64,7 @@ OUTPUTS = (
         "free_space",
         "sensor_msgs/LaserScan",
         "sensor data",
-        "distance to where drivable ground ends, per bearing, in `ground_frame`",
+        "distance to what ends drivable ground, per bearing, in `ground_frame`; NaN: not known",
         _WATCHED,
         ground=True,
     ),

@@ -420,7 +420,7 @@ def write_worse_model(path: Path, model: Path) -> None:
     values = numpy_helper.to_array(weights).copy()
     values[CAMVID.by_name("sky").id] = -1.0
     weights.CopyFrom(numpy_helper.from_array(values, "to_logits"))
-    onnx.save(spoilt, str(path))
+    model_file.save(spoilt, path)
 
 
 def test_evaluate_stops_a_worse_model(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

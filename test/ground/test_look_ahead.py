@@ -13,8 +13,10 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from seg_perception.camera_model import CameraModel, CameraPose
+from seg_perception.ground.ends import EndFinder
 from seg_perception.ground.geometry import GroundProjection
 from seg_perception.ground.look_ahead import AheadMap, stand_before, walk_sideways
+from seg_perception.ground.metric_outlines import FlatImage
 from seg_perception.labels import CAMVID, VOID
 
 SKY, BUILDING, ROAD, PAVEMENT, CAR = (CAMVID.by_name(n).id for n in ("sky", "building", "road", "pavement", "car"))
@@ -22,7 +24,6 @@ HW = (480, 640)
 CAMERA = CameraModel(640, 480, ((450.0, 0, 319.5), (0, 450.0, 239.5), (0, 0, 1)))
 POSE = CameraPose(0.0, 0.0, 1.5, pitch=0.1)
 PROJECTION = GroundProjection(CAMERA, POSE, HW)
-ONLY_ROAD = np.arange(256) == ROAD
 Plan = Callable[[NDArray[Any], NDArray[Any]], NDArray[Any]]
 
 
@@ -30,6 +31,13 @@ def ahead_map(width_m: float = 1.8, look_ahead_m: tuple[float, ...] = (10.0,), s
     made = AheadMap(width_m, look_ahead_m, step_m, 40.0)
     made.update(PROJECTION)
     return made
+
+
+def free(mask: NDArray[np.uint8], width_m: float = 1.8) -> tuple[float, float]:
+    """How far road is free, straight ahead and over a width."""
+    finder = EndFinder(CAMVID.drivable_costs)
+    finder.update(PROJECTION, FlatImage.of(PROJECTION.lens, HW), 100.0)
+    return ahead_map(width_m).free(mask, ROAD, finder.find(mask))
 
 
 def _ground() -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
@@ -73,23 +81,23 @@ def close(value: float) -> Any:
 
 def test_a_corner_at_the_side_of_the_lane_ends_the_width_but_not_the_middle() -> None:
     mask = painted(street, (8.0, 0.6, 4.0, 1.8))
-    assert ahead_map(1.8).free(mask, ONLY_ROAD) == (math.inf, pytest.approx(8.0, rel=0.02))
-    assert ahead_map(1.1).free(mask, ONLY_ROAD) == (math.inf, math.inf)
-    assert ahead_map(1.3).free(mask, ONLY_ROAD)[1] == pytest.approx(8.0, rel=0.02)
+    assert free(mask, 1.8) == (math.inf, pytest.approx(8.0, rel=0.02))
+    assert free(mask, 1.1) == (math.inf, math.inf)
+    assert free(mask, 1.3)[1] == pytest.approx(8.0, rel=0.02)
 
 
 def test_lines_are_parallel_to_x_and_no_bearings() -> None:
     """A post 12 m ahead and 1 m to the left lies at the bearing that is at the vehicle's side 10.8 m ahead."""
     mask = painted(street, (12.0, 1.0, 0.3, 0.3))
-    assert ahead_map(1.8).free(mask, ONLY_ROAD) == (math.inf, math.inf)
-    assert ahead_map(2.4).free(mask, ONLY_ROAD) == (math.inf, pytest.approx(12.0, rel=0.02))
+    assert free(mask, 1.8) == (math.inf, math.inf)
+    assert free(mask, 2.4) == (math.inf, pytest.approx(12.0, rel=0.02))
 
 
 def test_free_over_the_width_is_unknown_where_a_part_of_it_is() -> None:
     mask = painted(lambda x, y: np.where((y > 0.5) & (x < 10), VOID, street(x, y)))
-    straight, over_width = ahead_map().free(mask, ONLY_ROAD)
+    straight, over_width = free(mask)
     assert straight == math.inf and math.isnan(over_width)
-    assert ahead_map().free(painted(lambda x, y: np.full(x.shape, PAVEMENT)), ONLY_ROAD) == (0.0, 0.0)
+    assert free(painted(lambda x, y: np.full(x.shape, PAVEMENT))) == (0.0, 0.0)
 
 
 @settings(deadline=None, max_examples=25)
@@ -104,7 +112,7 @@ def test_the_nearest_box_in_the_way_ends_it(boxes: list[tuple[float, float, floa
     slack = 0.15
     sure = [x for x, y, _, wide in boxes if y < width_m / 2 - slack and y + wide > -width_m / 2 + slack]
     maybe = [x for x, y, _, wide in boxes if y < width_m / 2 + slack and y + wide > -width_m / 2 - slack]
-    straight, found = ahead_map(width_m).free(painted(street, *boxes), ONLY_ROAD)
+    straight, found = free(painted(street, *boxes), width_m)
     half_a_row = 25.0**2 / (450 * 1.5) / 2
     assert min(maybe, default=math.inf) - half_a_row - 0.1 <= found <= min(sure, default=math.inf) + half_a_row + 0.1
     assert found <= straight
@@ -179,9 +187,10 @@ def test_only_what_stands_before_the_limit_hides(limit: float, stands: bool) -> 
     assert stand_before(mask, CAMVID.drivable_costs, ray, np.array([limit])).tolist() == [stands]
 
 
-@pytest.mark.parametrize("y_m", [0.7, -1.0])
-def test_the_outer_lines_run_along_the_edge_of_the_vehicle_however_wide_the_step(y_m: float) -> None:
-    """A box that reaches 0.1 to 0.2 m into the way of 1.8 m, looked for on lines at most 1 m apart."""
-    mask = painted(street, (8.0, y_m, 4.0, 0.3))
-    straight, over_width = ahead_map(1.8, step_m=1.0).free(mask, ONLY_ROAD)
-    assert straight > 12 and over_width == pytest.approx(8.0, abs=1.1)
+def test_the_middle_is_looked_along_however_wide_the_step() -> None:
+    """Nothing is known of the right edge of the way, on lines at most 1 m apart: so of the width, but not of the middle."""
+    mask = painted(lambda x, y: np.where(y < -0.7, VOID, street(x, y)))
+    finder = EndFinder(CAMVID.drivable_costs)
+    finder.update(PROJECTION, FlatImage.of(PROJECTION.lens, HW), 100.0)
+    straight, over_width = ahead_map(1.8, step_m=1.0).free(mask, ROAD, finder.find(mask))
+    assert straight == math.inf and math.isnan(over_width)

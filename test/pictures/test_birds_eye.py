@@ -36,7 +36,8 @@ def empty():
 
 
 def drivable(cells=None, area=None, ranges=()):
-    scan = FreeSpace(np.array(ranges, np.float32), -0.2, 0.1, 0.05, 40.0) if ranges else None
+    told = np.array(ranges, np.float32)
+    scan = FreeSpace(told, np.fmin(np.nan_to_num(told, posinf=40), 40), -0.2, 0.1, 0.05, 40.0) if ranges else None
     grid = Grid(empty() if cells is None else cells, 0.5, (0.0, -6.0))
     return Drivable(() if area is None else (area,), grid, scan)
 

@@ -86,7 +86,8 @@ def test_the_drivable_outline_is_drawn_where_it_lies():
 def _ground(free_m=10.0, edges=(), ranges=(), outlines=()):
     """A road with a free distance, edges and outlines, and free space per bearing in steps of 0.1 rad from -0.1 on."""
     area = DrivableArea(ROAD, 0.2, 0.9, outlines, free_distance_m=free_m, edges=edges)
-    scan = FreeSpace(np.array(ranges, np.float32), -0.1, 0.1, 0.05, 40.0) if ranges else None
+    told = np.array(ranges, np.float32)
+    scan = FreeSpace(told, np.fmin(np.nan_to_num(told, posinf=40), 40), -0.1, 0.1, 0.05, 40.0) if ranges else None
     return Drivable((area,), None, scan)
 
 

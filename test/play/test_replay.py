@@ -54,7 +54,7 @@ def answer(number: int, free_m: float = 9.0) -> Answer:
     grid = Grid(np.full((5, 7), -1, np.int8), 0.5, (0.0, -1.25))
     instance = np.full((48, 64), number, np.uint16)
     segment = Segment(1, ROAD, False, 0.9, 1000, (0, 24, 64, 24))
-    free = FreeSpace(np.full(3, free_m, np.float32), -0.1, 0.1, 0.05, 40.0)
+    free = FreeSpace(*np.full((2, 3), free_m, np.float32), -0.1, 0.1, 0.05, 40.0)
     return Answer(label_mask(number), instance, (segment,), Drivable((area,), grid, free))
 
 

@@ -74,12 +74,13 @@ def test_drivable_areas_keep_holes_and_unknown_measures() -> None:
     square = Outline(np.array([[0, 0], [3, 0], [3, 3]], np.float32))
     hole = Outline(np.array([[1, 1], [2, 1], [2, 2]], np.float32), hole=True)
     edge = LookAhead(10.0, 3.5, math.inf)
-    area = DrivableArea(4, 0.25, 0.5, (square, hole), (square,), 7.5, math.nan, 6.5, (edge,))
+    area = DrivableArea(4, 0.25, 0.5, (square, hole), (square,), 7.5, math.nan, 6.5, (edge,), 3.25)
     got = over_the_wire(fill.drivable_areas(Drivable((area,)), CAMVID, HEADER, "base"))
     assert got.ground_frame == "base"
     sent = got.areas[0]
     assert (sent.class_id, sent.class_name, sent.cost, sent.coverage, sent.area_m2) == (4, "pavement", 60, 0.25, 7.5)
     assert math.isnan(sent.free_distance_m) and sent.free_distance_width_m == 6.5
+    assert sent.view_begins_m == 3.25
     assert [(e.ahead_m, e.left_m, e.right_m) for e in sent.edges] == [(10.0, 3.5, math.inf)]
     assert [(o.hole, [(p.x, p.y, p.z) for p in o.points]) for o in sent.outlines_px] == [
         (False, [(0, 0, 0), (3, 0, 0), (3, 3, 0)]),
@@ -119,10 +120,12 @@ def test_grid_rows_are_y_and_its_origin_the_corner() -> None:
 
 def test_scan_bearings_and_what_is_beyond_range_or_unknown() -> None:
     ranges = np.array([1.5, math.inf, math.nan], np.float32)
-    got = over_the_wire(fill.laser_scan(FreeSpace(ranges, -0.5, 0.5, 0.25, 30.0), HEADER))
+    seen = np.array([1.5, 30.0, 8.0], np.float32)
+    got = over_the_wire(fill.laser_scan(FreeSpace(ranges, seen, -0.5, 0.5, 0.25, 30.0), HEADER))
     assert (got.angle_min, got.angle_max, got.angle_increment) == (-0.5, 0.5, 0.5)
     assert (got.range_min, got.range_max) == (0.25, 30.0)
     assert got.ranges[0] == 1.5 and math.isinf(got.ranges[1]) and math.isnan(got.ranges[2])
+    assert list(got.intensities) == [1.5, 30.0, 8.0]
 
 
 def vision_types() -> Any:

@@ -151,4 +151,6 @@ def test_the_scan_is_what_laser_geometry_and_rep_117_ask_for(drivable: Drivable)
     assert np.isnan(ranges).any(), "beside the view nothing is known"
     assert scan.time_increment == 0.0, "all bearings are of one moment"
     assert math.isfinite(scan.scan_time) and scan.scan_time >= 0.0
-    assert len(scan.intensities) == 0
+    seen = np.array(scan.intensities)
+    assert len(seen) == len(ranges) and ((seen >= 0) & (seen <= scan.range_max)).all()
+    assert (seen[np.isfinite(ranges)] <= finite).all(), "ground is not said to be seen behind what ends it"

@@ -1,0 +1,122 @@
+"""Where ground ends, in hand-drawn columns of pixels and for walls."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from seg_perception.camera_model import CameraModel, CameraPose
+from seg_perception.ground.drivable import DrivableExtractor, DrivableSettings
+from seg_perception.ground.ends import EndFinder
+from seg_perception.ground.geometry import GroundProjection
+from seg_perception.ground.metric_outlines import FlatImage
+from seg_perception.labels import CAMVID, UNSEEN_LABEL, VOID
+from seg_perception.results import Panoptic, Wants
+
+ROAD, PAVEMENT, CAR, SKY = (CAMVID.by_name(name).id for name in ("road", "pavement", "car", "sky"))
+BEGINS = UNSEEN_LABEL
+
+
+def finder(hw: tuple[int, int], pitch: float = 0.8, roll: float = 0.0) -> EndFinder:
+    """For a camera 2 m up, all of whose picture is ground."""
+    height, width = hw
+    focal = 4.0 * max(hw)
+    camera = CameraModel(width, height, ((focal, 0, (width - 1) / 2), (0, focal, (height - 1) / 2), (0, 0, 1)))
+    projection = GroundProjection(camera, CameraPose(0, 0, 2.0, roll, pitch), hw)
+    made = EndFinder(CAMVID.drivable_costs)
+    made.update(projection, FlatImage.of(projection.lens, hw), 100.0)
+    return made
+
+
+@pytest.mark.parametrize("width", [7, 8])
+@pytest.mark.parametrize(
+    ("upward", "ends"),
+    [
+        ([ROAD, ROAD, CAR, CAR], [(ROAD, CAR)]),
+        ([ROAD, CAR, ROAD, CAR], [(ROAD, CAR)]),  # road that shines through behind it, and what follows, is hidden
+        ([CAR, CAR, ROAD, ROAD], [(BEGINS, CAR)]),
+        ([VOID, ROAD, ROAD, CAR], [(BEGINS, VOID)]),
+        ([ROAD, VOID, ROAD, CAR], [(ROAD, VOID)]),
+        ([BEGINS, CAR, CAR, CAR], [(BEGINS, CAR)]),
+        ([BEGINS, ROAD, ROAD, CAR], [(ROAD, CAR)]),
+        ([ROAD, PAVEMENT, ROAD, CAR], [(ROAD, PAVEMENT), (PAVEMENT, ROAD), (ROAD, CAR)]),
+        ([ROAD, ROAD, ROAD, ROAD], []),
+    ],
+)
+def test_ends_of_a_column(upward: list[int], ends: list[tuple[int, int]], width: int) -> None:
+    """One column of four pixels amid road, from below; beside it nothing ends."""
+    mask = np.full((4, width), ROAD, np.uint8)
+    mask[:, 3] = upward[::-1]
+    found = finder(mask.shape).find(mask)
+    assert sorted(map(tuple, found.labels.tolist())) == sorted(ends)
+
+
+@pytest.mark.parametrize(("roll", "turns"), [(0.0, 0), (math.pi / 2, 1), (math.pi, 2), (-math.pi / 2, 3)])
+def test_towards_the_camera_is_another_way_in_a_turned_picture(roll: float, turns: int) -> None:
+    """A square of 4 px in a picture of 32: its near side has four ends, however the camera is mounted."""
+    mask = np.full((32, 32), ROAD, np.uint8)
+    mask[14:18, 14:18] = CAR
+    found = finder(mask.shape, roll=roll).find(np.ascontiguousarray(np.rot90(mask, turns)))
+    assert found.labels.tolist() == [[ROAD, CAR]] * 4
+    assert np.ptp(found.points[:, 0, 0]) < 0.01, "a side across the way"
+
+
+def test_a_leaning_side_has_no_feet_but_its_foot() -> None:
+    """Posts at the sides of a wide picture lean outwards; rows of pixels make stairs of their sides."""
+    hw = (480, 640)
+    camera = CameraModel(640, 480, ((300.0, 0, 319.5), (0, 300.0, 239.5), (0, 0, 1)))
+    projection = GroundProjection(camera, CameraPose(0, 0, 1.5, pitch=0.5), hw)
+    made = EndFinder(CAMVID.drivable_costs)
+    made.update(projection, FlatImage.of(projection.lens, hw), 100.0)
+    v, u = np.mgrid[:480, :640]
+    rays = projection.pixels_to_rays(np.column_stack((u.ravel(), v.ravel())))
+    bearings, falls = np.arctan2(rays[:, 1], rays[:, 0]), -rays[:, 2] / np.hypot(rays[:, 0], rays[:, 1])
+    for middle in np.linspace(-0.75, 0.75, 31).tolist():
+        mask = np.where(falls > 0, ROAD, SKY)
+        mask[(np.abs(bearings - middle) < 0.012) & (falls < 1.5 / 4)] = CAR
+        found = made.find(mask.astype(np.uint8).reshape(hw))
+        cars = found.points[found.labels[:, 1] == CAR, 0]
+        assert 4 <= len(cars) <= 16
+        # A pixel whose middle is less than one within each side may look past the foot beside it.
+        assert (np.abs(np.hypot(*cars.T) - 4.0) > 0.2).sum() <= 2, middle
+
+
+def wall(yaw: float, away_m: float) -> NDArray[np.int8]:
+    """The grid that a camera makes of a tall straight wall, whose nearest point is so far away at a bearing of yaw."""
+    camera = CameraModel(640, 480, ((450.0, 0, 319.5), (0, 450.0, 239.5), (0, 0, 1)))
+    projection = GroundProjection(camera, CameraPose(0, 0, 1.5, pitch=0.1), (480, 640))
+    v, u = np.mgrid[:480, :640]
+    ground = projection.pixels_to_ground(np.column_stack((u.ravel(), v.ravel())))
+    across = ground @ (math.cos(yaw), math.sin(yaw))
+    mask = np.where(np.isfinite(across), np.where(across < away_m, ROAD, CAR), CAR).astype(np.uint8).reshape(480, 640)
+    extractor = DrivableExtractor(CAMVID, DrivableSettings())
+    extractor.set_camera(camera, projection.pose, (480, 640))
+    grid = extractor.extract(
+        Panoptic(mask, np.zeros((480, 640), np.uint16), np.full((480, 640), 255, np.uint8), ()), Wants(areas=False)
+    ).grid
+    assert grid is not None
+    return grid.cells
+
+
+@pytest.mark.parametrize(("yaw", "away_m"), [(0.0, 8.0), (0.4, 8.0), (-0.7, 5.0), (1.2, 2.5)])
+def test_a_wall_has_no_gaps_and_nothing_free_behind_it(yaw: float, away_m: float) -> None:
+    """Every ray from under the camera that comes to free ground comes to an obstacle before it comes to anything else."""
+    cells = wall(yaw, away_m)
+    rows, columns = np.nonzero(cells == 0)
+    x, y = columns * 0.1 + 0.05, rows * 0.1 - 9.95
+    assert len(rows) > 500 and (x * math.cos(yaw) + y * math.sin(yaw) < away_m + 0.1).all()
+    marked = cells == 100
+    gaps = 0
+    for bearing in np.linspace(-0.5, 0.5, 200):
+        d = np.arange(0.0, 20.0, 0.02)
+        row, column = np.floor((d * np.sin(bearing) + 10) / 0.1).astype(int), (d * np.cos(bearing) / 0.1).astype(int)
+        inside = (row >= 0) & (row < 200) & (column < 200)
+        met = cells[row[inside], column[inside]]
+        known = np.flatnonzero(met == 0)
+        after = met[known[-1] + 1 :] if len(known) else met[:0]
+        hits_wall = away_m / max(math.cos(bearing - yaw), 1e-3) < 18 and len(known) > 0
+        gaps += bool(hits_wall and not (after[:12] == 100).any() and len(after) > 12)
+    assert marked.any() and gaps <= 4

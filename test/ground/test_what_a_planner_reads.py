@@ -1,0 +1,257 @@
+"""What is told of the ground holds for who reads one output alone: nothing is free that was not seen, nothing stands where
+nothing is, and nothing vanishes, however thin it is and however coarse the grid."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from seg_perception.camera_model import CameraModel, CameraPose
+from seg_perception.ground.drivable import DrivableExtractor, DrivableSettings
+from seg_perception.ground.geometry import GroundProjection
+from seg_perception.labels import CAMVID, VOID
+from seg_perception.results import Drivable, FreeSpace, Grid, Panoptic, Wants
+
+ROAD, POLE, CAR, SKY = (CAMVID.by_name(name).id for name in ("road", "pole", "car", "sky"))
+HW = (720, 1280)
+CAMERA = CameraModel(1280, 720, ((900, 0, 639.5), (0, 900, 359.5), (0, 0, 1)))
+POSE = CameraPose(0, 0, 1.5, pitch=0.06)
+ONLY_SCAN = Wants(areas=False, grid=False)
+
+
+def rays_of(camera: CameraModel, pose: CameraPose, hw: tuple[int, int]) -> NDArray[np.float64]:
+    """Of each pixel's middle, [H * W, 3] in the base frame, NaN where the lens has none."""
+    v, u = np.mgrid[: hw[0], : hw[1]]
+    return GroundProjection(camera, pose, hw).pixels_to_rays(np.column_stack((u.ravel(), v.ravel())))
+
+
+def road(pose: CameraPose = POSE, camera: CameraModel = CAMERA) -> NDArray[np.uint8]:
+    """All ground is road, all above the horizon is sky."""
+    return np.where(rays_of(camera, pose, HW)[:, 2] < 0, ROAD, SKY).astype(np.uint8).reshape(HW)
+
+
+def run(
+    mask: NDArray[np.uint8],
+    pose: CameraPose = POSE,
+    camera: CameraModel = CAMERA,
+    wants: Wants = Wants(),  # noqa: B008 - frozen, so safe to share
+    **values: object,
+) -> Drivable:
+    extractor = DrivableExtractor(CAMVID, DrivableSettings(**values))  # type: ignore[arg-type]
+    extractor.set_camera(camera, pose, mask.shape)
+    assert extractor.ground_problem is None
+    panoptic = Panoptic(mask, np.zeros(mask.shape, np.uint16), np.full(mask.shape, 200, np.uint8), ())
+    return extractor.extract(panoptic, wants)
+
+
+def scan(found: Drivable) -> tuple[FreeSpace, NDArray[np.float64]]:
+    """The scan and its bearings."""
+    free = found.free_space
+    assert free is not None
+    return free, free.angle_min_rad + free.angle_step_rad * np.arange(len(free.ranges_m))
+
+
+def obstacles(grid: Grid | None) -> NDArray[np.float64]:
+    """Middles of the grid's obstacles, [N, 2] (x, y)."""
+    assert grid is not None
+    row, column = np.nonzero(grid.cells == 100)
+    return (np.column_stack((column, row)) + 0.5) * grid.resolution_m + grid.origin_m
+
+
+def with_post(mask: NDArray[np.uint8], x: float, y: float, width_m: float, up_px: int = 75) -> NDArray[np.uint8]:
+    """mask with a post that stands at x, y on the ground and is so many px high."""
+    (u, v) = GroundProjection(CAMERA, POSE, HW).ground_to_pixels(np.array(((x, y),)))[0]
+    half = width_m / x * 900 / 2
+    mask = mask.copy()
+    columns = np.arange(math.ceil(u - half), math.floor(u + half) + 1)
+    assert len(columns) >= 1
+    mask[int(v) - up_px + 1 : int(v) + 1, columns] = POLE
+    return mask
+
+
+def test_what_stands_where_the_view_begins_is_not_told_to_be_behind_free_ground() -> None:
+    mask = road()
+    mask[500:] = CAR
+    found = run(mask)
+    free, _ = scan(found)
+    assert np.isnan(free.ranges_m).all() and (free.seen_m == 0).all()
+    assert {area.free_distance_m for area in found.areas} == {0.0}
+    assert found.grid is not None and not (found.grid.cells == 0).any() and (found.grid.cells == 100).any()
+    everything = run(np.full(HW, CAR, np.uint8))
+    assert everything.areas == () and np.isnan(scan(everything)[0].ranges_m).all()
+
+
+def test_where_the_view_ends_nothing_stands() -> None:
+    """Looking 34 degrees down the view ends 8.1 m ahead: 1.5 / tan(34 - 21.8 degrees) + ..., far before the range."""
+    pose = CameraPose(0, 0, 1.5, pitch=math.radians(34))
+    found = run(np.full(HW, ROAD, np.uint8), pose)
+    free, bearings = scan(found)
+    ends_m = 1.5 / math.tan(math.radians(34) - math.atan(360 / 900))
+    assert np.isnan(free.ranges_m).all()
+    assert free.seen_m[len(bearings) // 2] == pytest.approx(ends_m, abs=0.15)
+    assert found.areas[0].free_distance_m == pytest.approx(ends_m, abs=0.15)
+
+
+def test_void_ends_what_is_known_and_is_no_wall() -> None:
+    mask = road()
+    mask[380:390] = VOID
+    free, _ = scan(run(mask))
+    seen = free.seen_m[np.isfinite(free.seen_m) & (free.seen_m > 0)]
+    assert np.isnan(free.ranges_m).all() and len(seen) > 50
+    assert free.seen_m[len(free.seen_m) // 2] == pytest.approx(1.5 / math.tan(0.06 + math.atan(30 / 900)), rel=0.02)
+
+
+def test_infinite_is_what_was_seen_up_to_the_range() -> None:
+    found = run(road())
+    free, bearings = scan(found)
+    ahead = np.abs(bearings) < 0.5
+    assert np.isposinf(free.ranges_m[ahead]).all() and (free.seen_m[ahead] == free.range_max_m).all()
+    assert np.isnan(free.ranges_m[[0, -1]]).all() and (free.seen_m[[0, -1]] == 0).all()
+
+
+def test_areas_say_where_the_view_of_the_lane_begins() -> None:
+    """The last row sees 3.175 m ahead; a tele camera sees ground from 12.5 m on."""
+    (area,) = run(road()).areas
+    assert area.free_distance_m == math.inf
+    assert area.view_begins_m == pytest.approx(1.5 / math.tan(0.06 + math.atan(360 / 900)), abs=0.06)
+    tele = CameraModel(1280, 720, ((6000, 0, 639.5), (0, 6000, 359.5), (0, 0, 1)))
+    begins_m = 1.5 / math.tan(0.06 + math.atan(360 / 6000))
+    (area,) = run(road(camera=tele), camera=tele).areas
+    assert area.free_distance_m == math.inf and area.view_begins_m == pytest.approx(begins_m, abs=0.06)
+
+
+@pytest.mark.parametrize(
+    ("width_m", "resolution_m"), [(0.15, 0.5), (0.15, 1.0), (0.15, 10.0), (0.04, 0.1), (0.04, 1.0)]
+)
+def test_a_thin_post_is_in_every_output_at_any_resolution(width_m: float, resolution_m: float) -> None:
+    mask = road()
+    for y in np.linspace(-0.8, 0.8, 12).tolist():
+        found = run(with_post(mask, 16.0, y, width_m), resolution_m=resolution_m, grid_width_m=20.0)
+        marked = obstacles(found.grid)
+        row_m = 16.0**2 / (900 * 1.5)
+        assert len(marked) and (np.abs(marked - (16.0, y)) <= resolution_m / 2 + row_m).all(axis=1).any(), y
+        assert (np.abs(marked - (16.0, y)) <= resolution_m + row_m).all(), "and nowhere else"
+        (area,) = found.areas
+        assert area.free_distance_width_m == pytest.approx(16.0, abs=row_m)
+        if abs(y) < width_m / 2 - 16 / 900:
+            assert area.free_distance_m == pytest.approx(16.0, abs=row_m)
+        free, bearings = scan(found)
+        nearest = int(np.abs(bearings - math.atan2(y, 16.0)).argmin())
+        assert free.ranges_m[nearest] == pytest.approx(math.hypot(16.0, y), abs=row_m)
+
+
+def test_a_person_far_away_is_in_the_scan_wherever_he_stands() -> None:
+    mask = road()
+    for y in np.linspace(-5, 5, 20).tolist():
+        free, bearings = scan(run(with_post(mask, 35.0, y, 0.45, up_px=40), wants=ONLY_SCAN))
+        nearest = int(np.abs(bearings - math.atan2(y, 35.0)).argmin())
+        assert free.ranges_m[nearest] == pytest.approx(math.hypot(35.0, y), abs=35.0**2 / (900 * 1.5)), y
+
+
+def test_no_range_is_below_range_min() -> None:
+    """A camera behind the base frame's origin sees what is very near to it."""
+    pose = CameraPose(-3.3, 0, 1.5, pitch=0.06)
+    mask = road(pose)
+    mask[:690, 600:680] = CAR
+    free, _ = scan(run(mask, pose))
+    finite = free.ranges_m[np.isfinite(free.ranges_m)]
+    assert len(finite) and finite.min() < 0.3
+    assert finite.min() >= np.float32(free.range_min_m) and finite.max() <= free.range_max_m
+
+
+def test_what_is_free_ends_at_the_foot_and_not_before_it() -> None:
+    mask = road()
+    mask[:400, 600:680] = CAR
+    foot_m = 1.5 / math.tan(0.06 + math.atan(40 / 900))
+    found = run(mask)
+    free, bearings = scan(found)
+    middle = len(bearings) // 2
+    assert free.ranges_m[middle] == free.seen_m[middle] == pytest.approx(foot_m, abs=0.1)
+    (area,) = found.areas
+    assert area.free_distance_m == area.free_distance_width_m == pytest.approx(foot_m, abs=0.1)
+
+
+def post_mask(
+    camera: CameraModel,
+    pose: CameraPose,
+    hw: tuple[int, int],
+    at: tuple[float, float],
+    radius_m: float,
+    height_m: float,
+) -> NDArray[np.uint8]:
+    """Road everywhere, and an upright cylinder on it, as this camera sees them."""
+    rays = rays_of(camera, pose, hw)
+    mask = np.where(rays[:, 2] < 0, ROAD, SKY).astype(np.uint8)
+    mask[np.isnan(rays[:, 0])] = VOID
+    flat = np.hypot(rays[:, 0], rays[:, 1])
+    to_post = np.array(at) - (pose.x, pose.y)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        along = (rays[:, :2] @ to_post) / flat
+        aside2 = to_post @ to_post - along**2
+        enters = along - np.sqrt(radius_m**2 - aside2)
+        z = pose.z + rays[:, 2] / flat * enters
+        mask[(aside2 < radius_m**2) & (enters > 0) & (z >= 0) & (z <= height_m)] = POLE
+    return mask.reshape(hw)
+
+
+LENSES = {
+    "none": ((150.0, 150.0), "plumb_bob", ()),
+    "plumb_bob": ((150.0, 150.0), "plumb_bob", (-0.28, 0.07, 0.0005, -0.0003, 0.0)),
+    "rational": ((150.0, 150.0), "rational_polynomial", (0.4, 0.1, 0.0002, -0.0001, 0.01, 0.7, 0.2, 0.02)),
+    "fisheye": ((110.0, 110.0), "fisheye", (-0.02, 0.004, -0.003, 0.0005)),
+}
+SMALL_HW = (240, 320)
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    lens=st.sampled_from(sorted(LENSES)),
+    height_m=st.floats(0.6, 3.0),
+    pitch=st.floats(0.0, 0.8),
+    roll=st.sampled_from((0.0, 0.1, -0.3, math.pi / 2, math.pi, -1.0)),
+    yaw=st.sampled_from((0.0, 0.4, -0.7)),
+    pixel=st.tuples(st.floats(0.1, 0.9), st.floats(0.1, 0.9)),
+    wide_px=st.floats(3.0, 8.0),
+    resolution_m=st.sampled_from((0.05, 0.1, 0.5, 1.0)),
+)
+def test_no_post_is_lost_in_any_mounting(
+    lens: str, height_m: float, pitch: float, roll: float, yaw: float, pixel: tuple[float, float], wide_px: float,
+    resolution_m: float,
+) -> None:  # fmt: skip
+    """Its foot is where a pixel sees the ground; it is marked there and nowhere else but for a pixel, and ends the scan."""
+    (fx, fy), model, values = LENSES[lens]
+    camera = CameraModel(320, 240, ((fx, 0, 159.5), (0, fy, 119.5), (0, 0, 1)), model, values)
+    # Turned about its own axis, so that it looks at the same ground however the picture lies.
+    pose = CameraPose(0.2, 0.1, height_m, roll, pitch, yaw)
+    projection = GroundProjection(camera, pose, SMALL_HW)
+    at = projection.pixels_to_ground(np.array((pixel,)) * SMALL_HW[::-1])[0]
+    if not np.isfinite(at).all() or not np.hypot(*at) < 9:
+        return
+    away = float(np.hypot(*(at - (pose.x, pose.y))))
+    slopes = projection.lens.to_slopes(np.array((pixel,)) * SMALL_HW[::-1])
+    if away < 1.0 or np.hypot(*slopes[0]) > math.tan(math.radians(75)):  # rays beyond 87 degrees count as unseen
+        return
+    radius_m = wide_px * math.hypot(away, height_m) / fx / 2
+    mask = post_mask(camera, pose, SMALL_HW, (float(at[0]), float(at[1])), radius_m, 0.8 * height_m)
+    feet = (mask == POLE).any()
+    found = run(
+        mask, pose, camera, resolution_m=resolution_m, grid_near_m=-10.0, scan_angle_min_rad=-math.pi,
+        scan_angle_max_rad=math.pi - 0.01,
+    )  # fmt: skip
+    assert feet and found.grid is not None
+    marked = obstacles(found.grid)
+    ground_px_m = (away**2 + height_m**2) / (fx * height_m)
+    slack = radius_m + 2 * ground_px_m + resolution_m
+    assert len(marked), "lost"
+    assert (np.hypot(*(marked - at).T) <= slack).any()
+    assert (np.hypot(*(marked - at).T) <= slack + ground_px_m).all(), "a mark where nothing stands"
+    free, bearings = scan(found)
+    sector = int(np.abs(bearings - math.atan2(at[1], at[0])).argmin())
+    distance = float(np.hypot(*at))
+    if not math.isnan(free.ranges_m[sector]):
+        assert free.ranges_m[sector] <= distance + slack
