@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import subprocess
 import sys
 
@@ -56,3 +58,17 @@ def test_a_full_disk_costs_the_copy_and_nothing_else(monkeypatch: pytest.MonkeyP
         return 2.0 * values.sum()
 
     assert double(np.ones(3)) == 6.0 and tried
+
+
+def test_without_numba_the_answers_are_the_same() -> None:
+    """Decode, ground and metrics in plain Python, where an integer that overflows is an error: as compiled."""
+    program, found = str(CHECKOUT / "test" / "without_numba.py"), []
+    for disabled in ("1", "0"):
+        environment = {**os.environ, "NUMBA_DISABLE_JIT": disabled, "OMP_NUM_THREADS": "1"}
+        environment["PYTHONPATH"] = os.pathsep.join([str(CHECKOUT), os.environ.get("PYTHONPATH", "")])
+        done = subprocess.run([sys.executable, program], capture_output=True, text=True, env=environment)
+        assert done.returncode == 0, done.stderr[-3000:]
+        found.append(json.loads(done.stdout))
+    for name, value in found[1].items():
+        assert found[0][name] == value, name
+    assert found[0]["scores"]["miou"] > 0 and found[0]["drivable 0"]["areas"] and found[0]["panoptic 0"]["segments"]

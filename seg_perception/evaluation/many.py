@@ -208,7 +208,7 @@ def _finished(folder: Path, fingerprint: str) -> Mapping[str, Any] | None:
         numbers: dict[str, Any] = json.loads((folder / RESULT).read_text(encoding="utf-8"))
     except (FileNotFoundError, ValueError):  # what cannot be parsed is nothing to rely on, so it is done anew
         return None
-    return numbers if numbers.get("fingerprint") == fingerprint else None
+    return numbers if isinstance(numbers, dict) and numbers.get("fingerprint") == fingerprint else None
 
 
 def _keep(outcome: Outcome, folder: Path, fingerprint: str) -> None:

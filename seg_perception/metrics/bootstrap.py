@@ -23,6 +23,10 @@ SEED = 0
 """The same two reports always give the same intervals."""
 FEWEST_DRAWS = 10
 """Of fewer frames, or blocks of frames, no interval is given: it would be narrow for want of variety, not of doubt."""
+FEWEST_BEYOND = 2.0
+"""Frames, or blocks of them, beyond a percentile, of fewer of which its interval would hold the truth too seldom: at 30
+frames that of p99 covers 85 % instead of 95 %, at 100 frames 92 %, at 200 and more 94 to 99 % (150 pairs of log-normal
+times)."""
 CHUNK = 100
 """Resamples made at once: 100 of 10,000 frames are 8 MB."""
 
@@ -73,6 +77,11 @@ def intervals(
             low, high = np.percentile(known, (tail, 100.0 - tail))
             found[name] = (float(low), float(high))
     return found
+
+
+def is_enough_for(share: int, frames: int, block: int) -> bool:
+    """Whether so many frames, drawn in blocks, say how sure a percentile is."""
+    return frames / block * min(share, 100 - share) / 100 >= FEWEST_BEYOND - 1e-9
 
 
 def percentiles_statistic(values: Sequence[float], shares: Mapping[str, int]) -> Statistic:

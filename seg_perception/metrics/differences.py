@@ -24,12 +24,14 @@ SHARES = (50, 95, 99)
 
 @dataclass(frozen=True)
 class Difference:
-    """One number of both runs. low, high: the interval of b - a, None where there is none."""
+    """One number of both runs. low, high: the interval of b - a, None where there is none; too_few_frames: why there is
+    none."""
 
     a: float
     b: float
     low: float | None = None
     high: float | None = None
+    too_few_frames: bool = False
 
     @property
     def change(self) -> float:
@@ -113,7 +115,8 @@ def compare(a: RunReport, b: RunReport, limits: Sequence[Limit] = (), *, block: 
         elif value is not None and other is not None and (shared.all_classes or key.split(".")[0] in OF_ANY_CLASSES):
             differences[key] = Difference(value, other)
     for key, (low, high) in _time_intervals(a, b, block).items():
-        differences[key] = Difference(differences[key].a, differences[key].b, low, high)
+        few = low is None
+        differences[key] = Difference(differences[key].a, differences[key].b, low, high, too_few_frames=few)
     if not differences:
         raise SegPerceptionError(f"{a.name} and {b.name} hold no number in common: name reports of the same kind")
     verdicts = [_judge(limit, b, differences) for limit in limits]
@@ -237,14 +240,19 @@ def _agreed(a: RunReport, b: RunReport, key: str, classes: Sequence[str]) -> Seq
     return lists[0]
 
 
-def _time_intervals(a: RunReport, b: RunReport, block: int) -> dict[str, tuple[float, float]]:
-    """Intervals of percentiles of times; frames are drawn apart, as a run's times are its own."""
-    found = {}
+def _time_intervals(a: RunReport, b: RunReport, block: int) -> dict[str, tuple[float | None, float | None]]:
+    """Intervals of percentiles of times, of None where frames are too few; they are drawn apart, as a run's times are its
+    own."""
+    found: dict[str, tuple[float | None, float | None]] = {}
     for prefix, name in TIMES.items():
         shares = {f"{prefix}.p{share}": share for share in SHARES}
         known = {key: share for key, share in shares.items() if None not in (a.flat.get(key), b.flat.get(key))}
         values = a.values(name), b.values(name)
-        if known and min(map(len, values)):
+        frames = min(map(len, values))
+        few = {key for key, share in known.items() if not bootstrap.is_enough_for(share, frames, max(1, block))}
+        found.update(dict.fromkeys(few, (None, None)))
+        known = {key: share for key, share in known.items() if key not in few}
+        if known:
             first, second = (bootstrap.percentiles_statistic(each, known) for each in values)
             found.update(
                 bootstrap.intervals(first, second, (len(values[0]), len(values[1])), paired=False, block=block)

@@ -9,7 +9,10 @@ from dataclasses import dataclass
 
 from seg_perception.errors import SegPerceptionError, nearest_name
 
-_WORDS = re.compile(r"\s*([^<>]*[^<>\s])\s*([<>])\s*([+-]?)(\d+\.?\d*(?:[eE][+-]?\d+)?|\.\d+)\s*")
+_WORDS = re.compile(r"\s*(.*[^<>\s]|.*\S(?=\s))\s*([<>])\s*([+-]?)(\d+\.?\d*(?:[eE][+-]?\d+)?|\.\d+)\s*")
+
+"""A class may be called by any words, so the last < or > counts; before it may stand spaces alone where a name ends so."""
+_LIMIT_WITHIN = re.compile(r"[<>]\s*[+-]?\.?\d[\d.]*$")
 
 
 @dataclass(frozen=True)
@@ -33,7 +36,7 @@ class Limit:
         Raises SegPerceptionError when the words are none of these.
         """
         found = _WORDS.fullmatch(text)
-        if not found:
+        if not found or _LIMIT_WITHIN.search(found[1]):
             raise SegPerceptionError(
                 f"--fail-if is '{text}': write KEY<NUMBER or KEY>NUMBER in quotes, for example \"miou<-0.01\""
             )

@@ -24,10 +24,10 @@ class RunReport:
     def __init__(self, name: str, numbers: Mapping[str, Any]) -> None:
         """Raises SegPerceptionError when the parts that are needed do not look as evaluate writes them."""
         self.name, self.numbers = name, numbers
-        iou = numbers.get("iou") or {}
-        self.classes: tuple[str, ...] = tuple(numbers.get("classes", iou))
-        self.frames: Sequence[Row] = numbers.get("per_frame", ())
         try:
+            iou = numbers.get("iou") or {}
+            self.classes: tuple[str, ...] = tuple(map(str, numbers.get("classes", iou)))
+            self.frames: Sequence[Row] = tuple(numbers.get("per_frame", ()))
             self.labelled = [row for row in self.frames if row["confusion"]]
             self.keys = _keys(self.labelled)
             self.triples = _triples(self.labelled, len(self.classes))

@@ -104,7 +104,7 @@ def _count_pairs(
 @compiled
 def _add(slots: NDArray[np.int64], counts: NDArray[np.int64], pair: int, pixels: int) -> int:
     """Add pixels to pair in an open hash table whose length is a power of 2; 1 when the pair is new."""
-    place = (pair * 0x2545F4914F6CDD1D >> 40) & (len(slots) - 1)
+    place = ((pair ^ pair >> 24) * 0x5BD1 >> 8) & (len(slots) - 1)  # pairs have 48 bits, the product no more than 63
     while slots[place] != pair and slots[place] != _EMPTY:
         place = (place + 1) & (len(slots) - 1)
     is_new = slots[place] == _EMPTY

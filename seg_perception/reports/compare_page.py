@@ -10,7 +10,7 @@ import numpy as np
 
 from seg_perception.metrics.bootstrap import CONFIDENCE, RESAMPLES
 from seg_perception.metrics.differences import Difference, Result, Verdict
-from seg_perception.reports.plots import figure_of, png_uri
+from seg_perception.reports.plots import as_written, figure_of, png_uri
 
 TEMPLATE = Path(__file__).with_name("compare.html.j2")
 IN_PAGE_ONLY = ("dice_class", "pq_class", "ap_class", "boundary_f1_class", "topics")
@@ -56,7 +56,7 @@ def render(result: Result) -> str:
             percent=round(100 * CONFIDENCE),
             explanation=f"Bootstrap percentile intervals of {RESAMPLES} resamples of {drawn_in}; bold: the interval "
             "leaves 0 out. Each stands for itself: of twenty, one leaves 0 out by chance. Numbers without an interval "
-            "are not sums over frames, or of too few of them.",
+            "are not sums over frames, or of too few of them, as rare percentiles need many.",
         )
     )
 
@@ -68,7 +68,8 @@ def _rows(result: Result) -> list[tuple[bool, str, Sequence[str]]]:
 def _cells(row: Difference) -> Sequence[str]:
     form = ".4f" if max(abs(row.a), abs(row.b)) <= 1 else ".2f"
     form = "d" if isinstance(row.a, int) and isinstance(row.b, int) else form
-    interval = "" if row.low is None else f"[{row.low:+{form}}, {row.high:+{form}}]"
+    none = "too few frames" if row.too_few_frames else ""
+    interval = none if row.low is None else f"[{row.low:+{form}}, {row.high:+{form}}]"
     return f"{row.a:{form}}", f"{row.b:{form}}", f"{row.change:+{form}}", interval
 
 
@@ -83,7 +84,7 @@ def _plot(classes: dict[str, Difference]) -> str:
             axes.plot((row.low, row.high), (place, place), "-", color=color, linewidth=2.5, solid_capstyle="butt")
         axes.plot(row.change, place, "o" if row.low is not None else "x", color=color, markersize=6)
     axes.axvline(0, color="k", linewidth=0.8)
-    axes.set_yticks(np.arange(len(classes)), list(classes))
+    axes.set_yticks(np.arange(len(classes)), list(map(as_written, classes)))
     axes.invert_yaxis()
     axes.grid(axis="x", alpha=0.3)
     axes.set_xlabel("IoU, B - A")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import math
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -68,10 +69,17 @@ def figure_of(width_in: float, height_in: float, columns: int = 1) -> tuple[Any,
     return figure, figure.subplots(1, columns)
 
 
+def as_written(name: str) -> str:
+    """A name from outside, such as a class's, as Matplotlib's text: between two $ it would read a formula."""
+    return name.replace("$", r"\$")
+
+
 def png_uri(figure: Any) -> str:
     """The figure as the data URI of a PNG."""
     data = io.BytesIO()
-    figure.savefig(data, format="png")
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from", UserWarning)  # an emoji becomes a box
+        figure.savefig(data, format="png")
     return "data:image/png;base64," + base64.b64encode(data.getvalue()).decode()
 
 
@@ -144,8 +152,8 @@ def _confusion(counts: NDArray[np.float64], labels: LabelSet) -> str:
     size = 1.6 + 0.42 * len(labels)
     figure, axes = figure_of(size + 0.8, size)
     axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
-    axes.set_xticks(range(len(labels) + 1), [*labels.names, "void"], rotation=60, ha="right")
-    axes.set_yticks(range(len(labels)), labels.names)
+    axes.set_xticks(range(len(labels) + 1), [*map(as_written, labels.names), "void"], rotation=60, ha="right")
+    axes.set_yticks(range(len(labels)), list(map(as_written, labels.names)))
     for row, column in np.argwhere(share >= 0.005):
         value = share[row, column]
         axes.text(

@@ -444,3 +444,45 @@ def test_evaluate_stops_a_worse_model(tmp_path: Path, capsys: pytest.CaptureFixt
     ):
         assert cli.main([*data, *words, "--model", "none.onnx", "--out", str(tmp_path / "none")]) == 2
         assert sentence in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("frames", "known"), [(30, {"p50"}), (40, {"p50", "p95"}), (200, {"p50", "p95", "p99"})])
+def test_rare_percentiles_of_few_frames_have_no_interval_and_say_so(
+    tmp_path: Path, frames: int, known: set[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    a, b = numbers([100] * frames), numbers([100] * frames)
+    for content, seed in ((a, 1), (b, 2)):
+        ages = np.random.default_rng(seed).lognormal(3, 0.4, frames)
+        for row, age in zip(content["per_frame"], ages.tolist()):
+            row["age_ms"] = age
+        content["age_ms"] = {f"p{share}": float(np.percentile(ages, share)) for share in (50, 95, 99)}
+    found = difference(a, b)
+    assert {name for name in ("p50", "p95", "p99") if found[f"age_ms.{name}"].low is not None} == known
+    assert all(found[f"age_ms.{name}"].too_few_frames == (name not in known) for name in ("p50", "p95", "p99"))
+    assert run(saved(tmp_path / "a.json", a), saved(tmp_path / "b.json", b), "--out", tmp_path / "out") == 0
+    assert ("too few frames" in capsys.readouterr().out) == (known != {"p50", "p95", "p99"})
+    assert (">too few frames<" in (tmp_path / "out" / "compare.html").read_text()) == (len(known) < 3)
+    if frames == 200:
+        assert difference(a, b, block=5)["age_ms.p99"].too_few_frames, "of blocks there are fewer"
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["[]", "[1, 2]", "3", "null", '"text"', '{"model": "m", "classes": 5}', '{"model": "m", "per_frame": 7}',
+     '{"model": "m", "iou": [1], "per_frame": [3]}', '{"model": "m", "per_frame": null}'],
+)  # fmt: skip
+def test_what_is_no_report_is_named_whatever_it_is(
+    tmp_path: Path, content: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    good, bad = saved(tmp_path / "a.json", numbers([100] * 4)), tmp_path / "b.json"
+    bad.write_text(content)
+    for pair in ((good, bad), (bad, good)):
+        assert run(*pair) == 2
+        (sentence,) = capsys.readouterr().err.splitlines()
+        assert "b.json" in sentence
+
+
+def test_a_limit_may_name_a_class_whatever_it_is_called() -> None:
+    for name in ("iou.<b>bold</b>", "iou.a < b", "iou.$x$", "iou.100 %"):
+        limit = Limit.parse(f"{name} < 0.5")
+        assert (limit.key, limit.above, limit.value) == (name, False, 0.5)

@@ -14,10 +14,12 @@ from eval_fixtures import label_mask, picture
 
 from seg_perception import machine
 from seg_perception.errors import SegPerceptionError
-from seg_perception.labels import CAMVID
+from seg_perception.labels import CAMVID, LabelClass, LabelSet
+from seg_perception.metrics.differences import compare
 from seg_perception.metrics.free_distance import FreeTimeline
+from seg_perception.metrics.run_report import RunReport
 from seg_perception.metrics.scores import Scores
-from seg_perception.reports import report
+from seg_perception.reports import compare_page, report
 from seg_perception.results import Truth
 
 
@@ -145,3 +147,22 @@ def test_a_folder_that_cannot_be_written_is_one_sentence(tmp_path: Path) -> None
 def test_the_machine_is_described() -> None:
     facts = machine.describe()
     assert {"cpu", "cores", "system", "python", "numpy"} <= facts.keys() and all(facts.values())
+
+
+STRANGE = ("$x^2$", "a $ b", r"$\frac$", "_hidden", "<b>bold</b>", "Auto \U0001f697", "{{ 7 * 7 }}", "100 %")
+
+
+@pytest.mark.filterwarnings("error")
+def test_names_of_classes_are_shown_as_they_are_written() -> None:
+    """Formulas, markup, templates and pictures are names like any other."""
+    labels = LabelSet(tuple(LabelClass(k, name, (k, k, k)) for k, name in enumerate(STRANGE)))
+    iou = dict.fromkeys(STRANGE, 0.5)
+    content = {"source": "<script>", "frames": 1, "iou": iou, "confusion": np.eye(8, 9, dtype=int).tolist()}
+    page = report.render(report.Report("a <title>", content, labels))
+    assert "<b>bold" not in page and "&lt;b&gt;bold" in page and "<script>" not in page
+    assert "{{ 7 * 7 }}" in page and "$x^2$" in page
+    assert all(name in report.table(content) for name in STRANGE)
+    page = compare_page.render(
+        compare(*(RunReport(side, {"model": "$m$", "iou": iou, "miou": 0.5}) for side in ("A", "B")))
+    )
+    assert "<b>bold" not in page and "data:image/png" in page

@@ -325,7 +325,7 @@ def _metrics(reports: Sequence[Path]) -> dict[str, dict[str, float]]:
             values = json.loads(report.read_text())
             numbers = {key: values.get(key) for key in ("miou", "pixel_accuracy", "drivable_iou", "pq", "pq_things")}
             found[str(values["source"])] = {key: float(number) for key, number in numbers.items() if number is not None}
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise SegPerceptionError(
                 f"{report} is no readable report.json ({error!r}): give the one that 'evaluate' wrote"
             ) from error
