@@ -6,6 +6,8 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from rclpy.clock import JumpThreshold
+from rclpy.duration import Duration
 from rclpy.node import Node
 from rclpy.time import Time
 
@@ -56,18 +58,29 @@ class TransformSource:
     """
 
     def __init__(self, node: Node) -> None:
+        self._node = node
         self._tf2: Any = None
         self._buffer: Any = None
         self._listener: Any = None
-        self.problem = ""
+        self._jumps: Any = None
+        self.problem = "TF is not listened to yet"
+
+    def listen(self) -> None:
+        """Listen to TF from now on; no more than once."""
+        if self._listener is not None:
+            return
         try:
             import tf2_ros
         except ImportError as error:
             self.problem = f"tf2_ros is not installed ({error}): install it"
             return
         self._tf2 = tf2_ros
-        self._buffer = tf2_ros.Buffer()
-        self._listener = tf2_ros.TransformListener(self._buffer, node)
+        self._buffer = buffer = tf2_ros.Buffer()
+        self._listener = tf2_ros.TransformListener(buffer, self._node)
+        # Time that jumped back, as a recording's that begins again: tf2 would refuse what is older than what it has.
+        # Humble's and Iron's Buffer has no such callback of its own.
+        back = JumpThreshold(min_forward=None, min_backward=Duration(nanoseconds=-1), on_clock_change=True)
+        self._jumps = self._node.get_clock().create_jump_callback(back, post_callback=lambda _: buffer.clear())
 
     def camera_pose(self, base_frame: str, optical_frame: str, stamp: Time, tolerance_s: float) -> CameraPose:
         """The pose of the camera's body in base_frame; raises TransformError."""
@@ -81,6 +94,7 @@ class TransformSource:
     def destroy(self) -> None:
         """Stop listening to TF."""
         if self._listener is not None:
+            self._jumps.unregister()
             self._listener.unregister()
             self._listener = self._buffer = None
 
