@@ -19,6 +19,8 @@ _NORM_TOLERANCE = 0.01
 """How far a quaternion's norm may be from 1, as tf2 itself has it."""
 _NOISE_M, _NOISE_RAD = 1e-4, 1e-5
 """Rounding in a chain of transforms: a camera 1.2 m up that moves by less sees the ground at 20 m move by 5 mm."""
+_STRAGGLER_NS = 10**9
+"""How far ahead of simulated time a transform must be to be from before a jump."""
 
 
 class TransformError(SegPerceptionError):
@@ -127,6 +129,7 @@ class TransformSource:
         found = self._buffer.lookup_transform(target, source, Time())
         late_s = (stamp.nanoseconds - Time.from_msg(found.header.stamp).nanoseconds) * 1e-9
         if late_s < 0:
+            self._forget_stragglers(Time.from_msg(found.header.stamp))
             raise TransformError(
                 "tf_past",
                 f"the image's stamp is {-late_s:.2f} s before the newest transform {way} and before all that TF keeps: "
@@ -139,3 +142,10 @@ class TransformSource:
                 f"clocks, or raise tf_tolerance ({tolerance_s:g} s)",
             )
         return found
+
+    def _forget_stragglers(self, newest: Time) -> None:
+        """Begin anew where a transform from before simulated time jumped back came after that: TF would refuse all that
+        is older for ever."""
+        clock = self._node.get_clock()
+        if clock.ros_time_is_active and newest.nanoseconds > clock.now().nanoseconds + _STRAGGLER_NS:
+            self._buffer.clear()

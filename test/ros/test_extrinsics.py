@@ -83,6 +83,8 @@ class Listening:
     def destroy_subscription(self, subscription: Any) -> None:
         self.hear = lambda message: None
 
+    ros_time_is_active = False
+
     def get_clock(self) -> Any:
         return self
 
