@@ -22,9 +22,10 @@ from seg_perception.pipeline import Pipeline, Seen
 from seg_perception.results import Frame, Grid, Result
 from seg_perception.ros.diagnostics import GROUND_OK, GROUND_UNWATCHED, GroundState, Status, node_status
 from seg_perception.ros.extrinsics import TransformError, TransformSource, is_same_pose
-from seg_perception.ros.inputs import Arrival, CameraInput
+from seg_perception.ros.inputs import Arrival, Calibration, CameraInput
 from seg_perception.ros.outputs import CameraOutputs, Placed, wants, watches_ground
 from seg_perception.ros.parameters import Settings
+from seg_perception.ros.stamps import NOT_NEWER, ZERO
 from seg_perception.ros.watchdog import standing
 
 FAILED = "failed"
@@ -42,11 +43,6 @@ class HalfDone:
     ground: GroundState
     seen: Seen
     convert_ms: float
-
-    @property
-    def stamp(self) -> Time:
-        """When the image was taken."""
-        return Time.from_msg(self.arrival.message.header.stamp)
 
 
 class Camera:
@@ -85,6 +81,7 @@ class Camera:
         self._ground, self._told, self._hangs = GROUND_UNWATCHED, GROUND_OK, False
         self.outputs = CameraOutputs(node, name, model.labels)
         self._input: CameraInput | None = None
+        self._calibration = Calibration()
 
     def warm_up(self) -> None:
         """Run a frame of nothing, so that the first one of the camera does not wait for compilers."""
@@ -95,7 +92,13 @@ class Camera:
 
     def listen(self, accept: Callable[[Arrival], bool | None]) -> None:
         """Subscribe; accept gets every readable message and says whether it replaced one, None where it was not taken."""
-        self._input = CameraInput(self._node, self.name, self._settings.node, accept)
+        self._input = CameraInput(self._node, self.name, self._settings.node, accept, self._calibration)
+
+    def look_around(self) -> None:
+        """Once a second, in the executor: hear of what is published in another way than most."""
+        camera_input = self._input
+        if camera_input is not None:
+            camera_input.hear_latched_infos()
 
     def stop_listening(self) -> None:
         """Unsubscribe."""
@@ -127,10 +130,9 @@ class Camera:
         since_s = time.monotonic()
         self._apply(settings)
         header = arrival.message.header
-        stamp = Time.from_msg(header.stamp)
-        frame = Frame(self._readers[slot].read(arrival.message), stamp.nanoseconds, header.frame_id)
+        frame = Frame(self._readers[slot].read(arrival.message), arrival.stamp_ns, header.frame_id)
         watched = self.outputs.watched(settings)
-        ground = self._place(camera_input, frame.frame_id, stamp, settings)
+        ground = self._place(camera_input, arrival, settings)
         convert_ms = (time.monotonic() - since_s) * 1e3
         seen = self._pipeline.see(frame, wants(watched), slot)
         return HalfDone(camera_input, arrival, settings, watched, ground, seen, convert_ms)
@@ -139,7 +141,7 @@ class Camera:
         watched, frame = half.watched, half.seen.frame
         result = self._pipeline.place(half.seen)
         run_s = time.monotonic()
-        placed, ground = self._placed(result, half.ground, half.stamp, half.settings)
+        placed, ground = self._placed(result, half)
         self.outputs.publish(result, half.arrival.message.header, placed, watched, half.settings)
         done_s = time.monotonic()
         self._note(ground if watches_ground(watched) else GROUND_UNWATCHED)
@@ -159,21 +161,26 @@ class Camera:
                 self._fusion.half_life_s = settings.fusion.half_life_s
             self._settings = settings
 
-    def _place(self, camera_input: CameraInput, frame_id: str, stamp: Time, settings: Settings) -> GroundState:
+    def _place(self, camera_input: CameraInput, arrival: Arrival, settings: Settings) -> GroundState:
         """Tell the pipeline the calibration of now and the mounting as of the image's stamp."""
+        if arrival.doubt is not None and arrival.doubt.cause == ZERO:
+            self._pipeline.set_camera(None, None)
+            return GroundState(ZERO, arrival.doubt.sentence)
         pose, ground = settings.poses[self.name], GROUND_OK
         if pose is None:
             try:
-                pose = self._pose_from_tf(frame_id, stamp, settings)
+                pose = self._pose_from_tf(arrival, settings)
             except TransformError as error:
                 ground = GroundState(error.cause, f"{error}, or give camera_pose")
-        if camera_input.camera_problem:
-            ground = GroundState("camera_info", camera_input.camera_problem)
-        self._pipeline.set_camera(camera_input.camera, pose)
+        calibration = camera_input.calibration
+        if calibration.problem:
+            ground = GroundState("camera_info", calibration.problem)
+        self._pipeline.set_camera(calibration.camera, pose)
         return ground
 
-    def _pose_from_tf(self, frame_id: str, stamp: Time, settings: Settings) -> CameraPose:
-        node = settings.node
+    def _pose_from_tf(self, arrival: Arrival, settings: Settings) -> CameraPose:
+        node, frame_id = settings.node, arrival.message.header.frame_id
+        stamp = Time(nanoseconds=arrival.stamp_ns)
         pose = self._tf().camera_pose(node.base_frame, frame_id, stamp, node.tf_tolerance)
         if self._pose is None or not is_same_pose(pose, self._pose):
             self._pose = pose
@@ -186,10 +193,9 @@ class Camera:
             )
         return self._transforms
 
-    def _placed(
-        self, result: Result, ground: GroundState, stamp: Time, settings: Settings
-    ) -> tuple[Placed, GroundState]:
+    def _placed(self, result: Result, half: HalfDone) -> tuple[Placed, GroundState]:
         """Where the outputs on the ground are, with the grid that remembers if it shall, and what stops them now."""
+        settings, arrival, ground = half.settings, half.arrival, half.ground
         node, grid = settings.node, result.drivable.grid
         if not ground.problem and self._pipeline.ground_problem:
             ground = GroundState("geometry", self._pipeline.ground_problem)
@@ -197,11 +203,14 @@ class Camera:
         placed = Placed(frame_id, self._pipeline.projection, grid, frame_id)
         if self._fusion is None or grid is None:
             return placed, ground
+        if arrival.doubt is not None and arrival.doubt.cause == NOT_NEWER:
+            return replace(placed, grid=None), GroundState(NOT_NEWER, arrival.doubt.sentence, "drivable_grid")
         try:
+            stamp = Time(nanoseconds=arrival.stamp_ns)
             pose = self._tf().planar_pose(node.odom_frame, node.base_frame, stamp, node.tf_tolerance)
         except TransformError as error:
             return replace(placed, grid=None), GroundState(f"odom_{error.cause}", str(error), "drivable_grid")
-        fused = self._fusion.fuse(grid, pose, stamp.nanoseconds)
+        fused = self._fusion.fuse(grid, pose, arrival.stamp_ns)
         return replace(placed, grid=fused, grid_frame=node.odom_frame), ground
 
     def _note(self, ground: GroundState) -> None:

@@ -98,6 +98,9 @@ class CameraMonitor:
         self._counts: Counter[str] = Counter()
         self._bad: Counter[str] = Counter()
         self._last_problem = ""
+        self._lost_known = True
+        self._doubts: Counter[str] = Counter()
+        self._doubts_s: dict[str, tuple[float, str]] = {}
         self._samples_ms: dict[str, deque[float]] = {}
 
     def received(self, now_s: float) -> None:
@@ -120,10 +123,11 @@ class CameraMonitor:
             if self._waiting_s is not None and self._waiting_s <= arrived_s:
                 self._waiting_s = None
 
-    def lost(self, count: int) -> None:
-        """Frames were sent and never came: the middleware lost or overwrote them before they could be received."""
+    def lost(self, count: int | None) -> None:
+        """So many frames were sent and never came: the middleware lost or overwrote them; None: that is not known."""
         with self._lock:
-            self._counts["lost"] += count
+            self._lost_known = count is not None
+            self._counts["lost"] += count or 0
 
     def replaced(self) -> None:
         """A frame was replaced by a newer one before it was taken."""
@@ -136,6 +140,12 @@ class CameraMonitor:
             self._bad[cause] += 1
             self._problems_s.append(now_s)
             self._last_problem = sentence
+
+    def doubted(self, cause: str, sentence: str, now_s: float) -> None:
+        """A frame is run although something is wrong with it."""
+        with self._lock:
+            self._doubts[cause] += 1
+            self._doubts_s[cause] = now_s, sentence
 
     def finished(self, now_s: float, age_ms: float, stamp_age_ms: float, stages_ms: Mapping[str, float]) -> None:
         """A frame's outputs are published. age_ms: since it arrived; stamp_age_ms: since its stamp."""
@@ -174,7 +184,10 @@ class CameraMonitor:
         if _trim(self._problems_s, now_s):
             every = not _trim(self._outputs_s, now_s)
             verdict.add(ERROR if every else WARN, self._last_problem)
-        if ground.problem:
+        doubts = [sentence for when_s, sentence in self._doubts_s.values() if when_s >= now_s - WINDOW_S]
+        for sentence in doubts:
+            verdict.add(WARN, sentence)
+        if ground.problem and ground.problem not in doubts:
             verdict.add(WARN, str(ground))
         return verdict
 
@@ -191,10 +204,11 @@ class CameraMonitor:
             "frames_in": str(self._counts["frames_in"]),
             "frames_out": str(self._counts["frames_out"]),
             "dropped": str(self._counts["dropped"]),
-            "lost": str(self._counts["lost"]),
+            "lost": str(self._counts["lost"]) if self._lost_known else "unknown",
             "bad_frames": str(sum(self._bad.values())),
             **{f"bad_{cause}": str(count) for cause, count in sorted(self._bad.items())},
             "last_problem": self._last_problem,
+            **{cause: str(count) for cause, count in sorted(self._doubts.items())},
             "camera_stalled": str(stalled).lower(),
             "hangs": str(self._waiting(now_s) > self._timeout_s).lower(),
             "ground": ground.cause,

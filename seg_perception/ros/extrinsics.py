@@ -6,6 +6,8 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from rclpy.clock import JumpThreshold
+from rclpy.duration import Duration
 from rclpy.node import Node
 from rclpy.time import Time
 
@@ -17,6 +19,8 @@ _NORM_TOLERANCE = 0.01
 """How far a quaternion's norm may be from 1, as tf2 itself has it."""
 _NOISE_M, _NOISE_RAD = 1e-4, 1e-5
 """Rounding in a chain of transforms: a camera 1.2 m up that moves by less sees the ground at 20 m move by 5 mm."""
+_STRAGGLER_NS = 10**9
+"""How far ahead of simulated time a transform must be to be from before a jump."""
 
 
 class TransformError(SegPerceptionError):
@@ -56,18 +60,29 @@ class TransformSource:
     """
 
     def __init__(self, node: Node) -> None:
+        self._node = node
         self._tf2: Any = None
         self._buffer: Any = None
         self._listener: Any = None
-        self.problem = ""
+        self._jumps: Any = None
+        self.problem = "TF is not listened to yet"
+
+    def listen(self) -> None:
+        """Listen to TF from now on; no more than once."""
+        if self._listener is not None:
+            return
         try:
             import tf2_ros
         except ImportError as error:
             self.problem = f"tf2_ros is not installed ({error}): install it"
             return
         self._tf2 = tf2_ros
-        self._buffer = tf2_ros.Buffer()
-        self._listener = tf2_ros.TransformListener(self._buffer, node)
+        self._buffer = buffer = tf2_ros.Buffer()
+        self._listener = tf2_ros.TransformListener(buffer, self._node)
+        # Time that jumped back, as a recording's that begins again: tf2 would refuse what is older than what it has.
+        # Humble's and Iron's Buffer has no such callback of its own.
+        back = JumpThreshold(min_forward=None, min_backward=Duration(nanoseconds=-1), on_clock_change=True)
+        self._jumps = self._node.get_clock().create_jump_callback(back, post_callback=lambda _: buffer.clear())
 
     def camera_pose(self, base_frame: str, optical_frame: str, stamp: Time, tolerance_s: float) -> CameraPose:
         """The pose of the camera's body in base_frame; raises TransformError."""
@@ -81,6 +96,7 @@ class TransformSource:
     def destroy(self) -> None:
         """Stop listening to TF."""
         if self._listener is not None:
+            self._jumps.unregister()
             self._listener.unregister()
             self._listener = self._buffer = None
 
@@ -113,6 +129,7 @@ class TransformSource:
         found = self._buffer.lookup_transform(target, source, Time())
         late_s = (stamp.nanoseconds - Time.from_msg(found.header.stamp).nanoseconds) * 1e-9
         if late_s < 0:
+            self._forget_stragglers(Time.from_msg(found.header.stamp))
             raise TransformError(
                 "tf_past",
                 f"the image's stamp is {-late_s:.2f} s before the newest transform {way} and before all that TF keeps: "
@@ -125,3 +142,10 @@ class TransformSource:
                 f"clocks, or raise tf_tolerance ({tolerance_s:g} s)",
             )
         return found
+
+    def _forget_stragglers(self, newest: Time) -> None:
+        """Begin anew where a transform from before simulated time jumped back came after that: TF would refuse all that
+        is older for ever."""
+        clock = self._node.get_clock()
+        if clock.ros_time_is_active and newest.nanoseconds > clock.now().nanoseconds + _STRAGGLER_NS:
+            self._buffer.clear()

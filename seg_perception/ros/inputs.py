@@ -6,11 +6,11 @@ import math
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from rclpy.node import Node
-from rclpy.qos import QoSProfile, ReliabilityPolicy
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.subscription import Subscription
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
@@ -19,18 +19,28 @@ from seg_perception.camera_model import CameraModel
 from seg_perception.errors import SegPerceptionError
 from seg_perception.ros.diagnostics import CameraMonitor
 from seg_perception.ros.parameters import NodeSettings
+from seg_perception.ros.stamps import Doubt, StampJudge
 
 LOG_EVERY_S = 5.0
+MOST_PUBLISHERS = 8
+"""Of images on one topic, whose numbers are kept."""
 NUMBERED = hasattr(Subscription, "CallbackType")
 """Whether rclpy tells callbacks a message's number: from Iron on; Humble's gives them the message alone."""
 
 
 @dataclass(frozen=True)
 class Arrival:
-    """A camera message and when it came, seconds of the steady clock."""
+    """A camera message and when it came, seconds of the steady clock. doubt: what is wrong with its stamp."""
 
     message: Any
     arrived_s: float
+    doubt: Doubt | None = None
+
+    @property
+    def stamp_ns(self) -> int:
+        """The message's stamp; below 0 where it is no time."""
+        stamp = self.message.header.stamp
+        return int(stamp.sec * 10**9 + stamp.nanosec)
 
 
 class NewestFrames:
@@ -74,24 +84,60 @@ class SequenceGaps:
     """Counts images that were sent and never came, by the number that the middleware gives each one of a publisher."""
 
     def __init__(self) -> None:
-        self._publisher: Any = None
-        self._number = 0
+        self._numbers: dict[str, int] = {}
 
-    def before(self, info: Mapping[str, Any]) -> int:
-        """How many went missing between the last image and this one; 0 where the middleware does not number them."""
+    def before(self, info: Mapping[str, Any]) -> int | None:
+        """How many went missing between the last image of this one's publisher and this one.
+
+        None where that cannot be known: up to Jazzy the middleware's numbers come without their publisher.
+        """
         number, publisher = info.get("publication_sequence_number"), info.get("publisher_gid")
-        if number is None:
-            return 0
-        missing = number - self._number - 1 if publisher == self._publisher and self._number else 0
-        self._publisher, self._number = publisher, number
-        return max(missing, 0)
+        if number is None or publisher is None:
+            return None
+        key = repr(publisher)
+        before = self._numbers.pop(key, number)
+        # The latest heard comes last, so that publishers long gone leave first.
+        self._numbers[key] = number
+        if len(self._numbers) > MOST_PUBLISHERS:
+            del self._numbers[next(iter(self._numbers))]
+        return max(number - before - 1, 0)
+
+
+class Calibration:
+    """A camera's latest camera_info; outlives the subscription, since some publish it only once."""
+
+    def __init__(self) -> None:
+        self._key: tuple[Any, ...] = ()
+        self.camera: CameraModel | None = None
+        self.problem = "no camera_info"
+
+    def hear(self, message: CameraInfo, rectified: bool) -> None:
+        """Take a message over where it differs from the last."""
+        arrays = (tuple(values) for values in (message.d, message.k, message.r, message.p))
+        roi = message.roi
+        cut = (message.binning_x, message.binning_y, roi.x_offset, roi.y_offset, roi.width, roi.height)
+        key = (message.width, message.height, message.distortion_model, cut, *arrays)
+        if key == self._key:
+            return
+        self._key = key
+        try:
+            self.camera, self.problem = to_camera_model(message, rectified), ""
+        except SegPerceptionError as error:
+            self.camera, self.problem = None, str(error)
 
 
 class CameraInput:
     """The subscriptions of one camera. accept gets every message that can be read, and says whether it replaced one,
     None where it was not taken."""
 
-    def __init__(self, node: Node, name: str, settings: NodeSettings, accept: Callable[[Arrival], bool | None]) -> None:
+    def __init__(
+        self,
+        node: Node,
+        name: str,
+        settings: NodeSettings,
+        accept: Callable[[Arrival], bool | None],
+        calibration: Calibration,
+    ) -> None:
         self._node, self._accept = node, accept
         compressed = settings.image_transport == "compressed"
         self._check = check_compressed if compressed else check_image
@@ -101,35 +147,50 @@ class CameraInput:
         # What a newer one overwrites there is seen as a gap in the publisher's numbers.
         qos = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
         kind, topic = (CompressedImage, f"{prefix}image/compressed") if compressed else (Image, f"{prefix}image")
-        on_image = self._on_numbered_image if NUMBERED else self._on_image
+        on_image = self._on_numbered_image if NUMBERED else self._on_unnumbered_image
         self._images = node.create_subscription(kind, topic, on_image, qos)
         self._infos = node.create_subscription(CameraInfo, f"{prefix}camera_info", self._on_info, qos)
         self.monitor = CameraMonitor(
             self._images.topic_name, settings.camera_timeout, time.monotonic(), settings.max_age
         )
         self._gaps = SequenceGaps()
+        self._stamps = StampJudge(settings.stamp_max_age, settings.stamp_max_ahead)
         self._logged_s: dict[str, float] = {}
-        self._info_key: tuple[Any, ...] = ()
-        self.camera: CameraModel | None = None
-        self.camera_problem = f"no camera_info on {self._infos.topic_name}"
+        self._latched: Any = None
+        self.calibration = calibration
+        if calibration.camera is None:
+            calibration.problem = f"no camera_info on {self._infos.topic_name}"
 
     def destroy(self) -> None:
         """Stop listening."""
         self._node.destroy_subscription(self._images)
         self._node.destroy_subscription(self._infos)
+        if self._latched is not None:
+            self._node.destroy_subscription(self._latched)
 
     def reject(self, cause: str, sentence: str, details: str = "") -> None:
         """Count a frame that cannot be used, and log each cause at most every LOG_EVERY_S seconds."""
         now_s = time.monotonic()
         self.monitor.bad(cause, sentence, now_s)
+        self._log(cause, sentence + (details and f"\n{details}"), now_s)
+
+    def doubt(self, doubt: Doubt) -> None:
+        """Count a frame that is run although something is wrong with it, and log it as reject does."""
+        now_s = time.monotonic()
+        self.monitor.doubted(doubt.cause, doubt.sentence, now_s)
+        self._log(doubt.cause, doubt.sentence, now_s)
+
+    def _log(self, cause: str, sentence: str, now_s: float) -> None:
         if now_s - self._logged_s.get(cause, -math.inf) >= LOG_EVERY_S:
             self._logged_s[cause] = now_s
-            self._node.get_logger().warning(f"{self.monitor.topic}: {sentence}{details and chr(10)}{details}")
+            self._node.get_logger().warning(f"{self.monitor.topic}: {sentence}")
 
     def _on_numbered_image(self, message: Any, info: Mapping[str, Any]) -> None:
-        lost = self._gaps.before(info)
-        if lost:
-            self.monitor.lost(lost)
+        self.monitor.lost(self._gaps.before(info))
+        self._on_image(message)
+
+    def _on_unnumbered_image(self, message: Any) -> None:
+        self.monitor.lost(None)
         self._on_image(message)
 
     def _on_image(self, message: Any) -> None:
@@ -140,21 +201,30 @@ class CameraInput:
         except BadImageError as error:
             self.reject(error.cause, str(error))
             return
-        replaced = self._accept(Arrival(message, now_s))
+        arrival = Arrival(message, now_s)
+        doubt = self._stamps.judge(arrival.stamp_ns, self._node.get_clock().now().nanoseconds)
+        if doubt is not None:
+            self.doubt(doubt)
+            arrival = replace(arrival, doubt=doubt)
+        replaced = self._accept(arrival)
         if replaced is not None:
             self.monitor.accepted(now_s)
         if replaced:
             self.monitor.replaced()
 
     def _on_info(self, message: CameraInfo) -> None:
-        arrays = (tuple(values) for values in (message.d, message.k, message.r, message.p))
-        roi = message.roi
-        cut = (message.binning_x, message.binning_y, roi.x_offset, roi.y_offset, roi.width, roi.height)
-        key = (message.width, message.height, message.distortion_model, cut, *arrays)
-        if key == self._info_key:
+        self.calibration.hear(message, self._rectified)
+
+    def hear_latched_infos(self) -> None:
+        """Subscribe to a calibration that is published once for all who come later, where there is such a publisher.
+
+        Not from the start: every other publisher would then warn of a subscriber that asks for more than it offers.
+        """
+        if self._latched is not None or self.calibration.camera is not None:
             return
-        self._info_key = key
-        try:
-            self.camera, self.camera_problem = to_camera_model(message, self._rectified), ""
-        except SegPerceptionError as error:
-            self.camera, self.camera_problem = None, str(error)
+        offered = self._node.get_publishers_info_by_topic(self._infos.topic_name)
+        if any(one.qos_profile.durability == DurabilityPolicy.TRANSIENT_LOCAL for one in offered):
+            latched = QoSProfile(
+                depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL
+            )
+            self._latched = self._node.create_subscription(CameraInfo, self._infos.topic_name, self._on_info, latched)

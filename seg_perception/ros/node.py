@@ -47,9 +47,9 @@ class SegmentationNode(ManagedNode):
 
     def __init__(self, stop: threading.Event) -> None:
         super().__init__("segmentation", stop, automatically_declare_parameters_from_overrides=True)
-        self._parameter_server = ParameterServer(self)
-        self._backend: Backend | None = None
         self._transforms: TransformSource | None = None
+        self._parameter_server = ParameterServer(self, self._hear_tf)
+        self._backend: Backend | None = None
         self._cameras: list[Camera] = []
         self._frames = NewestFrames(0)
         self._workers: list[threading.Thread] = []
@@ -59,7 +59,7 @@ class SegmentationNode(ManagedNode):
         self._diagnostics = self.create_publisher(DiagnosticArray, DIAGNOSTICS.name, qos_profile(DIAGNOSTICS.qos))
         # By the steady clock: diagnostics go on while simulated time stands still.
         clock = Clock(clock_type=ClockType.STEADY_TIME)
-        self._timer = self.create_timer(DIAGNOSTICS_PERIOD_S, self._publish_diagnostics, clock=clock)
+        self._timer = self.create_timer(DIAGNOSTICS_PERIOD_S, self._every_second, clock=clock)
         self._soon = self.create_guard_condition(self._publish_diagnostics)
         self._published_s = 0.0
 
@@ -94,8 +94,9 @@ class SegmentationNode(ManagedNode):
         )
         model = self._backend.model
         self._slots = 2 if overlaps(node.overlap, self._backend, len(settings.poses)) else 1
-        if node.use_tf and (settings.fusion.enabled or None in settings.poses.values()):
+        if node.use_tf:
             self._transforms = TransformSource(self)
+            self._hear_tf()
         self._step("opening the outputs")
         self._cameras = [
             Camera(self, name, model, self._backend, settings, self._transforms, self._ground_changed, self._slots)
@@ -107,6 +108,12 @@ class SegmentationNode(ManagedNode):
         vision_problem = self._cameras[0].outputs.vision_problem
         if vision_problem:
             self.get_logger().info(f"no label_info and no detections: {vision_problem}")
+
+    def _hear_tf(self) -> None:
+        """Listen to TF once somebody needs it: poses may change while the node runs."""
+        transforms, settings = self._transforms, self._parameter_server.settings
+        if transforms is not None and (settings.fusion.enabled or None in settings.poses.values()):
+            transforms.listen()
 
     def _step(self, what: str) -> None:
         """Begin a step of configuring, where the process is not about to end."""
@@ -186,6 +193,11 @@ class SegmentationNode(ManagedNode):
         """A worker thread: have the executor's say so without waiting for the next second."""
         if time.monotonic() - self._published_s > QUIET_S:
             self._soon.trigger()
+
+    def _every_second(self) -> None:
+        for camera in self._cameras:
+            camera.look_around()
+        self._publish_diagnostics()
 
     def _publish_diagnostics(self) -> None:
         self._published_s = time.monotonic()

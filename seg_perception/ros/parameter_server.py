@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor, SetParametersResult
@@ -35,7 +35,8 @@ class ParameterServer:
     found. A refused value does not stop the node: it stands in `problem` until it is mended, and the default is shown.
     """
 
-    def __init__(self, node: Node) -> None:
+    def __init__(self, node: Node, changed: Callable[[], None] = lambda: None) -> None:
+        """changed: called after each change of the settings."""
         given = {
             name: parameter.value
             for name, parameter in node.get_parameters_by_prefix("").items()
@@ -45,6 +46,7 @@ class ParameterServer:
             node.undeclare_parameter(name)
         self._values = {name: value for name, value in given.items() if value is not None}
         self._settings: Settings | None = None
+        self._changed = changed
         self.problem = ""
         self._judge(self._values)
         self._declare(node)
@@ -75,8 +77,10 @@ class ParameterServer:
             except SegPerceptionError as error:
                 node.get_logger().error(str(error))
             if isinstance(value, tuple):
-                # An empty list has no type of its own, so it is declared by type and stays unset.
-                value = list(value) or _LIST_TYPES[row.spec.item]
+                value = list(value)
+                if not value and row.spec.read_only:
+                    # An empty list has no type of its own, so it is declared by type and stays unset.
+                    value = _LIST_TYPES[row.spec.item]
             node.declare_parameter(row.name, value, _descriptor(row), ignore_override=True)
 
     def _on_set(self, parameters: Sequence[Parameter[Any]]) -> SetParametersResult:
@@ -88,6 +92,7 @@ class ParameterServer:
         except SegPerceptionError as error:
             return SetParametersResult(successful=False, reason=str(error))
         self._values, self._settings, self.problem = values, settings, ""
+        self._changed()
         return SetParametersResult(successful=True)
 
 
@@ -95,6 +100,8 @@ def _descriptor(row: Declaration) -> ParameterDescriptor:
     spec = row.spec
     description = f"{spec.description} (allowed: {spec.allowed})" if spec.allowed else spec.description
     descriptor = ParameterDescriptor(name=row.name, description=description, read_only=spec.read_only)
+    # Python's [] arrives as a list of bytes and the command line's as one of truth values: Settings judge them.
+    descriptor.dynamic_typing = isinstance(row.default, tuple) and not spec.read_only
     if spec.limits and isinstance(row.default, int):
         low, high = map(int, spec.limits)
         descriptor.integer_range = [IntegerRange(from_value=low, to_value=high, step=0)]

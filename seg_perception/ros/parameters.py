@@ -159,7 +159,8 @@ class NodeSettings:
     ground_frame: str = _parameter("", "frame_id of the outputs on the ground; empty: base_frame")
     camera_pose: tuple[float, ...] = _parameter(
         (),
-        "`[x, y, z, roll, pitch, yaw]` of the camera body (x forward, z up) in base_frame, m and rad; empty: from TF",
+        "`[x, y, z, roll, pitch, yaw]` of the camera body (x forward, z up) in base_frame, m and rad; empty: from TF. "
+        "With camera_names each camera's own, `<name>.camera_pose`",
         live=True,
         lengths=(0, 6),
         item=float,
@@ -184,6 +185,12 @@ class NodeSettings:
     )
     max_age: float = _parameter(
         1.0, "s from an image's arrival to its outputs from which on diagnostics warn", limits=(0.01, 3600.0)
+    )
+    stamp_max_age: float = _parameter(
+        5.0, "s by which an image's stamp may be older than the node's clock when it comes", limits=(0.0, 1e9)
+    )
+    stamp_max_ahead: float = _parameter(
+        0.5, "s by which an image's stamp may be ahead of the node's clock", limits=(0.0, 1e9)
     )
     jpeg_quality: int = _parameter(80, "quality of the compressed overlay", live=True, limits=(1, 100))
 
@@ -286,7 +293,13 @@ class Settings:
                 raise SegPerceptionError(f"there is no parameter '{name}': {nearest_name(name, known)}")
         checked = {name: known[name].check(value) for name, value in values.items()}
         node = NodeSettings(**_part(checked, "", NodeSettings))  # type: ignore[arg-type]
-        poses = {camera: _pose(checked.get(f"{camera}.{POSE}") or node.camera_pose) for camera in cameras or ("",)}
+        if cameras and node.camera_pose:
+            poses_of_their_own = ", ".join(f"'{camera}.{POSE}'" for camera in cameras)
+            raise SegPerceptionError(
+                f"parameter '{POSE}' is {list(node.camera_pose)} while 'camera_names' is {list(cameras)}: no two cameras "
+                f"are in one place, give {poses_of_their_own}"
+            )
+        poses = {camera: _pose(checked.get(f"{camera}.{POSE}", node.camera_pose)) for camera in cameras or ("",)}
         return Settings(
             checked,
             node,

@@ -13,6 +13,9 @@ from geometry_msgs.msg import TransformStamped
 from rclpy.node import Node
 from rclpy.time import Time
 
+CACHE_NS = 2000 * 10**9
+"""How far back the buffer goes; what is older than that is refused. tf2's own is 10 s, too short for slow tests."""
+
 
 class TransformException(Exception):  # noqa: N818 - the name is tf2's
     """As in tf2: the base of all below."""
@@ -45,7 +48,15 @@ class Buffer:
         """Add a transform."""
         with self._lock:
             stamp_ns = Time.from_msg(transform.header.stamp).nanoseconds
+            newest_ns = max(self._history.get(transform.child_frame_id, {0: None}))
+            if 0 < stamp_ns < newest_ns - CACHE_NS:
+                return  # TF_OLD_DATA
             self._history.setdefault(transform.child_frame_id, {})[stamp_ns] = transform
+
+    def clear(self) -> None:
+        """Forget all but what is static."""
+        with self._lock:
+            self._history = {child: {0: history[0]} for child, history in self._history.items() if 0 in history}
 
     def lookup_transform(self, target_frame: str, source_frame: str, time: Time) -> Any:
         """The transform of source in target at time, zero: the newest."""

@@ -136,6 +136,21 @@ def test_bad_frames_are_named_and_counted_by_cause() -> None:
     assert status.values["bad_frames"] == "2"
 
 
+def test_every_doubt_is_a_warning_for_as_long_as_the_window_and_counted() -> None:
+    camera = monitor()
+    camera.received(101.0)
+    camera.doubted("stamp_old", "it is old", 101.0)
+    camera.doubted("stamp_zero", "it is zero", 102.0)
+    camera.doubted("stamp_zero", "it is zero", 102.0)
+    status = camera.status(102.0, GroundState("stamp_zero", "it is zero"))
+    assert (status.level, status.message) == (WARN, "it is old; it is zero"), "the ground need not say it again"
+    assert (status.values["stamp_old"], status.values["stamp_zero"]) == ("1", "2")
+    camera.received(106.5)
+    assert camera.status(106.5).message == "it is zero"
+    camera.received(107.5)
+    assert camera.status(107.5).level == OK
+
+
 def test_missing_geometry_is_a_warning_with_its_reason() -> None:
     camera = monitor()
     camera.received(100.5)

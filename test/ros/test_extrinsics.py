@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -67,18 +68,29 @@ def test_a_ros_without_tf_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setitem(sys.modules, "tf2_ros", None)
     node: Any = None
     with pytest.raises(TransformError, match=r"^tf2_ros is not installed .*install it$") as refusal:
-        TransformSource(node).camera_pose(BASE, CAMERA, Time(), TOLERANCE_S)
+        source = TransformSource(node)
+        source.listen()
+        source.camera_pose(BASE, CAMERA, Time(), TOLERANCE_S)
     assert refusal.value.cause == "tf_not_installed"
 
 
 class Listening:
-    """A node that hands the subscriber's callback over."""
+    """A node that hands the subscriber's callback over, and what its clock calls where time jumps back."""
 
     def create_subscription(self, kind: Any, topic: str, callback: Callable[[Any], None], depth: int) -> Any:
         self.hear = callback
 
     def destroy_subscription(self, subscription: Any) -> None:
         self.hear = lambda message: None
+
+    ros_time_is_active = False
+
+    def get_clock(self) -> Any:
+        return self
+
+    def create_jump_callback(self, threshold: Any, post_callback: Callable[[Any], None]) -> Any:
+        self.jump = post_callback
+        return SimpleNamespace(unregister=lambda: None)
 
 
 class Tf:
@@ -87,6 +99,7 @@ class Tf:
     def __init__(self) -> None:
         self.node: Any = Listening()
         self.source = TransformSource(self.node)
+        self.source.listen()
 
     def says(
         self,

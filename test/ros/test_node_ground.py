@@ -5,6 +5,7 @@ tf2_ros is not on PyPI, so the node finds the stand-in of fake_tf2/ in its place
 
 from __future__ import annotations
 
+import itertools
 import math
 import os
 from collections.abc import Callable, Iterator
@@ -15,8 +16,11 @@ import pytest
 from diagnostic_msgs.msg import DiagnosticArray
 from fakes import TWO_LABELS, tiny_model
 from geometry_msgs.msg import TransformStamped
+from lifecycle_msgs.msg import Transition
 from nav_msgs.msg import OccupancyGrid
 from places import TESTS
+from rcl_interfaces.msg import Parameter as ParameterMessage
+from rcl_interfaces.msg import ParameterType, ParameterValue
 from rcl_interfaces.srv import SetParametersAtomically
 from rclpy.duration import Duration
 from rclpy.parameter import Parameter
@@ -27,10 +31,13 @@ from ros_harness import (
     FakeCamera,
     NodeProcess,
     Peer,
+    change_state,
     ros_domain,
+    stamp_ns,
     values_of,
 )
-from sensor_msgs.msg import Image
+from rosgraph_msgs.msg import Clock
+from sensor_msgs.msg import CameraInfo, Image
 
 from seg_perception.camera_model import CameraPose
 from seg_perception.recordings.mounting import optical_quaternion
@@ -77,10 +84,11 @@ class Robot:
         def said() -> dict[str, str]:
             self.camera.send()
             values = values_of(self.diagnostics, "camera")
-            return values if values.get("ground") == cause and words in values["message"] else {}
+            level = "0" if cause == "ok" else "1"
+            fits = (values.get("ground"), values.get("level")) == (cause, level)
+            return values if fits and words in values["message"] else {}
 
         values: dict[str, str] = self.peer.until(said, f"{cause}: {words}")
-        assert values["level"] == ("0" if cause == "ok" else "1"), values
         return values
 
     def one_frame(self, has_grid: bool) -> tuple[DrivableAreas, OccupancyGrid | None]:
@@ -240,3 +248,143 @@ def test_the_fused_grid_stays_in_the_odometry_frame_and_stops_alone(
         assert grid.info.width == grid.info.height == 93, "the corner at (20, 10) is 44.7 cells away: 2 * (45 + 1) + 1"
         assert set(grid.data) == {-1, 0, 100}
     assert corners == [(-23.0, -23.0), (-20.0, -25.0)], "by floor(3.25 / 0.5) and floor(-1.75 / 0.5) cells"
+
+
+def stamped(robot: Robot, stamp: Time) -> Image:
+    message = robot.camera.message()
+    message.header.stamp = stamp.to_msg()
+    return robot.camera.send(message)
+
+
+Stamps = Callable[[Robot, int], Time]
+START = Time(seconds=1000)
+BAD_STAMPS: dict[str, tuple[Stamps, str]] = {
+    "stamp_zero": (lambda robot, i: Time(), "the image's stamp is 0 s: let the camera's driver stamp its images"),
+    "stamp_not_newer": (lambda robot, i: START, "the image's stamp is 0.000 s before that of the image before"),
+    "stamp_old": (lambda robot, i: robot.now(-86400.0), "s old, more than stamp_max_age (5 s): mend the clocks"),
+    "stamp_ahead": (
+        lambda robot, i: robot.now(86400.0),
+        "s ahead of this node's clock, more than stamp_max_ahead (0.5 s)",
+    ),
+}
+BACKWARD: Stamps = lambda robot, i: robot.now(-1.0 * i)  # noqa: E731
+
+
+@pytest.mark.parametrize(
+    ("cause", "stamps", "words"),
+    [(cause, *kind) for cause, kind in BAD_STAMPS.items()]
+    + [("stamp_not_newer", BACKWARD, "before that of the image before")],
+)
+def test_a_stamp_that_cannot_be_believed_is_named_and_one_of_zero_has_nothing_in_metres(
+    start: Callable[..., NodeProcess], robot: Robot, cause: str, stamps: Stamps, words: str
+) -> None:
+    start(use_tf=False, camera_pose=list(POSE))
+    robot.connect()
+    robot.camera.send_info()
+    robot.until_said("ok")
+    sent: list[int] = []
+
+    def said() -> dict[str, str]:
+        sent.append(stamp_ns(stamped(robot, stamps(robot, len(sent)))))
+        values = values_of(robot.diagnostics, "camera")
+        return values if cause in values and words in values["message"] else {}
+
+    values = robot.peer.until(said, f"{cause}: {words}")
+    assert values["level"] == "1" and int(values[cause]) > 0
+
+    def answers() -> list[DrivableAreas]:
+        said()
+        return [area for area in robot.areas if stamp_ns(area) in sent]
+
+    areas = robot.peer.until(answers, "their areas")
+    assert {bool(area.ground_frame) for area in areas} == {cause != "stamp_zero"}
+    assert {stamp_ns(mask) for mask in robot.masks} & set(sent), "masks go on"
+    robot.peer.until(lambda: robot.camera.send() and values_of(robot.diagnostics, "camera")["level"] == "0", "its end")
+
+
+def test_time_that_stands_makes_no_grid_that_remembers(start: Callable[..., NodeProcess], robot: Robot) -> None:
+    start(camera_pose=list(POSE), fusion__enabled=True, drivable__resolution_m=0.5)
+    robot.connect()
+    robot.peer.until_heard(robot.tf)
+    robot.camera.send_info()
+    robot.says(0.0, 0.0, 0.0, parent="odom", child=BASE, turn=(0.0, 0.0, 0.0, 1.0))
+    robot.until_said("ok")
+    still = robot.now()
+
+    def said() -> bool:
+        stamped(robot, still)
+        return values_of(robot.diagnostics, "camera")["ground"] == "stamp_not_newer"
+
+    robot.peer.until(said, "no drivable_grid")
+    robot.grids.clear()
+    for _ in range(3):
+        sent = stamped(robot, still)
+        robot.peer.until(lambda sent=sent: of(robot.areas, sent), "areas")  # type: ignore[misc]
+    assert not robot.grids
+    assert robot.one_frame(has_grid=True)[1] is not None, "time that runs again brings it back"
+
+
+def test_simulated_time_that_jumps_back_begins_anew(start: Callable[..., NodeProcess], robot: Robot) -> None:
+    """As a recording that is played in a loop: for TF, which keeps only what is not much older than its newest."""
+    clock = robot.peer.node.create_publisher(Clock, "/clock", EVERY_MESSAGE)
+    start(use_sim_time=True)
+    robot.peer.until_heard(clock)
+    robot.peer.until_heard(robot.tf)
+    for begin_s in (10000, 500):
+        now = Time(seconds=begin_s)
+        clock.publish(Clock(clock=now.to_msg()))
+
+        def ok(begin_s: int = begin_s, steps: Iterator[int] = itertools.count(1)) -> bool:  # noqa: B008
+            now = Time(seconds=begin_s, nanoseconds=next(steps) * 1000)
+            clock.publish(Clock(clock=now.to_msg()))
+            robot.says(*POSE, at=now)
+            if begin_s == 500 and now.nanoseconds % 10**9 == 5000:
+                robot.says(*POSE, at=Time(seconds=10001))  # one that was under way when time jumped
+            robot.camera.send_info()
+            stamped(robot, now)
+            values = values_of(robot.diagnostics, "camera")
+            placed = [area for area in robot.areas if area.header.stamp.sec == begin_s and area.ground_frame]
+            return bool(placed) and values.get("level") == "0"
+
+        robot.peer.until(ok, f"ground at {begin_s} s")
+
+
+def test_a_calibration_that_was_published_once_before_the_node_came_is_heard_and_kept(
+    start: Callable[..., NodeProcess], robot: Robot
+) -> None:
+    robot.camera.infos = robot.peer.node.create_publisher(CameraInfo, "camera_info", LATCHED)
+    robot.camera.send_info()
+    start(use_tf=False, camera_pose=list(POSE))
+    robot.peer.until_heard(robot.camera.images)
+    robot.until_said("ok")
+    assert robot.has_ground()
+    robot.peer.node.destroy_publisher(robot.camera.infos)
+    for transition in (Transition.TRANSITION_DEACTIVATE, Transition.TRANSITION_ACTIVATE):
+        assert change_state(robot.peer, transition)
+    robot.areas.clear()
+    robot.peer.until(lambda: robot.camera.send() and any(area.ground_frame for area in robot.areas), "metres again")
+
+
+def test_an_empty_pose_while_it_runs_goes_back_to_tf(start: Callable[..., NodeProcess], robot: Robot) -> None:
+    start(camera_pose=list(POSE))
+    robot.connect()
+    robot.camera.send_info()
+    robot.until_said("ok")
+    empty = [
+        ParameterType.PARAMETER_BYTE_ARRAY,
+        ParameterType.PARAMETER_BOOL_ARRAY,
+        ParameterType.PARAMETER_DOUBLE_ARRAY,
+    ]
+    for kind in empty:
+        value = ParameterValue(type=kind)
+        request = SetParametersAtomically.Request(parameters=[ParameterMessage(name="camera_pose", value=value)])
+        answer = robot.peer.call(SetParametersAtomically, "/segmentation/set_parameters_atomically", request).result
+        assert answer.successful, answer.reason
+        robot.until_said("tf_missing", "no transform from camera_optical to base_footprint")
+        set_parameter(robot.peer, "camera_pose", list(POSE))
+        robot.until_said("ok")
+    set_parameter(robot.peer, "camera_pose", [])
+    robot.peer.until_heard(robot.tf)
+    robot.says(*POSE)
+    robot.until_said("ok")
+    assert robot.has_ground()

@@ -64,6 +64,11 @@ def test_every_setting_of_the_steps_is_a_parameter_with_its_own_default() -> Non
             "parameter 'camera_names' is ['front', 'front']: allowed are letters, digits and '_', each name once",
         ),
         (
+            {"camera_names": ["front", "left"], "camera_pose": [0.0] * 6},
+            "parameter 'camera_pose' is [0.0, 0.0, 0.0, 0.0, 0.0, 0.0] while 'camera_names' is ['front', 'left']: no two "
+            "cameras are in one place, give 'front.camera_pose', 'left.camera_pose'",
+        ),
+        (
             {"camera_names": ["a/b"]},
             "parameter 'camera_names' is ['a/b']: allowed are letters, digits and '_', each name once",
         ),
@@ -132,10 +137,10 @@ def test_whole_numbers_pass_where_real_ones_are_due() -> None:
     assert settings.poses == {"": CameraPose(0.0, 0.0, 1.0, 0.0, 0.0, 0.0)}
 
 
-def test_named_cameras_have_poses_of_their_own_or_the_common_one() -> None:
-    values = {"camera_names": ["front", "left"], "left.camera_pose": [1.0] * 6, "camera_pose": [2.0] * 6}
+def test_named_cameras_have_poses_of_their_own() -> None:
+    values = {"camera_names": ["front", "left"], "left.camera_pose": [1.0] * 6}
     poses = Settings.from_values(values).poses
-    assert poses == {"front": CameraPose(*[2.0] * 6), "left": CameraPose(*[1.0] * 6)}
+    assert poses == {"front": None, "left": CameraPose(*[1.0] * 6)}
     with pytest.raises(SegPerceptionError, match=r"there is no parameter 'right.camera_pose': did you mean"):
         Settings.from_values({**values, "right.camera_pose": [1.0] * 6})
 
