@@ -64,7 +64,8 @@ def replay(
     beside them. together and worst get the frames too, under source's part. Ctrl-C ends it with a whole video of what
     was done.
     """
-    result, judge, distances = Replay(), Judge(labels), FreeDistance(labels)
+    result, judge = Replay(), Judge(labels)
+    distances = FreeDistance(labels, placing.settings.range_max_m) if placing else FreeDistance(labels)
     panels = Panels(labels, placing)
     newest: Answer | None = None
     newest_index = 0

@@ -190,9 +190,9 @@ def _say(numbers: Mapping[str, Any], out: Path) -> None:
     text = report.table(numbers)
     if text:
         print(text)
-    error_m = numbers.get("free_distance_error_m")
-    if error_m:
-        print(f"free distance ahead is off by {error_m['p50']:.2f} m (p50), {error_m['p95']:.2f} m (p95)")
+    free = report.free_distance(numbers)
+    if free:
+        print(free)
     for problem in numbers["problems"]:
         print(problem, file=sys.stderr)
     print(f"{out / 'overlay.mp4'}, {out / 'report.html'} and {out / 'report.json'} are written")

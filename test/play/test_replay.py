@@ -103,7 +103,7 @@ def test_answers_are_held_until_the_next_and_only_fresh_ones_are_judged(tmp_path
         result = replay(Pictures(), spool, CAMVID, tmp_path / "overlay.mp4")
     assert (result.finished, result.frames, result.numbers["frames_labelled"]) == (True, 6, 3)
     assert result.numbers["miou"] == 1.0
-    assert result.numbers["free_distance_error_m"] == {"p50": 1.0, "p95": 1.0}
+    assert result.numbers["free_distance_error_m"] == {"p50": 1.0, "p95": 1.0, "frames": 3}
     assert [shown.title for shown in result.pictures] == ["picture 1", "picture 2", "picture 4"]
     assert result.free.ahead_m == [9.0] * 3 and result.free.exact_m == [10.0] * 3
     assert result.free.sent_s == [0.1, 0.2, 0.4]
