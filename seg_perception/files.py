@@ -57,19 +57,25 @@ class ScratchFile:
     time."""
 
     def __init__(self, folder: Path) -> None:
-        self._file = tempfile.TemporaryFile(prefix=".scratch.", dir=folder)  # noqa: SIM115 - lives as long as this
+        # without a buffer: what a full disk did not take must not come again with the next call
+        self._file = tempfile.TemporaryFile(prefix=".scratch.", dir=folder, buffering=0)  # noqa: SIM115
+        self._end = 0
 
     def append(self, *parts: bytes | memoryview) -> tuple[int, int]:
-        """Add the parts, one after the other; returns the place to read them from."""
-        start = self._file.seek(0, os.SEEK_END)
+        """Add the parts, one after the other; returns the place to read them from. Raises OSError when the disk is full;
+        what was added before stays."""
+        start = end = self._end
         for part in parts:
-            self._file.write(part)
-        return start, self._file.tell() - start
+            left = memoryview(part).cast("B")
+            while len(left):
+                written = os.pwrite(self._file.fileno(), left, end)
+                left, end = left[written:], end + written
+        self._end = end
+        return start, end - start
 
     def read(self, place: tuple[int, int]) -> bytes:
         """What was added there."""
-        self._file.seek(place[0])
-        return self._file.read(place[1])
+        return os.pread(self._file.fileno(), place[1], place[0])
 
     def close(self) -> None:
         """Give the space back."""

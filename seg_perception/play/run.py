@@ -123,10 +123,13 @@ def run(arguments: argparse.Namespace) -> int:
         placing = _placing(feed, parameters, calibration)
         judged = replay(source, spool, model.labels, arguments.out / "overlay.mp4", placing)
         told = _report(feed, play, judged, model, calibration)
-        report.write(told, arguments.out)
+        source.close()  # the drawn frames and the answers take room that the report may need
+        spool.close()
+        written = [arguments.out / "overlay.mp4"] if judged.video else []
+        written += _written_report(told, arguments.out)
     if arguments.json:
         write_json(arguments.json, told.numbers)
-    _say(told.numbers, arguments.out)
+    _say(told.numbers, written)
     if play.interrupted or not judged.finished:
         return EXIT_INTERRUPTED
     return EXIT_DAMAGED if told.numbers["problems"] else 0
@@ -178,7 +181,17 @@ def _report(feed: Feed, play: Play, judged: Replay, model: ModelInfo, calibratio
     return report.Report(title, numbers, model.labels, judged.pictures, timeline=timeline, free=judged.free)
 
 
-def _say(numbers: Mapping[str, Any], out: Path) -> None:
+def _written_report(told: report.Report, out: Path) -> list[Path]:
+    """Write it; returns its files. Where the disk takes none, that is one more problem: the numbers are told all the same."""
+    try:
+        report.write(told, out)
+    except SegPerceptionError as error:
+        told.numbers["problems"].append(str(error))
+        return []
+    return [out / "report.html", out / "report.json"]
+
+
+def _say(numbers: Mapping[str, Any], written: Sequence[Path]) -> None:
     age, lost = numbers["age_ms"], numbers["lost_before_node"]
     print(
         f"{numbers['frames_in']} frames sent, {numbers['frames_out']} answered, {numbers['dropped']} dropped"
@@ -193,6 +206,7 @@ def _say(numbers: Mapping[str, Any], out: Path) -> None:
     free = report.free_distance(numbers)
     if free:
         print(free)
-    for problem in numbers["problems"]:
-        print(problem, file=sys.stderr)
-    print(f"{out / 'overlay.mp4'}, {out / 'report.html'} and {out / 'report.json'} are written")
+    for line in (*numbers["problems"], *numbers["notes"]):
+        print(line, file=sys.stderr)
+    if written:
+        print("written: " + ", ".join(map(str, written)))

@@ -36,6 +36,10 @@ class Spool:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Give the space back; what was sent and when stays known."""
         self._file.close()
 
     def __len__(self) -> int:
@@ -46,6 +50,18 @@ class Spool:
     def answered(self) -> list[int]:
         """Indices of the frames that were answered."""
         return sorted(self._answers)
+
+    @property
+    def span_s(self) -> float | None:
+        """What the frames that were sent stand for: from the first to the last, and a period; None of fewer than two."""
+        count = len(self.sent_s)
+        between_s = self.sent_s[-1] - self.sent_s[0] if count > 1 else 0.0
+        return between_s * count / (count - 1) if between_s > 0 else None
+
+    @property
+    def rate_hz(self) -> float | None:
+        """How many were sent a second."""
+        return None if self.span_s is None else len(self.sent_s) / self.span_s
 
     def sent(self, time_s: float) -> None:
         """The next frame was sent."""
