@@ -22,7 +22,7 @@ from seg_perception.play.keeper import Keeper
 from seg_perception.play.pace import Pace
 from seg_perception.play.player import Player, refuse_others
 from seg_perception.play.process import NodeProcess
-from seg_perception.play.spool import Spool
+from seg_perception.play.spool import Spool, span
 from seg_perception.recordings.sources import Source, SourceFrame
 
 START_TIMEOUT_S = 900.0
@@ -210,22 +210,23 @@ class Play:
         return stamp_ns
 
 
-def numbers(feeds: Sequence[Feed], duration_s: float) -> dict[str, Any]:
-    """What a play of duration_s was for one camera, or for several together, under its names in report.json.
+def numbers(feeds: Sequence[Feed]) -> dict[str, Any]:
+    """What a play was for one camera, or for several together, under its names in report.json.
 
-    Stage times of several are those of the slowest.
+    Rates are of the time from the first frame sent to the last, and a period: waiting for an answer that does not come is
+    not playing. None of fewer than two frames. Stage times of several are those of the slowest.
     """
     frames_in = sum(len(feed.spool.sent_s) for feed in feeds)
     ages_ms = [age for feed in feeds for age in feed.ages_ms]
-    sent_s = sorted(time_s for feed in feeds for time_s in feed.spool.sent_s)
+    span_s = span([time_s for feed in feeds for time_s in feed.spool.sent_s])
     lost = [feed.lost for feed in feeds]
     return {
         "frames_in": frames_in,
         "frames_out": len(ages_ms),
         "dropped": frames_in - len(ages_ms),
         "lost_before_node": None if None in lost else sum(count or 0 for count in lost),
-        "fps": round(len(ages_ms) / duration_s, 2),
-        "sent_hz": round((frames_in - 1) / sent_s[-1], 2) if frames_in > 1 and sent_s[-1] else None,
+        "fps": None if span_s is None else round(len(ages_ms) / span_s, 2),
+        "sent_hz": None if span_s is None else round(frames_in / span_s, 2),
         "age_ms": percentiles(ages_ms, 50, 95, 99, 100),
         "stages_ms": _stages_ms([feed.status for feed in feeds]),
         "messages": {name: sum(feed.received[name] for feed in feeds) for name in feeds[0].received},

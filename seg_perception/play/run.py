@@ -108,7 +108,7 @@ def run(arguments: argparse.Namespace) -> int:
         source.prepare(arguments.out)
         feed = Feed(source, spool)
         parameters |= {**camera_parameters([feed]), **named}
-        pace = Pace(recorded=source.kind == "bag" and arguments.rate is None)
+        pace = Pace(recorded=source.stamped and arguments.rate is None)
         with joined(arguments.domain) as network:
             play = Play([feed], pace, network)
             with NodeProcess(parameters, arguments.out / "node.log", network.node_name) as node:
@@ -162,8 +162,8 @@ def _report(feed: Feed, play: Play, judged: Replay, model: ModelInfo, calibratio
     numbers: dict[str, Any] = {
         "source": source.name,
         "calibration": calibration or None,
-        **play_numbers([feed], play.duration_s),
-        "rate_hz": round(source.rate_hz, 3),
+        **play_numbers([feed]),
+        "rate_hz": round((spool.rate_hz if source.live else None) or source.rate_hz, 3),
         "duration_s": round(play.duration_s, 2),
         "node": feed.status,
         "backend": play.backend,
@@ -196,7 +196,7 @@ def _say(numbers: Mapping[str, Any], written: Sequence[Path]) -> None:
     print(
         f"{numbers['frames_in']} frames sent, {numbers['frames_out']} answered, {numbers['dropped']} dropped"
         f"{f' ({lost} of them lost before the node)' if lost else ''}: "
-        f"{numbers['fps']:.1f} answers a second, age p50 {age['p50']:.0f} ms, p95 {age['p95']:.0f} ms"
+        f"{report.shown(numbers['fps'], '{:.1f}')} answers a second, age p50 {age['p50']:.0f} ms, p95 {age['p95']:.0f} ms"
     )
     if numbers["calibration"]:
         print(f"calibration {numbers['calibration']}")

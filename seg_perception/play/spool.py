@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import pickle
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -52,16 +53,10 @@ class Spool:
         return sorted(self._answers)
 
     @property
-    def span_s(self) -> float | None:
-        """What the frames that were sent stand for: from the first to the last, and a period; None of fewer than two."""
-        count = len(self.sent_s)
-        between_s = self.sent_s[-1] - self.sent_s[0] if count > 1 else 0.0
-        return between_s * count / (count - 1) if between_s > 0 else None
-
-    @property
     def rate_hz(self) -> float | None:
         """How many were sent a second."""
-        return None if self.span_s is None else len(self.sent_s) / self.span_s
+        span_s = span(self.sent_s)
+        return None if span_s is None else len(self.sent_s) / span_s
 
     def sent(self, time_s: float) -> None:
         """The next frame was sent."""
@@ -97,6 +92,14 @@ class Spool:
         """A frame of add_frame, uint8 [H, W, 3] RGB."""
         bgr: Any = cv2.imdecode(np.frombuffer(self._file.read(self._frames[index]), np.uint8), cv2.IMREAD_COLOR)
         return cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)
+
+
+def span(sent_s: Sequence[float]) -> float | None:
+    """The seconds that frames sent at these times stand for, from the first to the last and a period; None of fewer than
+    two."""
+    count = len(sent_s)
+    between_s = max(sent_s) - min(sent_s) if count > 1 else 0.0
+    return between_s * count / (count - 1) if between_s > 0 else None
 
 
 class AgeSpool(Spool):

@@ -174,11 +174,10 @@ def _class_rows(report: Report) -> list[tuple[Any, list[str]]]:
     if columns[0] is None:
         return []
 
-    def shown(column: Mapping[str, float | None] | None, name: str) -> str:
-        value = (column or {}).get(name)
-        return "–" if value is None else f"{value:.3f}"
-
-    return [(label, [shown(column, label.name) for column in columns]) for label in report.labels.classes]
+    return [
+        (label, [shown((column or {}).get(label.name), "{:.3f}") for column in columns])
+        for label in report.labels.classes
+    ]
 
 
 def _part_rows(numbers: Mapping[str, Any]) -> list[tuple[str, list[str]]]:
@@ -190,6 +189,11 @@ def _part_rows(numbers: Mapping[str, Any]) -> list[tuple[str, list[str]]]:
         scores = ["–" if part.get(key) is None else f"{part[key]:.3f}" for key in ("miou", "pq")]
         rows.append((name, [str(frames), *scores, part.get("failure") or ""]))
     return rows
+
+
+def shown(value: float | None, form: str) -> str:
+    """A number in that form, a dash where there is none."""
+    return "–" if value is None else form.format(value)
 
 
 def free_distance(numbers: Mapping[str, Any]) -> str:
@@ -211,9 +215,6 @@ def free_distance(numbers: Mapping[str, Any]) -> str:
 
 
 def _band_rows(bands: Sequence[Mapping[str, Any]]) -> list[tuple[str, list[str]]]:
-    def shown(value: float | None, form: str) -> str:
-        return "–" if value is None else form.format(value)
-
     return [
         (
             f"{band['from_m']:g} to {band['to_m']:g} m" if band["to_m"] is not None else f"beyond {band['from_m']:g} m",
