@@ -76,7 +76,7 @@ class VideoWriter:
             if error is None:
                 self._look()
         # without the file, as if the block had failed, so that what is there of it is removed
-        failure = error if self.written or error is not None else _NotWritten()
+        failure = error if self.written or error is not None else _NotWrittenError()
         self._stack.__exit__(None if failure is None else type(failure), failure, trace)
 
     def _look(self) -> None:
@@ -91,7 +91,7 @@ class VideoWriter:
             )
 
 
-class _NotWritten(Exception):
+class _NotWrittenError(Exception):
     """There is no file to keep."""
 
 
