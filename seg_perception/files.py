@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import struct
 import sysconfig
 import tempfile
@@ -23,6 +24,8 @@ from seg_perception.writing import write_text as write_text
 from seg_perception.writing import written_aside as written_aside
 
 IMAGE_ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".ppm")
+DEPTHS = (10, 12, 14, 16)
+"""Bits that a camera may put into 16."""
 _PNG_START, _PNG_END = b"\x89PNG", b"IEND\xaeB`\x82"
 _PNG_GREY, _PNG_PALETTE = 0, 3
 _JPEG_START, _JPEG_END, _JPEG_SCAN = b"\xff\xd8", b"\xff\xd9", b"\xff\xda"
@@ -57,19 +60,25 @@ class ScratchFile:
     time."""
 
     def __init__(self, folder: Path) -> None:
-        self._file = tempfile.TemporaryFile(prefix=".scratch.", dir=folder)  # noqa: SIM115 - lives as long as this
+        # without a buffer: what a full disk did not take must not come again with the next call
+        self._file = tempfile.TemporaryFile(prefix=".scratch.", dir=folder, buffering=0)  # noqa: SIM115
+        self._end = 0
 
     def append(self, *parts: bytes | memoryview) -> tuple[int, int]:
-        """Add the parts, one after the other; returns the place to read them from."""
-        start = self._file.seek(0, os.SEEK_END)
+        """Add the parts, one after the other; returns the place to read them from. Raises OSError when the disk is full;
+        what was added before stays."""
+        start = end = self._end
         for part in parts:
-            self._file.write(part)
-        return start, self._file.tell() - start
+            left = memoryview(part).cast("B")
+            while len(left):
+                written = os.pwrite(self._file.fileno(), left, end)
+                left, end = left[written:], end + written
+        self._end = end
+        return start, end - start
 
     def read(self, place: tuple[int, int]) -> bytes:
         """What was added there."""
-        self._file.seek(place[0])
-        return self._file.read(place[1])
+        return os.pread(self._file.fileno(), place[1], place[0])
 
     def close(self) -> None:
         """Give the space back."""
@@ -77,18 +86,26 @@ class ScratchFile:
 
 
 def image_files(folder: Path) -> list[Path]:
-    """The images of a folder by name; raises SegPerceptionError when there is no folder or none in it."""
+    """The images of a folder by name, numbers in it by their value (a2 before a10). Raises SegPerceptionError when there
+    is no folder or none in it."""
     if not folder.is_dir():
         raise SegPerceptionError(f"there is no folder {folder}: name one with images")
-    found = sorted(path for path in folder.iterdir() if path.suffix.lower() in IMAGE_ENDINGS and path.name[0] != ".")
+    found = [path for path in folder.iterdir() if path.suffix.lower() in IMAGE_ENDINGS and path.name[0] != "."]
     if not found:
         endings = ", ".join(IMAGE_ENDINGS)
         raise SegPerceptionError(f"the folder {folder} holds no images: files are looked for that end in {endings}")
-    return found
+    return sorted(found, key=lambda path: _in_order(path.name))
+
+
+def _in_order(name: str) -> tuple[list[str | int], str]:
+    """To sort by: text and numbers take turns. The name itself tells 01 from 1."""
+    parts = re.split(r"([0-9]+)", name)
+    return [int(part) if place % 2 else part for place, part in enumerate(parts)], name
 
 
 def read_rgb(path: Path) -> NDArray[np.uint8]:
-    """An image file as RGB, uint8 [H, W, 3]. Raises SegPerceptionError when it is missing, truncated or broken."""
+    """An image file as RGB, uint8 [H, W, 3]; of 16 bits the upper 8 of those that are in use, 10, 12, 14 or 16, since
+    cameras of 12 bits fill files of 16. Raises SegPerceptionError when it is missing, truncated or broken."""
     return cv2.cvtColor(_read(path, _decode_color), cv2.COLOR_BGR2RGB)
 
 
@@ -115,8 +132,13 @@ def decode_mask(data: bytes) -> NDArray[Any] | None:
 
 
 def _decode_color(data: bytes) -> NDArray[Any] | None:
-    image: NDArray[Any] | None = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
-    return image
+    image: NDArray[Any] | None = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
+    if image is None or image.dtype == np.uint8:
+        return image
+    if image.dtype != np.uint16:
+        return np.asarray(cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR))
+    bits = next(bits for bits in DEPTHS if int(image.max()) < 1 << bits)
+    return (image >> (bits - 8)).astype(np.uint8)
 
 
 def _read(path: Path, decode: Callable[[bytes], NDArray[Any] | None]) -> NDArray[Any]:

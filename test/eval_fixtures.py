@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from pathlib import Path
 
 import cv2
@@ -49,6 +50,21 @@ def write_video(path: Path, count: int, rate_hz: float = 20.0) -> None:
     for number in range(count):
         writer.write(np.ascontiguousarray(picture(number)[..., ::-1]))
     writer.release()
+
+
+def slow_down(path: Path, frames: int, times: int) -> None:
+    """Let every frame of an MP4 of one rate, as OpenCV writes it, from that of that number on last so many times as long:
+    a second entry in its time-to-sample box (ISO/IEC 14496-12, 8.6.1.2), and the boxes around it grow."""
+    data = bytearray(path.read_bytes())
+    place = data.rfind(b"stts") - 4
+    entries, count, delta = struct.unpack(">III", data[place + 12 : place + 24])
+    assert entries == 1 and data.rfind(b"mdat") < place
+    table = struct.pack(">IIIII", 2, frames, delta, count - frames, times * delta)
+    data[place + 12 : place + 24] = table
+    for name in (b"moov", b"trak", b"mdia", b"minf", b"stbl", b"stts"):
+        start = data.rfind(name, 0, place + 8) - 4
+        data[start : start + 4] = struct.pack(">I", struct.unpack(">I", data[start : start + 4])[0] + 8)
+    path.write_bytes(data.replace(b"edts", b"free"))  # the list of what to show, which would end too early
 
 
 def truncate(path: Path, share: float = 0.6) -> None:

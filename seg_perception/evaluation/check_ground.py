@@ -70,6 +70,8 @@ ROWS = {
     "free_distance_within": "free distance: frames within 2 % or 5 cm",
     "free_distance_width_within": "the same over the vehicle's width",
     "edge_error_m": "road's edges 5 to 20 m ahead: error, p95",
+    "edges_seen": "  edges that were seen",
+    "edges": "  of so many",
     "polygon_iou": "IoU of the road's polygon",
 }
 
@@ -166,7 +168,7 @@ class _Check:
         return [GroundPicture(kind, frame.rgb, masks[kind], found[kind], self.labels[kind], truth) for kind in found]
 
 
-def _summary(scores: Scores, start: int = 0) -> dict[str, dict[str, float]]:
+def _summary(scores: Scores, start: int = 0) -> dict[str, dict[str, float | None]]:
     """The numbers by name, then by kind of labels, of the judgements from start on."""
     by_kind = {kind: summary(judgements[start:]) for kind, judgements in scores.items()}
     return {name: {kind: by_kind[kind][name] for kind in by_kind} for name in by_kind["perfect"]}
@@ -188,5 +190,9 @@ def _print(numbers: Mapping[str, Any]) -> None:
             print(f"{drive:<28}{kind:<10}" + "".join(f"{_shown(name, part[name][kind]):>10}" for name in columns))
 
 
-def _shown(name: str, value: float) -> str:
+def _shown(name: str, value: float | None) -> str:
+    if value is None:
+        return "-"
+    if name.startswith("edges"):
+        return f"{value:.0f}"
     return f"{value:.2f} m" if name.endswith("_m") else f"{100 * value:.2f} %"

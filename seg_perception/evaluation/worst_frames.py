@@ -21,13 +21,15 @@ class WorstFrames:
 
     def __init__(self, labels: LabelSet) -> None:
         self._labels = labels
-        self._heap: list[tuple[float, int, report.Picture]] = []
+        self._heap: list[tuple[float, int, int, report.Picture]] = []
+        self._offers = 0
 
     def offer(self, miou: float, index: int, item: SourceFrame, semantic: NDArray[np.uint8], truth: Truth) -> None:
         """Take the frame where it is among the worst. index: breaks ties; semantic, truth: in labels."""
         if np.isnan(miou) or (len(self._heap) == WORST and -miou <= self._heap[0][0]):
             return
-        heapq.heappush(self._heap, (-miou, index, self._picture(miou, item, semantic, truth)))
+        self._offers += 1  # pictures cannot be compared, and two cameras have frames of the same index
+        heapq.heappush(self._heap, (-miou, index, self._offers, self._picture(miou, item, semantic, truth)))
         if len(self._heap) > WORST:
             heapq.heappop(self._heap)
 
@@ -50,4 +52,4 @@ class WorstFrames:
 
     def pictures(self) -> list[report.Picture]:
         """The worst first."""
-        return [picture for _, _, picture in sorted(self._heap, key=lambda entry: -entry[0])]
+        return [entry[-1] for entry in sorted(self._heap, key=lambda entry: -entry[0])]

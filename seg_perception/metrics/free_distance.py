@@ -11,12 +11,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from seg_perception.ground.drivable import DrivableSettings
 from seg_perception.labels import LabelSet
 from seg_perception.metrics.times import percentiles
 from seg_perception.results import Drivable
 
-BANDS_M = (0.0, 10.0, 20.0, 40.0)
-"""Errors are told by the exact distance between these."""
+BANDS_M = (0.0, 10.0, 20.0)
+"""Errors are told by the exact distance from each of these on, and beyond the range."""
 TOLERANCE, LEAST_TOLERANCE_M = 0.02, 0.05
 """A distance counts as right within the larger of this share of it and this length."""
 
@@ -33,9 +34,11 @@ class FreeTimeline:
 
 
 class FreeDistance:
-    """Collects what was measured on the free classes of a label set (those of cost 0)."""
+    """Collects what was measured on the free classes of a label set (those of cost 0). range_m: how far the node looks;
+    what is beyond it is as far as it."""
 
-    def __init__(self, labels: LabelSet) -> None:
+    def __init__(self, labels: LabelSet, range_m: float = DrivableSettings().range_max_m) -> None:
+        self._range_m = range_m
         self._free = {label.id for label in labels.drivable if label.drivable_cost == 0}
         self._rows: list[tuple[float, float, float, float]] = []
 
@@ -51,34 +54,49 @@ class FreeDistance:
         return FreeTimeline(sent_s, ahead_m, wide_m, exact_m) if not np.isnan(ahead_m).all() else FreeTimeline()
 
     def summary(self) -> dict[str, Any]:
-        """Errors under their names in report.json, empty without a comparison: `free_distance_error_m`, absolute, over
-        all frames in which both distances are finite; `free_distance_bands`, the same by exact distance, with the share
-        within tolerance and the count of frames in which an exact distance was not measured."""
+        """Under their names in report.json, of the frames whose exact distance is known, answered with a distance or not;
+        empty where there are none. A frame that was not measured counts as 0 m, as nothing is free there.
+
+        `free_distance_error_m`, absolute, and its `frames`; `free_distance_bands`, the same by exact distance, with the
+        share within tolerance and the count of frames that were not measured; `free_distance_not_measured`;
+        `free_distance_missed`, frames told to be free beyond the range where the ground ends within it;
+        `free_distance_false`, frames told to end within the range where they do not: each a `share` `of` so many frames.
+        """
         _, ahead_m, _, exact_m = np.array(self._rows, np.float64).reshape(-1, 4).T
-        both = np.isfinite(ahead_m) & np.isfinite(exact_m)
-        if not both.any():
+        known = ~np.isnan(exact_m)
+        if not known.any():
             return {}
-        error_m = np.abs(ahead_m[both] - exact_m[both])
+        ahead_m, exact_m = np.minimum(ahead_m[known], self._range_m), np.minimum(exact_m[known], self._range_m)
+        ends = exact_m < self._range_m
+        edges_m = [*(band for band in BANDS_M if band < self._range_m), self._range_m, math.inf]
         return {
-            "free_distance_error_m": percentiles(error_m, 50, 95),
+            "free_distance_error_m": _errors(ahead_m, exact_m),
+            "free_distance_not_measured": _share(np.isnan(ahead_m)),
+            "free_distance_missed": _share(ahead_m[ends] >= self._range_m),
+            "free_distance_false": _share(ahead_m[~ends] < self._range_m),
             "free_distance_bands": [
-                _band(ahead_m, exact_m, low, high)
-                for low, high in itertools.pairwise(BANDS_M)
-                if ((exact_m >= low) & (exact_m < high)).any()
+                _band(ahead_m[inside], exact_m[inside], low, high)
+                for low, high in itertools.pairwise(edges_m)
+                if (inside := (exact_m >= low) & (exact_m < high)).any()
             ],
         }
 
 
+def _share(found: NDArray[np.bool_]) -> dict[str, Any]:
+    return {"share": round(float(found.mean()), 4) if len(found) else None, "of": len(found)}
+
+
+def _errors(ahead_m: NDArray[np.float64], exact_m: NDArray[np.float64]) -> dict[str, Any]:
+    return {**percentiles(np.abs(np.nan_to_num(ahead_m) - exact_m), 50, 95), "frames": len(exact_m)}
+
+
 def _band(ahead_m: NDArray[np.float64], exact_m: NDArray[np.float64], low: float, high: float) -> dict[str, Any]:
-    inside = (exact_m >= low) & (exact_m < high)
-    measured = inside & np.isfinite(ahead_m)
-    error_m = np.abs(ahead_m[measured] - exact_m[measured])
-    right = error_m <= np.maximum(TOLERANCE * exact_m[measured], LEAST_TOLERANCE_M)
+    right = np.abs(ahead_m - exact_m) <= np.maximum(TOLERANCE * exact_m, LEAST_TOLERANCE_M)
     return {
         "from_m": low,
-        "to_m": high,
-        "frames": int(inside.sum()),
-        "not_measured": int((inside & ~measured).sum()),
-        "error_m": percentiles(error_m, 50, 95),
-        "within_tolerance": round(float(right.mean()), 4) if len(right) else None,
+        "to_m": high if math.isfinite(high) else None,
+        "frames": len(exact_m),
+        "not_measured": int(np.isnan(ahead_m).sum()),
+        "error_m": _errors(ahead_m, exact_m),
+        "within_tolerance": round(float(right.mean()), 4),
     }

@@ -140,7 +140,8 @@ def _first_feet(
 class Judgement:
     """How near one answer came. counted, right, strict: cells of the grid; known, known_right: those of which the truth or
     the answer says anything; free_m, exact_m: free distance ahead, answered and true; free_width_m, exact_width_m: the
-    same over the vehicle's width; edge_errors_m: of the road's edges that both have seen; iou: of the road's polygon."""
+    same over the vehicle's width; edge_errors_m: of the road's edges that both have seen, of edges that the truth has;
+    iou: of the road's polygon."""
 
     counted: int
     right: int
@@ -152,6 +153,7 @@ class Judgement:
     free_width_m: float
     exact_width_m: float
     edge_errors_m: tuple[float, ...]
+    edges: int
     iou: float
 
 
@@ -175,6 +177,7 @@ def judge(found: Drivable, labels: LabelSet, truth: GroundTruth) -> Judgement:
         0.0 if math.isnan(free_width_m) else min(free_width_m, farthest_m),
         truth.free_width_m,
         _edge_errors(road.edges if road else (), truth.edges),
+        sum(math.isfinite(reach_m) for edge in truth.edges for reach_m in (edge.left_m, edge.right_m)),
         polygon_iou(road.outlines_ground if road else (), truth.road, truth.settings),
     )
 
@@ -187,31 +190,33 @@ def _edge_errors(found: Sequence[LookAhead], exact: Sequence[LookAhead]) -> tupl
     return tuple(error for error in errors if math.isfinite(error))
 
 
-def summary(judgements: Sequence[Judgement]) -> dict[str, float]:
+def summary(judgements: Sequence[Judgement]) -> dict[str, float | None]:
     """Of at least one frame: shares of cells; errors of the free distance, along the axis and over the vehicle's width
     (95th percentile, worst, and the share of frames that are right); error of the road's edges to both sides (95th
-    percentile) and how many edges that is of; IoU of the road (mean and worst)."""
+    percentile, None where none was seen), how many were seen and of how many; IoU of the road (mean and worst)."""
     counted = sum(j.counted for j in judgements)
     errors_m, errors = _free_errors([(j.free_m, j.exact_m) for j in judgements])
     width_errors_m, width_errors = _free_errors([(j.free_width_m, j.exact_width_m) for j in judgements])
     edge_errors_m = [error for j in judgements for error in j.edge_errors_m]
     ious = [j.iou for j in judgements]
+    known = sum(j.known for j in judgements)
     numbers = {
         "grid_accuracy_20m": sum(j.right for j in judgements) / counted,
         "grid_accuracy_20m_strict": sum(j.strict for j in judgements) / counted,
-        "grid_accuracy_20m_known": sum(j.known_right for j in judgements) / sum(j.known for j in judgements),
+        "grid_accuracy_20m_known": sum(j.known_right for j in judgements) / known if known else None,
         "free_distance_error": np.percentile(errors, 95),
         "free_distance_error_m": np.percentile(errors_m, 95),
         "free_distance_error_worst": errors.max(),
         "free_distance_within": ((errors <= FREE_SHARE) | (errors_m <= FREE_M)).mean(),
         "free_distance_width_error": np.percentile(width_errors, 95),
         "free_distance_width_within": ((width_errors <= FREE_SHARE) | (width_errors_m <= FREE_M)).mean(),
-        "edge_error_m": np.percentile(edge_errors_m, 95) if edge_errors_m else 0.0,
+        "edge_error_m": np.percentile(edge_errors_m, 95) if edge_errors_m else None,
         "edges_seen": len(edge_errors_m),
+        "edges": sum(j.edges for j in judgements),
         "polygon_iou": np.mean(ious),
         "polygon_iou_worst": min(ious),
     }
-    return {name: round(float(value), 5) for name, value in numbers.items()}
+    return {name: None if value is None else round(float(value), 5) for name, value in numbers.items()}
 
 
 def _free_errors(found_exact: Sequence[tuple[float, float]]) -> tuple[Floats, Floats]:

@@ -136,7 +136,7 @@ def _numbers(feeds: Sequence[Feed], alone: int, count: int, play: Play, watch: W
         for index, feed in enumerate(feeds)
     ]
     seen = overload.summary(cameras, count)
-    told = play_numbers(feeds, play.duration_s)
+    told = play_numbers(feeds)
     stages, problems = told["stages_ms"], list(play.problems)
     if seen["fps"] > CAMERA_BOUND * seen["sent_hz"]:
         problems.append("nearly every image was answered, so the camera set the rate and not the node: raise --rate")

@@ -109,9 +109,9 @@ def _judged(feeds: Sequence[Feed], play: Play, model: ModelInfo, factor: float, 
         "clock": "simulated" if simulated else "wall",
         "rate_hz": round(sum(source.rate_hz for source in sources) * factor, 3),
         "duration_s": round(play.duration_s, 2),
-        **play_numbers(feeds, play.duration_s),
+        **play_numbers(feeds),
         **(whole.numbers() if several else judged[0].numbers),
-        "topics": _topics(feeds, judged, play.duration_s) if several else {},
+        "topics": _topics(feeds, judged) if several else {},
         "node": {feed.camera: feed.status for feed in feeds} if several else feeds[0].status,
         "backend": play.backend,
         "model": model.name,
@@ -139,9 +139,9 @@ def _judged(feeds: Sequence[Feed], play: Play, model: ModelInfo, factor: float, 
     return report.Report(title, numbers, model.labels, pictures, pictures_title, timeline=timeline, free=free)
 
 
-def _topics(feeds: Sequence[Feed], judged: Sequence[Replay], duration_s: float) -> dict[str, Any]:
+def _topics(feeds: Sequence[Feed], judged: Sequence[Replay]) -> dict[str, Any]:
     return {
-        feed.source.part: {"camera": feed.camera, **play_numbers([feed], duration_s), **one.numbers}
+        feed.source.part: {"camera": feed.camera, **play_numbers([feed]), **one.numbers}
         for feed, one in zip(feeds, judged, strict=True)
     }
 
@@ -154,7 +154,7 @@ def _summary(numbers: Mapping[str, Any]) -> str:
         ages = f", age p50 {age['p50']:.0f} ms, p95 {age['p95']:.0f} ms by the {numbers['clock']} clock" if age else ""
         lines.append(
             f"{name + ': ' if name else ''}{part['frames_in']} frames sent, {part['frames_out']} answered, "
-            f"{part['dropped']} dropped: {part['fps']:.1f} answers a second{ages}"
+            f"{part['dropped']} dropped: {report.shown(part['fps'], '{:.1f}')} answers a second{ages}"
         )
     if numbers.get("miou_all") is not None:
         lines.append(f"mIoU {numbers['miou_all']:.3f} by the newest answer at every frame, answered or not")

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import heapq
 import itertools
 import math
-import queue
-import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,12 +18,12 @@ from seg_perception.errors import SegPerceptionError
 from seg_perception.metrics.times import percentiles
 from seg_perception.network import Network
 from seg_perception.play.answers import WATCHED
+from seg_perception.play.keeper import Keeper
 from seg_perception.play.pace import Pace
 from seg_perception.play.player import Player, refuse_others
 from seg_perception.play.process import NodeProcess
-from seg_perception.play.spool import Spool
+from seg_perception.play.spool import Spool, span
 from seg_perception.recordings.sources import Source, SourceFrame
-from seg_perception.results import Answer
 
 START_TIMEOUT_S = 900.0
 """How long the node may take to start: it may build an engine first."""
@@ -67,10 +66,8 @@ class Play:
         refuse_others(network, [feed.camera for feed in feeds], simulated=pace.simulated)
         self._node_name = network.node_name
         self._feeds, self._pace, self._watched = {feed.camera: feed for feed in feeds}, pace, watched
-        self._indices: dict[tuple[str, int], int] = {}
         self._start_s = 0.0
-        self._answers: queue.Queue[tuple[str, int, float, Answer] | None] = queue.Queue(maxsize=32)
-        self._lock = threading.Lock()
+        self._keeper: Keeper
         self.problems: list[str] = []
         self.interrupted = False
         self.duration_s = 0.0
@@ -87,10 +84,9 @@ class Play:
 
         Raises SegPerceptionError when the node does not start.
         """
-        keeper = threading.Thread(target=self._keep, name="spool")
-        keeper.start()
+        self._keeper = Keeper({name: feed.spool for name, feed in self._feeds.items()})
         player = Player(
-            self._on_answer,
+            self._keeper.on_answer,
             tuple(self._feeds),
             self._pace.now_ns,
             simulated=self._pace.simulated,
@@ -110,8 +106,8 @@ class Play:
             for name, feed in self._feeds.items():
                 feed.status, feed.received = player.diagnostics(f"camera {name}"), player.channels[name].received
             player.close()
-            self._answers.put(None)
-            keeper.join()
+            self._keeper.close()
+            self.problems += [self._keeper.problem] if self._keeper.problem else []
 
     def _warm_up(self, player: Player, node: NodeProcess, timeout_s: float) -> None:
         """Send the first frames until the node has answered them a few times, so that its start is not measured."""
@@ -159,6 +155,12 @@ class Play:
                             f"the node ended with exit code {node.exit_code} after {progress.n} frames: see {node.log}"
                         )
                         return
+                    feed = self._feeds[name]
+                    if feed.source.live:
+                        add = functools.partial(feed.spool.add_frame, len(feed.spool.sent_s), item.frame.rgb)
+                        self._keeper.keep(add)
+                    if self._keeper.problem:
+                        return
                     stamps_ns[name] = self._send(player, name, item, due_ns)
                     progress.update()
                     progress.set_postfix(answers=sum(len(feed.spool) for feed in self._feeds.values()), refresh=False)
@@ -199,51 +201,32 @@ class Play:
     def _send(self, player: Player, name: str, item: SourceFrame, due_ns: int) -> int:
         feed = self._feeds[name]
         index = len(feed.spool.sent_s)
-        if feed.source.live:
-            feed.spool.add_frame(index, item.frame.rgb)
         feed.spool.sent(time.monotonic() - self._start_s)
-        with self._lock:
-            stamp_ns = self._publish(player, name, item, due_ns)
-            self._indices[name, stamp_ns] = index
-        return stamp_ns
+        return self._keeper.send(name, index, lambda: self._publish(player, name, item, due_ns))
 
     def _publish(self, player: Player, name: str, item: SourceFrame, due_ns: int) -> int:
         stamp_ns = self._pace.stamp_ns(due_ns)
         player.send(name, item.frame, self._feeds[name].source.camera, stamp_ns)
         return stamp_ns
 
-    def _on_answer(self, camera: str, stamp_ns: int, age_ms: float, answer: Answer) -> None:
-        self._answers.put((camera, stamp_ns, age_ms, answer))
 
-    def _keep(self) -> None:
-        """The spool's thread; answers to warm-up frames have no index."""
-        while True:
-            entry = self._answers.get()
-            if entry is None:
-                return
-            camera, stamp_ns, age_ms, answer = entry
-            with self._lock:
-                index = self._indices.pop((camera, stamp_ns), None)
-            if index is not None:
-                self._feeds[camera].spool.add_answer(index, age_ms, answer)
+def numbers(feeds: Sequence[Feed]) -> dict[str, Any]:
+    """What a play was for one camera, or for several together, under its names in report.json.
 
-
-def numbers(feeds: Sequence[Feed], duration_s: float) -> dict[str, Any]:
-    """What a play of duration_s was for one camera, or for several together, under its names in report.json.
-
-    Stage times of several are those of the slowest.
+    Rates are of the time from the first frame sent to the last, and a period: waiting for an answer that does not come is
+    not playing. None of fewer than two frames. Stage times of several are those of the slowest.
     """
     frames_in = sum(len(feed.spool.sent_s) for feed in feeds)
     ages_ms = [age for feed in feeds for age in feed.ages_ms]
-    sent_s = sorted(time_s for feed in feeds for time_s in feed.spool.sent_s)
+    span_s = span([time_s for feed in feeds for time_s in feed.spool.sent_s])
     lost = [feed.lost for feed in feeds]
     return {
         "frames_in": frames_in,
         "frames_out": len(ages_ms),
         "dropped": frames_in - len(ages_ms),
         "lost_before_node": None if None in lost else sum(count or 0 for count in lost),
-        "fps": round(len(ages_ms) / duration_s, 2),
-        "sent_hz": round((frames_in - 1) / sent_s[-1], 2) if frames_in > 1 and sent_s[-1] else None,
+        "fps": None if span_s is None else round(len(ages_ms) / span_s, 2),
+        "sent_hz": None if span_s is None else round(frames_in / span_s, 2),
         "age_ms": percentiles(ages_ms, 50, 95, 99, 100),
         "stages_ms": _stages_ms([feed.status for feed in feeds]),
         "messages": {name: sum(feed.received[name] for feed in feeds) for name in feeds[0].received},

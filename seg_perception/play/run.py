@@ -108,7 +108,7 @@ def run(arguments: argparse.Namespace) -> int:
         source.prepare(arguments.out)
         feed = Feed(source, spool)
         parameters |= {**camera_parameters([feed]), **named}
-        pace = Pace(recorded=source.kind == "bag" and arguments.rate is None)
+        pace = Pace(recorded=source.stamped and arguments.rate is None)
         with joined(arguments.domain) as network:
             play = Play([feed], pace, network)
             with NodeProcess(parameters, arguments.out / "node.log", network.node_name) as node:
@@ -123,10 +123,13 @@ def run(arguments: argparse.Namespace) -> int:
         placing = _placing(feed, parameters, calibration)
         judged = replay(source, spool, model.labels, arguments.out / "overlay.mp4", placing)
         told = _report(feed, play, judged, model, calibration)
-        report.write(told, arguments.out)
+        source.close()  # the drawn frames and the answers take room that the report may need
+        spool.close()
+        written = [arguments.out / "overlay.mp4"] if judged.video else []
+        written += _written_report(told, arguments.out)
     if arguments.json:
         write_json(arguments.json, told.numbers)
-    _say(told.numbers, arguments.out)
+    _say(told.numbers, written)
     if play.interrupted or not judged.finished:
         return EXIT_INTERRUPTED
     return EXIT_DAMAGED if told.numbers["problems"] else 0
@@ -159,8 +162,8 @@ def _report(feed: Feed, play: Play, judged: Replay, model: ModelInfo, calibratio
     numbers: dict[str, Any] = {
         "source": source.name,
         "calibration": calibration or None,
-        **play_numbers([feed], play.duration_s),
-        "rate_hz": round(source.rate_hz, 3),
+        **play_numbers([feed]),
+        "rate_hz": round((spool.rate_hz if source.live else None) or source.rate_hz, 3),
         "duration_s": round(play.duration_s, 2),
         "node": feed.status,
         "backend": play.backend,
@@ -178,21 +181,32 @@ def _report(feed: Feed, play: Play, judged: Replay, model: ModelInfo, calibratio
     return report.Report(title, numbers, model.labels, judged.pictures, timeline=timeline, free=judged.free)
 
 
-def _say(numbers: Mapping[str, Any], out: Path) -> None:
+def _written_report(told: report.Report, out: Path) -> list[Path]:
+    """Write it; returns its files. Where the disk takes none, that is one more problem: the numbers are told all the same."""
+    try:
+        report.write(told, out)
+    except SegPerceptionError as error:
+        told.numbers["problems"].append(str(error))
+        return []
+    return [out / "report.html", out / "report.json"]
+
+
+def _say(numbers: Mapping[str, Any], written: Sequence[Path]) -> None:
     age, lost = numbers["age_ms"], numbers["lost_before_node"]
     print(
         f"{numbers['frames_in']} frames sent, {numbers['frames_out']} answered, {numbers['dropped']} dropped"
         f"{f' ({lost} of them lost before the node)' if lost else ''}: "
-        f"{numbers['fps']:.1f} answers a second, age p50 {age['p50']:.0f} ms, p95 {age['p95']:.0f} ms"
+        f"{report.shown(numbers['fps'], '{:.1f}')} answers a second, age p50 {age['p50']:.0f} ms, p95 {age['p95']:.0f} ms"
     )
     if numbers["calibration"]:
         print(f"calibration {numbers['calibration']}")
     text = report.table(numbers)
     if text:
         print(text)
-    error_m = numbers.get("free_distance_error_m")
-    if error_m:
-        print(f"free distance ahead is off by {error_m['p50']:.2f} m (p50), {error_m['p95']:.2f} m (p95)")
-    for problem in numbers["problems"]:
-        print(problem, file=sys.stderr)
-    print(f"{out / 'overlay.mp4'}, {out / 'report.html'} and {out / 'report.json'} are written")
+    free = report.free_distance(numbers)
+    if free:
+        print(free)
+    for line in (*numbers["problems"], *numbers["notes"]):
+        print(line, file=sys.stderr)
+    if written:
+        print("written: " + ", ".join(map(str, written)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import pickle
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -36,6 +37,10 @@ class Spool:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Give the space back; what was sent and when stays known."""
         self._file.close()
 
     def __len__(self) -> int:
@@ -46,6 +51,12 @@ class Spool:
     def answered(self) -> list[int]:
         """Indices of the frames that were answered."""
         return sorted(self._answers)
+
+    @property
+    def rate_hz(self) -> float | None:
+        """How many were sent a second."""
+        span_s = span(self.sent_s)
+        return None if span_s is None else len(self.sent_s) / span_s
 
     def sent(self, time_s: float) -> None:
         """The next frame was sent."""
@@ -81,6 +92,14 @@ class Spool:
         """A frame of add_frame, uint8 [H, W, 3] RGB."""
         bgr: Any = cv2.imdecode(np.frombuffer(self._file.read(self._frames[index]), np.uint8), cv2.IMREAD_COLOR)
         return cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)
+
+
+def span(sent_s: Sequence[float]) -> float | None:
+    """The seconds that frames sent at these times stand for, from the first to the last and a period; None of fewer than
+    two."""
+    count = len(sent_s)
+    between_s = max(sent_s) - min(sent_s) if count > 1 else 0.0
+    return between_s * count / (count - 1) if between_s > 0 else None
 
 
 class AgeSpool(Spool):

@@ -5,8 +5,11 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from seg_perception.camera.messages import ImageReader, to_camera_model
 from seg_perception.errors import SegPerceptionError
@@ -34,6 +37,8 @@ IMAGE_TOPIC, INFO_TOPIC, LABEL_TOPIC, INSTANCE_TOPIC = (
 """Where `make-bag` writes; labels are looked for beside the image topic, under the same last names."""
 
 TF_TOPIC = "/tf_static"
+RATE_FRAMES = 100
+"""Of a topic, which tell its rate."""
 NO_CAMERA = ("label", "instance", "label_mask", "instance_mask", "confidence", "segmentation_mask")
 """Last names of image topics that no camera sends: labels, and what the node answers."""
 
@@ -105,11 +110,11 @@ class BagSource(Source):
             self._instance = self._truth_topic(bag, instance_topic, beside(self.topic, INSTANCE_TOPIC))
             self._info = self._if_of(bag, beside(self.topic, INFO_TOPIC), INFO_TYPE)
             count = bag.counts[self.topic]
-            rate = (count - 1) / bag.duration_s if count > 1 and bag.duration_s > 0 else DEFAULT_RATE_HZ
+            rate = self._rate_hz(bag)
             whole = excerpt.start_s == 0 and excerpt.end_s == math.inf
             total = math.ceil(count / excerpt.stride) if whole else None
             super().__init__("bag", f"{path} {self.topic}", rate / excerpt.stride, total)
-            self.part = self.topic
+            self.part, self.stamped = self.topic, True
             self.has_labels = self._folder is not None or self._label is not None
             self._refuse_of_no_labels(instance_topic)
             self._take_calibration(bag)
@@ -124,6 +129,12 @@ class BagSource(Source):
                 f"{found[0]} is for labels, but {self._path} has none beside {self.topic}: give --label-topic or --labels, or "
                 "leave it out"
             )
+
+    def _rate_hz(self, bag: Bag) -> float:
+        """By the usual time between two of the topic's first images: it need not last as long as the bag."""
+        times_ns = [entry.time_ns for entry in islice(bag.entries([self.topic]), RATE_FRAMES)]
+        period_ns = float(np.median(np.diff(times_ns))) if len(times_ns) > 1 else 0.0
+        return 1e9 / period_ns if period_ns > 0 else DEFAULT_RATE_HZ
 
     def _truth_topic(self, bag: Bag, wanted: str | None, usual: str) -> str | None:
         if wanted is not None:

@@ -89,7 +89,8 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.out.exists() and not arguments.overwrite:
         raise SegPerceptionError(f"{arguments.out} exists already: give --overwrite to replace it, or another --out")
     source = _source(arguments)
-    source.rate_hz = arguments.rate or source.rate_hz
+    if arguments.rate is not None:
+        source.rate_hz, source.stamped = arguments.rate, False
     written = write_bag(source, arguments.out, arguments.storage)
     for line in (*source.problems, *source.notes):
         print(line, file=sys.stderr)
@@ -134,8 +135,9 @@ def write_bag(source: Source, path: Path, storage: str) -> dict[str, int]:
         with BagWriter(aside, storage) as bag, tqdm(total=source.total, unit="frame", desc=path.name) as progress:
             if source.pose is not None:
                 bag.write_pose(source.pose)
-            for index, frame in enumerate(source):
-                bag.write_frame(frame, START_NS + round(index * 1e9 / source.rate_hz), source.camera)
+            for index, item in enumerate(source):
+                offset_ns = item.frame.stamp_ns if source.stamped else round(index * 1e9 / source.rate_hz)
+                bag.write_frame(item, START_NS + offset_ns, source.camera)
                 progress.update()
         if not bag.counts[IMAGE_TOPIC]:
             raise SegPerceptionError(f"{source.name} gave no frame: {(source.problems or ['it is empty'])[0]}")

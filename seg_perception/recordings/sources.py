@@ -52,7 +52,7 @@ class Source(ABC):
 
     def __init__(self, kind: str, name: str, rate_hz: float, count: int | None) -> None:
         self.kind, self.name, self.rate_hz, self.count = kind, name, rate_hz, count
-        self.live = self.has_labels = False
+        self.live = self.stamped = self.has_labels = False
         self.labels: LabelSet | None = None
         self.camera: CameraModel | None = None
         self.pose: CameraPose | None = None
@@ -84,7 +84,8 @@ class Source(ABC):
 
 
 class VideoSource(Source):
-    """A video file, as FFmpeg reads it."""
+    """A video file, as FFmpeg reads it; stamps are those of the container, from 0. count is the container's word, which is
+    a guess in many files."""
 
     def __init__(self, path: Path) -> None:
         if not path.is_file():
@@ -101,22 +102,32 @@ class VideoSource(Source):
         super().__init__(
             "video", str(path), rate if 0 < rate <= 1000 else DEFAULT_RATE_HZ, count if count > 0 else None
         )
+        self.stamped = True
 
     def _frames(self) -> Iterator[SourceFrame]:
         capture = _open_capture(str(self._path))
-        index = 0
+        index, first_ns, before_ns = 0, 0, -1
         try:
             while True:
                 readable, bgr = capture.read()
                 if not readable:
                     break
+                stamp_ns = round(capture.get(cv2.CAP_PROP_POS_MSEC) * 1e6)
+                first_ns = first_ns if index else stamp_ns
+                if stamp_ns - first_ns <= before_ns:  # a container without times
+                    stamp_ns = first_ns + before_ns + self._stamp_ns(1)
+                before_ns = stamp_ns - first_ns
                 rgb = cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)
-                yield SourceFrame(Frame(rgb, self._stamp_ns(index), "camera"), f"frame {index}")
+                yield SourceFrame(Frame(rgb, before_ns, "camera"), f"frame {index}")
                 index += 1
         finally:
             capture.release()
-        if self.count and index < self.count:
-            self.problems.append(f"{self._path} ends after {index} of {self.count} frames: the rest cannot be decoded")
+        if missing := missing_bytes(self._path):
+            self.problems.append(
+                f"{self._path} ends after {index} frames, {missing} bytes before its end: the rest is lost, copy it again"
+            )
+        elif self.count and index < self.count:
+            self.notes.append(f"{self._path} says that it has about {self.count} frames, it has {index}")
 
 
 class DeviceSource(Source):
@@ -277,6 +288,29 @@ class SyntheticSource(Source):
         assert known.truth is not None
         rgb = np.frombuffer(data, np.uint8, offset=16 + int(length)).reshape(*known.truth.semantic.shape, 3)
         return replace(known, frame=Frame(rgb, int(stamp_ns), "camera"))
+
+
+def missing_bytes(path: Path) -> int:
+    """How many bytes a video file lacks of what its outermost boxes say, 0 where it is whole or of a kind that says
+    nothing. After ISO/IEC 14496-12 (MP4, MOV) and RIFF (AVI): decoders take the end of a file for the end of the video."""
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        head = file.read(12)
+        if head[:4] == b"RIFF":
+            return max(0, 8 + int.from_bytes(head[4:8], "little") - size)
+        if head[4:8] not in (b"ftyp", b"moov", b"mdat", b"free", b"wide", b"skip"):
+            return 0
+        place = 0
+        while place + 8 <= size:
+            file.seek(place)
+            head = file.read(16)
+            length = int.from_bytes(head[:4], "big")
+            if length == 1:
+                length = int.from_bytes(head[8:16], "big")
+            if length < 8:  # 0: to the end
+                return 0
+            place += length
+        return max(0, place - size)
 
 
 def _open_capture(name: str, api: int = cv2.CAP_ANY) -> cv2.VideoCapture:

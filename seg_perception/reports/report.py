@@ -115,6 +115,7 @@ def render(report: Report) -> str:
             class_columns=[name for _, name in CLASS_COLUMNS],
             classes=_class_rows(report),
             stages=numbers.get("stages_ms", {}),
+            free_distance=free_distance(numbers),
             bands=_band_rows(numbers.get("free_distance_bands", [])),
             plots=plots(numbers, report.labels, report.timeline, report.free),
             pictures_title=report.pictures_title,
@@ -173,11 +174,10 @@ def _class_rows(report: Report) -> list[tuple[Any, list[str]]]:
     if columns[0] is None:
         return []
 
-    def shown(column: Mapping[str, float | None] | None, name: str) -> str:
-        value = (column or {}).get(name)
-        return "–" if value is None else f"{value:.3f}"
-
-    return [(label, [shown(column, label.name) for column in columns]) for label in report.labels.classes]
+    return [
+        (label, [shown((column or {}).get(label.name), "{:.3f}") for column in columns])
+        for label in report.labels.classes
+    ]
 
 
 def _part_rows(numbers: Mapping[str, Any]) -> list[tuple[str, list[str]]]:
@@ -191,13 +191,33 @@ def _part_rows(numbers: Mapping[str, Any]) -> list[tuple[str, list[str]]]:
     return rows
 
 
-def _band_rows(bands: Sequence[Mapping[str, Any]]) -> list[tuple[str, list[str]]]:
-    def shown(value: float | None, form: str) -> str:
-        return "–" if value is None else form.format(value)
+def shown(value: float | None, form: str) -> str:
+    """A number in that form, a dash where there is none."""
+    return "–" if value is None else form.format(value)
 
+
+def free_distance(numbers: Mapping[str, Any]) -> str:
+    """Errors of the free distance ahead and obstacles that were missed or made up, as a sentence with the number of frames
+    of each; empty where nothing was compared."""
+    error_m = numbers.get("free_distance_error_m")
+    if not error_m:
+        return ""
+
+    def rate(name: str, what: str) -> str:
+        told = numbers[f"free_distance_{name}"]
+        return f"{what} in {round((told['share'] or 0.0) * told['of'])} of {told['of']} frames"
+
+    return (
+        f"free distance ahead is off by {error_m['p50']:.2f} m (p50), {error_m['p95']:.2f} m (p95) over "
+        f"{error_m['frames']} frames; {rate('missed', 'an obstacle was missed')}, "
+        f"{rate('false', 'one was seen where there is none')}, {rate('not_measured', 'nothing was measured')}"
+    )
+
+
+def _band_rows(bands: Sequence[Mapping[str, Any]]) -> list[tuple[str, list[str]]]:
     return [
         (
-            f"{band['from_m']:g} to {band['to_m']:g} m",
+            f"{band['from_m']:g} to {band['to_m']:g} m" if band["to_m"] is not None else f"beyond {band['from_m']:g} m",
             [
                 str(band["frames"]),
                 str(band["not_measured"]),

@@ -131,7 +131,11 @@ def test_figures_of_answers() -> None:
     assert numbers["free_distance_width_error"] == pytest.approx(0.0125 + 0.9 * (1 - 0.0125))
     # Of three edges that are to be seen the answers have two, wrong by 0.1 m and right.
     assert good.edge_errors_m == (pytest.approx(0.1), 0.0) and none.edge_errors_m == ()
-    assert numbers["edge_error_m"] == pytest.approx(0.1) and numbers["edges_seen"] == 4
+    assert numbers["edge_error_m"] == pytest.approx(0.1)
+    assert (numbers["edges_seen"], numbers["edges"]) == (4, 3 * good.edges) and good.edges >= 2
+    # No edge seen is no perfect one.
+    unseen = summary([none])
+    assert unseen["edge_error_m"] is None and unseen["edges_seen"] == 0
     # OpenCV's polygons hold the points on their edges too: up to half a point on each side.
     assert [good.iou, near.iou, none.iou] == [pytest.approx(1, abs=0.3), pytest.approx(0.5, abs=0.15), 0]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import resource
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,10 +13,12 @@ import pytest
 from eval_fixtures import label_mask, picture
 
 from seg_perception.camera_model import CameraModel, CameraPose
+from seg_perception.files import ScratchFile
 from seg_perception.ground.drivable import DrivableSettings
 from seg_perception.labels import CAMVID
-from seg_perception.play.replay import VideoWriter, replay
+from seg_perception.play.replay import replay
 from seg_perception.play.spool import Spool
+from seg_perception.play.video import VideoWriter, fitted
 from seg_perception.recordings.sources import Source, SourceFrame
 from seg_perception.reports.panels import Placing
 from seg_perception.results import (
@@ -103,7 +106,7 @@ def test_answers_are_held_until_the_next_and_only_fresh_ones_are_judged(tmp_path
         result = replay(Pictures(), spool, CAMVID, tmp_path / "overlay.mp4")
     assert (result.finished, result.frames, result.numbers["frames_labelled"]) == (True, 6, 3)
     assert result.numbers["miou"] == 1.0
-    assert result.numbers["free_distance_error_m"] == {"p50": 1.0, "p95": 1.0}
+    assert result.numbers["free_distance_error_m"] == {"p50": 1.0, "p95": 1.0, "frames": 3}
     assert [shown.title for shown in result.pictures] == ["picture 1", "picture 2", "picture 4"]
     assert result.free.ahead_m == [9.0] * 3 and result.free.exact_m == [10.0] * 3
     assert result.free.sent_s == [0.1, 0.2, 0.4]
@@ -146,11 +149,63 @@ def test_ctrl_c_ends_with_a_whole_video_of_what_was_done(tmp_path: Path) -> None
     assert [path.name for path in tmp_path.iterdir()] == ["overlay.mp4"]
 
 
-def test_frames_of_odd_and_changing_size_fit_one_video(tmp_path: Path) -> None:
+def test_frames_of_odd_and_changing_size_fit_one_video_unsquashed(tmp_path: Path) -> None:
     with VideoWriter(tmp_path / "a.mp4", 10.0) as writer:
-        for number, size_hw in enumerate([(47, 63), (47, 63), (96, 128)]):
-            writer.write(picture(number, size_hw))
-    assert [frame.shape for frame in frames_of(tmp_path / "a.mp4")] == [(48, 64, 3)] * 3
+        for number, size_hw in enumerate([(47, 63), (47, 63), (96, 64)]):
+            writer.write(np.full((*size_hw, 3), 200, np.uint8) if number == 2 else picture(number, size_hw))
+    frames = frames_of(tmp_path / "a.mp4")
+    assert [frame.shape for frame in frames] == [(48, 64, 3)] * 3 and writer.written
+    # the upright one keeps its shape, 32 of 64 columns in the middle
+    assert frames[2][:, :12].max() < 40 and frames[2][:, -12:].max() < 40 and frames[2][4:-4, 20:44].min() > 150
+
+
+@pytest.mark.parametrize(
+    ("size_hw", "inner"), [((48, 64), 48 * 64), ((47, 63), 48 * 64), ((24, 64), 24 * 64), ((96, 64), 48 * 32)]
+)
+def test_an_image_is_fitted_as_large_as_its_shape_allows(size_hw: tuple[int, int], inner: int) -> None:
+    image = fitted(np.full((*size_hw, 3), 255, np.uint8), (64, 48))
+    assert image.shape == (48, 64, 3) and (image[..., 0] == 255).sum() == inner
+
+
+def test_a_video_that_the_disk_cut_off_is_told_and_not_left_behind(tmp_path: Path) -> None:
+    """The limit of a file's size stands in for a full disk: OpenCV is as silent about the one as about the other."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    noise = np.random.default_rng(0).integers(0, 256, (240, 320, 3), np.uint8)
+    try:
+        with VideoWriter(tmp_path / "a.mp4", 10.0) as writer:
+            writer.write(noise)
+            resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, hard))
+            for _ in range(20):
+                writer.write(noise)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert not writer.written and "free space" in writer.problems[0] and list(tmp_path.iterdir()) == []
+
+
+def test_what_the_disk_did_not_take_does_not_spoil_what_it_took(tmp_path: Path) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    file = ScratchFile(tmp_path)
+    place = file.append(b"kept", b" whole")
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (20, hard))
+        with pytest.raises(OSError):
+            file.append(b"x" * 30)
+        assert file.read(place) == b"kept whole"
+        assert file.read(file.append(b"fits")) == b"fits"
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        file.close()
+
+
+def test_the_video_takes_as_long_as_the_play_did(tmp_path: Path) -> None:
+    """Pictures are said to come at 10 Hz and came at 4."""
+    with Spool(tmp_path) as spool:
+        for number in range(6):
+            spool.sent(3.0 + number / 4)
+        assert spool.rate_hz == 4.0
+        assert replay(Pictures(), spool, CAMVID, tmp_path / "overlay.mp4").video
+    capture = cv2.VideoCapture(str(tmp_path / "overlay.mp4"))
+    assert capture.get(cv2.CAP_PROP_FPS) == pytest.approx(4.0)
 
 
 def test_a_video_that_fails_leaves_nothing(tmp_path: Path) -> None:

@@ -347,3 +347,11 @@ def test_memory_does_not_grow_with_the_bag(tmp_path: Path) -> None:
     assert peaks[1] < 1.1 * peaks[0] + (1 << 18)
     # chunks of the file in a few forms
     assert peaks[1] < 8 * frame_bytes + 6 * (1 << 20) < 160 * frame_bytes / 2
+
+
+def test_the_rate_is_that_of_the_topic_and_not_of_the_whole_bag(tmp_path: Path) -> None:
+    """Ten images at 10 Hz, and another topic that goes on for ten times as long."""
+    late = START_NS + 100 * PERIOD_NS
+    bag = write(tmp_path / "bag", [*pictures(10, "/front/image_raw"), *pictures(1, "/left/image_raw", first=100)])
+    assert late > START_NS
+    assert BagSource(bag, "/front/image_raw").rate_hz == pytest.approx(1e9 / PERIOD_NS)

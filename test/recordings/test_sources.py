@@ -7,13 +7,14 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from eval_fixtures import label_mask, picture, truncate, write_images, write_labels, write_video
+from eval_fixtures import SIZE_HW, label_mask, picture, slow_down, truncate, write_images, write_labels, write_video
 
 from seg_perception.errors import SegPerceptionError
 from seg_perception.files import is_whole, read_mask, read_rgb, write_image
 from seg_perception.labels import CAMVID, VOID
+from seg_perception.recordings.make import write_bag
 from seg_perception.recordings.open_source import open_source
-from seg_perception.recordings.sources import FolderSource, LabelFolder, SyntheticSource
+from seg_perception.recordings.sources import FolderSource, LabelFolder, SyntheticSource, missing_bytes
 from seg_perception.writing import written_aside
 
 
@@ -28,6 +29,71 @@ def test_video_gives_its_frames_at_its_rate_and_again(tmp_path: Path) -> None:
         for number, item in enumerate(frames):
             assert np.abs(item.frame.rgb.astype(int) - picture(number)).mean() < 12
     assert source.problems == []
+
+
+def test_a_video_of_changing_rate_has_the_stamps_of_its_container(tmp_path: Path) -> None:
+    """Five frames of 50 ms, then five of 150 ms; as a bag too."""
+    path = tmp_path / "drive.mp4"
+    write_video(path, 10, rate_hz=20.0)
+    slow_down(path, frames=5, times=3)
+    source = open_source(str(path))
+    stamps_ms = [item.frame.stamp_ns / 1e6 for item in source]
+    assert stamps_ms == pytest.approx([0, 50, 100, 150, 200, 250, 400, 550, 700, 850], abs=1)
+    write_bag(source, tmp_path / "bag", "mcap")
+    stamps_ns = [item.frame.stamp_ns for item in open_source(str(tmp_path / "bag"))]
+    assert [(stamp_ns - stamps_ns[0]) / 1e6 for stamp_ns in stamps_ns] == pytest.approx(stamps_ms, abs=1)
+
+
+def write_avi(path: Path, frames: int, told: int) -> None:
+    """An AVI whose stream header says that it has so many frames."""
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 20.0, SIZE_HW[::-1])
+    for number in range(frames):
+        writer.write(picture(number))
+    writer.release()
+    data = bytearray(path.read_bytes())
+    place = data.find(b"strh") + 8 + 32
+    data[place : place + 4] = told.to_bytes(4, "little")
+    path.write_bytes(data)
+
+
+def test_a_whole_video_of_fewer_frames_than_it_says_is_not_broken(tmp_path: Path) -> None:
+    write_avi(tmp_path / "a.avi", frames=20, told=30)
+    source = open_source(str(tmp_path / "a.avi"))
+    assert source.total == 30 and len(list(source)) == 20
+    assert source.problems == [] and "about 30 frames, it has 20" in source.notes[0]
+
+
+@pytest.mark.parametrize(
+    ("boxes", "missing"),
+    [
+        ([(b"ftyp", 20), (b"moov", 30), (b"mdat", 100)], 0),
+        ([(b"ftyp", 20), (b"mdat", 0)], 0),  # to the end, as a live recording
+    ],
+)
+def test_boxes_say_what_a_video_lacks(tmp_path: Path, boxes: list[tuple[bytes, int]], missing: int) -> None:
+    path = tmp_path / "a.mp4"
+    path.write_bytes(b"".join(size.to_bytes(4, "big") + name + bytes(max(0, size - 8)) for name, size in boxes))
+    assert missing_bytes(path) == missing
+    if boxes[-1][1]:
+        path.write_bytes(path.read_bytes()[:-33])
+        assert missing_bytes(path) == 33
+
+
+def test_a_folder_is_played_in_the_order_that_people_count_in(tmp_path: Path) -> None:
+    for name in ("a10.png", "a2.png", "a1.png", "b.png", "a02.png", "7.png", "10.png"):
+        write_image(tmp_path / name, picture(0))
+    names = [item.name for item in open_source(str(tmp_path))]
+    assert names == ["7.png", "10.png", "a1.png", "a02.png", "a2.png", "a10.png", "b.png"]
+
+
+@pytest.mark.parametrize("bits", [10, 12, 14, 16])
+def test_an_image_of_16_bits_is_seen_by_the_bits_in_use(tmp_path: Path, bits: int) -> None:
+    grey = (picture(3).astype(np.uint16) * 257) >> (16 - bits)
+    grey[0, 0] = (1 << bits) - 1
+    write_image(tmp_path / "a.png", grey[..., 0])
+    assert np.abs(read_rgb(tmp_path / "a.png")[1:].astype(int) - picture(3)[1:, :, :1]).max() <= 1
+    cv2.imwrite(str(tmp_path / "b.png"), grey[..., ::-1])
+    assert np.abs(read_rgb(tmp_path / "b.png")[1:].astype(int) - picture(3)[1:]).max() <= 1
 
 
 def test_limit_and_rate_are_taken_from_the_user(tmp_path: Path) -> None:
@@ -90,7 +156,8 @@ def test_a_video_that_ends_early_is_told(tmp_path: Path) -> None:
     source = open_source(str(path))
     path.write_bytes(data[: len(data) // 2])
     assert 0 < len(list(source)) < 20
-    assert "of 20 frames" in source.problems[0]
+    (problem,) = source.problems
+    assert f"{missing_bytes(path)} bytes before its end" in problem and missing_bytes(path) >= len(data) // 2
 
 
 def test_what_cannot_be_read_is_one_sentence(tmp_path: Path) -> None:

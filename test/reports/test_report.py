@@ -97,12 +97,21 @@ def test_the_ground_is_plotted_and_its_errors_are_a_table() -> None:
             "error_m": {"p50": 0.123, "p95": 0.456}}  # fmt: skip
     empty = {**band, "from_m": 20.0, "to_m": 40.0, "error_m": {}, "within_tolerance": None}
     free = FreeTimeline([0.0, 0.1, 0.2], [9.0, math.inf, math.nan], [math.nan] * 3, [9.1, math.nan, math.nan])
-    numbers = {"free_distance_bands": [band, empty], "calibration": "assumed: hfov 60 deg"}
+    beyond = {**band, "from_m": 40.0, "to_m": None}
+    rates = {f"free_distance_{name}": {"share": 0.25, "of": 8} for name in ("missed", "false", "not_measured")}
+    error_m = {"p50": 0.1, "p95": 8.0, "frames": 20}
+    numbers = {
+        "free_distance_bands": [band, empty, beyond],
+        "free_distance_error_m": error_m,
+        **rates,
+        "calibration": "assumed: hfov 60 deg",
+    }
     page = Page(report.render(report.Report("ground", numbers, CAMVID, free=free)))
     assert len(page.sources) == 1 and page.sources[0].startswith("data:image/png")
     row = page.words[page.words.index("10 to 20 m") :]
     assert [word for word in row if word.strip()][:6] == ["10 to 20 m", "17", "2", "0.12", "0.46", "80%"]
-    assert "20 to 40 m" in page.words and "assumed: hfov 60 deg" in page.words
+    assert any("8.00 m (p95) over 20 frames; an obstacle was missed in 2 of 8 frames" in word for word in page.words)
+    assert "20 to 40 m" in page.words and "beyond 40 m" in page.words and "assumed: hfov 60 deg" in page.words
     assert len(Page(report.render(report.Report("none", {}, CAMVID))).sources) == 0
 
 

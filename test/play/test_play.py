@@ -1,0 +1,69 @@
+"""What becomes of answers that the disk does not take, and of the numbers of a play."""
+
+from __future__ import annotations
+
+import errno
+import threading
+from pathlib import Path
+
+import numpy as np
+from eval_fixtures import write_images
+
+from seg_perception.play.keeper import WAITING, Keeper
+from seg_perception.play.play import Feed, numbers
+from seg_perception.play.spool import AgeSpool, Spool
+from seg_perception.recordings.sources import FolderSource
+from seg_perception.results import Answer, Drivable
+
+
+class FullDisk(Spool):
+    """Takes two answers."""
+
+    def _keep(self, answer: Answer) -> tuple[int, int]:
+        if len(self) == 2:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return super()._keep(answer)
+
+
+def test_a_full_disk_neither_blocks_the_play_nor_costs_what_was_kept(tmp_path: Path) -> None:
+    answer = Answer(np.zeros((2, 2), np.uint8), np.zeros((2, 2), np.uint16), (), Drivable(()))
+    with FullDisk(tmp_path) as spool:
+        keeper = Keeper({"": spool})
+
+        def receive() -> None:
+            for index in range(3 * WAITING):
+                spool.sent(index / 10)
+                keeper.send("", index, lambda index=index: index)
+                keeper.on_answer("", index, 5.0, answer)
+            keeper.close()
+
+        receiving = threading.Thread(target=receive, daemon=True)
+        receiving.start()
+        receiving.join(30)
+        assert not receiving.is_alive() and spool.answered == [0, 1]
+        assert "the disk takes no more (No space left on device)" in keeper.problem
+
+
+def played(folder: Path, sent_s: list[float], answered: set[int]) -> Feed:
+    spool = AgeSpool(folder)
+    for index, time_s in enumerate(sent_s):
+        spool.sent(time_s)
+        if index in answered:
+            spool.add_answer(index, 20.0, None)  # type: ignore[arg-type] - none is kept
+    source = FolderSource(folder)
+    return Feed(source, spool, received={"label_mask": len(answered)})
+
+
+def test_rates_are_of_the_frames_and_not_of_the_waiting(tmp_path: Path) -> None:
+    """Half a second of 10 Hz: five of five answered are 10 a second, and four are 8, however long the fifth is waited
+    for; two cameras together are twice as many."""
+    write_images(tmp_path / "images", 1)
+    times = [0.0, 0.1, 0.2, 0.3, 0.4]
+    whole = played(tmp_path / "images", times, {0, 1, 2, 3, 4})
+    assert (numbers([whole])["fps"], numbers([whole])["sent_hz"]) == (10.0, 10.0)
+    lossy = played(tmp_path / "images", times, {0, 1, 2, 3})
+    assert (numbers([lossy])["fps"], numbers([lossy])["dropped"]) == (8.0, 1)
+    later = played(tmp_path / "images", [time_s + 0.05 for time_s in times], {0, 1, 2, 3, 4})
+    assert numbers([whole, later])["fps"] == 20.0
+    alone = numbers([played(tmp_path / "images", [0.0], {0})])
+    assert alone["fps"] is None and alone["sent_hz"] is None
