@@ -51,7 +51,11 @@ def written_aside(path: Path) -> Iterator[Path]:
 @contextmanager
 def folder_aside(path: Path) -> Iterator[Path]:
     """A new folder beside `path`, to make in it what is renamed to `path` then; it is removed at the end, and so is what a
-    killed process left behind."""
+    killed process left behind. Raises SegPerceptionError where path is a device or a pipe."""
+    if path.exists() and not (path.is_dir() or path.is_file()):
+        raise SegPerceptionError(
+            f"{path} is no folder and no file, so it is not replaced by a folder: give another name"
+        )
     path.parent.mkdir(parents=True, exist_ok=True)
     _remove_left_over(path.parent, re.compile(rf"\.{re.escape(path.name)}\.\d+\..+"))
     with tempfile.TemporaryDirectory(prefix=f".{path.name}.{os.getpid()}.", dir=path.parent) as folder:

@@ -140,3 +140,17 @@ def test_a_full_disk_is_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert "is a folder" in capsys.readouterr().err
     assert main(["compare", str(path), str(path), "--json", str(path / "below.json")]) == 2
     assert "is no folder" in capsys.readouterr().err
+
+
+def test_a_bag_goes_where_a_link_leads_and_replaces_no_device(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["make-bag", "--synthetic", "1", "--overwrite", "--out"]
+    (tmp_path / "far" / "bag").mkdir(parents=True)
+    link, pipe = tmp_path / "link", tmp_path / "pipe"
+    link.symlink_to(tmp_path / "far" / "bag")
+    os.mkfifo(pipe)
+    assert main([*words, str(link)]) == 0
+    assert link.is_symlink() and (tmp_path / "far" / "bag" / "metadata.yaml").is_file()
+    assert main([*words, str(pipe)]) == 2
+    assert "is no folder and no file" in capsys.readouterr().err and pipe.is_fifo()

@@ -42,6 +42,7 @@ def annotated_bag(path: Path, recording: Path, labels: LabelSet) -> Iterator[Ann
     """
     if path.exists():
         raise SegPerceptionError(f"{path} exists already: give another name for the annotated bag, or take it away")
+    path = path.resolve()  # of a link the target is written
     with folder_aside(path) as folder:
         aside = folder / path.stem  # the storage file is named after its folder
         writer = Writer(aside, version=8, storage_plugin=StoragePlugin.MCAP)

@@ -130,6 +130,7 @@ def write_bag(source: Source, path: Path, storage: str) -> dict[str, int]:
 
     The bag is written aside and renamed when it is whole. Raises SegPerceptionError when there is no frame at all.
     """
+    path = path.resolve()  # of a link the target is written
     with folder_aside(path) as folder:
         aside = folder / path.name  # the storage file is named after its folder
         with BagWriter(aside, storage) as bag, tqdm(total=source.total, unit="frame", desc=path.name) as progress:
