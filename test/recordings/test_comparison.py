@@ -76,3 +76,15 @@ def test_labels_that_are_coarser_than_the_mask_are_compared_by_their_middle() ->
     semantic = np.zeros((3, 6), np.uint8)
     semantic[1, 1], semantic[1, 4] = CAMVID.by_name("pavement").id, CAMVID.by_name("road").id
     assert comparison.prediction(semantic, truth).tolist() == [[1, 0]]
+
+
+def test_parity_judges_by_the_same_rule() -> None:
+    """The float network answers one of what each id may be, the file another: both are right."""
+    parity = pytest.importorskip("seg_perception.training.export.parity", reason="export needs its libraries")
+    tally = parity._Tally(Comparison(CAMVID, {7: ("road",), 8: ("pavement",), 9: ("road", "pavement")}))
+    truth = np.array([[7, 8, 9, 9]], np.uint8)
+    road, pavement = CAMVID.by_name("road").id, CAMVID.by_name("pavement").id
+    one, other = (np.array([[road, pavement, *pair]], np.uint8) for pair in ((road, pavement), (pavement, road)))
+    tally.add_masks(one, other, Truth(truth))
+    told = tally.summary()
+    assert told["miou"] == 1.0 and told["miou_change"] == 0.0 and told["pixels_changed"] == 0.5
