@@ -3,7 +3,9 @@ in. docs/reliability.md promises what is held here."""
 
 from __future__ import annotations
 
+import shutil
 import signal
+import subprocess
 import time
 from collections.abc import Callable
 
@@ -182,3 +184,18 @@ def test_16_bit_images_that_use_12_are_told_from_black_ones(start: StartNode, pe
     peer.until(lambda: said(words), "the doubt")
     values = values_of(diagnostics, "camera")
     assert values["level"] == "1" and int(values["dim_images"]) > 0
+
+
+SMALL = ("unshare", "--mount", "sh", "-c", 'mount -t tmpfs -o size=5m tmpfs /dev/shm && exec "$@"', "sh")
+"""Runs its arguments with a /dev/shm of 5 MB."""
+
+
+def test_shared_memory_that_is_too_small_is_told_at_the_start(domain: None) -> None:
+    if not shutil.which("unshare") or subprocess.run([*SMALL, "true"], capture_output=True, check=False).returncode:
+        pytest.skip("this user may not mount: no small /dev/shm to try")
+    process = NodeProcess({"autostart": False}, before=SMALL)
+    try:
+        process.wait_for_line("/dev/shm has 5 MB free, where the segment of ")
+        assert process.stop() == 0, process.output
+    finally:
+        process.close()
