@@ -88,14 +88,18 @@ class NodeProcess:
     """`python -m seg_perception.ros.node` as a process of its own, with parameters from a YAML file as users do."""
 
     def __init__(
-        self, parameters: Mapping[str, Any], remappings: Mapping[str, str] | None = None, faults: Sequence[str] = ()
+        self,
+        parameters: Mapping[str, Any],
+        remappings: Mapping[str, str] | None = None,
+        faults: Sequence[str] = (),
+        before: Sequence[str] = (),
     ) -> None:
-        """faults: of faults.py, to put in."""
+        """faults: of faults.py, to put in; before: a command that runs the node as its arguments."""
         self._folder = tempfile.TemporaryDirectory()
         file = Path(self._folder.name) / "parameters.yaml"
         file.write_text(yaml.safe_dump({"/**": {"ros__parameters": dict(parameters)}}))
         program = [str(TESTS / "faults.py"), *faults, "--"] if faults else ["-m", "seg_perception.ros.node"]
-        command = [sys.executable, *program, "--ros-args", "--params-file", str(file)]
+        command = [*before, sys.executable, *program, "--ros-args", "--params-file", str(file)]
         for source, target in (remappings or {}).items():
             command += ["-r", f"{source}:={target}"]
         self._process = subprocess.Popen(

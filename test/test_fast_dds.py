@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from places import CHECKOUT
 
-from seg_perception.fast_dds import NEW, OLD, profile_environment
+from seg_perception.fast_dds import NEW, OLD, profile_environment, shared_memory_problem
 
 PROFILE = Path("profile.xml")
 
@@ -26,3 +27,24 @@ def test_each_distribution_gets_the_name_that_it_knows_and_a_profile_of_the_user
     environment: dict[str, str], added: dict[str, str]
 ) -> None:
     assert profile_environment(environment, PROFILE) == added
+
+
+@pytest.mark.parametrize("name", [OLD, NEW])
+@pytest.mark.parametrize(
+    "profile", sorted((CHECKOUT / "config").glob("fastdds_*.xml")), ids=lambda profile: profile.name
+)
+def test_a_segment_that_does_not_fit_is_told_with_the_remedy(name: str, profile: Path) -> None:
+    environment = {name: str(profile)}
+    assert shared_memory_problem(environment, 64 * 2**20) == "", "what a container has by default"
+    told = shared_memory_problem(environment, 5 * 2**20)
+    assert told.startswith(
+        f"/dev/shm has 5 MB free, where the segment of {profile} takes 16 MB, so large images are lost"
+    )
+    assert "--shm-size" in told and "--ipc=host" in told
+
+
+def test_without_a_profile_that_can_be_read_nothing_is_said(tmp_path: Path) -> None:
+    broken = tmp_path / "broken.xml"
+    broken.write_text("<dds>")
+    for environment in ({}, {NEW: str(broken)}, {NEW: str(tmp_path / "none.xml")}):
+        assert shared_memory_problem(environment, 0) == ""

@@ -125,9 +125,15 @@ def check_compressed(message: Any) -> None:
 
 
 class ImageReader:
-    """Reads the messages of one camera; its buffers are reused, so a result holds until the next call."""
+    """Reads the messages of one camera; its buffers are reused, so a result holds until the next call.
 
-    def __init__(self) -> None:
+    bit_depth: of images of 16 bit a pixel, whose white is 2 ** bit_depth - 1.
+    """
+
+    def __init__(self, bit_depth: int = 16) -> None:
+        self._white = 2**bit_depth - 1
+        self.brightest: int | None = None
+        """Value of the latest image of 16 bit a pixel, of every eighth row; None where it has fewer bits."""
         self._rgb: NDArray[np.uint8] | None = None
         self._rgb16: NDArray[np.uint16] | None = None
 
@@ -136,6 +142,7 @@ class ImageReader:
 
         Raises BadImageError.
         """
+        self.brightest = None
         if hasattr(message, "format"):
             bgr, code = self._decode(message), cv2.COLOR_BGR2RGB
             return RawImage(bgr.shape[:2], (bgr,), Recolor(code), partial(self._convert, bgr, code))
@@ -146,7 +153,7 @@ class ImageReader:
         """An Image (ENCODINGS) or CompressedImage (JPEG, PNG) message as RGB, uint8 [H, W, 3].
 
         rgb8 is a view of the message's data; all else is written to a buffer of this reader. 16 bit are scaled to 8 by
-        255/65535, rounded. Raises BadImageError.
+        255/65535, or by their bit_depth, rounded. Raises BadImageError.
         """
         if hasattr(message, "format"):
             return self._convert(self._decode(message), cv2.COLOR_BGR2RGB)
@@ -159,8 +166,11 @@ class ImageReader:
         if layout.channels == 2 and message.width % 2:
             return self._odd_yuv422(pixels, layout.to_rgb)
         if layout.dtype is np.uint16:
+            self.brightest = int(pixels[::8].max())
             self._rgb16 = cast("NDArray[np.uint16]", cv2.cvtColor(pixels, layout.to_rgb, dst=self._rgb16))
-            self._rgb = cast("NDArray[np.uint8]", cv2.convertScaleAbs(self._rgb16, dst=self._rgb, alpha=255 / 65535))
+            self._rgb = cast(
+                "NDArray[np.uint8]", cv2.convertScaleAbs(self._rgb16, dst=self._rgb, alpha=255 / self._white)
+            )
             return self._rgb
         return self._convert(pixels, layout.to_rgb)
 
@@ -236,6 +246,9 @@ def _pixels(message: Any, layout: Layout) -> NDArray[Any]:
     if channels == 1:
         shape, strides = shape[:2], strides[:2]
     pixels: NDArray[Any] = np.ndarray(shape, dtype, message.data, 0, strides)
+    if message.step % size:
+        # OpenCV's Bayer conversion walks rows by whole items.
+        pixels = np.ascontiguousarray(pixels)
     return pixels.byteswap() if foreign else pixels
 
 

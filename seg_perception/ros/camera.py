@@ -25,11 +25,14 @@ from seg_perception.ros.extrinsics import TransformError, TransformSource, is_sa
 from seg_perception.ros.inputs import Arrival, Calibration, CameraInput
 from seg_perception.ros.outputs import CameraOutputs, Placed, wants, watches_ground
 from seg_perception.ros.parameters import Settings
-from seg_perception.ros.stamps import NOT_NEWER, ZERO
+from seg_perception.ros.stamps import NOT_NEWER, ZERO, Doubt
 from seg_perception.ros.watchdog import standing
 
 FAILED = "failed"
 """Cause of a frame that the pipeline itself could not run, beside the causes of camera_messages.py."""
+
+FULL_DEPTH, DIM, DIM_IMAGES = 16, 4096, 30
+"""So many images in a row below that value, of 16 bit, are doubted to use them all."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +78,8 @@ class Camera:
             mask_hw=settings.mask_hw,
             slots=slots,
         )
-        self._readers = [ImageReader() for _ in range(slots)]
+        self._readers = [ImageReader(settings.node.image_bit_depth) for _ in range(slots)]
+        self._dim_images = 0
         self._fusion = GridFusion(settings.fusion.half_life_s) if settings.fusion.enabled else None
         self._pose: CameraPose | None = None
         self._ground, self._told, self._hangs = GROUND_UNWATCHED, GROUND_OK, False
@@ -130,12 +134,27 @@ class Camera:
         since_s = time.monotonic()
         self._apply(settings)
         header = arrival.message.header
-        frame = Frame(self._readers[slot].read(arrival.message), arrival.stamp_ns, header.frame_id)
+        reader = self._readers[slot]
+        frame = Frame(reader.read(arrival.message), arrival.stamp_ns, header.frame_id)
+        self._judge_brightness(reader.brightest, camera_input)
         watched = self.outputs.watched(settings)
         ground = self._place(camera_input, arrival, settings)
         convert_ms = (time.monotonic() - since_s) * 1e3
         seen = self._pipeline.see(frame, wants(watched), slot)
         return HalfDone(camera_input, arrival, settings, watched, ground, seen, convert_ms)
+
+    def _judge_brightness(self, brightest: int | None, camera_input: CameraInput) -> None:
+        """Tell of 16-bit images that use fewer bits than is said, and so are black."""
+        is_dim = brightest is not None and brightest < DIM and self._settings.node.image_bit_depth == FULL_DEPTH
+        self._dim_images = self._dim_images + 1 if is_dim else 0
+        if self._dim_images >= DIM_IMAGES:
+            camera_input.doubt(
+                Doubt(
+                    "dim_images",
+                    f"{self._dim_images} images of 16 bit in a row hold no value above {DIM - 1}, so are black: set "
+                    "image_bit_depth to the bits that the camera uses, 12 perhaps",
+                )
+            )
 
     def _publish(self, half: HalfDone) -> None:
         watched, frame = half.watched, half.seen.frame

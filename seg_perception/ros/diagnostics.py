@@ -41,10 +41,12 @@ class Status:
     values: Mapping[str, str]
 
 
-def node_status(state: str, problem: str, progress: str, facts: Mapping[str, str]) -> Status:
+def node_status(state: str, problem: str, progress: str, facts: Mapping[str, str], warning: str = "") -> Status:
     """The node's own status. state: of its life cycle; problem: why the latest transition failed, empty after a success;
-    progress: what configuring is at; facts: of the backend."""
+    progress: what configuring is at; facts: of the backend; warning: of the machine that it runs on."""
     level, sentence = STATES[state]
+    if warning:
+        level, sentence = max(level, WARN), f"{sentence}; {warning}"
     if state == "configuring" and progress:
         sentence = f"{sentence}: {progress}"
     values = {"lifecycle_state": state, **facts, "engine_state": progress or sentence}

@@ -7,6 +7,7 @@ of the life cycle's state, the `on_…` methods. Where this file says nothing of
 from __future__ import annotations
 
 import gc
+import os
 import sys
 import threading
 import time
@@ -23,6 +24,7 @@ from seg_perception import backends, model_file
 from seg_perception.backends.base import Backend
 from seg_perception.backends.shipped_models import find_model
 from seg_perception.errors import SegPerceptionError
+from seg_perception.fast_dds import shared_memory_problem
 from seg_perception.ros import fill_messages as fill
 from seg_perception.ros.camera import Camera
 from seg_perception.ros.diagnostics import node_status
@@ -45,7 +47,8 @@ QUIET_S = 0.1
 class SegmentationNode(ManagedNode):
     """Configured it holds a network, active it also runs frames."""
 
-    def __init__(self, stop: threading.Event) -> None:
+    def __init__(self, stop: threading.Event, warning: str = "") -> None:
+        """warning: what is wrong with the machine, for log and diagnostics."""
         super().__init__("segmentation", stop, automatically_declare_parameters_from_overrides=True)
         self._transforms: TransformSource | None = None
         self._parameter_server = ParameterServer(self, self._hear_tf)
@@ -62,6 +65,9 @@ class SegmentationNode(ManagedNode):
         self._timer = self.create_timer(DIAGNOSTICS_PERIOD_S, self._every_second, clock=clock)
         self._soon = self.create_guard_condition(self._publish_diagnostics)
         self._published_s = 0.0
+        self._warning = warning
+        if warning:
+            self.get_logger().warning(warning)
 
     def tell(self) -> None:
         """Any thread: have the executor publish diagnostics now."""
@@ -203,7 +209,7 @@ class SegmentationNode(ManagedNode):
         self._published_s = time.monotonic()
         backend, state, server = self._backend, self.state, self._parameter_server
         facts = backend.describe() if backend is not None else {}
-        statuses = {"backend": node_status(state, self.problem or server.problem, self._progress, facts)}
+        statuses = {"backend": node_status(state, self.problem or server.problem, self._progress, facts, self._warning)}
         for camera in self._cameras:
             statuses[f"camera {camera.name}".rstrip()] = camera.status(server.settings, state)
         stamp = self.get_clock().now().to_msg()
@@ -214,8 +220,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the node until SIGINT or SIGTERM; returns the exit code: see running.run."""
     stop = stop_on_signals()
     keep_memory()
+    warning = shared_memory_problem(os.environ)
     rclpy.init(args=None if arguments is None else list(arguments), signal_handler_options=SignalHandlerOptions.NO)
-    node = SegmentationNode(stop)
+    node = SegmentationNode(stop, warning)
     return run(node, autostart=node.get_parameter("autostart").value)
 
 

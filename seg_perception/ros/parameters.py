@@ -176,6 +176,9 @@ class NodeSettings:
     image_rectified: bool = _parameter(
         False, "whether `image` is rectified, so that P and R of camera_info describe it rather than K and D"
     )
+    image_bit_depth: int = _parameter(
+        16, "bits in use of mono16 and bayer_*16 images: white is 2^bits - 1", limits=(9, 16)
+    )
     enabled: bool = _parameter(True, "whether images are taken", live=True)
     autostart: bool = _parameter(True, "configure and activate at once; false: a lifecycle manager does")
     camera_timeout: float = _parameter(

@@ -70,6 +70,33 @@ def test_same_pixels_as_cv_bridge() -> None:
     assert {"bgr8", "mono8", "mono16", "yuv422", "bayer_rggb8", "bayer_rggb16"} <= set(compared)
 
 
+@pytest.mark.parametrize("encoding", ["mono16", "bayer_rggb16", "bayer_grbg16"])
+@pytest.mark.parametrize("padding", [1, 3])
+def test_rows_of_16_bit_may_begin_at_odd_bytes(encoding: str, padding: int) -> None:
+    hw, rng = (20, 30), np.random.default_rng(0)
+    values = rng.integers(0, 2**16, hw, dtype=np.uint16)
+    rows = values.view(np.uint8)
+    padded = np.pad(rows, ((0, 0), (0, padding)))
+    plain, odd = (
+        SimpleNamespace(encoding=encoding, height=20, width=30, step=data.shape[1], is_bigendian=0, data=data.tobytes())
+        for data in (rows, padded)
+    )
+    assert np.array_equal(to_rgb(odd), to_rgb(plain))
+
+
+@pytest.mark.parametrize("encoding", ["mono16", "bayer_rggb16"])
+def test_white_is_what_the_bits_in_use_make_it(encoding: str) -> None:
+    values = np.repeat(np.array([0, 4095], np.uint16), 8)[:, None].repeat(8, axis=1)
+    sent = SimpleNamespace(encoding=encoding, height=16, width=8, step=16, is_bigendian=0, data=values.tobytes())
+    full, twelve = ImageReader(), ImageReader(bit_depth=12)
+    full.read(sent)
+    assert full.brightest == 4095
+    assert to_rgb(sent).max() == 16 and twelve.to_rgb(sent)[-3].min() == 255
+    eight = SimpleNamespace(encoding="mono8", height=1, width=1, step=1, is_bigendian=0, data=b"x")
+    full.read(eight)
+    assert full.brightest is None
+
+
 def test_rgb8_is_a_view_of_the_message() -> None:
     sent = message("rgb8", encode("rgb8", picture(4, 6)), (4, 6), padding=2)
     got = to_rgb(sent)

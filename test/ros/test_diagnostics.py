@@ -115,6 +115,8 @@ def test_only_an_active_node_without_a_problem_is_ok(state: str) -> None:
     assert (status.values["lifecycle_state"], status.values["backend"]) == (state, "one")
     failed = node_status(state, "it failed", "", {})
     assert (failed.level, failed.message, failed.values["lifecycle_state"]) == (ERROR, "it failed", state)
+    warned = node_status(state, "", "", {}, "the machine is small")
+    assert warned.level == WARN and warned.message == f"{STATES[state][1]}; the machine is small"
 
 
 def test_bad_frames_are_named_and_counted_by_cause() -> None:

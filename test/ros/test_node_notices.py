@@ -3,10 +3,13 @@ in. docs/reliability.md promises what is held here."""
 
 from __future__ import annotations
 
+import shutil
 import signal
+import subprocess
 import time
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 from faults import HANG, HANGS
 from lifecycle_msgs.msg import Transition
@@ -163,3 +166,36 @@ def test_a_transition_that_the_state_does_not_allow_is_refused_and_nothing_else(
     peer.until(lambda: values_of(diagnostics, "backend").get("level") == "0", "no alarm")
     assert change_state(peer, label="deactivate")
     assert process.stop() == 0, process.output
+
+
+def test_16_bit_images_that_use_12_are_told_from_black_ones(start: StartNode, peer: Peer) -> None:
+    camera, diagnostics = FakeCamera(peer), peer.diagnostics()
+    start()
+    peer.until_heard(camera.images)
+
+    def said(words: str) -> bool:
+        values = np.full((4, 6), 4095, "<u2")
+        message = Image(encoding="mono16", height=4, width=6, step=12, data=values.tobytes())
+        message.header.stamp = camera.message().header.stamp
+        camera.send(message)
+        return words in values_of(diagnostics, "camera").get("message", "")
+
+    words = "images of 16 bit in a row hold no value above 4095, so are black: set image_bit_depth"
+    peer.until(lambda: said(words), "the doubt")
+    values = values_of(diagnostics, "camera")
+    assert values["level"] == "1" and int(values["dim_images"]) > 0
+
+
+SMALL = ("unshare", "--mount", "sh", "-c", 'mount -t tmpfs -o size=5m tmpfs /dev/shm && exec "$@"', "sh")
+"""Runs its arguments with a /dev/shm of 5 MB."""
+
+
+def test_shared_memory_that_is_too_small_is_told_at_the_start(domain: None) -> None:
+    if not shutil.which("unshare") or subprocess.run([*SMALL, "true"], capture_output=True, check=False).returncode:
+        pytest.skip("this user may not mount: no small /dev/shm to try")
+    process = NodeProcess({"autostart": False}, before=SMALL)
+    try:
+        process.wait_for_line("/dev/shm has 5 MB free, where the segment of ")
+        assert process.stop() == 0, process.output
+    finally:
+        process.close()

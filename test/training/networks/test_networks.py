@@ -14,7 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode  # noqa: E402
 
 from seg_perception import model_file  # noqa: E402
 from seg_perception.errors import SegPerceptionError  # noqa: E402
-from seg_perception.training.export.export import to_onnx  # noqa: E402
+from seg_perception.training.export.from_checkpoint import to_onnx  # noqa: E402
 from seg_perception.training.networks import NETWORKS, make_network  # noqa: E402
 from seg_perception.training.networks.bisenet import BiSeNet  # noqa: E402
 from seg_perception.training.networks.bisenetv2 import BiSeNetV2, bisenetv2_l  # noqa: E402
