@@ -169,7 +169,7 @@ def _check(arguments: argparse.Namespace) -> None:
     given = options.given(arguments, add_arguments)
     kind = next((kind for kind in _KINDS if kind in given), "")
     fit = _ANY | (_KINDS[kind] if kind else _ONE_MODEL)
-    what = f"--{kind}" if kind else "the measurement of one model"
+    what = {"": "the measurement of one model", "training": "--training by --config"}.get(kind, f"--{kind}")
     options.refuse(given, given.keys() - fit, f"not for {what}: leave it out, see --help")
     if arguments.mode != "live":
         options.refuse(given, sorted(_NODE), "for the node: give --mode live, which needs ROS 2")
