@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from places import CHECKOUT
 
 from seg_perception.cli import SUMMARIES, VERBS, main
 from seg_perception.errors import EXIT_ERROR
@@ -68,6 +69,16 @@ def test_a_robot_with_nothing_from_pip_gets_a_sentence_from_every_verb(verb: str
     assert line.startswith(f"seg_perception {verb}: the package '")
     if "torch" not in line:
         assert "pip install" in line and all(f"'{NEEDED[name]}'" in line for name in ("tqdm", "jinja2", "rosbags"))
+
+
+@pytest.mark.parametrize("verb", ["train", "export", "inspect-data"])
+def test_help_of_what_needs_torch_needs_none(verb: str, tmp_path: Path) -> None:
+    done = without({"torch"}, [verb, "--help"], tmp_path)
+    assert (done.returncode == 0 and "--config" in done.stdout) or "--checkpoint" in done.stdout, done.stderr
+    missing = without(
+        {"torch"}, ["train", "--config", str(CHECKOUT / "config/train/camvid_pidnet_s.yaml"), "--out", "o"], tmp_path
+    )
+    assert missing.returncode == EXIT_ERROR and "'torch'" in missing.stderr and "Traceback" not in missing.stderr
 
 
 @pytest.mark.parametrize("verb", ["run", "evaluate", "benchmark"])

@@ -10,8 +10,9 @@ watches label_mask and drivable_areas: `end_to_end_fps` counts its answers, `age
 receiving its mask. With --cameras N the first camera is alone before and after, so that shares, ages and recovery of
 an overload show.
 
-With --against naive up to 100 frames also take the textbook path, in turn with ours and with the same network: colour
-conversion, resize, all logits enlarged to the mask's size, argmax, connected components of every thing class.
+With --against naive up to 100 frames also take two other paths, in turn with ours and with the same network: the
+textbook's (colour conversion, resize, all logits enlarged to the mask's size, argmax, connected components of every thing
+class), and the lean one, which makes the same masks by a running maximum over the classes in buffers that stay.
 
 --all measures every model that ships and writes a folder of results, the roofline too. --roofline computes the bound
 that operations and bytes set on embedded GPUs; nothing is measured for it. --training times training instead: how many
@@ -50,7 +51,7 @@ from seg_perception import machine, options
 from seg_perception.backends.shipped_models import shipped_files
 from seg_perception.benchmark import metrics as benchmark_metrics
 from seg_perception.benchmark import roofline
-from seg_perception.benchmark.naive import PREFIX, NaivePath, speedups
+from seg_perception.benchmark.naive import LEAN_PREFIX, PREFIX, other_paths, speedups
 from seg_perception.errors import SegPerceptionError
 from seg_perception.ground.drivable import DrivableExtractor, DrivableSettings
 from seg_perception.labels import LabelSet
@@ -89,7 +90,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="frames in this process (default: 300)",
     )
-    parser.add_argument("--against", choices=("naive",), help="compare with the textbook path in the same run")
+    parser.add_argument(
+        "--against", choices=("naive",), help="compare with the textbook and the lean path in the same run"
+    )
     ros = not missing(("rclpy", "seg_perception_msgs.msg._segments"))  # not the checkout's folder of that name alone
     parser.add_argument(
         "--mode",
@@ -278,7 +281,7 @@ def benchmark(pipeline: Pipeline, size_wh: tuple[int, int], count: int, *, naive
         "frames": count,
         **_times(samples, in_turn),
         **growth,
-        **(speedups(in_turn) if in_turn else {}),
+        **(speedups(in_turn, LEAN_PREFIX) | speedups(in_turn, PREFIX) if in_turn else {}),
         "drivable_ms": drivable_shares(pipeline.labels, drive, masks, min(count, MOST_NAIVE_FRAMES)),
     }
 
@@ -290,12 +293,14 @@ def camera_images(size_wh: tuple[int, int]) -> list[NDArray[np.uint8]]:
 
 
 def _in_turn(pipeline: Pipeline, scenes: Sequence[NDArray[np.uint8]], count: int) -> dict[str, list[float]]:
-    """Times in ms of all stages of both paths, frame by frame."""
-    other = NaivePath(pipeline)
+    """Times in ms of all stages of all paths, frame by frame."""
+    others = other_paths(pipeline)
     samples: dict[str, list[float]] = {}
     for number in tqdm(range(-DISTINCT_FRAMES, count), unit="frame", desc="against naive"):
         rgb = scenes[number % DISTINCT_FRAMES]
-        stages = {**pipeline.run(Frame(rgb)).stages_ms, **other.run(rgb)}
+        stages = dict(pipeline.run(Frame(rgb)).stages_ms)
+        for other in others:
+            stages |= other.run(rgb)
         if number >= 0:
             for name, value in stages.items():
                 samples.setdefault(name, []).append(value)
@@ -326,8 +331,9 @@ def _alone(
 
 
 def _times(samples: NDArray[np.float64], in_turn: Mapping[str, Sequence[float]]) -> dict[str, Any]:
-    """What the samples [frames, stages] in ms come to, and those of the textbook path."""
-    stages = dict(zip(STAGES, samples.T)) | {name: v for name, v in in_turn.items() if name.startswith(PREFIX)}
+    """What the samples [frames, stages] in ms come to, and those of the other paths."""
+    others = {name: v for name, v in in_turn.items() if name.startswith((LEAN_PREFIX, PREFIX))}
+    stages = dict(zip(STAGES, samples.T)) | others
     total = samples.sum(axis=1)
     overhead = total - samples[:, STAGES.index("network")]
     decode = samples[:, STAGES.index("decode")]

@@ -30,7 +30,9 @@ def main(run: Callable[[], int] | None = None) -> int:
     threading.Thread(target=_watch, args=(left,), name="parent", daemon=True).start()
     try:
         if run is None:
-            from seg_perception.ros.node import main as run
+            from seg_perception.ros.node import main as node_main
+
+            run = node_main
         return run()
     finally:
         give_back(left)

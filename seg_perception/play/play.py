@@ -29,6 +29,10 @@ START_TIMEOUT_S = 900.0
 """How long the node may take to start: it may build an engine first."""
 WARM_UP_FRAMES = 5
 WARM_UP_PERIOD_S = 0.2
+SILENCE_S = 15.0
+"""Without any answer, until that is said."""
+READY = "ready"
+"""What the node's diagnostics say once it could answer."""
 LAST_ANSWER_S = 10.0
 DIAGNOSTICS_S = 3.0
 AGES = ("age_ms", "stamp_age_ms")
@@ -113,20 +117,25 @@ class Play:
         """Send the first frames until the node has answered them a few times, so that its start is not measured."""
         firsts = {name: _first(feed.source) for name, feed in self._feeds.items()}
         self._pace.hold(min(item.frame.stamp_ns for item in firsts.values()))
-        end_s, said = time.monotonic() + timeout_s, ""
+        start_s, said, silent, sent = time.monotonic(), "", False, 0
         print("starting the node …", flush=True)
         for name, first in firsts.items():
             channel = player.channels[name]
             while channel.answers < WARM_UP_FRAMES:
                 node.check()
-                if time.monotonic() > end_s:
+                waited_s = time.monotonic() - start_s
+                if waited_s > timeout_s:
                     raise SegPerceptionError(
                         f"the node gave no answer for {timeout_s:.0f} s, its log {node.log} closes with:\n{node.tail()}"
                     )
                 answered = channel.answers
                 self._publish(player, name, first, 0)
+                sent += 1
                 channel.wait_for_answers(answered + 1, WARM_UP_PERIOD_S)
                 state = player.diagnostics("backend").get("engine_state", "")
+                if waited_s > SILENCE_S and not silent and not channel.answers and state in ("", READY):
+                    print(silence(sent, state, _received_by_node(player, name)), flush=True)
+                    silent = True
                 if state not in ("", said):
                     print(f"node: {state}", flush=True)
                     said = state
@@ -208,6 +217,18 @@ class Play:
         stamp_ns = self._pace.stamp_ns(due_ns)
         player.send(name, item.frame, self._feeds[name].source.camera, stamp_ns)
         return stamp_ns
+
+
+def silence(sent: int, state: str, received: int | None) -> str:
+    """What to say when images were sent for SILENCE_S and no answer came: what the node is heard to say of itself, and
+    the usual causes. received: images, as the node counts them; None and an empty state: it is not heard either."""
+    heard = f"it is {state} and received {received or 0} of them" if state else "it is not heard at all"
+    return (
+        f"no answer for {SILENCE_S:.0f} s: {sent} images were sent to the node, {heard}. If it does not only start slowly "
+        "(node.log), the usual causes: /dev/shm is full or small ('df -h /dev/shm'; docker run --shm-size=1g); another "
+        "middleware or Fast DDS profile than this program's (RMW_IMPLEMENTATION); a firewall or container without "
+        "multicast on the loopback interface ('ip link set lo multicast on')"
+    )
 
 
 def numbers(feeds: Sequence[Feed]) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from ros_harness import make_tiny_model
 from seg_perception import backends, cli, model_file
 from seg_perception.benchmark import benchmark
 from seg_perception.benchmark.benchmark import WARM_UP_FRAMES, drivable_shares
-from seg_perception.benchmark.naive import naive_masks, speedups
+from seg_perception.benchmark.naive import LeanMasks, naive_masks, speedups
 from seg_perception.camera.preprocess import Preprocessor
 from seg_perception.camera_model import CameraModel, CameraPose
 from seg_perception.ground.drivable import DrivableExtractor
@@ -37,12 +37,18 @@ def test_every_stage_is_timed_and_compared(tmp_path: Path, model: Path, capsys: 
     assert cli.main(words.split()) == 0
     numbers = json.loads((tmp_path / "b").read_text())
     stages = ("preprocess", "network", "decode", "drivable", "naive_preprocess", "naive_network", "naive_decode")
+    stages += ("lean_preprocess", "lean_network", "lean_decode")
     assert tuple(numbers["stages_ms"]) == stages
     for values in (*numbers["stages_ms"].values(), numbers["total_ms"]):
         assert 0 <= values["p50"] <= values["p95"] <= values["p99"] <= values["max"]
     assert numbers["overhead_ms"]["p50"] <= numbers["total_ms"]["p50"]
     assert numbers["decode_ms"]["p50"] == numbers["stages_ms"]["decode"]["p50"]
-    assert min(numbers[f"{part}_speedup"] for part in ("decode", "overhead", "pipeline")) > 0
+    assert (
+        min(
+            numbers[f"{way}_{part}_speedup"] for way in ("lean", "naive") for part in ("decode", "overhead", "pipeline")
+        )
+        > 0
+    )
     assert isinstance(numbers["rss_growth_mb"], float)
     assert (numbers["frames"], numbers["size"]) == (5, "320x192")
     assert tuple(numbers["drivable_ms"]) == ("areas", "grid", "free_space", "maps")
@@ -91,6 +97,10 @@ def test_the_naive_path_gives_the_pipelines_semantic_mask(model: Path) -> None:
     assert np.mean(semantic != ours) < 1e-3  # ties and rounding
     things = info.labels.is_thing[semantic]
     np.testing.assert_array_equal(instance > 0, things)
+    lean = LeanMasks(info.labels)
+    lean(logits[::-1].copy(), (320, 192))
+    for found, expected in zip(lean(logits, (320, 192)), (semantic, instance), strict=True):
+        np.testing.assert_array_equal(found, expected)
 
 
 def test_speedups_are_of_medians_over_the_same_frames() -> None:
@@ -104,7 +114,8 @@ def test_speedups_are_of_medians_over_the_same_frames() -> None:
         "naive_decode": [20.0, 17.0, 25.0],
     }
     # ours: decode 2, all but the network 4, in all 14; theirs: 20, 23, 33
-    assert speedups(samples) == {"decode_speedup": 10.0, "overhead_speedup": 5.75, "pipeline_speedup": 2.36}
+    naive = {"naive_decode_speedup": 10.0, "naive_overhead_speedup": 5.75, "naive_pipeline_speedup": 2.36}
+    assert speedups({**samples, "lean_decode": [1.0] * 3}, "naive_") == naive
 
 
 def test_all_shipped_models_make_a_page_of_results(

@@ -10,7 +10,7 @@ import numpy as np
 from eval_fixtures import write_images
 
 from seg_perception.play.keeper import WAITING, Keeper
-from seg_perception.play.play import Feed, numbers
+from seg_perception.play.play import Feed, numbers, silence
 from seg_perception.play.spool import AgeSpool, Spool
 from seg_perception.recordings.sources import FolderSource
 from seg_perception.results import Answer, Drivable
@@ -67,3 +67,10 @@ def test_rates_are_of_the_frames_and_not_of_the_waiting(tmp_path: Path) -> None:
     assert numbers([whole, later])["fps"] == 20.0
     alone = numbers([played(tmp_path / "images", [0.0], {0})])
     assert alone["fps"] is None and alone["sent_hz"] is None
+
+
+def test_silence_is_told_with_what_was_sent_heard_and_the_usual_causes() -> None:
+    deaf = silence(75, "ready", 0)
+    assert "75 images were sent" in deaf and "is ready and received 0 of them" in deaf
+    assert all(cause in deaf for cause in ("/dev/shm", "RMW_IMPLEMENTATION", "multicast"))
+    assert "not heard at all" in silence(75, "", None)

@@ -19,9 +19,7 @@ from pathlib import Path
 
 from seg_perception.errors import SegPerceptionError
 from seg_perception.options import number, whole
-from seg_perception.training import distributed
 from seg_perception.training.config import DATA_ROOT_VARIABLE, load_config
-from seg_perception.training.loop.trainer import Trainer
 from seg_perception.writing import check_folder, write_json
 
 
@@ -48,6 +46,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Train; returns the exit code."""
+    from seg_perception.training import distributed  # torch, which --help does not need
+    from seg_perception.training.loop.trainer import Trainer
+
     if arguments.resume and arguments.start_from:
         raise SegPerceptionError("--start-from begins a run and --resume goes on with one: give one of them")
     if arguments.steps and arguments.minutes:
