@@ -19,7 +19,7 @@ from seg_perception.ros.watchdog import standing
 END_S = 3.0
 """How long the node may take to come down before the process leaves it."""
 
-LAST_WORDS_S = 0.75
+LAST_WORDS_S = 1.0
 """How long a process that leaves at once waits for what it still has to say, and for the middleware to sign off."""
 
 
@@ -109,24 +109,31 @@ def _end(node: ManagedNode, executor: Executor, spinning: threading.Thread) -> i
     if spinning.is_alive():
         node.get_logger().fatal(f"does not end, leaving it: {standing('executor')}")
         os._exit(EXIT_HUNG)
-    _sign_off(node)
+    if not _sign_off(node, max(end_s - time.monotonic(), LAST_WORDS_S)):
+        os._exit(0)
     return 0
 
 
-def _sign_off(node: ManagedNode) -> None:
-    node.destroy_node()
-    rclpy.shutdown()
+def _sign_off(node: ManagedNode, timeout_s: float) -> bool:
+    """Take the node off the network, so that its peers need not wait for it; False when the middleware is slow."""
+
+    def part() -> None:
+        node.destroy_node()
+        rclpy.shutdown()
+
+    farewell = threading.Thread(target=part, name="farewell", daemon=True)
+    farewell.start()
+    farewell.join(timeout_s)
+    return not farewell.is_alive()
 
 
 def _leave(node: ManagedNode, executor: Executor, code: int) -> None:
     """End the process although threads of it wait for ever: let the executor say what it has to say, take the node off
-    the network, so that its peers need not wait for it, and go."""
+    the network, and go."""
     said = threading.Event()
     # The second round: by then whatever waited in the first has been answered.
     executor.create_task(lambda: executor.create_task(said.set))
     said.wait(LAST_WORDS_S)
     executor.shutdown(timeout_sec=0.0)
-    farewell = threading.Thread(target=_sign_off, args=(node,), daemon=True)
-    farewell.start()
-    farewell.join(LAST_WORDS_S)
+    _sign_off(node, LAST_WORDS_S)
     os._exit(code)
