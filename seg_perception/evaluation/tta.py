@@ -1,7 +1,7 @@
 """Test-time augmentation: one frame seen several times, mirrored and enlarged, and the answers averaged.
 
-A model file has one input size, so an enlarged image is seen through overlapping windows of that size. What comes out
-is a backend and a model like any other, only with a larger input; the pipeline runs them unchanged.
+An enlarged image is seen through overlapping windows of the model's default size, whatever the image's shape. What comes
+out is a backend and a model like any other, only with a larger input; the pipeline runs them unchanged.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ class AugmentedBackend:
         self._grids = [_scaled(model.grid_hw, scale) for scale in views.scales]
         self._grid = max(self._grids)
         size_hw = (self._grid[0] * self._stride, self._grid[1] * self._stride)
-        self.model = dataclasses.replace(model, size_hw=size_hw, grid_hw=self._grid)
+        self.model = dataclasses.replace(model, size_hw=size_hw, grid_hw=self._grid, limits=None)
 
     def infer(self, images: NDArray[np.uint8]) -> NetworkOutput:
         """See Backend; images are of the larger size, and every view of each is a run of its own."""

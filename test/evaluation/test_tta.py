@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from fakes import FakeBackend, model_info, tiny_model
 from seg_perception import cli
 from seg_perception.errors import SegPerceptionError
 from seg_perception.evaluation.tta import AugmentedBackend, Views, parse_scales
+from seg_perception.network_size import SizeLimits
 from seg_perception.pipeline import Pipeline
 from seg_perception.results import Frame, NetworkOutput
 
@@ -227,3 +229,13 @@ def test_centres_are_as_far_apart_in_the_image_at_every_scale() -> None:
     assert [segment.is_thing for segment in pipeline.run(Frame(rgb)).panoptic.segments] == [True]
     rgb[64:72, 88:96], rgb[64:72, 128:136] = 0, 190
     assert len(pipeline.run(Frame(rgb)).panoptic.segments) == 2
+
+
+@pytest.mark.parametrize("views", [Views((1.0,), flip=True), Views((1.0, 1.5))])
+def test_windows_of_a_model_that_leaves_its_size_open_are_of_its_default_size(views: Views) -> None:
+    model = replace(MODEL, limits=SizeLimits((32, 32), (256, 256)))
+    upright = (200, 100)
+    assert model.size_for(upright) != MODEL.size_hw
+    frame = Frame(picture(4, upright))
+    seen, expected = (views.pipeline(m, FakeBackend(by_colour)).run(frame).panoptic for m in (model, MODEL))
+    np.testing.assert_array_equal(seen.semantic, expected.semantic)

@@ -136,13 +136,17 @@ def tempered(model: onnx.ModelProto, temperature: float) -> onnx.ModelProto:
         before = float(numpy_helper.to_array(known[0]))
         known[0].CopyFrom(numpy_helper.from_array(np.float32(before / temperature), _INVERSE))
         return copy
+    raw, division = f"{logits}.raw", "temperature"
+    taken = {name for node in graph.node for name in node.output}
+    while raw in taken:  # a float16 graph keeps the division of the file that it was made of, under other names
+        raw, division = f"{raw}.raw", f"{division}.again"
     for node in graph.node:
         for names in (node.input, node.output):
             for place, name in enumerate(names):
                 if name == logits:
-                    names[place] = f"{logits}.raw"
+                    names[place] = raw
     graph.initializer.append(helper.make_tensor(_INVERSE, TensorProto.FLOAT, (), [1 / temperature]))
-    graph.node.append(helper.make_node("Mul", [f"{logits}.raw", _INVERSE], [logits], name="temperature"))
+    graph.node.append(helper.make_node("Mul", [raw, _INVERSE], [logits], name=division))
     return copy
 
 

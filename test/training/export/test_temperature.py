@@ -14,6 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from seg_perception import model_file
+from seg_perception.backends.graph.edits import outputs_of
+from seg_perception.backends.graph.half import to_half
 from seg_perception.backends.onnx_runtime import OnnxRuntimeBackend
 from seg_perception.cli import main
 from seg_perception.errors import SegPerceptionError
@@ -106,3 +108,12 @@ def test_a_fit_without_labels_is_refused(tmp_path: Path, capsys: pytest.CaptureF
     assert main(words) == 2
     assert "give --dataset" in capsys.readouterr().err
     assert not (tmp_path / "o.onnx").exists() and math.isfinite(model_file.load(tmp_path / "m.onnx").temperature)
+
+
+def test_a_float16_graph_of_a_divided_one_is_divided_again(tmp_path: Path) -> None:
+    tiny_model(tmp_path / "tiny.onnx")
+    _, plain = model_file.read(tmp_path / "tiny.onnx")
+    once = to_half(temperature.tempered(plain, 2.0), [])
+    images = [np.random.default_rng(0).integers(0, 256, (1, *SIZE_HW, 3), np.uint8)]
+    (before,), (after,) = (outputs_of(model, images) for model in (once, temperature.tempered(once, 4.0)))
+    np.testing.assert_allclose(after[0], before[0] / 4, rtol=1e-6)
