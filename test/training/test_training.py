@@ -112,7 +112,7 @@ def test_export_gives_the_same_numbers_and_masks_as_torch(trained: Path) -> None
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     in_onnx = session.run(list(model_file.OUTPUTS), {model_file.INPUT: image})
     for name, wanted, found in zip(model_file.OUTPUTS, in_torch, in_onnx, strict=True):
-        np.testing.assert_allclose(found, wanted, rtol=1e-3, atol=1e-3, err_msg=name)
+        np.testing.assert_allclose(found, wanted, rtol=1e-3, atol=5e-3, err_msg=name)
 
     masks = []
     for arrays in (in_torch, in_onnx):
