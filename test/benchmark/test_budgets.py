@@ -72,6 +72,7 @@ def processor_ms(*steps: Callable[[], object]) -> NDArray[np.float64]:
     return times
 
 
+@pytest.mark.first
 def test_decode_is_far_faster_than_resize_then_argmax(output: NetworkOutput) -> None:
     decoder = PanopticDecoder(MODEL.labels, PanopticSettings())
     ours, naive = processor_ms(
@@ -81,6 +82,7 @@ def test_decode_is_far_faster_than_resize_then_argmax(output: NetworkOutput) -> 
     assert naive / ours >= DECODE_SPEEDUP, f"{ours:.1f} ms against {naive:.1f} ms"
 
 
+@pytest.mark.first
 def test_decode_is_faster_than_the_lean_way_that_tells_less(output: NetworkOutput) -> None:
     """A running maximum, without confidence and without centres."""
     decoder, lean_masks = PanopticDecoder(MODEL.labels, PanopticSettings()), LeanMasks(MODEL.labels)
@@ -91,6 +93,7 @@ def test_decode_is_faster_than_the_lean_way_that_tells_less(output: NetworkOutpu
     assert lean / ours >= LEAN_SPEEDUP, f"{ours:.1f} ms against {lean:.1f} ms"
 
 
+@pytest.mark.first
 def test_all_but_the_network_is_a_fraction_of_the_textbooks(output: NetworkOutput, image: NDArray[np.uint8]) -> None:
     """Ours finds the drivable ground too, and has the handicap of its maps being walked."""
     pipeline = Pipeline(MODEL, FakeBackend(lambda images: output))
