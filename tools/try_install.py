@@ -15,7 +15,7 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-MODEL = "models/camvid_pidnet_s_fast.onnx"
+MODEL = "models/driving_mobileseg.onnx"
 GOOD = {
     "make-bag": ["--synthetic", "6", "--out", "bag"],
     "evaluate": ["--model", MODEL, "--bag", "bag", "--out", "evaluated", "--annotate", "annotated.mcap"],

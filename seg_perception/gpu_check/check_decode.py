@@ -20,7 +20,7 @@ from seg_perception.labels import CAMVID
 from seg_perception.panoptic.decoder import PanopticDecoder, PanopticSettings
 from seg_perception.results import Frame, Panoptic, Wants
 
-SHIPPED = "models/camvid_pidnet_s_fast.onnx"
+SHIPPED = "models/driving_mobileseg.onnx"
 RANDOM_S = 6.0
 
 

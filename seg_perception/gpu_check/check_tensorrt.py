@@ -22,7 +22,7 @@ from seg_perception.model_file import ModelInfo
 from seg_perception.pipeline import Pipeline
 from seg_perception.results import Frame, NetworkOutput
 
-SHIPPED = "models/camvid_pidnet_s_fast.onnx"
+SHIPPED = "models/driving_mobileseg.onnx"
 CELLS_EQUAL = 0.99
 """Share of the grid's cells that must have the class that ONNX Runtime gives: float16 and TF32 round otherwise."""
 

@@ -5,7 +5,7 @@ the masks and the drivable areas in pixels, as a planner does. --network-ms stan
 takes so long and leaves the CPU alone. Each way runs in turn, several times.
 
 Example:
-  python -m seg_perception.play.timeline --model models/camvid_pidnet_s_fast.onnx --network-ms 10
+  python -m seg_perception.play.timeline --model models/driving_mobileseg.onnx --network-ms 10
 """
 
 from __future__ import annotations

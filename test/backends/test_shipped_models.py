@@ -15,7 +15,7 @@ from seg_perception.labels import CAMVID
 
 LARGEST_BYTES = 16_000_000
 LARGEST_BYTES_TOGETHER = 32_000_000
-LEAST_MIOU = {"camvid_pidnet_s": 0.68, "camvid_pidnet_s_fast": 0.62}
+LEAST_MIOU = {"camvid_pidnet_s": 0.68, "driving_mobileseg": 0.65}
 
 
 @pytest.mark.parametrize("path", MODELS, ids=lambda path: path.name)
@@ -23,7 +23,8 @@ def test_a_shipped_model_is_small_described_and_has_a_card(path: Path) -> None:
     info = model_file.load(path)
     assert path.stat().st_size <= LARGEST_BYTES
     assert not info.note and info.float32_layers is not None
-    assert info.parity["pixels_changed"] < 1e-4
+    assert info.parity["pixels_changed"] < 5e-4
+    assert info.limits is not None, "any camera's shape"
     assert info.name == path.stem and info.training_data and info.license_note
     assert info.metrics, "the file must carry its figures"
     assert f"## {path.stem}" in (path.parent / "README.md").read_text()
