@@ -70,6 +70,19 @@ class CameraModel:
         object.__setattr__(self, "distortion", values)
         object.__setattr__(self, "rectification", tuple(tuple(row) for row in turn.tolist()))
 
+    def misfit(self, image_hw: tuple[int, int]) -> str | None:
+        """Why an image of (height, width) px cannot be this camera's, in one sentence; None where it is one of its size,
+        or scaled as a whole but for the rounding of its sides."""
+        height, width = image_hw
+        low = max((width - 1) / self.width, (height - 1) / self.height)
+        high = min((width + 1) / self.width, (height + 1) / self.height)
+        if low < high:
+            return None
+        return (
+            f"the image is {width}x{height} px and its camera_info is of {self.width}x{self.height} px, another shape: "
+            "publish the calibration of this image, with its binning and region of interest where it has such"
+        )
+
     @staticmethod
     def from_matrices(
         width: int,

@@ -143,7 +143,7 @@ class Pipeline:
         """The rest: the drivable ground."""
         start = perf_counter_ns()
         self._extractor, mask = seen.extractor, seen.panoptic.semantic
-        self._extractor.set_camera(*seen.camera, (mask.shape[0], mask.shape[1]))
+        self._extractor.set_camera(*seen.camera, (mask.shape[0], mask.shape[1]), seen.frame.size_hw)
         drivable = self._extractor.extract(seen.panoptic, seen.wants)
         ends = (*zip(seen.times, seen.times[1:]), (start, perf_counter_ns()))
         stages_ms = {name: (end - begin) / 1e6 for name, (begin, end) in zip(STAGES, ends)}

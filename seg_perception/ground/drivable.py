@@ -200,7 +200,7 @@ class DrivableExtractor:
     def __init__(self, labels: LabelSet, settings: DrivableSettings) -> None:
         self._labels = labels
         self._settings = settings
-        self._placed: tuple[CameraModel | None, CameraPose | None, tuple[int, int]] | None = None
+        self._placed: tuple[Any, ...] | None = None
         self._ground = _Ground(labels, settings)
         self._pitch = PitchCorrection(labels) if settings.pitch_correction != "off" else None
         self._nominal: GroundProjection | None = None
@@ -220,19 +220,28 @@ class DrivableExtractor:
         """Between the latest mask's pixels and the ground; None while there is no ground output."""
         return self._projection
 
-    def set_camera(self, camera: CameraModel | None, pose: CameraPose | None, mask_hw: tuple[int, int]) -> None:
+    def set_camera(
+        self,
+        camera: CameraModel | None,
+        pose: CameraPose | None,
+        mask_hw: tuple[int, int],
+        image_hw: tuple[int, int] | None = None,
+    ) -> None:
         """Expect masks of mask_hw = (height, width); the next extract fills the maps if something changed.
 
+        image_hw: of the image that they are of, where masks have another shape; it must be that of the calibration.
         What cannot be right does not raise: it stands in ground_problem, and pixel outputs go on.
         """
-        if (camera, pose, mask_hw) == self._placed:
+        if (camera, pose, mask_hw, image_hw) == self._placed:
             return
-        self._placed = (camera, pose, mask_hw)
+        self._placed = (camera, pose, mask_hw, image_hw)
         self._nominal = self._problem = None
         if camera is None:
             self._problem = "the camera is not calibrated: publish its camera_info"
         elif pose is None:
             self._problem = "the camera's pose is not known: give camera_pose or publish it in TF"
+        elif misfit := camera.misfit(image_hw or mask_hw):
+            self._problem = misfit
         else:
             try:
                 self._nominal = GroundProjection(camera, pose, mask_hw)

@@ -25,6 +25,8 @@ _BINS_PER_FOCAL_PX = 24
 """Bearings all around the camera for each px of its focal length: three or more for each pixel of the picture."""
 _LONGEST_LEAN_PX = 512
 """A leaning side is followed so far down; the stairs of one that leans less have no second step in a picture."""
+_SIDE_PX = 4
+"""What stands beside a pixel for so long on its way to the camera is the side of a thing and not its foot."""
 _NUDGE = 1e-3
 """How far a ray is lowered to see which way in the picture that is."""
 
@@ -259,10 +261,17 @@ def _is_stair(
     if lean * 2 * _LONGEST_LEAN_PX < 1:
         return False
     far = mask[v, u]
-    # The next step of the stairs is beside the neighbour: most feet end here.
-    x, y = u + int(np.sign(way_x)), v + int(np.sign(way_y))
-    if not (0 <= x < mask.shape[1] and 0 <= y < mask.shape[0] and (mask[y, x] == far or costs[mask[y, x]] < 0)):
-        return False
+    # The next step of the stairs is beside the neighbour: most feet end here. Where that goes on for long it is a side,
+    # whatever a middle just within it looks past: no foot rises so steeply on the side to which things lean.
+    side_x, side_y = int(np.sign(way_x)), int(np.sign(way_y))
+    run = 0
+    for k in range(_SIDE_PX):
+        x, y = u + side_x * (1 if is_upright else 1 + k), v + side_y * (1 + k if is_upright else 1)
+        if not (0 <= x < mask.shape[1] and 0 <= y < mask.shape[0] and (mask[y, x] == far or costs[mask[y, x]] < 0)):
+            break
+        run += 1
+    if run in (0, _SIDE_PX):
+        return run > 0
     for k in range(1, math.ceil(0.5 / lean) + 2):
         x, y = math.floor(u + k * way_x + 0.5), math.floor(v + k * way_y + 0.5)
         if x < 0 or y < 0 or x >= mask.shape[1] or y >= mask.shape[0] or mask[y, x] == UNSEEN_LABEL:
@@ -369,11 +378,10 @@ def nearest_in_lane(
         near, far = labels[i, 0], labels[i, 1]
         x, y = points[i, 0, 0], points[i, 0, 1]
         begins = near == UNSEEN_LABEL
-        before = begins or near == class_id
         behind = far != class_id and far != void
-        if not (before and behind and x > 0):
+        if not ((begins or near == class_id) and behind and x > 0):
             continue
-        distance = 0.0 if near == UNSEEN_LABEL else x
+        distance = 0.0 if begins else x
         if abs(y) <= half_width_m:
             wide = min(wide, distance)
         if points[i, 1, 1] * points[i, 2, 1] <= 0:

@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seg_perception.compiled import compiled
+from seg_perception.errors import SegPerceptionError
 from seg_perception.ground.maps import OBSTACLE
 from seg_perception.results import Grid
 
@@ -30,6 +31,8 @@ _LEAST, _MOST = -_HIT, math.log(0.97 / 0.03)
 """The clamp: one obstacle undoes all belief that its cell is free, so what an approaching one hides is unknown."""
 _SURE = math.log(0.6 / 0.4)
 """A cell is published as obstacle or free from here on, with p of at least 0.6 or at most 0.4."""
+MAX_WINDOW_CELLS = 4_000_000
+"""Of the window, which holds the grid at any yaw of the vehicle."""
 _FORGOTTEN = 1e-3
 """Log-odds taken for unknown, long before the floats become so small that arithmetic on them is slow."""
 
@@ -66,11 +69,23 @@ def window_side(shape: tuple[int, int], resolution_m: float, origin_m: tuple[flo
     return 2 * (math.ceil(math.hypot(reach_x, reach_y) / resolution_m) + 1) + 1
 
 
+def window_problem(shape: tuple[int, int], resolution_m: float, origin_m: tuple[float, float]) -> str | None:
+    """Why grids of this geometry cannot be fused, None where they can."""
+    side = window_side(shape, resolution_m, origin_m)
+    if side**2 <= MAX_WINDOW_CELLS:
+        return None
+    return (
+        f"the grid needs a window of {side}x{side} cells around the vehicle: at most {MAX_WINDOW_CELLS} are allowed, make "
+        "the grid smaller or its cells larger"
+    )
+
+
 class GridFusion:
     """A window of the odometry frame that moves with the vehicle by whole cells. Belongs to one thread.
 
     Its memory depends on the geometry of the grids alone; grids of another geometry, or time that runs backwards, make
-    it forget everything.
+    it forget everything. A frame that comes twice, told by its stamp, counts once. Raises SegPerceptionError for grids
+    whose window would be larger than MAX_WINDOW_CELLS.
     """
 
     def __init__(self, half_life_s: float) -> None:
@@ -91,7 +106,11 @@ class GridFusion:
         """
         resolution = grid.resolution_m
         geometry = (grid.cells.shape, resolution, grid.origin_m)
+        if geometry == self._geometry and stamp_ns == self._stamp_ns:
+            return self._window(resolution)
         if geometry != self._geometry or stamp_ns < self._stamp_ns:
+            if problem := window_problem(grid.cells.shape, resolution, grid.origin_m):
+                raise SegPerceptionError(problem)
             self._forget(window_side(grid.cells.shape, resolution, grid.origin_m))
             self._geometry, self._stamp_ns = geometry, stamp_ns
         half = len(self._cells) // 2
@@ -109,7 +128,11 @@ class GridFusion:
         )  # fmt: skip
         self._memory, self._spare = self._spare, self._memory
         self._corner, self._stamp_ns = corner, stamp_ns
-        return Grid(self._cells, resolution, (corner[0] * resolution, corner[1] * resolution))
+        return self._window(resolution)
+
+    def _window(self, resolution: float) -> Grid:
+        """What was published last."""
+        return Grid(self._cells, resolution, (self._corner[0] * resolution, self._corner[1] * resolution))
 
     def _forget(self, side: int) -> None:
         shape = (side, side)
@@ -174,6 +197,9 @@ def _update(
                 seen = frame[int(left), int(ahead)]
                 if 0 <= seen < OBSTACLE:
                     odds, cost = max(odds + np.float32(_MISS), np.float32(_LEAST)), seen
+                elif seen >= OBSTACLE:
+                    # No middle of the obstacle's cell falls here, but a part of it does: what was free is so no more.
+                    odds = max(odds, np.float32(0))
             if abs(odds) < _FORGOTTEN:
                 odds = np.float32(0)
             next_log_odds[row, column], next_costs[row, column] = odds, cost

@@ -25,8 +25,9 @@ _STEEPEST = 20.0
 class Lens:
     """Between pixels of an image of image_hw = (height, width) and rays of a camera; other sizes are taken as scaled.
 
-    numbers: the same for kernels. border_slopes: of the rays along the image's outer edges, float64 [K, 2], NaN where
-    there is none. Lenses of equal arguments can be shared: `of` keeps the latest ones.
+    numbers: the same for kernels. view_slopes: of rays at points all over the image, to its outer edges (a lens' picture
+    may be a circle within it), float64 [K, 2], NaN where there is none. Lenses of equal arguments can be shared: `of`
+    keeps the latest ones.
     """
 
     def __init__(self, camera: CameraModel, image_hw: tuple[int, int]) -> None:
@@ -41,8 +42,8 @@ class Lens:
         self.numbers = LensNumbers(model, fx, fy, cx, cy, tuple(values.tolist()), _tilt(*values[12:]), math.inf)
         if self.is_distorted:
             self.numbers = self.numbers._replace(slope_limit_squared=self._fold() ** 2)
-        self.border_slopes = self.to_slopes(_border(image_hw))
-        squares = (self.border_slopes**2).sum(axis=1)
+        self.view_slopes = self.to_slopes(_view(image_hw))
+        squares = (self.view_slopes**2).sum(axis=1)
         if self.is_distorted and np.isfinite(squares).any():
             limit = min(self.numbers.slope_limit_squared, float(np.nanmax(squares)) * _LENS_SLACK**2)
             self.numbers = self.numbers._replace(slope_limit_squared=limit)
@@ -101,7 +102,7 @@ class GroundProjection:
         self.base_from_optical: Floats = pose.base_from_optical() @ np.array(camera.rectification).T
         optical_from_base = self.base_from_optical.T
         self.to_optical: Floats = np.column_stack((optical_from_base[:, :2], -optical_from_base @ self.position))
-        if not np.isfinite(self._to_ground(self._turned(self.lens.border_slopes))).any():
+        if not np.isfinite(self._to_ground(self._turned(self.lens.view_slopes))).any():
             raise SegPerceptionError(
                 "the camera sees no ground, only what is above the horizon: mend its pitch or roll"
             )
@@ -143,9 +144,8 @@ def _tilt(tau_x: float, tau_y: float) -> tuple[float, ...]:
     return tuple((onto @ turn).ravel().tolist())
 
 
-def _border(image_hw: tuple[int, int], steps: int = 64) -> Floats:
-    """Points around an image, on the outer edges of its pixels, [4 * steps, 2]."""
+def _view(image_hw: tuple[int, int], steps: int = 64) -> Floats:
+    """Points of an image, [steps**2, 2], from the outer edges of its pixels on one side to those on the other."""
     height, width = image_hw
     x, y = np.linspace(-0.5, width - 0.5, steps), np.linspace(-0.5, height - 0.5, steps)
-    left, right, top, bottom = (np.full(steps, v) for v in (-0.5, width - 0.5, -0.5, height - 0.5))
-    return np.vstack([np.column_stack(pair) for pair in ((x, top), (x, bottom), (left, y), (right, y))])
+    return np.stack(np.meshgrid(x, y), axis=-1).reshape(-1, 2)

@@ -97,20 +97,23 @@ def bend(slopes: NDArray[np.float64], lens: LensNumbers, out: NDArray[np.float64
 
 @compiled
 def _fisheye_slopes(u: float, v: float, lens: LensNumbers) -> tuple[float, float]:
-    """The ray's slopes that _bent takes to u, v: Newton's method on the angle, since slopes grow without bound."""
+    """The ray's slopes that _bent takes to u, v: Newton's method on the angle, since slopes grow without bound. Where the
+    polynomial has folded back before it reaches u, v there is no ray, whatever is found beyond."""
     radius = math.sqrt(u * u + v * v)
     if radius < 1e-8:
         return u, v
     k = lens.coefficients
-    angle, off, steepness = radius, np.inf, 1.0
+    limit = math.atan(math.sqrt(lens.slope_limit_squared))
+    angle, off, steepness = min(radius, limit), np.inf, 1.0
     for _ in range(_MAX_STEPS):
         a2 = angle * angle
         off = angle * (1 + a2 * (k[0] + a2 * (k[1] + a2 * (k[2] + a2 * k[3])))) - radius
         steepness = 1 + a2 * (3 * k[0] + a2 * (5 * k[1] + a2 * (7 * k[2] + a2 * 9 * k[3])))
         if abs(off) < _CONVERGED:
             break
-        angle -= off / steepness
-    if not (abs(off) < _CONVERGED and steepness > 0 and 0 < angle < math.pi / 2):
+        # From beyond the field, or from near a fold, a step may lead out of it.
+        angle = min(max(angle - off / steepness, 0.5 * angle), 0.5 * (angle + limit))
+    if not (abs(off) < _CONVERGED and steepness > 0 and 0 < angle < math.pi / 2 and angle <= limit * (1 + 1e-9)):
         return np.nan, np.nan
     scale = math.tan(angle) / radius
     return u * scale, v * scale

@@ -130,12 +130,13 @@ class PanopticDecoder:
         count = instance_kernels.find_centers(
             output.center_heatmap[index, 0], radius, self.settings.center_threshold, buffers.scores, buffers.places
         )
+        if count < 0:
+            raise not_finite("center_heatmap")
+        if not instance_kernels.cast_votes(output.center_offset[index], mask_hw, stride, buffers.votes):
+            raise not_finite("center_offset")
         centers = buffers.centers[:count]
-        if count:
-            cell_px = np.divide(mask_hw, output.semantic_logits.shape[2:])
-            np.rint((buffers.places[:count] + 0.5) * (cell_px * instance_kernels.SUBPIXELS), out=centers)
-            if not instance_kernels.cast_votes(output.center_offset[index], mask_hw, stride, buffers.votes):
-                raise not_finite("center_offset")
+        cell_px = np.divide(mask_hw, output.semantic_logits.shape[2:])
+        np.rint((buffers.places[:count] + 0.5) * (cell_px * instance_kernels.SUBPIXELS), out=centers)
         return centers
 
     def _segments(self, buffers: _Buffers, count: int, mask_hw: tuple[int, int]) -> tuple[Segment, ...]:

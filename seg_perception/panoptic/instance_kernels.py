@@ -26,7 +26,8 @@ def find_centers(
     scores: NDArray[np.float32],
     places: NDArray[np.int64],
 ) -> int:
-    """Write the maxima of heatmap [h, w], best first, to scores [K] and places [K, 2] = (row, column); their number.
+    """Write the maxima of heatmap [h, w], best first, to scores [K] and places [K, 2] = (row, column); their number,
+    or -1 if a value is not finite.
 
     A maximum is largest in the window of 2 * radius + 1 cells around it; of equal ones the first in raster order stays.
     """
@@ -35,6 +36,8 @@ def find_centers(
     for row in range(height):
         for column in range(width):
             value = heatmap[row, column]
+            if not abs(value) < np.inf:
+                return -1
             full = found == len(scores)
             if not value >= threshold or (full and value <= scores[found - 1]):
                 continue

@@ -138,7 +138,7 @@ class Camera:
         frame = Frame(reader.read(arrival.message), arrival.stamp_ns, header.frame_id)
         self._judge_brightness(reader.brightest, camera_input)
         watched = self.outputs.watched(settings)
-        ground = self._place(camera_input, arrival, settings)
+        ground = self._place(camera_input, arrival, frame.size_hw, settings)
         convert_ms = (time.monotonic() - since_s) * 1e3
         seen = self._pipeline.see(frame, wants(watched), slot)
         return HalfDone(camera_input, arrival, settings, watched, ground, seen, convert_ms)
@@ -180,7 +180,9 @@ class Camera:
                 self._fusion.half_life_s = settings.fusion.half_life_s
             self._settings = settings
 
-    def _place(self, camera_input: CameraInput, arrival: Arrival, settings: Settings) -> GroundState:
+    def _place(
+        self, camera_input: CameraInput, arrival: Arrival, image_hw: tuple[int, int], settings: Settings
+    ) -> GroundState:
         """Tell the pipeline the calibration of now and the mounting as of the image's stamp."""
         if arrival.doubt is not None and arrival.doubt.cause == ZERO:
             self._pipeline.set_camera(None, None)
@@ -191,9 +193,17 @@ class Camera:
                 pose = self._pose_from_tf(arrival, settings)
             except TransformError as error:
                 ground = GroundState(error.cause, f"{error}, or give camera_pose")
+        node = settings.node
+        if pose is not None and settings.ground_frame != node.base_frame:
+            try:
+                stamp = Time(nanoseconds=arrival.stamp_ns)
+                self._tf().expect_same(node.base_frame, settings.ground_frame, stamp, node.tf_tolerance)
+            except TransformError as error:
+                pose, ground = None, GroundState(error.cause, f"{error}, or leave ground_frame empty")
         calibration = camera_input.calibration
-        if calibration.problem:
-            ground = GroundState("camera_info", calibration.problem)
+        problem = calibration.problem or (calibration.camera and calibration.camera.misfit(image_hw))
+        if problem:
+            ground = GroundState("camera_info", problem)
         self._pipeline.set_camera(calibration.camera, pose)
         return ground
 

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 from rclpy.clock import JumpThreshold
 from rclpy.duration import Duration
 from rclpy.node import Node
@@ -17,6 +18,10 @@ from seg_perception.ground.fusion import PlanarPose
 
 _NORM_TOLERANCE = 0.01
 """How far a quaternion's norm may be from 1, as tf2 itself has it."""
+_STRAIGHT = 1e-7
+"""Of a view up or down, how far the way ahead may lie beside the vertical for its direction to be rounding only."""
+_SAME_M, _SAME_RAD = 1e-3, 1e-3
+"""Two frames coincide where they differ by less."""
 _NOISE_M, _NOISE_RAD = 1e-4, 1e-5
 """Rounding in a chain of transforms: a camera 1.2 m up that moves by less sees the ground at 20 m move by 5 mm."""
 _STRAGGLER_NS = 10**9
@@ -24,7 +29,8 @@ _STRAGGLER_NS = 10**9
 
 
 class TransformError(SegPerceptionError):
-    """A transform that cannot be used. cause: tf_not_installed, tf_missing, tf_late, tf_past or tf_invalid."""
+    """A transform that cannot be used. cause: tf_not_installed, tf_missing, tf_late, tf_past, tf_invalid or
+    ground_frame."""
 
     def __init__(self, cause: str, sentence: str) -> None:
         super().__init__(sentence)
@@ -40,16 +46,20 @@ def pose_of_optical_frame(translation_m: Sequence[float], quaternion_xyzw: Seque
     down = (2 * (x * y - z * w), 1 - 2 * (x * x + z * z), 2 * (y * z + x * w))
     ahead = (2 * (x * z + y * w), 2 * (y * z - x * w), 1 - 2 * (x * x + y * y))
     roll = math.atan2(-right[2], -down[2])
-    pitch = math.asin(max(-1.0, min(1.0, -ahead[2])))
+    pitch = math.atan2(-ahead[2], math.hypot(ahead[0], ahead[1]))
     yaw = math.atan2(ahead[1], ahead[0])
+    if math.hypot(ahead[0], ahead[1]) < _STRAIGHT:
+        # It looks straight down or up, where turns about x and z are the same: all is a turn about z.
+        roll, yaw = 0.0, math.atan2(right[0], -right[1])
     return CameraPose(at_x, at_y, at_z, roll, pitch, yaw)
 
 
 def is_same_pose(one: CameraPose, other: CameraPose) -> bool:
     """Whether two poses differ by no more than rounding, so that nothing that hangs on the pose need be made again."""
     moves = (one.x - other.x, one.y - other.y, one.z - other.z)
-    turns = (one.roll - other.roll, one.pitch - other.pitch, one.yaw - other.yaw)
-    return max(map(abs, moves)) <= _NOISE_M and max(map(abs, turns)) <= _NOISE_RAD
+    # Rotations, not angles: those jump where the camera looks straight down.
+    turned = np.abs(one.base_from_optical() - other.base_from_optical()).max()
+    return max(map(abs, moves)) <= _NOISE_M and bool(turned <= _NOISE_RAD)
 
 
 class TransformSource:
@@ -87,6 +97,17 @@ class TransformSource:
     def camera_pose(self, base_frame: str, optical_frame: str, stamp: Time, tolerance_s: float) -> CameraPose:
         """The pose of the camera's body in base_frame; raises TransformError."""
         return pose_of_optical_frame(*self._lookup(base_frame, optical_frame, stamp, tolerance_s))
+
+    def expect_same(self, base_frame: str, frame: str, stamp: Time, tolerance_s: float) -> None:
+        """Raise TransformError unless two frames coincide."""
+        (x, y, z), (turn_x, turn_y, turn_z, _) = self._lookup(base_frame, frame, stamp, tolerance_s)
+        moved, turned = math.hypot(x, y, z), 2 * math.hypot(turn_x, turn_y, turn_z)
+        if moved > _SAME_M or turned > _SAME_RAD:
+            raise TransformError(
+                "ground_frame",
+                f"ground_frame '{frame}' is {moved:.3g} m and {turned:.3g} rad off {base_frame}, in which the ground is "
+                "measured: name a frame that coincides with base_frame",
+            )
 
     def planar_pose(self, odom_frame: str, base_frame: str, stamp: Time, tolerance_s: float) -> PlanarPose:
         """Where base_frame is in odom_frame, seen from above; raises TransformError."""

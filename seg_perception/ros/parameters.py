@@ -18,7 +18,7 @@ from seg_perception.backends.shipped_models import SHIPPED_MODELS
 from seg_perception.camera_model import CameraPose
 from seg_perception.errors import SegPerceptionError, nearest_name
 from seg_perception.ground.drivable import DrivableSettings
-from seg_perception.ground.fusion import FusionSettings, window_side
+from seg_perception.ground.fusion import FusionSettings, window_problem
 from seg_perception.ground.pitch import PITCH_CORRECTIONS
 from seg_perception.panoptic.decoder import PanopticSettings
 from seg_perception.ros.lane import OVERLAPS
@@ -28,9 +28,6 @@ Value = bool | int | float | str | tuple[Any, ...]
 
 PACKAGE = "seg_perception"
 PANOPTIC, DRIVABLE, FUSION, POSE = "panoptic.", "drivable.", "fusion.", "camera_pose"
-
-MAX_WINDOW_CELLS = 4_000_000
-"""Of the window that fusion keeps, which holds the grid at any yaw of the vehicle."""
 
 
 @dataclass(frozen=True)
@@ -276,12 +273,8 @@ class Settings:
                 "parameter 'fusion.enabled' is True while 'use_tf' is False: the odometry comes from TF, allow it"
             )
         ground = self.drivable
-        side = window_side(ground.grid_shape, ground.resolution_m, ground.grid_origin_m)
-        if side**2 > MAX_WINDOW_CELLS:
-            raise SegPerceptionError(
-                f"parameter 'fusion.enabled' is True and the grid needs a window of {side}x{side} cells around the "
-                f"vehicle: at most {MAX_WINDOW_CELLS} are allowed, make the grid smaller or its cells larger"
-            )
+        if problem := window_problem(ground.grid_shape, ground.resolution_m, ground.grid_origin_m):
+            raise SegPerceptionError(f"parameter 'fusion.enabled' is True and {problem}")
 
     @staticmethod
     def from_values(values: Mapping[str, object]) -> Settings:

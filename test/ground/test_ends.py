@@ -80,8 +80,7 @@ def test_a_leaning_side_has_no_feet_but_its_foot() -> None:
         found = made.find(mask.astype(np.uint8).reshape(hw))
         cars = found.points[found.labels[:, 1] == CAR, 0]
         assert 4 <= len(cars) <= 16
-        # A pixel whose middle is less than one within each side may look past the foot beside it.
-        assert (np.abs(np.hypot(*cars.T) - 4.0) > 0.2).sum() <= 2, middle
+        assert (np.abs(np.hypot(*cars.T) - 4.0) < 0.2).all(), middle
 
 
 def wall(yaw: float, away_m: float) -> NDArray[np.int8]:

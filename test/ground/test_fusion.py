@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from seg_perception.errors import SegPerceptionError
 from seg_perception.ground.fusion import FusionSettings, GridFusion, PlanarPose, window_side
 from seg_perception.results import Grid
 
@@ -185,10 +186,10 @@ def test_driving_whole_cells_is_a_shift(cells: list[int], steps: list[tuple[int,
     x, y = start[0] * CELL_M, start[1] * CELL_M
     before = fusion.fuse(grid_of(seen), PlanarPose(x, y, 0.0), 0)
     assert np.array_equal(window_of(before, x, y), seen)
-    for ahead, left in steps:
+    for number, (ahead, left) in enumerate(steps, 1):
         cells_before = before.cells.copy()
         x, y = x + ahead * CELL_M, y + left * CELL_M
-        before = fusion.fuse(grid_of(empty()), PlanarPose(x, y, 0.0), 1)
+        before = fusion.fuse(grid_of(empty()), PlanarPose(x, y, 0.0), number)
         side = len(cells_before)
         expected = np.full((3 * side, 3 * side), UNKNOWN, np.int8)
         expected[side : 2 * side, side : 2 * side] = cells_before
@@ -221,6 +222,50 @@ def test_it_starts_anew_with(change: str) -> None:
     else:
         fused = fusion.fuse(grid_of(empty()), STANDING, 10**9 - 1)
     assert (fused.cells == UNKNOWN).all()
+
+
+def test_a_frame_that_comes_twice_counts_once() -> None:
+    """Three frames of an obstacle, then one of free ground five times."""
+    blocked, free = empty(), empty()
+    blocked[3, 3], free[3, 3] = OBSTACLE, ROAD
+    fusion = GridFusion(3600.0)
+    for frame in range(3):
+        fusion.fuse(grid_of(blocked), STANDING, frame)
+    once = fusion.fuse(grid_of(free), STANDING, 3).cells.copy()
+    for _ in range(4):
+        again = fusion.fuse(grid_of(free), STANDING, 3)
+    assert np.array_equal(again.cells, once) and window_of(again)[3, 3] == OBSTACLE
+
+
+@pytest.mark.parametrize("yaw", [0.3, math.radians(30), 1.0])
+@pytest.mark.parametrize("off", [(0.0, 0.0), (0.03, 0.04)])
+def test_no_cell_of_a_wall_that_is_seen_now_stays_free(yaw: float, off: tuple[float, float]) -> None:
+    """Ground that was long free, then a wall across it: no cell of the window with its middle in the wall, or that a
+    point of the wall's middle line falls into, is free."""
+    shape, cell = (200, 100), 0.1
+    free, walled = np.zeros(shape, np.int8), np.zeros(shape, np.int8)
+    walled[:, 50], walled[:, 51:] = OBSTACLE, UNKNOWN
+    fusion = GridFusion(3600.0)
+    for frame in range(10):
+        fusion.fuse(Grid(free, cell, (0.0, -10.0)), PlanarPose(*off, yaw), frame)
+    fused = fusion.fuse(Grid(walled, cell, (0.0, -10.0)), PlanarPose(*off, yaw), 10)
+    rows, columns = np.indices(fused.cells.shape)
+    x = fused.origin_m[0] + (columns + 0.5) * cell - off[0]
+    y = fused.origin_m[1] + (rows + 0.5) * cell - off[1]
+    ahead, left = math.cos(yaw) * x + math.sin(yaw) * y, math.cos(yaw) * y - math.sin(yaw) * x
+    in_wall = (ahead >= 5.0 + 1e-9) & (ahead < 5.1 - 1e-9) & (np.abs(left) < 10.0)
+    assert in_wall.sum() > 150 and not ((fused.cells >= 0) & (fused.cells < OBSTACLE))[in_wall].any()
+    for left_m in np.arange(-9.95, 10.0, 0.1).tolist():
+        point = (
+            off[0] + math.cos(yaw) * 5.05 - math.sin(yaw) * left_m,
+            off[1] + math.sin(yaw) * 5.05 + math.cos(yaw) * left_m,
+        )
+        assert at(fused, *point) == OBSTACLE
+
+
+def test_a_window_that_is_too_large_is_refused() -> None:
+    with pytest.raises(SegPerceptionError, match=r"window of 40\d+x40\d+ cells"):
+        GridFusion(2.0).fuse(Grid(np.zeros((200, 20000), np.int8), 0.05, (0.0, -5.0)), STANDING, 0)
 
 
 def test_a_half_life_that_cannot_be_is_refused() -> None:

@@ -271,6 +271,43 @@ def test_a_pose_that_cannot_be_is_refused(pose, words):
         GroundProjection(camera(), pose, (480, 640))
 
 
+@pytest.mark.parametrize(
+    ("hw", "fits"),
+    [((480, 640), True), ((240, 320), True), ((241, 320), True), ((333, 444), True), ((360, 640), False),
+     ((480, 600), False)],
+)  # fmt: skip
+def test_an_image_of_another_shape_is_not_this_camera_s(hw, fits):
+    misfit = camera().misfit(hw)
+    assert (misfit is None) == fits
+    if misfit:
+        assert f"{hw[1]}x{hw[0]}" in misfit and "640x480" in misfit
+
+
+def test_a_fisheye_whose_circle_lies_inside_the_picture_sees_ground():
+    """The circle of 90 degrees has a radius of 280 * pi / 2 = 440 px, in a picture of 1280x960: its edges see nothing."""
+    inside = CameraModel(1280, 960, ((280, 0, 639.5), (0, 280, 479.5), (0, 0, 1)), "equidistant", (0.0,) * 4)
+    projection = GroundProjection(inside, CameraPose(0, 0, 1.5, pitch=0.5), (960, 1280))
+    assert np.isfinite(projection.pixels_to_ground(np.array(((639.5, 479.5), (639.5, 700.0))))).all()
+    assert np.isnan(projection.pixels_to_ground(np.array(((10.0, 479.5),)))).all()
+
+
+def test_beyond_the_fold_of_a_fisheye_there_are_no_rays():
+    """The polynomial rises to its fold, falls and rises again: radii up to the fold have one ray each, others none."""
+    k = (-0.103, 0.05, -0.238, 0.099)
+    folds = CameraModel(1280, 960, ((300, 0, 639.5), (0, 300, 479.5), (0, 0, 1)), "fisheye", k)
+    angles = np.linspace(0, math.pi / 2, 200001)[1:-1]
+    radii = angles * (1 + k[0] * angles**2 + k[1] * angles**4 + k[2] * angles**6 + k[3] * angles**8)
+    fold = int(np.flatnonzero(np.diff(radii) <= 0)[0])
+    lens = GroundProjection(folds, CameraPose(0, 0, 1.5, pitch=0.5), (960, 1280)).lens
+    ours = np.linspace(1.0, radii[fold] * 300 - 1.0, 300)
+    slopes = lens.to_slopes(np.column_stack((639.5 + ours, np.full(300, 479.5))))
+    np.testing.assert_allclose(
+        slopes[:, 0], np.tan(np.interp(ours / 300, radii[: fold + 1], angles[: fold + 1])), rtol=1e-4
+    )
+    beyond = np.linspace(radii[fold] * 300 + 1.0, 639.0, 100)
+    assert np.isnan(lens.to_slopes(np.column_stack((639.5 + beyond, np.full(100, 479.5))))).all()
+
+
 def test_equal_calibrations_compare_equal():
     assert CameraModel(640, 480, np.array(K)) == CameraModel(640, 480, np.ravel(K).tolist())
     assert camera("fisheye") != camera("equidistant")

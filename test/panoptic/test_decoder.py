@@ -293,6 +293,21 @@ def test_offsets_that_are_not_finite_are_refused():
         _decode(network_output(_classes(["11"]), [[1.0, 0]], offset), (4, 4))
 
 
+def test_offsets_are_looked_at_where_there_is_no_centre_too():
+    offset = np.full((2, 1, 2), np.nan)
+    with pytest.raises(SegPerceptionError, match="center_offset"):
+        _decode(network_output(_classes(["11"]), [[0.0, 0]], offset), (4, 4))
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("at", [0, 1])
+def test_heatmaps_that_are_not_finite_are_refused(bad, at):
+    heatmap = np.array([[1.0, 0.5]])
+    heatmap[0, at] = bad
+    with pytest.raises(SegPerceptionError, match=r"center_heatmap.*fp32"):
+        _decode(network_output(_classes(["11"]), heatmap), (4, 4))
+
+
 def test_decoders_of_several_cameras_run_at_once():
     outputs = [network_output(np.random.default_rng(i).normal(size=(3, 8, 12)), np.eye(8, 12)) for i in range(3)]
     expected = [_decode(output, (80, 120)) for output in outputs]

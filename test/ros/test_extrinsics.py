@@ -17,6 +17,8 @@ from rclpy.time import Time
 from seg_perception.camera_model import CameraPose
 from seg_perception.ros.extrinsics import TransformError, TransformSource, is_same_pose, pose_of_optical_frame
 
+H = math.sqrt(0.5)
+
 BASE, CAMERA = "base_footprint", "camera_optical"
 AHEAD = (-0.5, 0.5, -0.5, 0.5)
 """Turn of an optical frame that looks straight ahead."""
@@ -55,6 +57,30 @@ def test_a_camera_that_looks_down_has_positive_pitch() -> None:
     assert (level.roll, level.pitch, level.yaw) == pytest.approx((0, 0, 0))
     straight_down = pose_of_optical_frame((0, 0, 1), (half, -half, 0.0, 0.0))
     assert straight_down.pitch == pytest.approx(math.pi / 2)
+
+
+@pytest.mark.parametrize(
+    "quaternion",
+    [(H, -H, 0.0, 0.0), (1.0, 0.0, 0.0, 0.0), (0.0, 1.0, 0.0, 0.0), (H, H, 0.0, 0.0), (0.0, 0.0, 0.0, 1.0),
+     (0.0, 0.0, H, H), (math.sin(0.4), math.cos(0.4), 0.0, 0.0)],
+)  # fmt: skip
+def test_a_camera_straight_down_or_up_keeps_its_turn(quaternion: tuple[float, ...]) -> None:
+    x, y, z, w = quaternion
+    rotation = np.array(
+        (
+            (1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)),
+            (2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)),
+            (2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)),
+        )
+    )
+    np.testing.assert_allclose(pose_of_optical_frame((0, 0, 1), quaternion).base_from_optical(), rotation, atol=1e-9)
+
+
+def test_angles_that_jump_are_no_new_pose() -> None:
+    """Straight down the same view has many angles."""
+    one, other = CameraPose(0, 0, 1, 0.0, math.pi / 2, 0.3), CameraPose(0, 0, 1, 1.0, math.pi / 2, 1.3)
+    assert is_same_pose(one, other)
+    assert not is_same_pose(one, CameraPose(0, 0, 1, 0.0, math.pi / 2, 0.31))
 
 
 def test_rounding_is_no_new_pose_and_a_hundredth_of_a_degree_is() -> None:

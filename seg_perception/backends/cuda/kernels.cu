@@ -16,6 +16,7 @@ typedef long long int64;
 #define SUBPIXELS 16
 #define LOGITS_NOT_FINITE 1
 #define OFFSET_NOT_FINITE 2
+#define HEATMAP_NOT_FINITE 4
 #define TALLY_RUN 64  // columns that a thread of tally_segments counts
 #define FLOAT_SAFE 1e37f  // numbers below do not overflow when they are mixed
 #define KERNEL extern "C" __global__ void
@@ -148,6 +149,7 @@ KERNEL find_peaks(const Decode d) {
     if (cell >= d.h * d.w) return;
     int row = cell / d.w, column = cell % d.w;
     float value = d.heatmap[cell];
+    if (!isfinite(value)) atomicOr(d.state + 1, HEATMAP_NOT_FINITE);
     if (!((double)value >= d.center_threshold)) return;
     for (int r = larger(0, row - d.radius); r < smaller(d.h, row + d.radius + 1); r++) {
         for (int c = larger(0, column - d.radius); c < smaller(d.w, column + d.radius + 1); c++) {

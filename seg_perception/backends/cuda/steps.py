@@ -26,7 +26,7 @@ from seg_perception.results import Frame, Panoptic, Segment, Wants
 
 TALLY_RUN = 64
 """As in the source."""
-LOGITS_NOT_FINITE, OFFSET_NOT_FINITE = 1, 2
+LOGITS_NOT_FINITE, OFFSET_NOT_FINITE, HEATMAP_NOT_FINITE = 1, 2, 4
 """Bits of the state that the kernels leave."""
 
 RGB = (0, 1, 2)
@@ -241,7 +241,8 @@ class CudaDecoder:
         results = {name: transfer.array for name, transfer in self._buffers.results.items()}
         found, problems = results["state"]
         if problems:
-            raise not_finite(OUTPUTS[0] if problems & LOGITS_NOT_FINITE else OUTPUTS[2])
+            flags = (LOGITS_NOT_FINITE, HEATMAP_NOT_FINITE, OFFSET_NOT_FINITE)
+            raise not_finite(next(name for name, flag in zip(OUTPUTS, flags) if problems & flag))
         segments: tuple[Segment, ...] = ()
         if with_instances:
             tally = results["tally"][: min(found, self._settings.max_instances) + 1]

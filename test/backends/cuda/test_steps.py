@@ -197,6 +197,9 @@ def test_outputs_that_are_not_finite_are_refused_by_their_name(library, bad):
     logits[1, 2, 3], offset[0, 1, 1] = 0, bad
     with pytest.raises(SegPerceptionError, match="center_offset hold values that are not finite"):
         Device(library, _labels(2), network_output(logits, heatmap, offset)).decode((24, 32))
+    offset[0, 1, 1], heatmap[1, 1] = 0, bad
+    with pytest.raises(SegPerceptionError, match="center_heatmap hold values that are not finite"):
+        Device(library, _labels(2), network_output(logits, heatmap, offset)).decode((24, 32))
 
 
 # Network input
@@ -549,7 +552,7 @@ def test_rounding_on_the_gpu_is_that_of_the_cpu(machine):
 
 def test_numbers_that_stand_in_the_source_too_are_the_same():
     source = SOURCE.read_text()
-    for name in ("TALLY_RUN", "LOGITS_NOT_FINITE", "OFFSET_NOT_FINITE"):
+    for name in ("TALLY_RUN", "LOGITS_NOT_FINITE", "OFFSET_NOT_FINITE", "HEATMAP_NOT_FINITE"):
         assert re.search(rf"#define {name} (\d+)", source)[1] == str(getattr(steps, name))
     for structure in (kernels.Resize, kernels.Decode):
         body = re.search(rf"struct {structure.__name__} {{(.*?)\n}};", source, re.S)[1]
