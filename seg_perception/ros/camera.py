@@ -261,6 +261,8 @@ class Camera:
                 self._node.get_logger().info(f"{topic}: {self._told.stopped} back after: {self._told.problem}")
             self._told = ground
         status = camera_input.monitor.status(time.monotonic(), ground, settings.node.enabled)
+        if status.values["camera_stalled"] == "true" or not settings.node.enabled:
+            self.outputs.retract_grid()
         hangs = status.values["hangs"] == "true"
         if hangs and not self._hangs:
             self._node.get_logger().error(f"{camera_input.monitor.topic}: nothing goes out, {standing('frames')}")

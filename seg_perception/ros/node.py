@@ -152,6 +152,8 @@ class SegmentationNode(ManagedNode):
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Finish the frame that runs and take no more."""
         self._stop_workers()
+        for camera in self._cameras:
+            camera.outputs.retract_grid()
         return super().on_deactivate(state)
 
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from threading import Lock
 from typing import Any
 
 import cv2
@@ -74,6 +75,8 @@ class CameraOutputs:
         self._points = fill.Points()
         self._overlay = Overlay(labels)
         self._overlay_rgb: NDArray[np.uint8] | None = None
+        self._held: tuple[Grid, str] | None = None
+        self._retracting = Lock()
 
     def _message_type(self, name: str) -> Any:
         package, _, kind = name.partition("/")
@@ -122,11 +125,27 @@ class CameraOutputs:
             ready["drivable_grid"] = lambda: fill.occupancy_grid(grid, in_grid)
         if free_space is not None:
             ready["free_space"] = lambda: fill.laser_scan(free_space, ground)
+        if "drivable_grid" not in watched or grid is None:
+            self.retract_grid()
         for name, message in ready.items():
             if name in watched:
                 self._publishers[name].publish(message())
+        if "drivable_grid" in watched and grid is not None:
+            self._held = grid, placed.grid_frame
         if watched.intersection(OVERLAYS):
             self._publish_overlay(result, header, watched, settings.node.jpeg_quality, placed.projection)
+
+    def retract_grid(self) -> None:
+        """Replace the grid that late subscribers would get, if there is one, by one that knows nothing: it is of a moment
+        that has passed, and where they are now it would be wrong. Any thread may call it."""
+        with self._retracting:
+            held, self._held = self._held, None
+        if held is None:
+            return
+        grid, frame = held
+        header = Header(stamp=self._node.get_clock().now().to_msg(), frame_id=frame)
+        unknown = replace(grid, cells=np.full(grid.cells.shape, -1, np.int8))
+        self._publishers["drivable_grid"].publish(fill.occupancy_grid(unknown, header))
 
     def _publish_overlay(
         self,

@@ -153,7 +153,9 @@ class NodeSettings:
         (), "outputs to compute even while nobody subscribes", choices=OUTPUT_NAMES
     )
     base_frame: str = _parameter("base_footprint", "frame that camera poses are in; its z = 0 is the ground")
-    ground_frame: str = _parameter("", "frame_id of the outputs on the ground; empty: base_frame")
+    ground_frame: str = _parameter(
+        "", "frame_id of the outputs on the ground; must coincide with base_frame in TF; empty: base_frame"
+    )
     camera_pose: tuple[float, ...] = _parameter(
         (),
         "`[x, y, z, roll, pitch, yaw]` of the camera body (x forward, z up) in base_frame, m and rad; empty: from TF. "

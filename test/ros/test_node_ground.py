@@ -195,6 +195,7 @@ BAD_INFOS: list[tuple[dict[str, Any], str]] = [
     ({"distortion_model": "plumb_bop"}, "there is no distortion model 'plumb_bop': did you mean 'plumb_bob'?"),
     ({"d": [0.1, 0.2, 0.3]}, "distortion model plumb_bob came with 3 coefficients: 0 or 4 or 5 are needed"),
     ({"width": 0}, "the calibrated image is 0x128 px"),
+    ({"width": 228}, "the image is 192x128 px and its camera_info is of 228x128 px, another shape"),
 ]
 BAD_POSES: list[tuple[list[float], str]] = [
     ([0.0, 0.0, 1.2, 0.0, -1.5, 0.0], "the camera sees no ground, only what is above the horizon"),
@@ -225,6 +226,65 @@ def test_every_trouble_with_calibration_and_pose_is_named_and_so_is_its_end(
     assert robot.has_ground()
     backs = [line for line in process.lines if "/image: ground outputs back after: " in line]
     assert len(backs) == 2, process.output
+
+
+def test_a_ground_frame_that_is_another_place_is_refused(start: Callable[..., NodeProcess], robot: Robot) -> None:
+    start(camera_pose=list(POSE), ground_frame="floor")
+    robot.connect()
+    robot.peer.until_heard(robot.tf)
+    robot.camera.send_info()
+    robot.until_said("tf_missing", "no transform from floor to base_footprint")
+    robot.says(1.0, 0.0, 0.0, child="floor", turn=(0.0, 0.0, 0.0, 1.0))
+    robot.until_said("ground_frame", "ground_frame 'floor' is 1 m and 0 rad off base_footprint")
+    assert not robot.has_ground(expected=False)
+    robot.says(0.0, 0.0, 0.0, child="floor", turn=(0.0, 0.0, 0.0, 1.0))
+    robot.until_said("ok")
+    areas, grid = robot.one_frame(has_grid=True)
+    assert areas.ground_frame == "floor" and grid is not None and grid.header.frame_id == "floor"
+
+
+def latched() -> OccupancyGrid:
+    """What a planner that comes now gets."""
+    late = Peer("late")
+    try:
+        grids = late.listen(OccupancyGrid, "/segmentation/drivable_grid", LATCHED)
+        grid: OccupancyGrid = late.until(lambda: grids and grids[-1], "a latched grid")
+        return grid
+    finally:
+        late.close()
+
+
+def is_unknown(grid: OccupancyGrid) -> bool:
+    return set(grid.data) == {-1}
+
+
+@pytest.mark.parametrize("why", ["nobody listens", "the camera stalls", "the ground stops", "it is not enabled"])
+def test_a_planner_that_comes_late_gets_no_old_grid(start: Callable[..., NodeProcess], robot: Robot, why: str) -> None:
+    start(use_tf=False, camera_pose=list(POSE), camera_timeout=0.5)
+    robot.connect()
+    robot.camera.send_info()
+    robot.until_said("ok")
+    _, grid = robot.one_frame(has_grid=True)
+    assert grid is not None and not is_unknown(grid)
+    size = grid.info.width, grid.info.height, grid.info.resolution
+    if why == "nobody listens":
+        node = robot.peer.node
+        node.destroy_subscription(next(s for s in node.subscriptions if s.topic_name.endswith("drivable_grid")))
+        for _ in range(10):  # that it has left is known to the node some time, and some frames, later
+            before = len(robot.masks)
+            robot.peer.until(lambda before=before: robot.camera.send() and len(robot.masks) > before + 3, "more frames")
+            if is_unknown(latched()):
+                break
+    else:
+        if why == "the ground stops":
+            robot.camera.send_info(k=[0.0] * 9)
+            robot.until_said("camera_info")
+        elif why == "it is not enabled":
+            set_parameter(robot.peer, "enabled", False)
+        robot.peer.until(lambda: is_unknown(robot.grids[-1]), "an unknown grid")
+    old = latched()
+    assert is_unknown(old) and (old.info.width, old.info.height, old.info.resolution) == size
+    assert old.header.frame_id == BASE
 
 
 def test_the_fused_grid_stays_in_the_odometry_frame_and_stops_alone(
