@@ -118,7 +118,8 @@ class SegmentationNode(ManagedNode):
     def _hear_tf(self) -> None:
         """Listen to TF once somebody needs it: poses may change while the node runs."""
         transforms, settings = self._transforms, self._parameter_server.settings
-        if transforms is not None and (settings.fusion.enabled or None in settings.poses.values()):
+        elsewhere = settings.ground_frame != settings.node.base_frame
+        if transforms is not None and (settings.fusion.enabled or elsewhere or None in settings.poses.values()):
             transforms.listen()
 
     def _step(self, what: str) -> None:
