@@ -62,7 +62,7 @@ def test_a_synthetic_drive_is_answered_judged_and_shown(tmp_path: Path, model: P
 
 
 def test_a_video_is_played_at_its_own_rate_and_its_drops_are_reported(tmp_path: Path) -> None:
-    slow = make_tiny_model(tmp_path / "slow.onnx", (256, 384), busy=12)
+    slow = make_tiny_model(tmp_path / "slow.onnx", (256, 384), busy=60)
     write_video(tmp_path / "drive.mp4", 40, rate_hz=40.0)
     run = Run("--input", tmp_path / "drive.mp4", "--model", slow, "--out", tmp_path / "out")
     assert run.wait() == 0, run.text

@@ -112,14 +112,15 @@ def test_export_gives_the_same_numbers_and_masks_as_torch(trained: Path) -> None
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     in_onnx = session.run(list(model_file.OUTPUTS), {model_file.INPUT: image})
     for name, wanted, found in zip(model_file.OUTPUTS, in_torch, in_onnx, strict=True):
-        np.testing.assert_allclose(found, wanted, rtol=1e-3, atol=5e-3, err_msg=name)
+        # weights are stored as float16
+        np.testing.assert_allclose(found, wanted, rtol=0, atol=0.02 * max(1.0, np.abs(wanted).max()), err_msg=name)
 
     masks = []
     for arrays in (in_torch, in_onnx):
         decoder = PanopticDecoder(CAMVID, PanopticSettings())
         decoded = decoder.decode(NetworkOutput(*arrays), 0, (60, 90), info.stride, Wants())
         masks.append(decoded.semantic.copy())
-    assert (masks[0] == masks[1]).mean() > 0.999
+    assert (masks[0] == masks[1]).mean() > 0.99
 
 
 @pytest.mark.parametrize(
