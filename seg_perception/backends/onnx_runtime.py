@@ -62,7 +62,8 @@ def check_images(images: NDArray[np.uint8], model: ModelInfo) -> None:
     fits = images.ndim == 4 and images.shape[3] == 3 and model.takes((images.shape[1], images.shape[2]))
     fits = fits and model.batch in (None, images.shape[0])
     if images.dtype != np.uint8 or not fits:
-        wanted = f"uint8 [{model.batch or 'N'}, {model.size_hw[0]}, {model.size_hw[1]}, 3]"
+        sides = f"{model.size_hw[0]}, {model.size_hw[1]}" if model.limits is None else f"h, w within {model.limits}"
+        wanted = f"uint8 [{model.batch or 'N'}, {sides}, 3]"
         raise ValueError(f"images is {images.dtype} {list(images.shape)}, expected {wanted}")
 
 

@@ -32,16 +32,16 @@ class OtherPath:
         lean: bool = False,
     ) -> None:
         self._backend, self._decode, self._prefix, self._lean = pipeline.backend, decode, prefix, lean
-        self._size_wh = pipeline.model.size_hw[::-1]
+        self._size_for = pipeline.model.size_for
 
     def run(self, rgb: NDArray[np.uint8]) -> dict[str, float]:
         """Run one frame, as BGR like a camera's; returns the time of its steps in ms."""
-        bgr = np.ascontiguousarray(rgb[..., ::-1])
+        bgr, size_wh = np.ascontiguousarray(rgb[..., ::-1]), self._size_for((rgb.shape[0], rgb.shape[1]))[::-1]
         times = [perf_counter_ns()]
         if self._lean:
-            image = cv2.cvtColor(cv2.resize(bgr, self._size_wh), cv2.COLOR_BGR2RGB)
+            image = cv2.cvtColor(cv2.resize(bgr, size_wh), cv2.COLOR_BGR2RGB)
         else:
-            image = cv2.resize(cv2.cvtColor(bgr.copy(), cv2.COLOR_BGR2RGB), self._size_wh)
+            image = cv2.resize(cv2.cvtColor(bgr.copy(), cv2.COLOR_BGR2RGB), size_wh)
         times.append(perf_counter_ns())
         output = self._backend.infer(image[None])
         times.append(perf_counter_ns())

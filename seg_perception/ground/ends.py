@@ -195,7 +195,10 @@ def place_ends(
     nearest: NDArray[np.float64],
 ) -> int:
     """Put ends [N, 6] on the ground by the rays [3 N, 3] of their near sides, in optical axes, and drop those that are
-    beyond limit_m or that something hides: how many are left; their points and labels are then the first of the buffers."""
+    beyond limit_m or that something hides: how many are left; their points and labels are then the first of the buffers.
+
+    The first pass also tells how near, by bearing, something stands; the second is _keep_seen.
+    """
     r, bins = base_from_optical, len(nearest)
     nearest[:] = np.inf
     count = 0
@@ -232,8 +235,25 @@ def place_ends(
                 around = number if number < bins else number - bins
                 nearest[around] = min(nearest[around], distances[count])
         count += 1
-    kept = 0
-    for i in range(count):
+    return _keep_seen(mask, costs, inward, position, pixels[:count], points, labels, distances, nearest)
+
+
+@compiled
+def _keep_seen(
+    mask: NDArray[np.uint8],
+    costs: NDArray[np.int8],
+    inward: NDArray[np.float32],
+    position: NDArray[np.float64],
+    pixels: NDArray[np.int32],
+    points: NDArray[np.float64],
+    labels: NDArray[np.uint8],
+    distances: NDArray[np.float64],
+    nearest: NDArray[np.float64],
+) -> int:
+    """Of the ends that place_ends has put on the ground around the camera, those that nothing nearer hides and that are no
+    step of a leaning side, moved to the base frame: how many."""
+    bins, kept = len(nearest), 0
+    for i in range(len(pixels)):
         at = int(_bin(points[i, 0, 0], points[i, 0, 1], bins)) % bins
         u, v, is_upright = pixels[i, 0], pixels[i, 1], pixels[i, 2] == 0
         if distances[i] > nearest[at] * (1 + 1e-9):

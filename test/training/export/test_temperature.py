@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 
 import cv2
@@ -107,7 +106,7 @@ def test_a_fit_without_labels_is_refused(tmp_path: Path, capsys: pytest.CaptureF
     words = ["export", "--model", str(tmp_path / "m.onnx"), "--out", str(tmp_path / "o.onnx"), "--temperature", "fit"]
     assert main(words) == 2
     assert "give --dataset" in capsys.readouterr().err
-    assert not (tmp_path / "o.onnx").exists() and math.isfinite(model_file.load(tmp_path / "m.onnx").temperature)
+    assert not (tmp_path / "o.onnx").exists()
 
 
 def test_a_float16_graph_of_a_divided_one_is_divided_again(tmp_path: Path) -> None:
