@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 import traceback
 from collections.abc import Callable, Iterator
@@ -30,6 +31,9 @@ from seg_perception.ros.watchdog import standing
 
 FAILED = "failed"
 """Cause of a frame that the pipeline itself could not run, beside the causes of camera_messages.py."""
+
+MUCH = 1.1
+"""A stretch of width against height by that is worth a word."""
 
 FULL_DEPTH, DIM, DIM_IMAGES = 16, 4096, 30
 """So many images in a row below that value, of 16 bit, are doubted to use them all."""
@@ -65,9 +69,12 @@ class Camera:
         transforms: TransformSource | None,
         ground_changed: Callable[[], None],
         slots: int = 1,
+        open_model: ModelInfo | None = None,
     ) -> None:
-        """ground_changed is called from a worker thread where what stops the outputs on the ground is another."""
+        """ground_changed is called from a worker thread where what stops the outputs on the ground is another.
+        open_model: the model file where it takes other sizes than the backend does."""
         self.name = name
+        self._model, self._open_model, self._told_hw = model, open_model, (0, 0)
         self._node, self._settings, self._transforms = node, settings, transforms
         self._ground_changed = ground_changed
         self._pipeline = Pipeline(
@@ -137,6 +144,7 @@ class Camera:
         reader = self._readers[slot]
         frame = Frame(reader.read(arrival.message), arrival.stamp_ns, header.frame_id)
         self._judge_brightness(reader.brightest, camera_input)
+        self._judge_shape(frame.size_hw)
         watched = self.outputs.watched(settings)
         ground = self._place(camera_input, arrival, frame.size_hw, settings)
         convert_ms = (time.monotonic() - since_s) * 1e3
@@ -155,6 +163,16 @@ class Camera:
                     "image_bit_depth to the bits that the camera uses, 12 perhaps",
                 )
             )
+
+    def _judge_shape(self, image_hw: tuple[int, int]) -> None:
+        """Tell, once a size, of images that an engine of another shape squeezes: it is built for one size, and to build
+        another takes minutes, so who runs the node decides."""
+        if image_hw == self._told_hw:
+            return
+        self._told_hw = image_hw
+        hint = shape_hint(image_hw, self._model, self._open_model)
+        if hint:
+            self._node.get_logger().warning(f"{self.name or 'camera'}: {hint}")
 
     def _publish(self, half: HalfDone) -> None:
         watched, frame = half.watched, half.seen.frame
@@ -268,6 +286,22 @@ class Camera:
             self._node.get_logger().error(f"{camera_input.monitor.topic}: nothing goes out, {standing('frames')}")
         self._hangs = hangs
         return status
+
+
+def shape_hint(image_hw: tuple[int, int], model: ModelInfo, open_model: ModelInfo | None) -> str:
+    """What to say of images that the backend's one size stretches where the model file has a better one; '' where it
+    does not, or by less than MUCH."""
+    if open_model is None:
+        return ""
+    (height, width), better = image_hw, open_model.size_for(image_hw)
+    own, best = (abs(math.log(w / h * height / width)) for h, w in (model.size_hw, better))
+    if own - best < math.log(MUCH):
+        return ""
+    used = f"{model.size_hw[1]}x{model.size_hw[0]}"
+    return (
+        f"images of {width}x{height} are squeezed to the engine's {used}, which costs accuracy: set network_size to "
+        f"[{better[1]}, {better[0]}], for which an engine is built at the next start"
+    )
 
 
 @contextmanager

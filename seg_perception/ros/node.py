@@ -84,7 +84,7 @@ class SegmentationNode(ManagedNode):
         self._scheduling = Scheduling(node.priority, node.cpu_affinity)
         self._scheduling.check()
         self._step("loading the model file")
-        model = model_file.load(find_model(node.model, node.backend))
+        loaded = model = model_file.load(find_model(node.model, node.backend))
         if settings.network_hw is not None:
             model = model.at(settings.network_hw)
         self._step("starting the backend")
@@ -98,14 +98,25 @@ class SegmentationNode(ManagedNode):
             threads=node.threads or None,
             log=self._report,
         )
-        model = self._backend.model
+        fixed = settings.network_hw is None and self._backend.model.limits is None and loaded.limits is not None
+        open_model, model = loaded if fixed else None, self._backend.model
         self._slots = 2 if overlaps(node.overlap, self._backend, len(settings.poses)) else 1
         if node.use_tf:
             self._transforms = TransformSource(self)
             self._hear_tf()
         self._step("opening the outputs")
         self._cameras = [
-            Camera(self, name, model, self._backend, settings, self._transforms, self._ground_changed, self._slots)
+            Camera(
+                self,
+                name,
+                model,
+                self._backend,
+                settings,
+                self._transforms,
+                self._ground_changed,
+                self._slots,
+                open_model,
+            )
             for name in settings.poses
         ]
         self._step("warming up; the first start after an installation compiles for up to a minute")
