@@ -4,25 +4,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from seg_perception.errors import SegPerceptionError, nearest_name
+from seg_perception.distortion import known_distortion
+from seg_perception.errors import SegPerceptionError
 
 Floats = NDArray[np.float64]
 
 OPTICAL_FROM_BODY: Floats = np.array(((0.0, -1, 0), (0, 0, -1), (1, 0, 0)))
 """Rotation from body axes (x forward, y left, z up) to optical axes (x right, y down, z forward)."""
 
-_COEFFICIENTS = {
-    "plumb_bob": (0, 4, 5),
-    "rational_polynomial": (0, 8, 12, 14),
-    "fisheye": (0, 4),
-    "equidistant": (0, 4),
-}
 _STRAIGHT = ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0))
 
 
@@ -31,6 +26,9 @@ class CameraModel:
     """A calibrated camera. width, height: px of the calibrated image. K: 3x3, rows of numbers (fx 0 cx; 0 fy cy; 0 0 1)
     in px, pixel centres at whole numbers. distortion: coefficients of distortion_model in ROS's order, empty = none.
     rectification: 3x3 rotation from the camera's optical axes to those of the image (ROS's R of a rectified image).
+    note: what was odd about the calibration, though it could be read; '' = nothing.
+
+    Any name in distortion.py stands for its model: those of ROS come out.
 
     Raises SegPerceptionError when the numbers cannot be those of a camera.
     """
@@ -41,22 +39,14 @@ class CameraModel:
     distortion_model: str = "plumb_bob"
     distortion: tuple[float, ...] = ()
     rectification: Sequence[Sequence[float]] | NDArray[Any] = _STRAIGHT
+    note: str = field(default="", compare=False)
 
     def __post_init__(self) -> None:
         matrix = _three_by_three("camera matrix", self.K)
         turn = _three_by_three("rectification matrix", self.rectification)
-        model = self.distortion_model or "plumb_bob"
-        if model not in _COEFFICIENTS:
-            raise SegPerceptionError(f"there is no distortion model '{model}': {nearest_name(model, _COEFFICIENTS)}")
-        values = tuple(float(value) for value in self.distortion)
-        if len(values) not in _COEFFICIENTS[model]:
-            allowed = " or ".join(map(str, _COEFFICIENTS[model]))
-            raise SegPerceptionError(
-                f"distortion model {model} came with {len(values)} coefficients: {allowed} are needed"
-            )
         if self.width < 1 or self.height < 1:
             raise SegPerceptionError(f"the calibrated image is {self.width}x{self.height} px: calibrate the camera")
-        if not all(np.isfinite(numbers).all() for numbers in (matrix, turn, values)):
+        if not all(np.isfinite(numbers).all() for numbers in (matrix, turn)):
             raise SegPerceptionError("the camera's calibration holds numbers that are not finite: calibrate the camera")
         if matrix[0, 0] <= 0 or matrix[1, 1] <= 0:
             raise SegPerceptionError(
@@ -64,6 +54,7 @@ class CameraModel:
             )
         if np.abs(turn @ turn.T - np.eye(3)).max() > 1e-3:
             raise SegPerceptionError("the rectification matrix R is no rotation: calibrate the camera")
+        model, values = known_distortion(self.distortion_model, self.distortion, matrix, (self.width, self.height))
         # Tuples, so that two models can be compared to tell whether maps must be made again.
         object.__setattr__(self, "K", tuple(tuple(row) for row in matrix.tolist()))
         object.__setattr__(self, "distortion_model", model)
@@ -101,10 +92,17 @@ class CameraModel:
 
         binning: (x, y), 0 = 1. roi: (x_offset, y_offset, width, height) in px of the full image before binning, all 0 =
         the full image; a rectified image is cut at the same place. rectified: whether the image is the rectified one,
-        which p and r describe, rather than the raw one of k and d. p's fourth column is where another camera is and is
-        not used. The model that comes out is that of the image as it is sent. Raises SegPerceptionError as the
-        constructor does, and when the region does not lie in the image.
+        which p and r describe, rather than the raw one of k and d; where k is all zeros it is taken to be, which the note
+        says. p's fourth column is where another camera is and is not used. The model that comes out is that of the image
+        as it is sent. Raises SegPerceptionError as the constructor does, and when the region does not lie in the image.
         """
+        note = ""
+        if not rectified and len(k) == 9 and not np.any(k) and len(p) == 12 and p[0] > 0 and p[5] > 0:
+            rectified = True
+            note = (
+                "camera_info has no K but a P: the image is taken to be the rectified one that P describes; set "
+                "image_rectified to say so"
+            )
         if not rectified:
             size, matrix = _as_sent(int(width), int(height), _three_by_three("camera matrix", k), binning, roi)
             return CameraModel(*size, matrix, distortion_model, tuple(d))
@@ -116,7 +114,8 @@ class CameraModel:
         left = np.array(p, np.float64).reshape(3, 4)[:, :3]
         size, matrix = _as_sent(int(width), int(height), left, binning, roi)
         # A driver that knows of no stereo partner leaves R zero.
-        return CameraModel(*size, matrix, rectification=np.array(r, np.float64) if np.any(r) else _STRAIGHT)
+        turn = np.array(r, np.float64) if np.any(r) else _STRAIGHT
+        return CameraModel(*size, matrix, rectification=turn, note=note)
 
 
 def _three_by_three(name: str, values: Sequence[Sequence[float]] | Sequence[float] | NDArray[Any]) -> Floats:

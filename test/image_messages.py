@@ -9,6 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+OPENCV_NAMES = {
+    "8UC1": "mono8", "8UC3": "bgr8", "8UC4": "bgra8", "16UC1": "mono16", "16UC3": "bgr16", "16UC4": "bgra16"
+}  # fmt: skip
+
 
 def message(encoding: str, rows: NDArray[Any], hw: tuple[int, int], padding: int = 0, big: bool = False) -> Any:
     """An Image message whose rows, [R, bytes] of uint8 or items of uint16, are padded with 0xAA."""
@@ -16,13 +20,17 @@ def message(encoding: str, rows: NDArray[Any], hw: tuple[int, int], padding: int
         rows = rows.astype(">u2" if big else "<u2")
     raw = np.ascontiguousarray(rows).view(np.uint8).reshape(rows.shape[0], -1)
     padded = np.pad(raw, ((0, 0), (0, padding)), constant_values=0xAA)
+    data = padded.tobytes()
+    if encoding == "nv24":  # a row of chroma is twice as long as one of luma, and so is its padding
+        chroma = np.pad(raw[hw[0] :].reshape(hw[0], -1), ((0, 0), (0, 2 * padding)), constant_values=0xAA)
+        data = padded[: hw[0]].tobytes() + chroma.tobytes()
     return SimpleNamespace(
         encoding=encoding,
         height=hw[0],
         width=hw[1],
         step=padded.shape[1],
         is_bigendian=int(big),
-        data=array.array("B", padded.tobytes()),
+        data=array.array("B", data),
     )
 
 
@@ -36,6 +44,9 @@ def picture(height: int, width: int) -> NDArray[np.uint8]:
 def encode(encoding: str, rgb: NDArray[np.uint8]) -> NDArray[Any]:
     """The rows of rgb in an encoding, written from the encodings' definitions."""
     height, width, _ = rgb.shape
+    encoding = OPENCV_NAMES.get(encoding, encoding)
+    if encoding in ("rgb16", "bgr16", "rgba16", "bgra16"):
+        return _deep(encode(f"{encoding[:-2]}8", rgb))
     if encoding in ("rgb8", "bgr8"):
         return rgb[..., :: 1 if encoding == "rgb8" else -1].reshape(height, -1)
     if encoding in ("rgba8", "bgra8"):
@@ -66,6 +77,8 @@ def encode_yuv(encoding: str, rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
     luma = np.rint(16 + 0.257 * r + 0.504 * g + 0.098 * b).astype(np.uint8)
     u = np.rint(128 - 0.148 * r - 0.291 * g + 0.439 * b).astype(np.uint8)
     v = np.rint(128 + 0.439 * r - 0.368 * g - 0.071 * b).astype(np.uint8)
+    if encoding == "nv24":
+        return np.concatenate((luma, np.stack((u, v), -1).reshape(2 * height, width)))
     if encoding in ("nv12", "nv21"):
         pair = (u, v) if encoding == "nv12" else (v, u)
         chroma = np.stack([plane[::2, ::2] for plane in pair], -1).reshape((height + 1) // 2, -1)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, cast
 
@@ -16,9 +15,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from seg_perception.camera.encodings import DEPTH_OR_GREY, GREY, Layout, find_layout, why_not_read
 from seg_perception.camera_model import CameraModel
-from seg_perception.errors import SegPerceptionError, nearest_name
-from seg_perception.raw_image import RawImage, Recolor, from_bayer, from_yuv
+from seg_perception.errors import SegPerceptionError
+from seg_perception.raw_image import Mix, RawImage, Recolor, from_bayer, from_yuv
 
 WRONG_ENCODING = "wrong_encoding"
 TRUNCATED = "truncated"
@@ -27,6 +27,8 @@ UNDECODABLE = "undecodable"
 
 JPEG_START, JPEG_END = b"\xff\xd8", b"\xff\xd9"
 PNG_START, PNG_END = b"\x89PNG", b"IEND"
+RIFF, WEBP = b"RIFF", b"WEBP"
+"""A WebP is a RIFF file: its length lies between the two, little-endian, and counts from the second."""
 COMPRESSED_TAIL_BYTES = 4096
 """How far from the end the mark that ends a picture may lie: cameras pad their JPEG to whole USB packets."""
 
@@ -39,54 +41,15 @@ class BadImageError(SegPerceptionError):
         self.cause = cause
 
 
-@dataclass(frozen=True)
-class Layout:
-    """How an encoding lies in memory: item type, items a pixel, and OpenCV's conversion to RGB (None: it is RGB)."""
-
-    dtype: type[np.generic]
-    channels: int
-    to_rgb: int | None
-    two_planes: bool = False
-
-
-# OpenCV names a Bayer pattern by the second row's second and third pixel, ROS by the first row's first two.
-_BAYER = {
-    "rggb": cv2.COLOR_BAYER_BG2RGB,
-    "bggr": cv2.COLOR_BAYER_RG2RGB,
-    "gbrg": cv2.COLOR_BAYER_GR2RGB,
-    "grbg": cv2.COLOR_BAYER_GB2RGB,
-}
-
-ENCODINGS: dict[str, Layout] = {
-    "rgb8": Layout(np.uint8, 3, None),
-    "bgr8": Layout(np.uint8, 3, cv2.COLOR_BGR2RGB),
-    "rgba8": Layout(np.uint8, 4, cv2.COLOR_RGBA2RGB),
-    "bgra8": Layout(np.uint8, 4, cv2.COLOR_BGRA2RGB),
-    "mono8": Layout(np.uint8, 1, cv2.COLOR_GRAY2RGB),
-    "mono16": Layout(np.uint16, 1, cv2.COLOR_GRAY2RGB),
-    "yuv422": Layout(np.uint8, 2, cv2.COLOR_YUV2RGB_UYVY),
-    "uyvy": Layout(np.uint8, 2, cv2.COLOR_YUV2RGB_UYVY),
-    "yuv422_yuy2": Layout(np.uint8, 2, cv2.COLOR_YUV2RGB_YUY2),
-    "yuyv": Layout(np.uint8, 2, cv2.COLOR_YUV2RGB_YUY2),
-    "nv12": Layout(np.uint8, 1, cv2.COLOR_YUV2RGB_NV12, two_planes=True),
-    "nv21": Layout(np.uint8, 1, cv2.COLOR_YUV2RGB_NV21, two_planes=True),
-    **{f"bayer_{name}8": Layout(np.uint8, 1, code) for name, code in _BAYER.items()},
-    **{f"bayer_{name}16": Layout(np.uint16, 1, code) for name, code in _BAYER.items()},
-}
-"""Every raw encoding that is read."""
-
-
-def check_image(message: Any) -> Layout:
+def check_image(message: Any, grey_16uc1: bool = False) -> Layout:
     """Whether an Image message can be read, from its fields alone: takes no time that depends on the image's size.
 
-    Raises BadImageError naming what was expected and what came.
+    grey_16uc1: whether 16UC1 is a grey picture rather than depth. Raises BadImageError naming what was expected and what came.
     """
-    layout = ENCODINGS.get(message.encoding)
+    encoding = str(message.encoding)
+    layout = GREY if grey_16uc1 and encoding == DEPTH_OR_GREY else find_layout(encoding)
     if layout is None:
-        hint = nearest_name(message.encoding, ENCODINGS)
-        raise BadImageError(
-            WRONG_ENCODING, f"the image has the encoding '{message.encoding}', which is not read: {hint}"
-        )
+        raise BadImageError(WRONG_ENCODING, why_not_read(encoding))
     height, width, step = message.height, message.width, message.step
     if not height or not width:
         raise BadImageError(EMPTY, f"the image is {width}x{height} pixels: check the camera driver")
@@ -96,8 +59,8 @@ def check_image(message: Any) -> Layout:
             TRUNCATED, f"step is {step}, but a row of {width} pixels of {message.encoding} takes {row_bytes} bytes"
         )
     expected = step * (height - 1) + row_bytes
-    if layout.two_planes:
-        rows, chroma_bytes, chroma_step = _chroma(height, width, step)
+    if layout.chroma:
+        rows, chroma_bytes, chroma_step = _chroma(height, width, step, layout)
         expected = step * height + chroma_step * (rows - 1) + chroma_bytes
     if len(message.data) < expected:
         raise BadImageError(
@@ -109,17 +72,19 @@ def check_image(message: Any) -> Layout:
 
 
 def check_compressed(message: Any) -> None:
-    """Whether a CompressedImage message starts and ends like a JPEG or a PNG; raises BadImageError otherwise."""
+    """Whether a CompressedImage message starts and ends like a JPEG, PNG or WebP; raises BadImageError otherwise."""
     data = memoryview(message.data)
     if not len(data):
         raise BadImageError(EMPTY, f"the compressed image '{message.format}' holds no bytes: check the camera driver")
-    start, tail = bytes(data[:4]), bytes(data[-COMPRESSED_TAIL_BYTES:])
+    start, tail = bytes(data[:12]), bytes(data[-COMPRESSED_TAIL_BYTES:])
     if start.startswith(JPEG_START):
         whole = JPEG_END in tail
     elif start.startswith(PNG_START):
         whole = PNG_END in tail
+    elif start[:4] == RIFF and start[8:] == WEBP:
+        whole = len(data) >= 8 + int.from_bytes(start[4:8], "little")
     else:
-        raise BadImageError(WRONG_ENCODING, f"the compressed image '{message.format}' is neither a JPEG nor a PNG")
+        raise BadImageError(WRONG_ENCODING, f"the compressed image '{message.format}' is no JPEG, PNG or WebP")
     if not whole:
         raise BadImageError(TRUNCATED, f"the compressed image '{message.format}' of {len(data)} bytes ends too early")
 
@@ -127,15 +92,17 @@ def check_compressed(message: Any) -> None:
 class ImageReader:
     """Reads the messages of one camera; its buffers are reused, so a result holds until the next call.
 
-    bit_depth: of images of 16 bit a pixel, whose white is 2 ** bit_depth - 1.
+    bit_depth: of images of 16 bit a pixel, whose white is 2 ** bit_depth - 1. grey_16uc1: whether 16UC1 is a grey picture
+    rather than depth.
     """
 
-    def __init__(self, bit_depth: int = 16) -> None:
-        self._white = 2**bit_depth - 1
+    def __init__(self, bit_depth: int = 16, grey_16uc1: bool = False) -> None:
+        self._white, self._grey_16uc1 = 2**bit_depth - 1, grey_16uc1
         self.brightest: int | None = None
         """Value of the latest image of 16 bit a pixel, of every eighth row; None where it has fewer bits."""
         self._rgb: NDArray[np.uint8] | None = None
         self._rgb16: NDArray[np.uint16] | None = None
+        self._scratch: NDArray[np.uint8] | None = None
 
     def read(self, message: Any) -> NDArray[np.uint8] | RawImage:
         """What a Frame is made of: RGB as from to_rgb, or better what was sent, since the network needs few pixels of it.
@@ -146,33 +113,48 @@ class ImageReader:
         if hasattr(message, "format"):
             bgr, code = self._decode(message), cv2.COLOR_BGR2RGB
             return RawImage(bgr.shape[:2], (bgr,), Recolor(code), partial(self._convert, bgr, code))
-        raw = _raw(message, check_image(message), partial(self.to_rgb, message))
+        raw = _raw(message, check_image(message, self._grey_16uc1), partial(self.to_rgb, message))
         return self.to_rgb(message) if raw is None else raw
 
     def to_rgb(self, message: Any) -> NDArray[np.uint8]:
-        """An Image (ENCODINGS) or CompressedImage (JPEG, PNG) message as RGB, uint8 [H, W, 3].
+        """An Image (ENCODINGS) or CompressedImage (JPEG, PNG, WebP) message as RGB, uint8 [H, W, 3].
 
         rgb8 is a view of the message's data; all else is written to a buffer of this reader. 16 bit are scaled to 8 by
         255/65535, or by their bit_depth, rounded. Raises BadImageError.
         """
         if hasattr(message, "format"):
             return self._convert(self._decode(message), cv2.COLOR_BGR2RGB)
-        layout = check_image(message)
-        if layout.two_planes:
-            return self._two_planes(message, cast(int, layout.to_rgb))
+        layout = check_image(message, self._grey_16uc1)
+        if layout.full_chroma:
+            return self._mixed(_two_planes(message, layout), from_yuv(0, 1, 2))
+        if layout.chroma:
+            return self._two_planes(message, layout)
         pixels = _pixels(message, layout)
+        if layout.dtype is np.uint16:
+            return self._scaled(pixels, layout.to_rgb)
         if layout.to_rgb is None:
             return cast("NDArray[np.uint8]", pixels)
         if layout.channels == 2 and message.width % 2:
             return self._odd_yuv422(pixels, layout.to_rgb)
-        if layout.dtype is np.uint16:
-            self.brightest = int(pixels[::8].max())
-            self._rgb16 = cast("NDArray[np.uint16]", cv2.cvtColor(pixels, layout.to_rgb, dst=self._rgb16))
-            self._rgb = cast(
-                "NDArray[np.uint8]", cv2.convertScaleAbs(self._rgb16, dst=self._rgb, alpha=255 / self._white)
-            )
-            return self._rgb
         return self._convert(pixels, layout.to_rgb)
+
+    def _scaled(self, pixels: NDArray[Any], code: int | None) -> NDArray[np.uint8]:
+        """RGB of 16-bit pixels; a fourth channel is opacity."""
+        self.brightest = int(pixels[::8, :, :3].max() if pixels.ndim == 3 else pixels[::8].max())
+        if code is not None:
+            pixels = self._rgb16 = cast("NDArray[np.uint16]", cv2.cvtColor(pixels, code, dst=self._rgb16))
+        self._rgb = cast("NDArray[np.uint8]", cv2.convertScaleAbs(pixels, dst=self._rgb, alpha=255 / self._white))
+        return self._rgb
+
+    def _mixed(self, planes: tuple[NDArray[np.uint8], ...], mix: Mix) -> NDArray[np.uint8]:
+        """RGB of planes that are all of the image's size."""
+        shape = (*planes[0].shape[:2], 3)
+        if self._scratch is None or self._scratch.shape[1:] != shape:
+            self._scratch = np.empty((2, *shape), np.uint8)
+        if self._rgb is None or self._rgb.shape != shape:
+            self._rgb = np.empty(shape, np.uint8)
+        mix(planes, self._scratch, self._rgb)
+        return self._rgb
 
     def _convert(self, pixels: NDArray[Any], code: int) -> NDArray[np.uint8]:
         self._rgb = cast("NDArray[np.uint8]", cv2.cvtColor(pixels, code, dst=self._rgb))
@@ -202,9 +184,9 @@ class ImageReader:
             paired[:, width] = pixels[:, width - 2]
         return self._convert(paired, code)[:, :width]
 
-    def _two_planes(self, message: Any, code: int) -> NDArray[np.uint8]:
-        height, width = message.height, message.width
-        luma, chroma = _two_planes(message)
+    def _two_planes(self, message: Any, layout: Layout) -> NDArray[np.uint8]:
+        height, width, code = message.height, message.width, cast(int, layout.to_rgb)
+        luma, chroma = _two_planes(message, layout)
         if height % 2 or width % 2:
             luma = np.pad(luma, ((0, height % 2), (0, width % 2)), mode="edge")
         self._rgb = cast("NDArray[np.uint8]", cv2.cvtColorTwoPlane(luma, chroma, code, dst=self._rgb))
@@ -213,18 +195,18 @@ class ImageReader:
 
 def _raw(message: Any, layout: Layout, to_rgb: Callable[[], NDArray[np.uint8]]) -> RawImage | None:
     """The planes of a message, views of its data; None where it is RGB, has 16 bit, or an odd size that cuts a pair of pixels."""
-    encoding, size_hw = message.encoding, (message.height, message.width)
-    is_bayer = encoding.startswith("bayer_")
-    in_pairs = is_bayer or layout.two_planes or layout.channels == 2
-    if layout.to_rgb is None or layout.dtype is not np.uint8 or (in_pairs and (size_hw[0] % 2 or size_hw[1] % 2)):
+    size_hw, is_bayer = (message.height, message.width), layout.name.startswith("bayer_")
+    in_pairs = is_bayer or layout.channels == 2 or bool(layout.chroma and not layout.full_chroma)
+    is_rgb = layout.to_rgb is None and not layout.chroma
+    if is_rgb or layout.dtype is not np.uint8 or (in_pairs and (size_hw[0] % 2 or size_hw[1] % 2)):
         return None
+    if layout.chroma:
+        mix = from_yuv(0, 1, 2) if layout.chroma == "uv" else from_yuv(0, 2, 1)
+        return RawImage(size_hw, _two_planes(message, layout), mix, to_rgb)
     if not in_pairs:
-        return RawImage(size_hw, (_pixels(message, layout),), Recolor(layout.to_rgb), to_rgb)
+        return RawImage(size_hw, (_pixels(message, layout),), Recolor(cast(int, layout.to_rgb)), to_rgb)
     if is_bayer:
-        return RawImage(size_hw, _pairs(message, 2), from_bayer(encoding[6:10]), to_rgb)
-    if layout.two_planes:
-        mix = from_yuv(0, 1, 2) if encoding == "nv12" else from_yuv(0, 2, 1)
-        return RawImage(size_hw, _two_planes(message), mix, to_rgb)
+        return RawImage(size_hw, _pairs(message, 2), from_bayer(layout.name[6:10]), to_rgb)
     # Beside luma lies the chroma of pairs of columns; every second row of it is plenty.
     planes = _pixels(message, layout), _pairs(message, 4)[0]
     mix = from_yuv(0, 3, 5) if layout.to_rgb == cv2.COLOR_YUV2RGB_YUY2 else from_yuv(1, 2, 4)
@@ -252,10 +234,10 @@ def _pixels(message: Any, layout: Layout) -> NDArray[Any]:
     return pixels.byteswap() if foreign else pixels
 
 
-def _two_planes(message: Any) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """Luma [H, W] and chroma [rows, pairs, 2] of nv12 and nv21 without a copy."""
+def _two_planes(message: Any, layout: Layout) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """Luma [H, W] and chroma [rows, pairs, 2] of nv12, nv21 and nv24 without a copy."""
     height, width, step = message.height, message.width, message.step
-    rows, chroma_bytes, chroma_step = _chroma(height, width, step)
+    rows, chroma_bytes, chroma_step = _chroma(height, width, step, layout)
     luma: NDArray[np.uint8] = np.ndarray((height, width), np.uint8, message.data, 0, (step, 1))
     shape, strides = (rows, chroma_bytes // 2, 2), (chroma_step, 2, 1)
     return luma, np.ndarray(shape, np.uint8, message.data, step * height, strides)
@@ -268,8 +250,10 @@ def _pairs(message: Any, channels: int) -> tuple[NDArray[np.uint8], NDArray[np.u
     return even, np.ndarray(shape, np.uint8, message.data, message.step, strides)
 
 
-def _chroma(height: int, width: int, step: int) -> tuple[int, int, int]:
-    """Rows, bytes a row and step of the second plane of nv12 and nv21; an odd last column or row has chroma too."""
+def _chroma(height: int, width: int, step: int, layout: Layout) -> tuple[int, int, int]:
+    """Rows, bytes a row and step of the second plane; an odd last column or row of nv12 and nv21 has chroma too."""
+    if layout.full_chroma:
+        return height, 2 * width, 2 * step
     row_bytes = width + width % 2
     return (height + 1) // 2, row_bytes, max(step, row_bytes)
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from seg_perception.camera.encodings import encoding_note
 from seg_perception.camera.messages import ImageReader, to_camera_model
 from seg_perception.errors import SegPerceptionError
 from seg_perception.faults import Faults
@@ -103,7 +104,8 @@ class BagSource(Source):
         if labels is not None:
             stems_by_number(labels)
         self._calibration_problem: list[str] = []
-        self._left_out: list[str] = []
+        self._opening_notes: list[str] = []
+        self._grey_16uc1 = topic is not None  # who names a topic wants its pictures
         (self.topic,) = image_topics(path, [topic] if topic else [])
         with Bag(path) as bag:
             self._label = self._truth_topic(bag, label_topic, beside(self.topic, LABEL_TOPIC))
@@ -149,7 +151,7 @@ class BagSource(Source):
             return None
         if bag.types[topic] in kinds:
             return topic
-        self._left_out.append(f"{topic} of {self._path} is a {bag.types[topic]}, no {kinds[0]}: it is left out")
+        self._opening_notes.append(f"{topic} of {self._path} is a {bag.types[topic]}, no {kinds[0]}: it is left out")
         return None
 
     def _take_calibration(self, bag: Bag) -> None:
@@ -167,6 +169,8 @@ class BagSource(Source):
         lowered = message if hasattr(message, "k") else _Ros1Info(message)
         try:
             self.camera = to_camera_model(lowered)
+            if self.camera.note:
+                self._opening_notes.append(f"{self._path} {self._info}: {self.camera.note}")
         except SegPerceptionError as error:
             self._calibration_problem.append(f"{self._path} {self._info}: {error}")
 
@@ -182,7 +186,7 @@ class BagSource(Source):
 
     def _frames(self) -> Iterator[SourceFrame]:
         self.problems += self._calibration_problem
-        self.notes += self._left_out
+        self.notes += self._opening_notes
         faults, oddities, labels = Faults(), _Oddities(self.topic), self._open_labels()
         with Bag(self._path) as bag:
             try:
@@ -207,11 +211,13 @@ class BagSource(Source):
             truth = labels.take(key)
             try:
                 message = entry.read()
-                frame = Frame(ImageReader().read(message), key[1], str(message.header.frame_id))
+                frame = Frame(
+                    ImageReader(grey_16uc1=self._grey_16uc1).read(message), key[1], str(message.header.frame_id)
+                )
             except SegPerceptionError as error:
                 faults.add(f"{self._path} {self.topic} at {entry.time_ns} ns", str(error))
                 continue
-            oddities.see(frame)
+            oddities.see(frame, encoding_note(getattr(message, "encoding", "")))
             yield SourceFrame(frame, f"frame {images - 1} at {key[1] / 1e9:.3f} s", truth)
         if not inside and not bag.damage:
             faults.add(
@@ -228,9 +234,11 @@ class _Oddities:
         self._topic = topic
         self._latest: tuple[int, tuple[int, ...]] | None = None
         self._seen: Counter[str] = Counter()
+        self._notes: dict[str, None] = {}
 
-    def see(self, frame: Frame) -> None:
-        """The next image."""
+    def see(self, frame: Frame, note: str = "") -> None:
+        """The next image; note: on its encoding."""
+        self._notes[note] = None
         stamp_ns, size = frame.stamp_ns, frame.size_hw
         if self._latest is not None:
             self._seen["stamps jump back"] += stamp_ns < self._latest[0]
@@ -240,7 +248,8 @@ class _Oddities:
 
     def sentences(self) -> list[str]:
         """One a kind."""
-        return [f"{self._topic}: {count} {kind}" for kind, count in self._seen.items() if count]
+        counted = [f"{self._topic}: {count} {kind}" for kind, count in self._seen.items() if count]
+        return [*counted, *(f"{self._topic}: {note}" for note in self._notes if note)]
 
 
 class _Ros1Info:

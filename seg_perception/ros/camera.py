@@ -85,7 +85,9 @@ class Camera:
             mask_hw=settings.mask_hw,
             slots=slots,
         )
-        self._readers = [ImageReader(settings.node.image_bit_depth) for _ in range(slots)]
+        self._readers = [
+            ImageReader(settings.node.image_bit_depth, settings.node.image_16uc1_is_grey) for _ in range(slots)
+        ]
         self._dim_images = 0
         self._fusion = GridFusion(settings.fusion.half_life_s) if settings.fusion.enabled else None
         self._pose: CameraPose | None = None

@@ -127,6 +127,8 @@ class TransformSource:
         """Translation in m and unit quaternion (x, y, z, w) of source in target."""
         if self._buffer is None:
             raise TransformError("tf_not_installed", self.problem)
+        # tf2 takes no name as ROS 1 wrote it, and has left the "/" out of what was published.
+        target, source = target.lstrip("/"), source.lstrip("/")
         way = f"from {source or 'an image without a frame_id'} to {target}"
         try:
             try:

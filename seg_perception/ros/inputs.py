@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from rclpy.node import Node
@@ -14,6 +15,7 @@ from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.subscription import Subscription
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
+from seg_perception.camera.encodings import encoding_note
 from seg_perception.camera.messages import BadImageError, check_compressed, check_image, to_camera_model
 from seg_perception.camera_model import CameraModel
 from seg_perception.errors import SegPerceptionError
@@ -110,6 +112,7 @@ class Calibration:
         self._key: tuple[Any, ...] = ()
         self.camera: CameraModel | None = None
         self.problem = "no camera_info"
+        self.note = ""
 
     def hear(self, message: CameraInfo, rectified: bool) -> None:
         """Take a message over where it differs from the last."""
@@ -122,8 +125,9 @@ class Calibration:
         self._key = key
         try:
             self.camera, self.problem = to_camera_model(message, rectified), ""
+            self.note = self.camera.note
         except SegPerceptionError as error:
-            self.camera, self.problem = None, str(error)
+            self.camera, self.problem, self.note = None, str(error), ""
 
 
 class CameraInput:
@@ -140,7 +144,9 @@ class CameraInput:
     ) -> None:
         self._node, self._accept = node, accept
         compressed = settings.image_transport == "compressed"
-        self._check = check_compressed if compressed else check_image
+        self._check: Callable[[Any], object] = (
+            check_compressed if compressed else partial(check_image, grey_16uc1=settings.image_16uc1_is_grey)
+        )
         self._rectified = settings.image_rectified
         prefix = f"{name}/" if name else ""
         # A keep-last depth of one: a queue in the middleware would only make frames old before the newest wins here.
@@ -157,6 +163,7 @@ class CameraInput:
         self._stamps = StampJudge(settings.stamp_max_age, settings.stamp_max_ahead)
         self._logged_s: dict[str, float] = {}
         self._latched: Any = None
+        self._told: set[str] = set()
         self.calibration = calibration
         if calibration.camera is None:
             calibration.problem = f"no camera_info on {self._infos.topic_name}"
@@ -185,6 +192,12 @@ class CameraInput:
             self._logged_s[cause] = now_s
             self._node.get_logger().warning(f"{self.monitor.topic}: {sentence}")
 
+    def _tell_once(self, note: str) -> None:
+        """Log what is odd, though it does no harm."""
+        if note and note not in self._told:
+            self._told.add(note)
+            self._node.get_logger().info(f"{self.monitor.topic}: {note}")
+
     def _on_numbered_image(self, message: Any, info: Mapping[str, Any]) -> None:
         self.monitor.lost(self._gaps.before(info))
         self._on_image(message)
@@ -201,6 +214,7 @@ class CameraInput:
         except BadImageError as error:
             self.reject(error.cause, str(error))
             return
+        self._tell_once(encoding_note(getattr(message, "encoding", "")))
         arrival = Arrival(message, now_s)
         doubt = self._stamps.judge(arrival.stamp_ns, self._node.get_clock().now().nanoseconds)
         if doubt is not None:
@@ -214,6 +228,7 @@ class CameraInput:
 
     def _on_info(self, message: CameraInfo) -> None:
         self.calibration.hear(message, self._rectified)
+        self._tell_once(self.calibration.note)
 
     def hear_latched_infos(self) -> None:
         """Subscribe to a calibration that is published once for all who come later, where there is such a publisher.

@@ -176,7 +176,10 @@ class NodeSettings:
         False, "whether `image` is rectified, so that P and R of camera_info describe it rather than K and D"
     )
     image_bit_depth: int = _parameter(
-        16, "bits in use of mono16 and bayer_*16 images: white is 2^bits - 1", limits=(9, 16)
+        16, "bits in use of images of 16 bit a colour: white is 2^bits - 1", limits=(9, 16)
+    )
+    image_16uc1_is_grey: bool = _parameter(
+        False, "whether images of the encoding 16UC1 are grey pictures, as of a thermal camera, rather than depth"
     )
     enabled: bool = _parameter(True, "whether images are taken", live=True)
     autostart: bool = _parameter(True, "configure and activate at once; false: a lifecycle manager does")

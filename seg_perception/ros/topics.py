@@ -27,7 +27,7 @@ INPUTS = (
         "image/compressed",
         "sensor_msgs/CompressedImage",
         "sensor data",
-        "camera image as JPEG or PNG, with `image_transport: compressed`",
+        "camera image as JPEG, PNG or WebP, with `image_transport: compressed`",
     ),
     Topic("camera_info", "sensor_msgs/CameraInfo", "sensor data", "calibration; the latest is kept", "when it comes"),
 )

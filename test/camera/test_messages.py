@@ -14,20 +14,26 @@ from image_messages import encode, message, picture
 from numpy.typing import NDArray
 
 from seg_perception.camera import messages
-from seg_perception.camera.messages import ENCODINGS, BadImageError, ImageReader, to_rgb
+from seg_perception.camera.encodings import ENCODINGS, encoding_note, find_layout
+from seg_perception.camera.messages import BadImageError, ImageReader, check_image, to_rgb
 
 BAYER = {"rggb": "RGGB", "bggr": "BGGR", "gbrg": "GBRG", "grbg": "GRBG"}
 SIZES = [(6, 8), (5, 8), (6, 7), (5, 7)]
 
 
 def expected(encoding: str, rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    return np.repeat(rgb[..., :1], 3, axis=2) if encoding.startswith("mono") else rgb
+    return np.repeat(rgb[..., :1], 3, axis=2) if encoding in ("mono8", "mono16", "8UC1") else rgb
+
+
+def is_deep(encoding: str) -> bool:
+    return ENCODINGS[encoding].dtype is np.uint16
 
 
 def tolerance(encoding: str) -> int:
     """Of a grey level: subsampled chroma and interpolated Bayer pixels are not the picture's own."""
-    exact = encoding.endswith("16") or encoding in ("rgb8", "bgr8", "rgba8", "bgra8", "mono8")
-    return 0 if exact and not encoding.startswith("bayer") else 16
+    name = ENCODINGS[encoding].name
+    exact = is_deep(encoding) or name in ("rgb8", "bgr8", "rgba8", "bgra8", "mono8")
+    return 0 if exact and not name.startswith("bayer") else 2 if name == "nv24" else 16
 
 
 @pytest.mark.parametrize("hw", SIZES)
@@ -35,7 +41,7 @@ def tolerance(encoding: str) -> int:
 @pytest.mark.parametrize("encoding", sorted(ENCODINGS))
 def test_every_encoding_gives_the_picture(encoding: str, padding: int, hw: tuple[int, int]) -> None:
     rgb = picture(*hw)
-    for big in (False, True) if encoding.endswith("16") else (False,):
+    for big in (False, True) if is_deep(encoding) else (False,):
         got = to_rgb(message(encoding, encode(encoding, rgb), hw, padding, big))
         assert got.dtype == np.uint8 and got.shape == (*hw, 3)
         inner = np.s_[1:-1, 1:-1] if encoding.startswith("bayer") else np.s_[:]
@@ -43,14 +49,16 @@ def test_every_encoding_gives_the_picture(encoding: str, padding: int, hw: tuple
         assert difference.max() <= tolerance(encoding), f"big-endian {big}"
 
 
-@pytest.mark.parametrize("encoding", sorted(set(ENCODINGS) - {"nv12", "nv21"}))
+@pytest.mark.parametrize(
+    "encoding", sorted(set(ENCODINGS) - {"nv12", "nv21", "nv24", "8UC1", "8UC3", "8UC4", "16UC3", "16UC4"})
+)
 def test_same_pixels_as_the_bridges(encoding: str) -> None:
     """On plain images, which rosbags-image reads too. It cuts 16 bit down where we round, hence one grey level."""
     bridge = pytest.importorskip("rosbags.image", reason="rosbags-image is not installed")
     rgb = picture(10, 12)
     sent = message(encoding, encode(encoding, rgb), (10, 12))
     theirs = bridge.image_to_cvimage(sent, "rgb8")
-    assert np.abs(to_rgb(sent).astype(int) - theirs).max() <= int(encoding.endswith("16"))
+    assert np.abs(to_rgb(sent).astype(int) - theirs).max() <= int(is_deep(encoding))
 
 
 def test_same_pixels_as_cv_bridge() -> None:
@@ -82,6 +90,54 @@ def test_rows_of_16_bit_may_begin_at_odd_bytes(encoding: str, padding: int) -> N
         for data in (rows, padded)
     )
     assert np.array_equal(to_rgb(odd), to_rgb(plain))
+
+
+@pytest.mark.parametrize("padding", [0, 6, 7])
+@pytest.mark.parametrize("encoding", ["rgb16", "rgba16", "bgra16"])
+def test_colours_of_16_bit_leave_their_message_as_it_is(encoding: str, padding: int) -> None:
+    sent = message(encoding, encode(encoding, picture(6, 8)), (6, 8), padding)
+    before, reader = bytes(sent.data), ImageReader(bit_depth=12)
+    for _ in range(2):
+        reader.read(sent)
+    assert bytes(sent.data) == before
+    assert reader.brightest is not None and reader.brightest < 65535  # not the opacity
+
+
+OTHER_NAMES = {
+    "BGR8": "bgr8", "RGB8": "rgb8", "MONO8": "mono8", "YUYV": "yuyv", "YUY2": "yuyv", "UYVY": "uyvy", "NV12": "nv12",
+    "NV24": "nv24", "GREY": "mono8", "Y16 ": "mono16", "BA81": "bayer_bggr8", "RGGB": "bayer_rggb8", "RGB3": "rgb8",
+    "CV_8UC3": "8UC3", "8uc1": "8UC1",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("given", "meant"), sorted(OTHER_NAMES.items()))
+def test_other_names_are_read_with_a_note(given: str, meant: str) -> None:
+    sent = message(meant, encode(meant, picture(6, 8)), (6, 8))
+    expected = to_rgb(sent)
+    sent.encoding = given
+    assert np.array_equal(to_rgb(sent), expected)
+    assert np.array_equal(getattr(ImageReader().read(sent), "size_hw", (6, 8)), (6, 8))
+    layout = find_layout(given)
+    assert layout is not None and f"'{given}'" in encoding_note(given) and layout.name in encoding_note(given)
+
+
+def test_names_of_sensor_msgs_need_no_note_unless_they_leave_colours_open() -> None:
+    noted = {name for name in ENCODINGS if encoding_note(name)}
+    assert noted == {"8UC3", "8UC4", "16UC3", "16UC4"} and "bgr8" in encoding_note("8UC3")
+
+
+def test_16uc1_is_a_picture_only_where_that_is_asked_for() -> None:
+    sent = message("16UC1", encode("mono16", picture(6, 8)), (6, 8))
+    assert "depth" in str(refused(sent)) and "image_16uc1_is_grey" in str(refused(sent))
+    grey = ImageReader(grey_16uc1=True).read(sent)
+    assert np.array_equal(grey, np.repeat(picture(6, 8)[..., :1], 3, axis=2))
+    check_image(sent, grey_16uc1=True)
+
+
+@pytest.mark.parametrize("encoding", ["32FC1", "16SC1", "64FC3", "8SC2"])
+def test_numbers_are_no_picture(encoding: str) -> None:
+    error = refused(message(encoding, encode("mono8", picture(4, 4)), (4, 4)))
+    assert error.cause == messages.WRONG_ENCODING and "shows no picture" in str(error)
 
 
 @pytest.mark.parametrize("encoding", ["mono16", "bayer_rggb16"])
@@ -140,7 +196,8 @@ def test_an_image_without_pixels_is_empty(hw: tuple[int, int]) -> None:
 @pytest.mark.parametrize("encoding", sorted(ENCODINGS))
 def test_one_byte_too_few_is_truncated(encoding: str, padding: int) -> None:
     sent = message(encoding, encode(encoding, picture(5, 8)), (5, 8), padding)
-    sent.data = sent.data[: len(sent.data) - padding]  # the last row's padding may be missing
+    tail = 2 * padding if encoding == "nv24" else padding
+    sent.data = sent.data[: len(sent.data) - tail]  # the last row's padding may be missing
     assert to_rgb(sent).shape == (5, 8, 3)
     del sent.data[-1:]
     assert refused(sent).cause == messages.TRUNCATED
@@ -155,23 +212,26 @@ def test_a_step_shorter_than_a_row_is_truncated() -> None:
 
 
 def compressed(kind: str, rgb: NDArray[np.uint8]) -> Any:
-    _, encoded = cv2.imencode(kind, rgb[..., ::-1])
+    _, encoded = cv2.imencode(kind, rgb[..., ::-1], [cv2.IMWRITE_WEBP_QUALITY, 101] if kind == ".webp" else [])
     return SimpleNamespace(format=f"rgb8; {kind[1:]} compressed bgr8", data=array.array("B", encoded.tobytes()))
 
 
-def test_png_is_exact_and_jpeg_near() -> None:
+def test_png_and_lossless_webp_are_exact_and_jpeg_near() -> None:
     rgb = picture(48, 64)
-    assert np.array_equal(to_rgb(compressed(".png", rgb)), rgb)
+    for kind in (".png", ".webp"):
+        assert np.array_equal(to_rgb(compressed(kind, rgb)), rgb)
     assert np.abs(to_rgb(compressed(".jpg", rgb)).astype(int) - rgb).mean() < 3
 
 
-@pytest.mark.parametrize("kind", [".png", ".jpg"])
+@pytest.mark.parametrize("kind", [".png", ".jpg", ".webp"])
 def test_damaged_compressed_images_are_named(kind: str) -> None:
     whole = compressed(kind, picture(48, 64))
     assert refused(SimpleNamespace(format=kind, data=whole.data[: len(whole.data) // 2])).cause == messages.TRUNCATED
     assert refused(SimpleNamespace(format=kind, data=array.array("B"))).cause == messages.EMPTY
     assert refused(SimpleNamespace(format=kind, data=array.array("B", b"GIF89a"))).cause == messages.WRONG_ENCODING
-    middle = array.array("B", whole.data[:4].tobytes() + bytes(40) + whole.data[-12:].tobytes())
+    spoilt = slice(12, -12) if kind == ".webp" else slice(4, -12)
+    middle = array.array("B", whole.data)
+    middle[spoilt] = array.array("B", bytes(len(middle[spoilt])))
     assert refused(SimpleNamespace(format=kind, data=middle)).cause == messages.UNDECODABLE
 
 

@@ -5,13 +5,14 @@ import numpy as np
 import pytest
 from image_messages import encode, message
 
-from seg_perception.camera.messages import ENCODINGS, ImageReader, to_rgb
+from seg_perception.camera.encodings import ENCODINGS
+from seg_perception.camera.messages import ImageReader, to_rgb
 from seg_perception.camera.preprocess import Preprocessor, halvings
 from seg_perception.errors import SegPerceptionError
 from seg_perception.raw_image import RawImage
 from seg_perception.results import Frame
 
-SENT_AS_IS = sorted(name for name in ENCODINGS if name != "rgb8" and not name.endswith("16"))
+SENT_AS_IS = sorted(name for name, layout in ENCODINGS.items() if name != "rgb8" and layout.dtype is np.uint8)
 """Encodings that the network's image is made of without RGB of the camera's size."""
 
 
@@ -114,7 +115,7 @@ def test_a_frames_rgb_is_that_of_its_message(encoding):
 @pytest.mark.parametrize("size", [(41, 60), (40, 61), (40, 60), (1, 1), (1, 4)])
 @pytest.mark.parametrize("encoding", sorted(ENCODINGS))
 def test_odd_and_small_images_give_exactly_what_their_rgb_gives(encoding, size):
-    sent = _sent(encoding, *size, padding=5 if not encoding.endswith("16") else 4)
+    sent = _sent(encoding, *size, padding=5 if ENCODINGS[encoding].dtype is np.uint8 else 4)
     direct = Preprocessor((64, 96))(Frame(ImageReader().read(sent)))
     assert np.array_equal(direct, Preprocessor((64, 96))(Frame(to_rgb(sent))))
 

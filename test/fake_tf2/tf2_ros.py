@@ -34,7 +34,7 @@ class ExtrapolationException(TransformException):
 
 
 class InvalidArgumentException(TransformException):
-    """A frame's name is empty."""
+    """A frame's name is empty, or begins with "/"."""
 
 
 class Buffer:
@@ -47,6 +47,8 @@ class Buffer:
     def set_transform(self, transform: TransformStamped, authority: str) -> None:
         """Add a transform."""
         with self._lock:
+            transform.header.frame_id = transform.header.frame_id.lstrip("/")
+            transform.child_frame_id = transform.child_frame_id.lstrip("/")
             stamp_ns = Time.from_msg(transform.header.stamp).nanoseconds
             newest_ns = max(self._history.get(transform.child_frame_id, {0: None}))
             if 0 < stamp_ns < newest_ns - CACHE_NS:
@@ -63,6 +65,8 @@ class Buffer:
         with self._lock:
             if not target_frame or not source_frame:
                 raise InvalidArgumentException("frame_id cannot be empty")
+            if "/" in (target_frame[0], source_frame[0]):
+                raise InvalidArgumentException("frame_ids cannot start with '/'")
             parents = {one.header.frame_id for history in self._history.values() for one in history.values()}
             for frame in (target_frame, source_frame):
                 if frame not in parents | set(self._history):

@@ -243,7 +243,7 @@ def test_a_rectification_that_cannot_be_is_refused(changes, words):
         ({"k": [math.nan] * 9}, "not finite"),
         ({"d": [math.inf] * 5}, "not finite"),
         ({"d": [0.1, 0.2]}, "2 coefficients"),
-        ({"distortion_model": "plum_bob"}, "did you mean 'plumb_bob'"),
+        ({"distortion_model": "plum_bob", "d": [0.1] * 5}, "did you mean 'plumb_bob'"),
         ({"width": 0}, "0x480"),
         ({"k": [1.0] * 4}, "4 numbers"),
     ],

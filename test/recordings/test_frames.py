@@ -19,6 +19,7 @@ from bag_fixtures import (
     TYPES1,
     Message,
     compressed,
+    header,
     image,
     pictures,
     write,
@@ -30,6 +31,7 @@ from rosbags.rosbag2 import CompressionMode, StoragePlugin
 
 from seg_perception.errors import SegPerceptionError
 from seg_perception.labels import VOID
+from seg_perception.recordings.bag_file import INFO_TYPE as INFO
 from seg_perception.recordings.frames import BagSource, Excerpt, image_topics
 from seg_perception.recordings.sources import LabelFolder, SourceFrame
 
@@ -355,3 +357,40 @@ def test_the_rate_is_that_of_the_topic_and_not_of_the_whole_bag(tmp_path: Path) 
     bag = write(tmp_path / "bag", [*pictures(10, "/front/image_raw"), *pictures(1, "/left/image_raw", first=100)])
     assert late > START_NS
     assert BagSource(bag, "/front/image_raw").rate_hz == pytest.approx(1e9 / PERIOD_NS)
+
+
+@pytest.mark.parametrize(
+    ("encoding", "words"),
+    [("BGR8", "read as bgr8"), ("8UC3", "read as bgr8"), ("CV_8UC3", "read as bgr8"), ("bgr8", "")],
+)
+def test_an_odd_name_of_an_encoding_is_read_with_one_note(tmp_path: Path, encoding: str, words: str) -> None:
+    times = [START_NS + number * PERIOD_NS for number in range(3)]
+    messages = [("/cam", IMAGE, image(np.ascontiguousarray(picture(1)[..., ::-1]), encoding, at), at) for at in times]
+    source = BagSource(write(tmp_path / "bag", messages))
+    for item in source:
+        np.testing.assert_array_equal(item.frame.rgb, picture(1))
+    assert source.problems == [] and len(source.notes) == bool(words)
+    assert all(words in note for note in source.notes)
+
+
+def test_16uc1_is_a_picture_where_its_topic_is_named(tmp_path: Path) -> None:
+    deep = picture(1)[..., 0].astype(np.uint16) * 257
+    path = write(tmp_path / "bag", [("/thermal", IMAGE, image(deep, "16UC1", START_NS), START_NS)])
+    (item,) = BagSource(path, "/thermal")
+    np.testing.assert_array_equal(item.frame.rgb[..., 1], picture(1)[..., 0])
+    source = BagSource(path)
+    assert list(source) == [] and "depth camera" in source.problems[0]
+
+
+def test_a_calibration_without_k_is_read_as_rectified_with_a_note(tmp_path: Path) -> None:
+    roi = TYPES.types["sensor_msgs/msg/RegionOfInterest"](
+        x_offset=0, y_offset=0, height=0, width=0, do_rectify=False
+    )  # fmt: skip
+    info = TYPES.types[INFO](
+        header=header(START_NS), height=48, width=64, distortion_model="Brown-Conrady", d=np.zeros(5), k=np.zeros(9),
+        r=np.zeros(9), p=np.array([40.0, 0, 32, 0, 0, 40, 24, 0, 0, 0, 1, 0]), binning_x=0, binning_y=0, roi=roi,
+    )  # fmt: skip
+    source = BagSource(write(tmp_path / "bag", [("/front/camera_info", INFO, info, START_NS), *pictures(2)]))
+    list(source)
+    assert source.camera is not None and source.camera.K[0][0] == 40.0
+    assert source.problems == [] and "image_rectified" in source.notes[0]

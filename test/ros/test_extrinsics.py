@@ -167,6 +167,14 @@ def test_a_static_mounting_holds_for_every_stamp(tf: Tf) -> None:
         assert tf.pose(stamp_s) == CameraPose(0.4, 0.1, 1.2, 0.0, 0.0, 0.0)
 
 
+@pytest.mark.parametrize(("base", "camera"), [(BASE, f"/{CAMERA}"), (f"/{BASE}", CAMERA), (f"/{BASE}", f"/{CAMERA}")])
+def test_a_name_as_ros_1_wrote_it_finds_its_frame(tf: Tf, base: str, camera: str) -> None:
+    tf.says((0.4, 0.1, 1.2), parent=f"/{BASE}", child=f"/{CAMERA}")
+    assert tf.pose(5.0, base, camera) == CameraPose(0.4, 0.1, 1.2, 0.0, 0.0, 0.0)
+    cause, sentence = tf.refusal(5.0, base, "/")
+    assert cause == "tf_missing" and "without a frame_id" in sentence
+
+
 def test_a_moving_frame_is_taken_at_the_image_s_stamp_and_not_at_its_newest(tf: Tf) -> None:
     for stamp_s in (10.0, 10.1, 10.2):
         tf.says((stamp_s, 0.0, 1.2), stamp_s=stamp_s)

@@ -76,6 +76,7 @@ class Subscribing:
 
     def __init__(self) -> None:
         self.hear: dict[str, Callable[[Any], None]] = {}
+        self.told: list[str] = []
 
     def create_subscription(self, kind: Any, topic: str, callback: Callable[[Any], None], qos: Any) -> Any:
         self.hear[topic] = callback
@@ -85,7 +86,7 @@ class Subscribing:
         return SimpleNamespace(now=Time)
 
     def get_logger(self) -> Any:
-        return SimpleNamespace(warning=print)
+        return SimpleNamespace(warning=print, info=self.told.append)
 
 
 def calibration(**changes: Any) -> CameraInfo:
@@ -127,6 +128,41 @@ def test_images_are_heard_where_rclpy_tells_their_numbers_and_where_not(
     assert (values["frames_in"], values["lost"]) == ("2", "2" if numbered else "unknown")
 
 
+@pytest.mark.parametrize(
+    ("encoding", "words"), [("YUYV", "read as yuyv"), ("8UC3", "read as bgr8"), ("BGR8", "read as bgr8"), ("bgr8", "")]
+)
+def test_an_odd_name_of_an_encoding_is_told_once(encoding: str, words: str) -> None:
+    node: Any = Subscribing()
+    accepted: list[Any] = []
+    CameraInput(node, "", NodeSettings(), lambda arrival: bool(accepted.append(arrival)), Calibration())
+    for _ in range(3):
+        node.hear["image"](Image(encoding=encoding, width=2, height=1, step=8, data=[1] * 8), {})
+    assert len(accepted) == 3 and len(node.told) == bool(words)
+    assert all(line.startswith("/image: ") and words in line for line in node.told)
+
+
+@pytest.mark.parametrize("is_grey", [False, True])
+def test_16uc1_is_taken_where_it_is_said_to_be_grey(is_grey: bool) -> None:
+    node: Any = Subscribing()
+    accepted: list[Any] = []
+    settings = NodeSettings(image_16uc1_is_grey=is_grey)
+    camera_input = CameraInput(node, "", settings, lambda arrival: bool(accepted.append(arrival)), Calibration())
+    node.hear["image"](Image(encoding="16UC1", width=1, height=1, step=2, data=[1, 2]), {})
+    assert len(accepted) == is_grey
+    assert ("image_16uc1_is_grey" in camera_input.monitor.status(0.0).message) != is_grey
+
+
+def test_a_calibration_without_k_beside_a_p_is_rectified_and_told_once() -> None:
+    camera_input, hear = listening()
+    node: Any = camera_input._node
+    hear(calibration(k=[0.0] * 9))
+    hear(calibration(k=[0.0] * 9, d=[0.0] * 5))
+    assert camera_input.calibration.camera is not None
+    assert (camera_input.calibration.camera.K[0][0], camera_input.calibration.camera.distortion) == (450.0, ())
+    (line,) = node.told
+    assert line.startswith("/front/image: ") and "image_rectified" in line
+
+
 def test_the_calibration_is_of_the_raw_image_unless_said_otherwise() -> None:
     raw, hear_raw = listening()
     rectified, hear_rectified = listening(image_rectified=True)
@@ -150,7 +186,7 @@ def test_a_calibration_that_changes_is_taken_whatever_changed_and_the_same_one_i
     hear(calibration(roi=RegionOfInterest(x_offset=100, y_offset=50, width=400, height=300)))
     cut = camera_input.calibration.camera
     assert cut is not None and (cut.width, cut.height, cut.K[0][2]) == (400, 300, 220.0)
-    hear(calibration(k=[0.0] * 9))
+    hear(calibration(k=[0.0] * 9, p=[0.0] * 12))
     assert camera_input.calibration.camera is None and "the focal length is 0, 0 px" in camera_input.calibration.problem
     hear(calibration())
     assert camera_input.calibration.camera == first and not camera_input.calibration.problem
