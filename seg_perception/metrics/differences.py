@@ -15,7 +15,10 @@ from seg_perception.metrics.frame_scores import FrameScores
 from seg_perception.metrics.limits import Limit
 from seg_perception.metrics.run_report import RunReport
 
-OF_ANY_CLASSES = ("frames", "frames_labelled", "frames_in", "frames_out", "dropped", "fps", "age_ms", "stages_ms")
+OF_ANY_CLASSES = (
+    *("frames", "frames_labelled", "frames_in", "frames_out", "frames_timed"),
+    *("dropped", "fps", "age_ms", "stages_ms"),
+)
 """Numbers whose meaning does not depend on the classes."""
 TIMES = {"age_ms": "age_ms", "stages_ms.network": "network_ms"}
 """Percentiles in a report, and the number of each frame that they are of."""

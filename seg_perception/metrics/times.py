@@ -8,13 +8,15 @@ import numpy as np
 
 
 class StageTimes:
-    """Times of a pipeline's stages over many frames."""
+    """Times of a pipeline's stages over many frames. frames: how many."""
 
     def __init__(self) -> None:
+        self.frames = 0
         self._samples_ms: dict[str, list[float]] = {}
 
     def add(self, stages_ms: Mapping[str, float]) -> None:
         """Add one frame."""
+        self.frames += 1
         for name, value in stages_ms.items():
             self._samples_ms.setdefault(name, []).append(value)
 

@@ -1,4 +1,6 @@
-"""The segmentation node as a child: `python -m seg_perception.play.child`; standard input is a pipe that its parent holds.
+"""The segmentation node as a child: `python -m seg_perception.play.child STAGES`.
+
+STAGES is the descriptor of a file that gets the stages of every frame. Standard input is a pipe that its parent holds.
 
 A parent that is killed can end nobody, and its terminal's hang-up does not reach a session of its own. So the end of the
 pipe, which the system closes with the parent, ends the node as SIGTERM does, and what the dead parent left in shared
@@ -17,6 +19,7 @@ from collections.abc import Callable, Collection
 from pathlib import Path
 
 from seg_perception.network import is_locked
+from seg_perception.play import stages
 
 STOP_S = 15.0
 """How long the node may take to end by itself."""
@@ -29,13 +32,16 @@ def main(run: Callable[[], int] | None = None) -> int:
     left: list[Path] = []
     threading.Thread(target=_watch, args=(left,), name="parent", daemon=True).start()
     try:
-        if run is None:
-            from seg_perception.ros.node import main as node_main
-
-            run = node_main
-        return run()
+        return (run or _node)()
     finally:
         give_back(left)
+
+
+def _node() -> int:
+    from seg_perception.ros.node import main as node_main
+
+    descriptor = int(sys.argv.pop(1))
+    return node_main(on_frame=lambda *frame: stages.write(descriptor, *frame))
 
 
 def _watch(left: list[Path]) -> None:

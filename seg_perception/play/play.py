@@ -8,14 +8,14 @@ import heapq
 import itertools
 import math
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from tqdm import tqdm
 
 from seg_perception.errors import SegPerceptionError
-from seg_perception.metrics.times import percentiles
+from seg_perception.metrics.times import StageTimes, percentiles
 from seg_perception.network import Network
 from seg_perception.play.answers import WATCHED
 from seg_perception.play.keeper import Keeper
@@ -35,13 +35,13 @@ READY = "ready"
 """What the node's diagnostics say once it could answer."""
 LAST_ANSWER_S = 10.0
 DIAGNOSTICS_S = 3.0
-AGES = ("age_ms", "stamp_age_ms")
 
 
 @dataclass
 class Feed:
     """One camera of a play. camera: its name at the node, empty where it is the only one; lost: frames that never
-    reached the node, None when unknown; status: the node's last words about it; received: messages by topic."""
+    reached the node, None when unknown; status: the node's last words about it; received: messages by topic; stamps_ns: of
+    the frames sent; stages_ms: of those of them that the node has published."""
 
     source: Source
     spool: Spool
@@ -50,6 +50,8 @@ class Feed:
     status: dict[str, str] = field(default_factory=dict)
     received: dict[str, int] = field(default_factory=dict)
     before: int | None = None
+    stamps_ns: set[int] = field(default_factory=set)
+    stages_ms: list[Mapping[str, float]] = field(default_factory=list)
 
     @property
     def ages_ms(self) -> list[float]:
@@ -109,6 +111,9 @@ class Play:
             self.backend = player.diagnostics("backend")
             for name, feed in self._feeds.items():
                 feed.status, feed.received = player.diagnostics(f"camera {name}"), player.channels[name].received
+            for name, stamp_ns, stages_ms in node.stages():
+                if stamp_ns in self._feeds[name].stamps_ns:  # the others warmed it up
+                    self._feeds[name].stages_ms.append(stages_ms)
             player.close()
             self._keeper.close()
             self.problems += [self._keeper.problem] if self._keeper.problem else []
@@ -117,7 +122,8 @@ class Play:
         """Send the first frames until the node has answered them a few times, so that its start is not measured."""
         firsts = {name: _first(feed.source) for name, feed in self._feeds.items()}
         self._pace.hold(min(item.frame.stamp_ns for item in firsts.values()))
-        start_s, said, silent, sent = time.monotonic(), "", False, 0
+        start_s, said, sent = time.monotonic(), "", 0
+        silence = Silence(start_s)
         print("starting the node …", flush=True)
         for name, first in firsts.items():
             channel = player.channels[name]
@@ -133,9 +139,8 @@ class Play:
                 sent += 1
                 channel.wait_for_answers(answered + 1, WARM_UP_PERIOD_S)
                 state = player.diagnostics("backend").get("engine_state", "")
-                if waited_s > SILENCE_S and not silent and not channel.answers and state in ("", READY):
-                    print(silence(sent, state, _received_by_node(player, name)), flush=True)
-                    silent = True
+                if not channel.answers and silence.begins(time.monotonic(), state):
+                    print(silent(sent, state, _received_by_node(player, name)), flush=True)
                 if state not in ("", said):
                     print(f"node: {state}", flush=True)
                     said = state
@@ -211,7 +216,9 @@ class Play:
         feed = self._feeds[name]
         index = len(feed.spool.sent_s)
         feed.spool.sent(time.monotonic() - self._start_s)
-        return self._keeper.send(name, index, lambda: self._publish(player, name, item, due_ns))
+        stamp_ns = self._keeper.send(name, index, lambda: self._publish(player, name, item, due_ns))
+        feed.stamps_ns.add(stamp_ns)
+        return stamp_ns
 
     def _publish(self, player: Player, name: str, item: SourceFrame, due_ns: int) -> int:
         stamp_ns = self._pace.stamp_ns(due_ns)
@@ -219,7 +226,22 @@ class Play:
         return stamp_ns
 
 
-def silence(sent: int, state: str, received: int | None) -> str:
+class Silence:
+    """That the node, which is not heard to be busy with its start, does not answer."""
+
+    def __init__(self, now_s: float) -> None:
+        self._since_s, self._told = now_s, False
+
+    def begins(self, now_s: float, state: str) -> bool:
+        """Whether SILENCE_S are over, once. state: the node's last words, empty where it was not heard."""
+        if state not in ("", READY):
+            self._since_s = now_s
+        over = not self._told and now_s - self._since_s > SILENCE_S
+        self._told = self._told or over
+        return over
+
+
+def silent(sent: int, state: str, received: int | None) -> str:
     """What to say when images were sent for SILENCE_S and no answer came: what the node is heard to say of itself, and
     the usual causes. received: images, as the node counts them; None and an empty state: it is not heard either."""
     heard = f"it is {state} and received {received or 0} of them" if state else "it is not heard at all"
@@ -235,12 +257,15 @@ def numbers(feeds: Sequence[Feed]) -> dict[str, Any]:
     """What a play was for one camera, or for several together, under its names in report.json.
 
     Rates are of the time from the first frame sent to the last, and a period: waiting for an answer that does not come is
-    not playing. None of fewer than two frames. Stage times of several are those of the slowest.
+    not playing. None of fewer than two frames. frames_timed: of how many frames stages_ms are.
     """
     frames_in = sum(len(feed.spool.sent_s) for feed in feeds)
     ages_ms = [age for feed in feeds for age in feed.ages_ms]
     span_s = span([time_s for feed in feeds for time_s in feed.spool.sent_s])
     lost = [feed.lost for feed in feeds]
+    times = StageTimes()
+    for stages_ms in (frame for feed in feeds for frame in feed.stages_ms):
+        times.add(stages_ms)
     return {
         "frames_in": frames_in,
         "frames_out": len(ages_ms),
@@ -249,20 +274,10 @@ def numbers(feeds: Sequence[Feed]) -> dict[str, Any]:
         "fps": None if span_s is None else round(len(ages_ms) / span_s, 2),
         "sent_hz": None if span_s is None else round(frames_in / span_s, 2),
         "age_ms": percentiles(ages_ms, 50, 95, 99, 100),
-        "stages_ms": _stages_ms([feed.status for feed in feeds]),
+        "frames_timed": times.frames,
+        "stages_ms": times.summary(),
         "messages": {name: sum(feed.received[name] for feed in feeds) for name in feeds[0].received},
     }
-
-
-def _stages_ms(statuses: Iterable[Mapping[str, str]]) -> dict[str, dict[str, float]]:
-    """p50 and p95 of every stage that the node's diagnostics name, in their order."""
-    stages: dict[str, dict[str, float]] = {}
-    for key, value in (entry for status in statuses for entry in status.items()):
-        name, _, share = key.rpartition("_")
-        if share in ("p50", "p95") and name.endswith("_ms") and name not in AGES:
-            stage = stages.setdefault(name.removesuffix("_ms"), {})
-            stage[share] = max(float(value), stage.get(share, 0.0))
-    return stages
 
 
 def network_parameters(arguments: argparse.Namespace) -> dict[str, Any]:

@@ -16,6 +16,7 @@ import yaml
 
 from seg_perception.errors import SegPerceptionError
 from seg_perception.network import NODE
+from seg_perception.play import stages
 
 LOG_TAIL_LINES = 15
 STOP_S = 15.0
@@ -30,14 +31,15 @@ class NodeProcess:
         self.log = log
         with log.open("wb") as output, _in_memory({"/**": {"ros__parameters": dict(parameters)}}) as file:
             words = ["--params-file", f"/proc/self/fd/{file}", "--remap", f"__node:={node_name}"]
+            self._stages = os.memfd_create("stages")
             # a session of its own, so that Ctrl-C comes to this program alone, which then ends the node in order
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "seg_perception.play.child", "--ros-args", *words],
+                [sys.executable, "-m", "seg_perception.play.child", str(self._stages), "--ros-args", *words],
                 stdin=subprocess.PIPE,
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
-                pass_fds=[file],
+                pass_fds=[file, self._stages],
             )
 
     def __enter__(self) -> NodeProcess:
@@ -57,6 +59,10 @@ class NodeProcess:
     def exit_code(self) -> int | None:
         """None while it runs."""
         return self._process.poll()
+
+    def stages(self) -> Iterator[tuple[str, int, dict[str, float]]]:
+        """Of every frame that it has published: the camera, the stamp in ns and the time of each stage in ms."""
+        return stages.read(self._stages)
 
     def check(self) -> None:
         """Raise SegPerceptionError with the end of the log when the node has ended."""
@@ -80,6 +86,7 @@ class NodeProcess:
                 self._process.wait()
         assert self._process.stdin is not None
         self._process.stdin.close()
+        os.close(self._stages)
 
 
 @contextmanager

@@ -115,6 +115,7 @@ def render(report: Report) -> str:
             class_columns=[name for _, name in CLASS_COLUMNS],
             classes=_class_rows(report),
             stages=numbers.get("stages_ms", {}),
+            frames_timed=numbers.get("frames_timed", numbers.get("frames")),
             free_distance=free_distance(numbers),
             bands=_band_rows(numbers.get("free_distance_bands", [])),
             plots=plots(numbers, report.labels, report.timeline, report.free),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
@@ -34,6 +34,9 @@ FAILED = "failed"
 
 MUCH = 1.1
 """A stretch of width against height by that is worth a word."""
+
+OnFrame = Callable[[str, int, Mapping[str, float]], None]
+"""Hears of every frame that is published: its camera, its stamp in ns and the time of each stage in ms."""
 
 FULL_DEPTH, DIM, DIM_IMAGES = 16, 4096, 30
 """So many images in a row below that value, of 16 bit, are doubted to use them all."""
@@ -70,13 +73,15 @@ class Camera:
         ground_changed: Callable[[], None],
         slots: int = 1,
         open_model: ModelInfo | None = None,
+        on_frame: OnFrame | None = None,
     ) -> None:
         """ground_changed is called from a worker thread where what stops the outputs on the ground is another.
-        open_model: the model file where it takes other sizes than the backend does."""
+        open_model: the model file where it takes other sizes than the backend does; on_frame: called from a worker
+        thread too."""
         self.name = name
         self._model, self._open_model, self._told_hw = model, open_model, (0, 0)
         self._node, self._settings, self._transforms = node, settings, transforms
-        self._ground_changed = ground_changed
+        self._ground_changed, self._on_frame = ground_changed, on_frame
         self._pipeline = Pipeline(
             model,
             backend,
@@ -187,6 +192,8 @@ class Camera:
         stages_ms = {"convert": half.convert_ms, **result.stages_ms, "publish": (done_s - run_s) * 1e3}
         stamp_age_ms = (self._node.get_clock().now().nanoseconds - frame.stamp_ns) / 1e6
         half.camera_input.monitor.finished(done_s, (done_s - half.arrival.arrived_s) * 1e3, stamp_age_ms, stages_ms)
+        if self._on_frame is not None:
+            self._on_frame(self.name, frame.stamp_ns, stages_ms)
 
     def _apply(self, settings: Settings) -> None:
         """Take over settings that changed, between two frames."""

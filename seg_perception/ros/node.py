@@ -26,7 +26,7 @@ from seg_perception.backends.shipped_models import find_model
 from seg_perception.errors import SegPerceptionError
 from seg_perception.fast_dds import shared_memory_problem
 from seg_perception.ros import fill_messages as fill
-from seg_perception.ros.camera import Camera
+from seg_perception.ros.camera import Camera, OnFrame
 from seg_perception.ros.diagnostics import node_status
 from seg_perception.ros.extrinsics import TransformSource
 from seg_perception.ros.inputs import Arrival, NewestFrames
@@ -47,7 +47,7 @@ QUIET_S = 0.1
 class SegmentationNode(ManagedNode):
     """Configured it holds a network, active it also runs frames."""
 
-    def __init__(self, stop: threading.Event, warning: str = "") -> None:
+    def __init__(self, stop: threading.Event, warning: str = "", on_frame: OnFrame | None = None) -> None:
         """warning: what is wrong with the machine, for log and diagnostics."""
         super().__init__("segmentation", stop, automatically_declare_parameters_from_overrides=True)
         self._transforms: TransformSource | None = None
@@ -65,7 +65,7 @@ class SegmentationNode(ManagedNode):
         self._timer = self.create_timer(DIAGNOSTICS_PERIOD_S, self._every_second, clock=clock)
         self._soon = self.create_guard_condition(self._publish_diagnostics)
         self._published_s = 0.0
-        self._warning = warning
+        self._warning, self._on_frame = warning, on_frame
         if warning:
             self.get_logger().warning(warning)
 
@@ -116,6 +116,7 @@ class SegmentationNode(ManagedNode):
                 self._ground_changed,
                 self._slots,
                 open_model,
+                self._on_frame,
             )
             for name in settings.poses
         ]
@@ -230,13 +231,13 @@ class SegmentationNode(ManagedNode):
         self._diagnostics.publish(fill.diagnostics(self.get_fully_qualified_name(), statuses, stamp))
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None = None, on_frame: OnFrame | None = None) -> int:
     """Run the node until SIGINT or SIGTERM; returns the exit code: see running.run."""
     stop = stop_on_signals()
     keep_memory()
     warning = shared_memory_problem(os.environ)
     rclpy.init(args=None if arguments is None else list(arguments), signal_handler_options=SignalHandlerOptions.NO)
-    node = SegmentationNode(stop, warning)
+    node = SegmentationNode(stop, warning, on_frame)
     return run(node, autostart=node.get_parameter("autostart").value)
 
 

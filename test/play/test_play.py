@@ -10,7 +10,7 @@ import numpy as np
 from eval_fixtures import write_images
 
 from seg_perception.play.keeper import WAITING, Keeper
-from seg_perception.play.play import Feed, numbers, silence
+from seg_perception.play.play import Feed, Silence, numbers, silent
 from seg_perception.play.spool import AgeSpool, Spool
 from seg_perception.recordings.sources import FolderSource
 from seg_perception.results import Answer, Drivable
@@ -70,7 +70,19 @@ def test_rates_are_of_the_frames_and_not_of_the_waiting(tmp_path: Path) -> None:
 
 
 def test_silence_is_told_with_what_was_sent_heard_and_the_usual_causes() -> None:
-    deaf = silence(75, "ready", 0)
+    deaf = silent(75, "ready", 0)
     assert "75 images were sent" in deaf and "is ready and received 0 of them" in deaf
     assert all(cause in deaf for cause in ("/dev/shm", "RMW_IMPLEMENTATION", "multicast"))
-    assert "not heard at all" in silence(75, "", None)
+    assert "not heard at all" in silent(75, "", None)
+
+
+def test_a_node_that_starts_for_minutes_is_not_called_silent() -> None:
+    """It was busy until 44 s and may take 15 s from then on; the sentence comes once. Where it is not heard at all, the
+    15 s are of the start."""
+    silence = Silence(0.0)
+    told = [silence.begins(now_s, state) for now_s, state in (
+        (10.0, ""), (14.9, ""), (15.0, "warming up"), (44.0, "warming up"), (45.0, "ready"), (58.9, "ready"),
+        (59.1, "ready"), (99.0, "ready")
+    )]  # fmt: skip
+    assert told == [False] * 6 + [True, False]
+    assert Silence(0.0).begins(15.1, "")

@@ -49,6 +49,8 @@ def test_a_synthetic_drive_is_answered_judged_and_shown(tmp_path: Path, model: P
         0 < numbers["age_ms"]["p50"] <= numbers["age_ms"]["p95"] <= numbers["age_ms"]["p99"] <= numbers["age_ms"]["max"]
     )
     assert {"preprocess", "network", "decode", "drivable"} <= numbers["stages_ms"].keys()
+    assert numbers["frames_timed"] == numbers["frames_out"], "those that warm up are not counted"
+    assert all(stage["p50"] <= stage["p95"] <= stage["max"] for stage in numbers["stages_ms"].values())
     assert all(count > 0 for count in numbers["messages"].values()), numbers["messages"]
     assert numbers["backend"]["backend"] and numbers["model"] == "tiny"
     assert 0 <= numbers["miou"] <= 1 and set(numbers["iou"]) >= {"road", "car"}
