@@ -1,20 +1,37 @@
 """Plays a bag to the segmentation node, to be watched: ros2 launch seg_perception evaluate.launch.py bag:=drive
 image_topic:=/front/image_raw rviz:=true
 
-All arguments of camera.launch.py hold too. Without RViz it ends with the bag. `evaluate --bag` measures.
+All arguments of camera.launch.py hold too. Without RViz it ends with the bag. `evaluate --bag` measures. A recording is an
+order to drive for a robot that hears it: so all of it stays on this machine, on a domain that nobody else is on, unless
+domain names one.
 """
 
 import runpy
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from launch.actions import DeclareLaunchArgument, ExecuteProcess, IncludeLaunchDescription, OpaqueFunction, Shutdown
+from launch.actions import (
+    DeclareLaunchArgument,
+    ExecuteProcess,
+    IncludeLaunchDescription,
+    LogInfo,
+    OpaqueFunction,
+    RegisterEventHandler,
+    Shutdown,
+)
 from launch.conditions import IfCondition, UnlessCondition
+from launch.event_handlers import OnShutdown
 from launch.launch_description_sources import PythonLaunchDescriptionSource
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import SetParameter
 
 from launch import LaunchContext, LaunchDescription
+from seg_perception.network import MOST_DOMAIN, joined
+from seg_perception.options import whole
+from seg_perception.play.answers import WATCHED
+from seg_perception.play.player import refuse_publishers
+from seg_perception.recordings.bag_file import Bag
 
 CAMERA = Path(__file__).resolve().with_name("camera.launch.py")
 
@@ -27,6 +44,10 @@ OPTIONAL = {
     "rate": ("1.0", "how many times as fast as recorded it is played"),
     "delay": ("5.0", "s until it is played, which the node takes to start"),
     "clock": ("true", "true: all go by the bag's time, from /clock; false: by the machine's"),
+    "domain": (
+        "",
+        "ROS domain to play on for others to watch; empty: one that nobody else is on, on this machine alone",
+    ),
 }
 
 
@@ -38,9 +59,37 @@ def _calibration(context: LaunchContext) -> list[Any]:
     return []
 
 
+def _alone(context: LaunchContext) -> list[Any]:
+    """Give everything that is launched the network of a play; raises SegPerceptionError where others on a domain that was
+    named publish the same."""
+    named = context.launch_configurations["domain"]
+    left = ExitStack()
+    network = left.enter_context(joined(whole("domain", 0, MOST_DOMAIN)(named) if named else None))
+    if network.shared:
+        refuse_publishers(network, _played(context), "leave domain:= out")
+    where = "" if network.shared else ", on this machine alone; domain:=N plays on another for others to watch"
+    return [
+        LogInfo(msg=f"plays on ROS domain {network.domain}{where}"),
+        RegisterEventHandler(OnShutdown(on_shutdown=lambda event, context: left.close())),
+    ]
+
+
+def _played(context: LaunchContext) -> list[str]:
+    """The topics of the bag and of the node, and the clock."""
+    given = context.launch_configurations
+    with Bag(Path(given["bag"])) as bag:
+        recorded = list(bag.types)
+    node = f"/{given.get('namespace', '')}/segmentation/".replace("//", "/")
+    return [*recorded, *(node + name for name in WATCHED), *(["/clock"] if _by_clock(context) else [])]
+
+
+def _by_clock(context: LaunchContext) -> bool:
+    return bool(IfCondition(LaunchConfiguration("clock")).evaluate(context))
+
+
 def _player(context: LaunchContext) -> list[Any]:
     bag, rate, delay = (LaunchConfiguration(name).perform(context) for name in ("bag", "rate", "delay"))
-    clock = ["--clock"] if IfCondition(LaunchConfiguration("clock")).evaluate(context) else []
+    clock = ["--clock"] if _by_clock(context) else []
     return [
         ExecuteProcess(
             cmd=["ros2", "bag", "play", bag, "--rate", rate, "--delay", delay, *clock],
@@ -60,6 +109,7 @@ def generate_launch_description() -> LaunchDescription:
                 DeclareLaunchArgument(name, default_value=default, description=words)
                 for name, (default, words) in OPTIONAL.items()
             ),
+            OpaqueFunction(function=_alone),
             SetParameter("use_sim_time", True, condition=IfCondition(LaunchConfiguration("clock"))),
             OpaqueFunction(function=_calibration),
             IncludeLaunchDescription(PythonLaunchDescriptionSource(str(CAMERA))),

@@ -232,14 +232,19 @@ def camera_topics(name: str) -> tuple[str, str]:
 
 
 def refuse_others(network: Network, cameras: Sequence[str], *, simulated: bool = False) -> None:
-    """Listen whether anybody on a domain that the user named publishes what a play to cameras of these names would, and
-    raise SegPerceptionError that names them: a robot must never take a recording for what it sees now."""
-    if not network.shared:
-        return
+    """refuse_publishers of what a play to cameras of these names has."""
     topics = [topic for name in cameras for topic in camera_topics(name)]
     topics += [f"/{network.node_name}/{name}/{topic}".replace("//", "/") for name in cameras for topic in WATCHED]
     if simulated:
         topics.append("/clock")
+    refuse_publishers(network, topics, "leave --domain out")
+
+
+def refuse_publishers(network: Network, topics: Sequence[str], remedy: str) -> None:
+    """Listen whether anybody on a domain that the user named publishes one of these, and raise SegPerceptionError that
+    names them: a robot must never take a recording for what it sees now. remedy: for a domain that nobody else is on."""
+    if not network.shared:
+        return
     context = Context()
     rclpy.init(context=context, signal_handler_options=SignalHandlerOptions.NO)
     node = Node(f"seg_perception_look_{os.getpid()}", context=context)
@@ -250,8 +255,8 @@ def refuse_others(network: Network, cameras: Sequence[str], *, simulated: bool =
         rclpy.shutdown(context=context)
     if found:
         raise SegPerceptionError(
-            f"others on domain {network.domain} publish what this would: {', '.join(found)}; end them, or leave --domain "
-            "out for a domain that nobody else is on"
+            f"others on domain {network.domain} publish what this would: {', '.join(found)}; end them, or {remedy} "
+            "for a domain that nobody else is on"
         )
 
 

@@ -15,11 +15,15 @@ from launch_needs import skip_without
 
 skip_without("launch_ros")
 
+from eval_fixtures import write_images
 from launch.actions import IncludeLaunchDescription
 from launch.launch_description_sources import PythonLaunchDescriptionSource
-from ros_harness import CHECKOUT, make_tiny_model, ros_domain
+from ros_harness import CHECKOUT, FakeCamera, Peer, make_tiny_model, ros_domain
 
 from launch import LaunchDescription, LaunchService
+from seg_perception.recordings.frames import IMAGE_TOPIC
+from seg_perception.recordings.make import write_bag
+from seg_perception.recordings.sources import FolderSource
 
 PLAYER = """#!{python}
 import json, os, sys
@@ -41,6 +45,7 @@ told = dict(
     calibrated=calibrated,
     simulated=answer.values[0].bool_value,
     profile=os.environ.get("FASTDDS_DEFAULT_PROFILES_FILE") or os.environ.get("FASTRTPS_DEFAULT_PROFILES_FILE"),
+    domain=os.environ["ROS_DOMAIN_ID"],
 )
 with open({told!r}, "w") as file:
     json.dump(told, file)
@@ -58,13 +63,16 @@ def domain() -> Iterator[None]:
     ("given", "options", "simulated"),
     [
         ({}, ["--rate", "1.0", "--delay", "5.0", "--clock"], True),
-        ({"clock": "false", "rate": "0.5", "delay": "1"}, ["--rate", "0.5", "--delay", "1"], False),
+        ({"clock": "false", "rate": "0.5", "delay": "1", "domain": ""}, ["--rate", "0.5", "--delay", "1"], False),
     ],
 )
 def test_the_bag_is_played_to_the_node_and_all_ends_with_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: dict[str, str], options: list[str], simulated: bool
 ) -> None:
-    """In place of `ros2`, whose `bag` no wheel brings: a player that sends images until one is answered."""
+    """In place of `ros2`, whose `bag` no wheel brings: a player that sends images until one is answered. All of it is
+    alone, away from the domain of the environment, unless that is named."""
+    robots = os.environ["ROS_DOMAIN_ID"]
+    given = {name: value if name != "domain" else robots for name, value in given.items()}
     told = tmp_path / "told.json"
     ros2 = tmp_path / "ros2"
     ros2.write_text(PLAYER.format(python=sys.executable, path=[str(CHECKOUT), str(CHECKOUT / "test")], told=str(told)))
@@ -72,19 +80,39 @@ def test_the_bag_is_played_to_the_node_and_all_ends_with_it(
     monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
     for variable in ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE"):
         monkeypatch.delenv(variable, raising=False)
-    arguments = {
-        "bag": "my_drive",
-        "image_topic": "/front/image_raw",
-        "model": str(make_tiny_model(tmp_path / "tiny.onnx")),
-        **given,
-    }
+    bag = recorded(tmp_path)
+    code = launched(bag=bag, model=str(make_tiny_model(tmp_path / "tiny.onnx")), **given)
+    assert code == 0 and os.environ["ROS_DOMAIN_ID"] == robots
+    heard: dict[str, Any] = json.loads(told.read_text())
+    assert heard["words"] == ["bag", "play", bag, *options]
+    assert (heard["calibrated"], heard["simulated"]) == (1, simulated)
+    alone = "domain" not in given
+    assert (heard["domain"] != robots) == alone
+    assert heard["profile"] == str(CHECKOUT / "config" / ("fastdds_loopback.xml" if alone else "fastdds_shm.xml"))
+
+
+def test_a_robot_whose_topics_the_bag_has_is_not_played_to(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    robot = Peer("front_driver")
+    try:
+        camera = FakeCamera(robot, topic=IMAGE_TOPIC)
+        assert launched(bag=recorded(tmp_path), domain=os.environ["ROS_DOMAIN_ID"]) == 1
+        assert camera.images.get_subscription_count() == 0
+    finally:
+        robot.close()
+    assert f"/front_driver on {IMAGE_TOPIC}" in caplog.text
+
+
+def recorded(folder: Path) -> str:
+    write_bag(FolderSource(write_images(folder / "images", 2)[0].parent), folder / "drive", "mcap")
+    return str(folder / "drive")
+
+
+def launched(**given: str) -> int:
+    """The exit code of the launch with these arguments."""
     source = PythonLaunchDescriptionSource(str(CHECKOUT / "launch" / "evaluate.launch.py"))
+    arguments = {"image_topic": "/front/image_raw", **given}
     service = LaunchService(argv=[])
     service.include_launch_description(
         LaunchDescription([IncludeLaunchDescription(source, launch_arguments=arguments.items())])
     )
-    assert service.run() == 0
-    heard: dict[str, Any] = json.loads(told.read_text())
-    assert heard["words"] == ["bag", "play", "my_drive", *options]
-    assert (heard["calibrated"], heard["simulated"]) == (1, simulated)
-    assert heard["profile"] == str(CHECKOUT / "config" / "fastdds_shm.xml")
+    return int(service.run())
