@@ -100,7 +100,7 @@ class Trainer:
                 bar.update()
                 bar.set_postfix_str(" ".join(f"{name} {value:.3f}" for name, value in losses.items()), refresh=False)
                 if log is not None and self.step % LOG_EVERY == 0:
-                    log.losses(self.step, seconds, self.optimiser.param_groups[0]["lr"], losses)
+                    log.losses(self.step, self.trained_s, self.optimiser.param_groups[0]["lr"], losses)
                 if self.step % self.config.validate_every == 0 or self.done >= 1:
                     if log is not None:
                         self._validate(log)

@@ -41,7 +41,7 @@ class TrainingLog:
         return self._board is not None
 
     def losses(self, step: int, seconds: float, learning_rate: float, losses: Mapping[str, float]) -> None:
-        """After this many steps; seconds since the start; losses by name, of the last step."""
+        """After this many steps and seconds of training, those before a resume too; losses by name, of the last step."""
         row = {"step": step, "seconds": round(seconds, 1), "learning_rate": learning_rate, **losses}
         self._append(row)
         self._curves(step, {"learning_rate": learning_rate, **{f"loss/{name}": v for name, v in losses.items()}})

@@ -71,6 +71,7 @@ def test_minutes_shape_the_schedule_and_end_training(
     """A clock that moves 15 s at every look, which is once a step: a minute is four steps, at shares 0, 1/4, 1/2, 3/4."""
     clock = itertools.count(0, 15)
     monkeypatch.setattr("seg_perception.training.loop.trainer.time.monotonic", lambda: next(clock))
+    monkeypatch.setattr("seg_perception.training.loop.trainer.LOG_EVERY", 1)
     trainer = Trainer(config_of(root, minutes=1.0, steps=1, warm_up_steps=0, learning_rate=0.08), CAMVID, tmp_path)
     rates, one_step = [], trainer.one_step
 
@@ -88,6 +89,8 @@ def test_minutes_shape_the_schedule_and_end_training(
     trainer.train(100)
     assert trainer.done == 1 and trainer.step == 4
     assert rates == pytest.approx([0.08, 0.06828427, 0.04, 0.01171573])
+    rows = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert [row["seconds"] for row in rows if "seconds" in row] == [15, 30, 45, 60]
     assert checkpoint.load(tmp_path / "last.pt")["step"] == checkpoint.load(tmp_path / "best.pt")["step"] == 4
     trainer.train(100)
     assert trainer.step == 4, "what is done is not trained further"
