@@ -252,9 +252,15 @@ def test_an_installation_is_used_with_the_systems_python():
 def test_an_unsupported_python_is_one_sentence(version):
     text = setup_python.complaint(interpreter(version=version), WHEELS)
     assert text == (
-        f"Python {'.'.join(map(str, version))} at /usr/bin/python3 is not supported: install Python 3.10, 3.11, 3.12 "
-        "or 3.13 and pass it, for example 'make run PYTHON=python3.12'."
+        f"Python {'.'.join(map(str, version))} at /usr/bin/python3 is not supported: install Python 3.10 to 3.13 "
+        "and pass it, for example 'make run PYTHON=python3.12'."
     )
+
+
+def test_an_installation_may_bring_a_python_that_the_wheels_are_not_built_for():
+    lyrical = setup_python.Ros("lyrical")
+    assert setup_python.complaint(interpreter(version=(3, 14, 0), rclpy=True), lyrical) == ""
+    assert "3.10 to 3.14" in setup_python.complaint(interpreter(version=(3, 15, 0), rclpy=True), lyrical)
 
 
 def test_what_else_a_python_may_lack():

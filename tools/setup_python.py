@@ -17,6 +17,9 @@ from seg_perception.fast_dds import profile_variable
 
 OLDEST_PYTHON = (3, 10)
 NEWEST_PYTHON = (3, 13)
+"""That PyPI has ROS 2's wheels for."""
+NEWEST_WITH_ROS = (3, 14)
+"""That all other libraries have wheels for: enough where a ROS 2 installation brings its own, as Lyrical's."""
 
 # What has to be known of an interpreter before it is chosen; printed as one JSON line by the interpreter itself.
 PROBE = """
@@ -87,9 +90,10 @@ class Ros:
 def complaint(python: Interpreter, ros: Ros) -> str:
     """Why an interpreter cannot be used, as one sentence; empty when it can."""
     version = ".".join(map(str, python.version))
-    if not OLDEST_PYTHON <= python.version[:2] <= NEWEST_PYTHON:
+    newest = NEWEST_WITH_ROS if ros.distro else NEWEST_PYTHON
+    if not OLDEST_PYTHON <= python.version[:2] <= newest:
         return (
-            f"Python {version} at {python.executable} is not supported: install Python 3.10, 3.11, 3.12 or 3.13 "
+            f"Python {version} at {python.executable} is not supported: install Python 3.10 to 3.{newest[1]} "
             "and pass it, for example 'make run PYTHON=python3.12'."
         )
     if not python.venv:
