@@ -20,6 +20,14 @@ class SegPerceptionError(Exception):
     """
 
 
+class BadImageError(SegPerceptionError):
+    """An image that cannot be used. cause: a short name to count such by."""
+
+    def __init__(self, cause: str, sentence: str) -> None:
+        super().__init__(sentence)
+        self.cause = cause
+
+
 def nearest_name(wrong: str, known: Iterable[str]) -> str:
     """End of an error sentence: the nearest known name, or all of them when none is near."""
     names = sorted(known)

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seg_perception.errors import SegPerceptionError
+from seg_perception.image_limits import ImageLimits
 from seg_perception.writing import results_folder as results_folder
 from seg_perception.writing import write_json as write_json
 from seg_perception.writing import write_text as write_text
@@ -150,6 +151,8 @@ def _read(path: Path, decode: Callable[[bytes], NDArray[Any] | None]) -> NDArray
         ) from error
     if not is_whole(data):
         raise SegPerceptionError(f"{path} is truncated after {len(data)} bytes: copy it again")
+    if data:
+        ImageLimits().check_encoded(data, str(path))
     try:
         image = decode(data) if data else None
     except cv2.error as error:

@@ -17,13 +17,14 @@ from numpy.typing import NDArray
 
 from seg_perception.camera.encodings import DEPTH_OR_GREY, GREY, Layout, find_layout, why_not_read
 from seg_perception.camera_model import CameraModel
-from seg_perception.errors import SegPerceptionError
+from seg_perception.errors import BadImageError as BadImageError
+from seg_perception.image_limits import UNDECODABLE as UNDECODABLE
+from seg_perception.image_limits import ImageLimits
 from seg_perception.raw_image import Mix, RawImage, Recolor, from_bayer, from_yuv
 
 WRONG_ENCODING = "wrong_encoding"
 TRUNCATED = "truncated"
 EMPTY = "empty"
-UNDECODABLE = "undecodable"
 
 JPEG_START, JPEG_END = b"\xff\xd8", b"\xff\xd9"
 PNG_START, PNG_END = b"\x89PNG", b"IEND"
@@ -32,16 +33,11 @@ RIFF, WEBP = b"RIFF", b"WEBP"
 COMPRESSED_TAIL_BYTES = 4096
 """How far from the end the mark that ends a picture may lie: cameras pad their JPEG to whole USB packets."""
 
-
-class BadImageError(SegPerceptionError):
-    """A message that is no usable image. cause: one of wrong_encoding, truncated, empty, undecodable."""
-
-    def __init__(self, cause: str, sentence: str) -> None:
-        super().__init__(sentence)
-        self.cause = cause
+LIMITS = ImageLimits()
+"""Where nobody says others."""
 
 
-def check_image(message: Any, grey_16uc1: bool = False) -> Layout:
+def check_image(message: Any, grey_16uc1: bool = False, limits: ImageLimits = LIMITS) -> Layout:
     """Whether an Image message can be read, from its fields alone: takes no time that depends on the image's size.
 
     grey_16uc1: whether 16UC1 is a grey picture rather than depth. Raises BadImageError naming what was expected and what came.
@@ -53,6 +49,7 @@ def check_image(message: Any, grey_16uc1: bool = False) -> Layout:
     height, width, step = message.height, message.width, message.step
     if not height or not width:
         raise BadImageError(EMPTY, f"the image is {width}x{height} pixels: check the camera driver")
+    limits.check((height, width))
     row_bytes = width * layout.channels * np.dtype(layout.dtype).itemsize
     if step < row_bytes:
         raise BadImageError(
@@ -71,8 +68,9 @@ def check_image(message: Any, grey_16uc1: bool = False) -> Layout:
     return layout
 
 
-def check_compressed(message: Any) -> None:
-    """Whether a CompressedImage message starts and ends like a JPEG, PNG or WebP; raises BadImageError otherwise."""
+def check_compressed(message: Any, limits: ImageLimits = LIMITS) -> None:
+    """Whether a CompressedImage message starts and ends like a JPEG, PNG or WebP of a size within the limits; raises
+    BadImageError otherwise."""
     data = memoryview(message.data)
     if not len(data):
         raise BadImageError(EMPTY, f"the compressed image '{message.format}' holds no bytes: check the camera driver")
@@ -87,17 +85,18 @@ def check_compressed(message: Any) -> None:
         raise BadImageError(WRONG_ENCODING, f"the compressed image '{message.format}' is no JPEG, PNG or WebP")
     if not whole:
         raise BadImageError(TRUNCATED, f"the compressed image '{message.format}' of {len(data)} bytes ends too early")
+    limits.check_encoded(data, f"the compressed image '{message.format}'")
 
 
 class ImageReader:
     """Reads the messages of one camera; its buffers are reused, so a result holds until the next call.
 
     bit_depth: of images of 16 bit a pixel, whose white is 2 ** bit_depth - 1. grey_16uc1: whether 16UC1 is a grey picture
-    rather than depth.
+    rather than depth. limits: of what is read at all.
     """
 
-    def __init__(self, bit_depth: int = 16, grey_16uc1: bool = False) -> None:
-        self._white, self._grey_16uc1 = 2**bit_depth - 1, grey_16uc1
+    def __init__(self, bit_depth: int = 16, grey_16uc1: bool = False, limits: ImageLimits = LIMITS) -> None:
+        self._white, self._grey_16uc1, self._limits = 2**bit_depth - 1, grey_16uc1, limits
         self.brightest: int | None = None
         """Value of the latest image of 16 bit a pixel, of every eighth row; None where it has fewer bits."""
         self._rgb: NDArray[np.uint8] | None = None
@@ -113,7 +112,7 @@ class ImageReader:
         if hasattr(message, "format"):
             bgr, code = self._decode(message), cv2.COLOR_BGR2RGB
             return RawImage(bgr.shape[:2], (bgr,), Recolor(code), partial(self._convert, bgr, code))
-        raw = _raw(message, check_image(message, self._grey_16uc1), partial(self.to_rgb, message))
+        raw = _raw(message, check_image(message, self._grey_16uc1, self._limits), partial(self.to_rgb, message))
         return self.to_rgb(message) if raw is None else raw
 
     def to_rgb(self, message: Any) -> NDArray[np.uint8]:
@@ -124,7 +123,7 @@ class ImageReader:
         """
         if hasattr(message, "format"):
             return self._convert(self._decode(message), cv2.COLOR_BGR2RGB)
-        layout = check_image(message, self._grey_16uc1)
+        layout = check_image(message, self._grey_16uc1, self._limits)
         if layout.full_chroma:
             return self._mixed(_two_planes(message, layout), from_yuv(0, 1, 2))
         if layout.chroma:
@@ -161,7 +160,7 @@ class ImageReader:
         return self._rgb
 
     def _decode(self, message: Any) -> NDArray[np.uint8]:
-        check_compressed(message)
+        check_compressed(message, self._limits)
         flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
         try:
             bgr = cv2.imdecode(np.frombuffer(message.data, np.uint8), flags)

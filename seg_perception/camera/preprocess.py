@@ -22,9 +22,10 @@ class Preprocessor:
     """Resizes frames within buffers that are made once per camera size. size_hw: the network's input (height, width), or
     what tells it by the image's.
 
-    A bilinear sample reads 2x2 pixels, so shrinking more than twofold would skip some and alias. Then the image goes
-    bilinearly to 2, 4, … times the network's size and is halved from there: as smooth as cv2.INTER_AREA (0.7 grey
-    levels rms apart from 1280x720 to 480x352) in less than half its time.
+    A bilinear sample reads 2x2 pixels, so shrinking more than twofold would skip some and alias. Then a side goes
+    bilinearly to 2, 4, … times the network's and is halved from there: as smooth as cv2.INTER_AREA (0.7 grey
+    levels rms apart from 1280x720 to 480x352) in less than half its time. A side that grows does so at the end, so that
+    no step has more pixels than the image, and the time is linear in those whatever its shape.
 
     What the camera sent is resized as it is and converted to RGB at the network's size, unless that is the larger one.
     Where the picture is smooth, this is at most 4 grey levels (rms: less than 1) from resizing RGB, because chroma in 8
@@ -84,8 +85,7 @@ class Preprocessor:
         plane_hw = (shape[0], shape[1])
         if 0 in plane_hw:
             raise no_pixels(plane_hw)
-        h, w = self._size_hw
-        return [np.zeros((h << i, w << i, *shape[2:]), np.uint8) for i in range(halvings(plane_hw, (h, w)), -1, -1)]
+        return [np.zeros((*step, *shape[2:]), np.uint8) for step in _steps(plane_hw, self._size_hw)]
 
 
 def no_pixels(image_hw: tuple[int, int]) -> SegPerceptionError:
@@ -95,10 +95,20 @@ def no_pixels(image_hw: tuple[int, int]) -> SegPerceptionError:
     )
 
 
-def halvings(source_hw: tuple[int, int], target_hw: tuple[int, int]) -> int:
-    """How often the image is halved after the bilinear resize, so that this shrinks at most twofold."""
-    ratio = max(source_hw[0] / target_hw[0], source_hw[1] / target_hw[1])
-    return max(0, math.ceil(math.log2(ratio)) - 1)
+def halvings(source: int, target: int) -> int:
+    """How often a side is halved after the bilinear resize, so that this shrinks at most twofold."""
+    return max(0, math.ceil(math.log2(source / target)) - 1)
+
+
+def _steps(source_hw: Size, target_hw: Size) -> list[Size]:
+    """The sizes that an image goes through, the last is target_hw."""
+    sides = list(zip(source_hw, target_hw))
+    counts = [halvings(*side) for side in sides]
+    steps = [
+        tuple(min(source, target << min(i, count)) for (source, target), count in zip(sides, counts))
+        for i in range(max(counts), 0, -1)
+    ]
+    return [*((height, width) for height, width in steps), target_hw]
 
 
 def _resize(source: Plane, steps: list[Plane]) -> Plane:

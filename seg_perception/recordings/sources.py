@@ -17,6 +17,7 @@ from tqdm import tqdm
 from seg_perception.camera_model import CameraModel, CameraPose
 from seg_perception.errors import SegPerceptionError
 from seg_perception.files import ScratchFile, image_files, quiet_opencv, read_mask, read_rgb
+from seg_perception.image_limits import ImageLimits
 from seg_perception.labels import VOID, LabelSet
 from seg_perception.results import Frame, Truth
 from seg_perception.synthetic.drive import SyntheticDrive
@@ -92,6 +93,7 @@ class VideoSource(Source):
             raise SegPerceptionError(f"there is no file {path}: give a video, a folder of images, a rosbag or a device")
         self._path = path
         capture = _open_capture(str(path))
+        _check_size(capture, str(path))
         readable, _ = capture.read() if capture.isOpened() else (False, None)
         rate, count = capture.get(cv2.CAP_PROP_FPS), int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
         capture.release()
@@ -143,6 +145,7 @@ class DeviceSource(Source):
                 f"the camera {device} cannot be opened: check that it is there ('ls /dev/video*'), that no other program "
                 "uses it, and that you are in the group 'video'"
             )
+        _check_size(self._capture, device)
         rate = self._capture.get(cv2.CAP_PROP_FPS)
         self.rate_hz = rate if 0 < rate <= 1000 else DEFAULT_RATE_HZ
 
@@ -316,3 +319,10 @@ def missing_bytes(path: Path) -> int:
 def _open_capture(name: str, api: int = cv2.CAP_ANY) -> cv2.VideoCapture:
     with quiet_opencv():
         return cv2.VideoCapture(name, api)
+
+
+def _check_size(capture: cv2.VideoCapture, name: str) -> None:
+    """Raises BadImageError where its frames are too costly, as its header says."""
+    sides = cv2.CAP_PROP_FRAME_HEIGHT, cv2.CAP_PROP_FRAME_WIDTH
+    height, width = (max(0, int(capture.get(side))) for side in sides)
+    ImageLimits().check((height, width), name)

@@ -91,7 +91,8 @@ class Camera:
             slots=slots,
         )
         self._readers = [
-            ImageReader(settings.node.image_bit_depth, settings.node.image_16uc1_is_grey) for _ in range(slots)
+            ImageReader(settings.node.image_bit_depth, settings.node.image_16uc1_is_grey, settings.node.image_limits)
+            for _ in range(slots)
         ]
         self._dim_images = 0
         self._fusion = GridFusion(settings.fusion.half_life_s) if settings.fusion.enabled else None

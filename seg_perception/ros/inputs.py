@@ -144,8 +144,11 @@ class CameraInput:
     ) -> None:
         self._node, self._accept = node, accept
         compressed = settings.image_transport == "compressed"
+        limits = settings.image_limits
         self._check: Callable[[Any], object] = (
-            check_compressed if compressed else partial(check_image, grey_16uc1=settings.image_16uc1_is_grey)
+            partial(check_compressed, limits=limits)
+            if compressed
+            else partial(check_image, grey_16uc1=settings.image_16uc1_is_grey, limits=limits)
         )
         self._rectified = settings.image_rectified
         prefix = f"{name}/" if name else ""

@@ -20,6 +20,7 @@ from seg_perception.errors import SegPerceptionError, nearest_name
 from seg_perception.ground.drivable import DrivableSettings
 from seg_perception.ground.fusion import FusionSettings, window_problem
 from seg_perception.ground.pitch import PITCH_CORRECTIONS
+from seg_perception.image_limits import ImageLimits
 from seg_perception.panoptic.decoder import PanopticSettings
 from seg_perception.ros.lane import OVERLAPS
 from seg_perception.ros.topics import OUTPUT_NAMES, topic_table
@@ -181,6 +182,14 @@ class NodeSettings:
     image_16uc1_is_grey: bool = _parameter(
         False, "whether images of the encoding 16UC1 are grey pictures, as of a thermal camera, rather than depth"
     )
+    image_max_pixels: int = _parameter(
+        ImageLimits.most_pixels,
+        "of an image, by its header: what is larger is refused before it is decoded",
+        limits=(1, 10**9),
+    )
+    image_max_aspect: float = _parameter(
+        ImageLimits.most_aspect, "how many times its shorter side an image's longer side may be", limits=(1.0, 65535.0)
+    )
     enabled: bool = _parameter(True, "whether images are taken", live=True)
     autostart: bool = _parameter(True, "configure and activate at once; false: a lifecycle manager does")
     camera_timeout: float = _parameter(
@@ -198,6 +207,11 @@ class NodeSettings:
         0.5, "s by which an image's stamp may be ahead of the node's clock", limits=(0.0, 1e9)
     )
     jpeg_quality: int = _parameter(80, "quality of the compressed overlay", live=True, limits=(1, 100))
+
+    @property
+    def image_limits(self) -> ImageLimits:
+        """What an image may cost."""
+        return ImageLimits(self.image_max_pixels, self.image_max_aspect)
 
 
 def _live(description: str, low: float, high: float) -> Spec:

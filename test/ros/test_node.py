@@ -130,6 +130,8 @@ def test_bad_frames_are_named_while_good_ones_flow(start: StartNode, peer: Peer)
         ({"encoding": "rgb9"}, "the image has the encoding 'rgb9', which is not read: did you mean 'rgb8'?"),
         ({"height": 1000}, "the image holds 73728 bytes, but 192x1000 rgb8 with step 576 takes 576000"),
         ({"width": 0}, "the image is 0x128 pixels"),
+        ({"width": 60_000, "height": 50_000}, "the image is 60000x50000, 3000000000 pixels, and at most 40000000"),
+        ({"width": 1, "height": 65_535}, "the image is 1x65535, a side more than 32 times the other"),
     ]
     for changes, sentence in bad:
         whole = camera.message()
@@ -138,12 +140,12 @@ def test_bad_frames_are_named_while_good_ones_flow(start: StartNode, peer: Peer)
         process.wait_for_line(f"/image: {sentence}")
         sent = camera.send()
         peer.until(lambda sent=sent: newest(masks, sent), "the mask of a good frame")  # type: ignore[misc]
-    names = ("bad_wrong_encoding", "bad_truncated", "bad_empty")
-    peer.until(lambda: all(values_of(diagnostics, "camera").get(name) == "1" for name in names), "three named causes")
+    names = ("bad_wrong_encoding", "bad_truncated", "bad_empty", "bad_too_large", "bad_too_narrow")
+    peer.until(lambda: all(values_of(diagnostics, "camera").get(name) == "1" for name in names), "five named causes")
     values = values_of(diagnostics, "camera")
     counts = {name: int(values[name]) for name in ("frames_in", "frames_out", "dropped")}
-    assert values["bad_frames"] == "3"
-    assert counts["frames_in"] == counts["frames_out"] + counts["dropped"] + 3
+    assert values["bad_frames"] == "5"
+    assert counts["frames_in"] == counts["frames_out"] + counts["dropped"] + 5
 
 
 def test_parameters_change_while_frames_flow_or_are_refused_with_a_reason(start: StartNode, peer: Peer) -> None:

@@ -28,12 +28,13 @@ __device__ inline int smaller(int a, int b) { return a < b ? a : b; }
 __device__ inline int larger(int a, int b) { return a > b ? a : b; }
 
 // Camera image, packed pixels of pixel_bytes bytes in rows of row_bytes, the channels at their own bytes of a pixel;
-// to target uint8 [height, width, 3] RGB. halvings: how often the image is halved after the bilinear resize.
+// to target uint8 [height, width, 3] RGB. halvings_y, halvings_x: how often the height and the width are
+// halved after the bilinear resize.
 struct Resize {
     const uint8 *source;
     uint8 *target;
     int row_bytes, pixel_bytes, red, green, blue;
-    int source_height, source_width, height, width, halvings;
+    int source_height, source_width, height, width, halvings_y, halvings_x;
 };
 
 // Where a sample falls between two source pixels along one axis.
@@ -62,22 +63,23 @@ __device__ inline int sample(const Resize &r, const Between &down, const Between
 KERNEL resize_image(const Resize r) {
     int i = thread_index();
     if (i >= r.height * r.width) return;
-    int y = i / r.width, x = i % r.width, side = 1 << r.halvings, half = side * side / 2;
-    float scale_y = (float)r.source_height / (float)(r.height * side);
-    float scale_x = (float)r.source_width / (float)(r.width * side);
+    int y = i / r.width, x = i % r.width, rows = 1 << r.halvings_y, columns = 1 << r.halvings_x;
+    int halvings = r.halvings_y + r.halvings_x, half = rows * columns / 2;
+    float scale_y = (float)r.source_height / (float)(r.height * rows);
+    float scale_x = (float)r.source_width / (float)(r.width * columns);
     int red = half, green = half, blue = half;
-    for (int row = y * side; row < (y + 1) * side; row++) {
+    for (int row = y * rows; row < (y + 1) * rows; row++) {
         Between down = between(row, scale_y, r.source_height);
-        for (int column = x * side; column < (x + 1) * side; column++) {
+        for (int column = x * columns; column < (x + 1) * columns; column++) {
             Between across = between(column, scale_x, r.source_width);
             red += sample(r, down, across, r.red);
             green += sample(r, down, across, r.green);
             blue += sample(r, down, across, r.blue);
         }
     }
-    r.target[3 * i] = (uint8)(red >> 2 * r.halvings);
-    r.target[3 * i + 1] = (uint8)(green >> 2 * r.halvings);
-    r.target[3 * i + 2] = (uint8)(blue >> 2 * r.halvings);
+    r.target[3 * i] = (uint8)(red >> halvings);
+    r.target[3 * i + 1] = (uint8)(green >> halvings);
+    r.target[3 * i + 2] = (uint8)(blue >> halvings);
 }
 
 // All that the decode of one image reads and writes. Grid [h, w] of cells, mask [height, width] of pixels.

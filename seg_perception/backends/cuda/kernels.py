@@ -28,7 +28,8 @@ class Resize(ctypes.Structure):
     _fields_ = _fields(
         {
             ctypes.c_void_p: "source target",
-            ctypes.c_int: "row_bytes pixel_bytes red green blue source_height source_width height width halvings",
+            ctypes.c_int: "row_bytes pixel_bytes red green blue source_height source_width height width halvings_y"
+            " halvings_x",
         }
     )
 

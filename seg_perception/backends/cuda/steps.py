@@ -169,7 +169,8 @@ class CudaPreprocessor:
             source_width=source_width,
             height=height,
             width=width,
-            halvings=halvings((source_height, source_width), (height, width)),
+            halvings_y=halvings(source_height, height),
+            halvings_x=halvings(source_width, width),
         )
 
         def enqueue() -> None:

@@ -228,7 +228,10 @@ def test_an_image_of_the_networks_size_comes_through_unchanged(machine):
     assert np.array_equal(_network_input(machine, machine.backend(), Frame(rgb)), rgb)
 
 
-@pytest.mark.parametrize("size", [(1, 1), (37, 51), (127, 191), (128, 192), (129, 193), (300, 400), (600, 900)])
+SIZES = [(1, 1), (37, 51), (127, 191), (128, 192), (129, 193), (300, 400), (600, 900), (500, 1), (64, 900)]
+
+
+@pytest.mark.parametrize("size", SIZES)
 def test_every_size_comes_to_what_the_cpu_makes_of_it(machine, size):
     frame = Frame(_picture(*size))
     seen = _network_input(machine, machine.backend(), frame).astype(int)
