@@ -16,7 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from seg_perception import image_limits
-from seg_perception.camera.messages import ENCODINGS, BadImageError, ImageReader
+from seg_perception.camera.encodings import ENCODINGS
+from seg_perception.camera.messages import BadImageError, ImageReader
 from seg_perception.errors import SegPerceptionError
 from seg_perception.files import read_rgb
 from seg_perception.image_limits import ImageLimits, encoded_size
