@@ -31,6 +31,8 @@ OPTIONAL = {
     "train": {"torch": "torch>=2.5"},
     "tensorboard": {"tensorboard": "tensorboard>=2.9"},
     "fleet": {"ray": "ray>=2.9"},
+    # Wheels of PyAV bring FFmpeg with x264 and x265, which are under the GPL: who wants video asks for it.
+    "video": {"av": "av>=12.0"},
 }
 """The same, by the extra that asks for it."""
 

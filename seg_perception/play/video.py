@@ -5,19 +5,15 @@ from __future__ import annotations
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from seg_perception.files import quiet_opencv
+from seg_perception.libraries import pip_install
+from seg_perception.play.encoders import PLAYED_BY_BROWSERS, Encoder, open_encoder
 from seg_perception.writing import written_aside
-
-CODECS = {"avc1": "H.264", "mp4v": "MPEG-4 Part 2"}
-"""In the order of preference: browsers play the first, but OpenCV from PyPI cannot encode it. VP9, which they play too and
-it can, takes 80 times as long as the second."""
-PLAYED_BY_BROWSERS = ("avc1",)
 
 
 class VideoWriter:
@@ -30,8 +26,7 @@ class VideoWriter:
     def __init__(self, path: Path, rate_hz: float) -> None:
         self._path, self._rate_hz, self._stack = path, rate_hz, ExitStack()
         self._aside = path
-        self._writer: Any = None
-        self._codec = ""
+        self._encoder: Encoder | None = None
         self._size_wh = (0, 0)
         self._frames = 0
         self.written = False
@@ -48,8 +43,8 @@ class VideoWriter:
             self._size_wh = rgb.shape[1] + rgb.shape[1] % 2, rgb.shape[0] + rgb.shape[0] % 2
             self._open()
         self._frames += 1
-        if self._writer is not None:
-            self._writer.write(fitted(cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR), self._size_wh))
+        if self._encoder is not None:
+            self._encoder.write(fitted(rgb, self._size_wh))
 
     def _open(self) -> None:
         try:
@@ -57,37 +52,32 @@ class VideoWriter:
         except OSError as error:
             self.problems.append(f"{self._path} cannot be written ({error.strerror}): check the folder and the disk")
             return
-        for codec in CODECS:
-            with quiet_opencv():
-                writer = cv2.VideoWriter(str(self._aside), cv2.VideoWriter.fourcc(*codec), self._rate_hz, self._size_wh)
-            if writer.isOpened():
-                self._writer, self._codec = writer, codec
-                return
-            writer.release()
-        self.problems.append(
-            f"{self._path} cannot be written: check the folder and the space on the disk, and that OpenCV has FFmpeg"
-        )
+        self._encoder = open_encoder(self._aside, self._rate_hz, self._size_wh)
+        if self._encoder is None:
+            self.problems.append(
+                f"{self._path} cannot be written: check the folder and the space on the disk, and that OpenCV has FFmpeg"
+            )
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._writer is not None:
-            self._writer.release()
+        if self._encoder is not None:
+            self._encoder.release()
             if error is None:
-                self._look()
+                self._look(self._encoder.codec)
         # without the file, as if the block had failed, so that what is there of it is removed
         failure = error if self.written or error is not None else _NotWrittenError()
         self._stack.__exit__(None if failure is None else type(failure), failure, trace)
 
-    def _look(self) -> None:
-        """Whether the file is whole: OpenCV says nothing when the disk is full."""
+    def _look(self, codec: str) -> None:
+        """Whether the file is whole: encoders say nothing when the disk is full."""
         self.written = is_whole(self._aside, self._frames)
         if not self.written:
             self.problems.append(f"{self._path} cannot be written whole: free space on the disk and play again")
-        elif self._codec not in PLAYED_BY_BROWSERS:
+        elif codec not in PLAYED_BY_BROWSERS:
             self.notes.append(
-                f"{self._path.name} is {CODECS[self._codec]}, which players such as VLC and mpv show and browsers do not: "
-                f"this OpenCV cannot write H.264 ('ffmpeg -i {self._path.name} h264.mp4' converts it)"
+                f"{self._path.name} is {codec}, which players such as VLC and mpv show and browsers do not, for this OpenCV "
+                f"cannot write H.264: {pip_install('av')}, or 'ffmpeg -i {self._path.name} h264.mp4' converts it"
             )
 
 
@@ -106,18 +96,18 @@ def is_whole(path: Path, frames: int) -> bool:
             capture.release()
 
 
-def fitted(bgr: NDArray[np.uint8], size_wh: tuple[int, int]) -> NDArray[np.uint8]:
+def fitted(image: NDArray[np.uint8], size_wh: tuple[int, int]) -> NDArray[np.uint8]:
     """An image [H, W, 3] in the middle of a black one of that size, as large as it fits without being squashed; one that
     is only a pixel smaller is stretched."""
     width, height = size_wh
-    missing = height - bgr.shape[0], width - bgr.shape[1]
+    missing = height - image.shape[0], width - image.shape[1]
     if missing == (0, 0):
-        return bgr
+        return image
     if min(missing) >= 0 and max(missing) == 1:
-        return np.asarray(cv2.resize(bgr, size_wh, interpolation=cv2.INTER_LINEAR), np.uint8)
-    scale = min(width / bgr.shape[1], height / bgr.shape[0])
-    inner_wh = max(1, round(bgr.shape[1] * scale)), max(1, round(bgr.shape[0] * scale))
+        return np.asarray(cv2.resize(image, size_wh, interpolation=cv2.INTER_LINEAR), np.uint8)
+    scale = min(width / image.shape[1], height / image.shape[0])
+    inner_wh = max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale))
     x, y = (width - inner_wh[0]) // 2, (height - inner_wh[1]) // 2
-    image = np.zeros((height, width, 3), np.uint8)
-    image[y : y + inner_wh[1], x : x + inner_wh[0]] = cv2.resize(bgr, inner_wh, interpolation=cv2.INTER_AREA)
-    return image
+    framed = np.zeros((height, width, 3), np.uint8)
+    framed[y : y + inner_wh[1], x : x + inner_wh[0]] = cv2.resize(image, inner_wh, interpolation=cv2.INTER_AREA)
+    return framed

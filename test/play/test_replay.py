@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import resource
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from seg_perception.camera_model import CameraModel, CameraPose
 from seg_perception.files import ScratchFile
 from seg_perception.ground.drivable import DrivableSettings
 from seg_perception.labels import CAMVID
+from seg_perception.play.encoders import BY_PYAV
 from seg_perception.play.replay import replay
 from seg_perception.play.spool import Spool
 from seg_perception.play.video import VideoWriter, fitted
@@ -167,8 +169,50 @@ def test_an_image_is_fitted_as_large_as_its_shape_allows(size_hw: tuple[int, int
     assert image.shape == (48, 64, 3) and (image[..., 0] == 255).sum() == inner
 
 
-def test_a_video_that_the_disk_cut_off_is_told_and_not_left_behind(tmp_path: Path) -> None:
+def codec_of(path: Path) -> str:
+    """The four-character code of what the file holds."""
+    capture = cv2.VideoCapture(str(path))
+    return int(capture.get(cv2.CAP_PROP_FOURCC)).to_bytes(4, "little").decode()
+
+
+@pytest.mark.parametrize(("encoders", "code"), [(("H.264", "VP9"), "h264"), (("VP9",), "VP90")])
+def test_the_video_is_one_that_browsers_play(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, encoders: tuple[str, ...], code: str
+) -> None:
+    """With PyAV, whose builds may lack an encoder: every frame is there, in its place and of its colours."""
+    pytest.importorskip("av", reason="PyAV is not installed: pip install av")
+    known = {"VP9": BY_PYAV["VP9"], **({} if "H.264" in encoders else {"H.264": ("no_such_encoder", {})})}
+    monkeypatch.setattr("seg_perception.play.encoders.BY_PYAV", {**BY_PYAV, **known})
+    shown = [(200, 60, 20), (20, 200, 60), (60, 20, 200), (128, 128, 128)]
+    with VideoWriter(tmp_path / "a.mp4", 9.83) as writer:
+        for color in shown:
+            writer.write(np.full((47, 63, 3), color, np.uint8))
+    assert writer.written and not writer.notes and not writer.problems
+    assert codec_of(tmp_path / "a.mp4") == code
+    seen = [tuple(np.median(frame.reshape(-1, 3), axis=0)) for frame in frames_of(tmp_path / "a.mp4")]
+    assert np.abs(np.subtract(seen, shown)).max() <= 4
+    capture = cv2.VideoCapture(str(tmp_path / "a.mp4"))
+    assert capture.get(cv2.CAP_PROP_FPS) == pytest.approx(9.83)
+
+
+def test_where_nothing_writes_what_browsers_play_it_is_said_how(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "av", None)
+    monkeypatch.setattr("seg_perception.play.encoders.BY_OPENCV", {"MPEG-4 Part 2": "mp4v"})
+    with VideoWriter(tmp_path / "a.mp4", 10.0) as writer:
+        writer.write(picture(0))
+    assert writer.written and codec_of(tmp_path / "a.mp4") == "FMP4"
+    assert "browsers do not" in writer.notes[0] and "pip install 'av>=" in writer.notes[0]
+
+
+@pytest.mark.parametrize("without", [None, "av"])
+def test_a_video_that_the_disk_cut_off_is_told_and_not_left_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, without: str | None
+) -> None:
     """The limit of a file's size stands in for a full disk: OpenCV is as silent about the one as about the other."""
+    if without:
+        monkeypatch.setitem(sys.modules, without, None)
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     noise = np.random.default_rng(0).integers(0, 256, (240, 320, 3), np.uint8)
     try:
