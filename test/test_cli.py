@@ -111,7 +111,7 @@ def test_what_to_install_names_the_range_and_all_else_that_is_missing(monkeypatc
     assert pip_install("tqdm") == "pip install 'tqdm>=4.57' 'backports.zstd>=1.0'"
     assert pip_install("rosbags.image").startswith("pip install 'rosbags-image>=0.10' ")
     assert pip_install("torch.nn") == f"pip install '{LIBRARIES['torch']}'"
-    assert pip_install("av.filter") == "pip install 'av'"
+    assert pip_install("shapely.geometry") == "pip install 'shapely'"
 
 
 def test_missing_tells_packages_from_their_parts() -> None:
