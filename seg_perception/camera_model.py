@@ -65,9 +65,7 @@ class CameraModel:
         """Why an image of (height, width) px cannot be this camera's, in one sentence; None where it is one of its size,
         or scaled as a whole but for the rounding of its sides."""
         height, width = image_hw
-        low = max((width - 1) / self.width, (height - 1) / self.height)
-        high = min((width + 1) / self.width, (height + 1) / self.height)
-        if low < high:
+        if is_scaled(image_hw, (self.width, self.height)):
             return None
         return (
             f"the image is {width}x{height} px and its camera_info is of {self.width}x{self.height} px, another shape: "
@@ -116,6 +114,15 @@ class CameraModel:
         # A driver that knows of no stereo partner leaves R zero.
         turn = np.array(r, np.float64) if np.any(r) else _STRAIGHT
         return CameraModel(*size, matrix, rectification=turn, note=note)
+
+
+def is_scaled(image_hw: tuple[int, int], size_wh: tuple[int, int]) -> bool:
+    """Whether an image of (height, width) px is one of (width, height) px scaled as a whole, but for the rounding of its
+    sides."""
+    height, width = image_hw
+    low = max((width - 1) / size_wh[0], (height - 1) / size_wh[1])
+    high = min((width + 1) / size_wh[0], (height + 1) / size_wh[1])
+    return low < high
 
 
 def _three_by_three(name: str, values: Sequence[Sequence[float]] | Sequence[float] | NDArray[Any]) -> Floats:

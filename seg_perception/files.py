@@ -122,6 +122,15 @@ def read_mask(path: Path, dtype: type[np.generic]) -> NDArray[Any]:
     return values.astype(dtype, copy=False)
 
 
+def read_painted(path: Path) -> NDArray[np.bool_]:
+    """Where an image file is painted, bool [H, W]: neither black nor transparent. Raises as read_rgb."""
+    values = _read(path, lambda data: cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED))
+    if values.ndim == 2:
+        return values > 0
+    painted: NDArray[np.bool_] = values[..., :3].any(axis=2)
+    return painted & (values[..., 3] > 0) if values.shape[2] == 4 else painted
+
+
 def decode_mask(data: bytes) -> NDArray[Any] | None:
     """The ids in the bytes of a mask file, [H, W] or as it is where that is no mask; None where OpenCV cannot decode it. Of a
     PNG of less than 8 bits and of one with a palette the stored numbers, where OpenCV alone would give shades and colours."""

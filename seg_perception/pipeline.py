@@ -16,6 +16,7 @@ from seg_perception.backends.base import Backend, Decoder, DeviceBackend
 from seg_perception.camera.preprocess import Preprocessor
 from seg_perception.camera_model import CameraModel, CameraPose
 from seg_perception.ground.drivable import DrivableExtractor, DrivableSettings
+from seg_perception.ground.ego_mask import EgoMask
 from seg_perception.ground.geometry import GroundProjection
 from seg_perception.model_file import ModelInfo
 from seg_perception.panoptic.decoder import PanopticDecoder, PanopticSettings
@@ -32,7 +33,7 @@ class Seen:
     frame: Frame
     panoptic: Panoptic
     wants: Wants
-    camera: tuple[CameraModel | None, CameraPose | None]
+    camera: tuple[CameraModel | None, CameraPose | None, EgoMask | None]
     extractor: DrivableExtractor
     times: tuple[int, ...]
 
@@ -67,7 +68,7 @@ class Pipeline:
         self._preprocess: Callable[[Frame], Any] = (
             self._device.preprocessor() if self._device else Preprocessor(model.size_for)
         )
-        self._camera: tuple[CameraModel | None, CameraPose | None] = (None, None)
+        self._camera: tuple[CameraModel | None, CameraPose | None, EgoMask | None] = (None, None, None)
         self._slots = slots
         self._steps = (
             self._decoders(panoptic or PanopticSettings()),
@@ -75,9 +76,10 @@ class Pipeline:
         )
         self._extractor = self._steps[1]
 
-    def set_camera(self, camera: CameraModel | None, pose: CameraPose | None) -> None:
-        """Use this calibration and mounting from the next frame on; without both there is no ground output."""
-        self._camera = (camera, pose)
+    def set_camera(self, camera: CameraModel | None, pose: CameraPose | None, ego: EgoMask | None = None) -> None:
+        """Use this calibration and mounting from the next frame on; without both there is no ground output. ego: where the
+        images show the own vehicle."""
+        self._camera = (camera, pose, ego)
 
     def configure(self, *, panoptic: PanopticSettings | None = None, drivable: DrivableSettings | None = None) -> None:
         """Swap settings between two frames; what is None stays as it is."""
@@ -108,7 +110,7 @@ class Pipeline:
         height, width = self.model.size_hw
         matrix = ((width, 0, width / 2), (0, width, height / 2), (0, 0, 1))
         camera = CameraModel(width, height, matrix, distortion=(-0.01, 0.0, 0.0, 0.0))
-        placed, self._camera = self._camera, (camera, CameraPose(0.0, 0.0, 1.0))
+        placed, self._camera = self._camera, (camera, CameraPose(0.0, 0.0, 1.0), None)
         black = Frame(np.zeros((height, width, 3), np.uint8))
         for slot in range(self._slots):
             seen = self.place(self.see(black, slot=slot)).panoptic
@@ -143,7 +145,8 @@ class Pipeline:
         """The rest: the drivable ground."""
         start = perf_counter_ns()
         self._extractor, mask = seen.extractor, seen.panoptic.semantic
-        self._extractor.set_camera(*seen.camera, (mask.shape[0], mask.shape[1]), seen.frame.size_hw)
+        camera, pose, ego = seen.camera
+        self._extractor.set_camera(camera, pose, (mask.shape[0], mask.shape[1]), seen.frame.size_hw, ego)
         drivable = self._extractor.extract(seen.panoptic, seen.wants)
         ends = (*zip(seen.times, seen.times[1:]), (start, perf_counter_ns()))
         stages_ms = {name: (end - begin) / 1e6 for name, (begin, end) in zip(STAGES, ends)}

@@ -187,11 +187,13 @@ class FreeSpace:
 
 @dataclass(frozen=True)
 class Drivable:
-    """What the ground offers. grid and free_space are None when not asked for, or without geometry."""
+    """What the ground offers. grid and free_space are None when not asked for, or without geometry. ego: uint8 [H, W], 255
+    where the image shows the own vehicle and so nothing of the ground, else 0; None where that is not known."""
 
     areas: tuple[DrivableArea, ...]
     grid: Grid | None = None
     free_space: FreeSpace | None = None
+    ego: NDArray[np.uint8] | None = None
 
 
 @dataclass(frozen=True)

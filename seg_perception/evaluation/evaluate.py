@@ -48,6 +48,7 @@ from seg_perception.network import add_domain_argument
 from seg_perception.offline import add_model_arguments, check_model_arguments, open_pipeline
 from seg_perception.options import number, whole
 from seg_perception.pipeline import Pipeline
+from seg_perception.recordings import own_vehicle
 from seg_perception.recordings.dataset_source import Comparison, DatasetSource
 from seg_perception.recordings.projections import Projections
 from seg_perception.recordings.sources import LabelFolder, Source, SourceFrame
@@ -76,6 +77,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--root", type=Path, metavar="DIR", help="the data set's folder; rendered ones have none")
     parser.add_argument("--split", default="val", help="part of the data set (default: val)")
+    own_vehicle.add_option(parser, "it is not measured, and no ground")
     _add_bag_arguments(parser)
     _add_live_arguments(parser)
     many.add_fleet_arguments(parser)
@@ -200,6 +202,7 @@ def check(arguments: argparse.Namespace) -> None:
     elif arguments.instances:
         raise SegPerceptionError("--instances belong to labels: give --labels too")
     check_model_arguments(arguments)
+    own_vehicle.of_option(arguments)
     check_folder(arguments.out)
 
 
@@ -242,6 +245,18 @@ def open_sources(arguments: argparse.Namespace, labels: LabelSet) -> list[Source
 
     Raises SegPerceptionError for what is not there or does not fit together.
     """
+    ego = own_vehicle.of_option(arguments)
+    sources = _open_sources(arguments, labels)
+    if ego is not None and len(sources) > 1:
+        raise SegPerceptionError(
+            f"--ego-mask is of one camera, but there are {', '.join(source.part for source in sources)}: give one --topic"
+        )
+    for source in sources:
+        source.ego = ego
+    return sources
+
+
+def _open_sources(arguments: argparse.Namespace, labels: LabelSet) -> list[Source]:
     if arguments.dataset:
         return [DatasetSource(arguments.dataset, arguments.root, arguments.split, labels)]
     from seg_perception.recordings.frames import BagSource, Excerpt, image_topics  # rosbags is needed for bags only
@@ -322,7 +337,7 @@ def _results(
 ) -> Iterator[tuple[SourceFrame, Result]]:
     """Every frame of a source and what was found in it, which holds until the next; camera: what writes it to a bag."""
     if camera is not None:
-        pipeline.set_camera(source.camera, source.pose)
+        pipeline.set_camera(source.camera, source.pose, source.ego)
     wants = Wants(areas=False, grid=False, free_space=False) if camera is None else Wants()
     for item in source:
         result = pipeline.run(item.frame, wants)

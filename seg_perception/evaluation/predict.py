@@ -24,11 +24,13 @@ from tqdm import tqdm
 from seg_perception.errors import SegPerceptionError
 from seg_perception.files import image_files, read_rgb, write_image
 from seg_perception.ground.drivable import DrivableSettings
+from seg_perception.ground.ego_mask import EgoMask
 from seg_perception.metrics.times import StageTimes
 from seg_perception.offline import add_model_arguments, check_model_arguments, open_pipeline
 from seg_perception.pictures.birds_eye import BirdsEye
 from seg_perception.pictures.overlay import Overlay
 from seg_perception.pipeline import Pipeline
+from seg_perception.recordings import own_vehicle
 from seg_perception.recordings.assumed_camera import AssumedCamera, add_argument
 from seg_perception.reports.panels import panel_size
 from seg_perception.results import Frame, Result, Wants
@@ -43,6 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--images", type=Path, required=True, metavar="DIR", help="folder of images")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write to")
     add_argument(parser)
+    own_vehicle.add_option(parser, "nothing of it counts as drivable ground")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write what was found in each image as JSON")
 
 
@@ -57,9 +60,10 @@ def run(arguments: argparse.Namespace) -> int:
             f"{arguments.images} has several images named '{twice[0]}', whose outputs would overwrite each other: rename them"
         )
     assumed = AssumedCamera.parse(arguments.assume_camera) if arguments.assume_camera else None
+    ego = own_vehicle.of_option(arguments)
     pipeline = open_pipeline(arguments)
     try:
-        report = predict(pipeline, files, arguments.out, assumed)
+        report = predict(pipeline, files, arguments.out, assumed, ego)
     finally:
         pipeline.backend.close()
     if arguments.json:
@@ -69,11 +73,17 @@ def run(arguments: argparse.Namespace) -> int:
     return EXIT_SOME_FAILED if failed else 0
 
 
-def predict(pipeline: Pipeline, files: list[Path], out: Path, assumed: AssumedCamera | None = None) -> dict[str, Any]:
+def predict(
+    pipeline: Pipeline,
+    files: list[Path],
+    out: Path,
+    assumed: AssumedCamera | None = None,
+    ego: EgoMask | None = None,
+) -> dict[str, Any]:
     """Write the masks and overlay of each file into out; returns the report that --json writes.
 
-    assumed: the camera that took all images, whatever their size. `images`: segments, coverage and, with a camera, the
-    ground by image name; `failed`: reason by image name; `stages_ms`.
+    assumed: the camera that took all images, whatever their size; ego: where they show the own vehicle. `images`:
+    segments, coverage and, with a camera, the ground by image name; `failed`: reason by image name; `stages_ms`.
     """
     overlay = Overlay(pipeline.labels)
     images: dict[str, Any] = {}
@@ -82,13 +92,13 @@ def predict(pipeline: Pipeline, files: list[Path], out: Path, assumed: AssumedCa
     wants = Wants(grid=assumed is not None, free_space=assumed is not None)
     for path in tqdm(files, unit="image", desc="predict"):
         try:
-            rgb = read_rgb(path)
+            rgb = _read(path, ego)
         except SegPerceptionError as error:
             failed[path.name] = str(error)
             tqdm.write(str(error), file=sys.stderr)
             continue
-        if assumed is not None:
-            pipeline.set_camera(assumed.model(rgb.shape[1], rgb.shape[0]), assumed.pose())
+        camera = assumed.model(rgb.shape[1], rgb.shape[0]) if assumed is not None else None
+        pipeline.set_camera(camera, assumed.pose() if assumed is not None else None, ego)
         result = pipeline.run(Frame(rgb), wants)
         times.add(result.stages_ms)
         write_image(out / f"{path.stem}_labels.png", result.panoptic.semantic)
@@ -102,6 +112,15 @@ def predict(pipeline: Pipeline, files: list[Path], out: Path, assumed: AssumedCa
     calibration = {} if assumed is None else {"calibration": f"assumed: {assumed}"}
     stages_ms = times.summary()
     return {"model": pipeline.model.name, **calibration, "images": images, "failed": failed, "stages_ms": stages_ms}
+
+
+def _read(path: Path, ego: EgoMask | None) -> NDArray[np.uint8]:
+    """An image as RGB; raises SegPerceptionError where it cannot be read, or the ego mask is of another shape."""
+    rgb = read_rgb(path)
+    misfit = ego.misfit((rgb.shape[1], rgb.shape[0])) if ego is not None else None
+    if misfit:
+        raise SegPerceptionError(f"{path}: {misfit}")
+    return rgb
 
 
 def _from_above(result: Result, pipeline: Pipeline, assumed: AssumedCamera) -> NDArray[np.uint8]:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from seg_perception.camera_model import CameraModel, CameraPose
 from seg_perception.errors import SegPerceptionError, nearest_name
+from seg_perception.ground.ego_mask import EgoMask
 from seg_perception.ground.ends import EndFinder, Ends, mark_feet, nearest_in_sectors
 from seg_perception.ground.geometry import GroundProjection
 from seg_perception.ground.look_ahead import AheadMap
@@ -147,16 +148,16 @@ class _Ground:
         self._cells = np.empty(settings.grid_shape, np.int8)
         self._painted = np.empty((0, 0), np.uint8)
 
-    def update(self, projection: GroundProjection) -> None:
-        """Look at the ground from here."""
+    def update(self, projection: GroundProjection, ego: NDArray[np.uint8] | None) -> None:
+        """Look at the ground from here. ego: uint8 [H, W], not 0 where the own vehicle is in the way, or None."""
         self.projection = projection
         self.flat = FlatImage.of(projection.lens, projection.image_hw)
         s = self.settings
         corners = [s.grid_near_m, s.grid_near_m + s.grid_length_m, abs(s.grid_center_y_m) + s.grid_width_m]
         farthest_m = math.hypot(*projection.position[:2]) + math.hypot(*corners) + s.range_max_m
         self.finder.update(projection, self.flat, farthest_m)
-        self.scan.update(projection)
-        self.ahead.update(projection)
+        self.scan.update(projection, ego)
+        self.ahead.update(projection, ego)
         self.grid.update(projection, len(self.finder.nearest))
 
     def seen(self, mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -205,7 +206,10 @@ class DrivableExtractor:
         self._pitch = PitchCorrection(labels) if settings.pitch_correction != "off" else None
         self._nominal: GroundProjection | None = None
         self._projection: GroundProjection | None = None
-        self._mapped: GroundProjection | None = None
+        self._mapped: tuple[GroundProjection, Any] | None = None
+        self._ego: NDArray[np.uint8] | None = None
+        self._others: NDArray[np.uint8] | None = None
+        self._without_ego = np.empty((0, 0), np.uint8)
         self._tracer: OutlineTracer | None = None
         self._sure: Any = None
         self._problem: str | None = "the camera's calibration and pose are not known yet"
@@ -226,22 +230,28 @@ class DrivableExtractor:
         pose: CameraPose | None,
         mask_hw: tuple[int, int],
         image_hw: tuple[int, int] | None = None,
+        ego: EgoMask | None = None,
     ) -> None:
         """Expect masks of mask_hw = (height, width); the next extract fills the maps if something changed.
 
-        image_hw: of the image that they are of, where masks have another shape; it must be that of the calibration.
+        image_hw: of the image that they are of, where masks have another shape; it must be that of the calibration. ego:
+        whose pixels count as unseen; without calibration it is taken to be of an image of image_hw.
         What cannot be right does not raise: it stands in ground_problem, and pixel outputs go on.
         """
-        if (camera, pose, mask_hw, image_hw) == self._placed:
+        if (camera, pose, mask_hw, image_hw, ego) == self._placed:
             return
-        self._placed = (camera, pose, mask_hw, image_hw)
+        self._placed = (camera, pose, mask_hw, image_hw, ego)
         self._nominal = self._problem = None
+        height, width = image_hw or mask_hw
+        ego_misfit = self._mask_out(ego, (camera.width, camera.height) if camera else (width, height), mask_hw)
         if camera is None:
             self._problem = "the camera is not calibrated: publish its camera_info"
         elif pose is None:
             self._problem = "the camera's pose is not known: give camera_pose or publish it in TF"
         elif misfit := camera.misfit(image_hw or mask_hw):
             self._problem = misfit
+        elif ego_misfit:
+            self._problem = ego_misfit
         else:
             try:
                 self._nominal = GroundProjection(camera, pose, mask_hw)
@@ -249,21 +259,34 @@ class DrivableExtractor:
                 self._problem = str(error)
         self._projection = self._nominal
 
+    def _mask_out(self, ego: EgoMask | None, size_wh: tuple[int, int], mask_hw: tuple[int, int]) -> str | None:
+        """Leave the own vehicle out from now on; returns why that cannot be, None where it can."""
+        misfit = ego.misfit(size_wh) if ego is not None else None
+        pixels = ego.pixels(size_wh, mask_hw) if ego is not None and misfit is None else None
+        if pixels is not None and pixels is not self._ego:
+            self._others = cv2.bitwise_not(pixels)
+            self._without_ego = np.full(pixels.shape, UNSEEN_LABEL, np.uint8)
+        self._ego = pixels
+        return misfit
+
     def extract(self, panoptic: Panoptic, wants: Wants) -> Drivable:
         """What of the ground is wanted; grid and free space may be views of buffers that the next call overwrites.
 
         Raises ValueError when the masks are not of the size that set_camera was told.
         """
         mask = np.ascontiguousarray(panoptic.semantic)
+        if self._ego is not None and mask.shape == self._ego.shape:
+            mask = cv2.copyTo(mask, self._others, self._without_ego)
         ground = self._look(mask) if wants.areas or wants.grid or wants.free_space else None
         if ground is None:
-            return Drivable(self._areas(mask, panoptic.confidence, None) if wants.areas else ())
+            return Drivable(self._areas(mask, panoptic.confidence, None) if wants.areas else (), ego=self._ego)
         seen = ground.seen(mask)
         ends = ground.finder.find(seen)
         return Drivable(
             self._areas(mask, panoptic.confidence, (ground, ends)) if wants.areas else (),
             ground.occupancy(seen, ends) if wants.grid else None,
             ground.free_space(seen, ends) if wants.free_space else None,
+            self._ego,
         )
 
     def _look(self, mask: NDArray[np.uint8]) -> _Ground | None:
@@ -274,9 +297,9 @@ class DrivableExtractor:
         if mask.shape != nominal.image_hw:
             raise ValueError(f"the mask is {mask.shape}, expected {nominal.image_hw}: call set_camera first")
         self._projection = self._pitch.corrected(nominal, mask) if self._pitch is not None else nominal
-        if self._projection is not self._mapped:
-            self._ground.update(self._projection)
-            self._mapped = self._projection
+        if self._mapped is None or self._projection is not self._mapped[0] or self._ego is not self._mapped[1]:
+            self._ground.update(self._projection, self._ego)
+            self._mapped = self._projection, self._ego
         return self._ground
 
     def _areas(

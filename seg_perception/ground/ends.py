@@ -389,10 +389,15 @@ def nearest_in_sectors(
 
 @compiled
 def nearest_in_lane(
-    points: NDArray[np.float64], labels: NDArray[np.uint8], class_id: int, void: int, half_width_m: float
+    points: NDArray[np.float64],
+    labels: NDArray[np.uint8],
+    class_id: int,
+    void: int,
+    half_width_m: float,
+    begins_m: float,
 ) -> tuple[float, float]:
     """Distance along x to the first end of a class on the x axis, and within half_width_m of it; inf where there is none,
-    0 where the view begins with something else. Void is no end."""
+    0 where the view, which begins no farther than begins_m, begins with something else. Void is no end."""
     straight, wide = np.inf, np.inf
     for i in range(len(points)):
         near, far = labels[i, 0], labels[i, 1]
@@ -401,7 +406,7 @@ def nearest_in_lane(
         behind = far != class_id and far != void
         if not ((begins or near == class_id) and behind and x > 0):
             continue
-        distance = 0.0 if begins else x
+        distance = 0.0 if begins and not x > begins_m else x
         if abs(y) <= half_width_m:
             wide = min(wide, distance)
         if points[i, 1, 1] * points[i, 2, 1] <= 0:

@@ -13,13 +13,15 @@ from seg_perception.ground.ends import Ends, nearest_in_lane
 from seg_perception.ground.geometry import GroundProjection
 from seg_perception.ground.kernels import UNSEEN, look_along_rays
 from seg_perception.ground.maps import RayMap, walk_free
-from seg_perception.labels import VOID
+from seg_perception.labels import UNSEEN_LABEL, VOID
 from seg_perception.results import LookAhead
 
 _SIDE_STEP_M = 0.02
 _SIGHT_STEP_M = 0.2
 _SIGHT_EVERY_M = 1.0
 """How far apart the ground beside the x axis is checked for being hidden."""
+_BEGINS_SLACK = 1.05
+"""What begins farther off than the view of the lane by more than this share begins behind something in the way."""
 _LEAST_SIDE_M = 0.3
 """Nearer than this to the camera's own line a face along x is seen edge on."""
 
@@ -46,11 +48,11 @@ class AheadMap:
         self._only = np.zeros(256, np.bool_)
         self.view_begins_m = math.nan
 
-    def update(self, projection: GroundProjection) -> None:
-        """Look from here."""
+    def update(self, projection: GroundProjection, ego: NDArray[np.uint8] | None = None) -> None:
+        """Look from here. ego: uint8 [H, W], not 0 where the own vehicle is in the way, or None."""
         self._projection = projection
-        self._lines.update(projection)
-        self._across.update(projection)
+        self._lines.update(projection, ego)
+        self._across.update(projection, ego)
         self.view_begins_m = view_begins(self._lines.pixels) * self._lines.step_m
 
     def free(self, mask: NDArray[np.uint8], class_id: int, ends: Ends) -> tuple[float, float]:
@@ -64,7 +66,8 @@ class AheadMap:
         self._only[:] = False
         self._only[class_id] = True
         walk_free(mask.reshape(-1), self._only, self._lines.pixels, self._lines.step_m, self._ranges)
-        straight, wide = nearest_in_lane(ends.points, ends.labels, class_id, VOID, self._half_width_m)
+        begins_m = self.view_begins_m * _BEGINS_SLACK + self._lines.step_m
+        straight, wide = nearest_in_lane(ends.points, ends.labels, class_id, VOID, self._half_width_m, begins_m)
         known, known_wide = float(self._ranges[len(self._ranges) // 2]), float(self._ranges.min())
         # NaN stays: min returns its first argument unless the second is less.
         return min(known, straight), min(known_wide, wide)
@@ -152,7 +155,7 @@ def stand_before(
     for ray in range(len(rays)):
         for sample in range(min(int(max(limits[ray], 0.0)), rays.shape[1])):
             pixel = rays[ray, sample]
-            if pixel != UNSEEN and costs[mask[pixel]] < 0:
+            if pixel != UNSEEN and costs[mask[pixel]] < 0 and mask[pixel] != UNSEEN_LABEL:
                 found[ray] = True
                 break
     return found

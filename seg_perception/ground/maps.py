@@ -21,7 +21,7 @@ class RayMap:
     """Which pixels show the ground along rays. starts: float64 [R, 2] in m; ways: float64 [R, 2], unit directions.
 
     pixels: int32 [R, S], flat index of the pixel that shows sample k of a ray, at (k + 1) * step_m from its start, up
-    to length_m; UNSEEN outside the image, and everywhere before the first update.
+    to length_m; UNSEEN outside the image and where the own vehicle is in the way, and everywhere before the first update.
     """
 
     def __init__(self, starts: Floats, ways: Floats, step_m: float, length_m: float) -> None:
@@ -34,12 +34,14 @@ class RayMap:
         starts = np.broadcast_to(np.array(start, np.float64), (len(bearings), 2))
         return RayMap(starts, np.column_stack((np.cos(bearings), np.sin(bearings))), step_m, length_m)
 
-    def update(self, projection: GroundProjection) -> None:
-        """Look from here, into the same buffer."""
+    def update(self, projection: GroundProjection, ego: NDArray[np.uint8] | None = None) -> None:
+        """Look from here, into the same buffer. ego: uint8 [H, W], not 0 where the own vehicle is in the way, or None."""
         look_along_rays(
             self._starts, self._ways, self.step_m, projection.to_optical, projection.lens.numbers,
             *projection.image_hw, self.pixels,
         )  # fmt: skip
+        if ego is not None:
+            self.pixels[ego.reshape(-1)[self.pixels] > 0] = UNSEEN  # what is UNSEEN already stays so
 
 
 class GridMap:

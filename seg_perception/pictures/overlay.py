@@ -36,6 +36,7 @@ MASK_WEIGHT = 0.45
 LEAST_TAG_PX = 24
 """Smaller things get no tag: it would hide them."""
 _SWATCH_RIM = (150, 150, 150)
+_HATCH = (230, 230, 230)
 _LONGEST_NOTE = "masks: 999 frames old"
 
 
@@ -57,10 +58,10 @@ class Overlay:
         out: NDArray[np.uint8] | None = None,
         projection: GroundProjection | None = None,
     ) -> NDArray[np.uint8]:
-        """uint8 [H, W, 3] of rgb's size: class colours, borders and tags of things, the drivable areas' outlines and a
-        legend strip; with the projection of the mask's pixels also where free space ends, the free distance ahead and
-        the areas' edges at the look-ahead distances. Masks of another size are stretched to it. out: where to draw;
-        None or of another size = into a new image.
+        """uint8 [H, W, 3] of rgb's size: class colours, borders and tags of things, the drivable areas' outlines, the own
+        vehicle hatched, and a legend strip; with the projection of the mask's pixels also where free space ends, the free
+        distance ahead and the areas' edges at the look-ahead distances. Masks of another size are stretched to it. out:
+        where to draw; None or of another size = into a new image.
         """
         height, width = rgb.shape[:2]
         if self._colored.shape != rgb.shape:
@@ -75,6 +76,8 @@ class Overlay:
         cv2.applyColorMap(semantic, self._table, dst=self._colored)
         cv2.addWeighted(rgb, 1 - MASK_WEIGHT, self._colored, MASK_WEIGHT, 0, dst=out)
         _draw_borders(instance, out)
+        if drivable is not None and drivable.ego is not None:
+            hatch(drivable.ego, out)
         scale_xy = np.array([width, height]) / panoptic.semantic.shape[::-1]
         rows = min(len(self._strip), height // 4)
         tags = _Tags(out, height - rows)
@@ -170,6 +173,19 @@ class _View:
         pixels = self.pixels(np.array(points))
         upright = np.array(((0.0, -half_px), (0.0, half_px)))
         return [pixel + upright for pixel in pixels[np.isfinite(pixels).all(axis=1)]]
+
+
+def hatch(pixels: NDArray[np.uint8], out: NDArray[np.uint8]) -> None:
+    """Hatch in out, uint8 [H, W, 3], what is not 0 in pixels, uint8 [h, w] of any size, and draw its border."""
+    height, width = out.shape[:2]
+    if pixels.shape != (height, width):
+        pixels = cv2.resize(pixels, (width, height), interpolation=cv2.INTER_NEAREST)  # type: ignore[assignment]
+    period = max(height // 40, 6)
+    v, u = np.ogrid[:height, :width]
+    stripes = (pixels > 0) & ((u + v) % period < max(period // 5, 1))
+    out[stripes] = _HATCH
+    borders, _ = cv2.findContours(pixels, cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
+    cv2.drawContours(out, borders, -1, _HATCH, thickness(width))
 
 
 def note_age(rgb: NDArray[np.uint8], frames: int) -> None:

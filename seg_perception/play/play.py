@@ -10,6 +10,7 @@ import math
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
@@ -291,16 +292,19 @@ def network_parameters(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def camera_parameters(feeds: Sequence[Feed]) -> dict[str, Any]:
-    """The node's parameters for these cameras: their names, and their mountings where they are known."""
+    """The node's parameters for these cameras: their names, and where they are known their mountings and ego masks."""
     parameters: dict[str, Any] = {}
     names = [feed.camera for feed in feeds if feed.camera]
     if names:
         parameters["camera_names"] = names
     for feed in feeds:
-        pose = feed.source.pose
+        pose, prefix = feed.source.pose, f"{feed.camera}." if feed.camera else ""
+        if feed.source.ego is not None:
+            parameters[f"{prefix}ego_mask"] = str(Path(feed.source.ego.name).resolve())
         if pose is not None:
-            key = f"{feed.camera}.camera_pose" if feed.camera else "camera_pose"
-            parameters[key] = [float(v) for v in (pose.x, pose.y, pose.z, pose.roll, pose.pitch, pose.yaw)]
+            parameters[f"{prefix}camera_pose"] = [
+                float(v) for v in (pose.x, pose.y, pose.z, pose.roll, pose.pitch, pose.yaw)
+            ]
     return parameters
 
 

@@ -60,7 +60,7 @@ def replay(
     """
     result, judge = Replay(), Judge(labels)
     distances = FreeDistance(labels, placing.settings.range_max_m) if placing else FreeDistance(labels)
-    panels = Panels(labels, placing)
+    panels = Panels(labels, placing, source.ego)
     newest: Answer | None = None
     newest_index = 0
     chosen = _evenly(spool.answered, SAMPLES)

@@ -33,6 +33,7 @@ from seg_perception.play.play import numbers as play_numbers
 from seg_perception.play.process import NodeProcess
 from seg_perception.play.replay import Replay, replay
 from seg_perception.play.spool import Spool
+from seg_perception.recordings import own_vehicle
 from seg_perception.recordings.assumed_camera import AssumedCamera, add_argument, assume
 from seg_perception.recordings.open_source import open_source
 from seg_perception.recordings.sources import LabelFolder
@@ -67,6 +68,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--topic", metavar="T", help="image topic of a bag (default: the one with most images)")
     add_argument(parser)
+    own_vehicle.add_option(parser, "no ground, and not measured")
     parser.add_argument(
         "--rate", type=number("--rate", above=0), metavar="HZ", help="frames a second (default: the source's own)"
     )
@@ -100,6 +102,7 @@ def run(arguments: argparse.Namespace) -> int:
     assumed = AssumedCamera.parse(arguments.assume_camera) if arguments.assume_camera else None
     if assumed is not None:
         assume(source, assumed)
+    source.ego = own_vehicle.of_option(arguments)
     model = model_file.load(find_model(arguments.model, arguments.backend))
     parameters: dict[str, Any] = {"model": str(model.path.resolve()), "backend": arguments.backend}
     named = _named(arguments.param)

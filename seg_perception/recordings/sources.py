@@ -17,6 +17,7 @@ from tqdm import tqdm
 from seg_perception.camera_model import CameraModel, CameraPose
 from seg_perception.errors import SegPerceptionError
 from seg_perception.files import ScratchFile, image_files, quiet_opencv, read_mask, read_rgb
+from seg_perception.ground.ego_mask import EgoMask
 from seg_perception.image_limits import ImageLimits
 from seg_perception.labels import VOID, LabelSet
 from seg_perception.results import Frame, Truth
@@ -46,9 +47,10 @@ class Source(ABC):
 
     kind and name say what it is. rate_hz: nominal frames a second. count: number of frames, None when not known before
     the end. live: frames come when they come, once. has_labels: whether there are label images or topics that `void`
-    applies to. labels: what the values of the truth mean, None = the model's
-    label set. part: which one of several in the same recording it is, such as a topic. Of the latest iteration, one
-    sentence each: problems, what could not be read; notes, what is odd but cost nothing.
+    applies to. labels: what the values of the truth mean, None = the model's label set. ego: where its images show the own
+    vehicle, whose pixels then count as unlabelled. part: which one of several in the same recording it is, such as a
+    topic. Of the latest iteration, one sentence each: problems, what could not be read; notes, what is odd but cost
+    nothing.
     """
 
     def __init__(self, kind: str, name: str, rate_hz: float, count: int | None) -> None:
@@ -57,6 +59,7 @@ class Source(ABC):
         self.labels: LabelSet | None = None
         self.camera: CameraModel | None = None
         self.pose: CameraPose | None = None
+        self.ego: EgoMask | None = None
         self.part = ""
         self.problems: list[str] = []
         self.notes: list[str] = []
@@ -64,7 +67,21 @@ class Source(ABC):
 
     def __iter__(self) -> Iterator[SourceFrame]:
         self.problems, self.notes = [], []
-        return islice(self._frames(), self.limit)
+        return map(self._without_ego, islice(self._frames(), self.limit))
+
+    def _without_ego(self, item: SourceFrame) -> SourceFrame:
+        """A frame whose truth leaves the own vehicle out. Raises SegPerceptionError where the ego mask is of another shape."""
+        if self.ego is None:
+            return item
+        height, width = item.frame.size_hw
+        if misfit := self.ego.misfit((width, height)):
+            raise SegPerceptionError(misfit)
+        truth = item.truth
+        if truth is None:
+            return item
+        own = self.ego.pixels((width, height), (truth.semantic.shape[0], truth.semantic.shape[1])) > 0
+        instance = None if truth.instance is None else np.where(own, np.uint16(0), truth.instance)
+        return replace(item, truth=Truth(np.where(own, np.uint8(VOID), truth.semantic), instance))
 
     @property
     def total(self) -> int | None:

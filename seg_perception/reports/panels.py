@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from seg_perception.camera_model import CameraModel, CameraPose
 from seg_perception.errors import SegPerceptionError
 from seg_perception.ground.drivable import DrivableSettings
+from seg_perception.ground.ego_mask import EgoMask
 from seg_perception.ground.geometry import GroundProjection
 from seg_perception.labels import LabelSet
 from seg_perception.pictures.birds_eye import BirdsEye
@@ -42,13 +43,14 @@ def panel_size(height: int) -> tuple[int, int]:
 
 
 class Panels:
-    """Draws into buffers of one size, that of the first image and the panel beside it; without placing there is none.
+    """Draws into buffers of one size, that of the first image and the panel beside it; without placing there is none. ego:
+    where the images show the own vehicle.
 
     camera, ground: the two pictures of the latest draw, uint8 [H, W, 3]; ground is None without placing.
     """
 
-    def __init__(self, labels: LabelSet, placing: Placing | None) -> None:
-        self._labels, self._placing = labels, placing
+    def __init__(self, labels: LabelSet, placing: Placing | None, ego: EgoMask | None = None) -> None:
+        self._labels, self._placing, self._ego = labels, placing, ego
         self._overlay = Overlay(labels)
         self._birds_eye: BirdsEye | None = None
         self._projection: GroundProjection | None = None
@@ -71,7 +73,11 @@ class Panels:
         if answer is not None:
             panoptic = Panoptic(answer.semantic, answer.instance, np.zeros_like(answer.semantic), answer.segments)
             projection = self._projected(answer.semantic.shape[0], answer.semantic.shape[1])
-            self.camera = self._overlay.draw(rgb, panoptic, answer.drivable, projection=projection)
+            drivable = answer.drivable
+            if self._ego is not None:
+                size_wh = rgb.shape[1], rgb.shape[0]
+                drivable = replace(drivable, ego=self._ego.pixels(size_wh, (rgb.shape[0], rgb.shape[1])))
+            self.camera = self._overlay.draw(rgb, panoptic, drivable, projection=projection)
             note_age(self.camera, age_frames)
         if self._placing is None:
             return self.camera

@@ -97,6 +97,7 @@ class Camera:
         self._dim_images = 0
         self._fusion = GridFusion(settings.fusion.half_life_s) if settings.fusion.enabled else None
         self._pose: CameraPose | None = None
+        self._ego = settings.ego(name)
         self._ground, self._told, self._hangs = GROUND_UNWATCHED, GROUND_OK, False
         self.outputs = CameraOutputs(node, name, model.labels)
         self._input: CameraInput | None = None
@@ -213,7 +214,7 @@ class Camera:
     ) -> GroundState:
         """Tell the pipeline the calibration of now and the mounting as of the image's stamp."""
         if arrival.doubt is not None and arrival.doubt.cause == ZERO:
-            self._pipeline.set_camera(None, None)
+            self._pipeline.set_camera(None, None, self._ego)
             return GroundState(ZERO, arrival.doubt.sentence)
         pose, ground = settings.poses[self.name], GROUND_OK
         if pose is None:
@@ -232,7 +233,10 @@ class Camera:
         problem = calibration.problem or (calibration.camera and calibration.camera.misfit(image_hw))
         if problem:
             ground = GroundState("camera_info", problem)
-        self._pipeline.set_camera(calibration.camera, pose)
+        elif not ground.problem and self._ego and calibration.camera:
+            misfit = self._ego.misfit((calibration.camera.width, calibration.camera.height))
+            ground = GroundState("ego_mask", misfit) if misfit else ground
+        self._pipeline.set_camera(calibration.camera, pose, self._ego)
         return ground
 
     def _pose_from_tf(self, arrival: Arrival, settings: Settings) -> CameraPose:

@@ -18,6 +18,7 @@ from seg_perception.backends.shipped_models import SHIPPED_MODELS
 from seg_perception.camera_model import CameraPose
 from seg_perception.errors import SegPerceptionError, nearest_name
 from seg_perception.ground.drivable import DrivableSettings
+from seg_perception.ground.ego_mask import EgoMask
 from seg_perception.ground.fusion import FusionSettings, window_problem
 from seg_perception.ground.pitch import PITCH_CORRECTIONS
 from seg_perception.image_limits import ImageLimits
@@ -29,6 +30,9 @@ Value = bool | int | float | str | tuple[Any, ...]
 
 PACKAGE = "seg_perception"
 PANOPTIC, DRIVABLE, FUSION, POSE = "panoptic.", "drivable.", "fusion.", "camera_pose"
+EGO_MASK, EGO_POLYGON = "ego_mask", "ego_polygon"
+OF_EACH_CAMERA = (POSE, EGO_MASK, EGO_POLYGON)
+"""What each of camera_names has a parameter of its own for."""
 
 
 @dataclass(frozen=True)
@@ -137,7 +141,8 @@ class NodeSettings:
     image_transport: str = _parameter("raw", "how images come", choices=("raw", "compressed"))
     camera_names: tuple[str, ...] = _parameter(
         (),
-        "several cameras through one network: inputs `<name>/image`, outputs `~/<name>/…`, poses `<name>.camera_pose`",
+        "several cameras through one network: inputs `<name>/image`, outputs `~/<name>/…`, poses `<name>.camera_pose`, own "
+        "vehicle `<name>.ego_mask`",
     )
     network_size: tuple[int, ...] = _parameter(
         (),
@@ -163,6 +168,17 @@ class NodeSettings:
         "With camera_names each camera's own, `<name>.camera_pose`",
         live=True,
         lengths=(0, 6),
+        item=float,
+    )
+    ego_mask: str = _parameter(
+        "",
+        "PNG of the calibrated image's shape whose pixels that are not black show the own vehicle and so nothing of the "
+        "ground, as `seg_perception ego-mask` makes it; empty: none. With camera_names `<name>.ego_mask`",
+    )
+    ego_polygon: tuple[float, ...] = _parameter(
+        (),
+        "the same as a polygon, `[x, y, x, y, …]` in px of the calibrated image; with camera_names `<name>.ego_polygon`",
+        limits=(-16384.0, 16384.0),
         item=float,
     )
     use_tf: bool = _parameter(True, "take the camera's pose from TF where camera_pose is empty")
@@ -263,19 +279,20 @@ def _step_declarations(prefix: str, settings: type) -> list[Declaration]:
 
 
 def declarations(camera_names: Iterable[str] = ()) -> dict[str, Declaration]:
-    """Every parameter by name, in the order to show them in; each named camera has a pose of its own."""
+    """Every parameter by name, in the order to show them in; each named camera has its own of OF_EACH_CAMERA."""
     node = NodeSettings()
     rows = [Declaration(f.name, getattr(node, f.name), f.metadata["spec"]) for f in dataclasses.fields(node)]
     rows += _step_declarations(PANOPTIC, PanopticSettings) + _step_declarations(DRIVABLE, DrivableSettings)
     rows += _step_declarations(FUSION, FusionSettings)
-    pose = next(row for row in rows if row.name == POSE)
-    rows += [dataclasses.replace(pose, name=f"{camera}.{POSE}") for camera in camera_names]
+    own = [row for row in rows if row.name in OF_EACH_CAMERA]
+    rows += [dataclasses.replace(row, name=f"{camera}.{row.name}") for camera in camera_names for row in own]
     return {row.name: row for row in rows}
 
 
 @dataclass(frozen=True)
 class Settings:
-    """All parameters of a running node, valid together. values: what differs from the defaults, by full name."""
+    """All parameters of a running node, valid together. values: what differs from the defaults, by full name; poses, egos:
+    by camera, egos as polygons or the files that hold them."""
 
     values: Mapping[str, Value]
     node: NodeSettings
@@ -283,6 +300,7 @@ class Settings:
     drivable: DrivableSettings
     fusion: FusionSettings
     poses: Mapping[str, CameraPose | None]
+    egos: Mapping[str, EgoMask | Path | None]
 
     def __post_init__(self) -> None:
         if not self.fusion.enabled:
@@ -308,13 +326,15 @@ class Settings:
                 raise SegPerceptionError(f"there is no parameter '{name}': {nearest_name(name, known)}")
         checked = {name: known[name].check(value) for name, value in values.items()}
         node = NodeSettings(**_part(checked, "", NodeSettings))  # type: ignore[arg-type]
-        if cameras and node.camera_pose:
-            poses_of_their_own = ", ".join(f"'{camera}.{POSE}'" for camera in cameras)
-            raise SegPerceptionError(
-                f"parameter '{POSE}' is {list(node.camera_pose)} while 'camera_names' is {list(cameras)}: no two cameras "
-                f"are in one place, give {poses_of_their_own}"
-            )
-        poses = {camera: _pose(checked.get(f"{camera}.{POSE}", node.camera_pose)) for camera in cameras or ("",)}
+        for name in OF_EACH_CAMERA if cameras else ():
+            value = getattr(node, name)
+            if value:
+                own = ", ".join(f"'{camera}.{name}'" for camera in cameras)
+                raise SegPerceptionError(
+                    f"parameter '{name}' is {list(value) if isinstance(value, tuple) else value!r} while 'camera_names' is "
+                    f"{list(cameras)}: no two cameras are in one place, give {own}"
+                )
+        poses = {camera: _pose(_own(checked, camera, POSE, node.camera_pose)) for camera in cameras or ("",)}
         return Settings(
             checked,
             node,
@@ -322,11 +342,17 @@ class Settings:
             _step(DRIVABLE, DrivableSettings, checked),
             _step(FUSION, FusionSettings, checked),
             poses,
+            {camera: _ego(checked, camera, node) for camera in cameras or ("",)},
         )
 
     def changed(self, values: Mapping[str, object]) -> Settings:
         """These settings with some values replaced; raises as from_values, and then nothing has changed."""
         return Settings.from_values({**self.values, **values})
+
+    def ego(self, camera: str) -> EgoMask | None:
+        """Where a camera's images show the own vehicle; raises SegPerceptionError when its file is of no use."""
+        ego = self.egos[camera]
+        return EgoMask.read(ego) if isinstance(ego, Path) else ego
 
     @property
     def ground_frame(self) -> str:
@@ -366,6 +392,24 @@ def _step(prefix: str, settings: Any, checked: Mapping[str, Value]) -> Any:
         return settings(**_part(checked, prefix, settings))
     except ValueError as error:
         raise SegPerceptionError(f"parameters '{prefix}*': {error}") from error
+
+
+def _own(checked: Mapping[str, Value], camera: str, name: str, of_all: Value) -> Value:
+    """A parameter of OF_EACH_CAMERA."""
+    return checked.get(f"{camera}.{name}", of_all)
+
+
+def _ego(checked: Mapping[str, Value], camera: str, node: NodeSettings) -> EgoMask | Path | None:
+    path, polygon = _own(checked, camera, EGO_MASK, node.ego_mask), _own(checked, camera, EGO_POLYGON, node.ego_polygon)
+    assert isinstance(path, str) and isinstance(polygon, tuple)
+    prefix = f"{camera}." if camera else ""
+    if path and polygon:
+        raise SegPerceptionError(
+            f"both '{prefix}{EGO_MASK}' and '{prefix}{EGO_POLYGON}' are given: leave one of them empty"
+        )
+    if polygon:
+        return EgoMask.of_polygon(f"parameter '{prefix}{EGO_POLYGON}'", polygon)
+    return Path(path).expanduser() if path else None
 
 
 def _pose(values: Value) -> CameraPose | None:

@@ -266,3 +266,21 @@ def test_coarser_labels_are_compared_in_their_own_classes() -> None:
 def test_a_data_set_of_classes_that_the_model_lacks_is_refused() -> None:
     with pytest.raises(SegPerceptionError, match="no class 'tractor'"):
         Comparison(CAMVID, {0: ("road",), 1: ("tractor",)})
+
+
+def test_the_own_vehicle_is_not_measured_and_is_of_one_camera(
+    tmp_path: Path, model: Path, camvid: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    image = np.zeros(SIZE_HW, np.uint8)
+    image[SIZE_HW[0] // 2 :] = 255
+    assert cv2.imwrite(str(tmp_path / "ego.png"), image)
+    words = ("--dataset", "camvid", "--root", camvid)
+    code, whole = evaluate(model, tmp_path / "whole", *words)
+    assert code == 0
+    code, masked = evaluate(model, tmp_path / "masked", *words, "--ego-mask", tmp_path / "ego.png")
+    assert code == 0
+    assert masked["frames_labelled"] == whole["frames_labelled"] and masked["miou"] != whole["miou"]
+    assert cv2.imwrite(str(tmp_path / "other.png"), image[:, 1:40])
+    words = ("evaluate", "--model", model, *words, "--out", tmp_path / "no", "--ego-mask", tmp_path / "other.png")
+    assert cli.main(list(map(str, words))) == cli.EXIT_ERROR
+    assert "another shape" in capsys.readouterr().err

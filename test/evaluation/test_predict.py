@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 import pytest
 from eval_fixtures import picture, truncate, write_images
+from fakes import TWO_LABELS, tiny_model
 from ros_harness import make_tiny_model
 
 from seg_perception import backends, cli, model_file
@@ -100,3 +101,29 @@ def test_an_assumed_camera_gives_the_ground_in_metres(tmp_path: Path, model: Pat
     assert set(image["ground"]) == set(image["coverage"]) & drivable
     assert all(values["area_m2"] >= 0 for values in image["ground"].values())
     assert cv2.imread(str(tmp_path / "out" / "000_ground.jpg")).shape == (480, 320, 3)
+
+
+def test_the_own_vehicle_is_no_ground_and_an_image_of_another_shape_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = tiny_model(tmp_path / "tiny.onnx", labels=TWO_LABELS, seed=3).path
+    paths = write_images(tmp_path / "images", 6)
+    cv2.imwrite(str(paths[5]), picture(5, (48, 100)))
+    ego = np.zeros((48, 64), np.uint8)
+    ego[24:] = 255
+    assert cv2.imwrite(str(tmp_path / "ego.png"), ego)
+    words = ["predict", "--model", model, "--images", tmp_path / "images"]
+    words += ["--assume-camera", "hfov=60 height=1.4 pitch=2"]
+    for name, more in (("bare", []), ("masked", ["--ego-mask", tmp_path / "ego.png"])):
+        code = cli.main([*map(str, [*words, "--out", tmp_path / name, "--json", tmp_path / f"{name}.json", *more])])
+        assert code == bool(more)
+    assert "64x48 px and the camera's images 100x48 px, another shape" in capsys.readouterr().err
+    bare, masked = (json.loads((tmp_path / f"{name}.json").read_text()) for name in ("bare", "masked"))
+    seen = [
+        sum(area["area_m2"] for path in paths[:5] for area in told["images"][path.name]["ground"].values())
+        for told in (bare, masked)
+    ]
+    assert seen[0] > 0 and seen[1] == 0, "below the horizon all is masked out"
+    assert list(masked["failed"]) == ["005.png"]
+    words += ["--out", tmp_path / "no", "--ego-mask", tmp_path / "none.png"]
+    assert cli.main([*map(str, words)]) == cli.EXIT_ERROR

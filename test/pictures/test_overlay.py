@@ -205,6 +205,15 @@ def test_lines_are_broken_between_words_and_at_gaps():
     assert [run[:, 0].tolist() for run in runs(points, kept)] == [[0.0, 2.0], [10.0, 12.0]]
 
 
+def test_the_own_vehicle_is_hatched_and_has_a_border():
+    ego = np.zeros((360, 640), np.uint8)
+    ego[180:300] = 255
+    for pixels in (ego, ego[::2, ::2]):
+        changed, _ = _changed(Drivable((), ego=np.ascontiguousarray(pixels)), Drivable(()))
+        assert 0.1 < changed[190:290].mean() < 0.5, "what is below shines through"
+        assert changed[178:182].any(axis=0).mean() > 0.95 and not changed[:176].any() and not changed[304:].any()
+
+
 def test_masks_of_another_size_are_stretched_to_the_frame():
     rgb = np.full((360, 640, 3), 100, np.uint8)
     small, large = _panoptic(180, 320), _panoptic(360, 640)

@@ -11,6 +11,7 @@ from eval_fixtures import SIZE_HW, label_mask, picture, slow_down, truncate, wri
 
 from seg_perception.errors import SegPerceptionError
 from seg_perception.files import is_whole, read_mask, read_rgb, write_image
+from seg_perception.ground.ego_mask import EgoMask
 from seg_perception.labels import CAMVID, VOID
 from seg_perception.recordings.make import write_bag
 from seg_perception.recordings.open_source import open_source
@@ -255,3 +256,22 @@ def test_masks_of_objects_in_the_folder_of_the_labels_are_no_labels(tmp_path: Pa
         cv2.imwrite(str(tmp_path / "out" / f"{number:03}_instances.png"), np.zeros((48, 64), np.uint16))
     source = FolderSource(tmp_path / "images", LabelFolder(tmp_path / "out", tmp_path / "out"))
     assert all(item.truth is not None for item in source) and source.problems == []
+
+
+def test_the_own_vehicle_of_a_source_counts_as_unlabelled(tmp_path: Path) -> None:
+    write_images(tmp_path / "images", 1)
+    write_labels(tmp_path / "labels", 1)
+    source = FolderSource(tmp_path)
+    (before,) = source
+    image = np.zeros((24, 32), np.uint8)
+    image[18:] = 255
+    assert cv2.imwrite(str(tmp_path / "ego.png"), image)
+    source.ego = EgoMask.read(tmp_path / "ego.png")
+    (item,) = source
+    assert before.truth is not None and item.truth is not None
+    assert (item.truth.semantic[36:] == VOID).all() and (before.truth.semantic[36:] != VOID).any()
+    assert (item.truth.semantic[:36] == before.truth.semantic[:36]).all()
+    assert cv2.imwrite(str(tmp_path / "ego.png"), image[:, :16])
+    source.ego = EgoMask.read(tmp_path / "ego.png")
+    with pytest.raises(SegPerceptionError, match="is 16x24 px and the camera's images 64x48 px"):
+        list(source)

@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import cv2
+import numpy as np
 import pytest
 from diagnostic_msgs.msg import DiagnosticArray
 from fakes import TWO_LABELS, tiny_model
@@ -241,6 +243,68 @@ def test_a_ground_frame_that_is_another_place_is_refused(start: Callable[..., No
     robot.until_said("ok")
     areas, grid = robot.one_frame(has_grid=True)
     assert areas.ground_frame == "floor" and grid is not None and grid.header.frame_id == "floor"
+
+
+def ego_mask(path: Path, hw: tuple[int, int], rows: int) -> Path:
+    """A mask whose last rows are the own vehicle."""
+    image = np.zeros(hw, np.uint8)
+    image[hw[0] - rows :] = 255
+    assert cv2.imwrite(str(path), image)
+    return path
+
+
+def test_an_ego_mask_is_unseen_and_one_of_another_shape_stops_the_ground(
+    start: Callable[..., NodeProcess], robot: Robot, tmp_path: Path
+) -> None:
+    start(camera_pose=list(POSE), ego_mask=str(ego_mask(tmp_path / "ego.png", (64, 96), 10)))
+    robot.connect()
+    robot.camera.send_info()
+    robot.until_said("ok")
+    areas, _ = robot.one_frame(has_grid=True)
+    lowest = max(point.y for area in areas.areas for outline in area.outlines_px for point in outline.points)
+    assert lowest == 128 - 20 - 0.5
+    assert all(area.view_begins_m > 1.5 for area in areas.areas)
+    robot.camera.size_wh = (160, 128)
+    robot.camera.send_info()
+    robot.until_said("ego_mask", "is 96x64 px and the camera's images 160x128 px, another shape")
+    assert not robot.has_ground(expected=False)
+
+
+@pytest.mark.parametrize(("name", "words"), [("missing.png", "cannot be read"), ("black.png", "black all over")])
+def test_a_node_whose_ego_mask_is_of_no_use_says_so_and_is_not_configured(
+    start: Callable[..., NodeProcess], robot: Robot, tmp_path: Path, name: str, words: str
+) -> None:
+    ego_mask(tmp_path / "black.png", (64, 96), 0)
+    start(ego_mask=str(tmp_path / name), autostart=False)
+    assert not change_state(robot.peer, Transition.TRANSITION_CONFIGURE)
+    robot.peer.until(
+        lambda: words in values_of(robot.diagnostics, "backend").get("message", ""), f"diagnostics that say {words}"
+    )
+
+
+def test_a_mounting_that_changes_while_it_runs_is_followed(start: Callable[..., NodeProcess], robot: Robot) -> None:
+    """And one that turns up late is taken when it comes, and what is no rotation is named and left."""
+    start()
+    robot.connect()
+    robot.peer.until_heard(robot.tf)
+    robot.camera.send_info()
+    robot.until_said("tf_missing")
+    robot.says(*POSE)
+    robot.until_said("ok")
+    # How far the last row sees, from 1.2 m up and from 2.4 m.
+    before = {area.view_begins_m for area in robot.one_frame(has_grid=True)[0].areas}
+    robot.says(0.0, 0.0, 2.4, 0.0, 0.2, 0.0)
+
+    def follows() -> bool:
+        areas, _ = robot.one_frame(has_grid=True)
+        return {round(area.view_begins_m / 2, 1) for area in areas.areas} == {round(value, 1) for value in before}
+
+    robot.peer.until(follows, "a mounting twice as high")
+    robot.says(*POSE, turn=(0.5, 0.5, 0.5, 0.9))
+    robot.until_said("tf_invalid", "its quaternion of length 1")
+    assert not robot.has_ground(expected=False)
+    robot.says(*POSE)
+    robot.until_said("ok")
 
 
 def latched() -> OccupancyGrid:

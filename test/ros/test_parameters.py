@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import cv2
+import numpy as np
 import pytest
 
 from seg_perception.backends.shipped_models import find_model
@@ -69,6 +71,28 @@ def test_every_setting_of_the_steps_is_a_parameter_with_its_own_default() -> Non
             "cameras are in one place, give 'front.camera_pose', 'left.camera_pose'",
         ),
         (
+            {"camera_names": ["front", "left"], "ego_mask": "bonnet.png"},
+            "parameter 'ego_mask' is 'bonnet.png' while 'camera_names' is ['front', 'left']: no two cameras are in one "
+            "place, give 'front.ego_mask', 'left.ego_mask'",
+        ),
+        (
+            {"camera_names": ["front"], "front.ego_polygon": [0.0, 700.0, 1280.0, 700.0]},
+            "parameter 'front.ego_polygon' holds 4 numbers: a polygon has x, y of at least 3 corners",
+        ),
+        (
+            {"ego_polygon": [0.0, 700.0, 1280.0, 700.0, 1280.0]},
+            "parameter 'ego_polygon' holds 5 numbers: a polygon has x, y of at least 3 corners",
+        ),
+        (
+            {"ego_polygon": [0.0, 700.0, 1280.0, 700.0, 1280.0, 1e6]},
+            "parameter 'ego_polygon' is [0.0, 700.0, 1280.0, 700.0, 1280.0, 1000000.0]: allowed is -16384 to 16384",
+        ),
+        (
+            {"ego_polygon": [0, 0, 9, 0, 9, 9], "ego_mask": "bonnet.png"},
+            "both 'ego_mask' and 'ego_polygon' are given: leave one of them empty",
+        ),
+        ({"front.ego_mask": "bonnet.png"}, "there is no parameter 'front.ego_mask': did you mean 'ego_mask'?"),
+        (
             {"camera_names": ["a/b"]},
             "parameter 'camera_names' is ['a/b']: allowed are letters, digits and '_', each name once",
         ),
@@ -78,6 +102,26 @@ def test_a_refusal_names_the_parameter_the_value_and_what_is_allowed(values: dic
     with pytest.raises(SegPerceptionError) as refusal:
         Settings.from_values(values)
     assert str(refusal.value) == sentence
+
+
+def test_each_camera_has_its_own_vehicle_in_its_picture(tmp_path: Path) -> None:
+    image = np.zeros((4, 8), np.uint8)
+    image[3] = 255
+    assert cv2.imwrite(str(tmp_path / "bonnet.png"), image)
+    corners = [0.0, 2.0, 8.0, 2.0, 8.0, 4.0]
+    settings = Settings.from_values(
+        {
+            "camera_names": ["front", "left", "rear"],
+            "front.ego_mask": str(tmp_path / "bonnet.png"),
+            "left.ego_polygon": corners,
+        }
+    )
+    front, left = settings.ego("front"), settings.ego("left")
+    assert front is not None and left is not None and settings.ego("rear") is None
+    assert (front.pixels((8, 4), (4, 8)) == image).all() and left.polygon == ((0.0, 2.0), (8.0, 2.0), (8.0, 4.0))
+    alone = Settings.from_values({"ego_mask": str(tmp_path / "missing.png")})
+    with pytest.raises(SegPerceptionError, match=r"missing\.png cannot be read"):
+        alone.ego("")
 
 
 def test_an_unknown_output_is_refused() -> None:
