@@ -125,10 +125,10 @@ def read_mask(path: Path, dtype: type[np.generic]) -> NDArray[Any]:
 def read_painted(path: Path) -> NDArray[np.bool_]:
     """Where an image file is painted, bool [H, W]: neither black nor transparent. Raises as read_rgb."""
     values = _read(path, lambda data: cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED))
-    if values.ndim == 2:
-        return values > 0
-    painted: NDArray[np.bool_] = values[..., :3].any(axis=2)
-    return painted & (values[..., 3] > 0) if values.shape[2] == 4 else painted
+    painted = np.asarray(np.atleast_3d(values)[..., :3].any(axis=2))
+    if values.ndim == 3 and values.shape[2] == 4:
+        painted &= values[..., 3] > 0
+    return painted
 
 
 def decode_mask(data: bytes) -> NDArray[Any] | None:

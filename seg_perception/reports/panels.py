@@ -73,11 +73,11 @@ class Panels:
         if answer is not None:
             panoptic = Panoptic(answer.semantic, answer.instance, np.zeros_like(answer.semantic), answer.segments)
             projection = self._projected(answer.semantic.shape[0], answer.semantic.shape[1])
-            drivable = answer.drivable
+            shown = answer.drivable
             if self._ego is not None:
                 size_wh = rgb.shape[1], rgb.shape[0]
-                drivable = replace(drivable, ego=self._ego.pixels(size_wh, (rgb.shape[0], rgb.shape[1])))
-            self.camera = self._overlay.draw(rgb, panoptic, drivable, projection=projection)
+                shown = replace(shown, ego=self._ego.pixels(size_wh, (rgb.shape[0], rgb.shape[1])))
+            self.camera = self._overlay.draw(rgb, panoptic, shown, projection=projection)
             note_age(self.camera, age_frames)
         if self._placing is None:
             return self.camera
