@@ -73,7 +73,7 @@ class ImageLimits:
         size_hw = encoded_size(view)
         if size_hw is None or 0 in size_hw:
             raise BadImageError(
-                UNDECODABLE, f"{what} says no size in its header: it is damaged, or of a format that is not read"
+                UNDECODABLE, f"{what} is not an image that OpenCV can decode: its header says no size, so replace it"
             )
         self.check(size_hw, what)
         if (scans := _jpeg_scans(view)) > MOST_SCANS:

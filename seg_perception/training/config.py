@@ -78,12 +78,14 @@ class TrainConfig:
     precision: in which the network is computed, the weights and the losses stay float32; sync_batch_norm: several
     processes share the statistics of batch normalisation; ema_decay: of the average of the weights that is validated.
     cache_gb: decoded images that each process keeps in memory for itself and its workers, in 10^9 bytes; scene_uses:
-    how often on average a rendered scene is shown, each time changed otherwise, until another takes its place.
+    how often on average a rendered scene is shown, each time changed otherwise, until another takes its place;
+    allow_absent: classes that no training label needs to have.
     """
 
     data: tuple[DataSource, ...]
     validation: DataSource
     labels: str = "camvid"
+    allow_absent: tuple[str, ...] = ()
     network: str = "pidnet_s"
     pretrained: str = ""
     data_root: str = ""

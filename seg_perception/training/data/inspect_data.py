@@ -2,7 +2,8 @@
 
 Prints each source's size, class shares and instances in the classes to be trained, and everything that training would
 stumble over, with file names: images without a label, labels without an image, sizes that differ, unknown ids, broken
-files, objects on what is no thing. Exits with 0 when there is nothing of the kind, with 3 when there is.
+files, objects on what is no thing, classes that no training label has (unless `allow_absent` names them). Exits with 0
+when there is nothing of the kind, with 3 when there is.
 
 Example:
   seg_perception inspect-data --config config/train/camvid_pidnet_s.yaml --data data --json out/data.json
@@ -25,6 +26,7 @@ from seg_perception.datasets import Dataset, Sample, open_dataset
 from seg_perception.errors import SegPerceptionError
 from seg_perception.labels import VOID, LabelSet
 from seg_perception.training.config import DATA_ROOT_VARIABLE, DataSource, TrainConfig, load_config
+from seg_perception.training.data.absent import absent_classes, why_absent
 from seg_perception.writing import write_json
 
 EXIT_PROBLEMS = 3
@@ -59,11 +61,12 @@ def run(arguments: argparse.Namespace) -> int:
     found = [inspect(role, source, config, labels) for role, source in sources]
     for findings in found:
         print(findings.text())
-    problems = sum(len(findings.problems) for findings in found)
-    taught = {name for findings in found[:-1] for names in findings.pixels for name in names.split("/")}
-    untaught = [name for name in labels.names if name not in taught]
-    if untaught:
-        print(f"no training label is of the classes {', '.join(untaught)}")
+    taught = {name for findings in found[:-1] for name in findings.taught}
+    untaught = absent_classes(labels, taught, ())
+    absent = absent_classes(labels, taught, config.allow_absent)
+    problems = sum(len(findings.problems) for findings in found) + bool(absent)
+    if absent:
+        print(f"problem: {why_absent(absent)}")
     print(f"{problems} problems" if problems else "no problems")
     if arguments.json:
         content = {"sources": [f.to_json() for f in found], "untaught_classes": untaught, "problems": problems}
@@ -85,10 +88,12 @@ class Look:
 @dataclass
 class Findings:
     """What a source holds, in classes of the trained set. Counters are by the classes' names, joined by a slash where
-    a label may be several; "" is void."""
+    a label may be several; "" is void. rendered: classes that it shows in one scene or another, where there is no end of
+    scenes."""
 
     title: str
     images: int = 0
+    rendered: set[str] = field(default_factory=set)
     sizes: Counter[str] = field(default_factory=Counter)
     pixels: Counter[str] = field(default_factory=Counter)
     images_with: Counter[str] = field(default_factory=Counter)
@@ -110,6 +115,11 @@ class Findings:
         self.images_with.update(here.keys())
         for own_id, count in look.instances.items():
             self.instances[names[own_id]] += count
+
+    @property
+    def taught(self) -> set[str]:
+        """Classes that one of its labels may be."""
+        return self.rendered | {name for names in self.pixels for name in names.split("/")}
 
     def rows(self) -> list[dict[str, Any]]:
         """Per class, the most frequent first: its share of all pixels, the images it is in, its instances."""
@@ -164,6 +174,7 @@ def inspect(role: str, source: DataSource, config: TrainConfig, labels: LabelSet
     count = len(dataset)
     if count and dataset.path(0) is None:
         count = min(count, RENDERED_LOOKED_AT)
+        findings.rendered = {name for classes in dataset.meaning.values() for name in classes}
         findings.title += f" (the first {count} of {len(dataset)} scenes)"
     if not count:
         findings.problems.append(f"there is no labelled image in {root}")

@@ -16,6 +16,7 @@ from seg_perception.datasets import Dataset
 from seg_perception.errors import SegPerceptionError
 from seg_perception.labels import VOID, LabelSet
 from seg_perception.training.config import TrainConfig
+from seg_perception.training.data.absent import refuse_absent
 from seg_perception.training.data.augment import CutOut, Scene, cut_outs_of, paste, warp
 from seg_perception.training.data.augment_light import change_light
 from seg_perception.training.data.scene_store import SCENE_WINDOW, SceneStore
@@ -42,7 +43,7 @@ class TrainingStream(TorchDataset[dict[str, Tensor]]):
         cv2.setNumThreads(1)  # a forked worker would wait for ever for its parent's threads
         self._config = config
         self._length = length
-        self._classes = len(labels)
+        self._labels = labels
         self._stride = stride
         self.datasets: list[Dataset] = [config.open_source(source, labels) for source in config.data]
         self.partial = PartialLabels(labels)
@@ -117,10 +118,12 @@ class TrainingStream(TorchDataset[dict[str, Tensor]]):
 
         weight = (median share / share) ** class_balance, at most largest_class_weight; a set of classes weighs as its
         lightest member. Pixels that are labelled coarsely only do not count. What is read on the way is kept, for
-        workers that are forked off later too.
+        workers that are forked off later too. Raises SegPerceptionError where no label has a class.
         """
-        settings, classes = self._config.loss, self._classes
-        counts = self._code_counts()[:classes]
+        settings, classes = self._config.loss, len(self._labels)
+        all_counts = self._code_counts()
+        refuse_absent(self._labels, self._taught(all_counts), self._config.allow_absent)
+        counts = all_counts[:classes]
         shares = counts / max(1, counts.sum())
         seen = shares > 0
         weights = np.ones(classes)
@@ -144,3 +147,30 @@ class TrainingStream(TorchDataset[dict[str, Tensor]]):
                     bar.update()
         self._all_cut_outs()
         return counts
+
+    def _taught(self, counts: np.ndarray) -> set[str]:
+        """Names of the classes that a label may be; counts: of each code in the images that were counted.
+
+        The others are looked for in the images that were not. What a rendered set has a name for, it shows.
+        """
+        names = self._labels.names
+        taught = {names[member] for code, members in enumerate(self.partial.sets) if counts[code] for member in members}
+        for which, dataset in enumerate(self.datasets):
+            if self._store.is_rendered(which):
+                taught.update(name for meant in dataset.meaning.values() for name in meant)
+        for which, dataset in enumerate(self.datasets):
+            if len(dataset) > MOST_COUNTED_IMAGES and not self._store.is_rendered(which):
+                taught |= self._found(dataset, set(names) - taught - set(self._config.allow_absent))
+        return taught
+
+    @staticmethod
+    def _found(dataset: Dataset, wanted: set[str]) -> set[str]:
+        """Those of the wanted classes that a label of the data set may be."""
+        found: set[str] = set()
+        bar = tqdm(range(len(dataset)), unit="image", desc="looking for rare classes", leave=False, disable=rank() > 0)
+        for index in bar:
+            if wanted <= found:
+                break
+            ids = np.unique(dataset[index].label).tolist()
+            found.update(name for own_id in ids for name in dataset.meaning.get(own_id, ()))
+        return found

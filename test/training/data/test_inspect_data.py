@@ -10,11 +10,13 @@ import pytest
 from test_datasets import pair, photo, write
 
 from seg_perception.cli import main
+from seg_perception.errors import SegPerceptionError
 
 CONFIG = """
 labels: own.yaml
 data: [{name: folder, root: own, split: train}]
 validation: {name: folder, root: own, split: val}
+allow_absent: [robot]
 """
 LABELS = """
 - {name: lawn, color: [0, 255, 0], drivable_cost: 0}
@@ -52,7 +54,7 @@ def test_clean_data_are_counted(own: Path, capsys: pytest.CaptureFixture[str]) -
         {"name": "person", "share": 3 / 32, "images": 1, "instances": 2},
         {"name": "void", "share": 1 / 32, "images": 1, "instances": 0},
     ]
-    assert found["untaught_classes"] == ["robot"] and "no training label is of the classes robot" in text
+    assert found["untaught_classes"] == ["robot"] and "robot" not in text.partition("validation")[0]
     assert "lawn" in text and "87.50%" in text and "2 instances" in text and "no problems" in text
 
 
@@ -144,3 +146,52 @@ def test_training_refuses_the_same_in_one_sentence(
     said = capsys.readouterr().err
     assert told in said and "Traceback" not in said
     assert not (own / "out").exists()
+
+
+def test_a_class_that_no_training_label_has_is_a_problem_and_training_refuses_it(
+    own: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A validation label has it, which teaches nothing."""
+    (own / "config.yaml").write_text(CONFIG.replace("allow_absent: [robot]", ""))
+    code, text, found = inspect(own, capsys)
+    assert (code, found["problems"], found["untaught_classes"]) == (3, 1, ["robot"])
+    sentence = "no training label has the class robot, so it is never learnt"
+    assert f"problem: {sentence}" in text and "allow_absent: [robot]" in text
+    pytest.importorskip("torch", reason="training needs torch")
+    words = ["--config", own / "config.yaml", "--data", own, "--out", own / "out"]
+    assert main(["train", *map(str, words)]) == 2
+    assert sentence in capsys.readouterr().err and not (own / "out").exists()
+
+
+def test_masks_of_0_and_255_are_no_data_of_two_classes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """255 is void, so every labelled pixel is of the first class."""
+    (tmp_path / "own.yaml").write_text(
+        "- {name: background, color: [0, 0, 0]}\n- {name: road, color: [9, 9, 9], drivable_cost: 0}\n"
+    )
+    (tmp_path / "config.yaml").write_text(CONFIG.replace("allow_absent: [robot]", ""))
+    for split in ("train", "val"):
+        pair(tmp_path / "own", split, "a", [[0, 255], [255, 255]])
+    code, text, found = inspect(tmp_path, capsys)
+    assert (code, found["untaught_classes"]) == (3, ["road"]) and "allow_absent: [road]" in text
+
+
+def test_only_classes_may_be_absent(own: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (own / "config.yaml").write_text(CONFIG.replace("[robot]", "[robots]"))
+    assert main(["inspect-data", "--config", str(own / "config.yaml"), "--data", str(own)]) == 2
+    assert "did you mean 'robot'?" in capsys.readouterr().err
+
+
+def test_a_rare_class_is_looked_for_in_images_that_are_not_counted(own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("torch", reason="training needs torch")
+    from seg_perception.training.config import load_config
+    from seg_perception.training.data import stream
+
+    monkeypatch.setattr(stream, "MOST_COUNTED_IMAGES", 1)
+    config = load_config(own / "config.yaml", data_root=str(own))
+    label = own / "own/train/labels"
+    write(label / "a.png", np.zeros((2, 4)))
+    (own / "own/train/instances/a.png").unlink()
+    with pytest.raises(SegPerceptionError, match="class person, so it is"):
+        stream.TrainingStream(config, config.open_labels(), 8).class_weights()
+    write(label / "b.png", np.ones((4, 6)))
+    stream.TrainingStream(config, config.open_labels(), 8).class_weights()

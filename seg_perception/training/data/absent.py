@@ -1,0 +1,33 @@
+"""Classes that no training label has: they cannot be learnt, and a network that is asked for them never says them."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+from seg_perception.errors import SegPerceptionError
+from seg_perception.labels import LabelSet
+
+
+def absent_classes(labels: LabelSet, taught: Collection[str], allowed: Sequence[str]) -> list[str]:
+    """Names of the classes that are neither taught nor allowed to be absent.
+
+    Raises SegPerceptionError where one of the latter is no class.
+    """
+    known = {labels.by_name(name).name for name in allowed}
+    return [name for name in labels.names if name not in taught and name not in known]
+
+
+def why_absent(names: Sequence[str]) -> str:
+    """Cause and remedy, in one sentence."""
+    one = len(names) == 1
+    return (
+        f"no training label has the class{'' if one else 'es'} {', '.join(names)}, so {'it is' if one else 'they are'} "
+        "never learnt: correct the labels or what `classes` says of their ids, or let the configuration say "
+        f"allow_absent: [{', '.join(names)}]"
+    )
+
+
+def refuse_absent(labels: LabelSet, taught: Collection[str], allowed: Sequence[str]) -> None:
+    """Raises SegPerceptionError where a class is absent that may not be."""
+    if absent := absent_classes(labels, taught, allowed):
+        raise SegPerceptionError(why_absent(absent))
