@@ -8,16 +8,25 @@ import numpy as np
 
 from seg_perception.camera_model import CameraPose
 from seg_perception.datasets.base import Sample
-from seg_perception.datasets.label_sets import concepts_of
+from seg_perception.datasets.label_sets import Meaning, concepts_of
 from seg_perception.errors import SegPerceptionError
 from seg_perception.labels import CAMVID
+from seg_perception.synthetic.classes import FINER, RAIL
 from seg_perception.synthetic.drive import SyntheticDrive, random_scene
+from seg_perception.synthetic.weather import random_weather
+
+_MEANING: Meaning = {
+    **concepts_of(CAMVID),
+    CAMVID.by_name("tree").id: ("tree", "vegetation"),
+    **{own_id: (name,) for own_id, name in FINER.items()},
+    RAIL: ("guard rail", "fence"),  # a fence where guard rails are no class
+}
 
 
 class _Rendered:
     """What adapters have that read no files."""
 
-    meaning = concepts_of(CAMVID)
+    meaning = _MEANING
     missing: tuple[Path, ...] = ()
     spare: tuple[Path, ...] = ()
 
@@ -48,8 +57,9 @@ class SyntheticScenes(_Rendered):
 
 
 class SyntheticDrives(_Rendered):
-    """Frames of SyntheticDrive. Split train: small ones, each of another drive and mostly with another camera pose;
-    val: frames of ten drives that train never shows, as `make run` renders them."""
+    """Frames of SyntheticDrive. Split train: small ones, each of another drive, mostly with another camera pose and half
+    of them in bad weather, and at every third place a road of random_scene instead of a drive's street, for what no
+    vehicle must drive on; val: frames of ten drives that train never shows, as `make run` renders them."""
 
     name = "synthetic_drive"
     first_training_seed = 1000
@@ -66,6 +76,9 @@ class SyntheticDrives(_Rendered):
         return self._count
 
     def __getitem__(self, index: int) -> Sample:
+        if self._trains and index % 3 == 2:
+            rng = np.random.default_rng([self.first_training_seed, index])
+            return Sample(f"road_{index:06d}", *random_scene(rng, 360, 640, is_open=True))
         if self._trains:
             drive, number = self._training_drive(index)
         else:
@@ -78,5 +91,5 @@ class SyntheticDrives(_Rendered):
         x, y = rng.normal((0, 0), (0, 0.3)).tolist()
         roll, pitch, yaw = rng.normal((0, 0.05, 0), (0.01, 0.03, 0.04)).tolist()
         pose = CameraPose(x, y, rng.uniform(1.2, 2.0), roll, pitch, yaw) if rng.random() < 0.6 else None
-        drive = SyntheticDrive(640, 360, seed=self.first_training_seed + index, pose=pose)
-        return drive, int(rng.integers(3000))
+        number, weather = int(rng.integers(3000)), random_weather(rng)
+        return SyntheticDrive(640, 360, seed=self.first_training_seed + index, pose=pose, weather=weather), number

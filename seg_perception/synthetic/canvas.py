@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import cv2
 import numpy as np
@@ -68,6 +68,15 @@ def to_pixels(seen: Floats) -> Floats:
     return seen[:, :2] / seen[:, 2:]
 
 
+class Light(NamedTuple):
+    """A lamp in the picture: where and how large in px, its colour, and the code of what it is fixed to."""
+
+    at: tuple[float, float]
+    radius_px: float
+    color: tuple[float, ...]
+    code: int
+
+
 class Surface(Protocol):
     """What polygons can be painted on: a Canvas, or what leads to one."""
 
@@ -106,6 +115,14 @@ class Canvas:
         self.haze_color = haze_color
         self.has_picture = has_picture
         self._haze_levels: list[float] = haze_color.tolist()
+        self.headlights: tuple[float, float] | None = None
+        """At night: how bright all is without them, 0 to 1, and how far in m they reach; None by day."""
+        self.lights: list[Light] = []
+
+    def set_haze(self, per_m: float, color: Floats) -> None:
+        """How the air fades what is painted from now on."""
+        self.haze_per_m, self.haze_color = per_m, color
+        self._haze_levels = color.tolist()
 
     @property
     def codes(self) -> NDArray[np.uint16]:
@@ -119,6 +136,9 @@ class Canvas:
     def hazed(self, color: Color, distance_m: float) -> tuple[float, ...]:
         """color as it is seen from distance_m."""
         kept = math.exp(-self.haze_per_m * max(distance_m, 0.0))
+        if self.headlights is not None:
+            ambient, reach_m = self.headlights
+            color = np.asarray(color) * (ambient + (1 - ambient) / (1 + (max(distance_m, 0.0) / reach_m) ** 2))
         # Plain floats: for three numbers they are several times faster than arrays.
         return tuple(min(max(float(c) * kept + h * (1 - kept), 0.0), 255.0) for c, h in zip(color, self._haze_levels))
 
@@ -141,17 +161,38 @@ class Canvas:
 
     def _fill(self, pixels: Floats, shade: Sequence[float], code: int) -> None:
         """Fill polygons given in pixels, [N, K, 2]."""
-        height, width = self.codes.shape
-        low, high = pixels.min(axis=1), pixels.max(axis=1)
-        inside = (high > -1).all(axis=1) & (low < (width, height)).all(axis=1)
-        if not inside.any():
-            return
-        pixels = pixels[inside] * (1 << _SUBPIXEL_BITS)
+        height, width = len(self._lines) // self._label_rows, self._lines.shape[1]
+        if len(pixels) == 1:  # most are, and this test is quicker
+            (left, top), (right, bottom) = pixels[0].min(axis=0).tolist(), pixels[0].max(axis=0).tolist()
+            if not (right > -1 and bottom > -1 and left < width and top < height):
+                return
+        else:
+            low, high = pixels.min(axis=1), pixels.max(axis=1)
+            inside = (high > -1).all(axis=1) & (low < (width, height)).all(axis=1)
+            if not inside.any():
+                return
+            pixels = pixels[inside]
+        pixels = pixels * (1 << _SUBPIXEL_BITS)
+        corners = list(np.rint(pixels).astype(np.int32))
         if self.has_picture:
-            cv2.fillPoly(self.rgb, list(np.rint(pixels).astype(np.int32)), shade, cv2.LINE_8, _SUBPIXEL_BITS)
+            cv2.fillPoly(self.rgb, corners, shade, cv2.LINE_8, _SUBPIXEL_BITS)
         rows = self._label_rows
-        lines = pixels * (1, rows) + (0, rows // 2 << _SUBPIXEL_BITS)
-        cv2.fillPoly(self._lines, list(np.rint(lines).astype(np.int32)), (code,), cv2.LINE_8, _SUBPIXEL_BITS)
+        if rows > 1:
+            corners = list(np.rint(pixels * (1, rows) + (0, rows // 2 << _SUBPIXEL_BITS)).astype(np.int32))
+        cv2.fillPoly(self._lines, corners, (code,), cv2.LINE_8, _SUBPIXEL_BITS)
+
+    def shine(self, point: Floats, color: Color, size_m: float) -> None:
+        """At night: a lamp of that size at a world point [3], drawn when all is painted, unless something hides it."""
+        if self.headlights is None:
+            return
+        seen = self.view.to_view(np.array((point, point + np.array((0.0, 0.0, size_m)))))
+        if seen[:, 2].min() <= self.view.near:
+            return
+        (x, y), (_, top) = to_pixels(seen).tolist()
+        height, width = self.codes.shape
+        if 0 <= x < width and 0 <= y < height:
+            code = int(self.codes[int(y), int(x)])
+            self.lights.append(Light((x, y), abs(y - top), tuple(float(c) for c in color), code))
 
     def shade_ground(self, points: Floats, factor: float) -> None:
         """Darken the picture, not the labels, inside a polygon of world points [K, 3]."""

@@ -20,6 +20,7 @@ from seg_perception.synthetic.canvas import Canvas, Floats, View
 from seg_perception.synthetic.objects import TREE, Look, paint_bicyclist, paint_car, paint_pedestrian
 from seg_perception.synthetic.scene import random_scene
 from seg_perception.synthetic.street import Bend
+from seg_perception.synthetic.weather import FAIR, Weather
 
 __all__ = ["SyntheticDrive", "SyntheticFrame", "random_scene"]
 
@@ -63,8 +64,9 @@ class SyntheticDrive:
     width, height: px. distortion: coefficients of distortion_model in ROS's order, empty = none. pose: the camera's
     mounting in the base frame, which is on the ground with x along the street; by default it is under the camera.
     curvature: of the street, an arc, in 1/m, left positive, 0 = straight. nod_rad: how far the camera's pitch swings to
-    either side of pose's. camera, labels: what is true of every frame; pose_at: where the camera was. frames is only
-    what len() says: any frame can be asked for. Raises ValueError for a curvature beyond LARGEST_CURVATURE.
+    either side of pose's. weather: what is before the lens in every frame. camera, labels: what is true of every frame;
+    pose_at: where the camera was. frames is only what len() says: any frame can be asked for. Raises ValueError for a
+    curvature beyond LARGEST_CURVATURE.
     """
 
     labels = CAMVID
@@ -81,8 +83,9 @@ class SyntheticDrive:
         distortion_model: str = "plumb_bob",
         curvature: float = 0.0,
         nod_rad: float = 0.0,
+        weather: Weather = FAIR,
     ) -> None:
-        self._seed, self._frames, self._nod_rad = seed, frames, nod_rad
+        self._seed, self._frames, self._nod_rad, self._weather = seed, frames, nod_rad, weather
         self._bend = Bend(curvature)
         focal = 0.7 * width
         matrix = ((focal, 0.0, (width - 1) / 2), (0.0, focal, (height - 1) / 2), (0.0, 0.0, 1.0))
@@ -115,8 +118,11 @@ class SyntheticDrive:
         projection = self._projection_at(i)
         view = View.camera(self._lens.matrix, projection.base_from_optical, projection.position)
         canvas = Canvas(*self._lens.size_hw, view, 0.0035, _HAZE, label_rows=_LABEL_ROWS)
+        self._weather.prepare(canvas)
         self._paint_sky(canvas)
+        self._weather.dim_sky(canvas)
         self._paint_street(canvas, i)
+        self._weather.apply(canvas, np.random.default_rng((self._seed, 2)), i)
         rgb = self._with_grain(canvas.rgb, i)
         semantic, instance = canvas.labels()
         instance = _small_as_crowd(instance)

@@ -99,10 +99,19 @@ def _car_color(rng: np.random.Generator) -> Floats:
     return rng.uniform(10, 210, 3)
 
 
+def _shape(rng: np.random.Generator) -> CarShape:
+    return CAR_SHAPES[int(rng.choice(len(CAR_SHAPES), p=_CAR_SHARES))]
+
+
+def car_shape(look: Look) -> CarShape:
+    """What paint_car will draw."""
+    return _shape(look.rng())
+
+
 def paint_car(canvas: Canvas, x: float, y: float, yaw: float, look: Look, sun: Floats, object_id: int) -> None:
     """A car whose middle stands at (x, y), heading yaw (radians, 0 = away from the camera), lit from sun [3]."""
     rng = look.rng()
-    shape = CAR_SHAPES[int(rng.choice(len(CAR_SHAPES), p=_CAR_SHARES))]
+    shape = _shape(rng)
     car = _Car(canvas, shape, x, y, yaw, sun, object_id)
     color, glass = _car_color(rng), np.array((50.0, 58.0, 66.0)) * rng.uniform(0.3, 2.2)
     car.paint_shadow()
@@ -209,18 +218,19 @@ class _Car:
         self._paint(panel(-w, w, 0.17 * h, 0.26 * h), np.array((55.0, 55, 58)))
         for side in (-1, 1):
             self._paint(panel(side * 0.62 * w, side * 0.98 * w, 0.38 * h, 0.5 * h), lamp)
+            self.canvas.shine(self._world(np.array((at, side * 0.8 * w, 0.44 * h))), lamp, 0.1 if end < 0 else 0.16)
         self._paint(panel(-0.28, 0.28, 0.29 * h, 0.29 * h + 0.12), plate)
 
 
 class Billboard:
-    """A flat figure that stands upright at (x, y) and faces the camera; (u, w) are metres to the right and up."""
+    """A flat figure that stands upright at (x, y, up) and faces the camera; (u, w) are metres to the right and up."""
 
-    def __init__(self, canvas: Canvas, x: float, y: float, class_id: int, object_id: int = 0) -> None:
+    def __init__(self, canvas: Canvas, x: float, y: float, class_id: int, object_id: int = 0, up: float = 0.0) -> None:
         self.canvas, self.class_id, self.object_id = canvas, class_id, object_id
         dx, dy = x - canvas.view.position[0], y - canvas.view.position[1]
         distance = max(float(np.hypot(dx, dy)), 1e-6)
         self.right = np.array((dy, -dx, 0.0)) / distance
-        self.place = np.array((x, y, 0.0))
+        self.place = np.array((x, y, up))
 
     def fill(self, uw: Floats, color: Color, class_id: int | None = None) -> None:
         """Fill a polygon of (u, w), [K, 2]."""

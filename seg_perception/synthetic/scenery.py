@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from seg_perception.labels import CAMVID
 from seg_perception.synthetic.canvas import Canvas, Floats, Surface, to_pixels
+from seg_perception.synthetic.classes import TERRAIN
 from seg_perception.synthetic.objects import BUILDING, FENCE, POLE, SIGN, TREE, Billboard
 
 SKY, ROAD, PAVEMENT = (CAMVID.by_name(name).id for name in ("sky", "road", "pavement"))
@@ -25,7 +26,8 @@ def noise(octave: int) -> NDArray[np.float32]:
     return cv2.resize(values, (_NOISE_SIZE, _NOISE_SIZE), interpolation=cv2.INTER_CUBIC)
 
 
-def _noise_patch(rng: np.random.Generator, octave: int, height: int, width: int) -> NDArray[np.float32]:
+def noise_patch(rng: np.random.Generator, octave: int, height: int, width: int) -> NDArray[np.float32]:
+    """float32 [height, width]: a piece of `noise` from anywhere."""
     y, x = (int(rng.integers(0, max(_NOISE_SIZE - length, 0) + 1)) for length in (height, width))
     patch = noise(octave)[y : y + height, x : x + width]
     if patch.shape == (height, width):
@@ -33,9 +35,9 @@ def _noise_patch(rng: np.random.Generator, octave: int, height: int, width: int)
     return cv2.resize(patch, (width, height))
 
 
-def rectangle(x0: float, x1: float, y0: float, y1: float) -> Floats:
-    """A rectangle on the ground, [4, 3]."""
-    return np.array(((x0, y0, 0.0), (x1, y0, 0.0), (x1, y1, 0.0), (x0, y1, 0.0)))
+def rectangle(x0: float, x1: float, y0: float, y1: float, up: float = 0.0) -> Floats:
+    """A rectangle on the ground or so far above it, [4, 3]."""
+    return np.array(((x0, y0, up), (x1, y0, up), (x1, y1, up), (x0, y1, up)))
 
 
 def wall(x0: float, y0: float, x1: float, y1: float, bottom: float, top: float) -> Floats:
@@ -61,7 +63,7 @@ def paint_sky(canvas: Canvas, rng: np.random.Generator) -> None:
     rows = top * (1 - ramp) + canvas.haze_color * ramp
     canvas.rgb[:] = rows[:, None].astype(np.uint8)
     if rng.random() < 0.5:
-        clouds = cv2.convertScaleAbs(_noise_patch(rng, 7, height, width).clip(0, 2), alpha=rng.uniform(5, 35))
+        clouds = cv2.convertScaleAbs(noise_patch(rng, 7, height, width).clip(0, 2), alpha=rng.uniform(5, 35))
         cv2.add(canvas.rgb, cv2.merge((clouds, clouds, clouds)), canvas.rgb)
     canvas.clear(SKY)
 
@@ -177,10 +179,10 @@ def leafy(rng: np.random.Generator) -> Floats:
     return np.clip(color * rng.uniform(0.35, 1.25) + rng.normal(0, 6, 3), 5, 220)
 
 
-def paint_tree(canvas: Canvas, rng: np.random.Generator, x: float, y: float) -> None:
-    """Trunk and crown."""
+def paint_tree(canvas: Canvas, rng: np.random.Generator, x: float, y: float, up: float = 0.0) -> None:
+    """Trunk and crown, its foot `up` metres above the road."""
     tall, crown = rng.uniform(4, 13), rng.uniform(1.2, 3.6)
-    tree = Billboard(canvas, x, y, TREE)
+    tree = Billboard(canvas, x, y, TREE, up=up)
     thick = rng.uniform(0.15, 0.45)
     tree.limb((0, 0), (0, tall * 0.8), thick, rng.uniform((40, 32, 25), (105, 90, 75)))
     leaf = leafy(rng)
@@ -210,6 +212,9 @@ def paint_fence(canvas: Surface, rng: np.random.Generator, x0: float, x1: float,
     canvas.paint_many(gaps, np.clip(color * rng.uniform(0.55, 1.3), 0, 255), FENCE)
 
 
+_LAMP_LIGHT = (255.0, 205.0, 130.0)
+
+
 def paint_pole(canvas: Canvas, rng: np.random.Generator, x: float, y: float) -> None:
     """A lamp post, a traffic light or a plain pole."""
     tall, color = rng.uniform(2.5, 9), np.full(3, rng.uniform(20, 170)) + rng.normal(0, 6, 3)
@@ -220,10 +225,12 @@ def paint_pole(canvas: Canvas, rng: np.random.Generator, x: float, y: float) -> 
         reach = rng.uniform(0.6, 2.0) * (1 if y < 0 else -1)
         pole.limb((0, tall), (-reach, tall + 0.2), 0.09, color)
         pole.disc((-reach, tall + 0.15), (0.3, 0.1), color * 1.3)
+        canvas.shine(pole.place + (-reach) * pole.right + np.array((0, 0, tall + 0.15)), _LAMP_LIGHT, 0.35)
     elif kind < 0.6:
         box = np.array(((-0.17, 2.4), (0.17, 2.4), (0.17, 3.3), (-0.17, 3.3)))
         pole.fill(box, (25, 25, 25), SIGN)
         lamp = ((220.0, 30, 20), (240.0, 170, 30), (40.0, 220, 90))[int(rng.integers(3))]
+        canvas.shine(pole.place + np.array((0, 0, 2.85)), lamp, 0.12)
         pole.fill(np.array((0, 2.85)) + 0.11 * np.array(((-1, -1), (1, -1), (1, 1), (-1, 1.0))), lamp, SIGN)
 
 
@@ -252,29 +259,42 @@ def paint_sign(canvas: Canvas, rng: np.random.Generator, x: float, y: float) -> 
         )
 
 
-def add_ground_texture(canvas: Canvas, rng: np.random.Generator, strength: float, far: float) -> None:
-    """Spots, stains and streaks that lie on the ground in perspective."""
-    corners = np.array(((1.5, -8, 0), (1.5, 8, 0), (far, 8, 0), (far, -8, 0.0)))
+_LIES_ON = np.zeros(16, np.float32)
+_LIES_ON[[ROAD, PAVEMENT, TERRAIN]] = 1.0, 1.0, 2.0
+"""How strongly spots and stains show on the ground, by class id."""
+
+
+def add_ground_texture(
+    canvas: Canvas, rng: np.random.Generator, strength: float, far: float, wide: float = 8.0
+) -> None:
+    """Spots, stains and streaks that lie on the ground in perspective, as far ahead and so wide to either side, in m."""
+    corners = np.array(((1.5, -wide, 0), (1.5, wide, 0), (far, wide, 0), (far, -wide, 0.0)))
     pixels = to_pixels(canvas.view.to_view(corners)).astype(np.float32)
-    source = np.array(((0, 0), (300, 0), (300, 1000), (0, 1000)), np.float32) + np.float32(rng.integers(0, 20))
+    source = np.array(((0, 0), (37.5 * wide, 0), (37.5 * wide, 1000), (0, 1000)), np.float32) + np.float32(
+        rng.integers(0, 20)
+    )
     height, width = canvas.codes.shape
     matrix = cv2.getPerspectiveTransform(source, pixels)
     texture = noise(1) * 0.5 + noise(4)
     lies = cv2.warpPerspective(texture, matrix, (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
-    ground = ((canvas.codes == ROAD) | (canvas.codes == PAVEMENT)).astype(np.float32)
-    change = (lies * ground * np.float32(strength))[:, :, None]
+    change = (lies * _LIES_ON[canvas.codes & 15] * np.float32(strength))[:, :, None]
     canvas.rgb[:] = np.clip(canvas.rgb + change, 0, 255).astype(np.uint8)
 
 
-_ROUGHNESS = np.array([1, 7, 5, 4, 6, 22, 6, 10, 5, 12, 12, 0, 0, 0, 0, 0], np.float32)
+_ROUGHNESS = np.array([1, 7, 5, 4, 6, 22, 6, 10, 5, 12, 12, 17, 8, 6, 4, 4], np.float32)
 """Texture noise by class id, in grey levels."""
+
+
+_STAINS = np.array([0, 7, 0, 4, 6, 9, 0, 6, 4, 0, 0, 9, 10, 7, 6, 4], np.float32)
+"""Slow changes of brightness over a surface, by class id, in grey levels."""
 
 
 def add_texture(canvas: Canvas, rng: np.random.Generator) -> None:
     """Noise in the picture, as strong as the surface of each class is rough."""
     height, width = canvas.codes.shape
     rough = _ROUGHNESS[canvas.codes & 15] * np.float32(rng.uniform(0.4, 1.4))
-    grain = (_noise_patch(rng, 1, height, width) * 0.6 + _noise_patch(rng, 3, height, width) * 0.7) * rough
+    grain = (noise_patch(rng, 1, height, width) * 0.6 + noise_patch(rng, 3, height, width) * 0.7) * rough
+    grain += noise_patch(rng, 6, height, width) * (_STAINS[canvas.codes & 15] * np.float32(rng.uniform(0.2, 1.2)))
     canvas.rgb[:] = np.clip(canvas.rgb + grain[:, :, None], 0, 255).astype(np.uint8)
 
 
@@ -288,7 +308,7 @@ def expose(rgb: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8
         rgb = cv2.GaussianBlur(rgb, (0, 0), rng.uniform(0.3, 1.3))
     if rng.random() < 0.6:
         height, width = rgb.shape[:2]
-        grain = _noise_patch(rng, 0, height, width)[:, :, None] * np.float32(rng.uniform(1, 8))
+        grain = noise_patch(rng, 0, height, width)[:, :, None] * np.float32(rng.uniform(1, 8))
         rgb = np.clip(rgb + grain, 0, 255).astype(np.uint8)
     if rng.random() < 0.4:
         _, packed = cv2.imencode(".jpg", rgb, [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(35, 95))])

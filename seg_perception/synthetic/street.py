@@ -11,18 +11,20 @@ from seg_perception.synthetic.canvas import Canvas, Color, Floats, Surface
 LARGEST_CURVATURE = 0.02
 """1/m: a radius of 50 m. With the 132 m of street that are drawn, none comes round to the camera again."""
 _LONGEST_EDGE_M = 0.5
-"""Edges along the street are divided so finely: the arc bulges 0.6 mm beyond such an edge at the largest curvature."""
+"""By default edges along the street are divided so finely: the arc bulges 0.6 mm beyond such an edge at the largest curvature."""
 _TURN = 0.9 * math.pi
 """Angle after which a street ends, in rad."""
 
 
 class Bend:
-    """Where a street of this curvature (1/m, left positive) lies. It passes through the base frame's origin along x."""
+    """Where a street of this curvature (1/m, left positive) lies. It passes through the base frame's origin along x.
+    longest_edge_m: how finely polygons are divided to follow it."""
 
-    def __init__(self, curvature: float) -> None:
+    def __init__(self, curvature: float, longest_edge_m: float = _LONGEST_EDGE_M) -> None:
         if not abs(curvature) <= LARGEST_CURVATURE:
             raise ValueError(f"curvature is {curvature}: allowed is -{LARGEST_CURVATURE} to {LARGEST_CURVATURE} per m")
         self.curvature = curvature
+        self._longest_edge_m = longest_edge_m
 
     def place(self, along: float, left: float) -> tuple[float, float, float]:
         """x, y in m and the street's heading in rad of a point that many metres along the street and to its left."""
@@ -47,7 +49,7 @@ class Bend:
         points = points.copy()
         np.minimum(points[:, 0], _TURN / abs(self.curvature), out=points[:, 0])
         ahead = np.roll(points, -1, axis=0)
-        parts = np.maximum(np.ceil(np.abs(ahead[:, 0] - points[:, 0]) / _LONGEST_EDGE_M), 1).astype(int)
+        parts = np.maximum(np.ceil(np.abs(ahead[:, 0] - points[:, 0]) / self._longest_edge_m), 1).astype(int)
         which = np.repeat(np.arange(len(points)), parts)
         share = (np.arange(len(which)) - np.repeat(np.cumsum(parts) - parts, parts)) / parts[which]
         return self.points(points[which] + (ahead - points)[which] * share[:, None])

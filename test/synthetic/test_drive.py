@@ -10,42 +10,13 @@ from seg_perception.ground.drivable import DrivableExtractor, DrivableSettings
 from seg_perception.labels import CAMVID
 from seg_perception.results import Outline, Panoptic, Wants
 from seg_perception.synthetic.canvas import Canvas, View
-from seg_perception.synthetic.drive import SMALLEST_THING, SyntheticDrive, random_scene
+from seg_perception.synthetic.drive import SMALLEST_THING, SyntheticDrive
 from seg_perception.synthetic.scenery import wall
 from seg_perception.synthetic.street import LARGEST_CURVATURE, Bend
 
 ROAD, CAR = CAMVID.by_name("road").id, CAMVID.by_name("car").id
 COSTS = CAMVID.drivable_costs
 LENS = (-0.12, 0.03, 0.0005, -0.0004, 0.0)
-
-
-def test_random_scenes_have_every_class_and_whole_labels():
-    seen: set[int] = set()
-    for seed in range(25):
-        rgb, semantic, instance = random_scene(np.random.default_rng(seed), 192, 256)
-        assert rgb.shape == (192, 256, 3) and rgb.dtype == np.uint8
-        assert semantic.dtype == np.uint8 and instance.dtype == np.uint16 and semantic.max() < len(CAMVID)
-        np.testing.assert_array_equal(instance > 0, CAMVID.is_thing[semantic])
-        numbers = np.unique(instance[instance > 0])
-        assert numbers.tolist() == list(range(1, len(numbers) + 1))
-        assert all(len(np.unique(semantic[instance == number])) == 1 for number in numbers)
-        seen |= set(np.unique(semantic).tolist())
-    assert seen == set(range(len(CAMVID)))
-
-
-def test_random_scenes_teach_touching_objects():
-    touching = 0
-    for seed in range(10):
-        _, _, instance = random_scene(np.random.default_rng(seed), 192, 256)
-        a, b = instance[:, :-1], instance[:, 1:]
-        touching += len({(p, q) for p, q in zip(a[(a != b)], b[(a != b)]) if p and q})
-    assert touching > 20
-
-
-def test_random_scene_follows_its_generator():
-    first, again, other = (random_scene(np.random.default_rng(seed), 96, 128) for seed in (5, 5, 6))
-    assert all(np.array_equal(x, y) for x, y in zip(first, again))
-    assert not np.array_equal(first[1], other[1])
 
 
 def test_a_wall_stands_on_its_foot_in_picture_and_from_above():
