@@ -20,6 +20,7 @@ from seg_perception.files import ScratchFile, image_files, quiet_opencv, read_ma
 from seg_perception.ground.ego_mask import EgoMask
 from seg_perception.image_limits import ImageLimits
 from seg_perception.labels import VOID, LabelSet
+from seg_perception.recordings.containers import is_broken, is_undecodable, missing_bytes
 from seg_perception.results import Frame, Truth
 from seg_perception.synthetic.drive import SyntheticDrive
 
@@ -28,6 +29,8 @@ FOLDER_RATE_HZ = 10.0
 """Images of a folder carry no rate; this leaves a CPU time to answer each."""
 SYNTHETIC_FRAMES = 150
 FREE_DISTANCE_EVERY = 5
+FAILED_FRAMES = 300
+"""So many that cannot be read, one after the other, are the end of a video."""
 BAG_ENDINGS = (".mcap", ".db3", ".bag")
 
 
@@ -126,11 +129,14 @@ class VideoSource(Source):
     def _frames(self) -> Iterator[SourceFrame]:
         capture = _open_capture(str(self._path))
         index, first_ns, before_ns = 0, 0, -1
+        damaged, failed = False, 0
         try:
-            while True:
+            while failed < FAILED_FRAMES:
                 readable, bgr = capture.read()
-                if not readable:
-                    break
+                if not readable:  # the end, or a frame that cannot be decoded
+                    failed += 1
+                    continue
+                damaged, failed = damaged or failed > 0, 0
                 stamp_ns = round(capture.get(cv2.CAP_PROP_POS_MSEC) * 1e6)
                 first_ns = first_ns if index else stamp_ns
                 if stamp_ns - first_ns <= before_ns:  # a container without times
@@ -141,12 +147,22 @@ class VideoSource(Source):
                 index += 1
         finally:
             capture.release()
+        self._judge(index, damaged)
+
+    def _judge(self, frames: int, damaged: bool) -> None:
+        """Tell what was lost. A file with fewer frames than it says may be whole, and is looked into."""
         if missing := missing_bytes(self._path):
             self.problems.append(
-                f"{self._path} ends after {index} frames, {missing} bytes before its end: the rest is lost, copy it again"
+                f"{self._path} ends after {frames} frames, {missing} bytes before its end: the rest is lost, copy it again"
             )
-        elif self.count and index < self.count:
-            self.notes.append(f"{self._path} says that it has about {self.count} frames, it has {index}")
+            return
+        fewer = frames < (self.count or 0)
+        if damaged or (fewer and (is_broken(self._path) or is_undecodable(self._path))):
+            self.problems.append(
+                f"{self._path} is damaged, part of it cannot be decoded: {frames} frames are left, copy it again"
+            )
+        elif fewer:
+            self.notes.append(f"{self._path} says that it has about {self.count} frames, it has {frames}")
 
 
 class DeviceSource(Source):
@@ -308,29 +324,6 @@ class SyntheticSource(Source):
         assert known.truth is not None
         rgb = np.frombuffer(data, np.uint8, offset=16 + int(length)).reshape(*known.truth.semantic.shape, 3)
         return replace(known, frame=Frame(rgb, int(stamp_ns), "camera"))
-
-
-def missing_bytes(path: Path) -> int:
-    """How many bytes a video file lacks of what its outermost boxes say, 0 where it is whole or of a kind that says
-    nothing. After ISO/IEC 14496-12 (MP4, MOV) and RIFF (AVI): decoders take the end of a file for the end of the video."""
-    size = path.stat().st_size
-    with path.open("rb") as file:
-        head = file.read(12)
-        if head[:4] == b"RIFF":
-            return max(0, 8 + int.from_bytes(head[4:8], "little") - size)
-        if head[4:8] not in (b"ftyp", b"moov", b"mdat", b"free", b"wide", b"skip"):
-            return 0
-        place = 0
-        while place + 8 <= size:
-            file.seek(place)
-            head = file.read(16)
-            length = int.from_bytes(head[:4], "big")
-            if length == 1:
-                length = int.from_bytes(head[8:16], "big")
-            if length < 8:  # 0: to the end
-                return 0
-            place += length
-        return max(0, place - size)
 
 
 def _open_capture(name: str, api: int = cv2.CAP_ANY) -> cv2.VideoCapture:

@@ -13,9 +13,10 @@ from seg_perception.errors import SegPerceptionError
 from seg_perception.files import is_whole, read_mask, read_rgb, write_image
 from seg_perception.ground.ego_mask import EgoMask
 from seg_perception.labels import CAMVID, VOID
+from seg_perception.recordings.containers import missing_bytes
 from seg_perception.recordings.make import write_bag
 from seg_perception.recordings.open_source import open_source
-from seg_perception.recordings.sources import FolderSource, LabelFolder, SyntheticSource, missing_bytes
+from seg_perception.recordings.sources import FolderSource, LabelFolder, SyntheticSource
 from seg_perception.writing import written_aside
 
 
@@ -78,6 +79,88 @@ def test_boxes_say_what_a_video_lacks(tmp_path: Path, boxes: list[tuple[bytes, i
     if boxes[-1][1]:
         path.write_bytes(path.read_bytes()[:-33])
         assert missing_bytes(path) == 33
+
+
+def element(kind: bytes, length: bytes, content: bytes = b"") -> bytes:
+    return kind + length + content
+
+
+EBML = element(b"\x1a\x45\xdf\xa3", b"\x84", b"mkv!")
+CLUSTER = element(b"\x1f\x43\xb6\x75", b"\x40\xc8", element(b"\xa3", b"\x40\xc5", bytes(197)))
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        EBML + element(b"\x18\x53\x80\x67", b"\x01" + (2 * len(CLUSTER)).to_bytes(7, "big"), 2 * CLUSTER),
+        EBML + element(b"\x18\x53\x80\x67", b"\x01" + b"\xff" * 7, 2 * CLUSTER),  # of a recorder that was killed
+        3 * (b"\x47" + bytes(187)),
+        3 * (bytes(4) + b"\x47" + bytes(187)),
+    ],
+    ids=["matroska", "open matroska", "ts", "m2ts"],
+)
+def test_elements_and_packets_say_what_a_video_lacks(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "a"
+    path.write_bytes(content)
+    assert missing_bytes(path) == 0
+    packets = path.read_bytes() * 3 if content[:1] != b"\x1a" else content
+    path.write_bytes(packets[:-33])
+    assert missing_bytes(path) == 33
+
+
+def test_elements_whose_length_is_open_and_other_bytes_say_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    live = EBML + element(b"\x18\x53\x80\x67", b"\x01" + b"\xff" * 7, element(CLUSTER[:4], b"\xff", b"\xa3\x82ab"))
+    for content in (live, EBML + bytes(50), b"\x00\x00\x01\xba" + bytes(700), b""):
+        path.write_bytes(content)
+        assert missing_bytes(path) == 0
+
+
+def encode(path: Path, container: str, codec: str, frames: int = 40) -> None:
+    av = pytest.importorskip("av", reason="PyAV is not installed: pip install av")
+    with av.open(str(path), "w", format=container) as file:
+        stream = file.add_stream(codec, 20, options={"g": "10", "deadline": "realtime", "cpu-used": "8"})
+        stream.width, stream.height, stream.pix_fmt = 320, 240, "yuv420p"
+        noise = np.random.default_rng(0).integers(0, 40, (240, 320, 3), np.uint8)
+        for number in range(frames):
+            rgb = np.roll(picture(1, (240, 320)) // 2 + noise, 3 * number, axis=1)
+            file.mux(stream.encode(av.VideoFrame.from_ndarray(rgb, format="rgb24")))
+        file.mux(stream.encode(None))
+
+
+@pytest.mark.parametrize(
+    ("container", "codec"),
+    [("mp4", "libx264"), ("mp4", "libvpx-vp9"), ("matroska", "libx264"), ("webm", "libvpx")],
+)
+def test_what_cannot_be_decoded_amid_a_video_is_told_in_every_container(
+    tmp_path: Path, container: str, codec: str
+) -> None:
+    """Frames beyond the damage are played where the decoder finds back."""
+    path = tmp_path / f"a.{container}"
+    encode(path, container, codec)
+    whole = open_source(str(path))
+    assert len(list(whole)) == 40 and whole.problems == whole.notes == []
+    data = bytearray(path.read_bytes())
+    third = len(data) // 3
+    data[third : 2 * third] = bytes(third)
+    path.write_bytes(data)
+    source = open_source(str(path))
+    left = len(list(source))
+    assert 0 < left < 40
+    (problem,) = source.problems
+    assert "is damaged" in problem and f"{left} frames are left" in problem and source.notes == []
+
+
+@pytest.mark.parametrize(("container", "codec"), [("matroska", "libx264"), ("mpegts", "libx264"), ("webm", "libvpx")])
+def test_a_video_that_was_cut_off_is_told_in_every_container(tmp_path: Path, container: str, codec: str) -> None:
+    path = tmp_path / "a"
+    encode(path, container, codec)
+    data = path.read_bytes()
+    path.write_bytes(data[: len(data) * 6 // 10 // 188 * 188 + 100])
+    source = open_source(str(path))
+    assert 0 < len(list(source)) < 40
+    (problem,) = source.problems
+    assert f"{missing_bytes(path)} bytes before its end" in problem
 
 
 def test_a_folder_is_played_in_the_order_that_people_count_in(tmp_path: Path) -> None:
