@@ -71,11 +71,44 @@ class NetworkOutput:
 
 
 @dataclass(frozen=True)
+class GroundMotion:
+    """Where a thing's foot is on the ground and how it moves there. foot_m: x, y in m; velocity_m_s: x, y in m/s;
+    covariance: of (x, y, vx, vy), rows of four numbers. All in the frame that Result.motion_frame names."""
+
+    foot_m: tuple[float, float]
+    velocity_m_s: tuple[float, float]
+    covariance: tuple[tuple[float, ...], ...]
+
+
+@dataclass(frozen=True)
+class Track:
+    """A thing as it is followed through the frames.
+
+    id: its number, which no other thing of the stream has. class_id: what it was called most, by score. state: `new`,
+    `confirmed`, `returned` (confirmed, and found again in this frame) or `lost` (not found in this frame). age_s: since
+    it was first seen; seen: frames in which it was found; unseen_s: since it was last found, 0 where it was. box: left,
+    top, width, height in px of the mask, of the whole thing as far as known, also where it is hidden. velocity_px_s and
+    its standard deviation: of the box's middle, x right, y down. ground: None without geometry, or until its foot is seen.
+    """
+
+    id: int
+    class_id: int
+    state: str
+    age_s: float
+    seen: int
+    unseen_s: float
+    box: tuple[float, float, float, float]
+    velocity_px_s: tuple[float, float]
+    velocity_std_px_s: tuple[float, float]
+    ground: GroundMotion | None = None
+
+
+@dataclass(frozen=True)
 class Segment:
     """One thing, or all pixels of one stuff class.
 
     id: things have their value in the instance mask, stuff ids follow. score: mean confidence in [0, 1].
-    area: px. box: x, y, width, height in px of the mask.
+    area: px. box: x, y, width, height in px of the mask. track: of a thing, None where it is not followed.
     """
 
     id: int
@@ -84,6 +117,7 @@ class Segment:
     score: float
     area: int
     box: tuple[int, int, int, int]
+    track: Track | None = None
 
 
 @dataclass(frozen=True)
@@ -209,12 +243,16 @@ class Wants:
 
 @dataclass(frozen=True)
 class Result:
-    """All of one frame. stages_ms: time of each step in ms, by its name, in the order of the path."""
+    """All of one frame. stages_ms: time of each step in ms, by its name, in the order of the path. tracks: all things that
+    are followed, those too that are not found in this frame; motion_frame: what their ground motion is in: `odometry`,
+    `base`, which moves with the vehicle, or empty where the ground's geometry is not known."""
 
     frame: Frame
     panoptic: Panoptic
     drivable: Drivable
     stages_ms: Mapping[str, float] = field(default_factory=dict)
+    tracks: tuple[Track, ...] = ()
+    motion_frame: str = ""
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,1 @@
+"""The same thing in successive frames: which it is, and how it moves."""

@@ -1,0 +1,82 @@
+"""Which thing of a frame is which track: by the overlap of masks, then by where a hidden thing should be."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from seg_perception.camera_model import Floats
+from seg_perception.tracking.kernels import SIDE, assign
+
+_PART = 0.6
+"""What it counts for, beside an overlap of equals, that a thing lies within a track's shape or the other way round: it is
+partly hidden, or was."""
+_LEAST_PART = 0.15
+"""Share of the larger that a part must have."""
+_OTHER_CLASS = 0.5
+"""What is left of a score where a track was never called so."""
+_LONG_UNSEEN = 0.3
+"""Share of a score that a track loses until it is forgotten: who was just seen is likelier to be seen again."""
+_LARGEST_RATIO = 1.8
+"""Between the sides of a box and those of the track that it may be, where they don't overlap."""
+
+Ints = NDArray[np.int64]
+
+
+def overlap_scores(counts: Ints, boxes: Floats, shape_points: Ints, areas: Ints) -> Floats:
+    """How well masks fit, [T, K] in [0, 1], from counts [T, K + 1] of kernels.count_overlaps.
+
+    boxes: [T, 4] where shapes of so many points [T] were put; areas: [K] px of the things. The score is the intersection
+    over the union; or, where more, _PART of the share of the smaller mask that lies in the other.
+    """
+    point_px = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1]) / SIDE**2
+    mine, theirs = np.maximum(shape_points * point_px, 1e-9)[:, None], areas[None, :].astype(np.float64)
+    smaller = np.minimum(mine, theirs)
+    both = np.minimum(counts[:, 1:] * point_px[:, None], smaller)
+    whole = both / (mine + theirs - both)
+    part = np.where(smaller >= _LEAST_PART * np.maximum(mine, theirs), both / smaller, 0.0)
+    scores: Floats = np.maximum(whole, _PART * part * (part > 0.5))
+    return scores
+
+
+def place_scores(predicted: Floats, reach: Floats, boxes: Floats, partly: NDArray[np.bool_]) -> Floats:
+    """How near things are to where tracks should be, [T, K] in [0, 1], by boxes [T, 4] and [K, 4]; reach: [T] how many
+    times its size a track may be off; partly: [K] whether a thing is hidden in part. 0 where sizes don't fit.
+
+    A whole thing is as far off as the middles of the boxes; a part as far as it sticks out of the track's box.
+    """
+    size, seen = predicted[:, 2:] - predicted[:, :2], boxes[:, 2:] - boxes[:, :2]
+    middle, at = (predicted[:, 2:] + predicted[:, :2]) / 2, (boxes[:, 2:] + boxes[:, :2]) / 2
+    off = np.abs(middle[:, None] - at[None]).max(axis=2)
+    beside = np.concatenate((predicted[:, None, :2] - boxes[None, :, :2], boxes[None, :, 2:] - predicted[:, None, 2:]), 2)
+    off = np.where(partly, np.minimum(off, np.maximum(beside.max(axis=2), 0)), off)
+    off = off / (np.sqrt(np.maximum(size.prod(axis=1), 1.0)) * reach)[:, None]
+    ratio = np.log(np.maximum(seen, 1.0)[None] / np.maximum(size, 1.0)[:, None])
+    limit = np.log(_LARGEST_RATIO)
+    fits = (ratio.max(axis=2) < limit) & (partly | (ratio.min(axis=2) > -limit))
+    scores: Floats = np.where(fits & (off < 1), 1 - off, 0.0)
+    return scores
+
+
+def class_factors(votes: Floats, classes: Ints) -> Floats:
+    """[T, K] in [_OTHER_CLASS, 1]: how often tracks were called what things are called now. votes: [T, C]."""
+    share = votes / np.maximum(votes.sum(axis=1, keepdims=True), 1e-9)
+    return _OTHER_CLASS + (1 - _OTHER_CLASS) * share[:, classes]
+
+
+def recency_factors(unseen: Floats) -> Floats:
+    """[T, 1] from how much of the time after which tracks are forgotten they have not been seen, [T] in [0, 1]."""
+    factors: Floats = 1 - _LONG_UNSEEN * np.clip(unseen, 0, 1)[:, None]
+    return factors
+
+
+def pairs_of(scores: Floats, least: float) -> Ints:
+    """[T] the thing of each track, -1 where it has none: the pairs that score `least` or more and most together."""
+    chosen = np.full(len(scores), -1, np.int64)
+    allowed = np.where(scores >= least, scores, 0.0)
+    rows, columns = np.flatnonzero(allowed.any(axis=1)), np.flatnonzero(allowed.any(axis=0))
+    if len(rows):
+        found = np.empty(len(rows), np.int64)
+        assign(np.ascontiguousarray(allowed[np.ix_(rows, columns)]), found)
+        chosen[rows[found >= 0]] = columns[found[found >= 0]]
+    return chosen

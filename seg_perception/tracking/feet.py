@@ -1,0 +1,66 @@
+"""Where the feet of things are on the ground, how sure that is, and how they move there."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from seg_perception.camera_model import Floats
+from seg_perception.ground.fusion import PlanarPose
+from seg_perception.ground.geometry import GroundProjection
+
+_STEP_PX = 0.5
+"""Over which the slope of the ground under a pixel is taken."""
+_FARTHEST_M = 150.0
+"""Beyond, a pixel is tens of metres."""
+_LARGEST_CHANGE_M_S, _LARGEST_TURN_RAD_S = 15.0, 4.0
+"""No vehicle changes its speed by more between two frames: its odometry jumped."""
+_FASTEST_M_S = 100.0
+
+
+def feet_on_ground(projection: GroundProjection, feet_px: Floats, sigma_px: Floats) -> tuple[Floats, Floats]:
+    """Ground points [K, 2] in m of pixels [K, 2] (x, y), and their covariances [K, 2, 2] where the pixels have standard
+    deviations [K, 2]; NaN where there is no ground or it is too far away."""
+    count = len(feet_px)
+    moves = np.array(((0.0, 0.0), (-_STEP_PX, 0.0), (_STEP_PX, 0.0), (0.0, -_STEP_PX), (0.0, _STEP_PX)))
+    points = projection.pixels_to_ground((feet_px[:, None] + moves).reshape(-1, 2)).reshape(count, 5, 2)
+    slopes = (points[:, (2, 4)] - points[:, (1, 3)]).transpose(0, 2, 1) / (2 * _STEP_PX)
+    scaled = slopes * sigma_px[:, None, :]
+    place, noise = points[:, 0], scaled @ scaled.transpose(0, 2, 1)
+    with np.errstate(invalid="ignore"):
+        usable = np.hypot(place[:, 0] - projection.position[0], place[:, 1] - projection.position[1]) < _FARTHEST_M
+    usable &= np.isfinite(noise).all(axis=(1, 2))
+    return np.where(usable[:, None], place, np.nan), np.where(usable[:, None, None], noise, np.nan)
+
+
+def in_odometry(pose: PlanarPose, places: Floats, noise: Floats) -> tuple[Floats, Floats]:
+    """Points [K, 2] of the base frame and their covariances [K, 2, 2] in the odometry frame."""
+    turn = np.array(((math.cos(pose.yaw), -math.sin(pose.yaw)), (math.sin(pose.yaw), math.cos(pose.yaw))))
+    return places @ turn.T + (pose.x, pose.y), turn @ noise @ turn.T
+
+
+class Odometry:
+    """Watches where the vehicle is said to be."""
+
+    def __init__(self) -> None:
+        self._before: PlanarPose | None = None
+        self._speed: tuple[NDArray[np.float64], float] | None = None
+
+    def jumped(self, pose: PlanarPose | None, dt_s: float) -> bool:
+        """Whether the pose cannot have been reached from the last one in dt_s; None: it is not known."""
+        before, speed = self._before, self._speed
+        self._before, self._speed = pose, None
+        if pose is None or before is None or dt_s <= 0:
+            return False
+        moved = np.array((pose.x - before.x, pose.y - before.y)) / dt_s
+        turned = math.remainder(pose.yaw - before.yaw, 2 * math.pi) / dt_s
+        self._speed = moved, turned
+        if speed is None:
+            jump = math.hypot(*moved) > _FASTEST_M_S
+        else:
+            jump = math.hypot(*(moved - speed[0])) > _LARGEST_CHANGE_M_S or abs(turned - speed[1]) > _LARGEST_TURN_RAD_S
+        if jump:
+            self._speed = None
+        return jump

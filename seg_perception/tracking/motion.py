@@ -1,0 +1,64 @@
+"""Filters of constant velocity, for many tracks at once: of single coordinates, and of points on the ground.
+
+Velocities change by white noise of spectral density q, which in dt adds q [[dt^3/3, dt^2/2], [dt^2/2, dt]] to the covariance
+of position and velocity (Bar-Shalom, Li & Kirubarajan, "Estimation with Applications to Tracking and Navigation", 2001,
+section 6.2.2). So nothing depends on the frame rate, and frames may be missing.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from seg_perception.camera_model import Floats
+
+PP, PV, VV = range(3)
+"""Columns of a coordinate's covariance: of position, of both, of velocity."""
+
+
+def predict_coordinates(position: Floats, velocity: Floats, covariance: Floats, dt_s: float, q: Floats) -> None:
+    """Move coordinates [..., N] ahead by dt_s, in place; covariance: [..., N, 3], q: of each, broadcast to [..., N]."""
+    position += velocity * dt_s
+    covariance[..., PP] += (2 * covariance[..., PV] + covariance[..., VV] * dt_s) * dt_s + q * (dt_s**3 / 3)
+    covariance[..., PV] += covariance[..., VV] * dt_s + q * (dt_s**2 / 2)
+    covariance[..., VV] += q * dt_s
+
+
+def update_coordinates(
+    position: Floats, velocity: Floats, covariance: Floats, measured: Floats, variance: Floats
+) -> tuple[Floats, Floats, Floats]:
+    """Position, velocity and covariance after measuring the positions with this variance (inf: not measured)."""
+    total = covariance[..., PP] + variance
+    gain, gain_velocity = covariance[..., PP] / total, covariance[..., PV] / total
+    off = measured - position
+    updated = np.stack(
+        (
+            covariance[..., PP] * (1 - gain),
+            covariance[..., PV] * (1 - gain),
+            covariance[..., VV] - gain_velocity * covariance[..., PV],
+        ),
+        axis=-1,
+    )
+    return position + gain * off, velocity + gain_velocity * off, updated
+
+
+def predict_ground(state: Floats, covariance: Floats, dt_s: float, q: float) -> tuple[Floats, Floats]:
+    """States [N, 4] = x, y, vx, vy in m and m/s, and covariances [N, 4, 4], dt_s later; q: m^2/s^3 per axis."""
+    step = np.eye(4)
+    step[0, 2] = step[1, 3] = dt_s
+    noise = np.kron(np.array(((dt_s**3 / 3, dt_s**2 / 2), (dt_s**2 / 2, dt_s))), np.eye(2)) * q
+    return state @ step.T, step @ covariance @ step.T + noise
+
+
+def update_ground(
+    state: Floats, covariance: Floats, measured: Floats, noise: Floats
+) -> tuple[Floats, Floats, Floats]:
+    """States and covariances after measuring positions [N, 2] with covariances [N, 2, 2]; and how far off each was, as the
+    squared distance in standard deviations [N] (Mahalanobis), which is chi-square distributed of two degrees."""
+    innovation = covariance[:, :2, :2] + noise
+    inverse = np.linalg.inv(innovation)
+    off = measured - state[:, :2]
+    gain = covariance[:, :, :2] @ inverse
+    distance = np.einsum("ni,nij,nj->n", off, inverse, off)
+    updated = covariance - gain @ covariance[:, :2, :]
+    updated = (updated + updated.transpose(0, 2, 1)) / 2
+    return state + (gain @ off[:, :, None])[:, :, 0], updated, distance

@@ -1,0 +1,229 @@
+"""Numbers that stay: on films of ellipses whose truth is known."""
+
+import math
+
+import numpy as np
+import pytest
+from moving_things import PERIOD_NS, Thing, draw
+
+from seg_perception.results import Panoptic, Segment
+from seg_perception.tracking.tracker import MOST_IDS, MOST_TRACKS, Tracker, TrackingSettings
+
+CLASSES = 11
+START_NS = 10**9
+
+
+def follow(things, frames, tracker=None, skip=(), **drawn):
+    """The track of each thing in every frame, by the thing's number; skip: frames that never come."""
+    tracker = tracker or Tracker(CLASSES, TrackingSettings())
+    found = []
+    for i in range(frames):
+        if i in skip:
+            continue
+        panoptic, numbers = draw(things, i * PERIOD_NS / 1e9, **drawn)
+        tracked = tracker.update(panoptic, START_NS + i * PERIOD_NS)
+        found.append({numbers[s.id]: s.track for s in tracked.segments if s.is_thing})
+    return found
+
+
+def ids(found, number):
+    """Every number that a thing had, in order, each once."""
+    return list(dict.fromkeys(frame[number].id for frame in found if number in frame))
+
+
+def going(x, y, vx, vy=0.0):
+    return lambda t: (x + vx * t, y + vy * t)
+
+
+def test_a_thing_keeps_its_number_and_things_have_different_ones():
+    things = [Thing(k, going(40 + 60 * k, 90, 20 * (-1) ** k, 5), (30, 20)) for k in range(4)]
+    found = follow(things, 30)
+    numbers = [ids(found, k) for k in range(4)]
+    assert all(len(one) == 1 for one in numbers)
+    assert len({one[0] for one in numbers}) == 4
+
+
+def test_two_cars_that_cross_keep_their_numbers():
+    """The farther one is hidden wholly for a moment, and both are of one class."""
+    things = [
+        Thing(1, going(40, 92, 110), (64, 44), depth=1),
+        Thing(2, going(280, 90, -110), (46, 32), depth=2),
+    ]
+    found = follow(things, 66)
+    assert any(2 not in frame for frame in found), "they never hide each other"
+    assert len(ids(found, 1)) == len(ids(found, 2)) == 1
+    assert ids(found, 1) != ids(found, 2)
+
+
+@pytest.mark.parametrize("speed", [60, 120, 250])
+def test_half_a_second_behind_something_is_bridged(speed):
+    wide = Thing(1, lambda t: (320, 90), (speed * 0.5 + 24, 150), class_id=8, depth=1)
+    walker = Thing(2, going(320 - speed * 0.9, 90, speed), (20, 50), class_id=9, depth=2)
+    found = follow([wide, walker], 54, size_hw=(180, 640))
+    hidden = [2 not in frame for frame in found]
+    assert sum(hidden) >= 12, "it was hidden for less than 0.4 s"
+    assert len(ids(found, 2)) == 1 and len(ids(found, 1)) == 1
+    assert found[-1][2].state == "confirmed"
+
+
+def test_a_thing_that_comes_back_says_so():
+    thing = Thing(1, going(60, 90, 30), (30, 20))
+    tracker = Tracker(CLASSES, TrackingSettings())
+    states = []
+    for i in range(12):
+        panoptic, _ = draw([thing] if i not in (6, 7) else [], i / 30)
+        tracked = tracker.update(panoptic, START_NS + i * PERIOD_NS)
+        states.append(tracked.tracks[0].state)
+    assert states == ["new"] * 2 + ["confirmed"] * 4 + ["lost"] * 2 + ["returned"] + ["confirmed"] * 3
+
+
+def test_birth_and_death_follow_the_rules():
+    tracker = Tracker(CLASSES, TrackingSettings(memory_s=0.2, birth_frames=5))
+    thing, nothing = draw([Thing(1, lambda t: (60, 90), (30, 20))], 0)[0], draw([], 0)[0]
+    stamp = START_NS
+    for i in range(5):
+        (track,) = tracker.update(thing, stamp := stamp + PERIOD_NS).tracks
+        assert track.seen == i + 1 and track.state == ("new" if i < 4 else "confirmed")
+        assert track.age_s == pytest.approx(i / 30, abs=1e-6)
+    unseen = 0
+    while tracker.update(nothing, stamp := stamp + PERIOD_NS).tracks:
+        unseen += 1
+        assert unseen < 10
+    assert unseen == 7, "it is told that it is lost until 0.2 s have passed, and in the frame in which it is forgotten"
+    again = tracker.update(thing, stamp + PERIOD_NS).tracks
+    assert [track.id for track in again] == [2]
+
+
+def test_what_is_seen_once_is_soon_forgotten():
+    tracker = Tracker(CLASSES, TrackingSettings(memory_s=1.0))
+    thing, nothing = draw([Thing(1, lambda t: (60, 90), (30, 20))], 0)[0], draw([], 0)[0]
+    tracker.update(thing, START_NS)
+    for i in range(1, 12):
+        tracker.update(nothing, START_NS + i * PERIOD_NS)
+    assert tracker.update(nothing, START_NS + 12 * PERIOD_NS).tracks == ()
+
+
+def test_the_class_is_that_of_most_votes():
+    tracker = Tracker(CLASSES, TrackingSettings())
+    for i, class_id in enumerate([9, 9, 9, 10, 9, 10, 9]):
+        panoptic, _ = draw([Thing(1, going(60, 90, 10), (30, 40), class_id=class_id)], i / 30)
+        (track,) = tracker.update(panoptic, START_NS + i * PERIOD_NS).tracks
+        assert track.id == 1 and track.class_id == 9
+
+
+def test_the_speed_in_the_image_is_measured_with_its_deviation():
+    found = follow([Thing(1, going(60, 60, 45, 30), (40, 30))], 40)
+    track = found[-1][1]
+    assert track.velocity_px_s == pytest.approx((45, 30), abs=6)
+    assert all(0 < std < found[0][1].velocity_std_px_s[0] for std in track.velocity_std_px_s)
+
+
+def test_the_same_frames_give_the_same_tracks():
+    things = [Thing(k, going(20 + 30 * k, 60 + 8 * k, 25 * (-1) ** k, 3), (34, 26), depth=k) for k in range(8)]
+    assert follow(things, 40) == follow(things, 40)
+
+
+def test_a_missing_frame_changes_nothing():
+    things = [Thing(k, going(90 + 40 * k, 30 + 40 * k, 60 * (-1) ** k), (30, 20)) for k in range(4)]
+    found = follow(things, 40, skip=(7, 8, 19, 20, 21))
+    assert all(len(ids(found, k)) == 1 for k in range(4))
+
+
+# Bad input
+
+
+def _tracked(tracker, stamp_ns, things=None, **drawn):
+    things = things or [Thing(1, lambda t: (60, 90), (30, 20))]
+    return tracker.update(draw(things, 0, **drawn)[0], stamp_ns).tracks
+
+
+def test_a_clock_that_jumps_back_starts_anew_with_the_numbers_too():
+    tracker = Tracker(CLASSES, TrackingSettings())
+    two = [Thing(1, lambda t: (60, 90), (30, 20)), Thing(2, lambda t: (160, 90), (30, 20))]
+    assert [t.id for t in _tracked(tracker, 10 * START_NS, two)] == [1, 2]
+    assert [t.id for t in _tracked(tracker, START_NS)] == [1]
+    assert tracker.restarts == {"clock_back": 1} and "went back" in tracker.reason
+
+
+def test_a_frame_that_comes_late_gets_numbers_and_teaches_nothing():
+    things = [Thing(1, going(60, 90, 60), (30, 20))]
+    tracker = Tracker(CLASSES, TrackingSettings())
+    follow(things, 10, tracker)
+    for late in (7, 9):
+        panoptic, _ = draw(things, late * PERIOD_NS / 1e9)
+        (track,) = tracker.update(panoptic, START_NS + late * PERIOD_NS).tracks
+        assert (track.id, track.seen) == (1, 10)
+    panoptic, _ = draw(things, 10 * PERIOD_NS / 1e9)
+    (track,) = tracker.update(panoptic, START_NS + 10 * PERIOD_NS).tracks
+    assert (track.id, track.seen, track.state) == (1, 11, "confirmed")
+    assert not tracker.restarts
+
+
+def test_a_gap_of_ten_seconds_starts_anew_and_no_number_comes_twice():
+    tracker = Tracker(CLASSES, TrackingSettings())
+    assert [t.id for t in _tracked(tracker, START_NS)] == [1]
+    assert [t.id for t in _tracked(tracker, 11 * START_NS)] == [2]
+    assert tracker.restarts == {"gap": 1} and "10.00 s" in tracker.reason
+
+
+def test_masks_of_another_size_start_anew():
+    tracker = Tracker(CLASSES, TrackingSettings())
+    assert [t.id for t in _tracked(tracker, START_NS)] == [1]
+    assert [t.id for t in _tracked(tracker, START_NS + PERIOD_NS, size_hw=(90, 160), least_px=1)] == [2]
+    assert tracker.restarts == {"size": 1} and "160x90" in tracker.reason
+
+
+def test_images_without_a_stamp_are_not_followed():
+    tracker = Tracker(CLASSES, TrackingSettings())
+    panoptic, _ = draw([Thing(1, lambda t: (60, 90), (30, 20))], 0)
+    tracked = tracker.update(panoptic, 0)
+    assert tracked.tracks == () and tracked.segments == panoptic.segments
+    assert "no stamp" in tracker.reason
+
+
+def _noise(rng, count, size_hw=(180, 320)):
+    """Masks of `count` things of random shapes and places."""
+    instance = np.zeros(size_hw, np.uint16)
+    for k in range(1, count + 1):
+        y, x, h, w = rng.integers(0, 150), rng.integers(0, 290), rng.integers(2, 30), rng.integers(2, 30)
+        instance[y : y + h, x : x + w] = k
+    segments = []
+    for k in range(1, count + 1):
+        ys, xs = np.nonzero(instance == k)
+        if len(ys):
+            box = (int(xs.min()), int(ys.min()), int(np.ptp(xs)) + 1, int(np.ptp(ys)) + 1)
+            segments.append(Segment(k, int(rng.integers(8, 11)), True, float(rng.random()), len(ys), box))
+    semantic = np.where(instance > 0, 8, 3).astype(np.uint8)
+    return Panoptic(semantic, instance, semantic, tuple(segments))
+
+
+def test_noise_of_hundreds_of_things_stays_within_bounds():
+    tracker, rng = Tracker(CLASSES, TrackingSettings(memory_s=10.0, birth_frames=1)), np.random.default_rng(0)
+    for i in range(20):
+        panoptic = _noise(rng, 300)
+        tracked = tracker.update(panoptic, START_NS + i * PERIOD_NS)
+        now = [s.track.id for s in tracked.segments if s.is_thing]
+        assert len(set(now)) == len(now)
+        assert len(tracker.update(panoptic, START_NS + i * PERIOD_NS).tracks) <= MOST_TRACKS
+        assert all(math.isfinite(v) for track in tracked.tracks for v in (*track.box, *track.velocity_px_s))
+
+
+def test_no_frame_and_no_thing_is_no_fault():
+    tracker = Tracker(CLASSES, TrackingSettings())
+    for i in range(3):
+        assert tracker.update(draw([], 0)[0], START_NS + i * PERIOD_NS).tracks == ()
+
+
+def test_numbers_begin_again_past_those_in_use():
+    tracker = Tracker(CLASSES, TrackingSettings())
+    assert [t.id for t in _tracked(tracker, START_NS)] == [1]
+    tracker._next_id = MOST_IDS
+    three = [Thing(k, (lambda x: lambda t: (x, 90))(60 * k), (30, 20)) for k in (1, 2, 3)]
+    now = sorted(t.id for t in _tracked(tracker, START_NS + PERIOD_NS, three))
+    assert now == [1, 2, MOST_IDS], "one goes on, one gets the last number, one the first that is free"
+
+
+@pytest.mark.parametrize("name, value", [("memory_s", 0.0), ("birth_frames", 0), ("foot_noise_px", 0.0)])
+def test_settings_out_of_range_are_refused_by_name(name, value):
+    with pytest.raises(ValueError, match=name):
+        TrackingSettings(**{name: value})
