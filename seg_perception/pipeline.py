@@ -1,4 +1,4 @@
-"""The path of one frame: preprocess, network, decode, drivable ground, with the time of each.
+"""The path of one frame: preprocess, network, decode, drivable ground, tracks, with the time of each.
 
 This is the only way to run a frame: the node, the evaluator, `predict` and the benchmark all call it.
 """
@@ -17,23 +17,28 @@ from seg_perception.camera.preprocess import Preprocessor
 from seg_perception.camera_model import CameraModel, CameraPose
 from seg_perception.ground.drivable import DrivableExtractor, DrivableSettings
 from seg_perception.ground.ego_mask import EgoMask
+from seg_perception.ground.fusion import PlanarPose
 from seg_perception.ground.geometry import GroundProjection
 from seg_perception.model_file import ModelInfo
 from seg_perception.panoptic.decoder import PanopticDecoder, PanopticSettings
 from seg_perception.results import Frame, Panoptic, Result, Wants
+from seg_perception.tracking import tracker
+from seg_perception.tracking.numbers import numbered_by_track
+from seg_perception.tracking.tracker import Tracked, Tracker, TrackingSettings
 
-STAGES = ("preprocess", "network", "decode", "drivable")
+STAGES = ("preprocess", "network", "decode", "drivable", "tracking")
 
 
 @dataclass(frozen=True)
 class Seen:
-    """A frame half way: its masks are made, its ground is not. camera, extractor: what were in force then; times:
-    starts of the stages so far and the end of the last, ns."""
+    """A frame half way: its masks are made, its ground is not. camera, odometry, extractor: what were in force then;
+    times: starts of the stages so far and the end of the last, ns."""
 
     frame: Frame
     panoptic: Panoptic
     wants: Wants
     camera: tuple[CameraModel | None, CameraPose | None, EgoMask | None]
+    odometry: PlanarPose | None
     extractor: DrivableExtractor
     times: tuple[int, ...]
 
@@ -56,10 +61,13 @@ class Pipeline:
         *,
         panoptic: PanopticSettings | None = None,
         drivable: DrivableSettings | None = None,
+        tracking: TrackingSettings | None = None,
+        instance_ids: str = "frame",
         mask_hw: tuple[int, int] | None = None,
         slots: int = 1,
     ) -> None:
-        """slots: frames whose masks are kept at once."""
+        """tracking: None = every frame alone; instance_ids: `frame` or `track`, what the instance mask holds; slots: frames
+        whose masks are kept at once."""
         self.model = model
         self.backend = backend
         self.labels = model.labels
@@ -69,20 +77,40 @@ class Pipeline:
             self._device.preprocessor() if self._device else Preprocessor(model.size_for)
         )
         self._camera: tuple[CameraModel | None, CameraPose | None, EgoMask | None] = (None, None, None)
+        self._odometry: PlanarPose | None = None
         self._slots = slots
+        follows = tracking is not None and tracking.enabled
+        self._tracker = Tracker(len(model.labels), tracking) if tracking is not None and follows else None
+        self._by_track = instance_ids == "track"
         self._steps = (
             self._decoders(panoptic or PanopticSettings()),
             DrivableExtractor(self.labels, drivable or DrivableSettings()),
         )
         self._extractor = self._steps[1]
 
-    def set_camera(self, camera: CameraModel | None, pose: CameraPose | None, ego: EgoMask | None = None) -> None:
+    def set_camera(
+        self,
+        camera: CameraModel | None,
+        pose: CameraPose | None,
+        ego: EgoMask | None = None,
+        odometry: PlanarPose | None = None,
+    ) -> None:
         """Use this calibration and mounting from the next frame on; without both there is no ground output. ego: where the
-        images show the own vehicle."""
-        self._camera = (camera, pose, ego)
+        images show the own vehicle. odometry: where the base frame is at that frame's stamp, None where it is not known:
+        then speeds are seen from the vehicle."""
+        self._camera, self._odometry = (camera, pose, ego), odometry
 
-    def configure(self, *, panoptic: PanopticSettings | None = None, drivable: DrivableSettings | None = None) -> None:
-        """Swap settings between two frames; what is None stays as it is."""
+    def configure(
+        self,
+        *,
+        panoptic: PanopticSettings | None = None,
+        drivable: DrivableSettings | None = None,
+        tracking: TrackingSettings | None = None,
+    ) -> None:
+        """Swap settings between two frames; what is None stays as it is. Tracks go on, and none begin where there were
+        none."""
+        if tracking is not None and self._tracker is not None:
+            self._tracker.settings = tracking
         decoders, extractor = self._steps
         self._steps = (
             self._decoders(panoptic) if panoptic else decoders,
@@ -103,6 +131,11 @@ class Pipeline:
         """Between the latest mask's pixels and the ground; None where there is no ground output."""
         return self._extractor.projection
 
+    @property
+    def tracker(self) -> Tracker | None:
+        """Who follows the things; None where nothing does."""
+        return self._tracker
+
     def warm_up(self) -> None:
         """Run a black image of a made-up camera, then a mask that is all ground, through every step: compile what is
         compiled at its first use, touch all memory."""
@@ -117,6 +150,8 @@ class Pipeline:
         for label in self.labels.drivable[:1]:
             self._extractor.extract(replace(seen, semantic=np.full_like(seen.semantic, label.id)), Wants())
         self._camera = placed
+        if self._tracker is not None:
+            tracker.warm_up()
 
     def run(self, frame: Frame, wants: Wants = Wants()) -> Result:  # noqa: B008 - frozen, so safe to share
         """Everything that is wanted of one frame.
@@ -139,15 +174,28 @@ class Pipeline:
         mask_hw = self._mask_hw or frame.size_hw
         panoptic = decoders[slot].decode(output, 0, mask_hw, self.model.stride, wants)
         times.append(perf_counter_ns())
-        return Seen(frame, panoptic, wants, self._camera, extractor, tuple(times))
+        return Seen(frame, panoptic, wants, self._camera, self._odometry, extractor, tuple(times))
 
     def place(self, seen: Seen) -> Result:
-        """The rest: the drivable ground."""
-        start = perf_counter_ns()
+        """The rest: the drivable ground, and which thing is which."""
+        times = [perf_counter_ns()]
         self._extractor, mask = seen.extractor, seen.panoptic.semantic
         camera, pose, ego = seen.camera
         self._extractor.set_camera(camera, pose, (mask.shape[0], mask.shape[1]), seen.frame.size_hw, ego)
         drivable = self._extractor.extract(seen.panoptic, seen.wants)
-        ends = (*zip(seen.times, seen.times[1:]), (start, perf_counter_ns()))
+        times.append(perf_counter_ns())
+
+        panoptic, tracked = self._follow(seen)
+        times.append(perf_counter_ns())
+        ends = (*zip(seen.times, seen.times[1:]), *zip(times, times[1:]))
         stages_ms = {name: (end - begin) / 1e6 for name, (begin, end) in zip(STAGES, ends)}
-        return Result(seen.frame, seen.panoptic, drivable, stages_ms)
+        return Result(seen.frame, panoptic, drivable, stages_ms, tracked.tracks, tracked.frame)
+
+    def _follow(self, seen: Seen) -> tuple[Panoptic, Tracked]:
+        """The masks with their things' tracks."""
+        panoptic = seen.panoptic
+        if self._tracker is None or not seen.wants.instances:
+            return panoptic, Tracked(panoptic.segments, (), "")
+        tracked = self._tracker.update(panoptic, seen.frame.stamp_ns, self._extractor.projection, seen.odometry)
+        panoptic = replace(panoptic, segments=tracked.segments)
+        return (numbered_by_track(panoptic) if self._by_track else panoptic), tracked

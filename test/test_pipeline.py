@@ -45,7 +45,7 @@ def test_a_frame_goes_through_every_step_and_comes_out_at_the_cameras_size():
 
 def test_the_time_of_every_stage_is_told_in_the_order_of_the_path():
     result = Pipeline(MODEL, FakeBackend(_road_below)).run(_frame())
-    assert tuple(result.stages_ms) == STAGES == ("preprocess", "network", "decode", "drivable")
+    assert tuple(result.stages_ms) == STAGES == ("preprocess", "network", "decode", "drivable", "tracking")
     assert all(time > 0 for time in result.stages_ms.values())
 
 

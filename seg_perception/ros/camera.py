@@ -28,6 +28,7 @@ from seg_perception.ros.outputs import CameraOutputs, Placed, wants, watches_gro
 from seg_perception.ros.parameters import Settings
 from seg_perception.ros.stamps import NOT_NEWER, ZERO, Doubt
 from seg_perception.ros.watchdog import standing
+from seg_perception.tracking.tracker import Tracker
 
 FAILED = "failed"
 """Cause of a frame that the pipeline itself could not run, beside the causes of camera_messages.py."""
@@ -87,6 +88,8 @@ class Camera:
             backend,
             panoptic=settings.panoptic,
             drivable=settings.drivable,
+            tracking=settings.tracking,
+            instance_ids=settings.node.instance_ids,
             mask_hw=settings.mask_hw,
             slots=slots,
         )
@@ -204,6 +207,7 @@ class Camera:
             self._pipeline.configure(
                 panoptic=settings.panoptic if settings.panoptic != before.panoptic else None,
                 drivable=settings.drivable if settings.drivable != before.drivable else None,
+                tracking=settings.tracking if settings.tracking != before.tracking else None,
             )
             if self._fusion is not None:
                 self._fusion.half_life_s = settings.fusion.half_life_s
@@ -236,8 +240,19 @@ class Camera:
         elif not ground.problem and self._ego and calibration.camera:
             misfit = self._ego.misfit((calibration.camera.width, calibration.camera.height))
             ground = GroundState("ego_mask", misfit) if misfit else ground
-        self._pipeline.set_camera(calibration.camera, pose, self._ego)
+        self._pipeline.set_camera(calibration.camera, pose, self._ego, self._odometry(arrival, settings))
         return ground
+
+    def _odometry(self, arrival: Arrival, settings: Settings) -> PlanarPose | None:
+        """Where the vehicle is, for speeds over the ground; None where TF does not know it, which is no fault."""
+        node, tracking = settings.node, settings.tracking
+        if not (tracking.enabled and tracking.use_odometry) or self._transforms is None:
+            return None
+        try:
+            stamp = Time(nanoseconds=arrival.stamp_ns)
+            return self._transforms.planar_pose(node.odom_frame, node.base_frame, stamp, node.tf_tolerance)
+        except TransformError:
+            return None
 
     def _pose_from_tf(self, arrival: Arrival, settings: Settings) -> CameraPose:
         node, frame_id = settings.node, arrival.message.header.frame_id
@@ -261,7 +276,8 @@ class Camera:
         if not ground.problem and self._pipeline.ground_problem:
             ground = GroundState("geometry", self._pipeline.ground_problem)
         frame_id = "" if ground.problem else settings.ground_frame
-        placed = Placed(frame_id, self._pipeline.projection, grid, frame_id)
+        motion_frame = {"odometry": node.odom_frame, "base": settings.ground_frame}.get(result.motion_frame, "")
+        placed = Placed(frame_id, self._pipeline.projection, grid, frame_id, motion_frame)
         if self._fusion is None or grid is None:
             return placed, ground
         if arrival.doubt is not None and arrival.doubt.cause == NOT_NEWER:
@@ -292,7 +308,9 @@ class Camera:
             else:
                 self._node.get_logger().info(f"{topic}: {self._told.stopped} back after: {self._told.problem}")
             self._told = ground
-        status = camera_input.monitor.status(time.monotonic(), ground, settings.node.enabled)
+        status = camera_input.monitor.status(
+            time.monotonic(), ground, settings.node.enabled, tracking_values(self._pipeline.tracker)
+        )
         if status.values["camera_stalled"] == "true" or not settings.node.enabled:
             self.outputs.retract_grid()
         hangs = status.values["hangs"] == "true"
@@ -316,6 +334,18 @@ def shape_hint(image_hw: tuple[int, int], model: ModelInfo, open_model: ModelInf
         f"images of {width}x{height} are squeezed to the engine's {used}, which costs accuracy: set network_size to "
         f"[{better[1]}, {better[0]}], for which an engine is built at the next start"
     )
+
+
+def tracking_values(tracker: Tracker | None) -> dict[str, str]:
+    """What diagnostics say of the tracks: how many there are, and how often and why they began anew."""
+    if tracker is None:
+        return {"tracking": "off"}
+    return {
+        "tracking": "on",
+        "tracks": str(tracker.count),
+        **{f"tracking_restarts_{cause}": str(count) for cause, count in sorted(tracker.restarts.items())},
+        "tracking_restart": tracker.reason,
+    }
 
 
 @contextmanager

@@ -7,6 +7,7 @@ import threading
 from collections import Counter, deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 OK, WARN, ERROR = 0, 1, 2
 """Levels of diagnostic_msgs/DiagnosticStatus."""
@@ -161,11 +162,18 @@ class CameraMonitor:
             for name, value in samples.items():
                 self._samples_ms.setdefault(name, deque(maxlen=KEPT)).append(value)
 
-    def status(self, now_s: float, ground: GroundState = GROUND_OK, enabled: bool = True) -> Status:
-        """The verdict now."""
+    def status(
+        self,
+        now_s: float,
+        ground: GroundState = GROUND_OK,
+        enabled: bool = True,
+        more: Mapping[str, str] = MappingProxyType({}),
+    ) -> Status:
+        """The verdict now. more: values to show after the monitor's own."""
         with self._lock:
             verdict = self._verdict(now_s, ground, enabled)
-            return Status(verdict.level, "; ".join(verdict.sentences) or "running", self._values(now_s, ground))
+            values = {**self._values(now_s, ground), **more}
+            return Status(verdict.level, "; ".join(verdict.sentences) or "running", values)
 
     def _verdict(self, now_s: float, ground: GroundState, enabled: bool) -> Verdict:
         verdict = Verdict()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import array
+import math
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from types import ModuleType
@@ -19,7 +20,7 @@ from sensor_msgs.msg import CompressedImage, Image, LaserScan
 from std_msgs.msg import Header
 
 from seg_perception.labels import LabelSet
-from seg_perception.results import Drivable, FreeSpace, Grid, Outline, Panoptic
+from seg_perception.results import Drivable, FreeSpace, Grid, GroundMotion, Outline, Panoptic, Track
 from seg_perception.ros.diagnostics import Status
 from seg_perception_msgs.msg import DrivableArea, DrivableAreas, LookAhead, Segment, Segments
 from seg_perception_msgs.msg import Outline as OutlineMessage
@@ -29,6 +30,13 @@ MASK_DTYPES: dict[str, np.dtype[Any]] = {
     "mono16": np.dtype("<u2"),
     "rgb8": np.dtype(np.uint8),
 }
+
+
+_IMAGE_MOTION = ("image_velocity_x", "image_velocity_y", "image_velocity_std_x", "image_velocity_std_y")
+_NO_GROUND_MOTION = dict.fromkeys(
+    ("foot_x", "foot_y", "velocity_x", "velocity_y", "velocity_std_x", "velocity_std_y", "velocity_correlation"), math.nan
+)
+_NO_TRACK = {**dict.fromkeys(_IMAGE_MOTION, math.nan), **_NO_GROUND_MOTION}
 
 
 class ImageFiller:
@@ -65,8 +73,8 @@ def jpeg(rgb: NDArray[np.uint8], quality: int, header: Header) -> CompressedImag
     return CompressedImage(header=header, format="rgb8; jpeg compressed bgr8", data=_buffer("B", encoded))
 
 
-def segments(panoptic: Panoptic, labels: LabelSet, header: Header) -> Segments:
-    """All segments of a frame, things first."""
+def segments(panoptic: Panoptic, labels: LabelSet, header: Header, motion_frame: str = "") -> Segments:
+    """All segments of a frame, things first; motion_frame: of their feet and speeds."""
     height, width = panoptic.semantic.shape
     rows = []
     for segment in panoptic.segments:
@@ -83,9 +91,33 @@ def segments(panoptic: Panoptic, labels: LabelSet, header: Header) -> Segments:
                 y=y,
                 width=box_width,
                 height=box_height,
+                **_track(segment.track),
             )
         )
-    return Segments(header=header, width=width, height=height, segments=rows)
+    return Segments(header=header, width=width, height=height, motion_frame=motion_frame, segments=rows)
+
+
+def _track(track: Track | None) -> dict[str, Any]:
+    """The fields of a Segment that tell its track."""
+    if track is None:
+        return _NO_TRACK
+    speed, std = track.velocity_px_s, track.velocity_std_px_s
+    return {
+        "track_id": track.id,
+        "track_class_id": track.class_id,
+        "state": track.state,
+        "age": track.age_s,
+        "seen": track.seen,
+        **dict(zip(_IMAGE_MOTION, (*speed, *std), strict=True)),
+        **(_NO_GROUND_MOTION if track.ground is None else _ground_motion(track.ground)),
+    }
+
+
+def _ground_motion(ground: GroundMotion) -> dict[str, float]:
+    std_x, std_y = (math.sqrt(ground.covariance[axis][axis]) for axis in (2, 3))
+    correlation = min(max(ground.covariance[2][3] / (std_x * std_y), -1.0), 1.0)
+    numbers = (*ground.foot_m, *ground.velocity_m_s, std_x, std_y, correlation)
+    return dict(zip(_NO_GROUND_MOTION, numbers, strict=True))
 
 
 class Points:
@@ -184,7 +216,7 @@ def label_info(types: Any, labels: LabelSet, header: Header, threshold: float) -
 
 
 def detections(types: Any, panoptic: Panoptic, labels: LabelSet, header: Header) -> Any:
-    """vision_msgs/Detection2DArray of the things; id is the segment's id, class_id the number that LabelInfo names."""
+    """vision_msgs/Detection2DArray of the things; id is the track's, without one the segment's, class_id the number that LabelInfo names."""
     rows = []
     for segment in panoptic.segments:
         if not segment.is_thing:
@@ -192,7 +224,8 @@ def detections(types: Any, panoptic: Panoptic, labels: LabelSet, header: Header)
         hypothesis = types.ObjectHypothesisWithPose()
         hypothesis.hypothesis.class_id = str(segment.class_id)
         hypothesis.hypothesis.score = float(segment.score)
-        detection = types.Detection2D(header=header, id=str(segment.id), results=[hypothesis])
+        number = segment.track.id if segment.track is not None else segment.id
+        detection = types.Detection2D(header=header, id=str(number), results=[hypothesis])
         x, y, width, height = segment.box
         detection.bbox.center.position.x = x + (width - 1) / 2
         detection.bbox.center.position.y = y + (height - 1) / 2

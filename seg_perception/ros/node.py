@@ -131,7 +131,8 @@ class SegmentationNode(ManagedNode):
         """Listen to TF once somebody needs it: poses may change while the node runs."""
         transforms, settings = self._transforms, self._parameter_server.settings
         elsewhere = settings.ground_frame != settings.node.base_frame
-        if transforms is not None and (settings.fusion.enabled or elsewhere or None in settings.poses.values()):
+        odometry = settings.fusion.enabled or (settings.tracking.enabled and settings.tracking.use_odometry)
+        if transforms is not None and (odometry or elsewhere or None in settings.poses.values()):
             transforms.listen()
 
     def _step(self, what: str) -> None:

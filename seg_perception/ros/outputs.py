@@ -33,12 +33,14 @@ OVERLAYS = ("segmentation_mask", "segmentation_mask/compressed")
 @dataclass(frozen=True)
 class Placed:
     """Where a frame's outputs on the ground are. frame: their frame_id, empty without geometry; projection: of the
-    masks' pixels, None without geometry; grid: what to send as drivable_grid, in grid_frame."""
+    masks' pixels, None without geometry; grid: what to send as drivable_grid, in grid_frame; motion_frame: of the things'
+    feet and speeds, empty without geometry."""
 
     frame: str
     projection: GroundProjection | None
     grid: Grid | None
     grid_frame: str
+    motion_frame: str = ""
 
 
 def qos_profile(qos: Qos) -> QoSProfile:
@@ -115,7 +117,7 @@ class CameraOutputs:
             "label_mask": lambda: self._images["label_mask"].fill(panoptic.semantic, header),
             "instance_mask": lambda: self._images["instance_mask"].fill(panoptic.instance, header),
             "confidence": lambda: self._images["confidence"].fill(panoptic.confidence, header),
-            "segments": lambda: fill.segments(panoptic, labels, header),
+            "segments": lambda: fill.segments(panoptic, labels, header, placed.motion_frame),
             "detections": lambda: fill.detections(self._vision, panoptic, labels, header),
             "drivable_areas": lambda: fill.drivable_areas(drivable, labels, header, placed.frame, self._points),
         }

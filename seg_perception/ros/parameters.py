@@ -25,11 +25,13 @@ from seg_perception.image_limits import ImageLimits
 from seg_perception.panoptic.decoder import PanopticSettings
 from seg_perception.ros.lane import OVERLAPS
 from seg_perception.ros.topics import OUTPUT_NAMES, topic_table
+from seg_perception.tracking.numbers import INSTANCE_IDS
+from seg_perception.tracking.tracker import TrackingSettings
 
 Value = bool | int | float | str | tuple[Any, ...]
 
 PACKAGE = "seg_perception"
-PANOPTIC, DRIVABLE, FUSION, POSE = "panoptic.", "drivable.", "fusion.", "camera_pose"
+PANOPTIC, DRIVABLE, FUSION, TRACKING, POSE = "panoptic.", "drivable.", "fusion.", "tracking.", "camera_pose"
 EGO_MASK, EGO_POLYGON = "ego_mask", "ego_polygon"
 OF_EACH_CAMERA = (POSE, EGO_MASK, EGO_POLYGON)
 """What each of camera_names has a parameter of its own for."""
@@ -155,6 +157,11 @@ class NodeSettings:
     mask_size: tuple[int, ...] = _parameter(
         (), "`[width, height]` of all masks in px; empty: the camera's", limits=(1, 16384), lengths=(0, 2), item=int
     )
+    instance_ids: str = _parameter(
+        "frame",
+        "what `instance_mask` holds and `segments` call `id`: numbers of the frame, by falling score, or those of tracks",
+        choices=INSTANCE_IDS,
+    )
     always_publish: tuple[str, ...] = _parameter(
         (), "outputs to compute even while nobody subscribes", choices=OUTPUT_NAMES
     )
@@ -188,7 +195,9 @@ class NodeSettings:
         live=True,
         limits=(0.0, 10.0),
     )
-    odom_frame: str = _parameter("odom", "frame that drivable_grid is in with fusion.enabled")
+    odom_frame: str = _parameter(
+        "odom", "frame that drivable_grid is in with fusion.enabled, and speeds on the ground where TF knows it"
+    )
     image_rectified: bool = _parameter(
         False, "whether `image` is rectified, so that P and R of camera_info describe it rather than K and D"
     )
@@ -266,6 +275,16 @@ STEP_SPECS: dict[str, Spec] = {
     ),
     "fusion.enabled": Spec("whether drivable_grid remembers earlier frames, in odom_frame"),
     "fusion.half_life_s": _live("time in which what is not seen any more loses half its weight", 0.01, 3600.0),
+    "tracking.enabled": Spec("whether things keep a number from frame to frame"),
+    "tracking.memory_s": _live("how long a thing that is not seen is remembered", 0.05, 10.0),
+    "tracking.birth_frames": _live("frames in which a thing must be found until it is confirmed", 1, 100),
+    "tracking.foot_noise_px": _live(
+        "standard deviation of the lowest row of a thing, in px of a mask of 720 rows", 0.1, 100.0
+    ),
+    "tracking.acceleration_m_s2": _live("by how much speeds on the ground change within a second", 0.1, 50.0),
+    "tracking.use_odometry": Spec(
+        "whether speeds on the ground are measured in odom_frame where TF knows it, so over the ground", read_only=False
+    ),
 }
 
 
@@ -283,7 +302,7 @@ def declarations(camera_names: Iterable[str] = ()) -> dict[str, Declaration]:
     node = NodeSettings()
     rows = [Declaration(f.name, getattr(node, f.name), f.metadata["spec"]) for f in dataclasses.fields(node)]
     rows += _step_declarations(PANOPTIC, PanopticSettings) + _step_declarations(DRIVABLE, DrivableSettings)
-    rows += _step_declarations(FUSION, FusionSettings)
+    rows += _step_declarations(FUSION, FusionSettings) + _step_declarations(TRACKING, TrackingSettings)
     own = [row for row in rows if row.name in OF_EACH_CAMERA]
     rows += [dataclasses.replace(row, name=f"{camera}.{row.name}") for camera in camera_names for row in own]
     return {row.name: row for row in rows}
@@ -299,10 +318,15 @@ class Settings:
     panoptic: PanopticSettings
     drivable: DrivableSettings
     fusion: FusionSettings
+    tracking: TrackingSettings
     poses: Mapping[str, CameraPose | None]
     egos: Mapping[str, EgoMask | Path | None]
 
     def __post_init__(self) -> None:
+        if self.node.instance_ids == "track" and not self.tracking.enabled:
+            raise SegPerceptionError(
+                "parameter 'instance_ids' is 'track' while 'tracking.enabled' is False: there are no tracks, allow them"
+            )
         if not self.fusion.enabled:
             return
         if not self.node.use_tf:
@@ -341,6 +365,7 @@ class Settings:
             _step(PANOPTIC, PanopticSettings, checked),
             _step(DRIVABLE, DrivableSettings, checked),
             _step(FUSION, FusionSettings, checked),
+            _step(TRACKING, TrackingSettings, checked),
             poses,
             {camera: _ego(checked, camera, node) for camera in cameras or ("",)},
         )

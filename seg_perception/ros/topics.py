@@ -36,13 +36,13 @@ _WATCHED = "while subscribed"
 
 OUTPUTS = (
     Topic("label_mask", "sensor_msgs/Image", "reliable", "mono8: class id, 255 = unlabelled, rows unpadded"),
-    Topic("instance_mask", "sensor_msgs/Image", "reliable", "mono16: id of the thing's segment, 0 = none", _WATCHED),
+    Topic("instance_mask", "sensor_msgs/Image", "reliable", "mono16: id of the thing's segment (by `instance_ids` its track's), 0 = none", _WATCHED),
     Topic("confidence", "sensor_msgs/Image", "reliable", "mono8: 0–255", _WATCHED),
     Topic(
         "segments",
         "seg_perception_msgs/Segments",
         "reliable",
-        "id, class, thing, score, area and box of every segment",
+        "id, class, thing, score, area and box of every segment; number, age, state and speed of things",
         _WATCHED,
     ),
     Topic(
@@ -87,7 +87,7 @@ OUTPUTS = (
         "detections",
         "vision_msgs/Detection2DArray",
         "reliable",
-        "boxes of the things, id = the segment's id, where vision_msgs is installed",
+        "boxes of the things, id = the track's, without tracking the segment's, where vision_msgs is installed",
         _WATCHED,
     ),
 )

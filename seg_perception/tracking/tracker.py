@@ -22,6 +22,8 @@ MOST_IDS = 65_279
 """Ids go from 1 to here and then from 1 again, past those in use: they fit into a 16-bit mask, beside the stuff's."""
 MOST_TRACKS = 1000
 """Of more, those unseen for longest are forgotten."""
+_FRAMES = ("", "base", "odometry")
+"""What ground motion is measured in, the better the later."""
 NEW, CONFIRMED, RETURNED, LOST = "new", "confirmed", "returned", "lost"
 
 _NEW_MEMORY = 0.3
@@ -178,7 +180,13 @@ class Tracker:
         self._stamp_ns: int | None = None
         self._size: tuple[int, int] = (0, 0)
         self._frame = ""
+        self._placed_ns = 0
         self._odometry = Odometry()
+
+    @property
+    def count(self) -> int:
+        """Tracks that are remembered now, lost ones too."""
+        return len(self._tracks)
 
     def update(
         self,
@@ -192,28 +200,28 @@ class Tracker:
         if stamp_ns == 0:
             self._restart("no_stamp", "images carry no stamp")
             return Tracked(panoptic.segments, (), "")
-        dt_s = self._time(stamp_ns, (panoptic.semantic.shape[0], panoptic.semantic.shape[1]))
+        size = (panoptic.semantic.shape[0], panoptic.semantic.shape[1])
+        dt_s = self._time(stamp_ns, size)
         things = _Things.of(panoptic)
         if dt_s <= 0:
             return self._recognised(panoptic, things, dt_s)
-        self._place(projection, odometry, dt_s)
+        odometry = odometry if self.settings.use_odometry else None
+        measures = self._place(projection, odometry, dt_s, stamp_ns)
         self._predict(dt_s)
         chosen, covered = self._associate(panoptic.instance, things, stamp_ns)
         old = np.flatnonzero(chosen >= 0)
-        returned = self._tracks["last_ns"][old] < (self._stamp_ns or 0)
+        returned = old[self._tracks["last_ns"][old] < (self._stamp_ns or 0)]
         self._learn(old, things, chosen[old], covered[old], stamp_ns)
         fresh = np.setdiff1d(np.arange(len(things)), chosen[old])
         self._bear(fresh, things, stamp_ns)
         holder = np.empty(len(things), np.int64)
         holder[chosen[old]] = old
         holder[fresh] = len(self._tracks) - len(fresh) + np.arange(len(fresh))
-        self._sense(holder, things, panoptic.instance, projection, odometry)
+        self._sense(holder, things, panoptic.instance)
+        if projection is not None and measures:
+            self._sense_feet(holder, things, size, projection, odometry)
         self._stamp_ns = stamp_ns
-        states = np.full(len(self._tracks), LOST, object)
-        states[holder] = CONFIRMED
-        states[old[returned]] = RETURNED
-        states[(states != LOST) & (self._tracks["seen"] < self.settings.birth_frames)] = NEW
-        tracks = self._told(states.tolist(), stamp_ns)
+        tracks = self._told(holder, returned, stamp_ns)
         found = Tracked(_with_tracks(panoptic.segments, [tracks[row] for row in holder.tolist()]), tracks, self._frame)
         self._bury(stamp_ns)
         return found
@@ -240,22 +248,33 @@ class Tracker:
 
     def _restart(self, cause: str, reason: str) -> None:
         if self._stamp_ns is not None or not self.restarts[cause]:
-            self.restarts[cause] += 1
+            self._count(cause)
         self.reason = reason
         self._tracks = self._tracks[:0]
         self._stamp_ns, self._frame, self._odometry = None, "", Odometry()
 
-    def _place(self, projection: GroundProjection | None, odometry: PlanarPose | None, dt_s: float) -> None:
-        """What ground motion is measured in from now on; it is forgotten where that is something else than before."""
-        odometry = odometry if self.settings.use_odometry else None
+    def _count(self, cause: str) -> None:
+        self.restarts = self.restarts + Counter((cause,))  # another one, since other threads read it
+
+    def _place(
+        self, projection: GroundProjection | None, odometry: PlanarPose | None, dt_s: float, stamp_ns: int
+    ) -> bool:
+        """Settle what ground motion is measured in from now on; it is forgotten where that is something else than before.
+        Whether it can be measured in this frame: what is missing for a moment, as late odometry is, changes nothing."""
         frame = "" if projection is None else "base" if odometry is None else "odometry"
+        if _FRAMES.index(frame) < _FRAMES.index(self._frame):
+            if stamp_ns - self._placed_ns <= self.settings.memory_s * 1e9:
+                return False
+        else:
+            self._placed_ns = stamp_ns
         if self._odometry.jumped(odometry, dt_s):
-            self.restarts["odometry"] += 1
+            self._count("odometry")
             self.reason = "the odometry jumped, so speeds on the ground began anew"
             self._tracks["placed"] = False
         if frame != self._frame:
             self._tracks["placed"] = False
         self._frame = frame
+        return frame != ""
 
     def _predict(self, dt_s: float) -> None:
         tracks = self._tracks
@@ -313,11 +332,10 @@ class Tracker:
         self._tracks["edges"] += self._tracks["rates"] * dt_s
         chosen, _ = self._associate(panoptic.instance, things, int(self._stamp_ns or 0))
         self._tracks = kept
-        states = np.where(chosen >= 0, CONFIRMED, LOST).astype(object)
-        states[(chosen >= 0) & (kept["seen"] < self.settings.birth_frames)] = NEW
-        tracks = self._told(states.tolist(), int(self._stamp_ns or 0))
+        known = np.flatnonzero(chosen >= 0)
+        tracks = self._told(known, known[:0], int(self._stamp_ns or 0))
         holders: list[Track | None] = [None] * len(things)
-        for row in np.flatnonzero(chosen >= 0).tolist():
+        for row in known.tolist():
             holders[chosen[row]] = tracks[row]
         return Tracked(_with_tracks(panoptic.segments, holders), tracks, self._frame)
 
@@ -374,15 +392,8 @@ class Tracker:
             self._next_id = self._next_id % MOST_IDS + 1
         return ids
 
-    def _sense(
-        self,
-        holder: NDArray[np.int64],
-        things: _Things,
-        instance: NDArray[np.uint16],
-        projection: GroundProjection | None,
-        odometry: PlanarPose | None,
-    ) -> None:
-        """Take over shapes and feet of all things, which are the tracks `holder`."""
+    def _sense(self, holder: NDArray[np.int64], things: _Things, instance: NDArray[np.uint16]) -> None:
+        """Take over the shapes of all things, which are the tracks `holder`."""
         if not len(things):
             return
         tracks = self._tracks
@@ -393,8 +404,6 @@ class Tracker:
         tracks["whole"][holder] = whole
         take = points >= np.maximum(_WHOLE * whole, 1)
         tracks["shape"][holder[take]], tracks["points"][holder[take]] = shapes[take], points[take]
-        if projection is not None:
-            self._sense_feet(holder, things, (instance.shape[0], instance.shape[1]), projection, odometry)
 
     def _sense_feet(
         self,
@@ -404,13 +413,16 @@ class Tracker:
         projection: GroundProjection,
         odometry: PlanarPose | None,
     ) -> None:
+        """Take over where the feet of all things are on the ground."""
+        if not len(things):
+            return
         height, width = mask_hw
         boxes = things.boxes.astype(np.float64)
         feet = np.column_stack(((boxes[:, 0] + boxes[:, 2] - 1) / 2, boxes[:, 3] - 0.5))
         sigma_y = self.settings.foot_noise_px * height / 720
         sigma_x = np.hypot(sigma_y, 0.03 * (boxes[:, 2] - boxes[:, 0]))
         places, noise = feet_on_ground(projection, feet, np.column_stack((sigma_x, np.full(len(feet), sigma_y))))
-        if self._frame == "odometry" and odometry is not None:
+        if odometry is not None:
             places, noise = in_odometry(odometry, places, noise)
         cut = (boxes[:, 0] <= 0) | (boxes[:, 2] >= width) | (boxes[:, 3] >= height)
         usable = np.isfinite(places).all(axis=1) & ~cut & ~things.hidden[:, [0, 2, 3]].any(axis=1)
@@ -434,16 +446,21 @@ class Tracker:
 
     # Telling and forgetting
 
-    def _told(self, states: Sequence[str], stamp_ns: int) -> tuple[Track, ...]:
+    def _told(self, found: NDArray[np.int64], returned: NDArray[np.int64], stamp_ns: int) -> tuple[Track, ...]:
+        """All tracks; those in the rows `found` are seen now, of which `returned` were not before."""
         rows = self._tracks
+        states = np.full(len(rows), LOST, object)
+        states[found] = CONFIRMED
+        states[returned] = RETURNED
+        states[(states != LOST) & (rows["seen"] < self.settings.birth_frames)] = NEW
         edges, rates, spread = rows["edges"], rows["rates"], rows["spread"]
         boxes = np.column_stack((edges[:, :2], edges[:, 2:] - edges[:, :2])).tolist()
         speeds = ((rates[:, :2] + rates[:, 2:]) / 2).tolist()
         stds = (np.sqrt(spread[:, :2, motion.VV] + spread[:, 2:, motion.VV]) / 2).tolist()
-        found = zip(
+        entries = zip(
             rows["id"].tolist(),
             rows["votes"].argmax(axis=1).tolist() if len(rows) else [],
-            states,
+            states.tolist(),
             ((stamp_ns - rows["born_ns"]) / 1e9).tolist(),
             rows["seen"].tolist(),
             ((stamp_ns - rows["last_ns"]) / 1e9).tolist(),
@@ -452,7 +469,7 @@ class Tracker:
             map(tuple, stds),
             self._ground_motions(),
         )
-        return tuple(Track(*entry) for entry in found)
+        return tuple(Track(*entry) for entry in entries)
 
     def _ground_motions(self) -> list[GroundMotion | None]:
         rows = zip(self._tracks["placed"].tolist(), self._tracks["state"].tolist(), self._tracks["cov"].tolist())
@@ -510,3 +527,13 @@ def _with_tracks(segments: Sequence[Segment], tracks: Sequence[Track | None]) ->
         for s, track in zip(segments[:count], tracks, strict=True)
     )
     return (*things, *segments[count:])
+
+
+def warm_up() -> None:
+    """Follow a thing through two small frames, so that the first real one does not wait for compilers."""
+    mask = np.ones((8, 8), np.uint8)
+    thing = Segment(1, 0, True, 1.0, mask.size, (0, 0, 8, 8))
+    panoptic = Panoptic(mask, mask.astype(np.uint16), mask, (thing,))
+    tracker = Tracker(1, TrackingSettings())
+    for stamp_ns in (1, 2):
+        tracker.update(panoptic, stamp_ns)

@@ -70,7 +70,7 @@ def test_data_set_and_bag_give_the_same_numbers(tmp_path: Path, model: Path, pip
     assert expected["miou"] < 0.9
     assert {key: numbers[key] for key in expected} == expected
     assert numbers["pq"] is None  # CamVid tells no objects apart
-    assert set(numbers["stages_ms"]) == {"preprocess", "network", "decode", "drivable"}
+    assert set(numbers["stages_ms"]) == {"preprocess", "network", "decode", "drivable", "tracking"}
     words = ["make-bag", "--dataset", "camvid", "--root", camvid, "--out", tmp_path / "bag"]
     assert cli.main(list(map(str, words))) == 0
     code, from_bag = evaluate(model, tmp_path / "from_bag", "--bag", tmp_path / "bag")

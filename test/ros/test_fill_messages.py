@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,7 +14,18 @@ from rclpy.serialization import deserialize_message, serialize_message
 from std_msgs.msg import Header
 
 from seg_perception.labels import CAMVID
-from seg_perception.results import Drivable, DrivableArea, FreeSpace, Grid, LookAhead, Outline, Panoptic, Segment
+from seg_perception.results import (
+    Drivable,
+    DrivableArea,
+    FreeSpace,
+    Grid,
+    GroundMotion,
+    LookAhead,
+    Outline,
+    Panoptic,
+    Segment,
+    Track,
+)
 from seg_perception.ros import fill_messages as fill
 
 HEADER = Header(frame_id="camera")
@@ -68,6 +80,30 @@ def test_segments_say_all_of_each() -> None:
     assert (car.id, car.class_id, car.class_name, car.is_thing, car.score, car.area) == (1, 8, "car", True, 0.75, 4)
     assert (car.x, car.y, car.width, car.height) == (1, 2, 2, 3)
     assert (road.class_name, road.is_thing) == ("road", False)
+
+
+def test_a_thing_says_which_it_is_and_how_it_moves() -> None:
+    ground = GroundMotion((7.0, -2.0), (3.0, 4.0), ((1.0, 0, 0, 0), (0, 1.0, 0, 0), (0, 0, 0.25, 0.1), (0, 0, 0.1, 0.16)))
+    track = Track(77, 9, "returned", 2.5, 60, 0.0, (1.0, 2.0, 2.0, 3.0), (12.0, -6.0), (2.0, 3.0), ground)
+    things = replace(panoptic(), segments=(replace(CAR, track=track), ROAD))
+    got = over_the_wire(fill.segments(things, CAMVID, HEADER, "odom"))
+    car, road = got.segments
+    assert got.motion_frame == "odom"
+    assert (car.id, car.track_id, car.track_class_id, car.state, car.age, car.seen) == (1, 77, 9, "returned", 2.5, 60)
+    assert (car.image_velocity_x, car.image_velocity_y) == (12.0, -6.0)
+    assert (car.image_velocity_std_x, car.image_velocity_std_y) == (2.0, 3.0)
+    assert (car.foot_x, car.foot_y, car.velocity_x, car.velocity_y) == (7.0, -2.0, 3.0, 4.0)
+    assert (car.velocity_std_x, car.velocity_std_y) == pytest.approx((0.5, 0.4))
+    assert car.velocity_correlation == pytest.approx(0.1 / (0.5 * 0.4))
+    assert (road.track_id, road.seen, road.state) == (0, 0, "")
+    assert all(math.isnan(value) for value in (road.image_velocity_x, road.foot_x, road.velocity_y))
+
+
+def test_a_thing_without_geometry_has_no_speed_on_the_ground() -> None:
+    track = Track(3, 8, "new", 0.0, 1, 0.0, (1.0, 2.0, 2.0, 3.0), (0.0, 0.0), (9.0, 9.0))
+    (car, _) = fill.segments(replace(panoptic(), segments=(replace(CAR, track=track), ROAD)), CAMVID, HEADER).segments
+    assert car.track_id == 3 and car.image_velocity_std_x == 9.0
+    assert all(math.isnan(v) for v in (car.foot_x, car.velocity_x, car.velocity_std_y, car.velocity_correlation))
 
 
 def test_drivable_areas_keep_holes_and_unknown_measures() -> None:
@@ -162,3 +198,6 @@ def test_detections_are_the_things_with_their_ids() -> None:
     assert (detection.results[0].hypothesis.class_id, detection.results[0].hypothesis.score) == ("8", 0.75)
     assert (detection.bbox.center.position.x, detection.bbox.center.position.y) == (1.5, 3.0)
     assert (detection.bbox.size_x, detection.bbox.size_y) == (2.0, 3.0)
+    track = Track(77, 8, "new", 0.0, 1, 0.0, (1.0, 2.0, 2.0, 3.0), (0.0, 0.0), (9.0, 9.0))
+    followed = replace(panoptic(), segments=(replace(CAR, track=track), ROAD))
+    assert [d.id for d in fill.detections(vision_types(), followed, CAMVID, HEADER).detections] == ["77"]

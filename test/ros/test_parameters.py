@@ -21,6 +21,7 @@ from seg_perception.panoptic.decoder import PanopticSettings
 from seg_perception.ros import parameters
 from seg_perception.ros.parameters import NodeSettings, Settings, declarations, parameter_table
 from seg_perception.ros.topics import INPUTS, OUTPUTS, topic_table
+from seg_perception.tracking.tracker import TrackingSettings
 
 
 def test_without_values_every_default_holds() -> None:
@@ -29,6 +30,7 @@ def test_without_values_every_default_holds() -> None:
     assert settings.panoptic == PanopticSettings()
     assert settings.drivable == DrivableSettings()
     assert settings.fusion == FusionSettings()
+    assert settings.tracking == TrackingSettings()
     assert settings.poses == {"": None}
 
 
@@ -44,7 +46,7 @@ def test_every_setting_of_the_steps_is_a_parameter_with_its_own_default() -> Non
         for entry in dataclasses.fields(step):
             row = known[f"{prefix}.{entry.name}"]
             assert row.default == getattr(step(), entry.name)
-            assert row.spec.read_only == (row.name == "fusion.enabled")
+            assert row.spec.read_only == row.name.endswith(".enabled")
 
 
 @pytest.mark.parametrize(
@@ -131,7 +133,12 @@ def test_an_unknown_output_is_refused() -> None:
         Settings.from_values({"always_publish": ["label_musk"]})
 
 
-STEPS: dict[str, Any] = {"panoptic": PanopticSettings, "drivable": DrivableSettings, "fusion": FusionSettings}
+STEPS: dict[str, Any] = {
+    "panoptic": PanopticSettings,
+    "drivable": DrivableSettings,
+    "fusion": FusionSettings,
+    "tracking": TrackingSettings,
+}
 RANGED = sorted(name for name, spec in parameters.STEP_SPECS.items() if spec.limits)
 
 
@@ -173,6 +180,12 @@ def test_fusion_that_cannot_be_is_refused(values: dict[str, object], words: str)
     with pytest.raises(SegPerceptionError) as refusal:
         Settings.from_values({**values, "fusion.enabled": True})
     assert words in str(refusal.value)
+
+
+def test_numbers_of_tracks_need_tracks() -> None:
+    Settings.from_values({"instance_ids": "track"})
+    with pytest.raises(SegPerceptionError, match=r"'instance_ids' is 'track' while 'tracking\.enabled' is False"):
+        Settings.from_values({"instance_ids": "track", "tracking.enabled": False})
 
 
 def test_whole_numbers_pass_where_real_ones_are_due() -> None:

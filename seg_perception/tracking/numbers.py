@@ -1,0 +1,36 @@
+"""Which numbers a frame's instance mask holds: those of the frame, or those of the tracks."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from seg_perception.panoptic.instance_kernels import renumber
+from seg_perception.results import Panoptic, Segment
+
+INSTANCE_IDS = ("frame", "track")
+FIRST_STUFF_ID = 65_280
+"""By track, stuff has this plus its class as its id, beyond those of tracks."""
+
+
+def numbered_by_track(panoptic: Panoptic) -> Panoptic:
+    """The same with the ids of its tracks, in the mask too, which is changed in place; things that are no track are none.
+
+    As it is where no thing is followed, as in images without a stamp.
+    """
+    things = [s for s in panoptic.segments if s.is_thing]
+    if not any(s.track for s in things):
+        return panoptic
+    numbers = np.zeros(max(s.id for s in things) + 1, np.uint16)
+    segments: list[Segment] = []
+    for s in panoptic.segments:
+        if s.track is not None:
+            numbers[s.id] = s.track.id
+            segments.append(replace(s, id=s.track.id))
+        elif not s.is_thing:
+            segments.append(replace(s, id=FIRST_STUFF_ID + s.class_id))
+    left, top = (min(s.box[axis] for s in things) for axis in (0, 1))
+    right, bottom = (max(s.box[axis] + s.box[axis + 2] for s in things) for axis in (0, 1))
+    renumber(numbers, panoptic.instance[top:bottom, left:right])
+    return replace(panoptic, segments=tuple(sorted(segments, key=lambda segment: segment.id)))

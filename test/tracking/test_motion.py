@@ -1,0 +1,222 @@
+"""Filters of motion: held to simulations, whose errors must be as large as the filters say."""
+
+import math
+
+import numpy as np
+import pytest
+from moving_things import PERIOD_NS
+
+from seg_perception.camera_model import CameraModel, CameraPose
+from seg_perception.ground.fusion import PlanarPose
+from seg_perception.ground.geometry import GroundProjection
+from seg_perception.results import Panoptic, Segment
+from seg_perception.tracking import motion
+from seg_perception.tracking.feet import Odometry, feet_on_ground, in_odometry
+from seg_perception.tracking.tracker import Tracker, TrackingSettings
+
+HW = (720, 1280)
+CAMERA = CameraModel(1280, 720, ((896.0, 0, 639.5), (0, 896.0, 359.5), (0, 0, 1)))
+PROJECTION = GroundProjection(CAMERA, CameraPose(0.0, 0.0, 1.5, 0.0, 0.06, 0.0), HW)
+DT_S = 1 / 30
+
+
+def nees(error, covariance):
+    """Normalised estimation error squared of each run, whose mean is the number of states where a filter is consistent
+    (Bar-Shalom, Li & Kirubarajan 2001, section 5.4)."""
+    return np.einsum("ni,nij,nj->n", error, np.linalg.inv(covariance), error)
+
+
+def chi_square_bounds(mean, runs):
+    """99.9 % of means over so many runs."""
+    return mean - 3.3 * math.sqrt(2 * mean / runs), mean + 3.3 * math.sqrt(2 * mean / runs)
+
+
+def test_errors_on_the_ground_are_as_large_as_the_covariance_says():
+    """Feet seen in pixels with noise, on things whose speed wanders as the filter expects."""
+    rng, runs, q = np.random.default_rng(1), 400, 4.0
+    sigma = np.full((runs, 2), 1.5)
+    truth = np.column_stack(
+        (rng.uniform(11, 13, runs), rng.uniform(-3, 3, runs), rng.normal(0, 1, runs), rng.normal(0, 1, runs))
+    )
+    noise_root = np.linalg.cholesky(np.array(((DT_S**3 / 3, DT_S**2 / 2), (DT_S**2 / 2, DT_S))) * q)
+    state = cov = None
+    for step in range(30):
+        pixels = PROJECTION.ground_to_pixels(truth[:, :2]) + rng.normal(0, 1, (runs, 2)) * sigma
+        measured, noise = feet_on_ground(PROJECTION, pixels, sigma)
+        if state is None:
+            state = np.column_stack((measured, np.zeros((runs, 2))))
+            cov = np.tile(np.diag((0.0, 0.0, 1.0, 1.0)), (runs, 1, 1))
+            cov[:, :2, :2] = noise
+        else:
+            state, cov = motion.predict_ground(state, cov, DT_S, q)
+            state, cov, _ = motion.update_ground(state, cov, measured, noise)
+        if step in (0, 5, 15, 29):
+            low, high = chi_square_bounds(4, runs)
+            found = nees(state - truth, cov)
+            # The farther ones are measured on a bent scale, which the filter takes for straight.
+            assert low < found.mean() < high * 1.1, step
+        wander = np.einsum("ij,njk->nik", noise_root, rng.normal(0, 1, (runs, 2, 2)))
+        truth[:, :2] += truth[:, 2:] * DT_S + wander[:, 0]
+        truth[:, 2:] += wander[:, 1]
+
+
+def test_a_filter_that_believes_too_much_is_noticed_by_that_test():
+    cov = np.tile(np.eye(4), (400, 1, 1))
+    error = np.random.default_rng(0).normal(0, 1.2, (400, 4))
+    assert nees(error, cov).mean() > chi_square_bounds(4, 400)[1]
+
+
+def test_errors_of_a_coordinate_are_as_large_as_its_covariance_says():
+    rng, runs, q, sigma = np.random.default_rng(2), 500, 900.0, 1.5
+    truth, speed = rng.uniform(0, 500, runs), rng.normal(0, 60, runs)
+    position = truth + rng.normal(0, sigma, runs)
+    velocity, cov = np.zeros(runs), np.zeros((runs, 3))
+    cov[:, motion.PP], cov[:, motion.VV] = sigma**2, 60.0**2
+    root = np.linalg.cholesky(np.array(((DT_S**3 / 3, DT_S**2 / 2), (DT_S**2 / 2, DT_S))) * q)
+    for _ in range(30):
+        wander = root @ rng.normal(0, 1, (2, runs))
+        truth, speed = truth + speed * DT_S + wander[0], speed + wander[1]
+        motion.predict_coordinates(position, velocity, cov, DT_S, np.array(q))
+        measured = truth + rng.normal(0, sigma, runs)
+        position, velocity, cov = motion.update_coordinates(position, velocity, cov, measured, np.array(sigma**2))
+    full = np.stack((cov[:, [motion.PP, motion.PV]], cov[:, [motion.PV, motion.VV]]), axis=1)
+    low, high = chi_square_bounds(2, runs)
+    assert low < nees(np.column_stack((position - truth, velocity - speed)), full).mean() < high
+
+
+def test_what_is_not_measured_changes_nothing():
+    position, velocity, cov = np.array([3.0]), np.array([4.0]), np.array([[1.0, 0.5, 2.0]])
+    found = motion.update_coordinates(position, velocity, cov, np.array([99.0]), np.array([np.inf]))
+    assert [part.tolist() for part in found] == [[3.0], [4.0], [[1.0, 0.5, 2.0]]]
+
+
+def test_two_short_steps_are_one_long_one():
+    states, covs = np.array([[1.0, 2.0, 3.0, 4.0]]), np.eye(4)[None] * 2
+    once = motion.predict_ground(states, covs, 0.2, 3.0)
+    twice = motion.predict_ground(*motion.predict_ground(states, covs, 0.1, 3.0), 0.1, 3.0)
+    for one, two in zip(once, twice):
+        np.testing.assert_allclose(one, two, rtol=1e-12)
+
+
+def test_noise_of_feet_is_that_of_many_drawn_ones():
+    rng = np.random.default_rng(3)
+    foot = np.array(((700.0, 480.0),))
+    place, noise = feet_on_ground(PROJECTION, foot, np.array(((3.0, 1.0),)))
+    drawn = PROJECTION.pixels_to_ground(foot + rng.normal(0, 1, (4000, 2)) * (3.0, 1.0))
+    np.testing.assert_allclose(np.cov(drawn.T), noise[0], rtol=0.1, atol=0.02 * noise[0].max())
+    np.testing.assert_allclose(place, PROJECTION.pixels_to_ground(foot))
+
+
+def test_there_is_no_foot_in_the_sky_nor_far_away():
+    places, noise = feet_on_ground(PROJECTION, np.array(((640.0, 100.0), (640.0, 312.0))), np.ones((2, 2)))
+    assert np.isnan(places).all() and np.isnan(noise).all()
+
+
+def test_the_odometry_frame_turns_points_and_their_noise():
+    places, noise = in_odometry(
+        PlanarPose(10.0, 20.0, math.pi / 2), np.array(((3.0, 1.0),)), np.array((((4.0, 0.0), (0.0, 1.0)),))
+    )
+    np.testing.assert_allclose(places, ((9.0, 23.0),))
+    np.testing.assert_allclose(noise, (((1.0, 0.0), (0.0, 4.0)),), atol=1e-12)
+
+
+def test_odometry_that_jumps_is_noticed_and_a_hard_brake_is_not():
+    watch = Odometry()
+    x, speed = 0.0, 20.0
+    for i in range(60):
+        speed = max(0.0, speed - (9.0 * DT_S if i > 20 else 0.0))
+        x += speed * DT_S
+        assert not watch.jumped(PlanarPose(x, 0.0, 0.002 * i), DT_S)
+    assert watch.jumped(PlanarPose(x + 2.0, 0.0, 0.12), DT_S)
+    assert not watch.jumped(PlanarPose(x + 2.0, 0.0, 0.12), DT_S), "it stands where it jumped to"
+    assert not watch.jumped(None, DT_S) and not watch.jumped(PlanarPose(500.0, 0.0, 0.0), DT_S)
+
+
+# Through the tracker
+
+
+def box_thing(foot_m, size_m=(1.6, 1.5)):
+    """The masks of an upright plate of (width, height) that stands at foot_m and faces the camera."""
+    x, y = foot_m
+    corners = PROJECTION.ground_to_pixels(np.array(((x, y + size_m[0] / 2), (x, y - size_m[0] / 2))))
+    left, right, bottom = round(corners[0, 0]), round(corners[1, 0]), round(corners[0, 1])
+    top = max(0, round(bottom - size_m[1] * (right - left) / size_m[0]))
+    instance = np.zeros(HW, np.uint16)
+    instance[top:bottom, left:right] = 1
+    semantic = np.where(instance > 0, 8, 3).astype(np.uint8)
+    area, box = (bottom - top) * (right - left), (left, top, right - left, bottom - top)
+    segments = (Segment(1, 8, True, 0.9, area, box), Segment(2, 3, False, 0.9, semantic.size - area, (0, 0, 1280, 720)))
+    return Panoptic(semantic, instance, semantic, segments)
+
+
+def drive(tracker, thing_at, vehicle_at, frames=45, poses=True):
+    """The last frame of a thing and a vehicle that are where these say in second t, in the odometry frame."""
+    for i in range(frames):
+        t = i * PERIOD_NS / 1e9
+        (x, y), (vx, vy) = thing_at(t), vehicle_at(t)
+        pose = PlanarPose(vx, vy, 0.0)
+        tracked = tracker.update(
+            box_thing((x - vx, y - vy)), 10**9 + i * PERIOD_NS, PROJECTION, pose if poses else None
+        )
+    return tracked
+
+
+def thing(t):
+    return 14.0 + 3.0 * t, 1.0 - 0.8 * t
+
+
+def vehicle(t):
+    return 2.0 * t, 0.0
+
+
+def test_speeds_are_over_the_ground_where_the_odometry_is_known():
+    tracked = drive(Tracker(11, TrackingSettings()), thing, vehicle)
+    (track,) = tracked.tracks
+    assert tracked.frame == "odometry"
+    assert track.ground.velocity_m_s == pytest.approx((3.0, -0.8), abs=0.4)
+    assert track.ground.foot_m == pytest.approx(thing(44 / 30), abs=0.3)
+    assert all(0 < track.ground.covariance[k][k] < 1 for k in (2, 3))
+
+
+@pytest.mark.parametrize("poses, settings", [(False, {}), (True, {"use_odometry": False})])
+def test_speeds_are_seen_from_the_vehicle_where_it_is_not(poses, settings):
+    tracked = drive(Tracker(11, TrackingSettings(**settings)), thing, vehicle, poses=poses)
+    (track,) = tracked.tracks
+    assert tracked.frame == "base"
+    assert track.ground.velocity_m_s == pytest.approx((1.0, -0.8), abs=0.4)
+
+
+def test_without_geometry_there_is_no_speed_on_the_ground():
+    tracker = Tracker(11, TrackingSettings())
+    tracked = tracker.update(box_thing((12.0, 0.0)), 10**9)
+    assert tracked.frame == "" and tracked.tracks[0].ground is None
+
+
+def test_odometry_that_jumps_begins_speeds_anew_and_keeps_numbers():
+    tracker = Tracker(11, TrackingSettings())
+    drive(tracker, thing, vehicle)
+    shifted = PlanarPose(2.0 * 45 / 30 + 50.0, 0.0, 0.0)
+    x, y = thing(45 / 30)
+    tracked = tracker.update(box_thing((x - 3.0, y)), 10**9 + 45 * PERIOD_NS, PROJECTION, shifted)
+    (track,) = tracked.tracks
+    assert track.id == 1 and track.seen == 46
+    assert track.ground.covariance[2][2] == pytest.approx(15.0**2)
+    assert tracker.restarts == {"odometry": 1} and "odometry jumped" in tracker.reason
+
+
+def test_odometry_that_is_late_for_a_moment_changes_nothing():
+    tracker = Tracker(11, TrackingSettings())
+    before = drive(tracker, thing, vehicle).tracks[0]
+    late = tracker.update(box_thing((14.0 + 1.5, -0.2)), 10**9 + 45 * PERIOD_NS, PROJECTION, None)
+    assert late.frame == "odometry"
+    assert late.tracks[0].ground.velocity_m_s == before.ground.velocity_m_s
+    assert late.tracks[0].ground.covariance[2][2] > before.ground.covariance[2][2]
+
+
+def test_a_foot_that_is_cut_off_by_the_image_is_not_measured():
+    tracker = Tracker(11, TrackingSettings())
+    instance = np.zeros(HW, np.uint16)
+    instance[500:, 500:700] = 1
+    semantic = np.where(instance > 0, 8, 3).astype(np.uint8)
+    panoptic = Panoptic(semantic, instance, semantic, (Segment(1, 8, True, 0.9, 44000, (500, 500, 200, 220)),))
+    assert tracker.update(panoptic, 10**9, PROJECTION).tracks[0].ground is None
