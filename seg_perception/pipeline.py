@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from time import perf_counter_ns
 from typing import Any
 
@@ -187,7 +188,7 @@ class Pipeline:
 
         panoptic, tracked = self._follow(seen)
         times.append(perf_counter_ns())
-        ends = (*zip(seen.times, seen.times[1:]), *zip(times, times[1:]))
+        ends = (*pairwise(seen.times), *pairwise(times))
         stages_ms = {name: (end - begin) / 1e6 for name, (begin, end) in zip(STAGES, ends)}
         return Result(seen.frame, panoptic, drivable, stages_ms, tracked.tracks, tracked.frame)
 

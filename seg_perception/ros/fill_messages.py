@@ -34,7 +34,8 @@ MASK_DTYPES: dict[str, np.dtype[Any]] = {
 
 _IMAGE_MOTION = ("image_velocity_x", "image_velocity_y", "image_velocity_std_x", "image_velocity_std_y")
 _NO_GROUND_MOTION = dict.fromkeys(
-    ("foot_x", "foot_y", "velocity_x", "velocity_y", "velocity_std_x", "velocity_std_y", "velocity_correlation"), math.nan
+    ("foot_x", "foot_y", "velocity_x", "velocity_y", "velocity_std_x", "velocity_std_y", "velocity_correlation"),
+    math.nan,
 )
 _NO_TRACK = {**dict.fromkeys(_IMAGE_MOTION, math.nan), **_NO_GROUND_MOTION}
 
@@ -216,7 +217,8 @@ def label_info(types: Any, labels: LabelSet, header: Header, threshold: float) -
 
 
 def detections(types: Any, panoptic: Panoptic, labels: LabelSet, header: Header) -> Any:
-    """vision_msgs/Detection2DArray of the things; id is the track's, without one the segment's, class_id the number that LabelInfo names."""
+    """vision_msgs/Detection2DArray of the things; id is the track's, without one the segment's, class_id the number that
+    LabelInfo names."""
     rows = []
     for segment in panoptic.segments:
         if not segment.is_thing:

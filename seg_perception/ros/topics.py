@@ -36,7 +36,13 @@ _WATCHED = "while subscribed"
 
 OUTPUTS = (
     Topic("label_mask", "sensor_msgs/Image", "reliable", "mono8: class id, 255 = unlabelled, rows unpadded"),
-    Topic("instance_mask", "sensor_msgs/Image", "reliable", "mono16: id of the thing's segment (by `instance_ids` its track's), 0 = none", _WATCHED),
+    Topic(
+        "instance_mask",
+        "sensor_msgs/Image",
+        "reliable",
+        "mono16: id of the thing's segment, or by `instance_ids` its track's; 0 = none",
+        _WATCHED,
+    ),
     Topic("confidence", "sensor_msgs/Image", "reliable", "mono8: 0–255", _WATCHED),
     Topic(
         "segments",

@@ -48,7 +48,9 @@ def place_scores(predicted: Floats, reach: Floats, boxes: Floats, partly: NDArra
     size, seen = predicted[:, 2:] - predicted[:, :2], boxes[:, 2:] - boxes[:, :2]
     middle, at = (predicted[:, 2:] + predicted[:, :2]) / 2, (boxes[:, 2:] + boxes[:, :2]) / 2
     off = np.abs(middle[:, None] - at[None]).max(axis=2)
-    beside = np.concatenate((predicted[:, None, :2] - boxes[None, :, :2], boxes[None, :, 2:] - predicted[:, None, 2:]), 2)
+    beside = np.concatenate(
+        (predicted[:, None, :2] - boxes[None, :, :2], boxes[None, :, 2:] - predicted[:, None, 2:]), 2
+    )
     off = np.where(partly, np.minimum(off, np.maximum(beside.max(axis=2), 0)), off)
     off = off / (np.sqrt(np.maximum(size.prod(axis=1), 1.0)) * reach)[:, None]
     ratio = np.log(np.maximum(seen, 1.0)[None] / np.maximum(size, 1.0)[:, None])

@@ -49,9 +49,7 @@ def predict_ground(state: Floats, covariance: Floats, dt_s: float, q: float) -> 
     return state @ step.T, step @ covariance @ step.T + noise
 
 
-def update_ground(
-    state: Floats, covariance: Floats, measured: Floats, noise: Floats
-) -> tuple[Floats, Floats, Floats]:
+def update_ground(state: Floats, covariance: Floats, measured: Floats, noise: Floats) -> tuple[Floats, Floats, Floats]:
     """States and covariances after measuring positions [N, 2] with covariances [N, 2, 2]; and how far off each was, as the
     squared distance in standard deviations [N] (Mahalanobis), which is chi-square distributed of two degrees."""
     innovation = covariance[:, :2, :2] + noise

@@ -320,7 +320,7 @@ class Tracker:
         if len(lost) and len(free):
             reach = _REACH + _REACH_PER_S * unseen_s[lost]
             same = tracks["votes"][lost].argmax(axis=1)[:, None] == things.classes[free][None]
-            boxes, partly = things.boxes[free].astype(np.float64), things.hidden[free].any(axis=1)
+            boxes, partly = things.boxes[free].astype(np.float64), np.asarray(things.hidden[free].any(axis=1))
             near = association.place_scores(edges[lost], reach, boxes, partly) * same
             second = association.pairs_of(near, _LEAST_NEARNESS)
             chosen[lost[second >= 0]] = free[second[second >= 0]]
@@ -433,7 +433,9 @@ class Tracker:
         known = tracks["placed"][rows]
         old = rows[known]
         if len(old):
-            state, cov, off = motion.update_ground(tracks["state"][old], tracks["cov"][old], places[known], noise[known])
+            state, cov, off = motion.update_ground(
+                tracks["state"][old], tracks["cov"][old], places[known], noise[known]
+            )
             fits = off < _FOOT_OUTLIER
             tracks["state"][old[fits]], tracks["cov"][old[fits]] = state[fits], cov[fits]
             tracks["misses"][old] = np.where(fits, 0, tracks["misses"][old] + 1)

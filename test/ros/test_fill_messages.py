@@ -83,7 +83,9 @@ def test_segments_say_all_of_each() -> None:
 
 
 def test_a_thing_says_which_it_is_and_how_it_moves() -> None:
-    ground = GroundMotion((7.0, -2.0), (3.0, 4.0), ((1.0, 0, 0, 0), (0, 1.0, 0, 0), (0, 0, 0.25, 0.1), (0, 0, 0.1, 0.16)))
+    ground = GroundMotion(
+        (7.0, -2.0), (3.0, 4.0), ((1.0, 0, 0, 0), (0, 1.0, 0, 0), (0, 0, 0.25, 0.1), (0, 0, 0.1, 0.16))
+    )
     track = Track(77, 9, "returned", 2.5, 60, 0.0, (1.0, 2.0, 2.0, 3.0), (12.0, -6.0), (2.0, 3.0), ground)
     things = replace(panoptic(), segments=(replace(CAR, track=track), ROAD))
     got = over_the_wire(fill.segments(things, CAMVID, HEADER, "odom"))

@@ -199,8 +199,8 @@ def _noise(rng, count, size_hw=(180, 320)):
 
 def test_noise_of_hundreds_of_things_stays_within_bounds():
     tracker, rng = Tracker(CLASSES, TrackingSettings(memory_s=10.0, birth_frames=1)), np.random.default_rng(0)
-    for i in range(20):
-        panoptic = _noise(rng, 300)
+    for i in range(8):
+        panoptic = _noise(rng, 200)
         tracked = tracker.update(panoptic, START_NS + i * PERIOD_NS)
         now = [s.track.id for s in tracked.segments if s.is_thing]
         assert len(set(now)) == len(now)
