@@ -38,6 +38,7 @@ import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from time import perf_counter_ns
 from typing import Any
@@ -63,11 +64,13 @@ from seg_perception.pipeline import STAGES, Pipeline
 from seg_perception.reports import benchmark_report
 from seg_perception.results import Frame, Panoptic, Wants
 from seg_perception.synthetic.drive import SyntheticDrive, random_scene
+from seg_perception.tracking.tracker import TrackingSettings
 from seg_perception.writing import check_folder, write_json, write_text
 
 CAMERA_SIZE, METRICS_SIZE = "1280x720", "2048x1024"
 """Images and masks unless --size says otherwise; Cityscapes' metrics are measured at the latter."""
 
+PERIOD_NS = 1e9 / 30
 DISTINCT_FRAMES = 8
 WARM_UP_FRAMES = 2 * DISTINCT_FRAMES
 """Buffers grow with what is seen, so every distinct frame is seen before memory is watched."""
@@ -200,7 +203,7 @@ def _measure(arguments: argparse.Namespace, paths: Sequence[Path], live: Live | 
 
 def _pipeline(arguments: argparse.Namespace, size_wh: tuple[int, int]) -> dict[str, Any]:
     """What --mode offline measures."""
-    pipeline = open_pipeline(arguments)
+    pipeline = open_pipeline(arguments, partial(Pipeline, tracking=TrackingSettings()))
     try:
         return benchmark(pipeline, size_wh, arguments.frames, naive=arguments.against == "naive")
     finally:
@@ -319,7 +322,8 @@ def _alone(
         if number == 0:
             gc.collect()
             before = process.memory_info().rss, sys.getallocatedblocks()
-        stages = pipeline.run(Frame(scenes[number % DISTINCT_FRAMES])).stages_ms
+        stamp_ns = round((number + 1 + WARM_UP_FRAMES) * PERIOD_NS)
+        stages = pipeline.run(Frame(scenes[number % DISTINCT_FRAMES], stamp_ns)).stages_ms
         if number >= 0:
             samples[number] = [stages[name] for name in STAGES]
     gc.collect()

@@ -36,7 +36,8 @@ def test_every_stage_is_timed_and_compared(tmp_path: Path, model: Path, capsys: 
     words = f"benchmark --mode offline --model {model} --size 320x192 --frames 5 --against naive --json {tmp_path}/b"
     assert cli.main(words.split()) == 0
     numbers = json.loads((tmp_path / "b").read_text())
-    stages = ("preprocess", "network", "decode", "drivable", "naive_preprocess", "naive_network", "naive_decode")
+    stages = ("preprocess", "network", "decode", "drivable", "tracking")
+    stages += ("naive_preprocess", "naive_network", "naive_decode")
     stages += ("lean_preprocess", "lean_network", "lean_decode")
     assert tuple(numbers["stages_ms"]) == stages
     for values in (*numbers["stages_ms"].values(), numbers["total_ms"]):

@@ -100,7 +100,7 @@ def test_the_ground_of_things_is_in_the_frame_that_is_known():
     pipeline.set_camera(CAMERA, POSE)
     result = _run(pipeline, [(0.9, 4)], 1)
     assert result.motion_frame == "base" and result.tracks[0].ground is not None
-    pipeline.set_camera(CAMERA, POSE, PlanarPose(100.0, 0.0, 0.0))
+    pipeline.set_camera(CAMERA, POSE, odometry=PlanarPose(100.0, 0.0, 0.0))
     result = _run(pipeline, [(0.9, 4)], 2)
     assert result.motion_frame == "odometry" and result.tracks[0].ground.foot_m[0] > 100.0
 
