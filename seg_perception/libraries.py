@@ -32,7 +32,7 @@ OPTIONAL = {
     "tensorboard": {"tensorboard": "tensorboard>=2.9"},
     "fleet": {"ray": "ray>=2.9"},
     # Wheels of PyAV bring FFmpeg with x264 and x265, which are under the GPL: who wants video asks for it.
-    "video": {"av": "av>=12.0"},
+    "video": {"av": "av>=13.1"},
 }
 """The same, by the extra that asks for it."""
 

@@ -54,14 +54,28 @@ class Recolor:
         cv2.cvtColor(planes[0], self.code, dst=rgb)
 
 
-def from_yuv(luma: int, u: int, v: int) -> Mix:
-    """Y, U and V are these channels, counted through all planes."""
+def yuv_matrix(full_range: bool, bt709: bool) -> NDArray[np.float32]:
+    """What makes RGB of Y, U, V: float32 [3, 4], the last column is added. full_range: Y goes from 0 to 255, not from 16
+    to 235; bt709: the colours are ITU-R BT.709's (HD video), else BT.601's."""
+    if not full_range and not bt709:
+        return _BT601
+    red, blue = (0.2126, 0.0722) if bt709 else (0.299, 0.114)
+    green = 1 - red - blue
+    to_u, to_v = 2 * (1 - blue), 2 * (1 - red)
+    mix = np.array(((1, 0, to_v), (1, -to_u * blue / green, -to_v * red / green), (1, to_u, 0)))
+    black, scales = (0, (1, 1, 1)) if full_range else (16, (255 / 219, 255 / 224, 255 / 224))
+    scaled = mix * scales
+    return np.column_stack((scaled, -scaled @ (black, 128, 128))).astype(np.float32)
+
+
+def from_yuv(luma: int, u: int, v: int, matrix: NDArray[np.float32] = _BT601) -> Mix:
+    """Y, U and V are these channels, counted through all planes; matrix: as of yuv_matrix."""
     channels = [luma, 0, u, 1, v, 2]
 
     def mix(planes: Sequence[Plane], scratch: NDArray[np.uint8], rgb: Plane) -> None:
         yuv = scratch[0]
         cv2.mixChannels(planes, [yuv], channels)
-        cv2.transform(yuv, _BT601, dst=rgb)
+        cv2.transform(yuv, matrix, dst=rgb)
 
     return mix
 

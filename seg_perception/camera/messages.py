@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, cast
 
@@ -35,6 +36,14 @@ COMPRESSED_TAIL_BYTES = 4096
 
 LIMITS = ImageLimits()
 """Where nobody says others."""
+
+
+@dataclass(frozen=True)
+class DecodedImage:
+    """A frame of a video in place of the message that brought it: header has that message's stamp and frame_id."""
+
+    header: Any
+    image: RawImage
 
 
 def check_image(message: Any, grey_16uc1: bool = False, limits: ImageLimits = LIMITS) -> Layout:
@@ -109,6 +118,9 @@ class ImageReader:
         Raises BadImageError.
         """
         self.brightest = None
+        if isinstance(message, DecodedImage):
+            self._limits.check(message.image.size_hw)
+            return message.image
         if hasattr(message, "format"):
             bgr, code = self._decode(message), cv2.COLOR_BGR2RGB
             return RawImage(bgr.shape[:2], (bgr,), Recolor(code), partial(self._convert, bgr, code))
@@ -121,6 +133,8 @@ class ImageReader:
         rgb8 is a view of the message's data; all else is written to a buffer of this reader. 16 bit are scaled to 8 by
         255/65535, or by their bit_depth, rounded. Raises BadImageError.
         """
+        if isinstance(message, DecodedImage):
+            return message.image.to_rgb()
         if hasattr(message, "format"):
             return self._convert(self._decode(message), cv2.COLOR_BGR2RGB)
         layout = check_image(message, self._grey_16uc1, self._limits)

@@ -52,6 +52,7 @@ from seg_perception.recordings import own_vehicle
 from seg_perception.recordings.dataset_source import Comparison, DatasetSource
 from seg_perception.recordings.projections import Projections
 from seg_perception.recordings.sources import LabelFolder, Source, SourceFrame
+from seg_perception.recordings.video_encoder import ENCODERS
 from seg_perception.reports import fleet_report, report
 from seg_perception.results import Result, Wants
 from seg_perception.writing import check_folder, results_folder, write_json
@@ -141,6 +142,11 @@ def _add_bag_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="BAG",
         help="write a bag of the images with the outputs beside them: a rosbag2 folder, or a file where it ends in .mcap",
     )
+    bag.add_argument(
+        "--video-codec",
+        choices=sorted(ENCODERS),
+        help="write the overlay of --annotate as video, foxglove_msgs/CompressedVideo (default: each picture as JPEG)",
+    )
 
 
 def _add_live_arguments(parser: argparse.ArgumentParser) -> None:
@@ -201,6 +207,8 @@ def check(arguments: argparse.Namespace) -> None:
         )
     elif arguments.instances:
         raise SegPerceptionError("--instances belong to labels: give --labels too")
+    if not arguments.annotate:
+        options.refuse(given, ("video_codec",), "for an annotated bag: give --annotate too")
     check_model_arguments(arguments)
     own_vehicle.of_option(arguments)
     check_folder(arguments.out)
@@ -237,7 +245,7 @@ def _annotation(arguments: argparse.Namespace, labels: LabelSet) -> AbstractCont
         return nullcontext()
     from seg_perception.recordings.annotate import annotated_bag  # rosbags is needed for bags only
 
-    return annotated_bag(arguments.annotate, arguments.bag[0], labels)
+    return annotated_bag(arguments.annotate, arguments.bag[0], labels, arguments.video_codec)
 
 
 def open_sources(arguments: argparse.Namespace, labels: LabelSet) -> list[Source]:

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
 
+from seg_perception.camera.video import header_of
 from seg_perception.errors import SegPerceptionError
 from seg_perception.ground.geometry import GroundProjection
 from seg_perception.labels import LabelSet
@@ -22,6 +23,9 @@ from seg_perception.recordings.bag_file import INFO_TYPE, TF_TYPE, Bag, stamp_ns
 from seg_perception.recordings.frames import INFO_TOPIC, TF_TOPIC, beside
 from seg_perception.recordings.messages import BagMessages
 from seg_perception.recordings.mounting import BASE_FRAME
+from seg_perception.recordings.sources import DEFAULT_RATE_HZ
+from seg_perception.recordings.video_encoder import VideoEncoder
+from seg_perception.recordings.video_topics import FOXGLOVE, VIDEO_TYPES, begins_anew
 from seg_perception.results import Result
 from seg_perception.writing import folder_aside
 
@@ -33,9 +37,9 @@ LATCHED_TOPICS = (TF_TOPIC, "drivable_grid")
 
 
 @contextmanager
-def annotated_bag(path: Path, recording: Path, labels: LabelSet) -> Iterator[AnnotatedBag]:
+def annotated_bag(path: Path, recording: Path, labels: LabelSet, codec: str | None = None) -> Iterator[AnnotatedBag]:
     """A new MCAP bag of what was found in the bag at recording: a file where path ends with .mcap, else a rosbag2 folder.
-    labels: the model's.
+    labels: the model's; codec: of video_encoder.ENCODERS, for the overlay as video; None: each picture as JPEG.
 
     It is written aside and renamed when the block ends, and removed when it fails. Raises SegPerceptionError when there is
     something at path already.
@@ -49,7 +53,7 @@ def annotated_bag(path: Path, recording: Path, labels: LabelSet) -> Iterator[Ann
         # within the MCAP file, chunk by chunk, as every reader of it understands: masks shrink to a fiftieth
         writer.set_compression(CompressionMode.STORAGE, CompressionFormat.ZSTD)
         with writer, ExitStack() as recordings:
-            bag = AnnotatedBag(writer, recording, labels, recordings)
+            bag = AnnotatedBag(writer, recording, labels, recordings, codec)
             yield bag
             bag.finish()
         (aside / f"{path.stem}.mcap" if path.suffix == ".mcap" else aside).rename(path)
@@ -58,11 +62,13 @@ def annotated_bag(path: Path, recording: Path, labels: LabelSet) -> Iterator[Ann
 class AnnotatedBag:
     """The open bag; what it takes goes to the disk in chunks of about 1 MB. counts: messages by topic."""
 
-    def __init__(self, writer: Writer, recording: Path, labels: LabelSet, recordings: ExitStack) -> None:
+    def __init__(
+        self, writer: Writer, recording: Path, labels: LabelSet, recordings: ExitStack, codec: str | None = None
+    ) -> None:
         self._writer, self._path, self._recordings = writer, recording, recordings
         self._connections: dict[str, Any] = {}
         self._cameras: list[CameraAnnotation] = []
-        self.labels = labels
+        self.labels, self.codec = labels, codec
         self.messages = BagMessages(labels)
         self.counts: dict[str, int] = {}
 
@@ -97,6 +103,8 @@ class CameraAnnotation:
     def __init__(self, bag: AnnotatedBag, recording: _Recording, prefix: str) -> None:
         self._bag, self._recording, self._prefix = bag, recording, prefix
         self._overlay = Overlay(bag.labels)
+        self._encoder = VideoEncoder(bag.codec, DEFAULT_RATE_HZ) if bag.codec else None
+        self._drawn_ns = 0
         self._drawn: NDArray[np.uint8] | None = None
 
     def write(self, result: Result, projection: GroundProjection | None) -> None:
@@ -113,10 +121,16 @@ class CameraAnnotation:
         outputs = {
             "label_mask": (kinds.IMAGE, messages.image(panoptic.semantic, header)),
             "instance_mask": (kinds.IMAGE, messages.image(panoptic.instance, header)),
-            "segmentation_mask/compressed": (kinds.COMPRESSED, messages.jpeg(self._drawn, JPEG_QUALITY, header)),
             "segments": (kinds.SEGMENTS, messages.segments(panoptic, header)),
             "drivable_areas": (kinds.DRIVABLE_AREAS, messages.drivable_areas(drivable, header, ground_frame)),
         }
+        if self._encoder is not None:
+            self._write_video(self._encoder, self._encoder.encode(self._drawn, (header, time_ns)))
+        else:
+            outputs["segmentation_mask/compressed"] = (
+                kinds.COMPRESSED,
+                messages.jpeg(self._drawn, JPEG_QUALITY, header),
+            )
         if drivable.grid is not None:
             outputs["drivable_grid"] = (kinds.GRID, messages.grid(drivable.grid, messages.header(recorded, BASE_FRAME)))
         for name, (kind, message) in outputs.items():
@@ -124,7 +138,16 @@ class CameraAnnotation:
 
     def finish(self) -> None:
         """Copy what belongs to the last image."""
+        if self._encoder is not None:
+            self._write_video(self._encoder, self._encoder.rest())
         self._recording.finish()
+
+    def _write_video(self, encoder: VideoEncoder, packets: list[tuple[Any, bytes]]) -> None:
+        for (header, time_ns), data in packets:
+            # Readers sort by time: frames that were recorded in another order than they are shown in must not be.
+            time_ns = self._drawn_ns = max(time_ns, self._drawn_ns + 1)
+            message = kinds.video_message(self._bag.messages.types, encoder.codec, data, header)
+            self._bag.write(f"{self._prefix}/segmentation_mask/foxglove", FOXGLOVE, message, time_ns)
 
 
 class _Recording:
@@ -141,22 +164,52 @@ class _Recording:
         self._info: tuple[int, Any] | None = None
         self._transforms: list[tuple[int, Any]] = []
         self._start_ns: int | None = None
+        self._is_video = bag.types[topic] in VIDEO_TYPES
+        self._copied: dict[int, tuple[int, Any]] = {}
+        self._before: list[tuple[int, Any]] = []
 
     def copy_image(self, stamp_ns: int) -> tuple[int, Any]:
-        """Copy the next image of this stamp and what belongs to it; returns its time of recording in ns, and header."""
-        for topic, time_ns, message in self._entries:
+        """Copy the next image of this stamp and what belongs to it; returns its time of recording in ns, and header.
+
+        Of video every packet is copied from the key frame on that the first image stands on.
+        """
+        while stamp_ns not in self._copied:
+            entry = next(self._entries, None)
+            if entry is None:
+                break
+            topic, time_ns, message = entry
             if topic != self._topic:
                 self._keep(topic, time_ns, message)
-                continue
-            if stamp_ns_of(message, time_ns) == stamp_ns:
-                self._start_ns = time_ns if self._start_ns is None else self._start_ns
-                self._write_kept(self._start_ns)
-                self._out.write(topic, self._bag.types[topic], message, time_ns)
-                return time_ns, message.header
+            elif self._is_video:
+                self._take_packet(time_ns, message, stamp_ns)
+            elif stamp_ns_of(message, time_ns) == stamp_ns:
+                self._copy(time_ns, message)
+        found = self._copied.get(stamp_ns)
+        # Frames come in the order of their stamps: those before this one are not asked for any more.
+        self._copied = {stamp: copied for stamp, copied in self._copied.items() if stamp > stamp_ns}
+        if found is not None:
+            return found
         raise SegPerceptionError(
             f"the image of stamp {stamp_ns} ns on {self._topic} is not in {self._bag.path} any more: evaluate again "
             "when nothing writes to the bag"
         )
+
+    def _take_packet(self, time_ns: int, message: Any, stamp_ns: int) -> None:
+        """Copy a packet of video; before the frame of stamp_ns, the first one, only those that it stands on."""
+        if self._start_ns is None and stamp_ns_of(message, time_ns) != stamp_ns:
+            self._before = [*([] if begins_anew(message) else self._before), (time_ns, message)]
+            return
+        for earlier in [] if begins_anew(message) else self._before:
+            self._copy(*earlier)
+        self._copy(time_ns, message)
+        self._before = []
+
+    def _copy(self, time_ns: int, message: Any) -> None:
+        """An image, and what was kept for it."""
+        self._start_ns = time_ns if self._start_ns is None else self._start_ns
+        self._write_kept(self._start_ns)
+        self._out.write(self._topic, self._bag.types[self._topic], message, time_ns)
+        self._copied[stamp_ns_of(message, time_ns)] = time_ns, header_of(message)
 
     def finish(self) -> None:
         """Copy the calibration that was recorded right after the last image, as some drivers do."""

@@ -15,36 +15,39 @@ import yaml
 from rosbags.highlevel import AnyReader
 from rosbags.typesys import Stores, get_types_from_idl, get_types_from_msg, get_typestore
 
+from seg_perception.camera.video import header_of
 from seg_perception.errors import SegPerceptionError, nearest_name
 from seg_perception.recordings import salvage
 from seg_perception.recordings.salvage import RawMessage
 from seg_perception.recordings.sources import BAG_ENDINGS
+from seg_perception.recordings.video_topics import FOXGLOVE, VIDEO_TYPES, video_definitions
 
-IMAGE_TYPES = ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage")
+STILL_TYPES = ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage")
+IMAGE_TYPES = (*STILL_TYPES, *VIDEO_TYPES)
 INFO_TYPE, TF_TYPE = "sensor_msgs/msg/CameraInfo", "tf2_msgs/msg/TFMessage"
 _METADATA = "metadata.yaml"
-_STAMP_END = 12
-"""Bytes of a message up to the end of its header's stamp."""
+_STAMP_AT, _STAMP_BYTES = 4, 8
+"""Where a header's stamp lies in a message: behind CDR's encapsulation, or behind ROS 1's sequence number."""
 
 
 class Entry(NamedTuple):
     """A recorded message. time_ns: of recording; read: gives the message, or raises DamagedBagError where its bytes make no
-    sense; data: its bytes; ros1: whether ROS 1 packed them."""
+    sense; data: its bytes; ros1: whether ROS 1 packed them; stamp_at: where its stamp begins."""
 
     topic: str
     time_ns: int
     read: Callable[[], Any]
     data: bytes
     ros1: bool
+    stamp_at: int = _STAMP_AT
 
     @property
     def header_stamp_ns(self) -> int:
-        """The stamp in ns of a message that begins with a header, by its first bytes alone; 0 where it was never set."""
-        if len(self.data) < _STAMP_END:
+        """The stamp in ns of a message that begins with one, by its first bytes alone; 0 where it was never set."""
+        if len(self.data) < self.stamp_at + _STAMP_BYTES:
             return 0  # read tells what is wrong
         big = not self.ros1 and not self.data[1] & 1  # the second byte of CDR's encapsulation: 1 is little-endian
-        # behind CDR's encapsulation or ROS 1's sequence number, 4 bytes each
-        seconds, nanoseconds = struct.unpack_from(">iI" if big else "<iI", self.data, 4)
+        seconds, nanoseconds = struct.unpack_from(">iI" if big else "<iI", self.data, self.stamp_at)
         return int(seconds) * 10**9 + int(nanoseconds)
 
 
@@ -68,7 +71,9 @@ class Bag:
         self._salvage: _Salvage | None = None
         parts = _parts(path)
         try:
-            self._reader = AnyReader(parts, default_typestore=get_typestore(Stores.LATEST))
+            types = get_typestore(Stores.LATEST)
+            types.register(video_definitions())
+            self._reader = AnyReader(parts, default_typestore=types)
             self._reader.open()
             self._stack.callback(self._reader.close)
             topics = self._reader.topics
@@ -153,7 +158,8 @@ class Bag:
             connection, latest_ns, data = entry
             read += 1
             later = _later(reader.deserialize, data, connection.msgtype)
-            yield Entry(connection.topic, latest_ns, later, data, not reader.is2)
+            stamp_at = _stamp_at(connection.msgtype, not reader.is2)
+            yield Entry(connection.topic, latest_ns, later, data, not reader.is2, stamp_at)
         rest = _Salvage(self.path, self._stack)
         for entry in rest.entries(topics, after_ns=latest_ns, stop_ns=stop_ns):
             read += 1
@@ -191,7 +197,7 @@ class _Salvage:
             except Exception:  # as in Bag
                 whole = False
         common = {} if whole else get_typestore(Stores.ROS1_NOETIC if ros1 else Stores.LATEST).fielddefs
-        self._types.register({**own, **common})
+        self._types.register({**video_definitions(), **own, **common})
 
     def _scan(self, loss: list[str]) -> Iterator[RawMessage]:
         for file in self._files:
@@ -206,13 +212,19 @@ class _Salvage:
             if message.topic in topics and not late and (stop_ns is None or message.time_ns < stop_ns):
                 parse = self._types.deserialize_ros1 if message.ros1 else self._types.deserialize_cdr
                 later = _later(parse, message.data, message.kind)
-                yield Entry(message.topic, message.time_ns, later, message.data, message.ros1)
+                stamp_at = _stamp_at(message.kind, message.ros1)
+                yield Entry(message.topic, message.time_ns, later, message.data, message.ros1, stamp_at)
 
 
 def stamp_ns_of(message: Any, time_ns: int) -> int:
     """The stamp of a message with a header in ns; its time of recording where the driver never set one."""
-    stamp = message.header.stamp
+    stamp = header_of(message).stamp
     return int(stamp.sec) * 10**9 + int(stamp.nanosec) or time_ns
+
+
+def _stamp_at(kind: str, ros1: bool) -> int:
+    """Foxglove's video begins with a stamp, before which ROS 1 puts nothing."""
+    return 0 if ros1 and kind == FOXGLOVE else _STAMP_AT
 
 
 def _later(parse: Callable[[bytes, str], Any], data: bytes, kind: str) -> Callable[[], Any]:

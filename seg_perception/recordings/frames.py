@@ -13,9 +13,10 @@ import numpy as np
 
 from seg_perception.camera.encodings import encoding_note
 from seg_perception.camera.messages import ImageReader, to_camera_model
+from seg_perception.camera.video import NO_KEY_FRAME, header_of
 from seg_perception.errors import SegPerceptionError
 from seg_perception.faults import Faults
-from seg_perception.recordings.bag_file import IMAGE_TYPES, INFO_TYPE, TF_TYPE, Bag
+from seg_perception.recordings.bag_file import IMAGE_TYPES, INFO_TYPE, STILL_TYPES, TF_TYPE, Bag, Entry
 from seg_perception.recordings.bag_labels import (
     BagLabels,
     FolderLabels,
@@ -27,6 +28,7 @@ from seg_perception.recordings.bag_labels import (
 from seg_perception.recordings.excerpt import Excerpt as Excerpt
 from seg_perception.recordings.mounting import pose_from_transforms
 from seg_perception.recordings.sources import DEFAULT_RATE_HZ, LabelFolder, Source, SourceFrame
+from seg_perception.recordings.video_topics import VIDEO_TYPES, Found, Place, video_images, without_form
 from seg_perception.results import Frame
 
 IMAGE_TOPIC, INFO_TOPIC, LABEL_TOPIC, INSTANCE_TOPIC = (
@@ -54,23 +56,23 @@ def image_topics(path: Path, wanted: Sequence[str] = (), *, everything: bool = F
         if wanted and not everything:
             return [bag.require_image(topic) for topic in dict.fromkeys(wanted)]
         found = [name for name, kind in sorted(bag.types.items()) if kind in IMAGE_TYPES and bag.counts[name]]
-        found = [name for name in found if name.removesuffix("/compressed").rsplit("/", 1)[-1] not in NO_CAMERA]
+        found = [name for name in found if without_form(name).rsplit("/", 1)[-1] not in NO_CAMERA]
         if not found:
             raise SegPerceptionError(f"the bag {path} holds no images: its topics are {bag.listed}")
         return _once(found, bag.counts) if everything else [max(found, key=lambda name: bag.counts[name])]
 
 
 def _once(topics: Sequence[str], counts: Mapping[str, int]) -> list[str]:
-    """Without what is recorded raw and compressed, the form that holds less of it, or else the compressed one."""
+    """One form of what is recorded raw, compressed and as video: that which holds most of it, or else the raw one."""
     forms: dict[str, list[str]] = {}
     for topic in topics:
-        forms.setdefault(topic.removesuffix("/compressed"), []).append(topic)
+        forms.setdefault(without_form(topic), []).append(topic)
     return [max(names, key=lambda name: counts[name]) for names in forms.values()]
 
 
 def beside(image_topic: str, usual: str) -> str:
     """The topic beside an image topic that has the last name of the usual one."""
-    base = image_topic.removesuffix("/compressed").rsplit("/", 1)[0]
+    base = without_form(image_topic).rsplit("/", 1)[0]
     return f"{base}/{usual.rsplit('/', 1)[-1]}"
 
 
@@ -140,10 +142,14 @@ class BagSource(Source):
 
     def _truth_topic(self, bag: Bag, wanted: str | None, usual: str) -> str | None:
         if wanted is not None:
+            if bag.types.get(wanted) in VIDEO_TYPES:
+                raise SegPerceptionError(
+                    f"the labels on {wanted} are video, which loses some: record them as mono8 images or PNG"
+                )
             return bag.require_image(wanted)
         if self._folder is not None:
             return None
-        return self._if_of(bag, usual, *IMAGE_TYPES) or self._if_of(bag, f"{usual}/compressed", *IMAGE_TYPES)
+        return self._if_of(bag, usual, *STILL_TYPES) or self._if_of(bag, f"{usual}/compressed", *STILL_TYPES)
 
     def _if_of(self, bag: Bag, topic: str, *kinds: str) -> str | None:
         """The topic, None where the bag has none of that name or type; the latter is told."""
@@ -163,7 +169,7 @@ class BagSource(Source):
         transforms = [link for _, _, message in bag.messages([tf] if tf else []) for link in message.transforms]
         first = next(bag.messages([self.topic]), None) if transforms else None
         if first is not None:
-            self.pose = pose_from_transforms(transforms, first[2].header.frame_id)
+            self.pose = pose_from_transforms(transforms, header_of(first[2]).frame_id)
 
     def _take_info(self, message: Any) -> None:
         lowered = message if hasattr(message, "k") else _Ros1Info(message)
@@ -198,43 +204,71 @@ class BagSource(Source):
 
     def _read(self, bag: Bag, labels: BagLabels, faults: Faults, oddities: _Oddities) -> Iterator[SourceFrame]:
         """The frames that can be read; the rest is noted."""
-        first, end = self._excerpt.window_ns(bag.start_ns)
-        images = inside = 0
-        for entry in bag.entries([self.topic], None if math.isinf(end) else int(end)):
-            images += 1
-            if entry.time_ns < first:
-                continue
-            inside += 1
-            if (inside - 1) % self._excerpt.stride:
-                continue
-            key = key_of(entry)
+        has_some = False
+        for place, image in self._images(bag):
+            has_some, key = True, place.key
             truth = labels.take(key)
             try:
-                message = entry.read()
-                frame = Frame(
-                    ImageReader(grey_16uc1=self._grey_16uc1).read(message), key[1], str(message.header.frame_id)
-                )
+                if isinstance(image, SegPerceptionError):
+                    raise image
+                message = image
+                reader = ImageReader(grey_16uc1=self._grey_16uc1)
+                frame = Frame(reader.read(message), key[1], str(message.header.frame_id))
             except SegPerceptionError as error:
-                faults.add(f"{self._path} {self.topic} at {entry.time_ns} ns", str(error))
+                if getattr(error, "cause", "") == NO_KEY_FRAME and not oddities.has_seen:
+                    oddities.before_key_frame += 1
+                else:
+                    faults.add(f"{self._path} {self.topic} at {place.time_ns} ns", str(error))
                 continue
             oddities.see(frame, encoding_note(getattr(message, "encoding", "")))
-            yield SourceFrame(frame, f"frame {images - 1} at {key[1] / 1e9:.3f} s", truth)
-        if not inside and not bag.damage:
+            yield SourceFrame(frame, f"frame {place.number} at {key[1] / 1e9:.3f} s", truth)
+        if not has_some and not bag.damage:
             faults.add(
                 f"{self._path} {self.topic}",
                 f"none of its {bag.counts[self.topic]} images is in the excerpt, the bag is {bag.duration_s:.1f} s long: "
                 "give another --start or --end",
             )
 
+    def _images(self, bag: Bag) -> Iterator[Found]:
+        """The images of the excerpt, each a message or the error that stands for it."""
+        if bag.types[self.topic] in VIDEO_TYPES:
+            yield from video_images((place, entry.read) for place, entry in self._places(bag))
+            return
+        for place, entry in self._places(bag):
+            if place.chosen:
+                try:
+                    message = entry.read()
+                except SegPerceptionError as error:
+                    yield place, error
+                else:
+                    yield place, message
+
+    def _places(self, bag: Bag) -> Iterator[tuple[Place, Entry]]:
+        """All messages of the topic up to the excerpt's end."""
+        first, end = self._excerpt.window_ns(bag.start_ns)
+        inside = 0
+        for number, entry in enumerate(bag.entries([self.topic], None if math.isinf(end) else int(end))):
+            is_inside = entry.time_ns >= first
+            is_chosen = is_inside and inside % self._excerpt.stride == 0
+            inside += is_inside
+            yield Place(number, key_of(entry), entry.time_ns, is_inside, is_chosen), entry
+
 
 class _Oddities:
-    """What is odd about the images of a topic, though each can be read."""
+    """What is odd about the images of a topic, though each can be read. before_key_frame: packets of video that could not
+    be, since the stream began between two key frames."""
 
     def __init__(self, topic: str) -> None:
         self._topic = topic
         self._latest: tuple[int, tuple[int, ...]] | None = None
         self._seen: Counter[str] = Counter()
         self._notes: dict[str, None] = {}
+        self.before_key_frame = 0
+
+    @property
+    def has_seen(self) -> bool:
+        """Whether there was an image."""
+        return self._latest is not None
 
     def see(self, frame: Frame, note: str = "") -> None:
         """The next image; note: on its encoding."""
@@ -249,6 +283,8 @@ class _Oddities:
     def sentences(self) -> list[str]:
         """One a kind."""
         counted = [f"{self._topic}: {count} {kind}" for kind, count in self._seen.items() if count]
+        if self.before_key_frame:
+            counted.append(f"{self._topic}: {self.before_key_frame} packets before the first key frame are left out")
         return [*counted, *(f"{self._topic}: {note}" for note in self._notes if note)]
 
 

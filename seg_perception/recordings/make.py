@@ -3,10 +3,13 @@
 Images go to /camera/image_raw (rgb8), labels as PNG to /camera/label/compressed (mono8, 255 = unlabelled), instances to
 /camera/instance/compressed (mono16, 0 = none), all with the image's stamp and as image_transport's `compressed` carries
 them, without loss; calibration goes to /camera/camera_info and the camera's mounting to /tf_static where they are known.
-A data set's ids become those of --label-set; what may be several of its classes becomes unlabelled.
+With --video-codec images go to /camera/image_raw/foxglove instead, as compressed video (foxglove_msgs/CompressedVideo, a
+key frame a second), which loses a little and takes a hundredth of the space. A data set's ids become those of
+--label-set; what may be several of its classes becomes unlabelled.
 
 Example:
   seg_perception make-bag --video drive.mp4 --out out/drive_bag
+  seg_perception make-bag --video drive.mp4 --video-codec h264 --out out/small_bag
   seg_perception make-bag --dataset camvid --root data/camvid --split val --out out/camvid_val
 """
 
@@ -34,7 +37,15 @@ from seg_perception.labels import VOID
 from seg_perception.options import number, whole
 from seg_perception.recordings.dataset_source import LabelledSource
 from seg_perception.recordings.frames import IMAGE_TOPIC, INFO_TOPIC, INSTANCE_TOPIC, LABEL_TOPIC, TF_TOPIC
-from seg_perception.recordings.messages import CAMERA_INFO, COMPRESSED, IMAGE, LATCHED, TF, image_message
+from seg_perception.recordings.messages import (
+    CAMERA_INFO,
+    COMPRESSED,
+    IMAGE,
+    LATCHED,
+    TF,
+    image_message,
+    video_message,
+)
 from seg_perception.recordings.mounting import BASE_FRAME, optical_quaternion
 from seg_perception.recordings.sources import (
     FolderSource,
@@ -44,9 +55,12 @@ from seg_perception.recordings.sources import (
     SyntheticSource,
     VideoSource,
 )
+from seg_perception.recordings.video_encoder import ENCODERS, VideoEncoder
+from seg_perception.recordings.video_topics import FOXGLOVE, video_definitions
 from seg_perception.writing import folder_aside, write_json
 
 STORAGES = {"mcap": StoragePlugin.MCAP, "sqlite3": StoragePlugin.SQLITE3}
+VIDEO_TOPIC = f"{IMAGE_TOPIC}/foxglove"
 CAMERA_FRAME = "camera_optical"
 START_NS = 10**18
 """Stamp of the first frame: fixed, so that the same input gives the same bag; a stamp of 0 would mean 'not set'."""
@@ -79,6 +93,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--rate", type=number("--rate", above=0), metavar="HZ", help="frames a second (default: the source's own)"
     )
+    parser.add_argument(
+        "--video-codec", choices=sorted(ENCODERS), help="write the images as compressed video (default: raw images)"
+    )
     parser.add_argument("--overwrite", action="store_true", help="replace an existing bag")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write what was done as JSON")
 
@@ -91,7 +108,7 @@ def run(arguments: argparse.Namespace) -> int:
     source = _source(arguments)
     if arguments.rate is not None:
         source.rate_hz, source.stamped = arguments.rate, False
-    written = write_bag(source, arguments.out, arguments.storage)
+    written = write_bag(source, arguments.out, arguments.storage, arguments.video_codec)
     for line in (*source.problems, *source.notes):
         print(line, file=sys.stderr)
     if arguments.json:
@@ -125,22 +142,28 @@ def _source(arguments: argparse.Namespace) -> Source:
     return SyntheticSource(arguments.synthetic)
 
 
-def write_bag(source: Source, path: Path, storage: str) -> dict[str, int]:
-    """Write all frames of source as a bag at path, in place of what is there; returns the messages by topic.
+def write_bag(source: Source, path: Path, storage: str, codec: str | None = None) -> dict[str, int]:
+    """Write all frames of source as a bag at path, in place of what is there; returns the messages by topic. codec: of
+    ENCODERS, to write images as video; None: as raw images.
 
     The bag is written aside and renamed when it is whole. Raises SegPerceptionError when there is no frame at all.
     """
     path = path.resolve()  # of a link the target is written
     with folder_aside(path) as folder:
         aside = folder / path.name  # the storage file is named after its folder
-        with BagWriter(aside, storage) as bag, tqdm(total=source.total, unit="frame", desc=path.name) as progress:
+        encoder = VideoEncoder(codec, source.rate_hz) if codec else None
+        with (
+            BagWriter(aside, storage, encoder) as bag,
+            tqdm(total=source.total, unit="frame", desc=path.name) as progress,
+        ):
             if source.pose is not None:
                 bag.write_pose(source.pose)
             for index, item in enumerate(source):
                 offset_ns = item.frame.stamp_ns if source.stamped else round(index * 1e9 / source.rate_hz)
                 bag.write_frame(item, START_NS + offset_ns, source.camera)
                 progress.update()
-        if not bag.counts[IMAGE_TOPIC]:
+            bag.finish()
+        if not bag.images:
             raise SegPerceptionError(f"{source.name} gave no frame: {(source.problems or ['it is empty'])[0]}")
         if path.is_dir():
             shutil.rmtree(path)
@@ -151,14 +174,17 @@ def write_bag(source: Source, path: Path, storage: str) -> dict[str, int]:
 
 
 class BagWriter:
-    """A new bag; counts: messages written by topic."""
+    """A new bag; counts: messages written by topic; images: taken; encoder: makes video of them."""
 
-    def __init__(self, path: Path, storage: str) -> None:
+    def __init__(self, path: Path, storage: str, encoder: VideoEncoder | None = None) -> None:
         # Humble's message definitions and metadata, which every later release reads.
         self._types = get_typestore(Stores.ROS2_HUMBLE)
+        self._types.register(video_definitions())
         self._writer = Writer(path, version=8, storage_plugin=STORAGES[storage])
         self._connections: dict[str, Any] = {}
+        self._encoder = encoder
         self.counts: dict[str, int] = {IMAGE_TOPIC: 0}
+        self.images = 0
 
     def __enter__(self) -> BagWriter:
         self._writer.open()
@@ -179,8 +205,22 @@ class BagWriter:
                 self._write_png(f"{INSTANCE_TOPIC}/compressed", truth.instance, "mono16", stamp_ns)
         if camera is not None:
             self._write(INFO_TOPIC, CAMERA_INFO, self._info(camera, stamp_ns), stamp_ns)
+        self.images += 1
+        if self._encoder is not None:
+            self._write_video(self._encoder.codec, self._encoder.encode(frame.frame.rgb, stamp_ns))
+            return
         image = image_message(self._types, frame.frame.rgb, self._header(stamp_ns, CAMERA_FRAME))
         self._write(IMAGE_TOPIC, IMAGE, image, stamp_ns)
+
+    def finish(self) -> None:
+        """Write what an encoder has held back."""
+        if self._encoder is not None:
+            self._write_video(self._encoder.codec, self._encoder.rest())
+
+    def _write_video(self, codec: str, packets: list[tuple[int, bytes]]) -> None:
+        for stamp_ns, data in packets:
+            message = video_message(self._types, codec, data, self._header(stamp_ns, CAMERA_FRAME))
+            self._write(VIDEO_TOPIC, FOXGLOVE, message, stamp_ns)
 
     def write_pose(self, pose: CameraPose) -> None:
         """The camera's mounting, as the static transform of its optical frame in the base frame."""

@@ -16,6 +16,7 @@ from rosbags.typesys.store import Typestore
 from seg_perception.errors import SegPerceptionError
 from seg_perception.files import share_folders
 from seg_perception.labels import LabelSet
+from seg_perception.recordings.video_topics import FOXGLOVE, video_definitions
 from seg_perception.results import Drivable, Grid, Outline, Panoptic
 
 IMAGE, COMPRESSED, CAMERA_INFO, TF = (
@@ -52,7 +53,7 @@ class BagMessages:
         """Raises SegPerceptionError when the definitions of seg_perception_msgs are not found."""
         self._labels = labels
         self.types = get_typestore(Stores.ROS2_HUMBLE)
-        self.types.register(_definitions())
+        self.types.register({**_definitions(), **video_definitions()})
 
     def serialize(self, message: Any, kind: str) -> memoryview:
         """CDR bytes of a message that has the fields of this type, and maybe more."""
@@ -150,6 +151,13 @@ def image_message(types: Typestore, pixels: NDArray[Any], header: Any) -> Any:
         is_bigendian=0,
         step=data.size // height,
         data=data,
+    )
+
+
+def video_message(types: Typestore, codec: str, data: bytes, header: Any) -> Any:
+    """A packet of one frame, as a CompressedVideo of these types."""
+    return types.types[FOXGLOVE](
+        timestamp=header.stamp, frame_id=header.frame_id, data=np.frombuffer(data, np.uint8), format=codec
     )
 
 
