@@ -13,6 +13,7 @@ from seg_perception.errors import SegPerceptionError
 from seg_perception.labels import CAMVID
 from seg_perception.synthetic.classes import FINER, RAIL
 from seg_perception.synthetic.drive import SyntheticDrive, random_scene
+from seg_perception.synthetic.tracked_drive import TrackedDrive
 from seg_perception.synthetic.weather import random_weather
 
 _MEANING: Meaning = {
@@ -59,7 +60,8 @@ class SyntheticScenes(_Rendered):
 class SyntheticDrives(_Rendered):
     """Frames of SyntheticDrive. Split train: small ones, each of another drive, mostly with another camera pose and half
     of them in bad weather, and at every third place a road of random_scene instead of a drive's street, for what no
-    vehicle must drive on; val: frames of ten drives that train never shows, as `make run` renders them."""
+    vehicle must drive on; val: frames of ten drives that train never shows, as `make run` renders them; hard: of
+    the ten TrackedDrives, with barriers, trucks, people who cross, night, rain and fog."""
 
     name = "synthetic_drive"
     first_training_seed = 1000
@@ -67,9 +69,9 @@ class SyntheticDrives(_Rendered):
 
     def __init__(self, root: Path, split: str = "train", count: int = 0) -> None:
         del root  # nothing is read
-        if split not in ("train", "val"):
-            raise SegPerceptionError(f"synthetic_drive has no split '{split}': use train or val")
-        self._trains = split == "train"
+        if split not in ("train", "val", "hard"):
+            raise SegPerceptionError(f"synthetic_drive has no split '{split}': use train, val or hard")
+        self._trains, self._is_hard = split == "train", split == "hard"
         self._count = count or (20_000 if self._trains else 60)
 
     def __len__(self) -> int:
@@ -79,8 +81,12 @@ class SyntheticDrives(_Rendered):
         if self._trains and index % 3 == 2:
             rng = np.random.default_rng([self.first_training_seed, index])
             return Sample(f"road_{index:06d}", *random_scene(rng, 360, 640, is_open=True))
+        drive: SyntheticDrive
         if self._trains:
             drive, number = self._training_drive(index)
+        elif self._is_hard:
+            drive = TrackedDrive(index % self.drives_of_val)
+            number = (17 + 47 * (index // self.drives_of_val)) % len(drive)
         else:
             drive, number = SyntheticDrive(seed=index % self.drives_of_val), 31 * (index // self.drives_of_val)
         frame = drive.frame(number)

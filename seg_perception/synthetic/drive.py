@@ -28,10 +28,10 @@ RATE_HZ = 30.0
 SPEED_M_S = 9.0
 NOD_HZ = 1.3
 """How often a car nods on its springs."""
-_BLOCK_M = 22.0
+BLOCK_M = 22.0
 _VIEW_M = 132.0
 _LABEL_ROWS = 4
-_SUN = np.array((-0.4, 0.35, 0.85))
+SUN = np.array((-0.4, 0.35, 0.85))
 _HAZE = np.array((205.0, 213.0, 222.0))
 _SKY = np.array((105.0, 150.0, 205.0))
 _ASPHALT = np.array((104.0, 104.0, 108.0))
@@ -43,7 +43,7 @@ SMALLEST_THING = 25 / 375
 """Lowest visible height of a thing that is told apart, as a share of the image's: what the KITTI object benchmark calls
 moderate (25 px of 375; Geiger et al., CVPR 2012). Smaller ones are a crowd, as annotators leave them."""
 
-_Thing = tuple[float, Callable[[Canvas, int], None]]
+Thing = tuple[float, Callable[[Canvas, int], None]]
 
 
 @dataclass(frozen=True)
@@ -109,26 +109,39 @@ class SyntheticDrive:
         return replace(self.pose, pitch=self.pose.pitch + self._nod_rad * math.sin(2 * math.pi * NOD_HZ * i / RATE_HZ))
 
     def _projection_at(self, i: int) -> GroundProjection:
-        if not self._nod_rad:
+        pose = self.pose_at(i)
+        if pose == self.pose:
             return self._projection
-        return GroundProjection(self.camera, self.pose_at(i), self._projection.image_hw)
+        return GroundProjection(self.camera, pose, self._projection.image_hw)
 
     def frame(self, i: int) -> SyntheticFrame:
         """Frame i, from 0."""
-        projection = self._projection_at(i)
-        view = View.camera(self._lens.matrix, projection.base_from_optical, projection.position)
-        canvas = Canvas(*self._lens.size_hw, view, 0.0035, _HAZE, label_rows=_LABEL_ROWS)
+        canvas = self._painted(i)
+        rgb = self._with_grain(canvas.rgb, i)
+        semantic, instance = self._labels(canvas)
+        instance = small_as_crowd(instance)
+        stamp_ns = round(i * 1e9 / RATE_HZ)
+        bend = self._lens.bend
+        return SyntheticFrame(bend(rgb, cv2.INTER_LINEAR), bend(semantic), bend(instance), stamp_ns)
+
+    def _painted(self, i: int) -> Canvas:
+        """Frame i as a pinhole sees it."""
+        canvas = self._canvas(i)
         self._weather.prepare(canvas)
         self._paint_sky(canvas)
         self._weather.dim_sky(canvas)
         self._paint_street(canvas, i)
         self._weather.apply(canvas, np.random.default_rng((self._seed, 2)), i)
-        rgb = self._with_grain(canvas.rgb, i)
-        semantic, instance = canvas.labels()
-        instance = _small_as_crowd(instance)
-        stamp_ns = round(i * 1e9 / RATE_HZ)
-        bend = self._lens.bend
-        return SyntheticFrame(bend(rgb, cv2.INTER_LINEAR), bend(semantic), bend(instance), stamp_ns)
+        return canvas
+
+    def _canvas(self, i: int, has_picture: bool = True) -> Canvas:
+        projection = self._projection_at(i)
+        view = View.camera(self._lens.matrix, projection.base_from_optical, projection.position)
+        return Canvas(*self._lens.size_hw, view, 0.0035, _HAZE, has_picture, label_rows=_LABEL_ROWS)
+
+    def _labels(self, canvas: Canvas) -> tuple[NDArray[np.uint8], NDArray[np.uint16]]:
+        """Semantic and instance mask of what is painted."""
+        return canvas.labels()
 
     def birds_eye(
         self, i: int, origin_m: tuple[float, float], shape: tuple[int, int], cell_m: tuple[float, float]
@@ -150,7 +163,7 @@ class SyntheticDrive:
         pixels = projection.ground_to_pixels(np.stack(np.meshgrid(x, y), axis=-1).reshape(-1, 2))
         with np.errstate(invalid="ignore"):
             seen = ((pixels > -0.5) & (pixels < (self.camera.width - 0.5, self.camera.height - 0.5))).all(axis=1)
-        semantic, _ = canvas.labels()
+        semantic, _ = self._labels(canvas)
         return np.where(seen.reshape(shape), semantic[1:-1, 1:-1], np.uint8(VOID))
 
     def exact_free_distance(self, i: int, range_max_m: float = 40.0, width_m: float = 0.0) -> float:
@@ -208,16 +221,23 @@ class SyntheticDrive:
         # Where nothing is painted the camera looks past the ground, in a bird's-eye view too.
         canvas.clear(scenery.SKY)
         self._paint_ground(canvas, travelled)
-        # Trees close the street, so that what lies farther need not be drawn.
-        wide = 40 if self._bend.curvature else 60
-        self._bend.over(canvas).paint(scenery.wall(_VIEW_M + 5, wide, _VIEW_M + 5, -wide, 0, 7), _LEAVES, TREE)
-        things: list[_Thing] = []
-        first = math.floor(travelled / _BLOCK_M)
-        for block in range(first + round(_VIEW_M / _BLOCK_M), first - 2, -1):
+        self._close(canvas)
+        things: list[Thing] = []
+        for block in self._blocks(travelled):
             things += self._block(canvas, block, travelled, i / RATE_HZ)
         things += self._moving(travelled, i / RATE_HZ)
         for number, (_, paint) in enumerate(sorted(things, key=lambda thing: -thing[0]), start=1):
             paint(canvas, number)
+
+    def _close(self, canvas: Canvas) -> None:
+        """Trees close the street, so that what lies farther need not be drawn."""
+        wide = 40 if self._bend.curvature else 60
+        self._bend.over(canvas).paint(scenery.wall(_VIEW_M + 5, wide, _VIEW_M + 5, -wide, 0, 7), _LEAVES, TREE)
+
+    def _blocks(self, travelled: float) -> range:
+        """Numbers of the blocks that are seen, the farthest first."""
+        first = math.floor(travelled / BLOCK_M)
+        return range(first + round(_VIEW_M / BLOCK_M), first - 2, -1)
 
     def _paint_ground(self, canvas: Canvas, travelled: float) -> None:
         right, left = self._right, self._left
@@ -236,19 +256,19 @@ class SyntheticDrive:
             np.stack([scenery.rectangle(x, x + 3, middle - 0.07, middle + 0.07) for x in dashes]), _PAINT, scenery.ROAD
         )
 
-    def _block(self, canvas: Canvas, block: int, travelled: float, seconds: float) -> Iterator[_Thing]:
+    def _block(self, canvas: Canvas, block: int, travelled: float, seconds: float) -> Iterator[Thing]:
         """What stands along 22 m of the street. Houses of a straight street are painted at once: all else stands before
         them; where it bends they hide what is farther."""
         rng = np.random.default_rng((self._seed, 1, block + 1000))
-        x0 = block * _BLOCK_M - travelled
+        x0 = block * BLOCK_M - travelled
         for side, kerb in ((-1, self._right), (1, self._left)):
             paint_front = self._front(rng, x0, side, kerb)
             if self._bend.curvature:
-                yield x0 + _BLOCK_M, paint_front
+                yield x0 + BLOCK_M, paint_front
             else:
                 paint_front(canvas, 0)
             for paint in (scenery.paint_pole, scenery.paint_tree, scenery.paint_sign):
-                at, seed, drawn = x0 + rng.uniform(0, _BLOCK_M), Look(int(rng.integers(1 << 31))), rng.random() < 0.5
+                at, seed, drawn = x0 + rng.uniform(0, BLOCK_M), Look(int(rng.integers(1 << 31))), rng.random() < 0.5
                 if drawn and at > 1.0:
                     x, y, _ = self._bend.place(at, kerb + side * 0.45)
                     yield at, lambda c, _, p=paint, s=seed, x=x, y=y: p(c, s.rng(), x, y)  # type: ignore[misc]
@@ -259,14 +279,12 @@ class SyntheticDrive:
         look, front = Look(int(rng.integers(1 << 31))), kerb + side * self._walk_m
         kind, tall = rng.random(), rng.uniform(5, 13)
         if kind < 0.8:
-            x1 = x0 + _BLOCK_M - rng.uniform(0, 3)
-            return lambda canvas, _: scenery.paint_house(self._bend.over(canvas), look.rng(), x0, x1, front, tall, _SUN)
+            x1 = x0 + BLOCK_M - rng.uniform(0, 3)
+            return lambda canvas, _: scenery.paint_house(self._bend.over(canvas), look.rng(), x0, x1, front, tall, SUN)
         enclose = scenery.paint_fence if kind < 0.9 else scenery.paint_hedge
-        return lambda canvas, _: enclose(self._bend.over(canvas), look.rng(), x0, x0 + _BLOCK_M, front + side * 0.2)
+        return lambda canvas, _: enclose(self._bend.over(canvas), look.rng(), x0, x0 + BLOCK_M, front + side * 0.2)
 
-    def _standing(
-        self, rng: np.random.Generator, x0: float, side: int, kerb: float, seconds: float
-    ) -> Iterator[_Thing]:
+    def _standing(self, rng: np.random.Generator, x0: float, side: int, kerb: float, seconds: float) -> Iterator[Thing]:
         """Parked cars on the left, walkers on both sides."""
         for place in range(3):
             look, parked = Look(int(rng.integers(1 << 31))), rng.random() < 0.45
@@ -274,21 +292,21 @@ class SyntheticDrive:
             if parked and side > 0 and x > 1.5:
                 yield self._car(x, kerb - 1.05, math.pi, look)
         for _ in range(int(rng.integers(0, 3))):
-            look, start, pace = Look(int(rng.integers(1 << 31))), rng.uniform(0, _BLOCK_M), rng.uniform(0.2, 0.5)
+            look, start, pace = Look(int(rng.integers(1 << 31))), rng.uniform(0, BLOCK_M), rng.uniform(0.2, 0.5)
             y = kerb + side * rng.uniform(0.8, 1.7)
             x = x0 + start + 2.5 * math.sin(pace * seconds + start)
             if x > 1.5:
                 yield self._walker(x, y, look, 6 * seconds)
 
-    def _car(self, along: float, left: float, yaw: float, look: Look) -> _Thing:
+    def _car(self, along: float, left: float, yaw: float, look: Look) -> Thing:
         x, y, heading = self._bend.place(along, left)
-        return along, lambda canvas, number: paint_car(canvas, x, y, yaw + heading, look, _SUN, number)
+        return along, lambda canvas, number: paint_car(canvas, x, y, yaw + heading, look, SUN, number)
 
-    def _walker(self, along: float, left: float, look: Look, phase: float) -> _Thing:
+    def _walker(self, along: float, left: float, look: Look, phase: float) -> Thing:
         x, y, _ = self._bend.place(along, left)
         return along, lambda canvas, number: paint_pedestrian(canvas, x, y, look, phase, number)
 
-    def _moving(self, travelled: float, seconds: float) -> Iterator[_Thing]:
+    def _moving(self, travelled: float, seconds: float) -> Iterator[Thing]:
         """A car ahead that comes and goes, oncoming cars, a bicyclist at the kerb, a walker who crosses."""
         ahead = 30.0 + 19.0 * math.sin(2 * math.pi * seconds / 13.0 + self._seed)
         yield self._car(ahead, 0.0, 0.0, Look(self._seed * 7 + 1))
@@ -318,7 +336,7 @@ def _reach(labels: NDArray[np.uint8], cell_m: float) -> float:
     return math.inf if end == len(labels) or labels[end] == VOID else (end - 0.5) * cell_m
 
 
-def _small_as_crowd(instance: NDArray[np.uint16]) -> NDArray[np.uint16]:
+def small_as_crowd(instance: NDArray[np.uint16]) -> NDArray[np.uint16]:
     """The instance mask with 0 for what is lower than SMALLEST_THING."""
     height = instance.shape[0]
     rows = np.zeros((height, int(instance.max()) + 1), np.bool_)

@@ -41,10 +41,23 @@ def _spread(paint: Callable[[float, float], None], start: float, end: float) -> 
     return [(x1, lambda _, x0=x0, x1=x1: paint(x0, x1)) for x0, x1 in parts(start, end)]  # type: ignore[misc]
 
 
+def _repeated(x0: float, x1: float, step: float, travelled: float = 0.0) -> Floats:
+    """From x0 to x1, the multiples of step from a point that lies `travelled` m behind the camera."""
+    result: Floats = np.arange(np.ceil((x0 + travelled) / step) * step - travelled, x1, step)
+    return result
+
+
 def concrete_barrier(
-    surface: Surface, rng: np.random.Generator, y: float, start: float, end: float, sun: Floats
+    surface: Surface,
+    rng: np.random.Generator,
+    y: float,
+    start: float,
+    end: float,
+    sun: Floats,
+    travelled: float = 0.0,
 ) -> list[Thing]:
-    """A New Jersey barrier along y: a broad foot, a steep face, joints; grey and stained, or red and white at works."""
+    """A New Jersey barrier along y: a broad foot, a steep face, joints; grey and stained, or red and white at works.
+    travelled: how far the camera has come, in m, from where the joints were counted."""
     tall, color = rng.uniform(0.75, 1.15), np.full(3, rng.uniform(95, 205)) + rng.normal(0, 6, 3)
     side = 1.0 if surface.view.position[1] > y else -1.0
     # Half widths at heights of the profile (FHWA-RD-77-3), scaled to this height.
@@ -67,8 +80,11 @@ def concrete_barrier(
         if surface.view.position[2] > tall:
             top = np.array(((x0, y - 0.09, tall), (x1, y - 0.09, tall), (x1, y + 0.09, tall), (x0, y + 0.09, tall)))
             surface.paint(top, np.minimum(color * 1.15, 250), RAIL)
+        if x0 == start > 0:  # its end, across
+            half = np.array([(x0, y - out, z) for out, z in profile])
+            surface.paint(np.vstack((half, [(x0, y + out, z) for out, z in profile[::-1]])), color * 0.85, RAIL)
         face = y + side * 0.17
-        lines = np.arange(np.ceil(x0 / joint) * joint, min(x1, 90), joint)
+        lines = _repeated(x0, min(x1, 90), joint, travelled)
         if warning and len(lines):
             bands = np.stack([wall(x, face, x + joint / 2, y + side * 0.1, 0.33 * tall, tall) for x in lines])
             surface.paint_many(bands, (200.0, 40, 35), RAIL)
@@ -79,9 +95,15 @@ def concrete_barrier(
 
 
 def guard_rail(
-    surface: Surface, rng: np.random.Generator, y: float, start: float, end: float, ground: Floats
+    surface: Surface,
+    rng: np.random.Generator,
+    y: float,
+    start: float,
+    end: float,
+    ground: Floats,
+    travelled: float = 0.0,
 ) -> list[Thing]:
-    """A steel rail on posts along y; what shows below it is labelled with it, as annotators do."""
+    """A steel rail on posts along y; what shows below it is labelled with it, as annotators do. travelled: as above."""
     steel = np.full(3, rng.uniform(105, 205)) + rng.normal(0, 5, 3)
     if rng.random() < 0.2:
         steel = np.array((120.0, 85, 62)) * rng.uniform(0.7, 1.2)
@@ -90,7 +112,7 @@ def guard_rail(
 
     def paint(x0: float, x1: float) -> None:
         surface.paint(wall(x0, y, x1, y, 0, top), ground * 0.72, RAIL)
-        posts = np.arange(np.ceil(x0 / spacing) * spacing, min(x1, 80), spacing)
+        posts = _repeated(x0, min(x1, 80), spacing, travelled)
         if len(posts):
             bars = np.stack([wall(x, y, x + 0.12, y, 0, rails[-1][1] - 0.02) for x in posts])
             surface.paint_many(bars, steel * 0.6, RAIL)
@@ -124,7 +146,7 @@ def solid_wall(
         if grooved:
             for z in np.linspace(0, tall, courses + 1)[1:-1]:
                 surface.paint(wall(x0, y, x1, y, z - 0.025, z + 0.025), color * 0.7, WALL)
-        at = np.arange(np.ceil(x0 / panel) * panel, min(x1, 100), panel)
+        at = _repeated(x0, min(x1, 100), panel)
         if len(at):
             surface.paint_many(
                 np.stack([wall(x, y, x + (0.2 if is_tall else 0.06), y, 0, tall) for x in at]), color * 0.62, WALL
@@ -158,7 +180,7 @@ def open_fence(
 
     def paint(x0: float, x1: float) -> None:
         surface.paint(wall(x0, y, x1, y, up, up + tall), np.clip(back, 0, 255), FENCE)
-        at = np.arange(np.ceil(x0 / step) * step, min(x1, x0 + 60 * step), step)
+        at = _repeated(x0, min(x1, x0 + 60 * step), step)
         if len(at):
             bars = np.stack([wall(x, y, x + min(0.4 * step, 0.12), y, up, up + tall) for x in at])
             surface.paint_many(bars, np.clip(color * 0.7, 0, 255), FENCE)

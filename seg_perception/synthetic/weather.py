@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from seg_perception.synthetic.canvas import Canvas, Light, View
+from seg_perception.synthetic.canvas import Canvas, Floats, Light, View
 from seg_perception.synthetic.classes import TERRAIN
 from seg_perception.synthetic.scenery import PAVEMENT, ROAD, noise_patch
 
@@ -39,13 +39,13 @@ class Weather:
             canvas.set_haze(self.fog, canvas.haze_color)
 
     def dim_sky(self, canvas: Canvas) -> None:
-        """Night and fog change the sky that has been painted."""
+        """Rain, night and fog change the sky that has been painted."""
+        if self.rain:
+            _veil(canvas.rgb, canvas.haze_color * 0.85, min(1.4 * self.rain, 0.9))
         if self.night:
             cv2.convertScaleAbs(canvas.rgb, canvas.rgb, alpha=1 - 0.96 * self.night)
         if self.fog:
-            share = min(self.fog * 60, 1.0)
-            veil = np.full_like(canvas.rgb, np.clip(canvas.haze_color, 0, 255).astype(np.uint8))
-            cv2.addWeighted(canvas.rgb, 1 - share, veil, share, 0, canvas.rgb)
+            _veil(canvas.rgb, canvas.haze_color, min(self.fog * 60, 1.0))
 
     def apply(self, canvas: Canvas, rng: np.random.Generator, moment: int = 0) -> None:
         """Change the picture of canvas, which was painted after prepare. What lies on lens and road follows rng, what
@@ -75,6 +75,11 @@ class Weather:
 
 
 FAIR = Weather()
+
+
+def _veil(rgb: Picture, color: Floats, share: float) -> None:
+    """Mix so much of one colour into a picture."""
+    cv2.addWeighted(rgb, 1 - share, np.full_like(rgb, np.clip(color, 0, 255).astype(np.uint8)), share, 0, rgb)
 
 
 def random_weather(rng: np.random.Generator) -> Weather:

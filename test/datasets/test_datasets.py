@@ -19,6 +19,7 @@ from seg_perception.errors import SegPerceptionError
 from seg_perception.labels import CAMVID, CITYSCAPES, VOID, LabelSet
 from seg_perception.synthetic.classes import AS_CAMVID, RAIL, TERRAIN, WALL
 from seg_perception.synthetic.drive import SyntheticDrive
+from seg_perception.synthetic.tracked_drive import TrackedDrive
 from seg_perception.synthetic.weather import FAIR
 from seg_perception.training.data.targets import PartialLabels
 
@@ -269,6 +270,8 @@ def test_drives_to_learn_from_have_weather_and_those_to_judge_by_have_not() -> N
     assert 10 < sum(weather == FAIR for weather in drawn) < 30
     assert [train[i].name for i in (3, 4, 5)] == ["drive_000003", "drive_000004", "road_000005"]
     assert np.isin(train[5].label, (RAIL, TERRAIN, WALL)).any()
+    hard = SyntheticDrives(Path(), "hard")
+    assert len(hard) == 60 and (hard[13].label == TrackedDrive(3).frame(64).semantic).all()
     assert (val[1].rgb == SyntheticDrive(seed=1).frame(0).rgb).all()
 
 
