@@ -5,6 +5,7 @@ INPUT ?=
 OUT ?= out/run
 MODEL ?=
 CAMERA ?=
+N ?= 100000
 
 # A variable as one word for the shell, just as it was given: neither make nor the shell looks into its '$' and quotes.
 as_given = '$(subst ','\'',$(value $1))'
@@ -15,7 +16,7 @@ SETUP = @python=$(call as_given,PYTHON); python="$${python:-python3}"; \
 	"$$python" tools/setup_env.py --python $(call as_given,PYTHON) --torch-index $(call as_given,TORCH_INDEX)
 IN_ENV = @.venv/bin/python
 
-.PHONY: help run shell test check install-check benchmark gpu-check setup setup-test clean
+.PHONY: help run shell test check fuzz install-check benchmark gpu-check setup setup-test clean
 
 help:
 	@echo "make run [INPUT=video|bag|folder|/dev/video0] [OUT=dir] [MODEL=file.onnx] [CAMERA=words]"
@@ -23,6 +24,7 @@ help:
 	@echo "                CAMERA=\"hfov=60 height=1.4 pitch=2\" assumes a calibration for an input without one (degrees, metres)"
 	@echo "make shell      a shell in which seg_perception and ROS 2's messages are found, from any folder"
 	@echo "make test       run every test"
+	@echo "make fuzz [N=100000]  send N bad messages through a camera's way in the node, and say what they did"
 	@echo "make check      ruff, mypy and every test"
 	@echo "make install-check  install with pip, the newest and the oldest libraries, and run every verb that needs no ROS"
 	@echo "make benchmark  measure every shipped model on this machine, which should have nothing else to do; benchmarks/"
@@ -54,6 +56,9 @@ check: setup-test
 	$(IN_ENV) -m ruff format --check .
 	$(IN_ENV) -m mypy
 	$(IN_ENV) -m pytest -q --durations=10
+
+fuzz: setup-test
+	$(IN_ENV) test/fuzz.py --messages $(call as_given,N)
 
 install-check:
 	@for end in "" --oldest; do $(or $(value PYTHON),python3) tools/try_install.py $$end || exit 2; done

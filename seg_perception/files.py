@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seg_perception.errors import SegPerceptionError
-from seg_perception.image_limits import ImageLimits
+from seg_perception.image_limits import ImageLimits, bare_png
 from seg_perception.writing import results_folder as results_folder
 from seg_perception.writing import write_json as write_json
 from seg_perception.writing import write_text as write_text
@@ -163,7 +163,7 @@ def _read(path: Path, decode: Callable[[bytes], NDArray[Any] | None]) -> NDArray
     if data:
         ImageLimits().check_encoded(data, str(path))
     try:
-        image = decode(data) if data else None
+        image = decode(bytes(bare_png(data))) if data else None
     except cv2.error as error:
         raise SegPerceptionError(f"{path} cannot be decoded ({error.err}): replace it") from error
     if image is None:

@@ -28,6 +28,11 @@ Size = tuple[int, int]
 MOST_SEGMENTS = 1024
 """Of a JPEG before its frame header: a colour profile has at most 255."""
 
+MOST_CHUNKS = 100_000
+"""Of a PNG: encoders write 8 kB of pixels a chunk, or more."""
+
+_PNG_START = b"\x89PNG\r\n\x1a\n"
+_PNG_PIXELS = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND")
 _JPEG_START = b"\xff\xd8"
 _JPEG_MARKER, _JPEG_SCAN = re.compile(rb"\xff[^\x00\xff]"), re.compile(rb"\xff\xda")
 _JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
@@ -67,7 +72,8 @@ class ImageLimits:
     def check_encoded(self, data: Any, what: str = "the image") -> None:
         """check of the size that a JPEG, PNG, WebP, BMP, TIFF or PNM file says in its header. data: all its bytes.
 
-        Raises BadImageError also where a JPEG has too many scans, and where data says no size or is of another format.
+        Raises BadImageError also where a JPEG has too many scans, where a PNG's chunks are longer than it, and where data
+        says no size or is of another format.
         """
         view = memoryview(data)
         size_hw = encoded_size(view)
@@ -76,6 +82,8 @@ class ImageLimits:
                 UNDECODABLE, f"{what} is not an image that OpenCV can decode: its header says no size, so replace it"
             )
         self.check(size_hw, what)
+        if bytes(view[:8]) == _PNG_START and png_chunks(view) is None:
+            raise BadImageError(UNDECODABLE, f"{what} is a PNG whose chunks are not as long as they say: it is damaged")
         if (scans := _jpeg_scans(view)) > MOST_SCANS:
             raise BadImageError(
                 TOO_MANY_SCANS, f"{what} is a JPEG of {scans} scans and at most {MOST_SCANS} are taken: encode it again"
@@ -138,6 +146,34 @@ def _png(data: memoryview) -> Size | None:
     return height, width
 
 
+def png_chunks(data: memoryview) -> list[tuple[bytes, int, int]] | None:
+    """Kind, start and end of each chunk of a PNG, up to IEND; None where one does not lie in data, for whose length a
+    decoder might allocate, and of a PNG in more pieces than any encoder makes of it."""
+    chunks, place = [], len(_PNG_START)
+    while place + 12 <= len(data) and len(chunks) < MOST_CHUNKS:
+        end = place + 12 + _unpack(">I", data, place)[0]
+        if end > len(data):
+            return None
+        chunks.append((bytes(data[place + 4 : place + 8]), place, end))
+        if chunks[-1][0] == b"IEND":
+            return chunks
+        place = end
+    return None
+
+
+def bare_png(data: Any) -> Any:
+    """A PNG without what does not make its pixels, such as texts and profiles, which may unpack to gigabytes, and further
+    pictures; anything else, and one that is bare, as it is. data: all its bytes."""
+    view = memoryview(data)
+    if bytes(view[: len(_PNG_START)]) != _PNG_START:
+        return data
+    chunks = png_chunks(view) or []
+    if all(kind in _PNG_PIXELS for kind, _, _ in chunks):
+        return data
+    kept = [view[start:end] for kind, start, end in chunks if kind in _PNG_PIXELS]
+    return b"".join([_PNG_START, *kept])
+
+
 def _webp(data: memoryview) -> Size | None:
     """RFC 9649: a lossy, a lossless or an extended file."""
     kind = bytes(data[12:16])
@@ -186,7 +222,7 @@ def _unpack(form: str, data: memoryview, place: int) -> tuple[int, ...]:
 
 _FORMATS: tuple[tuple[bytes, int, Callable[[memoryview], Size | None]], ...] = (
     (_JPEG_START, 0, _jpeg),
-    (b"\x89PNG\r\n\x1a\n", 0, _png),
+    (_PNG_START, 0, _png),
     (b"WEBP", 8, _webp),
     (b"BM", 0, _bmp),
     (b"II*\0", 0, _tiff),

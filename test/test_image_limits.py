@@ -126,6 +126,31 @@ def test_a_jpeg_of_many_scans_is_refused_whichever_kind_it_is() -> None:
     assert refused(ImageLimits(), bytes(of_one)) == image_limits.TOO_MANY_SCANS
 
 
+def chunk(kind: bytes, content: bytes) -> bytes:
+    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+
+def test_a_png_without_its_texts_has_the_same_pixels() -> None:
+    """A text of 2 kB unpacks to 2 MB, and there may be any number of them."""
+    plain = encoded(".png", 20, 30)
+    text = chunk(b"zTXt", b"k\0\0" + zlib.compress(bytes(2_000_000)))
+    animation = chunk(b"acTL", struct.pack(">II", 1, 0))
+    full = plain[:33] + animation + text * 20 + plain[33:-12] + text + plain[-12:]
+    assert bytes(image_limits.bare_png(full)) == plain and image_limits.bare_png(plain) is plain
+    assert np.array_equal(ImageReader().to_rgb(message(full)), ImageReader().to_rgb(message(plain)))
+    jpeg = encoded(".jpg", 20, 30)
+    assert image_limits.bare_png(jpeg) is jpeg
+
+
+def test_a_png_whose_chunk_is_longer_than_the_file_is_refused() -> None:
+    """OpenCV makes room for what the chunk says: one flipped bit cost 2 GB and 6 s."""
+    plain = bytearray(encoded(".png", 20, 30))
+    plain[33] ^= 0x80
+    assert refused(ImageLimits(), bytes(plain)) == image_limits.UNDECODABLE
+    whole = encoded(".png", 20, 30)
+    assert refused(ImageLimits(), whole[:33] + chunk(b"IDAT", b"") * 100_001 + whole[33:]) == image_limits.UNDECODABLE
+
+
 def test_a_jpeg_whose_frame_header_is_behind_too_much_says_no_size() -> None:
     whole = encoded(".jpg", 64, 64)
     ImageLimits().check_encoded(whole[:2] + b"\xff\xfe\0\2" * 1000 + whole[2:])

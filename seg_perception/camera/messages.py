@@ -20,7 +20,7 @@ from seg_perception.camera.encodings import DEPTH_OR_GREY, GREY, Layout, find_la
 from seg_perception.camera_model import CameraModel
 from seg_perception.errors import BadImageError as BadImageError
 from seg_perception.image_limits import UNDECODABLE as UNDECODABLE
-from seg_perception.image_limits import ImageLimits
+from seg_perception.image_limits import ImageLimits, bare_png
 from seg_perception.raw_image import Mix, RawImage, Recolor, from_bayer, from_yuv
 
 WRONG_ENCODING = "wrong_encoding"
@@ -177,7 +177,7 @@ class ImageReader:
         check_compressed(message, self._limits)
         flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
         try:
-            bgr = cv2.imdecode(np.frombuffer(message.data, np.uint8), flags)
+            bgr = cv2.imdecode(np.frombuffer(bare_png(message.data), np.uint8), flags)
         except cv2.error as error:
             raise BadImageError(
                 UNDECODABLE, f"the compressed image '{message.format}' is damaged ({error.err})"

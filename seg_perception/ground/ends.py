@@ -23,6 +23,8 @@ _BLOCK_PX = 16
 """Side of the squares of pixels in which the way towards the camera is taken to be the same."""
 _BINS_PER_FOCAL_PX = 24
 """Bearings all around the camera for each px of its focal length: three or more for each pixel of the picture."""
+_MOST_BINS = 1 << 20
+"""A focal length of 44,000 px reaches it; a calibration may say any. Wider bins hide more, never less."""
 _LONGEST_LEAN_PX = 512
 """A leaning side is followed so far down; the stairs of one that leans less have no second step in a picture."""
 _SIDE_PX = 4
@@ -73,7 +75,7 @@ class EndFinder:
         rows = np.flatnonzero(falls.reshape(lattice.shape[:2]).any(axis=1))
         # A horizon that bends may lie in a block that has no corner below it.
         self._rows = (max(rows[0] - 2, 0) * _BLOCK_PX, min((rows[-1] + 2) * _BLOCK_PX, height)) if len(rows) else (0, 0)
-        bins = _BINS_PER_FOCAL_PX * math.ceil(max(flat.focal))
+        bins = min(_BINS_PER_FOCAL_PX * math.ceil(max(flat.focal)), _MOST_BINS)
         if len(self.nearest) != bins:
             self.nearest = np.empty(bins)
 

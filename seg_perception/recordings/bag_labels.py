@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from seg_perception.camera.messages import TRUNCATED, UNDECODABLE, WRONG_ENCODING, BadImageError, check_compressed
+from seg_perception.camera.messages import TRUNCATED, WRONG_ENCODING, BadImageError, check_compressed
 from seg_perception.errors import SegPerceptionError
 from seg_perception.faults import Faults
 from seg_perception.files import decode_mask
+from seg_perception.image_limits import UNDECODABLE, bare_png
 from seg_perception.labels import VOID
 from seg_perception.recordings.bag_file import Bag, Entry
 from seg_perception.recordings.excerpt import Excerpt
@@ -297,7 +298,7 @@ def read_mask_message(message: Any) -> NDArray[Any]:
 
 def _png_mask(message: Any) -> NDArray[Any]:
     check_compressed(message)
-    mask = decode_mask(bytes(message.data))
+    mask = decode_mask(bytes(bare_png(message.data)))
     if mask is None or mask.ndim != 2:
         raise BadImageError(
             UNDECODABLE, f"the labels '{message.format}' are no image of one channel: mono8 or mono16 is needed"

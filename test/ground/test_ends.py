@@ -119,3 +119,14 @@ def test_a_wall_has_no_gaps_and_nothing_free_behind_it(yaw: float, away_m: float
         hits_wall = away_m / max(math.cos(bearing - yaw), 1e-3) < 18 and len(known) > 0
         gaps += bool(hits_wall and not (after[:12] == 100).any() and len(after) > 12)
     assert marked.any() and gaps <= 4
+
+
+def test_a_calibration_of_any_focal_length_takes_little_memory() -> None:
+    """One of 10^9 px asked for 179 GB of bearings."""
+    for focal in (500.0, 1e9):
+        camera = CameraModel(64, 48, ((focal, 0, 31.5), (0, focal, 23.5), (0, 0, 1)))
+        extractor = DrivableExtractor(CAMVID, DrivableSettings())
+        extractor.set_camera(camera, CameraPose(0, 0, 1.5, 0, 0.5), (48, 64))
+        mask = np.full((48, 64), ROAD, np.uint8)
+        extractor.extract(Panoptic(mask, np.zeros((48, 64), np.uint16), mask, ()), Wants())
+        assert extractor._ground.finder.nearest.nbytes <= 8 << 20
