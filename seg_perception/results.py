@@ -219,15 +219,21 @@ class FreeSpace:
         _expect("seen_m", self.seen_m, np.float32, len(self.ranges_m))
 
 
+POINT = np.dtype([("x", "<f4"), ("y", "<f4"), ("z", "<f4"), ("label", "u1"), ("confidence", "u1"), ("instance", "<u2")])
+"""A pixel's place in the base frame in m, NaN where it is not known, with what the three masks hold there."""
+
+
 @dataclass(frozen=True)
 class Drivable:
-    """What the ground offers. grid and free_space are None when not asked for, or without geometry. ego: uint8 [H, W], 255
-    where the image shows the own vehicle and so nothing of the ground, else 0; None where that is not known."""
+    """What the ground offers. grid, free_space and points (POINT [H, W], of the masks' size) are None when not asked for,
+    or without geometry. ego: uint8 [H, W], 255 where the image shows the own vehicle and so nothing of the ground, else 0;
+    None where that is not known."""
 
     areas: tuple[DrivableArea, ...]
     grid: Grid | None = None
     free_space: FreeSpace | None = None
     ego: NDArray[np.uint8] | None = None
+    points: NDArray[np.void] | None = None
 
 
 @dataclass(frozen=True)
@@ -239,6 +245,7 @@ class Wants:
     areas: bool = True
     grid: bool = True
     free_space: bool = True
+    points: bool = False
 
 
 @dataclass(frozen=True)

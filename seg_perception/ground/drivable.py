@@ -26,6 +26,7 @@ from seg_perception.ground.maps import OBSTACLE, GridMap, RayMap, fill_ground, s
 from seg_perception.ground.metric_outlines import FlatImage, ground_outlines
 from seg_perception.ground.outlines import OutlineTracer
 from seg_perception.ground.pitch import PITCH_CORRECTIONS, PitchCorrection
+from seg_perception.ground.points import PointPlacer
 from seg_perception.labels import NOT_GROUND, UNSEEN_LABEL, VOID, LabelClass, LabelSet
 from seg_perception.results import Drivable, DrivableArea, FreeSpace, Grid, Panoptic, Wants
 
@@ -147,6 +148,7 @@ class _Ground:
         self._ranges, self._seen = np.empty((2, len(bearings)), np.float32)
         self._cells = np.empty(settings.grid_shape, np.int8)
         self._painted = np.empty((0, 0), np.uint8)
+        self._placer = PointPlacer(self._costs, self._is_obstacle, settings.range_max_m)
 
     def update(self, projection: GroundProjection, ego: NDArray[np.uint8] | None) -> None:
         """Look at the ground from here. ego: uint8 [H, W], not 0 where the own vehicle is in the way, or None."""
@@ -193,6 +195,11 @@ class _Ground:
             self._seen,
         )  # fmt: skip
         return FreeSpace(self._ranges, self._seen, s.scan_angle_min_rad, s.scan_angle_step_rad, *limits_m)
+
+    def points(self, panoptic: Panoptic, seen: NDArray[np.uint8], ends: Ends) -> NDArray[np.void]:
+        """The masks' points; a view of a buffer that the next call overwrites."""
+        masks = (panoptic.semantic, panoptic.instance, panoptic.confidence)
+        return self._placer.place(masks, seen, ends, self.projection)
 
 
 class DrivableExtractor:
@@ -277,7 +284,7 @@ class DrivableExtractor:
         mask = np.ascontiguousarray(panoptic.semantic)
         if self._ego is not None and mask.shape == self._ego.shape:
             mask = cv2.copyTo(mask, self._others, self._without_ego)
-        ground = self._look(mask) if wants.areas or wants.grid or wants.free_space else None
+        ground = self._look(mask) if wants.areas or wants.grid or wants.free_space or wants.points else None
         if ground is None:
             return Drivable(self._areas(mask, panoptic.confidence, None) if wants.areas else (), ego=self._ego)
         seen = ground.seen(mask)
@@ -287,6 +294,7 @@ class DrivableExtractor:
             ground.occupancy(seen, ends) if wants.grid else None,
             ground.free_space(seen, ends) if wants.free_space else None,
             self._ego,
+            ground.points(panoptic, seen, ends) if wants.points else None,
         )
 
     def _look(self, mask: NDArray[np.uint8]) -> _Ground | None:

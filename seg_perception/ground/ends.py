@@ -38,7 +38,8 @@ class Ends:
     """Places where ground ends, in views of buffers that the next frame overwrites.
 
     points: float64 [N, 3, 2] (x, y) in m in the base frame: the middle of the end pixel's near side, and both corners of
-    that side. labels: uint8 [N, 2], values before and behind it; UNSEEN_LABEL before where the view begins there.
+    that side. pixels: int32 [N, 6], x and y of that pixel first. labels: uint8 [N, 2], values before and behind it;
+    UNSEEN_LABEL before where the view begins there.
     nearest: float64 [B], distance in m from under the camera to the first end per bearing (see `bins_of`) behind which
     nothing is known, inf where there is none.
     """
@@ -46,6 +47,7 @@ class Ends:
     points: Floats
     labels: NDArray[np.uint8]
     nearest: Floats
+    pixels: NDArray[np.int32]
 
 
 class EndFinder:
@@ -92,7 +94,7 @@ class EndFinder:
             mask, self._costs, self._inward, rays, self._projection.base_from_optical, self._projection.position,
             self._limit_m, self._pixels[:count], self._points, self._labels, self._distances, self.nearest,
         )  # fmt: skip
-        return Ends(self._points[:kept], self._labels[:kept], self.nearest)
+        return Ends(self._points[:kept], self._labels[:kept], self.nearest, self._pixels[:kept])
 
 
 def inward_ways(projection: GroundProjection, flat: FlatImage, pixels: Floats) -> NDArray[np.float32]:
@@ -182,6 +184,12 @@ def _bin(x: float, y: float, bins: int) -> float:
 
 
 @compiled
+def bearing_bin(x: float, y: float, bins: int) -> int:
+    """Which of so many bearings all around is that of (x, y)."""
+    return int(_bin(x, y, bins)) % bins
+
+
+@compiled
 def place_ends(
     mask: NDArray[np.uint8],
     costs: NDArray[np.int8],
@@ -266,6 +274,7 @@ def _keep_seen(
             points[kept, corner, 0] = points[i, corner, 0] + position[0]
             points[kept, corner, 1] = points[i, corner, 1] + position[1]
         labels[kept, 0], labels[kept, 1] = pixels[i, 4], pixels[i, 5]
+        pixels[kept, 0], pixels[kept, 1] = u, v
         kept += 1
     return kept
 

@@ -16,11 +16,11 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from geometry_msgs.msg import Point32
 from nav_msgs.msg import OccupancyGrid
 from numpy.typing import NDArray
-from sensor_msgs.msg import CompressedImage, Image, LaserScan
+from sensor_msgs.msg import CompressedImage, Image, LaserScan, PointCloud2, PointField
 from std_msgs.msg import Header
 
 from seg_perception.labels import LabelSet
-from seg_perception.results import Drivable, FreeSpace, Grid, GroundMotion, Outline, Panoptic, Track
+from seg_perception.results import POINT, Drivable, FreeSpace, Grid, GroundMotion, Outline, Panoptic, Track
 from seg_perception.ros.diagnostics import Status
 from seg_perception_msgs.msg import DrivableArea, DrivableAreas, LookAhead, Segment, Segments
 from seg_perception_msgs.msg import Outline as OutlineMessage
@@ -66,6 +66,38 @@ class ImageFiller:
         self._message.data = array.array("B", [0]) * size
         # Whether the message keeps the array it is given or a copy of it depends on the distribution: ask it.
         self._pixels = np.frombuffer(self._message.data, self._dtype).reshape(shape)
+
+
+_FIELD_TYPES = {"<f4": PointField.FLOAT32, "|u1": PointField.UINT8, "<u2": PointField.UINT16}
+
+
+class CloudFiller:
+    """Fills one reused PointCloud2, organised as the masks are."""
+
+    def __init__(self) -> None:
+        fields = (POINT.fields or {}).items()
+        self._message = PointCloud2(
+            fields=[
+                PointField(name=name, offset=offset, datatype=_FIELD_TYPES[kind.str], count=1)
+                for name, (kind, offset, *_) in fields
+            ],
+            is_bigendian=False,
+            is_dense=False,
+            point_step=POINT.itemsize,
+        )
+        self._bytes: NDArray[np.uint8] = np.zeros(0, np.uint8)
+
+    def fill(self, points: NDArray[np.void], header: Header) -> PointCloud2:
+        """points, POINT [H, W], as a message that holds until the next call."""
+        message, size = self._message, points.nbytes
+        message.height, message.width = points.shape
+        message.row_step = size // max(points.shape[0], 1)
+        if len(self._bytes) != size:
+            message.data = array.array("B", [0]) * size
+            self._bytes = np.frombuffer(message.data, np.uint8)
+        np.copyto(self._bytes, points.reshape(-1).view(np.uint8))
+        message.header = header
+        return message
 
 
 def jpeg(rgb: NDArray[np.uint8], quality: int, header: Header) -> CompressedImage:

@@ -14,7 +14,7 @@ from nav_msgs.msg import OccupancyGrid
 from numpy.typing import NDArray
 from rclpy.lifecycle import LifecycleNode
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
-from sensor_msgs.msg import CompressedImage, Image, LaserScan
+from sensor_msgs.msg import CompressedImage, Image, LaserScan, PointCloud2
 from std_msgs.msg import Header
 
 from seg_perception.ground.geometry import GroundProjection
@@ -26,7 +26,16 @@ from seg_perception.ros.parameters import Settings
 from seg_perception.ros.topics import OUTPUTS, Qos
 from seg_perception_msgs.msg import DrivableAreas, Segments
 
-MESSAGE_TYPES = (Image, CompressedImage, LaserScan, OccupancyGrid, Segments, DrivableAreas, DiagnosticArray)
+MESSAGE_TYPES = (
+    Image,
+    CompressedImage,
+    LaserScan,
+    PointCloud2,
+    OccupancyGrid,
+    Segments,
+    DrivableAreas,
+    DiagnosticArray,
+)
 OVERLAYS = ("segmentation_mask", "segmentation_mask/compressed")
 
 
@@ -74,7 +83,7 @@ class CameraOutputs:
             "segmentation_mask": "rgb8",
         }
         self._images = {topic: fill.ImageFiller(encoding) for topic, encoding in encodings.items()}
-        self._points = fill.Points()
+        self._points, self._cloud = fill.Points(), fill.CloudFiller()
         self._overlay = Overlay(labels)
         self._overlay_rgb: NDArray[np.uint8] | None = None
         self._held: tuple[Grid, str] | None = None
@@ -121,12 +130,14 @@ class CameraOutputs:
             "detections": lambda: fill.detections(self._vision, panoptic, labels, header),
             "drivable_areas": lambda: fill.drivable_areas(drivable, labels, header, placed.frame, self._points),
         }
-        grid, free_space = placed.grid, drivable.free_space
+        grid, free_space, points = placed.grid, drivable.free_space, drivable.points
         if grid is not None:
             in_grid = Header(stamp=header.stamp, frame_id=placed.grid_frame)
             ready["drivable_grid"] = lambda: fill.occupancy_grid(grid, in_grid)
         if free_space is not None:
             ready["free_space"] = lambda: fill.laser_scan(free_space, ground)
+        if points is not None:
+            ready["points"] = lambda: self._cloud.fill(points, ground)
         if "drivable_grid" not in watched or grid is None:
             self.retract_grid()
         for name, message in ready.items():
@@ -171,16 +182,17 @@ class CameraOutputs:
 
 def wants(watched: frozenset[str]) -> Wants:
     """What the pipeline must compute for the watched outputs."""
-    overlay = bool(watched.intersection(OVERLAYS))
+    overlay, points = bool(watched.intersection(OVERLAYS)), "points" in watched
     return Wants(
-        instances=overlay or bool(watched & {"instance_mask", "segments", "detections"}),
-        confidence="confidence" in watched,
+        instances=overlay or points or bool(watched & {"instance_mask", "segments", "detections"}),
+        confidence=points or "confidence" in watched,
         areas=overlay or "drivable_areas" in watched,
         grid="drivable_grid" in watched,
         free_space=overlay or "free_space" in watched,
+        points=points,
     )
 
 
 def watches_ground(watched: frozenset[str]) -> bool:
     """Whether somebody waits for an output that needs the camera's calibration and pose."""
-    return bool(watched & {"drivable_grid", "free_space", "drivable_areas"})
+    return bool(watched & {"drivable_grid", "free_space", "drivable_areas", "points"})

@@ -74,6 +74,14 @@ OUTPUTS = (
         _WATCHED,
         ground=True,
     ),
+    Topic(
+        "points",
+        "sensor_msgs/PointCloud2",
+        "sensor data",
+        "a point a pixel of the masks, in `ground_frame`: x, y, z (NaN: not known), label, confidence, instance",
+        _WATCHED,
+        ground=True,
+    ),
     Topic("segmentation_mask", "sensor_msgs/Image", "reliable", "rgb8: overlay with the legend's colours", _WATCHED),
     Topic(
         "segmentation_mask/compressed",

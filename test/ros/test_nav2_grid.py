@@ -15,7 +15,7 @@ from builtin_interfaces.msg import Time
 from nav_msgs.msg import OccupancyGrid
 from rclpy.qos import DurabilityPolicy, HistoryPolicy, ReliabilityPolicy
 from rclpy.serialization import deserialize_message, serialize_message
-from sensor_msgs.msg import LaserScan
+from sensor_msgs.msg import LaserScan, PointCloud2, PointField
 from std_msgs.msg import Header
 
 from seg_perception.camera_model import CameraModel, CameraPose
@@ -41,7 +41,9 @@ def drivable() -> Drivable:
     extractor = DrivableExtractor(CAMVID, DrivableSettings())
     camera = CameraModel(160, 120, ((150.0, 0.0, 80.0), (0.0, 150.0, 60.0), (0.0, 0.0, 1.0)))
     extractor.set_camera(camera, CameraPose(0.0, 0.0, 1.2), HW)
-    return extractor.extract(Panoptic(mask, np.zeros(HW, np.uint16), np.full(HW, 255, np.uint8), ()), Wants())
+    return extractor.extract(
+        Panoptic(mask, np.zeros(HW, np.uint16), np.full(HW, 255, np.uint8), ()), Wants(points=True)
+    )
 
 
 def header(frame_id: str) -> Header:
@@ -154,3 +156,37 @@ def test_the_scan_is_what_laser_geometry_and_rep_117_ask_for(drivable: Drivable)
     seen = np.array(scan.intensities)
     assert len(seen) == len(ranges) and ((seen >= 0) & (seen <= scan.range_max)).all()
     assert (seen[np.isfinite(ranges)] <= finite).all(), "ground is not said to be seen behind what ends it"
+
+
+def floats_of(cloud: PointCloud2, name: str) -> np.ndarray:
+    """A field as sensor_msgs::PointCloud2ConstIterator<float> walks over it."""
+    (field,) = [field for field in cloud.fields if field.name == name]
+    assert (field.datatype, field.count) == (PointField.FLOAT32, 1)
+    data = np.frombuffer(cloud.data, np.uint8).reshape(-1, cloud.point_step)
+    return np.ascontiguousarray(data[:, field.offset : field.offset + 4]).view("<f4")[:, 0]
+
+
+def test_the_semantic_layer_puts_each_class_on_its_tile(drivable: Drivable) -> None:
+    """Re-enacted from segmentation_buffer.cpp of kiwicampus/semantic_segmentation_layer (August 2026): for each pixel of
+    the mask, in its order, the cloud's next point; one with a z that is not finite, or too far or near, is left out; of
+    several on a tile the surest is kept."""
+    assert drivable.points is not None
+    message = fill.CloudFiller().fill(drivable.points, header("base_footprint"))
+    cloud = deserialize_message(serialize_message(message), PointCloud2)
+    mask = drivable.points["label"]
+    assert (cloud.height, cloud.width) == mask.shape == HW and cloud.row_step == cloud.width * cloud.point_step
+    assert len(cloud.data) == cloud.height * cloud.row_step and not cloud.is_bigendian and not cloud.is_dense
+    x, y, z = (floats_of(cloud, name) for name in "xyz")
+    tiles: dict[tuple[int, int], tuple[int, int]] = {}
+    for pixel in np.flatnonzero(np.isfinite(z)):
+        if not 0.3**2 < x[pixel] ** 2 + y[pixel] ** 2 + z[pixel] ** 2 < 15.0**2:
+            continue
+        tile = math.floor(x[pixel] / 0.2), math.floor(y[pixel] / 0.2)
+        sure = int(drivable.points["confidence"].reshape(-1)[pixel])
+        if tile not in tiles or sure > tiles[tile][1]:
+            tiles[tile] = int(mask.reshape(-1)[pixel]), sure
+    classes = {label for label, _ in tiles.values()}
+    assert classes == {ROAD, PAVEMENT, CAR}, "the sky has no place"
+    assert all(y > 0 for (_, y), (label, _) in tiles.items() if label == PAVEMENT), "the pavement is on the left"
+    cars = [tile for tile, (label, _) in tiles.items() if label == CAR]
+    assert max(x for x, _ in cars) - min(x for x, _ in cars) <= 2, "a car is known by its foot, which is a line"

@@ -30,6 +30,7 @@ from rclpy.time import Time
 from ros_harness import (
     EVERY_MESSAGE,
     LATCHED,
+    SENSOR_DATA,
     FakeCamera,
     NodeProcess,
     Peer,
@@ -39,10 +40,11 @@ from ros_harness import (
     values_of,
 )
 from rosgraph_msgs.msg import Clock
-from sensor_msgs.msg import CameraInfo, Image
+from sensor_msgs.msg import CameraInfo, Image, PointCloud2
 
 from seg_perception.camera_model import CameraPose
 from seg_perception.recordings.mounting import optical_quaternion
+from seg_perception.results import POINT
 from seg_perception_msgs.msg import DrivableAreas
 
 BASE = "base_footprint"
@@ -305,6 +307,26 @@ def test_a_mounting_that_changes_while_it_runs_is_followed(start: Callable[..., 
     assert not robot.has_ground(expected=False)
     robot.says(*POSE)
     robot.until_said("ok")
+
+
+def test_points_come_with_the_mask_they_belong_to_and_only_where_there_is_ground(
+    start: Callable[..., NodeProcess], robot: Robot
+) -> None:
+    start(camera_pose=list(POSE), mask_size=[80, 60])
+    clouds = robot.peer.listen(PointCloud2, "/segmentation/points", SENSOR_DATA)
+    robot.connect()
+    robot.camera.send()
+    assert not clouds, "without a calibration nothing has a place"
+    robot.camera.send_info()
+    robot.until_said("ok")
+    sent = robot.camera.send()
+    robot.peer.until(lambda: of(clouds, sent) and of(robot.masks, sent), "mask and points of one frame")
+    cloud, mask = of(clouds, sent), of(robot.masks, sent)
+    assert (cloud.width, cloud.height) == (mask.width, mask.height) == (80, 60)
+    assert cloud.header.frame_id == BASE
+    points = np.frombuffer(cloud.data, POINT)
+    assert points["label"].tobytes() == bytes(mask.data)
+    assert np.isfinite(points["x"]).any() and (points["z"][np.isfinite(points["x"])] == 0).all()
 
 
 def latched() -> OccupancyGrid:

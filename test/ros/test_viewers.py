@@ -20,12 +20,14 @@ RVIZ_DISPLAYS = {
     "sensor_msgs/CompressedImage": "rviz_default_plugins/Image",
     "nav_msgs/OccupancyGrid": "rviz_default_plugins/Map",
     "sensor_msgs/LaserScan": "rviz_default_plugins/LaserScan",
+    "sensor_msgs/PointCloud2": "rviz_default_plugins/PointCloud2",
 }
 FOXGLOVE_PANELS = {
     "sensor_msgs/Image": "Image",
     "sensor_msgs/CompressedImage": "Image",
     "nav_msgs/OccupancyGrid": "3D",
     "sensor_msgs/LaserScan": "3D",
+    "sensor_msgs/PointCloud2": "3D",
 }
 """The rest is shown as raw messages."""
 
