@@ -74,7 +74,7 @@ def pixels(message: Image) -> Any:
 
 def test_every_output_of_one_frame(start: StartNode, peer: Peer, model: Path) -> None:
     """Header, encoding, size and rows of every topic, and masks that equal the pipeline's, pixel by pixel."""
-    process = start(camera_pose=POSE)
+    process = start(camera_pose=POSE, camera_timeout=60.0)  # a stalled camera takes the latched grid back
     camera = FakeCamera(peer)
     received = listen_to_all(peer)
     connect(peer, camera, received["label_mask"])
