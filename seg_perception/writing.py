@@ -56,6 +56,7 @@ def folder_aside(path: Path) -> Iterator[Path]:
         raise SegPerceptionError(
             f"{path} is no folder and no file, so it is not replaced by a folder: give another name"
         )
+    check_folder(path.parent)
     path.parent.mkdir(parents=True, exist_ok=True)
     _remove_left_over(path.parent, re.compile(rf"\.{re.escape(path.name)}\.\d+\..+"))
     with tempfile.TemporaryDirectory(prefix=f".{path.name}.{os.getpid()}.", dir=path.parent) as folder:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import os
 import shutil
+import stat
 import subprocess
 import sys
 import tempfile
@@ -50,16 +51,34 @@ def main() -> int:
     options = parser.parse_args()
     for name in ("PYTHONPATH", "LD_LIBRARY_PATH", "AMENT_PREFIX_PATH"):
         os.environ.pop(name, None)
+    try:
+        return install_and_try(options.oldest)
+    except subprocess.CalledProcessError as error:
+        command = " ".join(map(str, error.cmd))
+        print(
+            f"install-check: exit code {error.returncode} of {command}; what it printed above says why", file=sys.stderr
+        )
+    except OSError as error:
+        print(f"install-check: it cannot install a copy of {ROOT} in {tempfile.gettempdir()}: {error}", file=sys.stderr)
+    except KeyboardInterrupt:
+        return 130
+    return 2
+
+
+def install_and_try(oldest: bool) -> int:
+    """The exit code: 1 where a verb does not end as it should. Raises CalledProcessError where pip fails."""
     with tempfile.TemporaryDirectory(prefix="try install ") as name:
         folder = Path(name)
         programs = folder / "venv" / "bin"
         subprocess.run([sys.executable, "-m", "venv", str(folder / "venv")], check=True)
-        pins = ["-c", str(ROOT / "requirements" / "oldest.txt")] if options.oldest else []
+        pins = ["-c", str(ROOT / "requirements" / "oldest.txt")] if oldest else []
         pip = [str(programs / "python"), "-m", "pip", "install", "--disable-pip-version-check", "-q", *pins]
         # a copy, because setuptools leaves a build folder behind and takes up what lies in an old one
         source = shutil.copytree(
             ROOT, folder / "source", ignore=shutil.ignore_patterns(".*", "build", "out", "*.egg-info")
         )
+        for path in (source, *source.rglob("*")):
+            path.chmod(path.stat().st_mode | stat.S_IWUSR)  # of a checkout that nobody may write to
         subprocess.run([*pip, str(source)], check=True)
         shutil.rmtree(source)
         program = programs / "seg_perception"

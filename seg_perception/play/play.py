@@ -23,11 +23,10 @@ from seg_perception.play.keeper import Keeper
 from seg_perception.play.pace import Pace
 from seg_perception.play.player import Player, refuse_others
 from seg_perception.play.process import NodeProcess
+from seg_perception.play.run_options import START_TIMEOUT_S
 from seg_perception.play.spool import Spool, span
 from seg_perception.recordings.sources import Source, SourceFrame
 
-START_TIMEOUT_S = 900.0
-"""How long the node may take to start: it may build an engine first."""
 WARM_UP_FRAMES = 5
 WARM_UP_PERIOD_S = 0.2
 SILENCE_S = 15.0
