@@ -18,6 +18,10 @@ Floats = NDArray[np.float64]
 OPTICAL_FROM_BODY: Floats = np.array(((0.0, -1, 0), (0, 0, -1), (1, 0, 0)))
 """Rotation from body axes (x forward, y left, z up) to optical axes (x right, y down, z forward)."""
 
+NORM_TOLERANCE = 0.01
+"""How far a quaternion's norm may be from 1, as tf2 itself has it."""
+_VERTICAL = 1e-7
+"""Of a view up or down, how far the way ahead may lie beside the vertical for its direction to be rounding only."""
 _STRAIGHT = ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0))
 
 
@@ -169,9 +173,34 @@ class CameraPose:
     pitch: float = 0.0
     yaw: float = 0.0
 
+    @staticmethod
+    def of_optical(position_m: Sequence[float] | Floats, base_from_optical: Floats) -> CameraPose:
+        """The pose of a camera whose optical centre is at position_m, (x, y, z), and whose axes the rotation [3, 3] turns
+        into the base frame's. Its angles give back that rotation wherever it looks, straight down and up included."""
+        right, down, ahead = base_from_optical.T.tolist()
+        level = math.hypot(ahead[0], ahead[1])
+        roll, pitch, yaw = math.atan2(-right[2], -down[2]), math.atan2(-ahead[2], level), math.atan2(ahead[1], ahead[0])
+        if level < _VERTICAL:
+            # It looks straight down or up, where turns about x and z are the same: all is a turn about z.
+            roll, yaw = 0.0, math.atan2(right[0], -right[1])
+        x, y, z = map(float, position_m)
+        return CameraPose(x, y, z, roll, pitch, yaw)
+
     def base_from_optical(self) -> Floats:
         """Rotation [3, 3] from optical axes to those of the base frame."""
         return rotation(self.roll, self.pitch, self.yaw) @ OPTICAL_FROM_BODY.T
+
+
+def turned(quaternion_xyzw: Sequence[float] | Floats) -> Floats:
+    """Rotation [3, 3] of a quaternion of length 1: its columns are the axes of the turned frame."""
+    x, y, z, w = map(float, quaternion_xyzw)
+    return np.array(
+        (
+            (1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)),
+            (2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)),
+            (2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)),
+        )
+    )
 
 
 def rotation(roll: float, pitch: float, yaw: float) -> Floats:

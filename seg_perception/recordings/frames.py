@@ -169,7 +169,10 @@ class BagSource(Source):
         transforms = [link for _, _, message in bag.messages([tf] if tf else []) for link in message.transforms]
         first = next(bag.messages([self.topic]), None) if transforms else None
         if first is not None:
-            self.pose = pose_from_transforms(transforms, header_of(first[2]).frame_id)
+            try:
+                self.pose = pose_from_transforms(transforms, header_of(first[2]).frame_id)
+            except SegPerceptionError as error:
+                self._calibration_problem.append(f"{self._path} {tf}: {error}")
 
     def _take_info(self, message: Any) -> None:
         lowered = message if hasattr(message, "k") else _Ros1Info(message)

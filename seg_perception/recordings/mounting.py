@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from seg_perception.camera_model import OPTICAL_FROM_BODY, CameraPose
+from seg_perception.camera_model import NORM_TOLERANCE, CameraPose, turned
+from seg_perception.errors import SegPerceptionError
 
 BASE_FRAME = "base_footprint"
 """The frame on the ground that poses are in, as the node's parameter `base_frame` has it by default."""
@@ -26,35 +27,30 @@ def optical_quaternion(pose: CameraPose) -> tuple[float, float, float, float]:
 
 def pose_from_transforms(transforms: Iterable[Any], optical_frame: str) -> CameraPose | None:
     """The camera body's pose in BASE_FRAME from static TransformStamped messages; None where they do not link the
-    optical frame to it."""
+    optical frame to it. Raises SegPerceptionError where one of those that do is no transform."""
     parents = {str(t.child_frame_id).lstrip("/"): t for t in transforms}
     whole, frame = np.eye(4), optical_frame.lstrip("/")
     for _ in range(len(parents)):
         link = parents.get(frame)
         if link is None:
             return None
-        whole = _matrix(link.transform) @ whole
+        whole = _matrix(link) @ whole
         frame = str(link.header.frame_id).lstrip("/")
         if frame == BASE_FRAME:
-            return _pose(whole)
+            return CameraPose.of_optical(whole[:3, 3], whole[:3, :3])
     return None
 
 
-def _matrix(transform: Any) -> NDArray[np.float64]:
-    at, turn = transform.translation, transform.rotation
-    x, y, z, w = np.array((turn.x, turn.y, turn.z, turn.w)) / math.hypot(turn.x, turn.y, turn.z, turn.w)
-    return np.array(
-        (
-            (1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w), at.x),
-            (2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w), at.y),
-            (2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y), at.z),
-            (0.0, 0.0, 0.0, 1.0),
+def _matrix(link: Any) -> NDArray[np.float64]:
+    at, turn = link.transform.translation, link.transform.rotation
+    numbers, place = np.array((turn.x, turn.y, turn.z, turn.w)), (at.x, at.y, at.z)
+    norm = float(np.linalg.norm(numbers))
+    if not np.isfinite((*numbers, *place)).all() or abs(norm - 1) > NORM_TOLERANCE:
+        said = ", ".join(f"{number:g}" for number in (*place, *numbers))
+        raise SegPerceptionError(
+            f"the transform from {link.child_frame_id} to {link.header.frame_id} holds {said}: mend what publishes it, since "
+            "its numbers must be finite and its quaternion of length 1"
         )
-    )
-
-
-def _pose(optical_in_base: NDArray[np.float64]) -> CameraPose:
-    body = optical_in_base[:3, :3] @ OPTICAL_FROM_BODY
-    x, y, z = map(float, optical_in_base[:3, 3])
-    pitch = math.asin(max(-1.0, min(1.0, -float(body[2, 0]))))
-    return CameraPose(x, y, z, math.atan2(body[2, 1], body[2, 2]), pitch, math.atan2(body[1, 0], body[0, 0]))
+    whole = np.eye(4)
+    whole[:3, :3], whole[:3, 3] = turned(numbers / norm), place
+    return whole

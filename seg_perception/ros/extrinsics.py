@@ -12,14 +12,10 @@ from rclpy.duration import Duration
 from rclpy.node import Node
 from rclpy.time import Time
 
-from seg_perception.camera_model import CameraPose
+from seg_perception.camera_model import NORM_TOLERANCE, CameraPose, turned
 from seg_perception.errors import SegPerceptionError
 from seg_perception.ground.fusion import PlanarPose
 
-_NORM_TOLERANCE = 0.01
-"""How far a quaternion's norm may be from 1, as tf2 itself has it."""
-_STRAIGHT = 1e-7
-"""Of a view up or down, how far the way ahead may lie beside the vertical for its direction to be rounding only."""
 _SAME_M, _SAME_RAD = 1e-3, 1e-3
 """Two frames coincide where they differ by less."""
 _NOISE_M, _NOISE_RAD = 1e-4, 1e-5
@@ -39,19 +35,7 @@ class TransformError(SegPerceptionError):
 
 def pose_of_optical_frame(translation_m: Sequence[float], quaternion_xyzw: Sequence[float]) -> CameraPose:
     """The camera body's pose from that of its optical frame (x right, y down, z forward), both in the base frame."""
-    at_x, at_y, at_z = map(float, translation_m)
-    x, y, z, w = quaternion_xyzw
-    # Columns of the rotation: the optical frame's axes. The body looks along z, its left is -x and its up is -y.
-    right = (1 - 2 * (y * y + z * z), 2 * (x * y + z * w), 2 * (x * z - y * w))
-    down = (2 * (x * y - z * w), 1 - 2 * (x * x + z * z), 2 * (y * z + x * w))
-    ahead = (2 * (x * z + y * w), 2 * (y * z - x * w), 1 - 2 * (x * x + y * y))
-    roll = math.atan2(-right[2], -down[2])
-    pitch = math.atan2(-ahead[2], math.hypot(ahead[0], ahead[1]))
-    yaw = math.atan2(ahead[1], ahead[0])
-    if math.hypot(ahead[0], ahead[1]) < _STRAIGHT:
-        # It looks straight down or up, where turns about x and z are the same: all is a turn about z.
-        roll, yaw = 0.0, math.atan2(right[0], -right[1])
-    return CameraPose(at_x, at_y, at_z, roll, pitch, yaw)
+    return CameraPose.of_optical(translation_m, turned(quaternion_xyzw))
 
 
 def is_same_pose(one: CameraPose, other: CameraPose) -> bool:
@@ -140,7 +124,7 @@ class TransformSource:
         at, turn = found.transform.translation, found.transform.rotation
         numbers = (at.x, at.y, at.z, turn.x, turn.y, turn.z, turn.w)
         norm = math.hypot(turn.x, turn.y, turn.z, turn.w)
-        if not all(map(math.isfinite, numbers)) or abs(norm - 1) > _NORM_TOLERANCE:
+        if not all(map(math.isfinite, numbers)) or abs(norm - 1) > NORM_TOLERANCE:
             raise TransformError(
                 "tf_invalid",
                 f"the transform {way} holds {', '.join(f'{number:g}' for number in numbers)}: "
