@@ -70,9 +70,7 @@ def test_links_are_followed_to_the_base_and_only_there() -> None:
     pose = pose_from_transforms([mast, camera], "/camera")
     assert pose is not None
     assert (pose.x, pose.y, pose.z) == pytest.approx((1 + math.cos(0.5), math.sin(0.5), 2.0))
-    np.testing.assert_allclose(
-        rotation(pose.roll, pose.pitch, pose.yaw), rotation(0.0, 0.3, 0.5), atol=1e-12
-    )
+    np.testing.assert_allclose(rotation(pose.roll, pose.pitch, pose.yaw), rotation(0.0, 0.3, 0.5), atol=1e-12)
     assert pose_from_transforms([camera], "camera") is None and pose_from_transforms([], "camera") is None
     circle = [link("a", "b", (0.0,) * 3, half), link("b", "a", (0.0,) * 3, half)]
     assert pose_from_transforms(circle, "a") is None
@@ -81,7 +79,7 @@ def test_links_are_followed_to_the_base_and_only_there() -> None:
 @pytest.mark.parametrize("turn", [(0.0, 0.0, 0.0, 0.0), (0.5, 0.5, 0.5, 0.9), (math.nan, 0.0, 0.0, 1.0)])
 def test_what_is_no_rotation_is_refused_and_only_where_it_is_needed(turn: tuple[float, ...]) -> None:
     bad = link(BASE_FRAME, "camera", (0.0, 0.0, 1.0), turn)
-    with pytest.raises(SegPerceptionError, match="from camera to base_footprint holds 0, 0, 1, .* of length 1"):
+    with pytest.raises(SegPerceptionError, match=r"from camera to base_footprint holds 0, 0, 1, .* of length 1"):
         pose_from_transforms([bad], "camera")
     good = link(BASE_FRAME, "other", (0.0, 0.0, 1.0), (0.0, 0.0, 0.0, 1.0))
     assert pose_from_transforms([bad, good], "other") is not None
