@@ -6,7 +6,9 @@ truth and answer say alike that nothing is known, and the share that is strictly
 seg_perception/evaluation/ground_truth.py); the error of the free distance straight ahead, as a share
 and in metres (95 % of the frames are better), and the share of frames in which it is at most 2 % or 5 cm, also for the free
 distance over the vehicle's width; the error of the road's edges to both sides, where answer and truth have seen them; the
-mean IoU of the road's outline on the ground and the exact one. The same follows for a camera pose whose pitch is wrong by one
+mean IoU of the road's outline on the ground and the exact one. Into the perfect labels posts of 3 to 20 cm, at least 2 px
+wide, are drawn one at a time, and it is counted how many grid and scan tell; and it is told from where on the vehicle's
+lane is in view: what is nearer is blind. The same as of the labels follows for a camera pose whose pitch is wrong by one
 degree, half of the answers nose up and half nose down.
 
 Example:
@@ -17,18 +19,20 @@ from __future__ import annotations
 
 import argparse
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from tqdm import tqdm
 
 from seg_perception import machine
 from seg_perception.backends.shipped_models import find_model
 from seg_perception.camera_model import CameraPose
 from seg_perception.ground.drivable import DrivableExtractor, DrivableSettings
+from seg_perception.metrics import thin_posts
 from seg_perception.metrics.ground_truth import GroundTruth, Judgement, judge, summary
 from seg_perception.offline import add_model_arguments, check_model_arguments, open_pipeline
 from seg_perception.options import whole
@@ -45,6 +49,9 @@ DEFAULT_FRAMES = 40
 WRONG_PITCH_RAD = math.pi / 180
 FRAMES_APART = 37
 """Frames of a drive that are judged: so far apart that street and traffic have changed."""
+POST_CLASS = "pole"
+POSTS = 12
+"""Thin obstacles drawn into each frame."""
 DRIVES: dict[str, dict[str, Any]] = {
     "straight": {},
     "left bend of 100 m": {"curvature": 0.01},
@@ -115,7 +122,7 @@ def check_ground(pipeline: Pipeline, frames: int, pictures: Path | None = None) 
         for place, (name, arguments) in enumerate(DRIVES.items()):
             drive = SyntheticDrive(*SIZE_WH, seed=place + 1, **arguments)
             count = len(range(place, frames, len(DRIVES)))
-            before = len(check.right["perfect"])
+            before, told_before = len(check.right["perfect"]), check.posts
             for number in range(count):
                 answers = check.frame(drive, FRAMES_APART * number)
                 if pictures is not None and number == 0:
@@ -123,29 +130,36 @@ def check_ground(pipeline: Pipeline, frames: int, pictures: Path | None = None) 
                 progress.update()
             if count:
                 by_drive[name] = {"frames": count, **_summary(check.right, before)}
+                by_drive[name] |= _thin(np.subtract(check.posts, told_before)) | _blind(check.begins_m[before:])
     return {
         "model": pipeline.model.name,
         "machine": machine.describe(),
         "frames": frames,
         "size": "{}x{}".format(*SIZE_WH),
         **_summary(check.right),
+        **_thin(check.posts),
+        **_blind(check.begins_m),
         "pitch_error_1deg": _summary(check.wrong_pitch),
         "drives": by_drive,
     }
 
 
 class _Check:
-    """Judges frames. right, wrong_pitch: by kind of labels, for the true pose and for those that are tilted."""
+    """Judges frames. right, wrong_pitch: by kind of labels, for the true pose and for those that are tilted; posts: thin
+    obstacles told and drawn; begins_m: from where on the lane of each frame is in view, NaN where none of it is."""
 
     def __init__(self, pipeline: Pipeline) -> None:
         self._pipeline, self._settings = pipeline, DrivableSettings()
         self._perfect = DrivableExtractor(SyntheticDrive.labels, self._settings)
+        self._thin = DrivableExtractor(SyntheticDrive.labels, self._settings)
         self.labels = {"perfect": SyntheticDrive.labels, "network": pipeline.labels}
         self._tilted = {
             (kind, sign): DrivableExtractor(labels, self._settings)
             for kind, labels in self.labels.items()
             for sign in (-1, 1)
         }
+        self.posts = (0, 0)
+        self.begins_m: list[float] = []
         self.right: Scores = {kind: [] for kind in self.labels}
         self.wrong_pitch: Scores = {kind: [] for kind in self.labels}
 
@@ -159,13 +173,33 @@ class _Check:
         masks = {"perfect": perfect, "network": result.panoptic}
         self._perfect.set_camera(drive.camera, pose, frame.semantic.shape)
         found = {"perfect": self._perfect.extract(perfect, Wants()), "network": result.drivable}
+        self.begins_m.append(min((area.view_begins_m for area in found["perfect"].areas), default=math.nan))
         for kind, labels in self.labels.items():
             self.right[kind].append(judge(found[kind], labels, truth))
         for (kind, sign), extractor in self._tilted.items():
             tilted = replace(pose, pitch=pose.pitch + sign * WRONG_PITCH_RAD)
             extractor.set_camera(drive.camera, tilted, frame.semantic.shape)
             self.wrong_pitch[kind].append(judge(extractor.extract(masks[kind], Wants()), self.labels[kind], truth))
+        self._draw_posts(drive, pose, perfect, truth)
         return [GroundPicture(kind, frame.rgb, masks[kind], found[kind], self.labels[kind], truth) for kind in found]
+
+    def _draw_posts(self, drive: SyntheticDrive, pose: CameraPose, perfect: Panoptic, truth: GroundTruth) -> None:
+        # An extractor of its own: the answers that are looked at are views of the others' buffers.
+        self._thin.set_camera(drive.camera, pose, perfect.semantic.shape)
+        self._thin.extract(perfect, Wants(areas=False))
+        pole = drive.labels.by_name(POST_CLASS).id
+        told = thin_posts.count_told(self._thin, perfect, truth, pole, POSTS, seed=len(self.begins_m))
+        self.posts = self.posts[0] + told[0], self.posts[1] + told[1]
+
+
+def _thin(posts: Sequence[int] | NDArray[np.int64]) -> dict[str, int]:
+    return {"thin_obstacles_found": int(posts[0]), "thin_obstacles": int(posts[1])}
+
+
+def _blind(begins_m: Sequence[float]) -> dict[str, float | None]:
+    """The farthest that the lane begins to be in view, None where it never was."""
+    known = [value for value in begins_m if not math.isnan(value)]
+    return {"view_begins_m": round(max(known), 3) if known else None}
 
 
 def _summary(scores: Scores, start: int = 0) -> dict[str, dict[str, float | None]]:
@@ -183,11 +217,20 @@ def _print(numbers: Mapping[str, Any]) -> None:
         print(f"\n{title:<44}" + "".join(f"{kind:>10}" for kind in kinds))
         for name, words in ROWS.items():
             print(f"{words:<44}" + "".join(f"{_shown(name, part[name][kind]):>10}" for kind in kinds))
+    print(
+        f"\nthin obstacles told, of posts drawn into perfect labels: {numbers['thin_obstacles_found']} of "
+        f"{numbers['thin_obstacles']}"
+    )
+    print(f"blind: the vehicle's lane is in view from {_shown('view_begins_m', numbers['view_begins_m'])} on, at worst")
     columns = ("grid_accuracy_20m", "free_distance_error", "polygon_iou")
-    print(f"\n{'drive':<28}{'labels':<10}" + "".join(f"{word:>10}" for word in ("cells", "distance", "IoU")))
+    titles = ("cells", "distance", "IoU", "posts", "in view")
+    print(f"\n{'drive':<28}{'labels':<10}" + "".join(f"{word:>10}" for word in titles))
     for drive, part in numbers["drives"].items():
+        posts = f"{part['thin_obstacles_found']}/{part['thin_obstacles']}"
+        more = {"perfect": (posts, _shown("view_begins_m", part["view_begins_m"]))}
         for kind in kinds:
-            print(f"{drive:<28}{kind:<10}" + "".join(f"{_shown(name, part[name][kind]):>10}" for name in columns))
+            cells = (*(_shown(name, part[name][kind]) for name in columns), *more.get(kind, ()))
+            print(f"{drive:<28}{kind:<10}" + "".join(f"{cell:>10}" for cell in cells))
 
 
 def _shown(name: str, value: float | None) -> str:

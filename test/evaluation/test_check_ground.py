@@ -13,9 +13,10 @@ import pytest
 from ros_harness import make_tiny_model
 
 from seg_perception import cli
-from seg_perception.evaluation.check_ground import DRIVES, ROWS
+from seg_perception.evaluation.check_ground import DRIVES, POSTS, ROWS
 from seg_perception.ground.drivable import DrivableExtractor, DrivableSettings
 from seg_perception.labels import CAMVID
+from seg_perception.metrics import thin_posts
 from seg_perception.metrics.ground_truth import GroundTruth, judge, polygon_iou, summary
 from seg_perception.results import Drivable, DrivableArea, Grid, LookAhead, Outline, Panoptic, Wants
 from seg_perception.synthetic.drive import SyntheticDrive
@@ -61,6 +62,28 @@ def test_the_limits_notice_small_faults(fault: dict[str, float], name: str, limi
     extractor.set_camera(drive.camera, replace(drive.pose, **fault), (720, 1280))
     answer = extractor.extract(_perfect(drive, 111), Wants())
     assert summary([judge(answer, CAMVID, GroundTruth.of(drive, 111, SETTINGS))])[name] < limit
+
+
+@pytest.mark.parametrize("name", DRIVES)
+def test_a_post_that_is_not_told_is_noticed(name: str) -> None:
+    """A drawn post is told; the answer to the mask without it is none."""
+    drive = SyntheticDrive(1280, 720, seed=21, **DRIVES[name])
+    extractor = DrivableExtractor(CAMVID, SETTINGS)
+    extractor.set_camera(drive.camera, drive.pose_at(20), (720, 1280))
+    perfect, truth = _perfect(drive, 20), GroundTruth.of(drive, 20, SETTINGS)
+    extractor.extract(perfect, Wants())
+    pole = CAMVID.by_name("pole").id
+    assert thin_posts.count_told(extractor, perfect, truth, pole, 6, seed=1) == (6, 6)
+    projection = extractor.projection
+    assert projection is not None
+    posts = thin_posts.places(truth, projection, 20, seed=2)
+    bare = extractor.extract(perfect, Wants(areas=False))
+    assert sum(thin_posts.is_told(bare, post, projection) for post in posts) <= 4, "beside other things"
+    for post in posts:
+        changed = thin_posts.drawn(perfect.semantic, post, projection, pole) != perfect.semantic
+        (u, v) = projection.ground_to_pixels(np.array(((post.x, post.y),)))[0]
+        rows, columns = np.nonzero(changed)
+        assert abs(rows.max() - v) <= 4 and columns.min() - 1.5 <= u <= columns.max() + 1.5
 
 
 def _truth(points: np.ndarray, feet: list[tuple[int, int]], free_m: float = 10.0) -> GroundTruth:
@@ -164,7 +187,11 @@ def test_the_verb_prints_and_writes(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert numbers["grid_accuracy_20m"]["perfect"] > 0.99 > numbers["grid_accuracy_20m"]["network"]
     assert numbers["pitch_error_1deg"]["free_distance_error"]["perfect"] > 0.05
     assert list(numbers["drives"]) == list(DRIVES)[:2] and numbers["frames"] == 2
+    assert 0 < numbers["thin_obstacles_found"] == numbers["thin_obstacles"], "drawn into perfect labels"
+    assert sum(part["thin_obstacles"] for part in numbers["drives"].values()) == numbers["thin_obstacles"] == 2 * POSTS
+    assert 1.0 < numbers["view_begins_m"] < 6.0
     printed = capsys.readouterr().out
+    assert f"of posts drawn into perfect labels: {2 * POSTS} of {2 * POSTS}" in printed and "blind: " in printed
     assert all(words in printed for words in (*ROWS.values(), *numbers["drives"]))
     pictures = sorted((tmp_path / "pictures").iterdir())
     assert len(pictures) == 2 and cv2.imread(str(pictures[0])).shape[1] > 1280
