@@ -26,7 +26,7 @@ def table(result: Result) -> str:
     lines = [f"{'':<{width}}" + "".join(f"{word:>{size}}" for word, size in zip(head, (11, 11, 11, 24)))]
     for clear, key, cells in rows:
         columns = "".join(f"{cell:>{size}}" for cell, size in zip(cells, (11, 11, 11, 24)))
-        lines.append(f"{key:<{width}}{columns}{' *' if clear else ''}")
+        lines.append(f"{key:<{width}}{columns}{' *' if clear else ''}".rstrip())
     return "\n".join(lines)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -175,3 +176,16 @@ def test_names_of_classes_are_shown_as_they_are_written() -> None:
         compare(*(RunReport(side, {"model": "$m$", "iou": iou, "miou": 0.5}) for side in ("A", "B")))
     )
     assert "<b>bold" not in page and "data:image/png" in page
+
+
+@pytest.mark.parametrize("page", ["report.html.j2", "compare.html.j2"])
+def test_a_page_is_no_wider_than_a_phone(page: str) -> None:
+    """Its width is the screen's; pictures shrink, and what cannot, a table, is moved within itself."""
+    text = (Path(report.__file__).parent / page).read_text()
+    style = re.search(r"<style>(.*?)</style>", text, re.DOTALL)
+    assert style is not None and '<meta name="viewport" content="width=device-width' in text
+    rules = dict(re.findall(r"([^{}]+?)\s*\{([^}]*)\}", style[1].replace("\n", " ")))
+    rules = {name.strip(): rule for name, rule in rules.items()}
+    assert "max-width: 100%" in rules["table"] and "overflow-x: auto" in rules["table"] and "block" in rules["table"]
+    assert "max-width: 100%" in rules["img"] and "break-word" in rules["body, td"]
+    assert not re.findall(r"(?<!-)width: *\d+(?:px|rem)", style[1])
