@@ -18,9 +18,12 @@ from seg_perception.fast_dds import profile_environment
 CONFIG = Path(__file__).resolve().parents[1] / "config"
 
 ARGUMENTS = {
-    "image_topic": ("image", "camera image; its compressed form is looked for at <image_topic>/compressed"),
+    "image_topic": (
+        "image",
+        "camera image; its other forms are looked for at <image_topic>/compressed, /ffmpeg and /foxglove",
+    ),
     "camera_info_topic": ("camera_info", "calibration of that camera"),
-    "image_transport": ("", "raw or compressed; empty: as in params_file"),
+    "image_transport": ("", "raw, compressed, ffmpeg or foxglove; empty: as in params_file"),
     "params_file": (str(CONFIG / "camera.yaml"), "parameters of the node"),
     "model": ("", "model file; empty: as in params_file"),
     "namespace": ("", "namespace of the node and its relative topics"),
@@ -46,7 +49,7 @@ def _nodes(context: LaunchContext) -> list[Any]:
         parameters=[given["params_file"], *([forwarded] if forwarded else [])],
         remappings=[
             ("image", given["image_topic"]),
-            ("image/compressed", f"{given['image_topic']}/compressed"),
+            *((f"image/{form}", f"{given['image_topic']}/{form}") for form in ("compressed", "ffmpeg", "foxglove")),
             ("camera_info", given["camera_info_topic"]),
         ],
         arguments=["--ros-args", "--log-level", given["log_level"]],

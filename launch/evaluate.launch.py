@@ -37,7 +37,7 @@ CAMERA = Path(__file__).resolve().with_name("camera.launch.py")
 
 REQUIRED = {
     "bag": "bag to play: a folder, or an .mcap or .db3 file",
-    "image_topic": "its camera images; compressed ones lie at <image_topic>/compressed, see image_transport",
+    "image_topic": "its camera images; others lie at <image_topic>/compressed, /ffmpeg and /foxglove, see image_transport",
 }
 OPTIONAL = {
     "camera_info_topic": ("", "calibration of that camera; empty: camera_info beside image_topic"),

@@ -26,6 +26,7 @@ from seg_perception.ros.extrinsics import TransformError, TransformSource, is_sa
 from seg_perception.ros.inputs import Arrival, Calibration, CameraInput
 from seg_perception.ros.outputs import CameraOutputs, Placed, wants, watches_ground
 from seg_perception.ros.parameters import Settings
+from seg_perception.ros.qos_events import MISMATCH
 from seg_perception.ros.stamps import NOT_NEWER, ZERO, Doubt
 from seg_perception.ros.watchdog import standing
 from seg_perception.tracking.tracker import Tracker
@@ -122,6 +123,9 @@ class Camera:
         camera_input = self._input
         if camera_input is not None:
             camera_input.hear_latched_infos()
+            camera_input.look_at_publishers()
+            for sentence in self.outputs.mismatches():
+                camera_input.monitor.doubted(MISMATCH, sentence, time.monotonic())
 
     def stop_listening(self) -> None:
         """Unsubscribe."""

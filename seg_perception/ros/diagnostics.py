@@ -113,6 +113,12 @@ class CameraMonitor:
             self._inputs_s.append(now_s)
             self._counts["frames_in"] += 1
 
+    @property
+    def has_input(self) -> bool:
+        """Whether a message ever came."""
+        with self._lock:
+            return self._last_input_s is not None
+
     def accepted(self, arrived_s: float) -> None:
         """A frame that arrived then shall be answered: by outputs, or by the reason why there are none."""
         with self._lock:

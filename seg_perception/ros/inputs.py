@@ -14,16 +14,25 @@ from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.subscription import Subscription
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+from std_msgs.msg import Header
 
 from seg_perception.camera.encodings import encoding_note
-from seg_perception.camera.messages import BadImageError, check_compressed, check_image, to_camera_model
+from seg_perception.camera.messages import BadImageError, DecodedImage, check_compressed, check_image, to_camera_model
 from seg_perception.camera_model import CameraModel
 from seg_perception.errors import SegPerceptionError
 from seg_perception.ros.diagnostics import CameraMonitor
 from seg_perception.ros.parameters import NodeSettings
+from seg_perception.ros.qos_events import MISMATCH, RELIABILITY, subscription_events
 from seg_perception.ros.stamps import Doubt, StampJudge
+from seg_perception.ros.video import MOST_WAITING, VIDEO_MESSAGES, VideoThread, video_message
 
 LOG_EVERY_S = 5.0
+TWO_PUBLISHERS = "two_publishers"
+"""Cause of images that two nodes send on one topic."""
+WRONG_TYPE = "wrong_type"
+"""Cause of messages that do not come since they are of another type."""
+SOURCE_GONE_S = 2.0
+"""Silence of the publisher of video after which another one's packets are taken."""
 MOST_PUBLISHERS = 8
 """Of images on one topic, whose numbers are kept."""
 NUMBERED = hasattr(Subscription, "CallbackType")
@@ -143,7 +152,8 @@ class CameraInput:
         calibration: Calibration,
     ) -> None:
         self._node, self._accept = node, accept
-        compressed = settings.image_transport == "compressed"
+        transport = settings.image_transport
+        compressed = transport == "compressed"
         limits = settings.image_limits
         self._check: Callable[[Any], object] = (
             partial(check_compressed, limits=limits)
@@ -155,9 +165,18 @@ class CameraInput:
         # A keep-last depth of one: a queue in the middleware would only make frames old before the newest wins here.
         # What a newer one overwrites there is seen as a gap in the publisher's numbers.
         qos = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
-        kind, topic = (CompressedImage, f"{prefix}image/compressed") if compressed else (Image, f"{prefix}image")
-        on_image = self._on_numbered_image if NUMBERED else self._on_unnumbered_image
-        self._images = node.create_subscription(kind, topic, on_image, qos)
+        self._kind, topic = (CompressedImage, f"{prefix}image/compressed") if compressed else (Image, f"{prefix}image")
+        self._video: VideoThread | None = None
+        images_qos = qos
+        if transport in VIDEO_MESSAGES:
+            self._kind, topic = video_message(transport), f"{prefix}image/{transport}"
+            self._video = VideoThread(self._on_frame, self.reject, limits)
+            # Every packet stands on those before it.
+            images_qos = QoSProfile(depth=MOST_WAITING, reliability=ReliabilityPolicy.RELIABLE)
+        self._source: str | None = None
+        self._source_s = -math.inf
+        self._mismatch: tuple[str, str] | None = None
+        self._images = self._subscribe(topic, images_qos)
         self._infos = node.create_subscription(CameraInfo, f"{prefix}camera_info", self._on_info, qos)
         self.monitor = CameraMonitor(
             self._images.topic_name, settings.camera_timeout, time.monotonic(), settings.max_age
@@ -171,8 +190,15 @@ class CameraInput:
         if calibration.camera is None:
             calibration.problem = f"no camera_info on {self._infos.topic_name}"
 
+    def _subscribe(self, topic: str, qos: QoSProfile) -> Any:
+        on_image = self._on_numbered_image if NUMBERED else self._on_unnumbered_image
+        events = subscription_events(self._node.resolve_topic_name(topic), self._on_mismatch)
+        return self._node.create_subscription(self._kind, topic, on_image, qos, event_callbacks=events)
+
     def destroy(self) -> None:
         """Stop listening."""
+        if self._video is not None:
+            self._video.close()
         self._node.destroy_subscription(self._images)
         self._node.destroy_subscription(self._infos)
         if self._latched is not None:
@@ -202,36 +228,107 @@ class CameraInput:
             self._node.get_logger().info(f"{self.monitor.topic}: {note}")
 
     def _on_numbered_image(self, message: Any, info: Mapping[str, Any]) -> None:
-        self.monitor.lost(self._gaps.before(info))
-        self._on_image(message)
+        lost, publisher = self._gaps.before(info), info.get("publisher_gid")
+        self.monitor.lost(lost)
+        self._on_image(message, lost or 0, None if publisher is None else repr(publisher))
 
     def _on_unnumbered_image(self, message: Any) -> None:
         self.monitor.lost(None)
         self._on_image(message)
 
-    def _on_image(self, message: Any) -> None:
+    def _on_image(self, message: Any, lost: int = 0, publisher: str | None = None) -> None:
         now_s = time.monotonic()
         self.monitor.received(now_s)
+        if self._video is not None:
+            self._on_packet(self._video, message, now_s, lost, publisher)
+            return
         try:
             self._check(message)
         except BadImageError as error:
             self.reject(error.cause, str(error))
             return
         self._tell_once(encoding_note(getattr(message, "encoding", "")))
-        arrival = Arrival(message, now_s)
+        self._take(Arrival(message, now_s))
+
+    def _on_packet(self, video: VideoThread, message: Any, now_s: float, lost: int, publisher: str | None) -> None:
+        """Packets of two publishers make no stream: those of the first are taken as long as it sends."""
+        if publisher != self._source:
+            if now_s - self._source_s < SOURCE_GONE_S:
+                self.reject(
+                    TWO_PUBLISHERS, "packets of video come from two publishers: those of the second one are left out"
+                )
+                return
+            lost, self._source = max(lost, 1), publisher
+        self._source_s = now_s
+        for _ in range(video.put(message, now_s, lost > 0)):
+            self.monitor.replaced()
+
+    def _on_frame(self, image: DecodedImage, arrived_s: float) -> None:
+        """The thread that decodes: a frame of the stream."""
+        header = Header(stamp=image.header.stamp, frame_id=image.header.frame_id)
+        self._take(Arrival(replace(image, header=header), arrived_s))
+
+    def _take(self, arrival: Arrival) -> None:
+        """Judge the stamp of an image and hand it on."""
         doubt = self._stamps.judge(arrival.stamp_ns, self._node.get_clock().now().nanoseconds)
         if doubt is not None:
             self.doubt(doubt)
             arrival = replace(arrival, doubt=doubt)
         replaced = self._accept(arrival)
         if replaced is not None:
-            self.monitor.accepted(now_s)
+            self.monitor.accepted(arrival.arrived_s)
         if replaced:
             self.monitor.replaced()
 
     def _on_info(self, message: CameraInfo) -> None:
         self.calibration.hear(message, self._rectified)
         self._tell_once(self.calibration.note)
+
+    def _on_mismatch(self, policy: str, sentence: str) -> None:
+        self._mismatch = policy, sentence
+        if self._video is None or policy != RELIABILITY:
+            self._node.get_logger().warning(sentence)
+            self.monitor.doubted(MISMATCH, sentence, time.monotonic())
+
+    def look_at_publishers(self) -> None:
+        """Once a second, in the executor: name what is wrong with who publishes the images."""
+        topic = self._images.topic_name
+        publishers = self._node.get_publishers_info_by_topic(topic)
+        names = sorted({f"{one.node_namespace.rstrip('/')}/{one.node_name}" for one in publishers})
+        if len(publishers) > 1:
+            self.doubt(
+                Doubt(
+                    TWO_PUBLISHERS,
+                    f"{len(publishers)} publishers send images on this topic ({', '.join(names)}): let one, "
+                    "or give each camera a topic of its own",
+                )
+            )
+        own = f"{self._kind.__module__.partition('.')[0]}/msg/{self._kind.__name__}"
+        others = sorted({one.topic_type for one in publishers} - {own})
+        if others:  # of which the middleware says nothing
+            self.doubt(
+                Doubt(
+                    WRONG_TYPE,
+                    f"{', '.join(names)} sends {', '.join(others)} on this topic, and {own} is taken, so nothing of it comes: "
+                    "set image_transport to what is sent, or remap another topic",
+                )
+            )
+        if self._mismatch is None:
+            return
+        policy, sentence = self._mismatch
+        if self._video is not None and policy == RELIABILITY:
+            self._mismatch = None
+            self._take_what_comes(topic)
+        elif names and not self.monitor.has_input:
+            self.monitor.doubted(MISMATCH, sentence, time.monotonic())
+
+    def _take_what_comes(self, topic: str) -> None:
+        """Subscribe anew to video whose publisher does not send again what was lost."""
+        self._tell_once(
+            "the video is published as best effort: after a lost packet nothing is seen until the next key frame"
+        )
+        self._node.destroy_subscription(self._images)
+        self._images = self._subscribe(topic, QoSProfile(depth=MOST_WAITING, reliability=ReliabilityPolicy.BEST_EFFORT))
 
     def hear_latched_infos(self) -> None:
         """Subscribe to a calibration that is published once for all who come later, where there is such a publisher.

@@ -38,6 +38,7 @@ from seg_perception.ros.parameters import Settings
 from seg_perception.ros.real_time import Scheduling, freeze_garbage, keep_memory
 from seg_perception.ros.running import run, stop_on_signals
 from seg_perception.ros.topics import DIAGNOSTICS
+from seg_perception.ros.video import VIDEO_MESSAGES, video_message
 
 DIAGNOSTICS_PERIOD_S = 1.0
 QUIET_S = 0.1
@@ -83,6 +84,8 @@ class SegmentationNode(ManagedNode):
         self._step("checking the threads' scheduling")
         self._scheduling = Scheduling(node.priority, node.cpu_affinity)
         self._scheduling.check()
+        if node.image_transport in VIDEO_MESSAGES:
+            video_message(node.image_transport)
         self._step("loading the model file")
         loaded = model = model_file.load(find_model(node.model, node.backend))
         if settings.network_hw is not None:

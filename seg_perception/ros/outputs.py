@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from threading import Lock
 from typing import Any
 
@@ -23,6 +24,7 @@ from seg_perception.pictures.overlay import Overlay
 from seg_perception.results import Grid, Result, Wants
 from seg_perception.ros import fill_messages as fill
 from seg_perception.ros.parameters import Settings
+from seg_perception.ros.qos_events import publisher_events
 from seg_perception.ros.topics import OUTPUTS, Qos
 from seg_perception_msgs.msg import DrivableAreas, Segments
 
@@ -70,11 +72,14 @@ class CameraOutputs:
         self._vision, self.vision_problem = fill.vision_msgs()
         prefix = f"~/{name}/" if name else "~/"
         self._publishers: dict[str, Any] = {}
+        self._mismatches: dict[str, str] = {}
         for topic in OUTPUTS:
             kind = self._message_type(topic.type)
             if kind is not None:
+                name = node.resolve_topic_name(prefix + topic.name)
+                events = publisher_events(name, topic.qos, partial(self._on_mismatch, topic.name))
                 self._publishers[topic.name] = node.create_lifecycle_publisher(
-                    kind, prefix + topic.name, qos_profile(topic.qos)
+                    kind, prefix + topic.name, qos_profile(topic.qos), event_callbacks=events
                 )
         encodings = {
             "label_mask": "mono8",
@@ -94,6 +99,21 @@ class CameraOutputs:
         if package == "vision_msgs":
             return getattr(self._vision, kind, None)
         return next(known for known in MESSAGE_TYPES if known.__name__ == kind)
+
+    def _on_mismatch(self, topic: str, policy: str, sentence: str) -> None:
+        self._mismatches[topic] = sentence
+        self._node.get_logger().warning(sentence)
+
+    def mismatches(self) -> list[str]:
+        """What the middleware told of subscribers that do not fit, as long as there are some."""
+        for topic in list(self._mismatches):
+            publisher = self._publishers.get(topic)
+            if (
+                publisher is None
+                or self._node.count_subscribers(publisher.topic_name) <= publisher.get_subscription_count()
+            ):
+                del self._mismatches[topic]
+        return list(self._mismatches.values())
 
     def destroy(self) -> None:
         """Take the topics down."""

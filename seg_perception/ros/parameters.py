@@ -140,7 +140,7 @@ class NodeSettings:
         choices=PRECISION_CHOICES,
     )
     engine_cache: str = _parameter("", "folder of compiled TensorRT engines; empty: the user's cache folder")
-    image_transport: str = _parameter("raw", "how images come", choices=("raw", "compressed"))
+    image_transport: str = _parameter("raw", "how images come", choices=("raw", "compressed", "ffmpeg", "foxglove"))
     camera_names: tuple[str, ...] = _parameter(
         (),
         "several cameras through one network: inputs `<name>/image`, outputs `~/<name>/…`, poses `<name>.camera_pose`, own "

@@ -29,6 +29,18 @@ INPUTS = (
         "sensor data",
         "camera image as JPEG, PNG or WebP, with `image_transport: compressed`",
     ),
+    Topic(
+        "image/ffmpeg",
+        "ffmpeg_image_transport_msgs/FFMPEGPacket",
+        "reliable",
+        "camera image as H.264, H.265, AV1 or VP9, 60 deep, with `image_transport: ffmpeg`",
+    ),
+    Topic(
+        "image/foxglove",
+        "foxglove_msgs/CompressedVideo",
+        "reliable",
+        "the same, with `image_transport: foxglove`",
+    ),
     Topic("camera_info", "sensor_msgs/CameraInfo", "sensor data", "calibration; the latest is kept", "when it comes"),
 )
 

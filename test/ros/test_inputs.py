@@ -78,7 +78,12 @@ class Subscribing:
         self.hear: dict[str, Callable[[Any], None]] = {}
         self.told: list[str] = []
 
-    def create_subscription(self, kind: Any, topic: str, callback: Callable[[Any], None], qos: Any) -> Any:
+    def resolve_topic_name(self, topic: str) -> str:
+        return f"/{topic}"
+
+    def create_subscription(
+        self, kind: Any, topic: str, callback: Callable[[Any], None], qos: Any, event_callbacks: Any = None
+    ) -> Any:
         self.hear[topic] = callback
         return SimpleNamespace(topic_name=f"/{topic}")
 
