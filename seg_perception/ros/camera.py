@@ -281,7 +281,8 @@ class Camera:
             ground = GroundState("geometry", self._pipeline.ground_problem)
         frame_id = "" if ground.problem else settings.ground_frame
         motion_frame = {"odometry": node.odom_frame, "base": settings.ground_frame}.get(result.motion_frame, "")
-        placed = Placed(frame_id, self._pipeline.projection, grid, frame_id, motion_frame)
+        camera = None if ground.cause == "camera_info" else half.camera_input.calibration.camera
+        placed = Placed(frame_id, self._pipeline.projection, grid, frame_id, motion_frame, camera)
         if self._fusion is None or grid is None:
             return placed, ground
         if arrival.doubt is not None and arrival.doubt.cause == NOT_NEWER:

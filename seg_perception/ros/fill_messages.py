@@ -16,9 +16,10 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from geometry_msgs.msg import Point32
 from nav_msgs.msg import OccupancyGrid
 from numpy.typing import NDArray
-from sensor_msgs.msg import CompressedImage, Image, LaserScan, PointCloud2, PointField
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image, LaserScan, PointCloud2, PointField
 from std_msgs.msg import Header
 
+from seg_perception.camera_model import CameraModel, scaled_matrix
 from seg_perception.labels import LabelSet
 from seg_perception.results import POINT, Drivable, FreeSpace, Grid, GroundMotion, Outline, Panoptic, Track
 from seg_perception.ros.diagnostics import Status
@@ -203,6 +204,23 @@ def drivable_areas(
             )
         )
     return DrivableAreas(header=header, ground_frame=ground_frame, areas=areas)
+
+
+def camera_info(camera: CameraModel, mask_hw: tuple[int, int], header: Header) -> CameraInfo:
+    """The calibration of masks of (height, width): that of the image that was sent, scaled. Its P is the camera matrix, so
+    rectifying the mask keeps the focal length."""
+    height, width = mask_hw
+    k = scaled_matrix(np.array(camera.K), width / camera.width, height / camera.height)
+    return CameraInfo(
+        header=header,
+        height=height,
+        width=width,
+        distortion_model=camera.distortion_model,
+        d=[float(value) for value in camera.distortion or (0.0,) * 5],
+        k=k.ravel(),
+        r=np.array(camera.rectification, np.float64).ravel(),
+        p=np.column_stack((k, np.zeros(3))).ravel(),
+    )
 
 
 def occupancy_grid(grid: Grid, header: Header) -> OccupancyGrid:

@@ -15,9 +15,10 @@ from nav_msgs.msg import OccupancyGrid
 from numpy.typing import NDArray
 from rclpy.lifecycle import LifecycleNode
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
-from sensor_msgs.msg import CompressedImage, Image, LaserScan, PointCloud2
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image, LaserScan, PointCloud2
 from std_msgs.msg import Header
 
+from seg_perception.camera_model import CameraModel
 from seg_perception.ground.geometry import GroundProjection
 from seg_perception.labels import LabelSet
 from seg_perception.pictures.overlay import Overlay
@@ -30,6 +31,7 @@ from seg_perception_msgs.msg import DrivableAreas, Segments
 
 MESSAGE_TYPES = (
     Image,
+    CameraInfo,
     CompressedImage,
     LaserScan,
     PointCloud2,
@@ -45,13 +47,14 @@ OVERLAYS = ("segmentation_mask", "segmentation_mask/compressed")
 class Placed:
     """Where a frame's outputs on the ground are. frame: their frame_id, empty without geometry; projection: of the
     masks' pixels, None without geometry; grid: what to send as drivable_grid, in grid_frame; motion_frame: of the things'
-    feet and speeds, empty without geometry."""
+    feet and speeds, empty without geometry; camera: of the image that was sent, None where it is not calibrated."""
 
     frame: str
     projection: GroundProjection | None
     grid: Grid | None
     grid_frame: str
     motion_frame: str = ""
+    camera: CameraModel | None = None
 
 
 def qos_profile(qos: Qos) -> QoSProfile:
@@ -156,6 +159,9 @@ class CameraOutputs:
             ready["drivable_grid"] = lambda: fill.occupancy_grid(grid, in_grid)
         if free_space is not None:
             ready["free_space"] = lambda: fill.laser_scan(free_space, ground)
+        camera, (height, width) = placed.camera, panoptic.semantic.shape
+        if camera is not None:
+            ready["camera_info"] = lambda: fill.camera_info(camera, (height, width), header)
         if points is not None:
             ready["points"] = lambda: self._cloud.fill(points, ground)
         if "drivable_grid" not in watched or grid is None:

@@ -94,6 +94,13 @@ OUTPUTS = (
         _WATCHED,
         ground=True,
     ),
+    Topic(
+        "camera_info",
+        "sensor_msgs/CameraInfo",
+        "sensor data",
+        "calibration of the masks, at their size: `image_proc` and depth tools read it beside `label_mask`",
+        _WATCHED,
+    ),
     Topic("segmentation_mask", "sensor_msgs/Image", "reliable", "rgb8: overlay with the legend's colours", _WATCHED),
     Topic(
         "segmentation_mask/compressed",

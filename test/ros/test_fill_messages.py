@@ -13,6 +13,7 @@ import pytest
 from rclpy.serialization import deserialize_message, serialize_message
 from std_msgs.msg import Header
 
+from seg_perception.camera_model import CameraModel
 from seg_perception.labels import CAMVID
 from seg_perception.results import (
     Drivable,
@@ -203,3 +204,18 @@ def test_detections_are_the_things_with_their_ids() -> None:
     track = Track(77, 8, "new", 0.0, 1, 0.0, (1.0, 2.0, 2.0, 3.0), (0.0, 0.0), (9.0, 9.0))
     followed = replace(panoptic(), segments=(replace(CAR, track=track), ROAD))
     assert [d.id for d in fill.detections(vision_types(), followed, CAMVID, HEADER).detections] == ["77"]
+
+
+def test_the_masks_calibration_puts_their_pixels_on_the_rays_of_the_image() -> None:
+    """Half as wide and a third as high: the middle of a mask's pixel is that of the block of image pixels under it."""
+    camera = CameraModel(640, 480, ((500, 0, 319.5), (0, 510, 230), (0, 0, 1)), distortion=(-0.2, 0.05, 0.001, 0.0))
+    got = over_the_wire(fill.camera_info(camera, (160, 320), HEADER))
+    assert (got.width, got.height, got.distortion_model) == (320, 160, "plumb_bob")
+    assert list(got.d)[:4] == [-0.2, 0.05, 0.001, 0.0] and list(got.r) == np.eye(3).ravel().tolist()
+    k = np.array(got.k).reshape(3, 3)
+    for u, v in ((0, 0), (10, 100), (319, 159)):
+        block = (2 * u + 0.5, 3 * v + 1.0)
+        ray = (block[0] - 319.5) / 500, (block[1] - 230) / 510
+        assert ((u - k[0, 2]) / k[0, 0], (v - k[1, 2]) / k[1, 1]) == pytest.approx(ray)
+    assert np.array_equal(np.array(got.p).reshape(3, 4), np.column_stack((k, np.zeros(3))))
+    assert got.header == HEADER

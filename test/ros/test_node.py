@@ -30,7 +30,7 @@ from ros_harness import (
     state,
     values_of,
 )
-from sensor_msgs.msg import CompressedImage, Image, LaserScan, PointCloud2
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image, LaserScan, PointCloud2
 
 from seg_perception import backends, model_file
 from seg_perception.camera.messages import to_rgb
@@ -50,6 +50,7 @@ TOPICS: dict[str, tuple[Any, Any]] = {
     "drivable_grid": (OccupancyGrid, LATCHED),
     "free_space": (LaserScan, SENSOR_DATA),
     "points": (PointCloud2, SENSOR_DATA),
+    "camera_info": (CameraInfo, SENSOR_DATA),
     "segmentation_mask": (Image, RELIABLE),
     "segmentation_mask/compressed": (CompressedImage, RELIABLE),
 }
