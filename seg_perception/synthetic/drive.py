@@ -70,6 +70,8 @@ class SyntheticDrive:
     """
 
     labels = CAMVID
+    _streets_cross = False
+    """Whether houses hide others who are farther, as they do in a bend."""
 
     def __init__(
         self,
@@ -258,12 +260,12 @@ class SyntheticDrive:
 
     def _block(self, canvas: Canvas, block: int, travelled: float, seconds: float) -> Iterator[Thing]:
         """What stands along 22 m of the street. Houses of a straight street are painted at once: all else stands before
-        them; where it bends they hide what is farther."""
+        them; where it bends or crosses another they hide what is farther."""
         rng = np.random.default_rng((self._seed, 1, block + 1000))
         x0 = block * BLOCK_M - travelled
         for side, kerb in ((-1, self._right), (1, self._left)):
             paint_front = self._front(rng, x0, side, kerb)
-            if self._bend.curvature:
+            if self._bend.curvature or self._streets_cross:
                 yield x0 + BLOCK_M, paint_front
             else:
                 paint_front(canvas, 0)

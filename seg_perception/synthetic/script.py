@@ -15,6 +15,8 @@ from seg_perception.synthetic.objects import Look, car_shape
 from seg_perception.synthetic.weather import FAIR, Weather
 
 Kind = Literal["car", "lorry", "bus", "pedestrian", "bicyclist"]
+_LONGEST_CAR_M = 6.0
+"""Buses drive as such."""
 STRAIGHT_ON = 1e-3
 """Speed in m/s below which who moves keeps the way that he faced."""
 
@@ -106,6 +108,8 @@ class _Cast:
 
     def add(self, kind: Kind, times: list[float], points: list[tuple[float, float]], yaw: float = 0.0) -> None:
         look = Look(int(self.rng.integers(1 << 31)))
+        while kind == "car" and car_shape(look).length_m > _LONGEST_CAR_M:
+            look = Look(int(self.rng.integers(1 << 31)))
         self.actors.append(Actor(len(self.actors) + 1, kind, Path(times, points), look, yaw))
 
     def stand(self, kind: Kind, x: float, y: float, yaw: float = 0.0) -> None:
@@ -117,23 +121,25 @@ class _Cast:
         self.add(kind, [start, start + 1.0], [(x, y), (x + speed, y)])
 
 
-def _street_life(cast: _Cast, right: float, left: float, long_m: float) -> None:
-    """Parked cars on the left, a bicyclist at the kerb, walkers who pass each other on both pavements."""
+def _street_life(cast: _Cast, right: float, left: float, long_m: float, has_bicyclist: bool = True) -> None:
+    """Cars parked on the left with two wheels on the pavement, a bicyclist at the kerb, walkers who pass each other."""
     rng = cast.rng
     for x in np.arange(12.0, long_m, 8.0):
         if rng.random() < 0.45:
-            cast.stand("car", float(x + rng.uniform(-0.4, 0.4)), left - 1.05, math.pi)
-    cast.drive("bicyclist", 18.0, right + 0.6, rng.uniform(3.5, 5.0))
+            cast.stand("car", float(x + rng.uniform(-0.4, 0.4)), left - 0.3, math.pi)
+    if has_bicyclist:
+        cast.drive("bicyclist", 18.0, right + 0.4, rng.uniform(3.5, 5.0))
     for side, kerb in ((-1, right), (1, left)):
         for x in rng.uniform(8, long_m, 4):
             way = 1 if rng.random() < 0.5 else -1
-            cast.drive("pedestrian", float(x), kerb + side * rng.uniform(0.7, 1.7), way * rng.uniform(0.9, 1.6))
+            y = kerb + side * rng.uniform(0.9, 1.7)
+            cast.drive("pedestrian", float(x), y, way * rng.uniform(0.9, 1.6))
 
 
-def _oncoming(cast: _Cast, y: float, count: int, speed: float = 10.0) -> None:
+def _oncoming(cast: _Cast, y: float, first_m: float, count: int, speed: float = 10.0) -> None:
     for number in range(count):
         kind: Kind = "car" if cast.rng.random() < 0.75 else "lorry"
-        cast.drive(kind, 45.0 + 38.0 * number + cast.rng.uniform(-6, 6), y, -speed)
+        cast.drive(kind, first_m + 38.0 * number + cast.rng.uniform(-6, 6), y, -speed)
 
 
 def crossing(seed: int, right: float, left: float) -> Scene:
@@ -141,9 +147,10 @@ def crossing(seed: int, right: float, left: float) -> Scene:
     cast, at = _Cast(seed), 62.0
     rng = cast.rng
     ego = Path([0, 2.5, 5.0, 8.5, 10.0], [(0, 0), (22, 0), (38, 0), (38, 0), (44, 0)])
-    _street_life(cast, right, left, 46.0)
-    for start, side, y in ((rng.uniform(1.5, 2.5), 1.0, -1.7), (rng.uniform(1.5, 2.5), -1.0, 1.7)):
-        speed = rng.uniform(6.5, 9.0)
+    _street_life(cast, right, left, 46.0, has_bicyclist=False)
+    cast.add("bicyclist", [0, 4, 6, 10], [(x, right + 0.4) for x in (18, 43, 49, 49)])
+    for start, side, y in ((rng.uniform(1.0, 1.8), 1.0, -1.7), (rng.uniform(1.0, 1.8), -1.0, 1.7)):
+        speed = rng.uniform(7.5, 9.0)
         cast.add("car", [start, start + 8], [(at + y, -side * 30), (at + y, -side * 30 + side * speed * 8)])
     cast.add("lorry", [4.0, 12.0], [(at - 1.8, -34.0), (at - 1.8, 14.0)])
     walk, side = at - 9.0, left + 1.0
@@ -157,29 +164,29 @@ def crossing(seed: int, right: float, left: float) -> Scene:
 def overtaking(seed: int, right: float, left: float) -> Scene:
     """Cars overtake the camera and come in before it, others come towards it, the one ahead brakes to a stop."""
     cast = _Cast(seed)
-    lane = (left + right) / 2 + 1.6
+    lane = (left + right) / 2 + 1.1
     ego = Path([0, 4, 7.5, 10], [(0, 0), (34, 0), (44, 0), (46, 0)])
     cast.add("car", [0, 3, 5.5, 10], [(24, 0), (50, 0), (62, 0), (62, 0)])
     cast.add("car", [0, 1.5, 3.0, 4.5, 10], [(-9, lane), (12, lane), (34, lane * 0.6), (49, 0.1), (55, 0)])
     _street_life(cast, right, left, 80.0)
-    _oncoming(cast, lane, 4)
+    _oncoming(cast, lane, 105.0, 4)
     return Scene(ego, tuple(cast.actors), works_m=(24.0, 42.0))
 
 
 def hidden(seed: int, right: float, left: float) -> Scene:
     """A bus stops at the kerb and hides walkers; one steps out before it, turns and goes back; a car passes between."""
     cast = _Cast(seed)
-    rng, lane = cast.rng, (left + right) / 2 + 1.4
-    ego = Path([0, 3, 6, 8, 10], [(0, 0), (20, 0), (30, 0), (31, 0), (34, 0)])
-    lay_by = right + 1.5
+    rng, lane = cast.rng, (left + right) / 2 + 1.2
+    ego = Path([0, 3, 6, 8, 10], [(0, 0), (12, 0), (17, 0), (17, 0), (22, 0)])
+    lay_by = right + 0.8
     cast.add("bus", [0, 3, 8, 10, 12], [(x, lay_by) for x in (22, 41, 41, 46, 60)])
     for start, x in ((4.0, 49.5), (4.8, 50.3)):
-        turn = rng.uniform(0.6, 1.6)
+        turn = rng.uniform(0.9, 1.4)
         times = [start + after for after in (-3.0, 0.0, 2.2, 2.8, 5.5)]
         cast.add("pedestrian", times, [(x, y) for y in (right - 2.0, right - 1.0, turn, turn, right - 2.2)])
     cast.add("pedestrian", [0, 10], [(35.0, right - 1.0), (49.0, right - 1.2)])
-    _street_life(cast, right, left, 70.0)
-    _oncoming(cast, lane, 5, rng.uniform(7, 10))
+    _street_life(cast, right, left, 70.0, has_bicyclist=False)
+    _oncoming(cast, lane, 45.0, 5, rng.uniform(7, 10))
     return Scene(ego, tuple(cast.actors))
 
 
@@ -192,12 +199,12 @@ def motorway(seed: int, right: float, left: float) -> Scene:
     for x in (28.0, 75.0):
         cast.drive("lorry" if rng.random() < 0.7 else "bus", x + rng.uniform(-4, 4), -3.6, rng.uniform(20, 22.5))
     cast.drive("car", 40.0, 0.0, rng.uniform(22, 24))
-    cast.add("car", [0, 2, 4, 6, 10], [(-14, 3.6), (46, 3.6), (104, 3.4), (160, 0.3), (262, 0.0)])
-    cast.add("car", [0, 3, 5, 10], [(35, -3.6), (105, -3.2), (153, -0.1), (278, 0.0)])
-    cast.drive("car", -30.0, 3.6, rng.uniform(31, 34))
+    cast.add("car", [0, 2, 4, 6, 10], [(-14, 3.6), (46, 3.6), (104, 3.4), (160, 0.3), (250, 0.0)])
+    cast.add("car", [0, 3, 5, 10], [(52, -3.6), (120, -3.2), (170, -0.1), (292, 0.0)])
+    cast.drive("car", -75.0, 3.6, rng.uniform(31, 34))
     for number in range(6):
         kind: Kind = "car" if rng.random() < 0.7 else "lorry"
-        cast.drive(kind, 60.0 + 75 * number + rng.uniform(-15, 15), 9.6 + 3.6 * (number % 2), -rng.uniform(22, 28))
+        cast.drive(kind, 60.0 + 75 * number + rng.uniform(-15, 15), 9.4 + 3.6 * (number % 2), -rng.uniform(22, 28))
     return Scene(ego, tuple(cast.actors), is_motorway=True)
 
 

@@ -80,6 +80,7 @@ class TrackedDrive(SyntheticDrive):
         super().__init__(width, height, seed=5000 + number, frames=round(SECONDS * RATE_HZ))
         self.scene = scene_of(number, self._right, self._left)
         self._weather = self.scene.weather
+        self._streets_cross = self.scene.junction_m is not None
 
     def pose_at(self, i: int) -> CameraPose:
         """Where the camera is in frame i, shaken."""

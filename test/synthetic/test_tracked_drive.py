@@ -1,10 +1,12 @@
 import math
 from dataclasses import replace
 from functools import cache
-from itertools import pairwise
+from itertools import combinations, pairwise
 
 import numpy as np
 import pytest
+from shapely.affinity import rotate, translate
+from shapely.geometry import box
 
 from seg_perception.labels import CAMVID, VOID
 from seg_perception.results import Truth
@@ -113,6 +115,22 @@ def test_visibility_is_the_share_of_pixels_that_nothing_hides() -> None:
     alone = next(item for item in drive.frame(i).objects if item.id == seen.id)
     assert alone.visibility > seen.visibility
     assert seen.area_px / seen.visibility == pytest.approx(alone.area_px / alone.visibility, abs=0.5)
+
+
+@pytest.mark.parametrize("number", range(DRIVES))
+def test_nobody_is_where_somebody_else_is(number: int) -> None:
+    scene = scene_of(number, -1.9, 5.5)
+    for seconds in np.arange(0, 10, 0.2):
+        x, y, *_ = scene.ego.at(seconds)
+        feet = {0: box(x - 3.5, y - 0.9, x + 0.8, y + 0.9)}
+        for actor in scene.actors:
+            x, y, vx, vy = actor.path.at(seconds)
+            long, wide = actor.size_m
+            if "ped" not in actor.kind:  # people make room for each other
+                foot = rotate(box(-long / 2, -wide / 2, long / 2, wide / 2), actor.heading(vx, vy), use_radians=True)
+                feet[actor.number] = translate(foot, x, y)
+        for (a, first), (b, second) in combinations(feet.items(), 2):
+            assert not first.intersects(second), (a, b, seconds)
 
 
 def test_what_tracking_needs_happens() -> None:
