@@ -20,6 +20,10 @@ HANG = "hang"
 """frame_id of an image at which the network hangs."""
 HANGS = "it waits for ever now"
 """What the program prints then."""
+UNLUCKY = 13
+"""The jpeg_quality at which a transition fails."""
+OUT_OF_LUCK = "out of luck"
+"""Why."""
 
 
 def wait_for_ever(*_: Any, **__: Any) -> Any:
@@ -60,6 +64,24 @@ def out_of_memory() -> None:
     backends.choose = patched
 
 
+def unlucky() -> None:
+    """Every transition does its work and then fails, while a parameter has a value that brings bad luck."""
+
+    def patch(name: str) -> None:
+        method = getattr(node.SegmentationNode, name)
+
+        def patched(self: node.SegmentationNode, state: Any) -> Any:
+            result = method(self, state)
+            if self._parameter_server.settings.node.jpeg_quality == UNLUCKY:
+                raise RuntimeError(OUT_OF_LUCK)
+            return result
+
+        setattr(node.SegmentationNode, name, patched)
+
+    for name in ("on_configure", "on_activate", "on_deactivate", "on_cleanup", "on_shutdown"):
+        patch(name)
+
+
 def old_rclpy() -> None:
     """rclpy up to Jazzy, whose life cycle lets a transition that is not allowed raise out of its service, as in
     https://github.com/ros2/rclpy/blob/humble/rclpy/rclpy/lifecycle/node.py."""
@@ -80,7 +102,7 @@ def old_rclpy() -> None:
 
 
 FAULTS: dict[str, Callable[[], None]] = {
-    one.__name__: one for one in (hang, endless_warm_up, endless_close, out_of_memory, old_rclpy)
+    one.__name__: one for one in (hang, endless_warm_up, endless_close, out_of_memory, unlucky, old_rclpy)
 }
 
 if __name__ == "__main__":
