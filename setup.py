@@ -28,7 +28,7 @@ LIBRARIES = runpy.run_path(f"{NAME}/libraries.py")
 # by these commands. pip builds a wheel, whose programs go to bin, and 'run' or 'export' must not stand there.
 IN_WORKSPACE = bool({"install", "develop"} & set(sys.argv))
 WORKSPACE_SCRIPTS = [
-    f"segmentation = {NAME}.ros.node:main",
+    f"segmentation = {NAME}.ros.node:program",
     *(f"{verb} = {NAME}.cli:verb_main" for verb in VERBS),
 ] * IN_WORKSPACE
 

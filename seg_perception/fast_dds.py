@@ -3,14 +3,21 @@ the node itself."""
 
 from __future__ import annotations
 
+import fcntl
 import os
-from collections.abc import Mapping
+import re
+import time
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from xml.etree import ElementTree
 
 # Fast DDS 2 knows the older name; Fast DDS 3, from Kilted on, warns when it meets it.
 OLD, NEW = "FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES_FILE"
 SHARED_MEMORY = Path("/dev/shm")
+SEGMENT = re.compile(r"(fastdds|fastrtps)_[0-9a-f]{8,}")
+"""The file of a participant's messages, beside which lies its lock; the small ones of ports are taken over by the next."""
+YOUNG_S = 10.0
+"""A segment of that age may not have its lock yet."""
 FAST_DDS_2_DISTROS = ("humble", "iron", "jazzy")
 
 
@@ -44,3 +51,43 @@ def shared_memory_problem(environment: Mapping[str, str], free_bytes: int | None
         f"{max(sizes) / 2**20:.0f} MB, so large images are lost: start the container with --shm-size=256m or --ipc=host, or "
         "remove what dead processes have left there"
     )
+
+
+def clear_shared_memory(folder: Path = SHARED_MEMORY) -> int:
+    """Delete what processes of this user that were killed have left, as `fastdds shm clean` does; returns the bytes."""
+    before_s = time.time() - YOUNG_S
+    left = {}
+    try:
+        for path in folder.iterdir():
+            if SEGMENT.fullmatch(path.name):
+                facts = path.lstat()
+                if facts.st_uid == os.getuid() and facts.st_mtime < before_s:
+                    left[path] = facts.st_size
+    except OSError:  # no such folder, or one that another process clears too
+        return 0
+    return sum(left[path] for path in give_back(left))
+
+
+def give_back(segments: Collection[Path]) -> list[Path]:
+    """Delete those that no live process owns: the owner keeps the lock beside each. Returns them."""
+    dead = [segment for segment in segments if not is_locked(_lock(segment))]
+    for segment in dead:
+        segment.unlink(missing_ok=True)
+        _lock(segment).unlink(missing_ok=True)
+    return dead
+
+
+def _lock(segment: Path) -> Path:
+    return segment.with_name(f"{segment.name}_el")
+
+
+def is_locked(path: Path) -> bool:
+    """Whether a live process holds the file; those of dead ones stay behind and are free."""
+    try:
+        with path.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:  # not there, or another user's
+        return False
+    return False

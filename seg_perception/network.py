@@ -8,7 +8,6 @@ name of its own. Needs no ROS.
 from __future__ import annotations
 
 import argparse
-import fcntl
 import os
 import socket
 from collections.abc import Iterator, Mapping
@@ -17,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from seg_perception.errors import SegPerceptionError
-from seg_perception.fast_dds import NEW, OLD, profile_environment, profile_variable
+from seg_perception.fast_dds import NEW, OLD, is_locked, profile_environment, profile_variable
 from seg_perception.options import whole
 
 PACKAGE, NODE = "seg_perception", "segmentation"
@@ -140,18 +139,6 @@ def _udp_ports() -> set[int]:
         if (table := Path("/proc/net") / name).is_file()
         for line in table.read_text().splitlines()[1:]
     }
-
-
-def is_locked(path: Path) -> bool:
-    """Whether a live process holds the file; those of dead ones stay behind and are free."""
-    try:
-        with path.open("rb") as file:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except OSError:  # not there, or another user's
-        return False
-    return False
 
 
 @contextmanager

@@ -15,6 +15,7 @@ from seg_perception import backends
 from seg_perception.backends.onnx_runtime import OnnxRuntimeBackend
 from seg_perception.pipeline import Pipeline
 from seg_perception.ros import node
+from seg_perception.ros.running import end_process
 
 HANG = "hang"
 """frame_id of an image at which the network hangs."""
@@ -109,4 +110,4 @@ if __name__ == "__main__":
     names, _, arguments = " ".join(sys.argv[1:]).partition(" -- ")
     for name in names.split():
         FAULTS[name]()
-    sys.exit(node.main([sys.argv[0], *arguments.split(" ")]))
+    end_process(node.main([sys.argv[0], *arguments.split(" ")]))

@@ -118,6 +118,11 @@ class NodeProcess:
                 self._said.notify_all()
 
     @property
+    def pid(self) -> int:
+        """The process's number."""
+        return self._process.pid
+
+    @property
     def output(self) -> str:
         """All it has printed."""
         return "\n".join(self.lines)

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
+import time
 from pathlib import Path
 
 import pytest
 from places import CHECKOUT
 
-from seg_perception.fast_dds import NEW, OLD, profile_environment, shared_memory_problem
+from seg_perception.fast_dds import (
+    NEW,
+    OLD,
+    YOUNG_S,
+    clear_shared_memory,
+    profile_environment,
+    shared_memory_problem,
+)
 
 PROFILE = Path("profile.xml")
 
@@ -48,3 +58,24 @@ def test_without_a_profile_that_can_be_read_nothing_is_said(tmp_path: Path) -> N
     broken.write_text("<dds>")
     for environment in ({}, {NEW: str(broken)}, {NEW: str(tmp_path / "none.xml")}):
         assert shared_memory_problem(environment, 0) == ""
+
+
+def test_what_killed_processes_left_is_cleared_and_nothing_else(tmp_path: Path) -> None:
+    dead, alive, young, other = (
+        "fastdds_0123456789abcdef",
+        "fastdds_11111111",
+        "fastrtps_22222222",
+        "my_fastdds_33333333",
+    )
+    for name in (dead, f"{dead}_el", alive, f"{alive}_el", young, f"{young}_el", other, "fastdds_port7411"):
+        (tmp_path / name).write_bytes(bytes(100))
+        when_s = time.time() - (0 if name == young else 2 * YOUNG_S)
+        os.utime(tmp_path / name, (when_s, when_s))
+    (tmp_path / "fastdds_44444444").symlink_to(tmp_path / other)
+    with (tmp_path / f"{alive}_el").open("rb") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert clear_shared_memory(tmp_path) == 100
+        assert clear_shared_memory(tmp_path) == 0
+    assert not list(tmp_path.glob(f"{dead}*"))
+    assert all((tmp_path / name).exists() for name in (alive, f"{alive}_el", young, other, "fastdds_port7411"))
+    assert clear_shared_memory(tmp_path / "none") == 0

@@ -15,10 +15,10 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from pathlib import Path
 
-from seg_perception.network import is_locked
+from seg_perception.fast_dds import give_back
 from seg_perception.play import stages
 
 STOP_S = 15.0
@@ -59,15 +59,6 @@ def mapped_segments() -> list[Path]:
     """Fast DDS's messages that this process looks into: its own and those of whom it hears."""
     fields = (line.split(maxsplit=5) for line in Path("/proc/self/maps").read_text().splitlines())
     return sorted({Path(field[5]) for field in fields if len(field) == 6 and SEGMENT.fullmatch(field[5])})
-
-
-def give_back(segments: Collection[Path]) -> None:
-    """Delete those that no live process owns: the owner keeps the lock beside each."""
-    for segment in segments:
-        lock = segment.with_name(f"{segment.name}_el")
-        if not is_locked(lock):
-            segment.unlink(missing_ok=True)
-            lock.unlink(missing_ok=True)
 
 
 if __name__ == "__main__":

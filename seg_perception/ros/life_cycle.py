@@ -91,6 +91,12 @@ class ManagedNode(LifecycleNode):
         self._begin((transition,) if transition is not None else (), done)
         return ended.wait(end_s - time.monotonic()) and not self.hung.is_set()
 
+    def destroy_node(self) -> None:
+        """Take it off the network."""
+        super().destroy_node()
+        # rclpy forgets this one, which holds the node, and with it the network and its shared memory.
+        self._state_machine.destroy_when_not_in_use()
+
     def _begin(self, transitions: tuple[int, ...], done: Future[bool]) -> None:
         """Start a transition's thread, which gives the lock back."""
         threading.Thread(target=self._change, args=(transitions, done), name="transition", daemon=True).start()

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import gc
 import os
-import sys
 import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
@@ -24,7 +24,7 @@ from seg_perception import backends, model_file
 from seg_perception.backends.base import Backend
 from seg_perception.backends.shipped_models import find_model
 from seg_perception.errors import SegPerceptionError
-from seg_perception.fast_dds import shared_memory_problem
+from seg_perception.fast_dds import clear_shared_memory, shared_memory_problem
 from seg_perception.ros import fill_messages as fill
 from seg_perception.ros.camera import Camera, OnFrame
 from seg_perception.ros.diagnostics import node_status
@@ -36,7 +36,7 @@ from seg_perception.ros.outputs import qos_profile
 from seg_perception.ros.parameter_server import ParameterServer
 from seg_perception.ros.parameters import Settings
 from seg_perception.ros.real_time import Scheduling, freeze_garbage, keep_memory
-from seg_perception.ros.running import run, stop_on_signals
+from seg_perception.ros.running import end_process, run, stop_on_signals
 from seg_perception.ros.topics import DIAGNOSTICS
 from seg_perception.ros.video import VIDEO_MESSAGES, video_message
 
@@ -239,11 +239,17 @@ def main(arguments: Sequence[str] | None = None, on_frame: OnFrame | None = None
     """Run the node until SIGINT or SIGTERM; returns the exit code: see running.run."""
     stop = stop_on_signals()
     keep_memory()
+    clear_shared_memory()
     warning = shared_memory_problem(os.environ)
     rclpy.init(args=None if arguments is None else list(arguments), signal_handler_options=SignalHandlerOptions.NO)
     node = SegmentationNode(stop, warning, on_frame)
     return run(node, autostart=node.get_parameter("autostart").value)
 
 
+def program() -> NoReturn:
+    """The program `segmentation`."""
+    end_process(main())
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    program()

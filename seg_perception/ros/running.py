@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import signal
+import sys
 import threading
 import time
 from types import FrameType
+from typing import NoReturn
 
 import rclpy
-from rclpy.executors import Executor, SingleThreadedExecutor
+from rclpy.executors import SingleThreadedExecutor
 from rclpy.impl.implementation_singleton import rclpy_implementation
 
 from seg_perception.errors import EXIT_ERROR, EXIT_HUNG, EXIT_INTERRUPTED
@@ -47,37 +50,60 @@ def run(node: ManagedNode, autostart: bool) -> int:
     0: ended in order, or left while it configured; EXIT_ERROR: autostart failed; EXIT_HUNG: something waits for ever.
     An exception in one of the node's callbacks is raised here.
     """
-    executor = SingleThreadedExecutor()
-    executor.add_node(node)
-    failures: list[Exception] = []
-    # Python handles signals in the main thread only, between two of its steps, and the middleware's wait is one step.
-    spinning = threading.Thread(target=_spin, args=(executor, node.stop, failures), name="executor", daemon=True)
-    spinning.start()
+    spinning = Spinning(node)
     failed = _start(node) if autostart else threading.Event()
     node.stop.wait()
-    code = _end(node, executor, spinning)
-    if failures:
-        raise failures[0]
+    code = _end(node, spinning)
+    if spinning.failures:
+        raise spinning.failures[0]
     return EXIT_ERROR if failed.is_set() else code
 
 
-def _spin(executor: Executor, stop: threading.Event, failures: list[Exception]) -> None:
-    try:
-        while not _spun(executor):
-            pass
-    except Exception as error:
-        failures.append(error)
-    finally:
-        stop.set()
+def end_process(code: int) -> NoReturn:
+    """End a process whose node has signed off. Python would first take every library down, one by one, which takes
+    seconds on a busy machine and has no deadline."""
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    os._exit(code)
 
 
-def _spun(executor: Executor) -> bool:
-    """Spin to the end; False where only something was taken away by another thread in the middle of it."""
-    try:
-        executor.spin()
-    except rclpy_implementation.InvalidHandle:  # up to Humble
-        return False
-    return True
+class Spinning:
+    """The executor's thread: node's callbacks run there. An exception in one of them sets the node's `stop`."""
+
+    def __init__(self, node: ManagedNode) -> None:
+        self._executor, self._stop, self._ended = SingleThreadedExecutor(), node.stop, threading.Event()
+        self._executor.add_node(node)
+        self.failures: list[Exception] = []
+        # Python handles signals in the main thread only, between two of its steps, and the middleware's wait is one step.
+        self._thread = threading.Thread(target=self._spin, name="executor", daemon=True)
+        self._thread.start()
+
+    def end(self, timeout_s: float) -> bool:
+        """Let it say what it has to say, then end it; False where that takes too long."""
+        # The second round: by then whatever waited in the first has been answered.
+        self._executor.create_task(lambda: self._executor.create_task(self._ended.set))
+        self._thread.join(timeout_s)
+        if self._thread.is_alive():
+            return False
+        # Only now: it takes from the thread what that uses, and does not wait, whatever its timeout.
+        self._executor.shutdown()
+        return True
+
+    def _spin(self) -> None:
+        try:
+            while not self._ended.is_set():
+                self._spin_once()
+        except Exception as error:
+            self.failures.append(error)
+        finally:
+            self._stop.set()
+
+    def _spin_once(self) -> None:
+        try:
+            self._executor.spin_once()
+        except rclpy_implementation.InvalidHandle:  # up to Humble, where another thread took something away meanwhile
+            return
 
 
 def _start(node: ManagedNode) -> threading.Event:
@@ -94,7 +120,7 @@ def _start(node: ManagedNode) -> threading.Event:
     return failed
 
 
-def _end(node: ManagedNode, executor: Executor, spinning: threading.Thread) -> int:
+def _end(node: ManagedNode, spinning: Spinning) -> int:
     """Bring the node down within END_S; leaves the process where that is not possible."""
     end_s = time.monotonic() + END_S
     configuring = node.state == "configuring"
@@ -103,10 +129,10 @@ def _end(node: ManagedNode, executor: Executor, spinning: threading.Thread) -> i
             node.get_logger().info(f"left in the middle of configuring ({standing('transition')})")
         elif not node.hung.is_set():
             node.get_logger().fatal(f"does not end, leaving it: {standing('frames', 'transition')}")
-        _leave(node, executor, 0 if configuring else EXIT_HUNG)
-    executor.shutdown(timeout_sec=0.0)
-    spinning.join(max(end_s - time.monotonic(), LAST_WORDS_S))
-    if spinning.is_alive():
+        spinning.end(LAST_WORDS_S)
+        _sign_off(node, LAST_WORDS_S)
+        os._exit(0 if configuring else EXIT_HUNG)
+    if not spinning.end(max(end_s - time.monotonic(), LAST_WORDS_S)):
         node.get_logger().fatal(f"does not end, leaving it: {standing('executor')}")
         os._exit(EXIT_HUNG)
     if not _sign_off(node, max(end_s - time.monotonic(), LAST_WORDS_S)):
@@ -125,15 +151,3 @@ def _sign_off(node: ManagedNode, timeout_s: float) -> bool:
     farewell.start()
     farewell.join(timeout_s)
     return not farewell.is_alive()
-
-
-def _leave(node: ManagedNode, executor: Executor, code: int) -> None:
-    """End the process although threads of it wait for ever: let the executor say what it has to say, take the node off
-    the network, and go."""
-    said = threading.Event()
-    # The second round: by then whatever waited in the first has been answered.
-    executor.create_task(lambda: executor.create_task(said.set))
-    said.wait(LAST_WORDS_S)
-    executor.shutdown(timeout_sec=0.0)
-    _sign_off(node, LAST_WORDS_S)
-    os._exit(code)

@@ -14,9 +14,9 @@ from ros_harness import FakeCamera, Peer, make_tiny_model, ros_domain
 from verb_process import WAIT_S, Run
 
 from seg_perception.errors import SegPerceptionError
+from seg_perception.fast_dds import give_back
 from seg_perception.network import Network, joined
 from seg_perception.play import child
-from seg_perception.play.child import give_back
 from seg_perception.play.pace import Pace
 from seg_perception.play.play import Feed, Play
 from seg_perception.play.player import refuse_others

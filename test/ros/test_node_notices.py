@@ -8,6 +8,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,9 +18,12 @@ from ros_harness import FakeCamera, NodeProcess, Peer, change_state, connect, ne
 from sensor_msgs.msg import Image
 
 from seg_perception.errors import EXIT_HUNG, EXIT_INTERRUPTED
+from seg_perception.fast_dds import SEGMENT, is_locked
 
 StartNode = Callable[..., NodeProcess]
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
+LEASE_S = 20.0
+"""After which Fast DDS misses a participant that said no word."""
 SIGNAL_S = 5.0
 """Within which a signal ends the node, whatever state it is in."""
 
@@ -93,6 +97,22 @@ def test_while_it_configures_it_listens_and_a_signal_ends_it(start: StartNode, p
     code, seconds = end(process, signal.SIGINT)
     assert (code, seconds < SIGNAL_S) == (0, True), f"{seconds:.1f} s\n{process.output}"
     assert "left in the middle of configuring (thread 'transition' stands in threading.py:" in process.output
+
+
+@pytest.mark.parametrize("hangs", [False, True])
+def test_who_leaves_says_so_and_gives_its_shared_memory_back(start: StartNode, peer: Peer, hangs: bool) -> None:
+    process = start(["hang"])
+    camera, masks = FakeCamera(peer), peer.listen(Image, "/segmentation/label_mask")
+    connect(peer, camera, masks)
+    if hangs:
+        hang(process, peer, camera)
+    paths = {Path(word) for word in Path(f"/proc/{process.pid}/maps").read_text().split()}
+    segments = [path for path in paths if SEGMENT.fullmatch(path.name)]
+    assert process.stop() == (EXIT_HUNG if hangs else 0), process.output
+    left = [segment for segment in segments if segment.exists() and not is_locked(Path(f"{segment}_el"))]
+    assert segments and not left
+    gone = lambda: not peer.node.count_publishers("/diagnostics")  # noqa: E731
+    peer.until(gone, "its departure", LEASE_S / 2)
 
 
 def test_the_second_signal_ends_it_at_once(start: StartNode, peer: Peer) -> None:
@@ -184,14 +204,37 @@ def test_16_bit_images_that_use_12_are_told_from_black_ones(start: StartNode, pe
     assert values["level"] == "1" and int(values["dim_images"]) > 0
 
 
-SMALL = ("unshare", "--mount", "sh", "-c", 'mount -t tmpfs -o size=5m tmpfs /dev/shm && exec "$@"', "sh")
-"""Runs its arguments with a /dev/shm of 5 MB."""
+def with_shared_memory(size: str, first: str = "") -> tuple[str, ...]:
+    """Runs its arguments with a /dev/shm of that size, after a command of the shell for which they are "$@"."""
+    mount = f"mount -t tmpfs -o size={size} tmpfs /dev/shm"
+    command = ("unshare", "--mount", "sh", "-c", f'{mount} && {first or "true"}; exec "$@"', "sh")
+    trial = ("unshare", "--mount", "sh", "-c", mount)
+    if not shutil.which("unshare") or subprocess.run(trial, capture_output=True, check=False).returncode:
+        pytest.skip("this user may not mount: no small /dev/shm to try")
+    return command
+
+
+KILL_ONE = """{
+    "$@" > /dev/null 2>&1 & until find /dev/shm -name "fastdds_*_el" ! -name "*port*" | grep -q .; do sleep 0.1; done
+    kill -9 $!; wait; touch -d "1 minute ago" /dev/shm/*; ls /dev/shm; echo one was killed
+}"""
+
+
+def test_a_killed_node_leaves_no_shared_memory_that_stops_the_next(domain: None, model: Path) -> None:
+    """It leaves 17 MB, so that in 30 the next one's segment would not fit."""
+    small = with_shared_memory("30m", KILL_ONE)
+    process = NodeProcess({"model": str(model)}, faults=["endless_warm_up"], before=small)
+    try:
+        process.wait_for_line("warming up")
+        told, (left, _, said) = process.output, process.output.partition("one was killed")
+        assert "fastdds_" in left and said and "free, where the segment" not in said, told
+        assert process.stop() == 0, process.output
+    finally:
+        process.close()
 
 
 def test_shared_memory_that_is_too_small_is_told_at_the_start(domain: None) -> None:
-    if not shutil.which("unshare") or subprocess.run([*SMALL, "true"], capture_output=True, check=False).returncode:
-        pytest.skip("this user may not mount: no small /dev/shm to try")
-    process = NodeProcess({"autostart": False}, before=SMALL)
+    process = NodeProcess({"autostart": False}, before=with_shared_memory("5m"))
     try:
         process.wait_for_line("/dev/shm has 5 MB free, where the segment of ")
         assert process.stop() == 0, process.output

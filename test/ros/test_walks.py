@@ -78,12 +78,14 @@ class Walker:
         self.camera.send(message)
 
     def change(self) -> None:
-        """Ask for any transition: it succeeds exactly where it is allowed. What is finalized ends, another begins."""
+        """Ask for any transition, mostly for one that is allowed: it succeeds exactly where it is. What is finalized ends,
+        another begins."""
         if self.state == "finalized":
             self.end()
             self.peer.close()
             self._begin()
-        (transition,) = self.random.choices(TRANSITIONS, OFTEN)
+        likely = [5 * weight if resting == self.state else weight for (resting, _), weight in zip(ALLOWED, OFTEN)]
+        (transition,) = self.random.choices(TRANSITIONS, likely)
         after = ALLOWED.get((self.state, transition))
         self._ask(transition, after is not None, after or self.state)
 
