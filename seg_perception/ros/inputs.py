@@ -176,10 +176,8 @@ class CameraInput:
         self._source: str | None = None
         self._source_s = -math.inf
         self._mismatch: tuple[str, str] | None = None
-        self._images = self._subscribe(topic, images_qos)
-        self._infos = node.create_subscription(CameraInfo, f"{prefix}camera_info", self._on_info, qos)
         self.monitor = CameraMonitor(
-            self._images.topic_name, settings.camera_timeout, time.monotonic(), settings.max_age
+            node.resolve_topic_name(topic), settings.camera_timeout, time.monotonic(), settings.max_age
         )
         self._gaps = SequenceGaps()
         self._stamps = StampJudge(settings.stamp_max_age, settings.stamp_max_ahead)
@@ -188,7 +186,10 @@ class CameraInput:
         self._told: set[str] = set()
         self.calibration = calibration
         if calibration.camera is None:
-            calibration.problem = f"no camera_info on {self._infos.topic_name}"
+            calibration.problem = f"no camera_info on {node.resolve_topic_name(f'{prefix}camera_info')}"
+        # Last, for this is not the executor's thread: the first message may be here before the next line is.
+        self._infos = node.create_subscription(CameraInfo, f"{prefix}camera_info", self._on_info, qos)
+        self._images = self._subscribe(topic, images_qos)
 
     def _subscribe(self, topic: str, qos: QoSProfile) -> Any:
         on_image = self._on_numbered_image if NUMBERED else self._on_unnumbered_image

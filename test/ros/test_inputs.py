@@ -112,6 +112,27 @@ def listening(**parameters: Any) -> tuple[CameraInput, Callable[[Any], None]]:
     return camera_input, node.hear["front/camera_info"]
 
 
+def test_a_message_may_come_before_subscribing_returns(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The executor's thread runs while another one subscribes."""
+    monkeypatch.setattr(inputs, "NUMBERED", False)
+
+    class Hasty(Subscribing):
+        def create_subscription(
+            self, kind: Any, topic: str, callback: Callable[[Any], None], *more: Any, **events: Any
+        ) -> Any:
+            subscribed = super().create_subscription(kind, topic, callback, *more, **events)
+            callback(
+                calibration() if kind is CameraInfo else Image(encoding="mono8", width=1, height=1, step=1, data=[1])
+            )
+            return subscribed
+
+    node: Any = Hasty()
+    accepted: list[Any] = []
+    camera_input = CameraInput(node, "", NodeSettings(), lambda arrival: bool(accepted.append(arrival)), Calibration())
+    assert len(accepted) == 1 and camera_input.monitor.status(0.0).values["frames_in"] == "1"
+    assert camera_input.calibration.camera is not None and not camera_input.calibration.problem
+
+
 @pytest.mark.parametrize("numbered", [False, True])
 def test_images_are_heard_where_rclpy_tells_their_numbers_and_where_not(
     numbered: bool, monkeypatch: pytest.MonkeyPatch
