@@ -149,7 +149,7 @@ class Pipeline:
         for slot in range(self._slots):
             seen = self.place(self.see(black, slot=slot)).panoptic
         for label in self.labels.drivable[:1]:
-            self._extractor.extract(replace(seen, semantic=np.full_like(seen.semantic, label.id)), Wants())
+            self._extractor.extract(replace(seen, semantic=np.full_like(seen.semantic, label.id)), Wants(points=True))
         self._camera = placed
         if self._tracker is not None:
             tracker.warm_up()
