@@ -75,12 +75,13 @@ class AheadMap:
     def edges(self, mask: NDArray[np.uint8], class_id: int, costs: NDArray[np.int8]) -> tuple[LookAhead, ...]:
         """How far a class reaches to both sides. mask: uint8 [H, W]; costs: int8 [256], by class id, -1 = no ground."""
         stops, reaches = walk_sideways(mask.reshape(-1), class_id, self._across.pixels, _SIDE_STEP_M)
-        every = round(_SIGHT_EVERY_M / _SIDE_STEP_M)
-        looked_at = [np.append(np.arange(0, stop, every), stop) for stop in stops.tolist()]
-        rays = np.repeat(np.arange(len(stops)), np.array([len(samples) for samples in looked_at], np.int64))
-        y = self._sides[rays] * np.concatenate([np.zeros(0), *looked_at]) * _SIDE_STEP_M
-        hidden = self._hidden(mask, costs, np.column_stack((self._ahead_m[rays], y)))
-        reaches[np.unique(rays[hidden])] = np.nan
+        if not np.isnan(reaches).all():
+            every = round(_SIGHT_EVERY_M / _SIDE_STEP_M)
+            looked_at = [np.append(np.arange(0, stop, every), stop) for stop in stops.tolist()]
+            rays = np.repeat(np.arange(len(stops)), np.array([len(samples) for samples in looked_at], np.int64))
+            y = self._sides[rays] * np.concatenate([np.zeros(0), *looked_at]) * _SIDE_STEP_M
+            hidden = self._hidden(mask, costs, np.column_stack((self._ahead_m[rays], y)))
+            reaches[np.unique(rays[hidden])] = np.nan
         count = len(reaches) // 2
         return tuple(map(LookAhead, self._ahead_m.tolist(), reaches[:count].tolist(), reaches[count:].tolist()))
 

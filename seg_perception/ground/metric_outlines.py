@@ -99,13 +99,20 @@ def _cut(rings: Rings, lines: Floats) -> Rings:
     while (met := (np.abs(sides) < _APART_PX).any(axis=0)).any():
         lines[met, 2] += 2 * _APART_PX
         sides[:, met] += 2 * _APART_PX
+    if not len(rings.points):
+        return rings
     outside = sides > 0
+    begins = rings.starts[:-1]
+    crosses, beyond = np.logical_or.reduceat(outside, begins), np.logical_and.reduceat(outside, begins).any(axis=1)
+    is_cut = crosses.any(axis=1).tolist()
     done = []
     for first, end in _spans(rings.outers):
+        if beyond[first]:
+            continue
         areas = [[rings.points[rings.starts[i] : rings.starts[i + 1]] for i in range(first, end)]]
-        of_outer = outside[rings.starts[first] : rings.starts[first + 1]]
-        for line in lines[of_outer.any(axis=0)]:
-            areas = [part for area in areas for part in _parts(area, line)]
+        if is_cut[first]:
+            for line in lines[crosses[first]]:
+                areas = [part for area in areas for part in _parts(area, line)]
         done += areas
     sizes = [len(ring) for area in done for ring in area]
     counts = [len(area) for area in done]
