@@ -1,0 +1,217 @@
+"""Metrics of tracks: drawn cases, and slow definitions of each on random films."""
+
+import itertools
+import math
+from collections import Counter
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from seg_perception.labels import VOID, LabelClass, LabelSet
+from seg_perception.metrics.hota import ALPHAS, HotaSequence, IdSwitches, hota
+from seg_perception.metrics.new_things import ObstacleDelay
+from seg_perception.metrics.panoptic_quality import PanopticQuality
+from seg_perception.metrics.segment_pairs import pair_segments
+from seg_perception.metrics.track_lengths import TrackLengths
+from seg_perception.metrics.track_scores import TrackScores
+from seg_perception.results import Truth
+
+LABELS = LabelSet(
+    (
+        LabelClass(0, "road", (128, 64, 128), drivable_cost=0),
+        LabelClass(1, "car", (0, 0, 142), thing=True),
+        LabelClass(2, "person", (220, 20, 60), thing=True),
+    )
+)
+THINGS = LABELS.is_thing
+
+
+def film(seed, frames=6, size=(12, 16)):
+    """A random film, its labels and an answer that is partly right: semantic and instance [T, H, W] of both. Every number
+    is of one class; numbers of the answer change now and then."""
+    rng = np.random.default_rng(seed)
+    true, found = np.zeros((frames, *size), np.int64), np.zeros((frames, *size), np.int64)
+    for number in range(1, 6):
+        y, x = rng.integers(0, size[0] - 3), rng.integers(0, size[1] - 4)
+        changed = rng.integers(0, 3, frames).cumsum() // 3
+        for t in range(frames):
+            at = (slice(y, y + 4), slice(max(0, x + t - 2), x + t + 3))
+            if rng.random() < 0.85:
+                true[t][at] = number
+            if rng.random() < 0.85:
+                found[t][at[0], slice(max(0, x + t - 2 + rng.integers(0, 2)), x + t + 3)] = number + 10 * changed[t]
+
+    def classes(numbers):
+        return np.where(numbers == 0, 0, 1 + numbers % 2)
+
+    semantic_true, semantic = classes(true).astype(np.uint8), classes(found).astype(np.uint8)
+    semantic_true[:, :1] = VOID
+    true[:, :1] = 0
+    true[(true == 5)] = 0  # a crowd of cars
+    return semantic_true, true.astype(np.uint16), semantic, found.astype(np.uint16)
+
+
+def scored(*masks, period_s=0.1):
+    scores = TrackScores(LABELS)
+    for semantic_true, true, semantic, found in zip(*masks, strict=True):
+        scores.add(pair_segments(semantic, found, semantic_true, true, THINGS), "", period_s)
+    return scores
+
+
+def slow_association_quality(semantic_true, true, semantic, found):
+    """As the paper has it, over all pixels of the film."""
+    things = THINGS[semantic_true] & (true > 0)
+    crowd = THINGS[semantic_true] & (true == 0)
+    answered = THINGS[semantic] & (found > 0) & ~crowd
+    y, p = semantic_true.astype(int) * 1000 + true, semantic.astype(int) * 1000 + found
+    total = 0.0
+    numbers = np.unique(y[things])
+    for g in numbers:
+        mine = things & (y == g)
+        for q in np.unique(p[mine & answered]):
+            tpa = np.count_nonzero(mine & answered & (p == q))
+            fna, fpa = np.count_nonzero(mine) - tpa, np.count_nonzero(answered & (p == q)) - tpa
+            total += tpa * (tpa / (tpa + fna + fpa)) / np.count_nonzero(mine)
+    return total / len(numbers) if len(numbers) else math.nan
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_association_quality_is_that_of_all_pixels(seed):
+    masks = film(seed)
+    assert scored(*masks).association_quality() == pytest.approx(slow_association_quality(*masks))
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_windows_are_tubes_of_so_many_frames(seed):
+    """A tube is a segment of the frames laid side by side."""
+    masks = film(seed)
+    windows = scored(*masks).summary(None)["vpq_windows"]
+    for k in (1, 2, 3, 4):
+        quality = PanopticQuality(LABELS)
+        for start in range(len(masks[0]) - k + 1):
+            wide = [np.ascontiguousarray(np.concatenate(mask[start : start + k], axis=1)) for mask in masks]
+            quality.update(pair_segments(wide[2], wide[3], wide[0], wide[1], THINGS))
+        assert windows[str(k)] == pytest.approx(np.nanmean(quality.per_class()[0]))
+
+
+def slow_hota(frames):
+    """By the paper: for each threshold, every assignment is tried."""
+    true_count, found_count, together = Counter(), Counter(), Counter()
+    for true, found, iou in frames:
+        true_count.update(true)
+        found_count.update(found)
+        for (i, g), (j, q) in itertools.product(enumerate(true), enumerate(found)):
+            total = iou[:, j].sum() + iou[i].sum() - iou[i, j]
+            together[g, q] += iou[i, j] / total if total > 0 else 0.0
+    alignment = {(g, q): n / (true_count[g] + found_count[q] - n) for (g, q), n in together.items()}
+    values = []
+    for alpha in ALPHAS:
+        hits, matches, true_total, found_total = 0, Counter(), 0, 0
+        for true, found, iou in frames:
+            true_total, found_total = true_total + len(true), found_total + len(found)
+            padded = [*range(len(found)), *[None] * len(true)]
+            best = max(
+                itertools.permutations(padded, len(true)),
+                key=lambda way: sum(alignment[true[i], found[j]] * iou[i, j] for i, j in enumerate(way) if j is not None),
+                default=(),
+            )
+            for i, j in enumerate(best):
+                if j is not None and iou[i, j] > 0 and iou[i, j] >= alpha - np.finfo(float).eps:
+                    hits += 1
+                    matches[true[i], found[j]] += 1
+        association = sum(n * n / (true_count[g] + found_count[q] - n) for (g, q), n in matches.items())
+        det = hits / max(true_total + found_total - hits, 1)
+        values.append(math.sqrt(det * association / max(hits, 1)))
+    return float(np.mean(values))
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_hota_is_that_of_the_paper(seed):
+    rng = np.random.default_rng(seed)
+    frames, sequence = [], HotaSequence()
+    for _ in range(5):
+        true = sorted(rng.choice(5, rng.integers(0, 4), replace=False).tolist())
+        found = sorted(rng.choice(6, rng.integers(0, 4), replace=False).tolist())
+        iou = np.where(rng.random((len(true), len(found))) < 0.6, rng.random((len(true), len(found))), 0.0)
+        frames.append((true, found, iou))
+        sequence.add(true, found, iou)
+    expected = slow_hota(frames)
+    assert (hota(sequence.counts())["hota"] or 0.0) == pytest.approx(expected, abs=1e-9)
+
+
+@given(st.integers(0, 10**6))
+@settings(max_examples=40, deadline=None)
+def test_a_perfect_answer_scores_one_whatever_its_numbers(seed):
+    semantic_true, true, _, _ = film(seed, frames=3)
+    renamed = np.where(true > 0, 40 - true, 0).astype(np.uint16)
+    summary = scored(semantic_true, true, semantic_true, renamed).summary(1.0)
+    if summary["aq"] is None:
+        return
+    assert summary["aq"] == summary["stq"] == summary["vpq"] == pytest.approx(1.0)
+    assert summary["hota"] == pytest.approx(1.0) and summary["id_switches"] == 0
+
+
+def _line(*numbers):
+    """One row of cars, a number per pixel, 0 = road."""
+    instance = np.array([numbers], np.uint16)
+    return (instance > 0).astype(np.uint8), instance
+
+
+def test_a_number_that_changes_in_the_middle_halves_the_association():
+    """A car of 2 px over 4 frames; its number changes after 2. Each number has 4 of the 8 px: 2 x 4 x (4 / 8) / 8."""
+    semantic, true = (np.stack([part] * 4) for part in _line(1, 1, 0, 0))
+    found = np.stack([_line(n, n, 0, 0)[1] for n in (7, 7, 9, 9)])
+    scores = scored(semantic, true, semantic, found, period_s=0.5)
+    summary = scores.summary(1.0)
+    assert summary["aq"] == pytest.approx(0.5) and summary["stq"] == pytest.approx(math.sqrt(0.5))
+    assert (summary["id_switches"], summary["thing_seconds"]) == (1, 2.0)
+    assert summary["id_switches_per_minute"] == pytest.approx(30.0)
+    assert summary["hota_detection"] == pytest.approx(1.0) and summary["hota_association"] == pytest.approx(0.5)
+
+
+def test_a_switch_is_told_across_frames_in_which_a_thing_is_missed():
+    switches = IdSwitches()
+    for matched in ({1: 5}, {}, {1: 5}, {}, {1: 6}, {1: 6}):
+        switches.add([1], matched)
+    assert (switches.switches, switches.frames) == (1, 6)
+
+
+def test_sequences_are_counted_apart():
+    semantic, true = (np.stack([part] * 2) for part in _line(1, 1, 0, 0))
+    scores = TrackScores(LABELS)
+    for name, number in (("a", 3), ("b", 4)):
+        for t in range(2):
+            pairs = pair_segments(semantic[t], _line(number, number, 0, 0)[1], semantic[t], true[t], THINGS)
+            scores.add(pairs, name, 0.1)
+    assert scores.summary(1.0)["stq"] == pytest.approx(1.0) and scores.summary(1.0)["id_switches"] == 0
+
+
+def test_without_things_nothing_is_claimed():
+    summary = TrackScores(LABELS).summary(None)
+    assert all(summary[key] is None for key in ("stq", "aq", "vpq", "hota", "id_switches_per_minute"))
+
+
+def test_delay_counts_frames_until_half_of_a_new_thing_is_seen():
+    delay = ObstacleDelay(LABELS)
+    semantic, true = _line(1, 1, 0, 2)
+    answers = [(0, 0, 0, 1), (1, 0, 0, 0), (1, 0, 0, 0)]
+    for answer in answers:
+        delay.add(np.array([answer], np.uint8), Truth(semantic, true), "")
+    assert delay.summary()["obstacle_delay"] == {"mean": 0.5, "max": 1, "of": 2, "never": 0}
+    delay.add(np.zeros((1, 4), np.uint8), Truth(semantic, true), "another sequence")
+    assert delay.summary()["obstacle_delay"]["never"] == 2
+
+
+def test_without_new_things_there_is_no_delay():
+    assert ObstacleDelay(LABELS).summary() == {"obstacle_delay": None}
+
+
+def test_lengths_and_changes_of_numbers_need_no_labels():
+    lengths = TrackLengths(LABELS)
+    for i, numbers in enumerate([(3, 3, 0, 4), (3, 3, 0, 4), (5, 5, 0, 4)]):
+        semantic, instance = _line(*numbers)
+        lengths.add(semantic, instance, i * 10**9, "")
+    assert lengths.summary() == {"tracks": 3, "track_length_s": 1.0, "number_changes_per_minute": pytest.approx(30.0)}
+    assert TrackLengths(LABELS).summary()["track_length_s"] is None
