@@ -20,6 +20,7 @@ VERBS = (
     "build-engine",
     "benchmark",
     "check-ground",
+    "check-tracks",
     "gpu-check",
 )
 LIBRARIES = runpy.run_path(f"{NAME}/libraries.py")

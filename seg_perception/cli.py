@@ -34,6 +34,7 @@ VERBS = {
     "build-engine": "seg_perception.backends.tensorrt.build",
     "benchmark": "seg_perception.benchmark.benchmark",
     "check-ground": "seg_perception.evaluation.check_ground",
+    "check-tracks": "seg_perception.evaluation.check_tracks",
     "gpu-check": "seg_perception.gpu_check.gpu_check",
 }
 
@@ -57,6 +58,7 @@ SUMMARIES = {
     "build-engine": "compile a model file with TensorRT",
     "benchmark": "time each step of a frame's path",
     "check-ground": "hold drivable ground in metres against exact ground truth",
+    "check-tracks": "hold the numbers and speeds of things against exact ones",
     "gpu-check": "check on a GPU what only a GPU can show",
 }
 

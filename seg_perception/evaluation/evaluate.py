@@ -31,6 +31,7 @@ import math
 import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -55,6 +56,7 @@ from seg_perception.recordings.sources import LabelFolder, Source, SourceFrame
 from seg_perception.recordings.video_encoder import ENCODERS
 from seg_perception.reports import fleet_report, report
 from seg_perception.results import Result, Wants
+from seg_perception.tracking.tracker import TrackingSettings
 from seg_perception.writing import check_folder, results_folder, write_json
 
 if TYPE_CHECKING:
@@ -105,6 +107,11 @@ def _add_bag_arguments(parser: argparse.ArgumentParser) -> None:
     )
     bag.add_argument("--labels", type=Path, metavar="DIR", help="folder of label images instead of a label topic")
     bag.add_argument("--instances", type=Path, metavar="DIR", help="folder of 16-bit instance images, for --labels")
+    bag.add_argument(
+        "--tracked-labels",
+        action="store_true",
+        help="things keep their number from one instance mask to the next: judge the tracks by them (STQ, VPQ, HOTA, id switches)",
+    )
     bag.add_argument(
         "--void",
         type=whole("--void", 0, VOID),
@@ -181,7 +188,7 @@ _OF_LIVE = ("rate", "clock", "domain")
 _OF_A_DATASET = ("root", "split")
 _OF_FLEETS = ("jobs", "runner", "address")
 _OF_BAGS = (
-    *("topic", "label_topic", "instance_topic", "label_tolerance", "labels", "instances", "void"),
+    *("topic", "label_topic", "instance_topic", "label_tolerance", "labels", "instances", "tracked_labels", "void"),
     *("start", "end", "stride"),
 )
 """Options that fit one kind of data only."""
@@ -231,11 +238,12 @@ def tell(arguments: argparse.Namespace, told: report.Report, baseline: Baseline 
 
 def _evaluate_one(arguments: argparse.Namespace) -> report.Report:
     views = Views(parse_scales(arguments.scales), flip=arguments.tta == "flip")
-    pipeline = open_pipeline(arguments, views.pipeline)
+    tracking = None if arguments.dataset else TrackingSettings()  # a data set's frames do not follow each other
+    pipeline = open_pipeline(arguments, partial(views.pipeline, tracking=tracking))
     try:
         sources = open_sources(arguments, pipeline.labels)
         with _annotation(arguments, pipeline.labels) as annotated:
-            return evaluate(pipeline, *sources, annotated=annotated)
+            return evaluate(pipeline, *sources, annotated=annotated, steady=arguments.tracked_labels)
     finally:
         pipeline.backend.close()
 
@@ -293,9 +301,12 @@ def _open_sources(arguments: argparse.Namespace, labels: LabelSet) -> list[Sourc
     ]
 
 
-def evaluate(pipeline: Pipeline, *sources: Source, annotated: AnnotatedBag | None = None) -> report.Report:
+def evaluate(
+    pipeline: Pipeline, *sources: Source, annotated: AnnotatedBag | None = None, steady: bool = False
+) -> report.Report:
     """Run every frame of the sources, one source after the other, and measure what has labels; several sources are told
-    together and, under `topics`, apart. annotated: a bag of the one that they are of, which gets all outputs.
+    together and, under `topics`, apart. annotated: a bag of the one that they are of, which gets all outputs. steady: whether
+    things keep their numbers in the labels, so that tracks are judged by them.
 
     Raises SegPerceptionError when there is no frame.
     """
@@ -308,6 +319,8 @@ def evaluate(pipeline: Pipeline, *sources: Source, annotated: AnnotatedBag | Non
     total = None if None in counts else sum(count or 0 for count in counts)
     with tqdm(total=total, unit="frame", desc="evaluate") as progress:
         for source in sources:
+            if pipeline.tracker is not None:
+                pipeline.tracker.forget()
             camera = annotated.camera(source.part, alone=len(sources) == 1) if annotated else None
             for item, result in _results(pipeline, source, camera):
                 semantic = comparison.prediction(result.panoptic.semantic, item.truth.semantic if item.truth else None)
@@ -315,8 +328,13 @@ def evaluate(pipeline: Pipeline, *sources: Source, annotated: AnnotatedBag | Non
                 name = f"{source.part} {item.name}" if parts else item.name
                 seen = projections.of(source, truth)
                 miou = whole.add(name, result, semantic, truth, seen)
+                tallies = [whole]
                 if parts:
                     parts[source.part].add(item.name, result, semantic, truth, seen)
+                    tallies.append(parts[source.part])
+                if pipeline.tracker is not None:
+                    for tally in tallies:
+                        tally.add_tracks(result, semantic, truth, source.part, steady)
                 if miou is not None and truth is not None:
                     worst.offer(miou, whole.frames, item, semantic, truth)
                 progress.update()

@@ -21,6 +21,7 @@ from seg_perception.model_file import ModelInfo
 from seg_perception.panoptic.decoder import PanopticSettings
 from seg_perception.pipeline import Pipeline
 from seg_perception.results import NetworkOutput
+from seg_perception.tracking.tracker import TrackingSettings
 
 LARGEST_SCALE = 4.0
 OVERLAP = 0.25
@@ -45,14 +46,15 @@ class Views:
                 "the smallest image that it can see"
             )
 
-    def pipeline(self, model: ModelInfo, backend: Backend) -> Pipeline:
-        """A pipeline that sees every frame in all views; each costs at least one run of backend."""
+    def pipeline(self, model: ModelInfo, backend: Backend, tracking: TrackingSettings | None = None) -> Pipeline:
+        """A pipeline that sees every frame in all views; each costs at least one run of backend. tracking: see Pipeline."""
         if self == Views():
-            return Pipeline(model, backend)
+            return Pipeline(model, backend, tracking=tracking)
         augmented = AugmentedBackend(model, backend, self)
         # the window is told in px of the network's input, which is that much larger now
         window_px = PanopticSettings().center_window_px * max(self.scales)
-        return Pipeline(augmented.model, augmented, panoptic=PanopticSettings(center_window_px=window_px))
+        settings = PanopticSettings(center_window_px=window_px)
+        return Pipeline(augmented.model, augmented, panoptic=settings, tracking=tracking)
 
     def __str__(self) -> str:
         scales = ", ".join(f"{scale:g}" for scale in self.scales)

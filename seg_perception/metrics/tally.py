@@ -12,13 +12,19 @@ from seg_perception.faults import Faults
 from seg_perception.ground.geometry import GroundProjection
 from seg_perception.labels import LabelSet
 from seg_perception.metrics.calibration import Calibration
+from seg_perception.metrics.confusion import mean_known
 from seg_perception.metrics.drivable_curve import DrivableCurve
 from seg_perception.metrics.false_ground import FalseGround
+from seg_perception.metrics.new_things import ObstacleDelay
 from seg_perception.metrics.per_frame import PerFrame
 from seg_perception.metrics.scores import Scores
+from seg_perception.metrics.segment_pairs import pair_segments
 from seg_perception.metrics.times import StageTimes
+from seg_perception.metrics.track_lengths import TrackLengths
+from seg_perception.metrics.track_scores import TrackScores
 from seg_perception.metrics.without_labels import WithoutLabels
-from seg_perception.results import Result, Truth
+from seg_perception.results import Result, Truth, at_middles
+from seg_perception.tracking.numbers import track_mask
 
 
 class Tally:
@@ -36,6 +42,8 @@ class Tally:
         self.times = StageTimes()
         self.frames = 0
         self._faults = Faults()
+        self.tracks, self.lengths, self.delay = TrackScores(labels), TrackLengths(labels), ObstacleDelay(labels)
+        self._followed_ns: dict[str, int] = {}
 
     @property
     def bad_labels(self) -> int:
@@ -79,6 +87,22 @@ class Tally:
         self.frames += 1
         return miou
 
+    def add_tracks(
+        self, result: Result, semantic: NDArray[np.uint8], truth: Truth | None, sequence: str, steady: bool
+    ) -> None:
+        """The tracks of a frame that has just been added. sequence: the recording that it belongs to; steady: whether
+        the truth's things keep their numbers there, so that tracks can be judged by them."""
+        found, stamp_ns = track_mask(result.panoptic), result.frame.stamp_ns
+        before_ns, self._followed_ns[sequence] = self._followed_ns.get(sequence, stamp_ns), stamp_ns
+        self.lengths.add(semantic, at_middles(found, semantic.shape), stamp_ns, sequence)
+        if not steady or truth is None or truth.instance is None:
+            return
+        size = truth.semantic.shape
+        masks = (at_middles(mask, size) for mask in (semantic, found))
+        pairs = pair_segments(*masks, truth.semantic, truth.instance, self.labels.is_thing)
+        self.tracks.add(pairs, sequence, (stamp_ns - before_ns) / 1e9)
+        self.delay.add(semantic, truth, sequence)
+
     def numbers(self) -> dict[str, Any]:
         """Under their names in report.json; metrics only where a frame has labels."""
         labelled = self.scores.frames
@@ -90,6 +114,15 @@ class Tally:
             **(self._false_ground.summary() if labelled else {}),
             **self._calibration.summary(),
             **self._without_labels.summary(),
+            **self._track_numbers(),
             "drivable_curve": self._curve.summary(),
             "stages_ms": self.times.summary(),
         }
+
+    def _track_numbers(self) -> dict[str, Any]:
+        if not self._followed_ns:
+            return {}
+        judged = {}
+        if self.tracks.frames:
+            judged = {**self.tracks.summary(mean_known(self.scores.confusion.iou())), **self.delay.summary()}
+        return {**self.lengths.summary(), **judged}

@@ -49,6 +49,15 @@ HEADLINE = (
     ("ece", "calibration error", "{:.3f}"),
     ("boundary_f1", "boundary F1", "{:.3f}"),
     ("flicker", "flicker", "{:.2%}"),
+    ("stq", "STQ", "{:.3f}"),
+    ("aq", "AQ", "{:.3f}"),
+    ("vpq", "VPQ", "{:.3f}"),
+    ("hota", "HOTA of things", "{:.3f}"),
+    ("id_switches_per_minute", "id switches / min", "{:.2f}"),
+    ("obstacle_delay.mean", "obstacle delay, frames", "{:.2f}"),
+    ("tracks", "tracks", "{}"),
+    ("track_length_s", "track length, s", "{:.1f}"),
+    ("number_changes_per_minute", "number changes / min", "{:.1f}"),
     ("unlabelled", "left unlabelled", "{:.2%}"),
 )
 """Numbers at the top, where the report holds them: its key, what to call it, how to write it."""

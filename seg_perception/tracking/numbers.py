@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from seg_perception.panoptic.instance_kernels import renumber
 from seg_perception.results import Panoptic, Segment
@@ -12,6 +13,16 @@ from seg_perception.results import Panoptic, Segment
 INSTANCE_IDS = ("frame", "track")
 FIRST_STUFF_ID = 65_280
 """By track, stuff has this plus its class as its id, beyond those of tracks."""
+
+
+def track_mask(panoptic: Panoptic) -> NDArray[np.uint16]:
+    """The instance mask, uint16 [H, W], with the numbers of tracks instead of its own, in a new array; 0 for what is no
+    track."""
+    numbers = np.zeros(1 + max((s.id for s in panoptic.segments if s.is_thing), default=0), np.uint16)
+    for s in panoptic.segments:
+        if s.track is not None:
+            numbers[s.id] = s.track.id
+    return numbers[panoptic.instance]
 
 
 def numbered_by_track(panoptic: Panoptic) -> Panoptic:

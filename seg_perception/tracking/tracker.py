@@ -188,6 +188,11 @@ class Tracker:
         """Tracks that are remembered now, lost ones too."""
         return len(self._tracks)
 
+    def forget(self) -> None:
+        """Begin anew with another recording, numbers too."""
+        self._restart("recording", "another recording began")
+        self._next_id = 1
+
     def update(
         self,
         panoptic: Panoptic,

@@ -114,7 +114,9 @@ def slow_hota(frames):
             padded = [*range(len(found)), *[None] * len(true)]
             best = max(
                 itertools.permutations(padded, len(true)),
-                key=lambda way: sum(alignment[true[i], found[j]] * iou[i, j] for i, j in enumerate(way) if j is not None),
+                key=lambda way: sum(
+                    alignment[true[i], found[j]] * iou[i, j] for i, j in enumerate(way) if j is not None
+                ),
                 default=(),
             )
             for i, j in enumerate(best):
