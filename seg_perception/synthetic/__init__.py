@@ -1,1 +1,1 @@
-"""A rendered street and a drive through it, whose truth is exact."""
+"""Rendered roads and drives, whose truth is exact."""
