@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from seg_perception import model_facts
 from seg_perception.errors import SegPerceptionError
 from seg_perception.labels import LabelSet
-from seg_perception.network_size import SizeLimits
+from seg_perception.network_size import LONGEST_SIDE, SizeLimits
 from seg_perception.writing import written_aside
 
 if TYPE_CHECKING:
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 METADATA_KEY = "seg_perception"
 FORMAT_VERSION = 2
+LARGEST_FILE = 1 << 30
+"""Bytes: larger than any network for a vehicle."""
+LARGEST_BATCH = 256
 WITHOUT_CHECKSUM = 1
 """The former version, which is still read."""
 
@@ -45,7 +48,7 @@ class ModelInfo:
     both empty where the file does not say. float32_layers: names of nodes whose numbers are too large for float16, None
     where the file does not say. note: what its user should know, to be logged; mostly empty. pretrained: whose weights
     training began with and their licence, empty where it began with none. temperature: what the logits in the graph were
-    divided by, so that confidence means what it says."""
+    divided by, so that confidence means what it says. sha256: of the file as it was read, empty where there is none."""
 
     path: Path
     name: str
@@ -67,6 +70,7 @@ class ModelInfo:
     pretrained: str = ""
     temperature: float = 1.0
     limits: SizeLimits | None = None
+    sha256: str = ""
 
     def size_for(self, image_hw: tuple[int, int]) -> tuple[int, int]:
         """The network's input (height, width) for images of image_hw: of the image's shape and about as many px as
@@ -196,8 +200,22 @@ def read(path: Path | str) -> tuple[ModelInfo, onnx.ModelProto]:
         **{key: content.get(key, {}) for key in model_facts.TABLES},
         pretrained=content.get("pretrained", ""),
         temperature=float(content.get("temperature", 1.0)),
+        sha256=hashlib.sha256(data).hexdigest(),
     )
     return info, model
+
+
+def content_of(info: ModelInfo) -> bytes:
+    """The bytes of the file that info was read from. Raises SegPerceptionError where it is another by now."""
+    data = _bytes(info.path)
+    if info.sha256 not in ("", hashlib.sha256(data).hexdigest()):
+        raise SegPerceptionError(f"{info.path} has become another file since it was read: start again")
+    return data
+
+
+def graph_of(info: ModelInfo) -> onnx.ModelProto:
+    """The graph and weights of the file that info was read from. Raises as content_of."""
+    return _parse(content_of(info), info.path)
 
 
 def _without_checksum(path: Path) -> str:
@@ -211,6 +229,11 @@ def _bytes(path: Path) -> bytes:
     if not path.is_file():
         raise SegPerceptionError(f"there is no model file {path}: give --model a file, or export one")
     try:
+        size = path.stat().st_size
+        if size > LARGEST_FILE:
+            raise SegPerceptionError(
+                f"{path} has {size / 1e9:.1f} GB, a model file at most {LARGEST_FILE / 1e9:.1f}: name a model file"
+            )
         return path.read_bytes()
     except OSError as error:
         raise SegPerceptionError(f"{path} cannot be read ({error.strerror}): check its permissions") from error
@@ -241,9 +264,23 @@ def _parse(data: bytes, path: Path) -> onnx.ModelProto:
         raise SegPerceptionError(
             f"{path} is not a readable ONNX file ({type(error).__name__}): copy or export it again"
         ) from error
-    if any(weight.data_location == onnx.TensorProto.EXTERNAL for weight in model.graph.initializer):
+    if any(tensor.data_location == onnx.TensorProto.EXTERNAL for tensor in _tensors(model)):
         raise SegPerceptionError(f"{path} has weights in another file: a model file is whole, export it again")
     return model
+
+
+def _tensors(message: Any) -> Iterator[onnx.TensorProto]:
+    """Every tensor in a message, however deep: of the graph, of constants, of the branches of a node, of functions."""
+    import onnx
+
+    for entry, value in message.ListFields():
+        if entry.message_type is None:
+            continue
+        for part in value if isinstance(value, Sequence) or hasattr(value, "add") else (value,):
+            if isinstance(part, onnx.TensorProto):
+                yield part
+            else:
+                yield from _tensors(part)
 
 
 def _content(model: onnx.ModelProto, digits: str) -> dict[str, Any]:
@@ -287,6 +324,11 @@ def _sizes(
     if missing:
         raise SegPerceptionError(f"has no tensor {', '.join(missing)}: it is no panoptic model file, export it again")
     batch, height, width, channels = _shape(tensors[INPUT])
+    if max(height, width) > LONGEST_SIDE or (batch or 0) > LARGEST_BATCH:
+        raise SegPerceptionError(
+            f"takes {batch or 'any number of'} images of {width}x{height}: at most {LARGEST_BATCH} of {LONGEST_SIDE} px a "
+            "side can be, export it again"
+        )
     if tensors[INPUT].type.tensor_type.elem_type != TensorProto.UINT8 or channels != 3:
         raise SegPerceptionError(f"has another input '{INPUT}' than uint8 [N, h, w, 3], export it again")
     if sizes is not None:

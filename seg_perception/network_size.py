@@ -15,6 +15,8 @@ from seg_perception.errors import SegPerceptionError
 
 STEP = 32
 """Heights and widths are multiples of it."""
+LONGEST_SIDE = 16384
+"""Of any network's input, px."""
 FEWEST_PIXELS = 0.7
 """Share of the pixel budget below which no size is taken."""
 PIXELS_WEIGHT = 0.5
@@ -33,10 +35,10 @@ class SizeLimits:
 
     def __post_init__(self) -> None:
         for low, high in zip(self.smallest_hw, self.largest_hw):
-            if not 0 < low <= high or low % STEP or high % STEP:
+            if not 0 < low <= high <= LONGEST_SIDE or low % STEP or high % STEP:
                 raise SegPerceptionError(
                     f"a model of sizes {_words(self.smallest_hw)} to {_words(self.largest_hw)} cannot be: export it again "
-                    f"with multiples of {STEP}, the smallest first"
+                    f"with multiples of {STEP} up to {LONGEST_SIDE}, the smallest first"
                 )
 
     def takes(self, size_hw: tuple[int, int]) -> bool:

@@ -19,11 +19,12 @@ _OPEN_FILES = ("/dev/stdout", "/dev/stderr")
 
 
 @contextmanager
-def written_aside(path: Path) -> Iterator[Path]:
+def written_aside(path: Path, *, follow: bool = True) -> Iterator[Path]:
     """A path with the ending of `path` to write to: beside it, renamed to it at the end, removed when the block fails.
 
-    Of a link the target is written. A device or a pipe, which must not be replaced, gets the bytes at the end. What a killed
-    process left behind of the same file is removed. Raises SegPerceptionError where path is a folder.
+    Of a link the target is written, or with follow False the link itself replaced. A device or a pipe, which must not be
+    replaced, gets the bytes at the end. What a killed process left behind of the same file is removed. Raises
+    SegPerceptionError where path is a folder.
     """
     if path.is_dir():
         raise SegPerceptionError(f"{path} is a folder, and a file is to be written: give another name")
@@ -34,11 +35,11 @@ def written_aside(path: Path) -> Iterator[Path]:
             with aside.open("rb") as whole, path.open("wb") as stream:
                 shutil.copyfileobj(whole, stream)
         return
-    path = path.resolve() if path.is_symlink() else path
+    path = path.resolve() if follow and path.is_symlink() else path
     path.parent.mkdir(parents=True, exist_ok=True)
     _remove_left_over(path.parent, re.compile(rf"\.{re.escape(path.stem)}\.\d+{re.escape(path.suffix)}"))
     aside = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
-    held = os.open(aside, os.O_CREAT | os.O_RDWR, 0o666)
+    held = os.open(aside, os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW, 0o666)
     try:
         _lock(held)
         yield aside

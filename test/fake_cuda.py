@@ -465,7 +465,8 @@ class FakeTensorRT:
         )
 
     def Runtime(self, logger: Any) -> Any:
-        return SimpleNamespace(deserialize_cuda_engine=self._engine)
+        self.runtime = SimpleNamespace(deserialize_cuda_engine=self._engine, engine_host_code_allowed=True)
+        return self.runtime
 
     def _engine(self, content: bytes) -> Any:
         if content[:4] != b"FAKE":

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx
 import pytest
 from fakes import tiny_model
@@ -17,6 +19,8 @@ from hypothesis import strategies as st
 from onnx import TensorProto, numpy_helper
 
 from seg_perception import model_facts, model_file
+from seg_perception.backends.graph.precision import in_precision
+from seg_perception.backends.onnx_runtime import OnnxRuntimeBackend
 from seg_perception.errors import SegPerceptionError
 from seg_perception.labels import CAMVID, LabelSet
 
@@ -276,6 +280,83 @@ def test_weights_in_another_file_are_refused(tmp_path: Path) -> None:
     model = onnx.load(str(path), load_external_data=False)
     model_file.save(model, path)
     assert "weights in another file" in said(path)
+
+
+def _elsewhere(name: str) -> TensorProto:
+    """A tensor of a file outside the model's folder."""
+    tensor = numpy_helper.from_array(np.zeros(4, np.float32), name)
+    tensor.ClearField("raw_data")
+    tensor.data_location = TensorProto.EXTERNAL
+    tensor.external_data.add(key="location", value="../../etc/passwd")
+    return tensor
+
+
+def _in_a_constant(graph: onnx.GraphProto) -> None:
+    graph.node.append(onnx.helper.make_node("Constant", [], ["far"], value=_elsewhere("far")))
+
+
+def _in_a_branch(graph: onnx.GraphProto) -> None:
+    inner = onnx.helper.make_graph([], "inner", [], [], [_elsewhere("far")])
+    graph.node.append(onnx.helper.make_node("If", ["condition"], ["out"], then_branch=inner, else_branch=inner))
+
+
+def _in_a_sparse_one(graph: onnx.GraphProto) -> None:
+    graph.sparse_initializer.append(onnx.SparseTensorProto(values=_elsewhere("far"), dims=[9]))
+
+
+@pytest.mark.parametrize("hide", [_in_a_constant, _in_a_branch, _in_a_sparse_one])
+def test_numbers_of_another_file_are_found_wherever_they_hide(tmp_path: Path, hide: Any) -> None:
+    """Runtimes read them from the working folder, or from anywhere that the path says."""
+    assert "weights in another file" in said(changed(tmp_path / "bad.onnx", lambda content, graph: hide(graph)))
+
+
+def test_a_file_that_became_another_since_it_was_read_is_not_run(tmp_path: Path) -> None:
+    """Its classes would be those of the first, its numbers those of the second."""
+    model = tiny_model(tmp_path / "tiny.onnx")
+    OnnxRuntimeBackend(model).close()
+    tiny_model(tmp_path / "tiny.onnx", seed=1)
+    for use in (OnnxRuntimeBackend, model_file.graph_of, lambda info: in_precision(info, "fp32")):
+        with pytest.raises(SegPerceptionError, match="has become another file since it was read"):
+            use(model)
+
+
+def test_sizes_are_judged_before_anything_is_allocated(tmp_path: Path) -> None:
+    path = tmp_path / "huge.onnx"
+    path.write_bytes(b"")
+    os.truncate(path, 1 << 40)
+    assert "has 1099.5 GB, a model file at most 1.1" in said(path)
+
+    def wide(graph: onnx.GraphProto) -> None:
+        graph.input[0].type.tensor_type.shape.dim[2].dim_value = 32 << 20
+
+    def many(graph: onnx.GraphProto) -> None:
+        graph.input[0].type.tensor_type.shape.dim[0].dim_value = 10**9
+
+    for change in (wide, many):
+        assert "at most 256 of 16384 px" in said(changed(tmp_path / "bad.onnx", lambda content, graph: change(graph)))  # noqa: B023
+    sizes = {"default": [32, 32], "smallest": [32, 32], "largest": [32 << 20, 32 << 20], "stride": 8}
+    assert "up to 16384" in said(changed(tmp_path / "bad.onnx", lambda content, graph: content.update(sizes=sizes)))
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
+def test_a_power_cut_while_a_model_is_written_leaves_the_one_before(tmp_path: Path, share: float) -> None:
+    """In the middle of the bytes, or before they have their name."""
+    path = tiny_model(tmp_path / "tiny.onnx").path
+    before, model = model_file.load(path), onnx.load(str(path))
+    child = os.fork()
+    if not child:
+
+        def cut(self: Path, data: bytes) -> None:
+            with self.open("wb") as file:
+                file.write(data[: int(share * len(data))])
+            os._exit(9)
+
+        Path.write_bytes = cut  # type: ignore[method-assign, assignment]
+        model_file.save(model, path)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
+    assert model_file.load(path).sha256 == before.sha256
+    model_file.save(model, path)
+    assert [file.name for file in tmp_path.iterdir()] == ["tiny.onnx"]
 
 
 def test_what_is_no_model_file_is_refused(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
+from seg_perception import model_file
 from seg_perception.errors import SegPerceptionError, nearest_name
 from seg_perception.model_file import INPUT, OUTPUTS, ModelInfo
 from seg_perception.results import NetworkOutput
@@ -28,7 +29,9 @@ class OnnxRuntimeBackend:
         """Raises SegPerceptionError for a provider that this ONNX Runtime lacks, or a model that it cannot load."""
         self.model = model
         self._threads = threads or physical_cores()
-        self._session: ort.InferenceSession | None = open_session(model.path, _checked(providers), self._threads)
+        self._session: ort.InferenceSession | None = open_session(
+            model_file.content_of(model), _checked(providers), self._threads, str(model.path)
+        )
 
     def infer(self, images: NDArray[np.uint8]) -> NetworkOutput:
         """See Backend. Raises ValueError for images that do not fit the model."""
@@ -86,9 +89,13 @@ def _checked(providers: Sequence[str]) -> list[str]:
 
 
 def open_session(
-    model: Path | bytes, providers: Sequence[str] = (CPU_PROVIDER,), threads: int | None = None
+    model: Path | bytes,
+    providers: Sequence[str] = (CPU_PROVIDER,),
+    threads: int | None = None,
+    name: str = "the model",
 ) -> ort.InferenceSession:
-    """A model file, or one in memory, ready to run. Raises SegPerceptionError when it cannot be loaded."""
+    """A model file, or one in memory, ready to run. name: of the latter, for errors. Raises SegPerceptionError when it
+    cannot be loaded."""
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads or physical_cores()
     options.inter_op_num_threads = 1
@@ -103,7 +110,7 @@ def open_session(
         )
     except Exception as error:  # ONNX Runtime raises classes of its extension module, which have no common base
         cause = " ".join(str(error).split())[:200]
-        name = "the model" if isinstance(model, bytes) else model
+        name = name if isinstance(model, bytes) else str(model)
         raise SegPerceptionError(
             f"ONNX Runtime {ort.__version__} cannot load {name} ({cause}): export it again, or update onnxruntime"
         ) from error

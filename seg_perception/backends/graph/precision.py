@@ -36,7 +36,7 @@ def in_precision(model: ModelInfo, choice: str) -> bytes:
     stay float32 for their large numbers the file says; for files that do not, one run on noise does. Raises SegPerceptionError as
     model_file.load and resolved."""
     precision = resolved(model, choice)
-    graph = fixed(widened(model_file.read(model.path)[1]), model.size_hw, model.grid_hw)
+    graph = fixed(widened(model_file.graph_of(model)), model.size_hw, model.grid_hw)
     if precision != model.precision:
         layers = model.float32_layers
         graph = to_half(graph, too_large(graph, [noise(model.size_hw)]) if layers is None else layers)

@@ -22,7 +22,7 @@ from seg_perception.backends.cuda.kernels import CudaKernels
 from seg_perception.backends.cuda.steps import CudaSteps
 from seg_perception.backends.graph.precision import in_precision, resolved
 from seg_perception.backends.tensorrt import engine as engines
-from seg_perception.backends.tensorrt.cache import EngineCache, EngineKey, file_name, write_aside
+from seg_perception.backends.tensorrt.cache import EngineCache, EngineKey, file_name, read_kept, write_kept
 from seg_perception.backends.tensorrt.engine import Flavor
 from seg_perception.errors import SegPerceptionError
 from seg_perception.model_file import INPUT, OUTPUTS, ModelInfo
@@ -197,6 +197,7 @@ class TensorRTBackend:
     def _load(self, key: EngineKey) -> Any:
         """The deserialized engine of key; a cached one that does not load is built again, once."""
         runtime = self._runtime = self._flavor.trt.Runtime(self._flavor.logger)
+        runtime.engine_host_code_allowed = False  # an engine is numbers and kernels for the GPU, no program for the CPU
         engine = runtime.deserialize_cuda_engine(self._cache.get(key, self._build, self._log))
         if engine is None:
             self._log(f"engine {self._cache.path(key)} does not load here, so it is built again")
@@ -242,9 +243,8 @@ class TensorRTBackend:
             return None, None
         config = self._engine.create_runtime_config()
         cache = config.create_runtime_cache()
-        path = self._jit_cache_path()
-        if path.is_file():
-            cache.deserialize(path.read_bytes())
+        if kept := read_kept(self._jit_cache_path()):
+            cache.deserialize(kept)
         config.set_runtime_cache(cache)
         return config, cache
 
@@ -253,7 +253,7 @@ class TensorRTBackend:
         if self._jit_cache is None:
             return
         try:
-            write_aside(self._jit_cache_path(), bytes(self._jit_cache.serialize()))
+            write_kept(self._jit_cache_path(), bytes(self._jit_cache.serialize()))
         except SegPerceptionError as error:
             self._log(f"kernels are compiled again at the next start: {error}")
 

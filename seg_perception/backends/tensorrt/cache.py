@@ -18,6 +18,9 @@ from seg_perception.writing import written_aside
 
 LONGEST_NAME = 64
 """Letters of a model's name in a file's."""
+LARGEST_NOTE = 1 << 20
+"""Bytes of the note beside an engine; it has about a thousand."""
+_DIGEST_BYTES = hashlib.sha256().digest_size
 
 
 @dataclass(frozen=True)
@@ -43,7 +46,8 @@ class EngineKey:
 
 class EngineCache:
     """A folder of engines. Beside each `<model>-<fingerprint>.engine`, as the vendor's tools read it, lies a `.json`
-    with its key and checksum. folder: None = seg_perception/engines in the user's cache folder."""
+    with its key and checksum. No link in the folder is followed: what is one is no engine, and is replaced. folder: None
+    = seg_perception/engines in the user's cache folder."""
 
     def __init__(self, folder: Path | None = None) -> None:
         self.folder = folder or _users_caches() / "seg_perception" / "engines"
@@ -100,13 +104,15 @@ def _users_caches() -> Path:
 
 def read_engine(path: Path, key: EngineKey, log: Callable[[str], None]) -> bytes | None:
     """The engine at path, None when there is none or it is not that of key, whole and unchanged; log says which."""
-    if not path.is_file():
+    if path.is_symlink() or not path.is_file():
         return None
     try:
-        note: Mapping[str, Any] = json.loads(_note(path).read_text())
-        engine = path.read_bytes()
-        fits = note["key"] == asdict(key) and note["sha256"] == hashlib.sha256(engine).hexdigest()
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        note: Mapping[str, Any] = json.loads(_read(_note(path), LARGEST_NOTE))
+        # Judged before it is read: a file of another length is not that engine.
+        fits = note["key"] == asdict(key) and note["bytes"] == path.stat().st_size
+        engine = _read(path, note["bytes"]) if fits else b""
+        fits = fits and note["sha256"] == hashlib.sha256(engine).hexdigest()
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         log(f"engine {path} has no readable {_note(path).name} ({type(error).__name__}), so it is built again")
         return None
     if not fits:
@@ -122,15 +128,41 @@ def write_engine(path: Path, key: EngineKey, engine: bytes) -> None:
     write_aside(_note(path), json.dumps(note, indent=1).encode())
 
 
-def write_aside(path: Path, content: bytes) -> None:
-    """Write beside path, then rename. Raises SegPerceptionError when that fails."""
+def read_kept(path: Path, largest: int = 1 << 28) -> bytes | None:
+    """What write_kept wrote; None where there is nothing, or not just that."""
     try:
-        with written_aside(path) as aside:
-            aside.write_bytes(content)
+        content = _read(path, largest)
+    except (OSError, ValueError):
+        return None
+    kept, digest = content[:-_DIGEST_BYTES], content[-_DIGEST_BYTES:]
+    return kept if hashlib.sha256(kept).digest() == digest else None
+
+
+def write_kept(path: Path, content: bytes) -> None:
+    """Write what a library takes as it is, with a checksum behind it. Raises as write_aside."""
+    write_aside(path, content + hashlib.sha256(content).digest())
+
+
+def write_aside(path: Path, content: bytes) -> None:
+    """Write beside path, to the disk itself, then rename. Raises SegPerceptionError when that fails."""
+    try:
+        with written_aside(path, follow=False) as aside, aside.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
     except OSError as error:
         raise SegPerceptionError(
             f"{path} cannot be written ({error.strerror}): free space or name another folder"
         ) from error
+
+
+def _read(path: Path, largest: int) -> bytes:
+    """All of a file that is no link. Raises ValueError where it is larger, OSError where it is a link."""
+    with os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb") as file:
+        content = file.read(largest + 1)
+    if len(content) > largest:
+        raise ValueError(f"{path} is larger than {largest} bytes")
+    return content
 
 
 def _note(engine: Path) -> Path:
@@ -142,15 +174,17 @@ def _lock(path: Path, log: Callable[[str], None]) -> Iterator[None]:
     """Hold the lock of path; the system frees it when its holder dies. Raises SegPerceptionError where it cannot be had,
     so before anything is built that could not be kept."""
     try:
-        lock = path.with_suffix(".lock").open("w")
+        lock = os.open(path.with_suffix(".lock"), os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW, 0o666)
     except OSError as error:
         raise SegPerceptionError(
             f"{path} is not there and cannot be written ({error.strerror}): name another engine cache"
         ) from error
-    with lock as file:
+    try:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             log(f"another process is building {path.name}: waiting for it")
-            fcntl.flock(file, fcntl.LOCK_EX)
+            fcntl.flock(lock, fcntl.LOCK_EX)
         yield
+    finally:
+        os.close(lock)

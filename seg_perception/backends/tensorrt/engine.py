@@ -13,7 +13,7 @@ from typing import Any
 
 from seg_perception.backends.base import AUTO_PRECISION
 from seg_perception.backends.graph.precision import in_precision
-from seg_perception.backends.tensorrt.cache import write_aside
+from seg_perception.backends.tensorrt.cache import read_kept, write_kept
 from seg_perception.errors import SegPerceptionError
 from seg_perception.model_file import INPUT, ModelInfo
 
@@ -122,7 +122,7 @@ def build(
             f"TensorRT {flavor.version} cannot build {model.path} ({cause}): free GPU memory or use onnxruntime"
         )
     if remembered is not None and timing_cache is not None:
-        write_aside(timing_cache, bytes(remembered.serialize()))
+        write_kept(timing_cache, bytes(remembered.serialize()))
     return bytes(engine)
 
 
@@ -154,7 +154,7 @@ def _use_timing_cache(flavor: Flavor, config: Any, path: Path | None) -> Any:
     """The cache that config now fills; None where the flavour measures nothing (TensorRT for RTX)."""
     if path is None or flavor.name == "rtx":
         return None
-    cache = config.create_timing_cache(path.read_bytes() if path.is_file() else b"")
+    cache = config.create_timing_cache(read_kept(path) or b"")
     if cache is None or not config.set_timing_cache(cache, False):
         # The file is of another TensorRT or GPU: measure anew.
         cache = config.create_timing_cache(b"")

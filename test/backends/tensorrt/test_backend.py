@@ -251,6 +251,12 @@ def _truncate(path):
     path.write_bytes(path.read_bytes()[:-3])
 
 
+def _flip(path):
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 4
+    path.write_bytes(data)
+
+
 def _foreign(path):
     note = path.with_suffix(".json")
     content = json.loads(note.read_text())
@@ -262,11 +268,12 @@ def _foreign(path):
     "harm",
     [
         _truncate,
+        _flip,
         _foreign,
         lambda path: path.with_suffix(".json").unlink(),
         lambda path: path.with_suffix(".json").write_text("{"),
     ],
-    ids=["truncated", "foreign", "without note", "broken note"],
+    ids=["truncated", "flipped", "foreign", "without note", "broken note"],
 )
 def test_an_engine_that_is_not_whole_is_built_again(machine, harm):
     machine.backend()
@@ -285,6 +292,11 @@ def test_an_engine_that_does_not_load_is_built_again_once(machine):
     machine.trt.build_result = b"FAKE engine"
     machine.backend().infer(_images(1))
     assert machine.trt.builds == 3
+
+
+def test_no_engine_may_bring_code_for_the_cpu(machine):
+    machine.backend()
+    assert machine.trt.runtime.engine_host_code_allowed is False
 
 
 def test_everything_that_matters_changes_the_fingerprint(model):
@@ -323,6 +335,12 @@ def test_measured_kernels_are_kept_for_the_next_build(machine):
     _truncate(_cached(machine))
     machine.backend()
     assert machine.trt.timing_caches == [b"", b"timings"]
+    (kept,) = machine.cache_dir.glob("timing-*.cache")
+    for harm in (_truncate, _flip):
+        harm(kept)
+        _truncate(_cached(machine))
+        machine.backend()
+        assert machine.trt.timing_caches[-1] == b"", "a library is given whole files only"
 
 
 def test_what_the_builder_says_is_the_cause(machine):
@@ -379,10 +397,10 @@ def test_an_interrupted_write_leaves_the_old_file_and_no_other(tmp_path, monkeyp
     target = tmp_path / "engine"
     target.write_bytes(b"old")
 
-    def fail(self, content):
+    def fail(place):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(cache.Path, "write_bytes", fail)
+    monkeypatch.setattr(cache.os, "fsync", fail)
     with pytest.raises(SegPerceptionError, match="No space left"):
         cache.write_aside(target, b"new")
     assert [path.name for path in tmp_path.iterdir()] == ["engine"] and target.read_bytes() == b"old"

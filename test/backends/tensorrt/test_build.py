@@ -1,5 +1,6 @@
 """The verb, and the models that ship, through the real parser and builder of TensorRT for RTX; no GPU is needed."""
 
+import dataclasses
 import importlib.util
 import json
 
@@ -8,9 +9,10 @@ from fakes import tiny_model
 from places import MODELS
 
 from seg_perception import cli, model_file
+from seg_perception.backends.cuda.driver import Gpu
 from seg_perception.backends.tensorrt import build
 from seg_perception.backends.tensorrt import engine as engines
-from seg_perception.backends.tensorrt.cache import read_engine
+from seg_perception.backends.tensorrt.cache import EngineCache, read_engine, write_engine
 
 needs_rtx = pytest.mark.skipif("rtx" not in engines.installed(), reason="TensorRT for RTX is not installed")
 
@@ -40,6 +42,41 @@ def test_a_model_compiles_and_the_note_beside_it_fits(tmp_path, fixed, batch, ca
     assert read_engine(out, key, pytest.fail) == out.read_bytes()
     assert str(out) in capsys.readouterr().out
     assert not list(tmp_path.glob(".*"))
+
+
+@needs_rtx
+@pytest.mark.parametrize("harm", ["truncated", "flipped", "empty", "of another version", "cut before its note"])
+def test_a_harmed_engine_of_the_real_builder_is_built_again(tmp_path, harm):
+    model, flavor = tiny_model(tmp_path / "tiny.onnx"), engines.load_flavor("rtx")
+    kept, key = EngineCache(tmp_path / "cache"), build.engine_key(model, flavor, Gpu("any", "8.6"), 1, "fp32")
+    built = []
+
+    def make():
+        built.append(engines.build(flavor, model, precision="fp32", compute_capability="8.6"))
+        return built[-1]
+
+    assert kept.get(key, make, lambda line: None) == built[0]
+    file = kept.path(key)
+    data = bytearray(file.read_bytes())
+    if harm == "truncated":
+        del data[-9:]
+    elif harm == "flipped":
+        data[len(data) // 2] ^= 1
+    elif harm == "empty":
+        data.clear()
+    elif harm == "of another version":
+        write_engine(file, dataclasses.replace(key, version="1.0"), bytes(data))
+    else:
+        file.with_suffix(".json").unlink()
+    file.write_bytes(data)
+    assert kept.get(key, make, lambda line: None) == built[-1] and len(built) == 2
+    assert kept.get(key, pytest.fail, pytest.fail) == built[-1]
+
+
+@needs_rtx
+def test_no_engine_of_the_real_builder_may_bring_code_for_the_cpu():
+    flavor = engines.load_flavor("rtx")
+    assert flavor.trt.Runtime.engine_host_code_allowed, "the property that the backend sets to False"
 
 
 @needs_rtx

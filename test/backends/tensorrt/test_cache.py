@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import json
+import os
+import random
+from collections.abc import Callable
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -60,17 +64,17 @@ def test_a_cache_that_cannot_be_written_still_gives_what_it_holds(
 ) -> None:
     kept = EngineCache(tmp_path)
     kept.get(KEY, lambda: b"engine", pytest.fail)
-    really_open = Path.open
+    really_open = os.open
 
-    def read_only(self: Path, mode: str = "r", *arguments: Any, **named: Any) -> Any:
-        if "w" in mode:
-            raise OSError(30, "Read-only file system", str(self))
-        return really_open(self, mode, *arguments, **named)
+    def read_only(path: Any, flags: int, *arguments: Any) -> int:
+        if flags & os.O_CREAT:
+            raise OSError(30, "Read-only file system", str(path))
+        return really_open(path, flags, *arguments)
 
     def kept_by_system(self: Path, missing_ok: bool = False) -> None:
         raise OSError(30, "Read-only file system", str(self))
 
-    monkeypatch.setattr(Path, "open", read_only)
+    monkeypatch.setattr(os, "open", read_only)
     monkeypatch.setattr(Path, "unlink", kept_by_system)
     assert kept.get(KEY, lambda: pytest.fail("built"), pytest.fail) == b"engine"
     with pytest.raises(SegPerceptionError, match=r"cannot be written \(Read-only.*name another engine cache"):
@@ -111,8 +115,187 @@ def test_compiled_kernels_that_cannot_be_kept_stop_no_frame(tmp_path: Path, monk
     def full(path: Path, content: bytes) -> None:
         raise SegPerceptionError(f"{path} cannot be written (No space left on device)")
 
-    monkeypatch.setattr(tensorrt, "write_aside", full)
+    monkeypatch.setattr(tensorrt, "write_kept", full)
     backend.warm_up()
     assert any("compiled again at the next start" in line and "No space left" in line for line in machine.lines)
     backend.close()
     assert cache.LONGEST_NAME < 128
+
+
+# Whatever became of the files
+
+
+def _files(kept: EngineCache) -> tuple[Path, Path]:
+    engine = kept.path(KEY)
+    return engine, engine.with_suffix(".json")
+
+
+ENGINE = random.Random(0).randbytes(3000)
+
+
+def _again(kept: EngineCache) -> int:
+    """How often it is built when it is asked for twice; what comes is always the engine."""
+    built = []
+
+    def build() -> bytes:
+        built.append(1)
+        return ENGINE
+
+    for _ in range(2):
+        assert kept.get(KEY, build, lambda line: None) == ENGINE
+    return len(built)
+
+
+@pytest.mark.parametrize("which", [0, 1], ids=["engine", "note"])
+@pytest.mark.parametrize("share", [0.0, 0.01, 0.5, 0.999])
+def test_a_file_that_is_cut_off_anywhere_is_built_again(tmp_path: Path, which: int, share: float) -> None:
+    kept = EngineCache(tmp_path)
+    assert _again(kept) == 1
+    file = _files(kept)[which]
+    file.write_bytes(file.read_bytes()[: int(share * file.stat().st_size)])
+    assert _again(kept) == 1
+
+
+@pytest.mark.parametrize("which", [0, 1], ids=["engine", "note"])
+def test_one_flipped_bit_is_built_again(tmp_path: Path, which: int) -> None:
+    kept, rng = EngineCache(tmp_path), random.Random(1)
+    for _ in range(100):
+        _again(kept)
+        file = _files(kept)[which]
+        data = bytearray(file.read_bytes())
+        place = rng.randrange(len(data))
+        data[place] ^= 1 << rng.randrange(8)
+        file.write_bytes(data)
+        assert _again(kept) <= 1  # a space of the note may become another
+
+
+def test_swapped_engines_and_engines_of_another_version_are_built_again(tmp_path: Path) -> None:
+    kept, other = EngineCache(tmp_path), replace(KEY, version="2")
+    _again(kept)
+    kept.get(other, lambda: b"another", pytest.fail)
+    for suffix in (".engine", ".json"):
+        one, two = kept.path(KEY).with_suffix(suffix), kept.path(other).with_suffix(suffix)
+        aside = one.with_suffix(".aside")
+        one.rename(aside), two.rename(one), aside.rename(two)
+    assert _again(kept) == 1
+    assert kept.get(other, lambda: b"another", lambda line: None) == b"another"
+
+
+@pytest.mark.parametrize(
+    "note", ["[" * 100_000, "[]", '{"key": 1}', " " * (2 << 20), "\udcff", '{"key": {}, "bytes": "x"}']
+)
+def test_a_note_of_nonsense_is_built_again(tmp_path: Path, note: str) -> None:
+    kept = EngineCache(tmp_path)
+    _again(kept)
+    _files(kept)[1].write_text(note, errors="surrogateescape")
+    assert _again(kept) == 1
+
+
+def test_an_engine_of_another_length_is_not_even_read(tmp_path: Path) -> None:
+    """A sparse file of a terabyte takes no memory."""
+    kept = EngineCache(tmp_path)
+    _again(kept)
+    os.truncate(_files(kept)[0], 1 << 40)
+    assert _again(kept) == 1
+
+
+def test_no_link_in_the_cache_is_followed(tmp_path: Path) -> None:
+    """Neither read nor written: not the engine, its note, its lock, nor what lies aside while it is written."""
+    mine = tmp_path / "mine"
+    mine.write_text("precious")
+    kept = EngineCache(tmp_path / "cache")
+    for suffix in (".engine", ".json"):
+        kept.path(KEY).with_suffix(suffix).symlink_to(mine)
+    assert _again(kept) == 1
+    assert not any(file.is_symlink() for file in _files(kept))
+    note = {"key": asdict(KEY), "sha256": cache.hashlib.sha256(b"precious").hexdigest(), "bytes": 8}
+    engine, beside = _files(kept)
+    engine.unlink(), engine.symlink_to(mine), beside.write_text(json.dumps(note))
+    assert _again(kept) == 1
+
+    other = replace(KEY, batch=2)
+    kept.path(other).with_suffix(".lock").symlink_to(mine)
+    with pytest.raises(SegPerceptionError, match="cannot be written"):
+        kept.get(other, lambda: ENGINE, pytest.fail)
+    (kept.folder / f".kernels.{os.getpid()}.bin").symlink_to(mine)
+    cache.write_kept(kept.folder / "kernels.bin", b"new")
+    kept.beside("read.bin").symlink_to(mine)
+    assert cache.read_kept(kept.beside("read.bin")) is None
+    assert mine.read_text() == "precious"
+
+
+def test_what_libraries_keep_is_theirs_unchanged_or_nothing(tmp_path: Path) -> None:
+    file = tmp_path / "timing.cache"
+    assert cache.read_kept(file) is None
+    cache.write_kept(file, b"timings")
+    assert cache.read_kept(file) == b"timings"
+    whole = file.read_bytes()
+    for harmed in (b"", whole[:-1], whole[1:], bytes([whole[0] ^ 1]) + whole[1:], whole + b"x"):
+        file.write_bytes(harmed)
+        assert cache.read_kept(file) is None
+
+
+# Power cut at every step of writing
+
+
+def _cut_at(step: int, work: Callable[[], Any]) -> bool:
+    """Do work in a process that ends at its step-th change of the disk, half done; whether it came to its end."""
+    child = os.fork()
+    if child:
+        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    left = step
+
+    def counted(do: Callable[..., Any], half: Callable[..., Any] = lambda *_: None) -> Callable[..., Any]:
+        def stepped(*arguments: Any, **named: Any) -> Any:
+            nonlocal left
+            if left == 0:
+                half(*arguments)
+                os._exit(9)
+            left -= 1
+            return do(*arguments, **named)
+
+        return stepped
+
+    really_open = Path.open
+
+    def opened(self: Path, mode: str = "r", *arguments: Any, **named: Any) -> Any:
+        file = really_open(self, mode, *arguments, **named)
+        if "w" not in mode:
+            return file
+
+        class Half:
+            __enter__, __exit__ = (lambda self: self), (lambda self, *_: file.close())
+            write = staticmethod(counted(file.write, lambda data: (file.write(data[: len(data) // 2]), file.flush())))
+            flush, fileno = file.flush, file.fileno
+
+        return Half()
+
+    try:
+        Path.open = counted(opened)  # type: ignore[method-assign]
+        Path.replace = counted(Path.replace)  # type: ignore[method-assign]
+        os.open, os.fsync, os.unlink = counted(os.open), counted(os.fsync), counted(os.unlink)  # type: ignore[assignment]
+        work()
+    finally:
+        os._exit(0)
+
+
+@pytest.mark.parametrize("before", [None, "an older engine", "a broken one"])
+def test_a_power_cut_at_any_step_leaves_the_engine_or_none(tmp_path: Path, before: str | None) -> None:
+    steps = 0
+    for step in range(200):
+        kept = EngineCache(tmp_path / str(step))
+        if before == "an older engine":
+            kept.get(replace(KEY, version="0"), lambda: b"old", pytest.fail)
+        if before == "a broken one":
+            _again(kept)
+            _files(kept)[0].write_bytes(b"broken")
+        ended = _cut_at(step, lambda kept=kept: kept.get(KEY, lambda: ENGINE, lambda line: None))  # type: ignore[misc]
+        assert _again(kept) <= (0 if ended else 1) and _again(kept) == 0
+        left = {file.suffix for file in kept.folder.iterdir()}
+        assert left <= {".engine", ".json", ".lock"}, "what was aside is gone"
+        if before == "an older engine":
+            assert kept.get(replace(KEY, version="0"), pytest.fail, pytest.fail) == b"old"
+        if ended:
+            break
+        steps += 1
+    assert 8 < steps < 100
