@@ -149,7 +149,8 @@ def _png(data: memoryview) -> Size | None:
 def png_chunks(data: memoryview) -> list[tuple[bytes, int, int]] | None:
     """Kind, start and end of each chunk of a PNG, up to IEND; None where one does not lie in data, for whose length a
     decoder might allocate, and of a PNG in more pieces than any encoder makes of it."""
-    chunks, place = [], len(_PNG_START)
+    chunks: list[tuple[bytes, int, int]] = []
+    place = len(_PNG_START)
     while place + 12 <= len(data) and len(chunks) < MOST_CHUNKS:
         end = place + 12 + _unpack(">I", data, place)[0]
         if end > len(data):
