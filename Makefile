@@ -4,6 +4,7 @@ TORCH_INDEX ?=
 INPUT ?=
 OUT ?= out/run
 MODEL ?=
+MINUTES ?= 30
 CAMERA ?=
 N ?= 100000
 
@@ -16,7 +17,7 @@ SETUP = @python=$(call as_given,PYTHON); python="$${python:-python3}"; \
 	"$$python" tools/setup_env.py --python $(call as_given,PYTHON) --torch-index $(call as_given,TORCH_INDEX)
 IN_ENV = @.venv/bin/python
 
-.PHONY: help run shell test check fuzz install-check benchmark gpu-check setup setup-test clean
+.PHONY: help run shell test check fuzz install-check benchmark soak gpu-check setup setup-test clean
 
 help:
 	@echo "make run [INPUT=video|bag|folder|/dev/video0] [OUT=dir] [MODEL=file.onnx] [CAMERA=words]"
@@ -28,6 +29,7 @@ help:
 	@echo "make check      ruff, mypy and every test"
 	@echo "make install-check  install with pip, the newest and the oldest libraries, and run every verb that needs no ROS"
 	@echo "make benchmark  measure every shipped model on this machine, which should have nothing else to do; benchmarks/"
+	@echo "make soak [MINUTES=30]  the node at 30 images a second with every kind of fault mixed in: what grew, and what was not answered"
 	@echo "make gpu-check [IMAGES=folder]  check on an NVIDIA GPU what only a GPU can show, in 3 minutes; out/gpu_check.json"
 	@echo "                sets nothing up: it needs a Python with numpy, opencv, numba and torch, and no ROS and no network"
 	@echo "make setup      only install and build what 'make run' needs (setup-test: what 'make test' and training need)"
@@ -65,6 +67,9 @@ install-check:
 
 benchmark: setup
 	$(IN_ENV) -m seg_perception benchmark --all --out benchmarks
+
+soak: setup-test
+	$(IN_ENV) test/soak.py --minutes $(call as_given,MINUTES)
 
 # By the first Python that has what it needs; where none has, it says itself what is missing.
 NEEDED = from importlib.util import find_spec; raise SystemExit(not all(map(find_spec, ("numpy", "cv2", "numba", "torch"))))

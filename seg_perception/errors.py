@@ -28,6 +28,14 @@ class BadImageError(SegPerceptionError):
         self.cause = cause
 
 
+class BackendError(SegPerceptionError):
+    """The network was not run, or what it answered is no use: a new backend may help. cause: in one word, for counters."""
+
+    def __init__(self, sentence: str, cause: str = "backend_failed") -> None:
+        super().__init__(sentence)
+        self.cause = cause
+
+
 def nearest_name(wrong: str, known: Iterable[str]) -> str:
     """End of an error sentence: the nearest known name, or all of them when none is near."""
     names = sorted(known)

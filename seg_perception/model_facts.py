@@ -14,7 +14,7 @@ PRECISIONS = ("fp32", "fp16", "int8")
 
 NEEDED_TEXTS = ("name", "network", "training_data", "license_note")
 COUNTS = ("parameters", "macs")
-TABLES = ("metrics", "parity", "quantization")
+TABLES = ("metrics", "parity", "quantization", "self_test")
 _TEXTS = (*NEEDED_TEXTS, "pretrained")
 _NEEDED = (*NEEDED_TEXTS, "labels", "precision", *COUNTS)
 

@@ -48,7 +48,8 @@ class ModelInfo:
     both empty where the file does not say. float32_layers: names of nodes whose numbers are too large for float16, None
     where the file does not say. note: what its user should know, to be logged; mostly empty. pretrained: whose weights
     training began with and their licence, empty where it began with none. temperature: what the logits in the graph were
-    divided by, so that confidence means what it says. sha256: of the file as it was read, empty where there is none."""
+    divided by, so that confidence means what it says. sha256: of the file as it was read, empty where there is none.
+    self_test: the answer to self_test.py's known image at size_hw, empty where the file holds none."""
 
     path: Path
     name: str
@@ -71,6 +72,7 @@ class ModelInfo:
     temperature: float = 1.0
     limits: SizeLimits | None = None
     sha256: str = ""
+    self_test: Mapping[str, Any] = field(default_factory=dict)
 
     def size_for(self, image_hw: tuple[int, int]) -> tuple[int, int]:
         """The network's input (height, width) for images of image_hw: of the image's shape and about as many px as

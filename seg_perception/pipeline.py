@@ -16,6 +16,7 @@ import numpy as np
 from seg_perception.backends.base import Backend, Decoder, DeviceBackend
 from seg_perception.camera.preprocess import Preprocessor
 from seg_perception.camera_model import CameraModel, CameraPose
+from seg_perception.errors import BackendError, SegPerceptionError
 from seg_perception.ground.drivable import DrivableExtractor, DrivableSettings
 from seg_perception.ground.ego_mask import EgoMask
 from seg_perception.ground.fusion import PlanarPose
@@ -137,6 +138,10 @@ class Pipeline:
         """Who follows the things; None where nothing does."""
         return self._tracker
 
+    def keep_tracks_of(self, other: Pipeline) -> None:
+        """Follow what another pipeline of the same camera and settings followed until now."""
+        self._tracker = other._tracker
+
     def warm_up(self) -> None:
         """Run a black image of a made-up camera, then a mask that is all ground, through every step: compile what is
         compiled at its first use, touch all memory."""
@@ -162,20 +167,33 @@ class Pipeline:
         return self.place(self.see(frame, wants))
 
     def see(self, frame: Frame, wants: Wants = Wants(), slot: int = 0) -> Seen:  # noqa: B008 - as above
-        """The steps up to the masks, which hold until the same slot is seen again."""
+        """The steps up to the masks, which hold until the same slot is seen again.
+
+        Raises BackendError where the network fails or its answer is not finite.
+        """
         decoders, extractor = self._steps
         times = [perf_counter_ns()]
 
         images = self._preprocess(frame)
         times.append(perf_counter_ns())
 
-        output = self.backend.infer(images)
+        output = self._infer(images)
         times.append(perf_counter_ns())
 
         mask_hw = self._mask_hw or frame.size_hw
         panoptic = decoders[slot].decode(output, 0, mask_hw, self.model.stride, wants)
         times.append(perf_counter_ns())
         return Seen(frame, panoptic, wants, self._camera, self._odometry, extractor, tuple(times))
+
+    def _infer(self, images: Any) -> Any:
+        try:
+            return self.backend.infer(images)
+        except BackendError:
+            raise
+        except SegPerceptionError as error:
+            raise BackendError(str(error)) from error
+        except Exception as error:  # each vendor's library raises classes of its own
+            raise BackendError(f"the network failed ({type(error).__name__}: {error})") from error
 
     def place(self, seen: Seen) -> Result:
         """The rest: the drivable ground, and which thing is which."""

@@ -5,15 +5,19 @@ from __future__ import annotations
 import sys
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
+import numpy as np
 from places import CHECKOUT
 
 sys.path.insert(0, str(CHECKOUT))
 
 from seg_perception import backends
 from seg_perception.backends.onnx_runtime import OnnxRuntimeBackend
+from seg_perception.errors import BackendError
 from seg_perception.pipeline import Pipeline
+from seg_perception.results import NetworkOutput
 from seg_perception.ros import node
 from seg_perception.ros.running import end_process
 
@@ -43,9 +47,78 @@ def hang() -> None:
     Pipeline.see = patched  # type: ignore[method-assign]
 
 
+THROW, NAN, DAMAGE = "throw", "nan ", "damage"
+"""frame_id of an image at which the network throws; answers not-a-number in the output named after it; is damaged, so that
+it answers wrongly from then on, until it is made anew."""
+
+
+def network() -> None:
+    """The network fails at images of these frame_ids."""
+    see, infer, asked = Pipeline.see, OnnxRuntimeBackend.infer, [""]
+
+    def noted(self: Pipeline, frame: Any, *rest: Any, **named: Any) -> Any:
+        asked[0] = frame.frame_id
+        return see(self, frame, *rest, **named)
+
+    def failing(self: OnnxRuntimeBackend, images: Any) -> NetworkOutput:
+        fault, asked[0] = asked[0], ""
+        if fault == THROW:
+            raise RuntimeError("the device fell off the bus")
+        answer = infer(self, images)
+        if fault == HANG:
+            wait_for_ever()
+        if fault.startswith(NAN):
+            getattr(answer, fault.removeprefix(NAN))[:, 0, -1, -1] = np.nan
+        self.damaged = getattr(self, "damaged", False) or fault == DAMAGE
+        return wrong(answer) if self.damaged else answer
+
+    Pipeline.see, OnnxRuntimeBackend.infer = noted, failing  # type: ignore[method-assign, assignment]
+
+
+def wrong(answer: NetworkOutput) -> NetworkOutput:
+    """Each class is taken for the next, as of an engine of another model."""
+    return replace(answer, semantic_logits=np.roll(answer.semantic_logits, 1, axis=1))
+
+
+def wrong_engine() -> None:
+    """The network is another than the model file's."""
+    infer = OnnxRuntimeBackend.infer
+    OnnxRuntimeBackend.infer = lambda self, images: wrong(infer(self, images))  # type: ignore[method-assign]
+
+
+def fake_gpu() -> None:
+    """TensorRT is found and runs, on the CPU."""
+    from seg_perception.backends.tensorrt import backend as tensorrt
+
+    class OnGpu(OnnxRuntimeBackend):
+        def __init__(self, model: Any, **_: Any) -> None:
+            super().__init__(model)
+
+        def describe(self) -> Any:
+            return {**super().describe(), "device": "a GPU"}
+
+    tensorrt.TensorRTBackend = OnGpu  # type: ignore[misc, assignment]
+
+
+def no_gpu() -> None:
+    """TensorRT is found and cannot start."""
+    from seg_perception.backends.tensorrt import backend as tensorrt
+
+    def fail(*_: Any, **__: Any) -> Any:
+        raise BackendError("CUDA's cudaMalloc failed (out of memory)")
+
+    tensorrt.TensorRTBackend = fail  # type: ignore[misc, assignment]
+
+
 def endless_warm_up() -> None:
     """Warming up, as compiling or building an engine, takes longer than anyone waits."""
     Pipeline.warm_up = wait_for_ever  # type: ignore[method-assign]
+
+
+def slow_restart() -> None:
+    """Only the first backend begins at all."""
+    choose, tries = backends.choose, iter([True])
+    backends.choose = lambda *rest, **named: (choose if next(tries, False) else wait_for_ever)(*rest, **named)
 
 
 def endless_close() -> None:
@@ -103,7 +176,20 @@ def old_rclpy() -> None:
 
 
 FAULTS: dict[str, Callable[[], None]] = {
-    one.__name__: one for one in (hang, endless_warm_up, endless_close, out_of_memory, unlucky, old_rclpy)
+    one.__name__: one
+    for one in (
+        hang,
+        network,
+        wrong_engine,
+        fake_gpu,
+        no_gpu,
+        slow_restart,
+        endless_warm_up,
+        endless_close,
+        out_of_memory,
+        unlucky,
+        old_rclpy,
+    )
 }
 
 if __name__ == "__main__":

@@ -47,16 +47,16 @@ LATCHED = qos_profile("reliable, transient local")
 EVERY_MESSAGE = QoSProfile(depth=1000, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.VOLATILE)
 
 
-def make_tiny_model(path: Path, size_hw: tuple[int, int] = (64, 96), busy: int = 0) -> Path:
+def make_tiny_model(path: Path, size_hw: tuple[int, int] = (64, 96), busy: int = 0, contrast: float = 0.01) -> Path:
     """A model file that needs no training: classes by colour at 1/8, no centres. busy: extra convolutions of 64
-    channels at full size, to be slow on purpose."""
+    channels at full size, to be slow on purpose. contrast: how sure it is."""
     rng = np.random.default_rng(0)
     nodes = [
         helper.make_node("Cast", ["image"], ["float"], to=TensorProto.FLOAT),
         helper.make_node("Transpose", ["float"], ["planes"], perm=[0, 3, 1, 2]),
     ]
     weights = {
-        "to_logits": rng.normal(0, 0.01, (len(CAMVID), 3, 1, 1)),
+        "to_logits": rng.normal(0, contrast, (len(CAMVID), 3, 1, 1)),
         "to_center": np.full((1, 3, 1, 1), 0.001),
         "to_offset": np.full((2, 3, 1, 1), 0.001),
     }

@@ -4,8 +4,10 @@ from fakes import FakeBackend, empty_output, model_info, tiny_model
 
 from seg_perception import backends
 from seg_perception.camera_model import CameraModel, CameraPose
+from seg_perception.errors import BackendError, SegPerceptionError
 from seg_perception.ground.drivable import DrivableSettings
 from seg_perception.labels import VOID
+from seg_perception.model_file import OUTPUTS
 from seg_perception.panoptic.decoder import PanopticSettings
 from seg_perception.pipeline import STAGES, Pipeline
 from seg_perception.results import Frame, Wants
@@ -98,12 +100,43 @@ def test_warming_up_runs_the_backend_and_the_steps():
     assert pipeline.run(_frame()).drivable.grid is None, "the camera of the warm-up is forgotten"
 
 
-def test_an_error_of_the_backend_is_the_pipelines_error():
+@pytest.mark.parametrize(
+    ("raised", "words", "cause"),
+    [
+        (RuntimeError("the GPU is gone"), r"the network failed \(RuntimeError: the GPU is gone\)", "backend_failed"),
+        (SegPerceptionError("TensorRT cannot run it"), "^TensorRT cannot run it$", "backend_failed"),
+        (BackendError("it hangs", "backend_hangs"), "^it hangs$", "backend_hangs"),
+    ],
+)
+def test_an_error_of_the_backend_is_told_from_one_of_the_image(raised, words, cause):
     def fail(images):
-        raise RuntimeError("the GPU is gone")
+        raise raised
 
-    with pytest.raises(RuntimeError, match="the GPU is gone"):
+    with pytest.raises(BackendError, match=words) as told:
         Pipeline(MODEL, FakeBackend(fail)).run(_frame())
+    assert told.value.cause == cause
+
+
+@pytest.mark.parametrize("name", OUTPUTS)
+def test_a_mask_is_never_made_of_what_is_no_number_nor_the_one_before_given_again(name):
+    """Wherever in the output it is, and with the masks of the frame before still in the buffers."""
+    at = [None]
+
+    def answer(images):
+        output = _road_below(images)
+        if at[0] is not None:
+            getattr(output, name)[0, -1].flat[at[0]] = np.nan
+        return output
+
+    pipeline = Pipeline(MODEL, FakeBackend(answer))
+    pipeline.run(_frame())
+    for place in (0, 40, 95):
+        at[0] = place
+        with pytest.raises(BackendError, match=f"the network's {name} hold values that are not finite") as told:
+            pipeline.run(_frame())
+        assert told.value.cause == "not_finite"
+    at[0] = None
+    assert pipeline.run(_frame()).panoptic.segments
 
 
 def test_a_real_model_file_runs_from_frame_to_masks(tmp_path):

@@ -49,9 +49,14 @@ def choose(
     except SegPerceptionError as error:
         if fallback == "none":
             raise
-        return _onnx_runtime(model, (), threads, f"fallback after an error of TensorRT: {error}", log)
+        return on_the_cpu(model, threads, f"fallback after an error of TensorRT: {error}", log)
     log(f"backend: {chosen.describe()['backend']} on {chosen.describe()['device']} ({reason})")
     return chosen
+
+
+def on_the_cpu(model: ModelInfo, threads: int | None, reason: str, log: Callable[[str], None]) -> Backend:
+    """The backend to fall back to, which says why wherever it describes itself."""
+    return _onnx_runtime(model, (), threads, reason, log, fallback=reason)
 
 
 def resolve(backend: str) -> tuple[str, str]:
@@ -83,10 +88,15 @@ def _check_precision(model: ModelInfo, backend: str, precision: str) -> None:
 
 
 def _onnx_runtime(
-    model: ModelInfo, providers: Sequence[str], threads: int | None, reason: str, log: Callable[[str], None]
+    model: ModelInfo,
+    providers: Sequence[str],
+    threads: int | None,
+    reason: str,
+    log: Callable[[str], None],
+    fallback: str = "",
 ) -> Backend:
     from seg_perception.backends.onnx_runtime import OnnxRuntimeBackend
 
-    chosen = OnnxRuntimeBackend(model, providers=providers, threads=threads)
+    chosen = OnnxRuntimeBackend(model, providers=providers, threads=threads, fallback=fallback)
     log(f"backend: {chosen.describe()['backend']} on {chosen.describe()['device']} ({reason})")
     return chosen

@@ -34,7 +34,8 @@ class Backend(Protocol):
         """Run once on an empty image, so that the first real frame is as fast as the rest."""
 
     def describe(self) -> Mapping[str, str]:
-        """Short facts for the log and diagnostics: at least `backend`, `device`, `model`, `precision`."""
+        """Short facts for the log and diagnostics: at least `backend`, `device`, `model`, `precision`; `fallback`
+        where it runs in another one's place, and why."""
 
     def close(self) -> None:
         """Give back what the backend holds; it cannot be used afterwards. May be called twice."""

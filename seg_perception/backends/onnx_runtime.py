@@ -22,12 +22,16 @@ class OnnxRuntimeBackend:
     """Runs a model file on ONNX Runtime.
 
     providers: names of execution providers, best first; empty = the CPU. What the first cannot run goes to the next,
-    and to the CPU in the end. threads: of the CPU provider; None = one per physical core.
+    and to the CPU in the end. threads: of the CPU provider; None = one per physical core. fallback: why it runs in another
+    one's place, empty where it was chosen.
     """
 
-    def __init__(self, model: ModelInfo, *, providers: Sequence[str] = (), threads: int | None = None) -> None:
+    def __init__(
+        self, model: ModelInfo, *, providers: Sequence[str] = (), threads: int | None = None, fallback: str = ""
+    ) -> None:
         """Raises SegPerceptionError for a provider that this ONNX Runtime lacks, or a model that it cannot load."""
         self.model = model
+        self._fallback = {"fallback": fallback} if fallback else {}
         self._threads = threads or physical_cores()
         self._session: ort.InferenceSession | None = open_session(
             model_file.content_of(model), _checked(providers), self._threads, str(model.path)
@@ -53,6 +57,7 @@ class OnnxRuntimeBackend:
             "model": self.model.name,
             "precision": self.model.precision,
             "threads": str(self._threads),
+            **self._fallback,
         }
 
     def close(self) -> None:

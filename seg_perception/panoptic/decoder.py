@@ -13,7 +13,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from seg_perception.errors import SegPerceptionError
+from seg_perception.errors import BackendError
 from seg_perception.labels import LabelSet
 from seg_perception.panoptic import class_kernels, instance_kernels
 from seg_perception.panoptic.instance_kernels import AREA, CONFIDENCE, LEFT, RIGHT, TOP
@@ -90,7 +90,7 @@ class PanopticDecoder:
 
         The arrays are views of buffers that the next call overwrites. Confidence is all 0 unless it, instances or areas
         are wanted; instance is all 0 and segments are empty unless instances are wanted.
-        Raises SegPerceptionError when an output of the network is not finite.
+        Raises BackendError when an output of the network is not finite.
         """
         logits = output.semantic_logits[index]
         buffers = self._sized(logits.shape, mask_hw)
@@ -262,10 +262,11 @@ def _segment(
     return Segment(number, class_id, is_thing, total / (255 * area), area, box)
 
 
-def not_finite(name: str) -> SegPerceptionError:
+def not_finite(name: str) -> BackendError:
     """The error of a network whose output `name` holds infinity or no number."""
-    return SegPerceptionError(
-        f"the network's {name} hold values that are not finite, as float16 overflows do: use a model of precision fp32"
+    return BackendError(
+        f"the network's {name} hold values that are not finite, as float16 overflows do: use a model of precision fp32",
+        "not_finite",
     )
 
 

@@ -161,7 +161,7 @@ def _measure(model: ModelInfo, network_ms: float, node_name: str) -> dict[str, A
             found = backend.infer(images)
             output = NetworkOutput(*(getattr(found, name).copy() for name in found.__dataclass_fields__))
             backend = _Waiting(model, output, network_ms / 1e3)
-        camera = Camera(node, "", model, backend, settings, None, lambda: None, slots=2)
+        camera = Camera(node, "", backend, settings, None, lambda: None, lambda *_: None, slots=2)
         node.trigger_configure()
         node.trigger_activate()
         camera.warm_up()

@@ -16,7 +16,7 @@ from rclpy.time import Time
 from seg_perception.backends.base import Backend
 from seg_perception.camera.messages import BadImageError, ImageReader
 from seg_perception.camera_model import CameraPose
-from seg_perception.errors import SegPerceptionError
+from seg_perception.errors import BackendError, SegPerceptionError
 from seg_perception.ground.fusion import GridFusion, PlanarPose
 from seg_perception.model_file import ModelInfo
 from seg_perception.pipeline import Pipeline, Seen
@@ -68,32 +68,24 @@ class Camera:
         self,
         node: LifecycleNode,
         name: str,
-        model: ModelInfo,
         backend: Backend,
         settings: Settings,
         transforms: TransformSource | None,
         ground_changed: Callable[[], None],
+        backend_failed: Callable[[Backend, BackendError], object],
         slots: int = 1,
         open_model: ModelInfo | None = None,
         on_frame: OnFrame | None = None,
     ) -> None:
-        """ground_changed is called from a worker thread where what stops the outputs on the ground is another.
-        open_model: the model file where it takes other sizes than the backend does; on_frame: called from a worker
-        thread too."""
+        """Called from a worker thread: ground_changed where what stops the outputs on the ground is another, backend_failed
+        where the backend lost a frame, and on_frame. open_model: the model file where it takes other sizes than the backend
+        does."""
         self.name = name
-        self._model, self._open_model, self._told_hw = model, open_model, (0, 0)
+        self._open_model, self._told_hw = open_model, (0, 0)
         self._node, self._settings, self._transforms = node, settings, transforms
-        self._ground_changed, self._on_frame = ground_changed, on_frame
-        self._pipeline = Pipeline(
-            model,
-            backend,
-            panoptic=settings.panoptic,
-            drivable=settings.drivable,
-            tracking=settings.tracking,
-            instance_ids=settings.node.instance_ids,
-            mask_hw=settings.mask_hw,
-            slots=slots,
-        )
+        self._ground_changed, self._backend_failed, self._on_frame = ground_changed, backend_failed, on_frame
+        self._slots = slots
+        self._pipeline = self._pipeline_of(backend)
         self._readers = [
             ImageReader(settings.node.image_bit_depth, settings.node.image_16uc1_is_grey, settings.node.image_limits)
             for _ in range(slots)
@@ -103,9 +95,35 @@ class Camera:
         self._pose: CameraPose | None = None
         self._ego = settings.ego(name)
         self._ground, self._told, self._hangs = GROUND_UNWATCHED, GROUND_OK, False
-        self.outputs = CameraOutputs(node, name, model.labels)
+        self.outputs = CameraOutputs(node, name, backend.model.labels)
         self._input: CameraInput | None = None
         self._calibration = Calibration()
+
+    def use(self, backend: Backend) -> None:
+        """Go on with another backend, while no frame is under way."""
+        pipeline = self._pipeline_of(backend)
+        pipeline.keep_tracks_of(self._pipeline)
+        self._pipeline = pipeline
+
+    def _pipeline_of(self, backend: Backend) -> Pipeline:
+        settings = self._settings
+        return Pipeline(
+            backend.model,
+            backend,
+            panoptic=settings.panoptic,
+            drivable=settings.drivable,
+            tracking=settings.tracking,
+            instance_ids=settings.node.instance_ids,
+            mask_hw=settings.mask_hw,
+            slots=self._slots,
+        )
+
+    def drop(self, arrival: Arrival, error: BackendError) -> None:
+        """Count and name a frame that the backend keeps."""
+        camera_input = self._input
+        if camera_input is not None:
+            camera_input.reject(error.cause, str(error))
+            camera_input.monitor.answered(arrival.arrived_s)
 
     def warm_up(self) -> None:
         """Run a frame of nothing, so that the first one of the camera does not wait for compilers."""
@@ -164,7 +182,12 @@ class Camera:
         watched = self.outputs.watched(settings)
         ground = self._place(camera_input, arrival, frame.size_hw, settings)
         convert_ms = (time.monotonic() - since_s) * 1e3
-        seen = self._pipeline.see(frame, wants(watched), slot)
+        pipeline = self._pipeline
+        try:
+            seen = pipeline.see(frame, wants(watched), slot)
+        except BackendError as error:
+            self._backend_failed(pipeline.backend, error)
+            raise
         return HalfDone(camera_input, arrival, settings, watched, ground, seen, convert_ms)
 
     def _judge_brightness(self, brightest: int | None, camera_input: CameraInput) -> None:
@@ -186,7 +209,7 @@ class Camera:
         if image_hw == self._told_hw:
             return
         self._told_hw = image_hw
-        hint = shape_hint(image_hw, self._model, self._open_model)
+        hint = shape_hint(image_hw, self._pipeline.model, self._open_model)
         if hint:
             self._node.get_logger().warning(f"{self.name or 'camera'}: {hint}")
 
@@ -316,9 +339,9 @@ class Camera:
         status = camera_input.monitor.status(
             time.monotonic(), ground, settings.node.enabled, tracking_values(self._pipeline.tracker)
         )
-        if status.values["camera_stalled"] == "true" or not settings.node.enabled:
-            self.outputs.retract_grid()
         hangs = status.values["hangs"] == "true"
+        if hangs or status.values["camera_stalled"] == "true" or not settings.node.enabled:
+            self.outputs.retract_grid()
         if hangs and not self._hangs:
             self._node.get_logger().error(f"{camera_input.monitor.topic}: nothing goes out, {standing('frames')}")
         self._hangs = hangs
@@ -359,7 +382,7 @@ def _answering(camera_input: CameraInput, arrival: Arrival) -> Iterator[None]:
     try:
         yield
         return
-    except BadImageError as error:
+    except (BadImageError, BackendError) as error:
         camera_input.reject(error.cause, str(error))
     except SegPerceptionError as error:
         camera_input.reject(FAILED, str(error))

@@ -9,6 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
+from seg_perception.self_test import Outcome
+
 OK, WARN, ERROR = 0, 1, 2
 """Levels of diagnostic_msgs/DiagnosticStatus."""
 
@@ -52,6 +54,12 @@ def node_status(state: str, problem: str, progress: str, facts: Mapping[str, str
         sentence = f"{sentence}: {progress}"
     values = {"lifecycle_state": state, **facts, "engine_state": progress or sentence}
     return Status(ERROR, problem, values) if problem else Status(level, sentence, values)
+
+
+def outcome_status(outcome: Outcome) -> Status:
+    """How a self-test ended."""
+    level = WARN if outcome.passed is None else OK if outcome.passed else ERROR
+    return Status(level, outcome.sentence, {"differs": f"{outcome.differs:.5f}"})
 
 
 @dataclass(frozen=True)

@@ -300,11 +300,13 @@ def _buffer(typecode: str, values: NDArray[Any]) -> array.array[Any]:
 def diagnostics(node: str, statuses: Mapping[str, Status], stamp: Time) -> DiagnosticArray:
     """The statuses of a node's parts by their names; node: its full name."""
     return DiagnosticArray(
-        header=Header(stamp=stamp), status=[_status(f"{node}: {part}", node, one) for part, one in statuses.items()]
+        header=Header(stamp=stamp),
+        status=[status_message(f"{node}: {part}", node, one) for part, one in statuses.items()],
     )
 
 
-def _status(name: str, hardware_id: str, status: Status) -> DiagnosticStatus:
+def status_message(name: str, hardware_id: str, status: Status) -> DiagnosticStatus:
+    """One status; hardware_id: what it is of."""
     values = [KeyValue(key=key, value=value) for key, value in status.values.items()]
     # rclpy wants the level as one byte.
     return DiagnosticStatus(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
@@ -51,20 +52,40 @@ class Lane:
         """settings: those in force now."""
         self._frames, self._cameras, self._settings = frames, cameras, settings
         self._network, self._publishing = threading.Lock(), threading.Lock()
+        self._in_network: tuple[int, Any, float] | None = None
+        self._left = False
 
     def work(self, slot: int) -> None:
         """A worker thread, until there are no more frames. slot: its number, which no other has."""
         while True:
             with self._network:
-                taken = self._frames.take()
+                taken = None if self._left else self._frames.take()
                 if taken is None:
                     return
                 index, arrival = taken
                 camera = self._cameras[index]
+                self._in_network = index, arrival, time.monotonic()
                 half = camera.see(arrival, self._settings(), slot)
+                self._in_network = None
                 self._publishing.acquire()
             try:
-                if half is not None:
+                if half is not None and not self._left:
                     camera.publish(half)
             finally:
                 self._publishing.release()
+
+    def overdue(self, limit_s: float) -> tuple[int, Any] | None:
+        """Camera and frame that the network has had for longer than limit_s; any thread may ask."""
+        frame = self._in_network
+        return frame[:2] if frame is not None and time.monotonic() - frame[2] > limit_s else None
+
+    def leave(self) -> None:
+        """Take no more frames, and publish nothing of one that is in the network now, whenever that returns."""
+        self._left = True
+
+    def is_published(self, timeout_s: float) -> bool:
+        """After leave: wait until nothing is being published any more; False where that takes too long."""
+        if not self._publishing.acquire(timeout=timeout_s):
+            return False
+        self._publishing.release()
+        return True

@@ -21,6 +21,7 @@ PATIENCE_S = 4.0
 """How long a transition may take, all but configuring, which may build an engine."""
 
 CONFIGURE, ACTIVATE = Transition.TRANSITION_CONFIGURE, Transition.TRANSITION_ACTIVATE
+DEACTIVATE = Transition.TRANSITION_DEACTIVATE
 _SHUTDOWN = {
     State.PRIMARY_STATE_UNCONFIGURED: Transition.TRANSITION_UNCONFIGURED_SHUTDOWN,
     State.PRIMARY_STATE_INACTIVE: Transition.TRANSITION_INACTIVE_SHUTDOWN,
@@ -52,6 +53,8 @@ class ManagedNode(LifecycleNode):
         """Why the latest transition failed, in one sentence; empty after a success."""
         self.hung = threading.Event()
         """Set where a transition did not end in time: something waits for ever, and only a new process helps."""
+        self.left_behind = False
+        """Whether a thread that waits for ever was left behind, so that the process cannot end in order."""
         self._changing = threading.Lock()
         service = self._service_change_state
         # A callback that waits must not hold up those of its group.
@@ -165,12 +168,14 @@ class ManagedNode(LifecycleNode):
 
     def _late(self, done: Future[bool]) -> None:
         """The watchdog's thread: a transition waits for what does not end."""
-        self.problem = (
-            f"{self.state} does not end after {PATIENCE_S:g} s ({standing('frames', 'transition')}): "
-            "the process ends, start it again"
-        )
+        self.leave(f"{self.state} does not end after {PATIENCE_S:g} s ({standing('frames', 'transition')})", done)
+
+    def leave(self, cause: str, done: Future[bool] | None = None) -> None:
+        """End the process, since something in it waits for ever. done: a transition's answer that is due before."""
+        self.problem = f"{cause}: the process ends, start it again"
         self.get_logger().fatal(self.problem)
         self.hung.set()
         self.tell()
-        self._answer(done, False)
+        if done is not None:
+            self._answer(done, False)
         self.stop.set()

@@ -11,34 +11,36 @@ import os
 import threading
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import NoReturn
 
 import rclpy
-from diagnostic_msgs.msg import DiagnosticArray
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+from diagnostic_msgs.srv import SelfTest
+from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.clock import Clock, ClockType
 from rclpy.lifecycle import LifecycleState, TransitionCallbackReturn
 from rclpy.signals import SignalHandlerOptions
+from rclpy.task import Future
 
-from seg_perception import backends, model_file
-from seg_perception.backends.base import Backend
+from seg_perception import model_file
 from seg_perception.backends.shipped_models import find_model
 from seg_perception.errors import SegPerceptionError
 from seg_perception.fast_dds import clear_shared_memory, shared_memory_problem
 from seg_perception.ros import fill_messages as fill
 from seg_perception.ros.camera import Camera, OnFrame
-from seg_perception.ros.diagnostics import node_status
+from seg_perception.ros.diagnostics import node_status, outcome_status
 from seg_perception.ros.extrinsics import TransformSource
-from seg_perception.ros.inputs import Arrival, NewestFrames
-from seg_perception.ros.lane import Lane, overlaps
-from seg_perception.ros.life_cycle import ManagedNode
+from seg_perception.ros.inputs import Arrival
+from seg_perception.ros.life_cycle import DEACTIVATE, ManagedNode
 from seg_perception.ros.outputs import qos_profile
 from seg_perception.ros.parameter_server import ParameterServer
 from seg_perception.ros.parameters import Settings
 from seg_perception.ros.real_time import Scheduling, freeze_garbage, keep_memory
 from seg_perception.ros.running import end_process, run, stop_on_signals
-from seg_perception.ros.topics import DIAGNOSTICS
+from seg_perception.ros.topics import DIAGNOSTICS, SELF_TEST
 from seg_perception.ros.video import VIDEO_MESSAGES, video_message
+from seg_perception.ros.works import Works
+from seg_perception.self_test import Outcome
 
 DIAGNOSTICS_PERIOD_S = 1.0
 QUIET_S = 0.1
@@ -53,12 +55,8 @@ class SegmentationNode(ManagedNode):
         super().__init__("segmentation", stop, automatically_declare_parameters_from_overrides=True)
         self._transforms: TransformSource | None = None
         self._parameter_server = ParameterServer(self, self._hear_tf)
-        self._backend: Backend | None = None
         self._cameras: list[Camera] = []
-        self._frames = NewestFrames(0)
-        self._workers: list[threading.Thread] = []
-        self._scheduling = Scheduling()
-        self._slots = 1
+        self._works = Works(self, lambda: self._parameter_server.settings, self._report)
         self._progress = ""
         self._diagnostics = self.create_publisher(DiagnosticArray, DIAGNOSTICS.name, qos_profile(DIAGNOSTICS.qos))
         # By the steady clock: diagnostics go on while simulated time stands still.
@@ -66,6 +64,9 @@ class SegmentationNode(ManagedNode):
         self._timer = self.create_timer(DIAGNOSTICS_PERIOD_S, self._every_second, clock=clock)
         self._soon = self.create_guard_condition(self._publish_diagnostics)
         self._published_s = 0.0
+        self._results = self.create_publisher(DiagnosticStatus, f"~/{SELF_TEST.name}", qos_profile(SELF_TEST.qos))
+        group = ReentrantCallbackGroup()  # a callback that waits must not hold up those of its group
+        self.create_service(SelfTest, "~/self_test", self._on_self_test, callback_group=group)
         self._warning, self._on_frame = warning, on_frame
         if warning:
             self.get_logger().warning(warning)
@@ -82,28 +83,16 @@ class SegmentationNode(ManagedNode):
     def _configure(self, settings: Settings) -> None:
         node = settings.node
         self._step("checking the threads' scheduling")
-        self._scheduling = Scheduling(node.priority, node.cpu_affinity)
-        self._scheduling.check()
+        scheduling = Scheduling(node.priority, node.cpu_affinity)
+        scheduling.check()
         if node.image_transport in VIDEO_MESSAGES:
             video_message(node.image_transport)
         self._step("loading the model file")
-        loaded = model = model_file.load(find_model(node.model, node.backend))
-        if settings.network_hw is not None:
-            model = model.at(settings.network_hw)
+        loaded = model_file.load(find_model(node.model, node.backend))
         self._step("starting the backend")
-        self._backend = backends.choose(
-            model,
-            backend=node.backend,
-            fallback=node.fallback,
-            providers=node.providers,
-            precision=node.precision,
-            cache_dir=Path(node.engine_cache).expanduser() if node.engine_cache else None,
-            threads=node.threads or None,
-            log=self._report,
-        )
-        fixed = settings.network_hw is None and self._backend.model.limits is None and loaded.limits is not None
-        open_model, model = loaded if fixed else None, self._backend.model
-        self._slots = 2 if overlaps(node.overlap, self._backend, len(settings.poses)) else 1
+        backend = self._works.open(loaded, scheduling)
+        fixed = settings.network_hw is None and backend.model.limits is None and loaded.limits is not None
+        open_model = loaded if fixed else None
         if node.use_tf:
             self._transforms = TransformSource(self)
             self._hear_tf()
@@ -112,12 +101,12 @@ class SegmentationNode(ManagedNode):
             Camera(
                 self,
                 name,
-                model,
-                self._backend,
+                backend,
                 settings,
                 self._transforms,
                 self._ground_changed,
-                self._slots,
+                self._works.failed,
+                self._works.slots,
                 open_model,
                 self._on_frame,
             )
@@ -153,14 +142,8 @@ class SegmentationNode(ManagedNode):
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Listen and run frames."""
         result = super().on_activate(state)
-        self._frames = NewestFrames(len(self._cameras))
-        lane = Lane(self._frames, self._cameras, lambda: self._parameter_server.settings)
         freeze_garbage()
-        for slot in range(self._slots):
-            worker = threading.Thread(target=lane.work, args=(slot,), name=f"frames {slot}", daemon=True)
-            worker.start()
-            self._workers.append(worker)
-            self._scheduling.apply(worker)
+        self._works.start(self._cameras)
         for index, camera in enumerate(self._cameras):
             camera.outputs.announce(self._parameter_server.settings)
             camera.listen(lambda arrival, index=index: self._accept(index, arrival))  # type: ignore[misc]
@@ -168,9 +151,11 @@ class SegmentationNode(ManagedNode):
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Finish the frame that runs and take no more."""
-        self._stop_workers()
+        without_backend = self._stop()
         for camera in self._cameras:
             camera.outputs.retract_grid()
+        if without_backend:
+            raise SegPerceptionError(without_backend)
         return super().on_deactivate(state)
 
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -189,30 +174,58 @@ class SegmentationNode(ManagedNode):
         return super().on_error(state)
 
     def _accept(self, index: int, arrival: Arrival) -> bool | None:
-        return self._frames.put(index, arrival) if self._parameter_server.settings.node.enabled else None
+        return self._works.frames.put(index, arrival) if self._parameter_server.settings.node.enabled else None
 
-    def _stop_workers(self) -> None:
+    def _stop(self) -> str:
+        """Take no more frames; says why there is no backend, empty where there is one."""
         for camera in self._cameras:
             camera.stop_listening()
-        self._frames.close()
-        for worker in self._workers:
-            worker.join()
-        self._workers = []
+        without_backend = self._works.stop()
         gc.unfreeze()
+        return without_backend
 
     def _release(self) -> None:
-        self._stop_workers()
+        self._stop()
         for camera in self._cameras:
             camera.destroy()
         self._cameras = []
         if self._transforms is not None:
             self._transforms.destroy()
             self._transforms = None
-        # Diagnostics go on meanwhile, in the executor: they must not ask a backend that is being closed.
-        backend, self._backend = self._backend, None
-        if backend is not None:
-            backend.close()
+        self._works.close()
         self._progress = ""
+
+    def say_outcome(self, outcome: Outcome) -> None:
+        """Any thread: tell how a self-test ended."""
+        if outcome.passed is False:  # two calls: rclpy lets one call have one severity
+            self.get_logger().error(f"self-test: {outcome.sentence}")
+        else:
+            self.get_logger().info(f"self-test: {outcome.sentence}")
+        self._results.publish(self._outcome_message(outcome))
+        self.tell()
+
+    def _outcome_message(self, outcome: Outcome) -> DiagnosticStatus:
+        name = self.get_fully_qualified_name()
+        return fill.status_message(f"{name}: self-test", name, outcome_status(outcome))
+
+    async def _on_self_test(self, request: SelfTest.Request, response: SelfTest.Response) -> SelfTest.Response:
+        asked: Future[Outcome] = Future()
+
+        def answer(outcome: Outcome) -> None:
+            asked.set_result(outcome)
+            if self.executor is not None:
+                self.executor.wake()
+
+        self._works.test(answer)
+        outcome = await asked
+        response.id, response.status = self.get_fully_qualified_name(), [self._outcome_message(outcome)]
+        response.passed = bytes([bool(outcome.passed)])
+        return response
+
+    def give_up(self) -> bool:
+        """The network's thread: go to error, since there is no backend; False where a transition is under way."""
+        given_up = self.change_state(DEACTIVATE)
+        return not given_up.done()
 
     def _ground_changed(self) -> None:
         """A worker thread: have the executor's say so without waiting for the next second."""
@@ -220,15 +233,18 @@ class SegmentationNode(ManagedNode):
             self._soon.trigger()
 
     def _every_second(self) -> None:
+        if self.state == "active":
+            self._works.look_after()
         for camera in self._cameras:
             camera.look_around()
         self._publish_diagnostics()
 
     def _publish_diagnostics(self) -> None:
         self._published_s = time.monotonic()
-        backend, state, server = self._backend, self.state, self._parameter_server
-        facts = backend.describe() if backend is not None else {}
-        statuses = {"backend": node_status(state, self.problem or server.problem, self._progress, facts, self._warning)}
+        state, server, works = self.state, self._parameter_server, self._works
+        problem = self.problem or server.problem or works.problem
+        warning = "; ".join(filter(None, (self._warning, works.warning)))
+        statuses = {"backend": node_status(state, problem, self._progress, works.facts, warning)}
         for camera in self._cameras:
             statuses[f"camera {camera.name}".rstrip()] = camera.status(server.settings, state)
         stamp = self.get_clock().now().to_msg()

@@ -31,6 +31,7 @@ from seg_perception.tracking.tracker import TrackingSettings
 Value = bool | int | float | str | tuple[Any, ...]
 
 PACKAGE = "seg_perception"
+SELF_TESTS = ("check", "require", "warn", "skip")
 PANOPTIC, DRIVABLE, FUSION, TRACKING, POSE = "panoptic.", "drivable.", "fusion.", "tracking.", "camera_pose"
 EGO_MASK, EGO_POLYGON = "ego_mask", "ego_polygon"
 OF_EACH_CAMERA = (POSE, EGO_MASK, EGO_POLYGON)
@@ -221,6 +222,20 @@ class NodeSettings:
         2.0,
         "s without an image until diagnostics report a stalled camera; with images but without outputs, a node that hangs",
         limits=(0.1, 3600.0),
+    )
+    backend_timeout: float = _parameter(
+        5.0,
+        "s that the network may take for a frame; what takes longer hangs: see docs/reliability.md",
+        limits=(0.1, 3600.0),
+    )
+    backend_restarts: int = _parameter(
+        3, "how often a minute a backend that failed is made anew before the node goes to error", limits=(0, 1000)
+    )
+    self_test: str = _parameter(
+        "check",
+        "what a known image's masks are held to at activation and after a restart of the backend; check: they are those "
+        "that the model file holds, or the node is not activated; require: also where it holds none; warn: only tell",
+        choices=SELF_TESTS,
     )
     max_age: float = _parameter(
         1.0, "s from an image's arrival to its outputs from which on diagnostics warn", limits=(0.01, 3600.0)

@@ -135,7 +135,7 @@ def _end(node: ManagedNode, spinning: Spinning) -> int:
     if not spinning.end(max(end_s - time.monotonic(), LAST_WORDS_S)):
         node.get_logger().fatal(f"does not end, leaving it: {standing('executor')}")
         os._exit(EXIT_HUNG)
-    if not _sign_off(node, max(end_s - time.monotonic(), LAST_WORDS_S)):
+    if not _sign_off(node, max(end_s - time.monotonic(), LAST_WORDS_S)) or node.left_behind:
         os._exit(0)
     return 0
 

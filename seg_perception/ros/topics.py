@@ -133,6 +133,14 @@ DIAGNOSTICS = Topic(
     "once a second",
 )
 
+SELF_TEST = Topic(
+    "self_test_result",
+    "diagnostic_msgs/DiagnosticStatus",
+    "reliable, transient local",
+    "how the latest self-test ended: OK, WARN where the model file holds no answer, ERROR with what differed",
+    "after each self-test",
+)
+
 OUTPUT_NAMES = tuple(topic.name for topic in OUTPUTS)
 
 
@@ -149,6 +157,7 @@ def topic_table() -> str:
     ]
     rows = [("in", topic.name, topic) for topic in INPUTS]
     rows += [("out", f"~/{topic.name}", topic) for topic in OUTPUTS]
+    rows.append(("out", f"~/{SELF_TEST.name}", SELF_TEST))
     rows.append(("out", DIAGNOSTICS.name, DIAGNOSTICS))
     for direction, name, topic in rows:
         lines.append(f"| {direction} | `{name}` | `{topic.type}` | {topic.meaning} | {topic.qos} | {topic.when} |")

@@ -153,3 +153,33 @@ def test_settings_are_those_of_when_the_frame_is_taken() -> None:
 def test_frames_overlap_where_several_cameras_gain_by_it(choice: str, device: str, cameras: int, overlap: bool) -> None:
     backend: Any = SimpleNamespace(describe=lambda: {"device": device})
     assert overlaps(choice, backend, cameras) is overlap
+
+
+@pytest.mark.parametrize("slots", [1, 2])
+def test_a_lane_that_is_left_publishes_nothing_of_a_frame_that_comes_back(slots: int) -> None:
+    camera, frames = Watched(), Line([(0, "late"), (0, "next")])
+    lane = Lane(frames, [camera], lambda: None)
+    with working(lane, slots) as threads:
+        camera.until("see begins", "late")
+        assert lane.overdue(0.0) == (0, "late") and lane.overdue(1000.0) is None
+        lane.leave()
+        assert lane.is_published(WAIT_S)
+        camera.let_go("see", "late")
+        for thread in threads:
+            thread.join(WAIT_S)
+            assert not thread.is_alive()
+    assert frames.taken == 1 and lane.overdue(0.0) is None
+    assert ("publish begins", "late") not in camera.events
+
+
+def test_leaving_a_lane_waits_for_what_is_being_published() -> None:
+    camera = Watched()
+    lane = Lane(Line([(0, "a")]), [camera], lambda: None)
+    with working(lane, 1):
+        camera.let_go("see", "a")
+        camera.until("publish begins", "a")
+        assert lane.overdue(0.0) is None, "the network has nothing"
+        lane.leave()
+        assert not lane.is_published(0.01)
+        camera.let_go("publish", "a")
+        assert lane.is_published(WAIT_S)

@@ -46,7 +46,7 @@ def end(process: NodeProcess, *numbers: int) -> tuple[int, float]:
 
 
 def test_a_network_that_hangs_is_an_error_and_deactivating_ends_the_process(start: StartNode, peer: Peer) -> None:
-    process = start(["hang"], camera_timeout=1.0)
+    process = start(["hang"], camera_timeout=1.0, backend_timeout=3600.0)
     camera, masks = FakeCamera(peer), peer.listen(Image, "/segmentation/label_mask")
     diagnostics = peer.diagnostics()
     connect(peer, camera, masks)

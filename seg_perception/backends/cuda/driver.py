@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from seg_perception.errors import SegPerceptionError
+from seg_perception.errors import BackendError, SegPerceptionError
 
 
 @dataclass(frozen=True)
@@ -41,15 +41,13 @@ class Cuda:
     def call(self, function: str, *arguments: Any) -> Any:
         """Result of a function of the runtime, None where it has none.
 
-        Raises SegPerceptionError naming the function and CUDA's reason.
+        Raises BackendError naming the function and CUDA's reason.
         """
         error, *results = getattr(self.runtime, function)(*arguments)
         if error != self.runtime.cudaError_t.cudaSuccess:
             _, text = self.runtime.cudaGetErrorString(error)
             reason = text.decode() if isinstance(text, bytes) else str(error)
-            raise SegPerceptionError(
-                f"CUDA's {function} failed ({reason}): check nvidia-smi, the driver and free GPU memory"
-            )
+            raise BackendError(f"CUDA's {function} failed ({reason}): check nvidia-smi, the driver and free GPU memory")
         return results[0] if results else None
 
     def gpu(self) -> Gpu:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from seg_perception.backends.cuda.driver import Gpu, Stream
-from seg_perception.errors import SegPerceptionError
+from seg_perception.errors import BackendError, SegPerceptionError
 
 SOURCE = Path(__file__).with_name("kernels.cu")
 OPTIONS = ("--std=c++14", "--fmad=false")
@@ -96,7 +96,7 @@ class CudaKernels:
         if error != self._driver.CUresult.CUDA_SUCCESS:
             _, text = self._driver.cuGetErrorString(error)
             reason = text.decode() if isinstance(text, bytes) else str(error)
-            raise SegPerceptionError(f"CUDA's {function} failed ({reason}): check nvidia-smi and the driver")
+            raise BackendError(f"CUDA's {function} failed ({reason}): check nvidia-smi and the driver")
         return results[0] if results else None
 
 

@@ -30,12 +30,13 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from seg_perception import model_facts, model_file, options
+from seg_perception import model_facts, model_file, options, self_test
 from seg_perception.backends.graph.edits import outputs_of
 from seg_perception.backends.graph.half import to_half, too_large
 from seg_perception.backends.graph.precision import noise
 from seg_perception.backends.graph.sizes import opened
 from seg_perception.backends.graph.stored import narrowed
+from seg_perception.backends.onnx_runtime import OnnxRuntimeBackend
 from seg_perception.backends.shipped_models import given_model
 from seg_perception.camera.preprocess import Preprocessor
 from seg_perception.datasets import open_dataset
@@ -283,9 +284,20 @@ def save_compared(
                 f"the exported network differs from {measured['reference']} by {error:.2g} of the largest value, so it "
                 "was not written: export fp32, or report this with your versions of torch, onnx and onnxruntime"
             )
-        model_file.write_metadata(model, {**facts, "parity": measured})
+        facts = {**facts, "parity": measured, **_self_test(aside)}
+        model_file.write_metadata(model, facts)
         model_file.save(model, aside)
     return measured
+
+
+def _self_test(path: Path) -> dict[str, Any]:
+    """The file's answer to the known image, as the metadata holds it."""
+    backend = OnnxRuntimeBackend(model_file.load(path))
+    answered = self_test.answer(backend)
+    backend.close()
+    if not answered:
+        print("the file holds no self-test: the network is sure of too little of the known image")
+    return {"self_test": answered} if answered else {}
 
 
 def _parity_data(arguments: argparse.Namespace, images: Sequence[NDArray[np.uint8]], source: Source) -> ParityData:

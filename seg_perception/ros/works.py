@@ -1,0 +1,315 @@
+"""The network of a node that is configured: its backend, the threads that run frames through it, its self-test, and the
+way back after it failed."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Protocol
+
+from seg_perception import backends
+from seg_perception.backends.base import Backend
+from seg_perception.errors import BackendError, SegPerceptionError
+from seg_perception.model_file import ModelInfo
+from seg_perception.ros.camera import Camera
+from seg_perception.ros.inputs import Arrival, NewestFrames
+from seg_perception.ros.lane import Frames, Lane, Steps, overlaps
+from seg_perception.ros.parameters import Settings
+from seg_perception.ros.real_time import Scheduling
+from seg_perception.ros.recovery import RESTART_S, Recovery
+from seg_perception.ros.watchdog import standing
+from seg_perception.self_test import Outcome, SelfTest
+
+
+class Owner(Protocol):
+    """The node. left_behind: whether a thread was, that waits for ever."""
+
+    left_behind: bool
+
+    def say_outcome(self, outcome: Outcome) -> None:
+        """A self-test ended so."""
+
+    def give_up(self) -> bool:
+        """Go to error; False where that cannot be now."""
+
+    def leave(self, cause: str) -> None:
+        """End the process."""
+
+    def tell(self) -> None:
+        """Publish diagnostics."""
+
+
+class Crew:
+    """A lane and a thread for each of its slots."""
+
+    def __init__(
+        self,
+        frames: Frames,
+        cameras: Sequence[Steps],
+        settings: Callable[[], Any],
+        slots: int,
+        scheduling: Scheduling,
+    ) -> None:
+        self.lane = Lane(frames, cameras, settings)
+        self._threads = [
+            threading.Thread(target=self.lane.work, args=(slot,), name=f"frames {slot}", daemon=True)
+            for slot in range(slots)
+        ]
+        for thread in self._threads:
+            thread.start()
+            scheduling.apply(thread)
+
+    def join(self) -> None:
+        """Wait for its end: the frames are closed, or the lane is left."""
+        for thread in self._threads:
+            thread.join()
+
+
+class OnRequest:
+    """What takes a camera's place in the lane, so that a test runs between two frames; its frames are requests."""
+
+    def __init__(self, judged: Callable[[Outcome], None]) -> None:
+        """judged: called with every outcome, in the lane's thread."""
+        self._judged = judged
+        self.test: SelfTest | None = None
+
+    def see(self, arrival: Any, settings: Any, slot: int) -> None:
+        """See Steps: test, and say how it ended."""
+        if self.test is None:
+            return
+        try:
+            outcome = self.test.run()
+        except Exception as error:  # the edge of the lane's thread: a test must not end perception
+            outcome = Outcome(False, f"the self-test failed: {type(error).__name__}: {error}", 1.0)
+        self._judged(outcome)
+
+    def publish(self, half: Any) -> None:
+        """See Steps: there is nothing."""
+
+
+class Works:
+    """Opened when the node is configured, started when it is activated; see recovery.Parts for what its thread does."""
+
+    def __init__(self, owner: Owner, settings: Callable[[], Settings], log: Callable[[str], None]) -> None:
+        self._owner, self._settings, self._log = owner, settings, log
+        self._model: ModelInfo | None = None
+        self._backend: Backend | None = None
+        self._cameras: list[Camera] = []
+        self._scheduling = Scheduling()
+        self._crew: Crew | None = None
+        self._recovery: Recovery | None = None
+        self._on_request = OnRequest(self._judge_request)
+        self._outcome: Outcome | None = None
+        self._asked: list[Callable[[Outcome], None]] = []
+        self._falls_back = ""
+        self.slots = 1
+        self.frames = NewestFrames(0)
+
+    def open(self, model: ModelInfo, scheduling: Scheduling) -> Backend:
+        """Start the backend of a model file. Raises SegPerceptionError as backends.choose."""
+        settings = self._settings()
+        self._model, self._scheduling, self._falls_back = model, scheduling, ""
+        self._backend = backend = self._make_backend()
+        self.slots = 2 if overlaps(settings.node.overlap, backend, len(settings.poses)) else 1
+        return backend
+
+    def start(self, cameras: list[Camera]) -> None:
+        """Test the backend, then run frames. Raises BackendError where the self-test failed and that counts."""
+        assert self._backend is not None
+        self._cameras = cameras
+        self._on_request.test = self._tested(self._backend)
+        self.frames = NewestFrames(len(cameras) + 1)
+        self._recovery = Recovery(self, self._settings().node.backend_restarts, self._log)
+        self._start_crew()
+
+    def stop(self) -> str:
+        """Finish the frame that runs and take no more; says why there is no backend, empty where there is one."""
+        without_backend = self._recovery.stop() if self._recovery is not None else ""
+        self.frames.close()
+        crew, self._crew = self._crew, None
+        if crew is not None:
+            crew.join()
+        self._answer_asked(Outcome(None, "no self-test: the node was deactivated"))
+        return without_backend
+
+    def close(self) -> None:
+        """Give the backend back."""
+        # Diagnostics go on meanwhile, in the executor: they must not ask a backend that is being closed.
+        backend, self._backend = self._backend, None
+        self._cameras, self._recovery = [], None
+        self._on_request.test = self._outcome = None
+        if backend is not None:
+            backend.close()
+
+    @property
+    def facts(self) -> dict[str, str]:
+        """For diagnostics."""
+        backend, recovery, outcome = self._backend, self._recovery, self._outcome
+        return {
+            **(backend.describe() if backend is not None else {}),
+            "backend_restarts": str(recovery.restarts if recovery is not None else 0),
+            "self_test": outcome.sentence if outcome is not None else "",
+        }
+
+    @property
+    def problem(self) -> str:
+        """What is an error now, empty where nothing is."""
+        outcome = self._outcome
+        failed = outcome.sentence if outcome is not None and outcome.passed is False else ""
+        return (self._recovery.problem if self._recovery is not None else "") or failed
+
+    @property
+    def warning(self) -> str:
+        """What is to be known of the backend, empty where nothing is."""
+        backend = self._backend
+        fallback = backend.describe().get("fallback", "") if backend is not None else ""
+        return "; ".join(filter(None, (fallback, self._recovery.warning if self._recovery is not None else "")))
+
+    def test(self, answer: Callable[[Outcome], None]) -> None:
+        """Test between two frames, and call answer from another thread; at once where no frames are run."""
+        if self._crew is None:
+            answer(Outcome(None, "no self-test: no frames are run; the node tests itself when it is activated"))
+            return
+        self._asked.append(answer)
+        self.frames.put(len(self._cameras), Arrival(None, time.monotonic()))
+
+    def failed(self, backend: Backend | None, error: BackendError) -> None:
+        """A worker thread: the backend lost a frame."""
+        crew = self._crew
+        if crew is None or self._recovery is None or backend is not self._backend:
+            return
+        if self._recovery.begin(error):
+            # Here, before this thread waits for its next frame, which may never come.
+            crew.lane.leave()
+
+    def look_after(self) -> None:
+        """Once a second while frames are run: notice a network that hangs."""
+        crew, recovery, backend, node = self._crew, self._recovery, self._backend, self._settings().node
+        late = crew.lane.overdue(node.backend_timeout) if crew is not None else None
+        if late is None or recovery is None or backend is None:
+            return
+        where = standing("frames")
+        error = BackendError(f"the network has not answered for {node.backend_timeout:g} s ({where})", "backend_hangs")
+        on_cpu = backend.describe()["device"] == "CPU"
+        if not on_cpu and not self.may_fall_back(error):
+            # What hangs in a GPU's driver holds its context, and with it whatever this process begins there anew.
+            self._owner.leave(str(error))
+            return
+        if recovery.begin(error, hangs=True):
+            self._drop(*late, error)
+
+    def _drop(self, index: int, arrival: Arrival, error: BackendError) -> None:
+        if index < len(self._cameras):
+            self._cameras[index].drop(arrival, error)
+        else:
+            self._judge(Outcome(False, f"the self-test failed: {error}", 1.0))
+
+    def _make_backend(self) -> Backend:
+        """What the parameters name, or what is fallen back to."""
+        settings, model = self._settings(), self._model
+        node = settings.node
+        assert model is not None
+        if settings.network_hw is not None:
+            model = model.at(settings.network_hw)
+        if self._falls_back:
+            return backends.on_the_cpu(model, node.threads or None, self._falls_back, self._log)
+        return backends.choose(
+            model,
+            backend=node.backend,
+            fallback=node.fallback,
+            providers=node.providers,
+            precision=node.precision,
+            cache_dir=Path(node.engine_cache).expanduser() if node.engine_cache else None,
+            threads=node.threads or None,
+            log=self._log,
+        )
+
+    def _start_crew(self) -> None:
+        steps: list[Steps] = [*self._cameras, self._on_request]
+        self._crew = Crew(self.frames, steps, self._settings, self.slots, self._scheduling)
+
+    def _tested(self, backend: Backend) -> SelfTest:
+        """The backend's self-test; raises BackendError where it failed and that counts."""
+        assert self._model is not None
+        choice, test = self._settings().node.self_test, SelfTest(self._model, backend)
+        if choice == "skip":
+            return test
+        outcome = test.run()
+        self._judge(outcome)
+        if choice != "warn" and (outcome.passed is False or (choice == "require" and not outcome.passed)):
+            raise BackendError(outcome.sentence, "self_test")
+        return test
+
+    def _judge(self, outcome: Outcome) -> None:
+        self._outcome = outcome
+        self._owner.say_outcome(outcome)
+        self._answer_asked(outcome)
+
+    def _judge_request(self, outcome: Outcome) -> None:
+        self._judge(outcome)
+        if outcome.passed is False and self._settings().node.self_test in ("check", "require"):
+            self.failed(self._backend, BackendError(outcome.sentence, "self_test"))
+
+    def _answer_asked(self, outcome: Outcome) -> None:
+        asked, self._asked = self._asked, []
+        for answer in asked:
+            answer(outcome)
+
+    # What the recovery does, in its thread: see recovery.Parts.
+
+    def take_apart(self, hangs: bool) -> None:
+        """See Parts."""
+        crew, self._crew = self._crew, None
+        backend, self._backend, self._on_request.test = self._backend, None, None
+        self._owner.tell()
+        if crew is None:
+            return
+        crew.lane.leave()
+        if hangs:
+            self._owner.left_behind = True
+            if not crew.lane.is_published(RESTART_S):
+                self._owner.leave(f"publishing does not end ({standing('frames')})")
+        else:
+            crew.join()
+        for camera in self._cameras:
+            camera.outputs.retract_grid()
+        if backend is not None and not hangs:
+            with suppress(SegPerceptionError):
+                backend.close()
+
+    def remake(self) -> Backend:
+        """See Parts."""
+        backend = self._make_backend()
+        try:
+            backend.warm_up()
+            self._on_request.test = self._tested(backend)
+        except BaseException:
+            backend.close()
+            raise
+        return backend
+
+    def may_fall_back(self, because: BackendError) -> bool:
+        """See Parts."""
+        if self._falls_back or self._settings().node.fallback == "none":
+            return False
+        self._falls_back = f"fallback to the CPU: {because}"
+        return True
+
+    def adopt(self, backend: Backend) -> None:
+        """See Parts."""
+        self._backend = backend
+        for camera in self._cameras:
+            camera.use(backend)
+        self._start_crew()
+        self._owner.tell()
+
+    def give_up(self) -> bool:
+        """See Parts."""
+        return self._owner.give_up()
+
+    def leave(self, cause: str) -> None:
+        """See Parts."""
+        self._owner.leave(cause)

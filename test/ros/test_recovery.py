@@ -1,0 +1,142 @@
+"""How often a backend is made anew, and what becomes of one that comes too late."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from fakes import FakeBackend, empty_output, model_info
+
+from seg_perception.errors import BackendError
+from seg_perception.ros import recovery
+from seg_perception.ros.recovery import Recovery
+
+WAIT_S = 20.0
+ERROR = BackendError("it fell off the bus")
+
+
+class Parts:
+    """Notes what is asked of it; `make` is what remake does."""
+
+    def __init__(self, make: Callable[[], Any], fallback: bool = False, busy: int = 0) -> None:
+        """busy: so often giving up is not possible yet."""
+        self._make, self._fallback, self._busy = make, fallback, busy
+        self.events: list[str] = []
+        self.changed = threading.Condition()
+
+    def note(self, event: str) -> None:
+        with self.changed:
+            self.events.append(event)
+            self.changed.notify_all()
+
+    def until(self, event: str, count: int = 1) -> None:
+        with self.changed:
+            assert self.changed.wait_for(lambda: self.events.count(event) >= count, WAIT_S), self.events
+
+    def take_apart(self, hangs: bool) -> None:
+        self.note("left behind" if hangs else "taken apart")
+
+    def remake(self) -> Any:
+        self.note("made")
+        return self._make()
+
+    def may_fall_back(self, because: BackendError) -> bool:
+        fallback, self._fallback = self._fallback, False
+        self.note("asked for a fallback")
+        return fallback
+
+    def adopt(self, backend: Any) -> None:
+        self.note("adopted")
+
+    def give_up(self) -> bool:
+        self._busy -= 1
+        self.note("given up" if self._busy < 0 else "busy")
+        return self._busy < 0
+
+    def leave(self, cause: str) -> None:
+        self.note(f"left: {cause}")
+
+
+def backend() -> FakeBackend:
+    model = model_info()
+    return FakeBackend(lambda images: empty_output(model))
+
+
+def failing() -> Any:
+    raise RuntimeError("no device")
+
+
+@pytest.fixture(autouse=True)
+def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recovery, "PAUSE_S", 0.01)
+
+
+def test_a_backend_is_made_anew_once_for_all_who_notice() -> None:
+    parts, goes_on = Parts(lambda: goes_on.wait(WAIT_S) and backend()), threading.Event()
+    one = Recovery(parts, 3, print)
+    assert one.begin(ERROR) and not one.begin(ERROR), "the second notices the same failure"
+    assert one.problem == "the backend is being restarted: it fell off the bus"
+    goes_on.set()
+    parts.until("adopted")
+    assert parts.events == ["taken apart", "made", "adopted"]
+    assert one.stop() == "" and one.restarts == 1 and "it fell off the bus" in one.warning
+    assert not one.begin(ERROR), "after its end"
+
+
+def test_what_cannot_be_made_is_tried_so_often_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:
+    parts = Parts(failing, busy=2)
+    one = Recovery(parts, 3, print)
+    one.begin(ERROR, hangs=True)
+    parts.until("given up")
+    assert parts.events == ["left behind", *["made"] * 3, "asked for a fallback", "busy", "busy", "given up"]
+    assert one.stop() == "the backend failed more often than 3 times a minute, the last time: RuntimeError: no device"
+
+
+def test_a_minute_later_it_may_be_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    now_s = [0.0]
+    monkeypatch.setattr(recovery.time, "monotonic", lambda: now_s[0])
+    one = Recovery(Parts(backend), 1, print)
+    assert one._may(ERROR)
+    now_s[0] = 59.0
+    assert not one._may(ERROR)
+    one = Recovery(Parts(backend), 1, print)
+    now_s[0] = 0.0
+    assert one._may(ERROR)
+    now_s[0] = 61.0
+    assert one._may(ERROR)
+
+
+def test_the_fallback_has_as_many_tries_of_its_own() -> None:
+    parts = Parts(failing, fallback=True)
+    one = Recovery(parts, 2, print)
+    one.begin(ERROR)
+    parts.until("given up")
+    assert parts.events.count("made") == 4
+    assert parts.events[3:4] == ["asked for a fallback"]
+
+
+def test_a_backend_that_comes_after_the_end_is_closed() -> None:
+    goes_on, late = threading.Event(), backend()
+    parts = Parts(lambda: goes_on.wait(WAIT_S) and late)
+    one = Recovery(parts, 3, print)
+    one.begin(ERROR)
+    parts.until("made")
+    assert one.stop().startswith("the backend is being restarted")
+    goes_on.set()
+    next(thread for thread in threading.enumerate() if thread.name == "recovery").join(WAIT_S)
+    assert late.closed and "adopted" not in parts.events
+
+
+def test_what_does_not_come_back_ends_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recovery, "RESTART_S", 0.01)
+    goes_on = threading.Event()
+    parts = Parts(lambda: goes_on.wait(WAIT_S) and backend())
+    one = Recovery(parts, 3, print)
+    one.begin(ERROR)
+    with parts.changed:
+        left = lambda: any(event.startswith("left: restarting the backend does not end") for event in parts.events)  # noqa: E731
+        assert parts.changed.wait_for(left, WAIT_S), parts.events
+    one.stop()
+    goes_on.set()
