@@ -126,7 +126,7 @@ class Stream:
 
 
 class Soak:
-    """One run; each method without an underscore after `events` is a fault."""
+    """One run; `events` lists its faults."""
 
     def __init__(self, seed: int, model: Path) -> None:
         self._random = random.Random(seed)
@@ -165,13 +165,13 @@ class Soak:
             self.node.close()
             self.peer.close()
 
-    def run(self, seconds: float, pause_s: float) -> None:
-        """Frames and faults for so long, a fault every pause_s."""
+    def run(self, seconds: float, pause_s: float, each_fault_once: bool = False) -> None:
+        """Frames and faults for so long, and a fault every pause_s; each_fault_once: longer where not all have been."""
         self._begin()
         events = self.events()
         started_s = time.monotonic()
         left: list[Callable[[], None]] = []
-        while time.monotonic() - started_s < seconds:
+        while time.monotonic() - started_s < seconds or (each_fault_once and len(self.happened) < len(events)):
             if not left:
                 left = self._random.sample(events, len(events))
             event = left.pop()
@@ -379,12 +379,14 @@ def broken(figures: dict[str, Any], growth: float = GROWTH) -> list[str]:
     return said
 
 
-def soak(seconds: float, seed: int, pause_s: float, model: Path | None = None) -> dict[str, Any]:
+def soak(
+    seconds: float, seed: int, pause_s: float, model: Path | None = None, each_fault_once: bool = False
+) -> dict[str, Any]:
     """Run it; returns the figures."""
     with ros_domain(), tempfile.TemporaryDirectory() as folder:
         one = Soak(seed, model or with_answer(make_tiny_model(Path(folder) / "tiny.onnx", contrast=0.1)))
         try:
-            one.run(seconds, pause_s)
+            one.run(seconds, pause_s, each_fault_once)
         except BaseException:
             print(f"after {dict(one.happened)} the node said last:\n{one.node.output[-8000:]}", file=sys.stderr)
             raise
