@@ -103,7 +103,8 @@ def _cut(rings: Rings, lines: Floats) -> Rings:
         return rings
     outside = sides > 0
     begins = rings.starts[:-1]
-    crosses, beyond = np.logical_or.reduceat(outside, begins), np.logical_and.reduceat(outside, begins).any(axis=1)
+    crosses: NDArray[np.bool_] = np.asarray(np.logical_or.reduceat(outside, begins))
+    beyond: NDArray[np.bool_] = np.asarray(np.logical_and.reduceat(outside, begins)).any(axis=1)
     is_cut = crosses.any(axis=1).tolist()
     done = []
     for first, end in _spans(rings.outers):
