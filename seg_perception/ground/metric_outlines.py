@@ -104,8 +104,8 @@ def _cut(rings: Rings, lines: Floats) -> Rings:
     outside = sides > 0
     begins = rings.starts[:-1]
     crosses: NDArray[np.bool_] = np.asarray(np.logical_or.reduceat(outside, begins))
-    beyond: NDArray[np.bool_] = np.asarray(np.logical_and.reduceat(outside, begins)).any(axis=1)
-    is_cut = crosses.any(axis=1).tolist()
+    beyond: NDArray[np.bool_] = np.asarray(np.any(np.logical_and.reduceat(outside, begins), axis=1))
+    is_cut: NDArray[np.bool_] = np.asarray(np.any(crosses, axis=1))
     done = []
     for first, end in _spans(rings.outers):
         if beyond[first]:
