@@ -1,10 +1,13 @@
 """The ament_python package `seg_perception`; its interface package lies beside it, in seg_perception_msgs/."""
 
+import os
 import runpy
+import subprocess
 import sys
 from pathlib import Path
 
 from setuptools import find_packages, setup
+from setuptools.command.install import install
 
 NAME = "seg_perception"
 DATA = (".css", ".cu", ".html", ".j2")
@@ -14,6 +17,7 @@ VERBS = (
     "evaluate",
     "compare",
     "make-bag",
+    "ego-mask",
     "inspect-data",
     "train",
     "export",
@@ -21,6 +25,7 @@ VERBS = (
     "benchmark",
     "check-ground",
     "check-tracks",
+    "compile",
     "gpu-check",
 )
 LIBRARIES = runpy.run_path(f"{NAME}/libraries.py")
@@ -32,6 +37,20 @@ WORKSPACE_SCRIPTS = [
     f"segmentation = {NAME}.ros.node:program",
     *(f"{verb} = {NAME}.cli:verb_main" for verb in VERBS),
 ] * IN_WORKSPACE
+
+
+class Install(install):
+    """As usual, and then the loops are compiled for this processor, so that the node's first start need not."""
+
+    def run(self) -> None:
+        super().run()
+        place = str(Path(self.install_lib).resolve())
+        added = {"PYTHONPATH": place, "AMENT_PREFIX_PATH": str(Path(self.install_data).resolve())}
+        environment = {**os.environ, **{name: f"{path}:{os.environ.get(name, '')}" for name, path in added.items()}}
+        program = [sys.executable, "-m", NAME, "compile"]
+        done = subprocess.run(program, cwd=place, env=environment, capture_output=True, text=True, check=False)
+        if done.returncode:  # a library that is missing here may be there where it runs
+            print(f"{NAME}: the first start will compile: {done.stderr.strip().splitlines()[-1:]}", file=sys.stderr)
 
 
 def installed(folder: str, pattern: str, home: str = f"share/{NAME}") -> list[tuple[str, list[str]]]:
@@ -64,5 +83,6 @@ setup(
     install_requires=["setuptools", *LIBRARIES["NEEDED"].values()],
     extras_require={extra: list(wanted.values()) for extra, wanted in LIBRARIES["OPTIONAL"].items()},
     zip_safe=False,
+    cmdclass={"install": Install} if IN_WORKSPACE else {},
     entry_points={"console_scripts": [f"{NAME} = {NAME}.cli:main", *WORKSPACE_SCRIPTS]},
 )

@@ -35,6 +35,7 @@ VERBS = {
     "benchmark": "seg_perception.benchmark.benchmark",
     "check-ground": "seg_perception.evaluation.check_ground",
     "check-tracks": "seg_perception.evaluation.check_tracks",
+    "compile": "seg_perception.benchmark.compile_loops",
     "gpu-check": "seg_perception.gpu_check.gpu_check",
 }
 
@@ -57,6 +58,7 @@ SUMMARIES = {
     "export": "turn a checkpoint into a model file",
     "build-engine": "compile a model file with TensorRT",
     "benchmark": "time each step of a frame's path",
+    "compile": "compile the node's loops for this processor, so that it starts in seconds",
     "check-ground": "hold drivable ground in metres against exact ground truth",
     "check-tracks": "hold the numbers and speeds of things against exact ones",
     "gpu-check": "check on a GPU what only a GPU can show",

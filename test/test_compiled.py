@@ -6,11 +6,13 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 from places import CHECKOUT
 
+from seg_perception import compiled as kept
 from seg_perception.compiled import compiled
 
 KERNELS = sorted(
@@ -72,3 +74,49 @@ def test_without_numba_the_answers_are_the_same() -> None:
     for name, value in found[1].items():
         assert found[0][name] == value, name
     assert found[0]["scores"]["miou"] > 0 and found[0]["drivable 0"]["areas"] and found[0]["panoptic 0"]["segments"]
+
+
+def test_after_compiling_ahead_nothing_is_left_to_compile(tmp_path: Path) -> None:
+    """What the suite has compiled already need not be again; the second time there is nothing."""
+    found = []
+    for name in ("first.json", "second.json"):
+        words = [sys.executable, "-m", "seg_perception", "compile", "--json", str(tmp_path / name)]
+        done = subprocess.run(words, capture_output=True, text=True, cwd=CHECKOUT)
+        assert done.returncode == 0, done.stderr[-3000:]
+        found.append(json.loads((tmp_path / name).read_text()))
+    assert found[1]["compiled"] == 0 and found[1]["processor"] == kept.processor()
+    assert kept.why_compiling() == ""
+
+
+def test_compiling_is_counted() -> None:
+    @compiled
+    def triple(values: np.ndarray) -> float:
+        return 3.0 * values.sum()
+
+    with kept.counted() as count:
+        assert count() == 0
+        triple(np.ones(3, np.float32))
+        first = count()
+        triple(np.ones(3, np.float32))
+    assert first > 0 and count() == first
+
+
+def test_another_processor_or_source_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kept, "NOTE", tmp_path / "__pycache__" / "loops.json")
+    assert kept.why_compiling() == "the loops are not compiled yet"
+    kept.note_kept()
+    assert kept.why_compiling() == ""
+    noted = json.loads(kept.NOTE.read_text())
+    kept.NOTE.write_text(json.dumps({**noted, "of": "other"}))
+    assert "another source" in kept.why_compiling()
+    kept.NOTE.write_text(json.dumps({**noted, "processor": "cortex-a78", "of": "other"}))
+    assert "another processor (cortex-a78, and this is" in kept.why_compiling()
+    kept.NOTE.write_text("[")
+    assert kept.why_compiling() == "the loops are not compiled yet"
+
+
+def test_an_installation_that_cannot_be_written_has_no_note(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setattr(kept, "NOTE", tmp_path / "file" / "loops.json")
+    kept.note_kept()
+    assert kept.why_compiling()

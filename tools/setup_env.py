@@ -196,6 +196,11 @@ class Setup:
         sweep(self.root)
         return bool(missing)
 
+    def compile_loops(self) -> None:
+        """Compile what the node would at its first start."""
+        environment = {**os.environ, "PYTHONPATH": str(self.root)}
+        self._step("compiling loops", [str(self.venv_python), "-m", "seg_perception", "compile"], environment)
+
     def _outdated(self) -> dict[Path, str]:
         """The files of the environment that are not yet as they should be; where they lie, and their text."""
         files = self._environment_files()
@@ -369,6 +374,7 @@ def set_up(root: Path, options: argparse.Namespace) -> None:
     with (setup.work / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if setup.run(options.goal):
+            setup.compile_loops()
             print(f"set-up: ready after {time.monotonic() - setup.began:.1f} s", flush=True)
 
 

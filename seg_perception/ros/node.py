@@ -24,6 +24,7 @@ from rclpy.task import Future
 
 from seg_perception import model_file
 from seg_perception.backends.shipped_models import find_model
+from seg_perception.compiled import note_kept, why_compiling
 from seg_perception.errors import SegPerceptionError
 from seg_perception.fast_dds import clear_shared_memory, shared_memory_problem
 from seg_perception.ros import fill_messages as fill
@@ -112,8 +113,15 @@ class SegmentationNode(ManagedNode):
             )
             for name in settings.poses
         ]
-        self._step("warming up; the first start after an installation compiles for up to a minute")
+        why = why_compiling()
+        self._step(
+            f"warming up; {why}, which takes up to a minute once: `seg_perception compile` does it ahead"
+            if why
+            else "warming up"
+        )
         self._cameras[0].warm_up()
+        if why:
+            note_kept()
         self._step("ready")
         vision_problem = self._cameras[0].outputs.vision_problem
         if vision_problem:
