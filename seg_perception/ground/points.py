@@ -41,9 +41,9 @@ class PointPlacer:
         seen: the semantic mask with UNSEEN_LABEL where nothing is seen."""
         self._look(projection)
         raw = self._points.reshape(-1).view(np.float32).reshape(-1, 4)
-        semantic, instance, confidence = (np.ascontiguousarray(mask).reshape(-1) for mask in masks)
+        semantic, instance, confidence = masks
         place_ground(
-            semantic, instance, confidence, seen.reshape(-1), self._costs, self._slopes, projection.base_from_optical,
+            np.ravel(semantic), np.ravel(instance), np.ravel(confidence), seen.reshape(-1), self._costs, self._slopes, projection.base_from_optical,
             projection.position, self._range_max_m, ends.nearest, raw, raw.view(np.uint32),
         )  # fmt: skip
         place_feet(ends.pixels, ends.points, ends.labels, self._is_obstacle, self._points.shape[1], raw)

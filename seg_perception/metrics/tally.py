@@ -98,8 +98,8 @@ class Tally:
         if not steady or truth is None or truth.instance is None:
             return
         size = truth.semantic.shape
-        masks = (at_middles(mask, size) for mask in (semantic, found))
-        pairs = pair_segments(*masks, truth.semantic, truth.instance, self.labels.is_thing)
+        answer, tracks = at_middles(semantic, size), at_middles(found, size)
+        pairs = pair_segments(answer, tracks, truth.semantic, truth.instance, self.labels.is_thing)
         self.tracks.add(pairs, sequence, (stamp_ns - before_ns) / 1e9)
         self.delay.add(semantic, truth, sequence)
 
