@@ -27,8 +27,8 @@ Rng = np.random.Generator
 
 @dataclass(frozen=True)
 class Bad:
-    """kind: what was done to it. family: raw, or the ending of what it is compressed as. pixels: that a decoder makes of
-    it, as far as its header and its length say."""
+    """kind: what was done to it. family: raw, or the ending of what it is compressed as. pixels: that its header says,
+    or that its bytes would be without compression, whichever is more."""
 
     kind: str
     family: str
@@ -132,7 +132,7 @@ def _encoded(rng: Rng) -> tuple[str, bytearray]:
 def _compressed(kind: str, family: str, data: bytes | bytearray) -> Bad:
     size = encoded_size(memoryview(data)) or (1, 1)
     sent = SimpleNamespace(format=f"rgb8; {family[1:]} compressed bgr8", data=array.array("B", bytes(data)))
-    return Bad(kind, family, sent, max(1, size[0] * size[1]))
+    return Bad(kind, family, sent, max(1, size[0] * size[1], len(data) // 3))
 
 
 def _flipped(rng: Rng, kind: str) -> Bad:

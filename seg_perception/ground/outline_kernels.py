@@ -21,6 +21,9 @@ _RIGHT = np.array(((-1, -1), (-1, 0), (0, 0), (0, -1)))
 _WEST, _SOUTH, _EAST = 0, 1, 2
 _NOBODY = -1
 
+_MOST_ROWS = 1 << 16
+"""In which points are looked up: more than a picture has."""
+
 
 @compiled
 def trace_rings(framed: NDArray[np.uint8], words: NDArray[np.uint64], owner: NDArray[np.int32]) -> Rings:
@@ -184,7 +187,7 @@ def thin_rings(points: NDArray[np.float64], starts: NDArray[np.int32], tolerance
     across the short cut or on its other side. At least three points stay of a ring.
     """
     keep = np.zeros(len(points), np.bool_)
-    rows, order = _by_row(points)
+    rows, order, row_px = _by_row(points)
     todo = np.empty((len(points) + 4, 2), np.int64)
     for ring in range(len(starts) - 1):
         first, end = starts[ring], starts[ring + 1]
@@ -215,7 +218,7 @@ def thin_rings(points: NDArray[np.float64], starts: NDArray[np.int32], tolerance
                 distance = _distance_squared(points[i], points[start], points[last])
                 if distance > most:
                     farthest, most = i, distance
-            if most > tolerance * tolerance or _cuts_off(points, start, stop, last, most, rows, order):
+            if most > tolerance * tolerance or _cuts_off(points, start, stop, last, most, rows, order, row_px):
                 keep[farthest] = True
                 todo[depth], todo[depth + 1] = (start, farthest), (farthest, stop)
                 depth += 2
@@ -223,25 +226,27 @@ def thin_rings(points: NDArray[np.float64], starts: NDArray[np.int32], tolerance
 
 
 @compiled
-def _by_row(points: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Points by the whole part of y, low rows first: row r of the points is order[rows[1 + r - rows[0]] : rows[2 + r -
-    rows[0]]], where rows[0] is the number of the lowest row."""
+def _by_row(points: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.int64], float]:
+    """Points by the row that y lies in, low rows first, and the height of a row: row r of the points is order[rows[1 + r -
+    rows[0]] : rows[2 + r - rows[0]]], where rows[0] is the number of the lowest row."""
     if not len(points):
-        return np.zeros(2, np.int64), np.zeros(0, np.int64)
-    low, high = int(np.floor(points[:, 1].min())), int(np.floor(points[:, 1].max()))
+        return np.zeros(2, np.int64), np.zeros(0, np.int64), 1.0
+    # A calibration may spread a picture over any number of pixels.
+    row_px = max(1.0, (points[:, 1].max() - points[:, 1].min()) / _MOST_ROWS)
+    low, high = int(np.floor(points[:, 1].min() / row_px)), int(np.floor(points[:, 1].max() / row_px))
     rows = np.zeros(high - low + 4, np.int64)
     for i in range(len(points)):
-        rows[int(np.floor(points[i, 1])) - low + 3] += 1
+        rows[int(np.floor(points[i, 1] / row_px)) - low + 3] += 1
     for row in range(3, len(rows)):
         rows[row] += rows[row - 1]
     order = np.empty(len(points), np.int64)
     # Each row's beginning stands a place later until its points have moved it on to its end.
     for i in range(len(points)):
-        row = int(np.floor(points[i, 1])) - low
+        row = int(np.floor(points[i, 1] / row_px)) - low
         order[rows[row + 2]] = i
         rows[row + 2] += 1
     rows[0] = low
-    return rows, order
+    return rows, order, row_px
 
 
 @compiled
@@ -266,6 +271,7 @@ def _cuts_off(
     reach: float,
     rows: NDArray[np.int64],
     order: NDArray[np.int64],
+    row_px: float,
 ) -> bool:
     """Whether a point of another border lies between the border start..stop and the line from its first to its last
     point, or on either. reach: squared distance of the border's farthest point from that line."""
@@ -274,7 +280,7 @@ def _cuts_off(
     for i in range(start + 1, stop):
         low_x, high_x = min(low_x, points[i, 0]), max(high_x, points[i, 0])
         low_y, high_y = min(low_y, points[i, 1]), max(high_y, points[i, 1])
-    for row in range(int(np.floor(low_y)) - rows[0], int(np.floor(high_y)) - rows[0] + 1):
+    for row in range(int(np.floor(low_y / row_px)) - rows[0], int(np.floor(high_y / row_px)) - rows[0] + 1):
         for place in range(rows[1 + row], rows[2 + row]):
             i = order[place]
             x = points[i, 0]
