@@ -63,7 +63,7 @@ from seg_perception.offline import add_model_arguments, check_model_arguments, o
 from seg_perception.pipeline import STAGES, Pipeline
 from seg_perception.reports import benchmark_report
 from seg_perception.results import Frame, Panoptic, Wants
-from seg_perception.synthetic.drive import SyntheticDrive, random_scene
+from seg_perception.synthetic.drive import SyntheticDrive
 from seg_perception.tracking.tracker import TrackingSettings
 from seg_perception.writing import check_folder, write_json, write_text
 
@@ -290,9 +290,9 @@ def benchmark(pipeline: Pipeline, size_wh: tuple[int, int], count: int, *, naive
 
 
 def camera_images(size_wh: tuple[int, int]) -> list[NDArray[np.uint8]]:
-    """The images to run in turn, uint8 [H, W, 3]: rendered streets, always the same."""
-    rng = np.random.default_rng(0)
-    return [random_scene(rng, size_wh[1], size_wh[0])[0] for _ in range(DISTINCT_FRAMES)]
+    """The images to run in turn, uint8 [H, W, 3]: of rendered drives, which stay as they are while what
+    networks learn from changes."""
+    return [SyntheticDrive(*size_wh, seed=number).frame(31 * number).rgb for number in range(DISTINCT_FRAMES)]
 
 
 def _in_turn(pipeline: Pipeline, scenes: Sequence[NDArray[np.uint8]], count: int) -> dict[str, list[float]]:

@@ -27,7 +27,7 @@ from seg_perception.camera.preprocess import Preprocessor
 from seg_perception.panoptic.decoder import PanopticDecoder, PanopticSettings
 from seg_perception.pipeline import Pipeline
 from seg_perception.results import Frame, NetworkOutput, Wants
-from seg_perception.synthetic.drive import SyntheticDrive, random_scene
+from seg_perception.synthetic.drive import SyntheticDrive
 
 SIZE_WH = (1280, 720)
 TURNS = 12
@@ -52,7 +52,7 @@ def network() -> Backend:
 
 @pytest.fixture(scope="module")
 def image() -> NDArray[np.uint8]:
-    return random_scene(np.random.default_rng(0), SIZE_WH[1], SIZE_WH[0])[0]
+    return SyntheticDrive(*SIZE_WH).frame(0).rgb
 
 
 @pytest.fixture(scope="module")
@@ -113,7 +113,7 @@ def test_nothing_that_a_frame_allocates_stays(output: NetworkOutput) -> None:
     pipeline.set_camera(drive.camera, drive.pose)
     process, part = psutil.Process(), 96
     blocks, resident = [], []
-    for _ in range(4):
+    for _ in range(7):
         for number in range(part):
             pipeline.run(Frame(images[number % len(images)]))
         gc.collect()
