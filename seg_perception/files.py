@@ -122,6 +122,17 @@ def read_mask(path: Path, dtype: type[np.generic]) -> NDArray[Any]:
     return values.astype(dtype, copy=False)
 
 
+def read_stored(path: Path, *, palette_colors: bool = False) -> NDArray[Any]:
+    """A label file as it is stored, [H, W], or [H, W, C] in the order RGB; of a palette the indices, or its colours. Raises as
+    read_rgb."""
+    if palette_colors:
+        return read_rgb(path)
+    values = _read(path, decode_mask)
+    if values.ndim == 3 and values.shape[2] >= 3:
+        values = np.dstack([values[..., 2::-1], values[..., 3:]])
+    return values if values.ndim == 2 or values.shape[2] >= 3 else values[..., 0]
+
+
 def read_painted(path: Path) -> NDArray[np.bool_]:
     """Where an image file is painted, bool [H, W]: neither black nor transparent. Raises as read_rgb."""
     values = _read(path, lambda data: cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED))

@@ -33,8 +33,13 @@ def build(kind: Any, content: Any, where: str = "") -> Any:
     the nearest known one where there is none such.
     """
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
-    if origin in (types.UnionType, typing.Union):  # X | None
-        return None if content is None else build(arguments[0], content, where)
+    if origin in (types.UnionType, typing.Union):  # X | None, int | str
+        if types.NoneType in arguments:
+            return None if content is None else build(arguments[0], content, where)
+        if type(content) in arguments:  # one of several plain kinds
+            return content
+        expected = " or ".join(kind.__name__ for kind in arguments)
+        raise SegPerceptionError(f"'{where.rstrip('.')}' has {content!r}, expected {expected}")
     if dataclasses.is_dataclass(kind) and isinstance(kind, type):
         if not isinstance(content, dict):
             raise SegPerceptionError(f"'{where}' must hold keys and values, not {content!r}")

@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from seg_perception.datasets.ade20k import Ade20k
 from seg_perception.datasets.base import Adapter, Part, Sample
 from seg_perception.datasets.camvid import CamVid
+from seg_perception.datasets.categories import Classes
 from seg_perception.datasets.cityscapes import Cityscapes
 from seg_perception.datasets.coco_panoptic import CocoPanoptic
 from seg_perception.datasets.coco_polygons import CocoPolygons
+from seg_perception.datasets.colors import Color
 from seg_perception.datasets.dataset import Dataset
 from seg_perception.datasets.folder import Folder
 from seg_perception.datasets.idd_lite import IddLite
 from seg_perception.datasets.kitti import Kitti
-from seg_perception.datasets.label_sets import Meaning, concepts_of
+from seg_perception.datasets.label_sets import concepts_of
 from seg_perception.datasets.mapillary import Mapillary
 from seg_perception.datasets.synthetic_scenes import SyntheticDrives, SyntheticScenes
 from seg_perception.errors import SegPerceptionError, nearest_name
-from seg_perception.labels import LabelSet
+from seg_perception.labels import VOID, LabelSet
 
 DATASETS: dict[str, Callable[[Path, str], Adapter]] = {
     "ade20k": Ade20k,
@@ -46,27 +48,36 @@ def open_dataset(
     root: Path | str | None,
     split: str,
     labels: LabelSet,
-    classes: Meaning | None = None,
+    classes: Classes | None = None,
     *,
     only: Sequence[str] = (),
     leave_out: Sequence[str] = (),
+    colors: Mapping[str, Color] | None = None,
+    resize_labels: bool = False,
     complete: bool = True,
 ) -> Dataset:
     """The named data set below root, its ids in classes of labels or, where `classes` names them, in those.
 
-    root: None for RENDERED ones; only, leave_out: see Part. Raises SegPerceptionError for an unknown name or class, a
-    missing folder and, if complete, images without labels.
+    root: None for RENDERED ones; only, leave_out: see Part; colors: of a `folder`, by category; resize_labels: see
+    Dataset. Raises SegPerceptionError for an unknown name or class, a missing folder and, if complete, images without
+    labels and categories that are like no class.
     """
     if name not in DATASETS:
         raise SegPerceptionError(f"there is no data set '{name}': {nearest_name(name, DATASETS)}")
     if root is None and name not in RENDERED:
         raise SegPerceptionError(f"{name} lies in a folder: say which by --root")
     adapter = DATASETS[name](Path(root or ""), split)
-    if isinstance(adapter, Folder) and not classes:
-        classes = {own_id: names[:1] for own_id, names in concepts_of(labels).items()}
+    if isinstance(adapter, Folder):
+        adapter.paint(labels, colors or {})
+        if not colors and set(classes or ()) <= {VOID}:
+            classes = {**{i: names[:1] for i, names in concepts_of(labels).items()}, **(classes or {})}
+    elif colors:
+        raise SegPerceptionError(f"`colors` are those of a `folder`, and {name} has its own: leave them out")
     if only or leave_out:
         adapter = Part(adapter, only, leave_out)
-    dataset = Dataset(adapter, labels, classes or {})
+    dataset = Dataset(adapter, labels, classes or {}, resize_labels=resize_labels)
+    if complete and dataset.unlike:
+        raise SegPerceptionError(f"{name}: {'; '.join(dataset.unlike)}")
     if complete and dataset.missing:
         raise SegPerceptionError(
             f"{name}: {len(dataset.missing)} images have no label, the first is {dataset.missing[0]}: "

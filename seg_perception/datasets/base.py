@@ -3,28 +3,41 @@
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from seg_perception.datasets.colors import is_lossy
 from seg_perception.datasets.label_sets import Meaning
 from seg_perception.errors import SegPerceptionError
-from seg_perception.files import image_files, read_mask, read_rgb
+from seg_perception.files import IMAGE_ENDINGS, image_files, read_mask, read_rgb
+
+
+class Remark(NamedTuple):
+    """Something odd in a label that does not keep it from use. kind: what and what became of it, as the end of a sentence
+    that begins with a number; where: the first of these."""
+
+    kind: str
+    where: str
+    count: int = 1
 
 
 @dataclass(frozen=True)
 class Sample:
     """One labelled image. rgb: uint8 [H, W, 3]; label: uint8 [H, W] in the data set's own ids, 255 void; instance:
-    uint16 [H, W], 0 = none known, or None where the data set tells no objects apart."""
+    uint16 [H, W], 0 = none known, or None where the data set tells no objects apart. lossy: the label's file format
+    changes values; remarks: what is odd about it."""
 
     name: str
     rgb: NDArray[np.uint8]
     label: NDArray[np.uint8]
     instance: NDArray[np.uint16] | None = None
+    lossy: bool = False
+    remarks: tuple[Remark, ...] = ()
 
 
 class Adapter(Protocol):
@@ -37,7 +50,11 @@ class Adapter(Protocol):
 
     @property
     def meaning(self) -> Meaning:
-        """What each id may be."""
+        """What each id may be; not of all where there are categories."""
+
+    @property
+    def categories(self) -> Mapping[int, str]:
+        """Names that the data set itself gives its ids; empty where it has none."""
 
     @property
     def missing(self) -> Sequence[Path]:
@@ -71,6 +88,7 @@ class PairedFiles:
     ) -> None:
         self.name = name
         self.meaning = meaning
+        self.categories: Mapping[int, str] = {}
         self.missing = [image for key, image in images.items() if key not in labels]
         self.spare = [label for key, label in labels.items() if key not in images]
         self._images, self._labels, self._instances = images, labels, instances or {}
@@ -86,7 +104,7 @@ class PairedFiles:
     def __getitem__(self, index: int) -> Sample:
         key = self._keys[index]
         label, instance = self.masks(self._labels[key], self._instances.get(key))
-        return Sample(key, read_rgb(self._images[key]), label, instance)
+        return Sample(key, read_rgb(self._images[key]), label, instance, is_lossy(self._labels[key]))
 
     def masks(self, label: Path, instance: Path | None) -> tuple[NDArray[np.uint8], NDArray[np.uint16] | None]:
         """Ids and objects of one image, from a file each."""
@@ -112,7 +130,7 @@ class Part:
 
     def __init__(self, whole: Adapter, only: Sequence[str], leave_out: Sequence[str]) -> None:
         self._whole = whole
-        self.name, self.meaning = whole.name, whole.meaning
+        self.name, self.meaning, self.categories = whole.name, whole.meaning, whole.categories
         self.missing, self.spare = whole.missing, whole.spare
         paths = [whole.path(i) for i in range(len(whole))]
         stems = [path.stem for path in paths if path is not None]
@@ -159,15 +177,27 @@ def named_files(files: Iterable[Path], ending: str | None = None) -> dict[str, P
     return found
 
 
-def two_folders(images: Path, labels: Path) -> tuple[dict[str, Path], dict[str, Path]]:
-    """The images of one folder and the label PNGs of another, by stem.
+def label_pngs(folder: Path) -> list[Path]:
+    """The PNGs of a folder."""
+    return list(folder.glob("*.png"))
+
+
+def label_files(folder: Path) -> list[Path]:
+    """The images of a folder, in whatever format."""
+    return [path for path in folder.iterdir() if path.suffix.lower() in IMAGE_ENDINGS]
+
+
+def two_folders(
+    images: Path, labels: Path, files: Callable[[Path], Iterable[Path]] = label_pngs
+) -> tuple[dict[str, Path], dict[str, Path]]:
+    """The images of one folder and the labels of another, by stem; files: which of that folder are labels.
 
     Raises SegPerceptionError when there is no such folder or no image in it.
     """
     found = named_files(image_files(images))
     if not labels.is_dir():
         raise SegPerceptionError(f"there is no folder {labels} with the labels of {images}: add it, or correct `root`")
-    return found, named_files(labels.glob("*.png"))
+    return found, named_files(files(labels))
 
 
 def numbered(keys: NDArray[Any], is_object: NDArray[np.bool_]) -> NDArray[np.uint16]:

@@ -5,6 +5,7 @@ A line is the COCO-80 class index, then x y pairs normalised to [0, 1]. What no 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +32,7 @@ class CocoPolygons:
 
     name = "coco_polygons"
     meaning = MEANING
+    categories: Mapping[int, str] = {}
     missing: tuple[Path, ...] = ()
     spare: tuple[Path, ...] = ()
 

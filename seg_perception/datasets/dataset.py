@@ -3,29 +3,43 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from seg_perception.datasets.base import Adapter, Sample
+from seg_perception.datasets.base import Adapter, Remark, Sample
+from seg_perception.datasets.categories import Classes, ids_of, match_categories
 from seg_perception.datasets.label_sets import Meaning, classes_in
 from seg_perception.errors import SegPerceptionError
-from seg_perception.labels import VOID, LabelSet
+from seg_perception.labels import UNSEEN_LABEL, VOID, LabelSet
+from seg_perception.results import at_middles
 
 
 class Dataset:
     """Labelled images. meaning: for each of the data set's ids, the names of the classes of `labels` that it may be.
 
     classes replaces the meaning of the ids that it names. An id without meaning is given as void, 255; an instance
-    number only where the pixel may be a thing of `labels`. may_be_thing: bool [256], by own id.
+    number only where the pixel may be a thing of `labels`. may_be_thing: bool [256], by own id. Where classes says what
+    255 is, those pixels get an id that nothing else has. resize_labels: labels of another size than their image get its
+    size, each pixel the value at its middle. unlike: a sentence for each category that is void because nothing is like it.
     """
 
-    def __init__(self, adapter: Adapter, labels: LabelSet, classes: Meaning) -> None:
+    def __init__(self, adapter: Adapter, labels: LabelSet, classes: Classes, *, resize_labels: bool = False) -> None:
         self._adapter = adapter
         self.name = adapter.name
         for name in {name for names in classes.values() for name in names}:
             labels.by_name(name)
-        self.meaning: Meaning = {**classes_in(labels, adapter.meaning), **classes}
+        said = ids_of(classes, adapter.categories, adapter.name)
+        open_names = {i: name for i, name in adapter.categories.items() if i not in said and i not in adapter.meaning}
+        named, self.unlike = match_categories(open_names, labels)
+        meaning = {**classes_in(labels, adapter.meaning), **named, **said}
+        self._void_as = VOID
+        if of_void := meaning.pop(VOID, ()):
+            self._void_as = max(set(range(UNSEEN_LABEL)) - set(meaning))
+            meaning[self._void_as] = of_void
+        self.meaning: Meaning = meaning
+        self._resize_labels = resize_labels
         self._is_known = np.zeros(256, np.bool_)
         self._is_known[[VOID, *self.meaning]] = True
         self._ids = np.full(256, VOID, np.uint8)
@@ -63,8 +77,26 @@ class Dataset:
     def read(self, index: int) -> Sample:
         """As the files have it, ids without meaning and numbers on stuff included; raises like []."""
         sample = self._adapter[index]
+        if self._resize_labels:
+            sample = _as_large_as_image(sample)
+        if self._void_as != VOID:
+            sample = replace(sample, label=np.where(sample.label == VOID, np.uint8(self._void_as), sample.label))
+        if sample.lossy:
+            sample = self._without_strange(sample, self.path(index) or Path(sample.name))
         self._check(index, sample)
         return sample
+
+    def _without_strange(self, sample: Sample, where: Path) -> Sample:
+        """The values of a lossy label that are no ids made void, and told."""
+        strange = ~self._is_known[sample.label]
+        share = f"{strange.sum()} of {strange.size} pixels of the label of {where}"
+        remark = Remark(
+            "labels are JPEGs, which change ids; values that are no id are taken as void and the others may be wrong: export "
+            "PNGs instead",
+            f"the first has them in {share}",
+        )
+        label = np.where(strange, np.uint8(VOID), sample.label)
+        return replace(sample, label=label, remarks=(*sample.remarks, remark))
 
     def _check(self, index: int, sample: Sample) -> None:
         where = self.path(index) or sample.name
@@ -73,7 +105,7 @@ class Dataset:
                 height, width = sample.rgb.shape[:2]
                 raise SegPerceptionError(
                     f"{where} is {width}x{height}, its {kind} {mask.shape[1]}x{mask.shape[0]}: "
-                    "labels must be as large as the image"
+                    "labels must be as large as the image, or the source say `resize_labels: true`"
                 )
         if self._is_known[sample.label].all():
             return
@@ -85,6 +117,13 @@ class Dataset:
             f"the label of {where} holds the unknown ids {told}, the first at x {x}, y {y}: "
             f"allowed are {_ranges(sorted(self.meaning))} and {VOID}; mend the label or name the ids in `classes`"
         )
+
+
+def _as_large_as_image(sample: Sample) -> Sample:
+    """Labels in the image's size, each pixel the value at its middle."""
+    size_hw = sample.rgb.shape[:2]
+    instance = None if sample.instance is None else at_middles(sample.instance, size_hw)
+    return replace(sample, label=at_middles(sample.label, size_hw), instance=instance)
 
 
 def _ranges(ids: Sequence[int]) -> str:

@@ -1,16 +1,61 @@
-"""Your own images: `<split>/images`, `<split>/labels` (8-bit PNG of class ids) and, if you have them, `<split>/instances`
-(PNG, 8 or 16 bits: 0 none, each object a number of its own within its class), all with the same stems."""
+"""Your own images: `<split>/images`, `<split>/labels` and, if you have them, `<split>/instances` (PNG, 8 or 16 bits: 0 none,
+each object a number of its own within its class), all with the same stems."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
-from seg_perception.datasets.base import PairedFiles, named_files, two_folders
+import numpy as np
+from numpy.typing import NDArray
+
+from seg_perception.datasets.base import PairedFiles, label_files, named_files, require_same_size, two_folders
+from seg_perception.datasets.colors import Color, ids_by_color
+from seg_perception.errors import SegPerceptionError
+from seg_perception.files import read_mask, read_stored
+from seg_perception.labels import VOID, LabelSet
+
+_VOID_OF_16_BITS = 65535
 
 
 class Folder(PairedFiles):
-    """The ids mean what the label set or the configuration's `classes` says; 255 is void."""
+    """A label holds ids, which mean what the label set or the configuration's `classes` says, 255 is void; or the colours
+    of the label set, or those that `colors` gives by name.
+
+    Ids are one channel of 8 or 16 bits, a palette's numbers, or three equal channels.
+    """
 
     def __init__(self, root: Path, split: str) -> None:
-        images, labels = two_folders(root / split / "images", root / split / "labels")
+        images, labels = two_folders(root / split / "images", root / split / "labels", label_files)
         super().__init__("folder", {}, images, labels, named_files((root / split / "instances").glob("*.png")))
+        self._colors: Mapping[int, Color] = {}
+        self._all_in_color = False
+
+    def paint(self, labels: LabelSet, colors: Mapping[str, Color]) -> None:
+        """Say what colours mean: those of labels, or, of every label, these by the names of categories."""
+        self._all_in_color = bool(colors)
+        self.categories = dict(enumerate(colors))
+        self._colors = dict(enumerate(colors.values())) if colors else {c.id: c.color for c in labels.classes}
+
+    def masks(self, label: Path, instance: Path | None) -> tuple[NDArray[np.uint8], NDArray[np.uint16] | None]:
+        """Ids and objects of one image, from a file each."""
+        ids = self._ids(label)
+        if instance is None:
+            return ids, None
+        values = read_mask(instance, np.uint16)
+        require_same_size(label, ids, instance, values)
+        return ids, self.objects(ids, values, instance)
+
+    def _ids(self, path: Path) -> NDArray[np.uint8]:
+        values = read_stored(path, palette_colors=self._all_in_color)
+        if self._all_in_color and values.ndim == 2:
+            values = np.dstack([values] * 3)
+        if values.ndim == 3 and (self._all_in_color or np.ptp(values[..., :3], axis=2).any()):
+            return ids_by_color(values[..., :3].astype(np.uint8), self._colors, path)
+        if values.ndim == 3:
+            values = values[..., 0]
+        if values.dtype != np.uint8:
+            values = np.where(values == _VOID_OF_16_BITS, VOID, values)
+        if values.min() < 0 or values.max() > VOID:
+            raise SegPerceptionError(f"{path} holds the id {values.max()}: ids are 0 to {VOID}, number the classes so")
+        return values.astype(np.uint8)

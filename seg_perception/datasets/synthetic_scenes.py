@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +29,7 @@ class _Rendered:
     """What adapters have that read no files."""
 
     meaning = _MEANING
+    categories: Mapping[int, str] = {}
     missing: tuple[Path, ...] = ()
     spare: tuple[Path, ...] = ()
 

@@ -27,7 +27,9 @@ class DataSource:
     """One data set. root: its folder below data_root; share: its part of every batch, against the others' shares.
 
     classes: what these of its own ids mean, in class names of the trained label set, in place of what the data set says;
-    of a `folder` no others are then allowed. Several names: it may be each of them; none: void.
+    of a `folder` no others are then allowed, but for 255 alone, which is else void. Categories that have a name may be
+    named instead. Several names: it may be each of them; none: void. colors: of a `folder` whose labels are in colours
+    that are not the label set's, by category. resize_labels: labels of another size than the image get its size.
     only, leave_out: patterns of the files' names, so that whole drives can be held out: [0006R0_*].
     """
 
@@ -35,7 +37,9 @@ class DataSource:
     root: str = ""
     split: str = ""
     share: float = 1.0
-    classes: dict[int, tuple[str, ...]] = field(default_factory=dict)
+    classes: dict[int | str, tuple[str, ...]] = field(default_factory=dict)
+    colors: dict[str, tuple[int, int, int]] = field(default_factory=dict)
+    resize_labels: bool = False
     only: tuple[str, ...] = ()
     leave_out: tuple[str, ...] = ()
 
@@ -44,9 +48,10 @@ class DataSource:
             raise SegPerceptionError(f"the share of {self.name} is {self.share}: it must be finite and greater than 0")
 
     @property
-    def part(self) -> dict[str, tuple[str, ...]]:
-        """Which of its images, as open_dataset takes it."""
-        return {"only": self.only, "leave_out": self.leave_out}
+    def reading(self) -> dict[str, Any]:
+        """Which of its images, and how they are read, as open_dataset takes it."""
+        names = ("only", "leave_out", "colors", "resize_labels")
+        return {name: getattr(self, name) for name in names}
 
 
 @dataclass(frozen=True)
@@ -164,7 +169,7 @@ class TrainConfig:
 
     def open_source(self, source: DataSource, labels: LabelSet) -> Dataset:
         """The labelled images of a source, their meaning in classes of labels."""
-        return open_dataset(source.name, self.root_of(source), source.split, labels, source.classes, **source.part)
+        return open_dataset(source.name, self.root_of(source), source.split, labels, source.classes, **source.reading)
 
 
 def _check_least(settings: Any, prefix: str, least: float, *names: str) -> None:

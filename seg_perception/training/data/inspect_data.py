@@ -23,8 +23,9 @@ import numpy as np
 from tqdm import tqdm
 
 from seg_perception.datasets import Dataset, Sample, open_dataset
+from seg_perception.datasets.base import Remark
 from seg_perception.errors import SegPerceptionError
-from seg_perception.labels import VOID, LabelSet
+from seg_perception.labels import NOT_GROUND, VOID, LabelSet
 from seg_perception.training.config import DATA_ROOT_VARIABLE, DataSource, TrainConfig, load_config
 from seg_perception.training.data.absent import absent_classes, why_absent
 from seg_perception.writing import write_json
@@ -83,6 +84,7 @@ class Look:
     pixels: Counter[int] = field(default_factory=Counter)
     instances: Counter[int] = field(default_factory=Counter)
     problem: str = ""
+    remarks: tuple[Remark, ...] = ()
 
 
 @dataclass
@@ -99,12 +101,16 @@ class Findings:
     images_with: Counter[str] = field(default_factory=Counter)
     instances: Counter[str] = field(default_factory=Counter)
     problems: list[str] = field(default_factory=list)
+    remarks: dict[str, Remark] = field(default_factory=dict)
 
     def add(self, look: Look, names: dict[int, str]) -> None:
         """Count one image; names: of the class behind each own id."""
         self.images += 1
         if look.problem:
             self.problems.append(look.problem)
+        for kind, where, count in look.remarks:
+            first = self.remarks.get(kind)
+            self.remarks[kind] = Remark(kind, first.where if first else where, count + (first.count if first else 0))
         if not look.pixels:
             return
         self.sizes[f"{look.size_wh[0]}x{look.size_wh[1]}"] += 1
@@ -165,12 +171,13 @@ def inspect(role: str, source: DataSource, config: TrainConfig, labels: LabelSet
     root = config.root_of(source)
     findings = Findings(" ".join(word for word in (role, source.name, str(root), source.split) if word))
     try:
-        dataset = open_dataset(source.name, root, source.split, labels, source.classes, complete=False, **source.part)
+        dataset = open_dataset(source.name, root, source.split, labels, source.classes, complete=False, **source.reading)
     except SegPerceptionError as error:
         findings.problems.append(str(error))
         return findings
     findings.problems += [f"{path} has no label" for path in dataset.missing]
     findings.problems += [f"{path} has no image" for path in dataset.spare]
+    findings.problems += dataset.unlike
     count = len(dataset)
     if count and dataset.path(0) is None:
         count = min(count, RENDERED_LOOKED_AT)
@@ -183,6 +190,8 @@ def inspect(role: str, source: DataSource, config: TrainConfig, labels: LabelSet
         looks = pool.map(lambda index: look(dataset, index), range(count))
         for seen in tqdm(looks, total=count, unit="image", desc=f"{role} {source.name}", mininterval=1):
             findings.add(seen, names)
+    findings.problems += [f"{count} {kind}; the first: {where}" for kind, where, count in findings.remarks.values()]
+    findings.problems += _white_masks(source, findings, labels)
     return findings
 
 
@@ -199,7 +208,21 @@ def look(dataset: Dataset, index: int) -> Look:
         Counter({int(i): int(counts[i]) for i in np.flatnonzero(counts)}),
         _instances(dataset, sample),
         _strays(dataset, index, sample),
+        sample.remarks,
     )
+
+
+def _white_masks(source: DataSource, findings: Findings, labels: LabelSet) -> list[str]:
+    """A question when 255, which is void, may be white and mean a class that no label has: ground before others."""
+    absent = [c for c in labels.classes if c.name not in findings.taught]
+    read = sum(findings.sizes.values())
+    if source.name != "folder" or not absent or not read or findings.images_with[""] < read:
+        return []
+    name = min(absent, key=lambda c: (c.drivable_cost == NOT_GROUND, c.drivable_cost)).name
+    return [
+        f"255 is in every mask and no pixel is {name}: does 255 mean {name}? write `classes: {{255: [{name}]}}`; if not, "
+        "255 is unlabelled"
+    ]
 
 
 def _instances(dataset: Dataset, sample: Sample) -> Counter[int]:

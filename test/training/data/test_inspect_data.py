@@ -66,9 +66,9 @@ def test_every_fault_is_named(own: Path, capsys: pytest.CaptureFixture[str]) -> 
     write(train / "labels/size.png", [[0], [0]])
     pair(own / "own", "train", "ids", [[0, 7, 7]])
     pair(own / "own", "train", "wide", [[0]])
-    write(train / "labels/wide.png", [[0]], np.uint16)
+    write(train / "labels/wide.png", [[300]], np.uint16)
     pair(own / "own", "train", "colour", [[0]])
-    write(train / "labels/colour.png", [[(0, 255, 0)]])
+    write(train / "labels/colour.png", [[(0, 254, 0)]])
     pair(own / "own", "train", "flipped", np.arange(900).reshape(30, 30) % 3)
     damaged = bytearray((train / "labels/flipped.png").read_bytes())
     damaged[len(damaged) // 2] ^= 0x55
@@ -86,8 +86,8 @@ def test_every_fault_is_named(own: Path, capsys: pytest.CaptureFixture[str]) -> 
         "labels/no_image.png has no image",
         "images/size.png is 2x1, its label 1x2",
         "images/ids.png holds the unknown ids 7 (2 pixels), the first at x 1, y 0",
-        "labels/wide.png is uint16",
-        "labels/colour.png is uint8 [1, 1, 3]",
+        "labels/wide.png holds the id 300: ids are 0 to 255",
+        "labels/colour.png holds the colour [0, 254, 0] (1 pixels), which no class has, the nearest is [0, 255, 0]",
         "labels/flipped.png is not an image that OpenCV can decode",
         "images/cut.jpg is truncated",
         "images/stray.png numbers 1 pixels of the ids [0], which are no things",
@@ -195,3 +195,36 @@ def test_a_rare_class_is_looked_for_in_images_that_are_not_counted(own: Path, mo
         stream.TrainingStream(config, config.open_labels(), 8).class_weights()
     write(label / "b.png", np.ones((4, 6)))
     stream.TrainingStream(config, config.open_labels(), 8).class_weights()
+
+
+def test_black_and_white_masks_are_asked_about_and_then_understood(
+    own: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (own / "own.yaml").write_text(
+        "- {name: ground, color: [0, 0, 0]}\n- {name: road, color: [9, 9, 9], drivable_cost: 0}\n"
+    )
+    (own / "config.yaml").write_text(CONFIG.replace("allow_absent: [robot]", ""))
+    for split, stem in (("train", "a"), ("train", "b"), ("val", "c")):
+        pair(own / "own", split, stem, [[0, 255], [255, 255]])
+    (own / "own/train/images/b.jpg").unlink()
+    (own / "own/train/instances/a.png").unlink()
+    code, text, _ = inspect(own, capsys)
+    assert code == 3 and "255 is in every mask and no pixel is road: does 255 mean road?" in text
+    assert "write `classes: {255: [road]}`" in text
+    told = (own / "config.yaml").read_text().replace("}", ", classes: {255: [road]}}")
+    (own / "config.yaml").write_text(told)
+    code, text, found = inspect(own, capsys)
+    assert code == 0, text
+    assert [row["name"] for row in found["sources"][0]["classes"]] == ["road", "ground"]
+
+
+def test_jpeg_labels_are_counted(own: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    label = np.zeros((40, 40), np.uint8)
+    label[10:20, 10:20] = 255
+    (own / "own/train/labels/b.png").unlink()
+    (own / "own/train/images/b.jpg").unlink()
+    photo(own / "own/train/images/b.png", 40, 40)
+    write(own / "own/train/labels/b.jpg", label)
+    code, text, found = inspect(own, capsys)
+    assert code == 3 and found["problems"] == 1
+    assert "1 labels are JPEGs" in text and "of 1600 pixels of the label of" in text and "export PNG" in text

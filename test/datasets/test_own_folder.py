@@ -1,0 +1,137 @@
+"""Folders of one's own, as tools and people write their labels."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from test_datasets import meant, pair, photo, write
+
+from seg_perception.datasets import open_dataset
+from seg_perception.datasets.categories import match_categories
+from seg_perception.errors import SegPerceptionError
+from seg_perception.labels import CAMVID, VOID
+from seg_perception.training.config import DataSource
+from seg_perception.yaml_fields import build
+
+ROAD, CAR = CAMVID.by_name("road"), CAMVID.by_name("car")
+
+
+def palette_png(path: Path, ids: list[list[int]], colors: dict[int, tuple[int, int, int]]) -> None:
+    """A PNG of 8 bits with a palette."""
+    image = pytest.importorskip("PIL.Image", reason="Pillow is not installed")
+    picture = image.fromarray(np.array(ids, np.uint8), "P")
+    table = np.zeros((256, 3), np.uint8)
+    for number, color in colors.items():
+        table[number] = color
+    picture.putpalette(table.ravel().tolist())
+    path.parent.mkdir(parents=True, exist_ok=True)
+    picture.save(path)
+
+
+def opened(root: Path, **how: object) -> list[list[str]]:
+    return meant(open_dataset("folder", root, "train", CAMVID, **how), CAMVID)
+
+
+def test_a_palette_is_ids(tmp_path: Path) -> None:
+    photo(tmp_path / "train/images/a.png", 1, 3)
+    palette_png(tmp_path / "train/labels/a.png", [[3, 8, 255]], {3: (1, 2, 3), 8: (4, 5, 6)})
+    assert opened(tmp_path) == [["road", "car", ""]]
+
+
+def test_colours_of_the_label_set(tmp_path: Path) -> None:
+    pair(tmp_path, "train", "a", [[0, 0, 0]])
+    write(tmp_path / "train/labels/a.png", [[ROAD.color, CAR.color, (0, 0, 0)]])
+    assert opened(tmp_path) == [["road", "car", ""]]
+    write(tmp_path / "train/labels/a.png", [[ROAD.color, (128, 64, 129), (0, 0, 0)]])
+    with pytest.raises(SegPerceptionError, match=r"colour \[128, 64, 129\] \(1 pixels\).*nearest is \[128, 64, 128\]"):
+        opened(tmp_path)
+    rgba = np.dstack([np.full((1, 3, 3), CAR.color[::-1], np.uint8), np.full((1, 3), 255, np.uint8)])
+    assert cv2.imwrite(str(tmp_path / "train/labels/a.png"), rgba)
+    assert opened(tmp_path) == [["car"] * 3]
+
+
+def test_colours_of_a_table(tmp_path: Path) -> None:
+    """Grey shades and a palette are colours too where there is a table."""
+    colors = {"Road": (255, 255, 255), "CAR": (9, 9, 9), "dirt": (1, 2, 3)}
+    pair(tmp_path, "train", "a", [[255, 9, 0]])
+    with pytest.raises(SegPerceptionError, match=r"'dirt' is no class.*`classes: \{dirt: \["):
+        opened(tmp_path, colors=colors)
+    assert opened(tmp_path, colors=colors, classes={"dirt": ()}) == [["road", "car", ""]]
+    palette_png(tmp_path / "train/labels/a.png", [[0, 1, 2]], {0: (255, 255, 255), 1: (9, 9, 9), 2: (1, 2, 3)})
+    assert opened(tmp_path, colors=colors, classes={"Dirt": ("tree", "road")}) == [["road", "car", "road/tree"]]
+    with pytest.raises(SegPerceptionError, match="colour of the ids 0 and 1"):
+        opened(tmp_path, colors={"road": (5, 5, 5), "car": (5, 5, 5)})
+    with pytest.raises(SegPerceptionError, match="`colors` are those of a `folder`"):
+        open_dataset("camvid", tmp_path, "train", CAMVID, colors=colors)
+
+
+def test_three_equal_channels_and_16_bits_are_ids(tmp_path: Path) -> None:
+    pair(tmp_path, "train", "a", [[0, 0, 0]])
+    write(tmp_path / "train/labels/a.png", [[(3, 3, 3), (8, 8, 8), (255, 255, 255)]])
+    assert opened(tmp_path) == [["road", "car", ""]]
+    write(tmp_path / "train/labels/a.png", [[3, 8, 65535]], np.uint16)
+    assert opened(tmp_path) == [["road", "car", ""]]
+    write(tmp_path / "train/labels/a.png", [[3, 256, 8]], np.uint16)
+    with pytest.raises(SegPerceptionError, match="holds the id 256: ids are 0 to 255"):
+        opened(tmp_path)
+
+
+def test_labels_of_another_size_only_if_the_source_says_so(tmp_path: Path) -> None:
+    photo(tmp_path / "train/images/a.png", 2, 4)
+    write(tmp_path / "train/labels/a.png", [[3, 8]])
+    write(tmp_path / "train/instances/a.png", [[0, 5]])
+    with pytest.raises(SegPerceptionError, match=r"`resize_labels: true`"):
+        opened(tmp_path)
+    sample = open_dataset("folder", tmp_path, "train", CAMVID, resize_labels=True)[0]
+    assert sample.label.tolist() == [[3, 3, 8, 8]] * 2
+    assert sample.instance is not None and sample.instance.tolist() == [[0, 0, 1, 1]] * 2
+
+
+def test_255_may_be_named(tmp_path: Path) -> None:
+    pair(tmp_path, "train", "a", [[0, 255]])
+    assert opened(tmp_path) == [["sky", ""]]
+    assert opened(tmp_path, classes={255: ("road",)}) == [["sky", "road"]]
+    assert opened(tmp_path, classes={0: ("tree",), 255: ("road", "car")}) == [["tree", "road/car"]]
+
+
+def test_jpeg_labels_lose_what_is_no_id(tmp_path: Path) -> None:
+    label = np.full((40, 40, 3), CAR.color, np.uint8)
+    label[:, 20:] = ROAD.color
+    photo(tmp_path / "train/images/a.png", 40, 40)
+    write(tmp_path / "train/labels/a.jpg", label)
+    sample = open_dataset("folder", tmp_path, "train", CAMVID).read(0)
+    assert (sample.label[:, :15] == CAR.id).all() and (sample.label[:, 25:] == ROAD.id).all()
+    assert set(np.unique(sample.label)) <= {CAR.id, ROAD.id, VOID}
+    assert len(sample.remarks) == 1 and "of 1600 pixels" in sample.remarks[0].where
+
+
+def test_categories_match_however_they_are_written() -> None:
+    names = {0: "Traffic_Light", 1: "SIDEWALK", 2: " car ", 3: "Background", 4: "_background_"}
+    meaning, unlike = match_categories(names, CAMVID)
+    assert meaning == {0: ("sign",), 1: ("pavement",), 2: ("car",), 3: (), 4: ()} and not unlike
+
+
+@pytest.mark.parametrize(
+    ("name", "line"),
+    [
+        ("Strasse", "{Strasse: [road]}"),
+        ("voiture", "{voiture: [car]}"),
+        ("raod", "{raod: [road]}"),
+        ("pedestrians", "{pedestrians: [pedestrian]}"),
+        ("zebra: 2", "{'zebra: 2': [NAME]}"),
+    ],
+)
+def test_what_matches_nothing_gets_the_line_to_write(name: str, line: str) -> None:
+    meaning, (sentence,) = match_categories({7: name}, CAMVID)
+    assert meaning == {7: ()} and f"`classes: {line}`" in sentence
+
+
+def test_a_source_names_categories_ids_and_colours() -> None:
+    content = {"name": "folder", "classes": {3: "road", "car": []}, "colors": {"car": [1, 2, 3]}, "resize_labels": True}
+    source = build(DataSource, content)
+    assert source.classes == {3: ("road",), "car": ()} and source.colors == {"car": (1, 2, 3)}
+    with pytest.raises(SegPerceptionError, match=r"'classes' has 1.5, expected int or str"):
+        build(DataSource, {"name": "folder", "classes": {1.5: "road"}})
