@@ -10,6 +10,7 @@ from seg_perception.datasets.base import Adapter, Part, Sample
 from seg_perception.datasets.camvid import CamVid
 from seg_perception.datasets.categories import Classes
 from seg_perception.datasets.cityscapes import Cityscapes
+from seg_perception.datasets.coco_instances import CocoInstances
 from seg_perception.datasets.coco_panoptic import CocoPanoptic
 from seg_perception.datasets.coco_polygons import CocoPolygons
 from seg_perception.datasets.colors import Color
@@ -19,6 +20,7 @@ from seg_perception.datasets.idd_lite import IddLite
 from seg_perception.datasets.kitti import Kitti
 from seg_perception.datasets.label_sets import concepts_of
 from seg_perception.datasets.mapillary import Mapillary
+from seg_perception.datasets.panoptic import Panoptic
 from seg_perception.datasets.synthetic_scenes import SyntheticDrives, SyntheticScenes
 from seg_perception.errors import SegPerceptionError, nearest_name
 from seg_perception.labels import VOID, LabelSet
@@ -27,12 +29,14 @@ DATASETS: dict[str, Callable[[Path, str], Adapter]] = {
     "ade20k": Ade20k,
     "camvid": CamVid,
     "cityscapes": Cityscapes,
+    "coco_instances": CocoInstances,
     "coco_panoptic": CocoPanoptic,
     "coco_polygons": CocoPolygons,
     "folder": Folder,
     "idd_lite": IddLite,
     "kitti": Kitti,
     "mapillary": Mapillary,
+    "panoptic": Panoptic,
     "synthetic": SyntheticScenes,
     "synthetic_drive": SyntheticDrives,
 }

@@ -168,13 +168,22 @@ def named_files(files: Iterable[Path], ending: str | None = None) -> dict[str, P
 
     Raises SegPerceptionError when two of them would share one name.
     """
+
+    def key(path: Path) -> str:
+        return path.stem if ending is None else path.name.removesuffix(ending)
+
+    visible = sorted(path for path in files if path.name[0] != ".")
+    refuse_same_names(visible, key)
+    return {key(path): path for path in visible}
+
+
+def refuse_same_names(files: Iterable[Path], key: Callable[[Path], str] = lambda path: path.stem) -> None:
+    """Raises SegPerceptionError when two files, of whatever folders, have one name."""
     found: dict[str, Path] = {}
-    for path in sorted(path for path in files if path.name[0] != "."):
-        key = path.stem if ending is None else path.name.removesuffix(ending)
-        if key in found:
-            raise SegPerceptionError(f"{found[key]} and {path} share the name '{key}': rename one with its label")
-        found[key] = path
-    return found
+    for path in files:
+        first = found.setdefault(key(path), path)
+        if first is not path:
+            raise SegPerceptionError(f"{first} and {path} share the name '{key(path)}': rename one with its label")
 
 
 def label_pngs(folder: Path) -> list[Path]:

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seg_perception.datasets.base import PairedFiles, named_files, numbered
+from seg_perception.datasets.categories import numbered_categories
+from seg_perception.datasets.json_stream import elements
 from seg_perception.errors import SegPerceptionError
 from seg_perception.files import image_files, read_rgb
 from seg_perception.labels import VOID
@@ -54,13 +56,19 @@ class CocoPanoptic(PairedFiles):
     """
 
     def __init__(self, root: Path, split: str) -> None:
-        path = root / "annotations" / f"panoptic_{split}.json"
+        names = self._open(
+            "coco_panoptic", root / "annotations" / f"panoptic_{split}.json", lambda: image_files(root / split)
+        )
+        self.meaning = {number: CONCEPTS_BY_CATEGORY.get(name, ()) for number, name in names.items()}
+
+    def _open(self, name: str, path: Path, images: Callable[[], Sequence[Path]]) -> dict[int, str]:
+        """Read the JSON, whose PNGs lie in the folder of its name; returns the names of the categories."""
         categories, self._segments = _read(path)
-        meaning = {number: CONCEPTS_BY_CATEGORY.get(name, ()) for number, (name, _) in categories.items()}
         self._is_thing = np.zeros(256, np.bool_)
         self._is_thing[[number for number, (_, thing) in categories.items() if thing]] = True
         labels = {stem: path.with_suffix("") / f"{stem}.png" for stem in self._segments}
-        super().__init__("coco_panoptic", meaning, named_files(image_files(root / split)), labels)
+        super().__init__(name, {}, named_files(images()), labels)
+        return {number: name for number, (name, _) in categories.items()}
 
     def masks(self, label: Path, instance: Path | None) -> tuple[NDArray[np.uint8], NDArray[np.uint16] | None]:
         """Ids and objects of one image."""
@@ -73,25 +81,41 @@ class CocoPanoptic(PairedFiles):
             raise SegPerceptionError(
                 f"{label} holds the segments {unknown.tolist()[:5]}, of which the JSON says nothing: unpack both again"
             )
-        category = known["category"][place]
+        category = known["category"][place].astype(np.uint8)
         return category, numbered(segment, self._is_thing[category] & ~known["crowd"][place])
 
 
-_SEGMENT = np.dtype([("id", np.int32), ("category", np.uint8), ("crowd", np.bool_)])
-_NOTHING = (0, VOID, True)
+_SEGMENT = np.dtype([("id", np.int32), ("category", np.int32), ("crowd", np.bool_)])
+_NOTHING = np.array([(0, VOID, True)], _SEGMENT)
 
 
 def _read(path: Path) -> tuple[dict[int, tuple[str, bool]], dict[str, NDArray[Any]]]:
     """Name and thing of each category; by file stem, the segments of each image in the order of their ids."""
+    categories: dict[int, tuple[str, bool]] = {}
+    segments: dict[str, NDArray[Any]] = {}
     try:
-        content = json.loads(path.read_text())
-        categories = {int(row["id"]): (str(row["name"]), bool(row["isthing"])) for row in content["categories"]}
-        segments = {}
-        for image in content["annotations"]:
-            rows = [(row["id"], row["category_id"], row["iscrowd"]) for row in image["segments_info"]]
-            segments[Path(image["file_name"]).stem] = np.array(sorted([_NOTHING, *rows]), _SEGMENT)
-    except OSError as error:
-        raise SegPerceptionError(f"{path} cannot be read ({error.strerror}): check `root` and `split`") from error
+        for item in elements(path):
+            row = item.value
+            if item.key == "categories":
+                categories[int(row["id"])] = (str(row["name"]), bool(row["isthing"]))
+            elif item.key == "annotations":
+                rows = [(part["id"], part["category_id"], part.get("iscrowd", 0)) for part in row["segments_info"]]
+                segments[Path(row["file_name"]).stem] = np.array(sorted(rows), _SEGMENT)
     except (ValueError, KeyError, TypeError, OverflowError) as error:
         raise SegPerceptionError(f"{path} is no panoptic JSON of COCO ({error!r}): unpack it again") from error
-    return categories, segments
+    if not segments:
+        raise SegPerceptionError(f"{path} holds no annotation: export a job that has some")
+    numbers = numbered_categories({number: name for number, (name, _) in categories.items()})
+    for stem, rows in segments.items():
+        segments[stem] = np.concatenate([_NOTHING, _renumbered(rows, numbers, f"{stem} in {path}")])
+    return {numbers[number]: category for number, category in categories.items()}, segments
+
+
+def _renumbered(rows: NDArray[Any], numbers: Mapping[int, int], where: str) -> NDArray[Any]:
+    unknown = [number for number in rows["category"].tolist() if number not in numbers]
+    if unknown:
+        raise SegPerceptionError(
+            f"{where} has a segment of the category {unknown[0]}, which is not listed: export it again"
+        )
+    rows["category"] = [numbers[number] for number in rows["category"].tolist()]
+    return rows

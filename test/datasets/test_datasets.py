@@ -339,7 +339,7 @@ def test_validation_drives_are_none_of_the_training_drives() -> None:
     assert (training[5].rgb == open_dataset("synthetic_drive", ".", "train", CAMVID)[5].rgb).all()
     assert training[5].instance is not None and training[5].instance.any()
     assert SyntheticDrives.drives_of_val <= SyntheticDrives.first_training_seed
-    with pytest.raises(SegPerceptionError, match="use train or val"):
+    with pytest.raises(SegPerceptionError, match="use train, val or hard"):
         open_dataset("synthetic_drive", ".", "test", CAMVID)
 
 

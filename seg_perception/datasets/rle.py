@@ -1,0 +1,80 @@
+"""Masks written as run lengths, by COCO's tools and by Label Studio."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def coco_counts(text: str) -> list[int]:
+    """Run lengths in COCO's compressed text: groups of 5 bits, from the third number on as differences.
+
+    After `rleFrString` of maskApi.c (Lin et al., ECCV 2014). Raises ValueError for a text that ends within a number.
+    """
+    counts: list[int] = []
+    value = shift = 0
+    for letter in text:
+        group = ord(letter) - 48
+        if not 0 <= group < 64:
+            raise ValueError(f"'{letter}' is no letter of a compressed RLE")
+        value |= (group & 31) << shift
+        shift += 5
+        if group & 32:
+            continue
+        if group & 16:
+            value -= 1 << shift
+        counts.append(value + (counts[-2] if len(counts) > 2 else 0))
+        value = shift = 0
+    if shift:
+        raise ValueError("the compressed RLE ends within a number")
+    return counts
+
+
+def coco_mask(counts: Sequence[int] | str, size_hw: tuple[int, int]) -> NDArray[np.bool_]:
+    """bool [H, W] of COCO's runs, off and on in turn, down the columns. Raises ValueError where they do not fill size_hw."""
+    runs = np.array(coco_counts(counts) if isinstance(counts, str) else counts, np.int64)
+    height, width = size_hw
+    if (runs < 0).any() or runs.sum() != height * width:
+        raise ValueError(f"the RLE has {runs.sum()} pixels, not {height} x {width}")
+    return np.repeat(np.arange(runs.size) % 2 == 1, runs).reshape(width, height).T
+
+
+def brush_mask(data: Sequence[int], size_hw: tuple[int, int]) -> NDArray[np.bool_]:
+    """bool [H, W] of Label Studio's brush: where the last of 4 channels of its RLE (that of @thi.ng/rle-pack) is not 0.
+
+    A stream of bits: 32 for the number of values, 5 for the bits of a value less one, 4 x 4 for the bits of a length less
+    one; then blocks: 1 bit whether one value is repeated, 2 bits which size of length, a length less one, value or values.
+    Raises ValueError where the bits end early or the values do not fill size_hw.
+    """
+    bits = np.unpackbits(np.array(data, np.uint8))
+    place = 0
+
+    def number(count: int) -> int:
+        nonlocal place
+        if place + count > bits.size:
+            raise ValueError("the brush's RLE ends early")
+        found = int("".join(map(str, bits[place : place + count].tolist())), 2)
+        place += count
+        return found
+
+    total, word = number(32), number(5) + 1
+    sizes = [number(4) + 1 for _ in range(4)]
+    if total != size_hw[0] * size_hw[1] * 4:
+        raise ValueError(f"the brush's RLE has {total} values, not 4 x {size_hw[0]} x {size_hw[1]}")
+    values = np.zeros(total, np.uint8)
+    start = 0
+    while start < total:
+        is_run = number(1)
+        length = 1 + number(sizes[number(2)])
+        if is_run:
+            values[start : start + length] = number(word)
+        else:
+            if place + length * word > bits.size or start + length > total:
+                raise ValueError("the brush's RLE ends early")
+            words = bits[place : place + length * word].reshape(length, word)
+            values[start : start + length] = words @ (1 << np.arange(word)[::-1])
+            place += length * word
+        start += length
+    return np.asarray(values.reshape(*size_hw, 4)[..., 3] > 0)
