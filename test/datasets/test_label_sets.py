@@ -71,7 +71,7 @@ def test_a_configuration_names_a_set_or_a_file_beside_it(tmp_path: Path) -> None
     assert config.data[0].classes == {4: ("lawn",), 7: ("car", "person"), 9: ()}
     assert load_config(tmp_path / "c.yaml", labels="cityscapes").open_labels() is CITYSCAPES
     (tmp_path / "d.yaml").write_text(
-        "validation: {name: camvid, root: x}\ndata: [{name: folder, root: x, classes: {road: [lawn]}}]"
+        "validation: {name: camvid, root: x}\ndata: [{name: folder, root: x, classes: {1.5: [lawn]}}]"
     )
     with pytest.raises(SegPerceptionError, match=r"'data\.classes' is 'road', expected int"):
         load_config(tmp_path / "d.yaml")

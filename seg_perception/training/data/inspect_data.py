@@ -171,7 +171,9 @@ def inspect(role: str, source: DataSource, config: TrainConfig, labels: LabelSet
     root = config.root_of(source)
     findings = Findings(" ".join(word for word in (role, source.name, str(root), source.split) if word))
     try:
-        dataset = open_dataset(source.name, root, source.split, labels, source.classes, complete=False, **source.reading)
+        dataset = open_dataset(
+            source.name, root, source.split, labels, source.classes, complete=False, **source.reading
+        )
     except SegPerceptionError as error:
         findings.problems.append(str(error))
         return findings
