@@ -23,11 +23,11 @@ _LARGEST_RATIO = 1.8
 Ints = NDArray[np.int64]
 
 
-def overlap_scores(counts: Ints, boxes: Floats, shape_points: Ints, areas: Ints) -> Floats:
-    """How well masks fit, [T, K] in [0, 1], from counts [T, K + 1] of kernels.count_overlaps.
+def overlap_scores(counts: Ints, boxes: Floats, shape_points: Ints, areas: Ints) -> tuple[Floats, Floats]:
+    """How well masks fit, both [T, K] in [0, 1], from counts [T, K + 1] of kernels.count_overlaps.
 
-    boxes: [T, 4] where shapes of so many points [T] were put; areas: [K] px of the things. The score is the intersection
-    over the union; or, where more, _PART of the share of the smaller mask that lies in the other.
+    boxes: [T, 4] where shapes of so many points [T] were put; areas: [K] px of the things. The first is the intersection
+    over the union; the second, where that is more, _PART of the share of the smaller mask that lies in the other.
     """
     point_px = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1]) / SIDE**2
     mine, theirs = np.maximum(shape_points * point_px, 1e-9)[:, None], areas[None, :].astype(np.float64)
@@ -35,8 +35,7 @@ def overlap_scores(counts: Ints, boxes: Floats, shape_points: Ints, areas: Ints)
     both = np.minimum(counts[:, 1:] * point_px[:, None], smaller)
     whole = both / (mine + theirs - both)
     part = np.where(smaller >= _LEAST_PART * np.maximum(mine, theirs), both / smaller, 0.0)
-    scores: Floats = np.maximum(whole, _PART * part * (part > 0.5))
-    return scores
+    return whole, np.maximum(whole, _PART * part * (part > 0.5))
 
 
 def place_scores(predicted: Floats, reach: Floats, boxes: Floats, partly: NDArray[np.bool_]) -> Floats:

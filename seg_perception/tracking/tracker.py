@@ -30,6 +30,8 @@ _NEW_MEMORY = 0.3
 """Share of memory_s for which a track that is not confirmed is kept unseen."""
 _NEW_FACTOR = 0.8
 """What a track that is not confirmed counts for beside others: the thing may be one that was hidden."""
+_SURE_OVERLAP = 0.45
+"""What overlaps as a whole by that share is no part of another."""
 _LEAST_OVERLAP, _LEAST_NEARNESS = 0.2, 0.05
 _REACH, _REACH_PER_S = 0.4, 2.5
 """How far, in sizes, a track may be from where it should be, just lost and for every second since."""
@@ -95,7 +97,7 @@ class Tracked:
 
 def _row_type(classes: int) -> np.dtype[Any]:
     """All that is remembered of a track. edges: left, top, right, bottom in px of the mask; whole: most points that its
-    shape had."""
+    shape had. last_box, last_shape, last_points: of what was seen of it last, where edges and shape are of the whole."""
     return np.dtype(
         [
             ("id", np.int64),
@@ -109,6 +111,9 @@ def _row_type(classes: int) -> np.dtype[Any]:
             ("shape", np.uint8, (SIDE, SIDE)),
             ("points", np.int64),
             ("whole", np.float64),
+            ("last_box", np.float64, 4),
+            ("last_shape", np.uint8, (SIDE, SIDE)),
+            ("last_points", np.int64),
             ("votes", np.float64, classes),
             ("placed", np.bool_),
             ("state", np.float64, 4),
@@ -120,7 +125,7 @@ def _row_type(classes: int) -> np.dtype[Any]:
 @dataclass(frozen=True)
 class _Things:
     """The things of a frame. ids [K] in the mask; boxes int64 [K, 4] = left, top, right, bottom; areas, classes [K];
-    scores [K]; hidden bool [K, 4], by side."""
+    scores [K]; hidden bool [K, 4], by side; partly bool [K], hidden on a side or cut off by the image's border."""
 
     ids: NDArray[np.int64]
     boxes: NDArray[np.int64]
@@ -128,6 +133,7 @@ class _Things:
     classes: NDArray[np.int64]
     scores: Floats
     hidden: NDArray[np.bool_]
+    partly: NDArray[np.bool_]
 
     @staticmethod
     def of(panoptic: Panoptic) -> _Things:
@@ -141,7 +147,10 @@ class _Things:
             bottoms = np.zeros(int(ids.max()) + 1, np.int64)
             bottoms[ids] = boxes[:, 3]
             find_hidden(panoptic.instance, ids, boxes, bottoms, hidden)
-        return _Things(ids, boxes, rows[:, 2], rows[:, 1], np.array([s.score for s in things]), hidden)
+        height, width = panoptic.instance.shape
+        cut = (boxes <= 0) | (boxes >= np.array((width, height, width, height)))
+        partly = (hidden | cut).any(axis=1)
+        return _Things(ids, boxes, rows[:, 2], rows[:, 1], np.array([s.score for s in things]), hidden, partly)
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -151,7 +160,8 @@ class Tracker:
     """Follows the things of one camera. Belongs to one thread; the same frames give the same tracks.
 
     *Association.* Tracks are moved to where they should be; then those pairs are taken whose masks overlap most together,
-    then, of what is left, those where a thing of the same size and class appears near a track's place: association.py.
+    as wholes; then, of what is left, those of which one is a part of the other; then those where a thing of the same
+    size and class appears near a track's place: association.py.
     A track's box and mask are of the whole thing: an edge where a nearer thing begins is not its own and counts little,
     and a mask of which less is seen than before is not taken over. So it goes on behind what hides it.
 
@@ -289,6 +299,7 @@ class Tracker:
         tracks["rates"][unseen] = _not_shrinking(tracks["rates"][unseen], tracks["spread"][unseen, :, motion.VV])
         size = _sizes(tracks["edges"])[:, None]
         q = (_EDGE_CHANGE_PX + _EDGE_CHANGE_SHARE * size) ** 2
+        tracks["last_box"] += tracks["rates"] * dt_s
         motion.predict_coordinates(tracks["edges"], tracks["rates"], tracks["spread"], dt_s, q)
         edges = tracks["edges"]
         middle = (edges[:, :2] + edges[:, 2:]) / 2
@@ -310,25 +321,24 @@ class Tracker:
         tracks = self._tracks
         if not len(tracks) or not len(things):
             return np.full(len(tracks), -1, np.int64), np.zeros(len(tracks))
-        counts = np.empty((len(tracks), int(things.ids.max()) + 1), np.int64)
-        edges = np.ascontiguousarray(tracks["edges"])
-        count_overlaps(instance, np.ascontiguousarray(tracks["shape"]), edges, counts)
-        counts = np.concatenate((counts[:, :1], counts[:, things.ids]), axis=1)
+        edges, seen = np.ascontiguousarray(tracks["edges"]), np.ascontiguousarray(tracks["last_box"])
+        counts = _overlaps(instance, things.ids, tracks["shape"], edges)
+        of_seen = _overlaps(instance, things.ids, tracks["last_shape"], seen)
         unseen_s = (stamp_ns - tracks["last_ns"]) / 1e9
         factors = association.class_factors(tracks["votes"], things.classes)
         factors = factors * association.recency_factors(unseen_s / self.settings.memory_s)
         factors[tracks["seen"] < self.settings.birth_frames] *= _NEW_FACTOR
-        overlap = association.overlap_scores(counts, edges, tracks["points"], things.areas)
-        chosen = association.pairs_of(overlap * factors, _LEAST_OVERLAP)
-        lost = np.flatnonzero(chosen < 0)
-        free = np.setdiff1d(np.arange(len(things)), chosen)
-        if len(lost) and len(free):
-            reach = _REACH + _REACH_PER_S * unseen_s[lost]
-            same = tracks["votes"][lost].argmax(axis=1)[:, None] == things.classes[free][None]
-            boxes, partly = things.boxes[free].astype(np.float64), np.asarray(things.hidden[free].any(axis=1))
-            near = association.place_scores(edges[lost], reach, boxes, partly) * same
-            second = association.pairs_of(near, _LEAST_NEARNESS)
-            chosen[lost[second >= 0]] = free[second[second >= 0]]
+        whole, part = association.overlap_scores(counts, edges, tracks["points"], things.areas)
+        # A thing that was half hidden a frame ago is so now: then what was seen of it tells more than the whole.
+        whole = np.maximum(whole, association.overlap_scores(of_seen, seen, tracks["last_points"], things.areas)[0])
+        reach = _REACH + _REACH_PER_S * unseen_s
+        same = tracks["votes"].argmax(axis=1)[:, None] == things.classes[None]
+        near = association.place_scores(edges, reach, things.boxes.astype(np.float64), things.partly) * same
+        chosen = np.full(len(tracks), -1, np.int64)
+        for scores, least in ((whole * factors, _SURE_OVERLAP), (part * factors, _LEAST_OVERLAP), (near, _LEAST_NEARNESS)):
+            lost, free = np.flatnonzero(chosen < 0), np.setdiff1d(np.arange(len(things)), chosen)
+            found = association.pairs_of(scores[np.ix_(lost, free)], least)
+            chosen[lost[found >= 0]] = free[found[found >= 0]]
         return chosen, _covered(counts, chosen, things.boxes[:, 3], tracks["points"])
 
     def _recognised(self, panoptic: Panoptic, things: _Things, dt_s: float) -> Tracked:
@@ -409,6 +419,9 @@ class Tracker:
         tracks["whole"][holder] = whole
         take = points >= np.maximum(_WHOLE * whole, 1)
         tracks["shape"][holder[take]], tracks["points"][holder[take]] = shapes[take], points[take]
+        seen = things.boxes.astype(np.float64)
+        sample_shapes(instance, things.ids, seen, shapes, points)
+        tracks["last_box"][holder], tracks["last_shape"][holder], tracks["last_points"][holder] = seen, shapes, points
 
     def _sense_feet(
         self,
@@ -496,6 +509,15 @@ class Tracker:
             keep[ranked[MOST_TRACKS:]] = False
         if not keep.all():
             self._tracks = tracks[keep]
+
+
+def _overlaps(
+    instance: NDArray[np.uint16], ids: NDArray[np.int64], shapes: NDArray[np.uint8], boxes: Floats
+) -> NDArray[np.int64]:
+    """[T, K + 1] points of each shape in no thing and in each of ids."""
+    counts = np.empty((len(boxes), int(ids.max()) + 1), np.int64)
+    count_overlaps(instance, np.ascontiguousarray(shapes), boxes, counts)
+    return np.concatenate((counts[:, :1], counts[:, ids]), axis=1)
 
 
 def _covered(
