@@ -23,6 +23,7 @@ from seg_perception.ground.fusion import PlanarPose
 from seg_perception.ground.geometry import GroundProjection
 from seg_perception.model_file import ModelInfo
 from seg_perception.panoptic.decoder import PanopticDecoder, PanopticSettings
+from seg_perception.panoptic.steadier import Steadier, TemporalSettings
 from seg_perception.results import Frame, Panoptic, Result, Wants
 from seg_perception.tracking import tracker
 from seg_perception.tracking.numbers import numbered_by_track
@@ -64,12 +65,13 @@ class Pipeline:
         panoptic: PanopticSettings | None = None,
         drivable: DrivableSettings | None = None,
         tracking: TrackingSettings | None = None,
+        temporal: TemporalSettings | None = None,
         instance_ids: str = "frame",
         mask_hw: tuple[int, int] | None = None,
         slots: int = 1,
     ) -> None:
-        """tracking: None = every frame alone; instance_ids: `frame` or `track`, what the instance mask holds; slots: frames
-        whose masks are kept at once."""
+        """tracking: None = things are not followed; temporal: what classes keep from frame to frame; instance_ids: `frame`
+        or `track`, what the instance mask holds; slots: frames whose masks are kept at once."""
         self.model = model
         self.backend = backend
         self.labels = model.labels
@@ -84,6 +86,7 @@ class Pipeline:
         follows = tracking is not None and tracking.enabled
         self._tracker = Tracker(len(model.labels), tracking) if tracking is not None and follows else None
         self._by_track = instance_ids == "track"
+        self._steadier = Steadier(model.labels, temporal or TemporalSettings())
         self._steps = (
             self._decoders(panoptic or PanopticSettings()),
             DrivableExtractor(self.labels, drivable or DrivableSettings()),
@@ -108,11 +111,14 @@ class Pipeline:
         panoptic: PanopticSettings | None = None,
         drivable: DrivableSettings | None = None,
         tracking: TrackingSettings | None = None,
+        temporal: TemporalSettings | None = None,
     ) -> None:
         """Swap settings between two frames; what is None stays as it is. Tracks go on, and none begin where there were
         none."""
         if tracking is not None and self._tracker is not None:
             self._tracker.settings = tracking
+        if temporal is not None:
+            self._steadier.settings = temporal
         decoders, extractor = self._steps
         self._steps = (
             self._decoders(panoptic) if panoptic else decoders,
@@ -132,6 +138,15 @@ class Pipeline:
     def projection(self) -> GroundProjection | None:
         """Between the latest mask's pixels and the ground; None where there is no ground output."""
         return self._extractor.projection
+
+    @property
+    def temporal_problem(self) -> str:
+        """Why classes keep nothing from frame to frame although they should; else empty."""
+        if self._device is None or not self._steadier.settings.strength:
+            return ""
+        return (
+            "temporal.strength does nothing where the masks are made on the GPU: set it to 0, or backend to onnxruntime"
+        )
 
     @property
     def tracker(self) -> Tracker | None:
@@ -181,6 +196,8 @@ class Pipeline:
         times.append(perf_counter_ns())
 
         mask_hw = self._mask_hw or frame.size_hw
+        if self._device is None:
+            output = self._steadier.steady(images[0], output, frame.stamp_ns)
         panoptic = decoders[slot].decode(output, 0, mask_hw, self.model.stride, wants)
         times.append(perf_counter_ns())
         return Seen(frame, panoptic, wants, self._camera, self._odometry, extractor, tuple(times))

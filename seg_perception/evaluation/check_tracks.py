@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import math
 from collections.abc import Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,8 @@ from seg_perception.metrics.segment_pairs import pair_segments
 from seg_perception.metrics.track_scores import TrackScores
 from seg_perception.metrics.without_labels import Flicker
 from seg_perception.offline import add_model_arguments, check_model_arguments, open_pipeline
-from seg_perception.options import whole
+from seg_perception.options import number, whole
+from seg_perception.panoptic.steadier import TemporalSettings
 from seg_perception.pipeline import Pipeline
 from seg_perception.results import Frame, Panoptic, Segment, Track, Wants
 from seg_perception.synthetic.script import DRIVES
@@ -77,6 +79,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--frames", type=whole("--frames", 2), default=300, metavar="N", help="frames of each drive (default: 300)"
     )
     parser.add_argument("--perfect-only", action="store_true", help="follow perfect masks only, without a network")
+    parser.add_argument(
+        "--strength",
+        type=number("--strength", least=0),
+        default=0.0,
+        metavar="X",
+        help="temporal.strength of the network's masks (default: 0, every frame alone)",
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the numbers as JSON")
 
 
@@ -85,11 +94,14 @@ def run(arguments: argparse.Namespace) -> int:
     check_model_arguments(arguments)
     if arguments.drives > DRIVES:
         raise SegPerceptionError(f"--drives is {arguments.drives}: there are {DRIVES}")
+    if arguments.perfect_only and arguments.strength:
+        raise SegPerceptionError("--strength is of the network's masks: leave it or --perfect-only out")
     if arguments.perfect_only:
         numbers = check_tracks(None, range(arguments.drives), arguments.frames)
     else:
         arguments.model = find_model(str(arguments.model or "auto"), arguments.backend)
-        pipeline = open_pipeline(arguments, _following)
+        temporal = TemporalSettings(arguments.strength)
+        pipeline = open_pipeline(arguments, partial(Pipeline, tracking=TrackingSettings(), temporal=temporal))
         try:
             numbers = check_tracks(pipeline, range(arguments.drives), arguments.frames)
         finally:
@@ -98,10 +110,6 @@ def run(arguments: argparse.Namespace) -> int:
         write_json(arguments.json, numbers)
     _print(numbers)
     return 0
-
-
-def _following(*model_and_backend: Any) -> Pipeline:
-    return Pipeline(*model_and_backend, tracking=TrackingSettings())
 
 
 def check_tracks(pipeline: Pipeline | None, drives: Iterable[int], frames: int) -> dict[str, Any]:

@@ -113,6 +113,7 @@ class Camera:
             panoptic=settings.panoptic,
             drivable=settings.drivable,
             tracking=settings.tracking,
+            temporal=settings.temporal,
             instance_ids=settings.node.instance_ids,
             mask_hw=settings.mask_hw,
             slots=self._slots,
@@ -235,6 +236,7 @@ class Camera:
                 panoptic=settings.panoptic if settings.panoptic != before.panoptic else None,
                 drivable=settings.drivable if settings.drivable != before.drivable else None,
                 tracking=settings.tracking if settings.tracking != before.tracking else None,
+                temporal=settings.temporal if settings.temporal != before.temporal else None,
             )
             if self._fusion is not None:
                 self._fusion.half_life_s = settings.fusion.half_life_s
@@ -337,7 +339,10 @@ class Camera:
                 self._node.get_logger().info(f"{topic}: {self._told.stopped} back after: {self._told.problem}")
             self._told = ground
         status = camera_input.monitor.status(
-            time.monotonic(), ground, settings.node.enabled, tracking_values(self._pipeline.tracker)
+            time.monotonic(),
+            ground,
+            settings.node.enabled,
+            {**tracking_values(self._pipeline.tracker), "temporal_problem": self._pipeline.temporal_problem},
         )
         hangs = status.values["hangs"] == "true"
         if hangs or status.values["camera_stalled"] == "true" or not settings.node.enabled:

@@ -23,6 +23,7 @@ from seg_perception.ground.fusion import FusionSettings, window_problem
 from seg_perception.ground.pitch import PITCH_CORRECTIONS
 from seg_perception.image_limits import ImageLimits
 from seg_perception.panoptic.decoder import PanopticSettings
+from seg_perception.panoptic.steadier import TemporalSettings
 from seg_perception.ros.lane import OVERLAPS
 from seg_perception.ros.topics import OUTPUT_NAMES, topic_table
 from seg_perception.tracking.numbers import INSTANCE_IDS
@@ -32,7 +33,8 @@ Value = bool | int | float | str | tuple[Any, ...]
 
 PACKAGE = "seg_perception"
 SELF_TESTS = ("check", "require", "warn", "skip")
-PANOPTIC, DRIVABLE, FUSION, TRACKING, POSE = "panoptic.", "drivable.", "fusion.", "tracking.", "camera_pose"
+PANOPTIC, DRIVABLE, FUSION, POSE = "panoptic.", "drivable.", "fusion.", "camera_pose"
+TRACKING, TEMPORAL = "tracking.", "temporal."
 EGO_MASK, EGO_POLYGON = "ego_mask", "ego_polygon"
 OF_EACH_CAMERA = (POSE, EGO_MASK, EGO_POLYGON)
 """What each of camera_names has a parameter of its own for."""
@@ -290,6 +292,12 @@ STEP_SPECS: dict[str, Spec] = {
     ),
     "fusion.enabled": Spec("whether drivable_grid remembers earlier frames, in odom_frame"),
     "fusion.half_life_s": _live("time in which what is not seen any more loses half its weight", 0.01, 3600.0),
+    "temporal.strength": _live(
+        "log-odds that a cell's class of the frame before has ahead of others; 0: every frame alone. What becomes an "
+        "obstacle or a thing is never held back. Not on the GPU",
+        0.0,
+        10.0,
+    ),
     "tracking.enabled": Spec("whether things keep a number from frame to frame"),
     "tracking.memory_s": _live("how long a thing that is not seen is remembered", 0.05, 10.0),
     "tracking.birth_frames": _live("frames in which a thing must be found until it is confirmed", 1, 100),
@@ -318,6 +326,7 @@ def declarations(camera_names: Iterable[str] = ()) -> dict[str, Declaration]:
     rows = [Declaration(f.name, getattr(node, f.name), f.metadata["spec"]) for f in dataclasses.fields(node)]
     rows += _step_declarations(PANOPTIC, PanopticSettings) + _step_declarations(DRIVABLE, DrivableSettings)
     rows += _step_declarations(FUSION, FusionSettings) + _step_declarations(TRACKING, TrackingSettings)
+    rows += _step_declarations(TEMPORAL, TemporalSettings)
     own = [row for row in rows if row.name in OF_EACH_CAMERA]
     rows += [dataclasses.replace(row, name=f"{camera}.{row.name}") for camera in camera_names for row in own]
     return {row.name: row for row in rows}
@@ -334,6 +343,7 @@ class Settings:
     drivable: DrivableSettings
     fusion: FusionSettings
     tracking: TrackingSettings
+    temporal: TemporalSettings
     poses: Mapping[str, CameraPose | None]
     egos: Mapping[str, EgoMask | Path | None]
 
@@ -381,6 +391,7 @@ class Settings:
             _step(DRIVABLE, DrivableSettings, checked),
             _step(FUSION, FusionSettings, checked),
             _step(TRACKING, TrackingSettings, checked),
+            _step(TEMPORAL, TemporalSettings, checked),
             poses,
             {camera: _ego(checked, camera, node) for camera in cameras or ("",)},
         )

@@ -149,7 +149,7 @@ class _Things:
             find_hidden(panoptic.instance, ids, boxes, bottoms, hidden)
         height, width = panoptic.instance.shape
         cut = (boxes <= 0) | (boxes >= np.array((width, height, width, height)))
-        partly = (hidden | cut).any(axis=1)
+        partly = np.asarray((hidden | cut).any(axis=1))
         return _Things(ids, boxes, rows[:, 2], rows[:, 1], np.array([s.score for s in things]), hidden, partly)
 
     def __len__(self) -> int:
@@ -335,7 +335,11 @@ class Tracker:
         same = tracks["votes"].argmax(axis=1)[:, None] == things.classes[None]
         near = association.place_scores(edges, reach, things.boxes.astype(np.float64), things.partly) * same
         chosen = np.full(len(tracks), -1, np.int64)
-        for scores, least in ((whole * factors, _SURE_OVERLAP), (part * factors, _LEAST_OVERLAP), (near, _LEAST_NEARNESS)):
+        for scores, least in (
+            (whole * factors, _SURE_OVERLAP),
+            (part * factors, _LEAST_OVERLAP),
+            (near, _LEAST_NEARNESS),
+        ):
             lost, free = np.flatnonzero(chosen < 0), np.setdiff1d(np.arange(len(things)), chosen)
             found = association.pairs_of(scores[np.ix_(lost, free)], least)
             chosen[lost[found >= 0]] = free[found[found >= 0]]

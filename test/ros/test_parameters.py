@@ -18,6 +18,7 @@ from seg_perception.errors import SegPerceptionError
 from seg_perception.ground.drivable import DrivableSettings
 from seg_perception.ground.fusion import FusionSettings
 from seg_perception.panoptic.decoder import PanopticSettings
+from seg_perception.panoptic.steadier import TemporalSettings
 from seg_perception.ros import parameters
 from seg_perception.ros.parameters import NodeSettings, Settings, declarations, parameter_table
 from seg_perception.ros.topics import INPUTS, OUTPUTS, topic_table
@@ -138,6 +139,7 @@ STEPS: dict[str, Any] = {
     "drivable": DrivableSettings,
     "fusion": FusionSettings,
     "tracking": TrackingSettings,
+    "temporal": TemporalSettings,
 }
 RANGED = sorted(name for name, spec in parameters.STEP_SPECS.items() if spec.limits)
 
