@@ -22,6 +22,7 @@ from seg_perception.ground.ego_mask import EgoMask
 from seg_perception.ground.fusion import PlanarPose
 from seg_perception.ground.geometry import GroundProjection
 from seg_perception.model_file import ModelInfo
+from seg_perception.panoptic import steadier
 from seg_perception.panoptic.decoder import PanopticDecoder, PanopticSettings
 from seg_perception.panoptic.steadier import Steadier, TemporalSettings
 from seg_perception.results import Frame, Panoptic, Result, Wants
@@ -171,6 +172,8 @@ class Pipeline:
         for label in self.labels.drivable[:1]:
             self._extractor.extract(replace(seen, semantic=np.full_like(seen.semantic, label.id)), Wants(points=True))
         self._camera = placed
+        if self._device is None:
+            steadier.warm_up(self.labels)
         if self._tracker is not None:
             tracker.warm_up()
 

@@ -123,15 +123,15 @@ def check_tracks(pipeline: Pipeline | None, drives: Iterable[int], frames: int) 
         judges["network"] = Judge()
     numbers = list(drives)
     with tqdm(total=len(numbers) * frames, unit="frame", desc="check-tracks") as progress:
-        for number in numbers:
-            drive, perfect = TrackedDrive(number, *SIZE_WH), Tracker(len(CAMVID), TrackingSettings())
+        for place in numbers:
+            drive, perfect = TrackedDrive(place, *SIZE_WH), Tracker(len(CAMVID), TrackingSettings())
             if pipeline is not None and pipeline.tracker is not None:
                 pipeline.tracker.forget()
             for i in range(min(frames, len(drive))):
                 frame = drive.frame(i)
                 answers = _answers(drive, frame, i, perfect, pipeline)
                 for kind, (panoptic, frame_of_speeds) in answers.items():
-                    judges[kind].add(frame, panoptic, frame_of_speeds, f"drive {number}", follows=i > 0)
+                    judges[kind].add(frame, panoptic, frame_of_speeds, f"drive {place}", follows=i > 0)
                 progress.update()
     return {
         "model": pipeline.model.name if pipeline is not None else None,
@@ -170,12 +170,12 @@ def perfect_masks(semantic: NDArray[np.uint8], instance: NDArray[np.uint16]) -> 
     count = int(instance.max()) + 1
     areas = np.bincount(instance.ravel(), minlength=count)
     rows, columns = (_spans(instance, count, axis) for axis in (1, 0))
-    for number in np.flatnonzero(areas[1:]) + 1:
-        (top, bottom), (left, right) = rows[number], columns[number]
-        inside = instance[top:bottom, left:right] == number
+    for thing in np.flatnonzero(areas[1:]) + 1:
+        (top, bottom), (left, right) = rows[thing], columns[thing]
+        inside = instance[top:bottom, left:right] == thing
         class_id = int(semantic[top:bottom, left:right][inside][0])
         box = (int(left), int(top), int(right - left), int(bottom - top))
-        segments.append(Segment(int(number), class_id, True, 1.0, int(areas[number]), box))
+        segments.append(Segment(int(thing), class_id, True, 1.0, int(areas[thing]), box))
     return Panoptic(semantic, instance, np.full_like(semantic, 255), tuple(segments))
 
 

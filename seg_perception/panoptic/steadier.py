@@ -80,6 +80,15 @@ class Steadier:
         return np.asarray(self._flow.calc(grey, self._grey, None), np.float32)
 
 
+def warm_up(labels: LabelSet) -> None:
+    """Hold the classes of two small frames, so that the first real one does not wait for compilers."""
+    steadier, image = Steadier(labels, TemporalSettings(1.0)), np.zeros((32, 32, 3), np.uint8)
+    one = np.zeros((1, 1, 16, 16), np.float32)
+    output = NetworkOutput(np.zeros((1, len(labels), 16, 16), np.float32), one, np.zeros((1, 2, 16, 16), np.float32))
+    for stamp_ns in (1, 2):
+        steadier.steady(image, output, stamp_ns)
+
+
 @compiled
 def _hold(
     logits: NDArray[np.float32],
