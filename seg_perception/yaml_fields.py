@@ -26,6 +26,13 @@ def read_yaml(path: Path) -> Any:
         raise SegPerceptionError(f"{path} is no valid YAML: {' '.join(str(error).split())}") from error
 
 
+def laid_over(below: Any, above: Any) -> Any:
+    """below with what above says in its place: keys of both are merged, all else of above stands, lists whole."""
+    if not (isinstance(below, dict) and isinstance(above, dict)):
+        return above
+    return {**below, **{key: laid_over(below.get(key), value) for key, value in above.items()}}
+
+
 def build(kind: Any, content: Any, where: str = "") -> Any:
     """Make a dataclass, tuple, dict or plain value of the annotated kind out of what YAML gave.
 

@@ -43,8 +43,8 @@ class PointPlacer:
         raw = self._points.reshape(-1).view(np.float32).reshape(-1, 4)
         semantic, instance, confidence = masks
         place_ground(
-            np.ravel(semantic), np.ravel(instance), np.ravel(confidence), seen.reshape(-1), self._costs, self._slopes, projection.base_from_optical,
-            projection.position, self._range_max_m, ends.nearest, raw, raw.view(np.uint32),
+            np.ravel(semantic), np.ravel(instance), np.ravel(confidence), seen.reshape(-1), self._costs, self._slopes,
+            projection.base_from_optical, projection.position, self._range_max_m, ends.nearest, raw, raw.view(np.uint32),
         )  # fmt: skip
         place_feet(ends.pixels, ends.points, ends.labels, self._is_obstacle, self._points.shape[1], raw)
         return self._points

@@ -1,0 +1,52 @@
+"""Starts the segmentation node and Nav2, which drives by it: ros2 launch seg_perception nav2.launch.py
+image_topic:=/camera/image_raw nav2_params_file:=my_robot.yaml
+
+All arguments of camera.launch.py hold too. config/nav2.yaml is laid over Nav2's parameters: the local costmap reads
+drivable_grid, the collision monitor free_space.
+"""
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import yaml
+from launch.actions import DeclareLaunchArgument, IncludeLaunchDescription, OpaqueFunction
+from launch.launch_description_sources import PythonLaunchDescriptionSource
+
+from launch import LaunchContext, LaunchDescription
+from seg_perception.yaml_fields import laid_over, read_yaml
+
+HERE = Path(__file__).resolve()
+CAMERA = HERE.with_name("camera.launch.py")
+OURS = HERE.parents[1] / "config" / "nav2.yaml"
+
+ARGUMENTS = {
+    "nav2_params_file": ("", "your robot's parameters of Nav2; empty: those that come with nav2_bringup"),
+    "nav2_overlay": (str(OURS), "what is laid over them"),
+    "use_sim_time": ("false", "true: by /clock, as with Gazebo"),
+}
+
+
+def _nav2(context: LaunchContext) -> list[Any]:
+    # A dependency of this file alone, so asked for where it is launched.
+    from ament_index_python.packages import get_package_share_directory
+
+    bringup = Path(get_package_share_directory("nav2_bringup"))
+    given = context.launch_configurations
+    theirs = Path(given["nav2_params_file"] or bringup / "params" / "nav2_params.yaml")
+    merged = laid_over(read_yaml(theirs), read_yaml(Path(given["nav2_overlay"])))
+    with tempfile.NamedTemporaryFile("w", prefix="nav2_", suffix=".yaml", delete=False) as file:
+        yaml.safe_dump(merged, file)
+    source = PythonLaunchDescriptionSource(str(bringup / "launch" / "navigation_launch.py"))
+    arguments = {"params_file": file.name, "use_sim_time": given["use_sim_time"]}
+    return [IncludeLaunchDescription(source, launch_arguments=arguments.items())]
+
+
+def generate_launch_description() -> LaunchDescription:
+    """What ros2 launch asks for."""
+    declared = [
+        DeclareLaunchArgument(name, default_value=default, description=description)
+        for name, (default, description) in ARGUMENTS.items()
+    ]
+    camera = IncludeLaunchDescription(PythonLaunchDescriptionSource(str(CAMERA)))
+    return LaunchDescription([*declared, camera, OpaqueFunction(function=_nav2)])
