@@ -83,7 +83,7 @@ def keep_memory() -> bool:
     if mallopt is None:
         return False
     wanted = ((M_MMAP_THRESHOLD, LARGEST_KEPT), (M_TRIM_THRESHOLD, NEVER_TRIM), (M_ARENA_MAX, ARENAS))
-    return all([bool(mallopt(name, value)) for name, value in wanted])
+    return all([bool(mallopt(name, value)) for name, value in wanted])  # noqa: C419 - each must be called
 
 
 def freeze_garbage() -> None:
