@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 import threading
 from collections.abc import Callable
@@ -25,6 +26,8 @@ HANG = "hang"
 """frame_id of an image at which the network hangs."""
 HANGS = "it waits for ever now"
 """What the program prints then."""
+HELD = "it waits for SIGUSR1"
+"""What the program prints in the middle of a warm-up that is held."""
 UNLUCKY = 13
 """The jpeg_quality at which a transition fails."""
 OUT_OF_LUCK = "out of luck"
@@ -121,6 +124,19 @@ def slow_restart() -> None:
     backends.choose = lambda *rest, **named: (choose if next(tries, False) else wait_for_ever)(*rest, **named)
 
 
+def held_warm_up() -> None:
+    """Warming up goes on when SIGUSR1 comes."""
+    warm_up, told = Pipeline.warm_up, threading.Event()
+    signal.signal(signal.SIGUSR1, lambda *_: told.set())
+
+    def patched(self: Pipeline) -> None:
+        print(HELD, flush=True)
+        told.wait()
+        warm_up(self)
+
+    Pipeline.warm_up = patched  # type: ignore[method-assign]
+
+
 def endless_close() -> None:
     """The backend cannot be given back."""
     OnnxRuntimeBackend.close = wait_for_ever  # type: ignore[method-assign]
@@ -185,6 +201,7 @@ FAULTS: dict[str, Callable[[], None]] = {
         no_gpu,
         slow_restart,
         endless_warm_up,
+        held_warm_up,
         endless_close,
         out_of_memory,
         unlucky,

@@ -206,7 +206,8 @@ class CameraMonitor:
             oldest_s = max(age_ms for _, age_ms in self._late) / 1e3
             verdict.add(WARN, f"outputs are up to {oldest_s:.1f} s old, more than max_age ({self._max_age_s:g} s)")
         if _trim(self._problems_s, now_s):
-            every = not _trim(self._outputs_s, now_s)
+            outputs_s = _trim(self._outputs_s, now_s)
+            every = not outputs_s or now_s - outputs_s[-1] > self._timeout_s
             verdict.add(ERROR if every else WARN, self._last_problem)
         doubts = [sentence for when_s, sentence in self._doubts_s.values() if when_s >= now_s - WINDOW_S]
         for sentence in doubts:

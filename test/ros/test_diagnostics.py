@@ -132,10 +132,15 @@ def test_bad_frames_are_named_and_counted_by_cause() -> None:
     assert status.message == status.values["last_problem"] == "the image has the encoding 'x'"
     assert (status.values["bad_truncated"], status.values["bad_wrong_encoding"]) == ("1", "1")
     assert status.values["bad_frames"] == "2"
+    camera.received(103.5)
+    camera.bad("wrong_encoding", "the image has the encoding 'x'", 103.5)
+    assert camera.status(103.5).level == ERROR, "nothing else came for longer than the camera may be silent"
+    camera.finished(103.6, 1.0, 1.0, {})
+    assert camera.status(103.6).level == WARN, "a good one did"
     camera.received(110.0)
     status = camera.status(110.0)
     assert status.level == OK, "an old problem no longer counts"
-    assert status.values["bad_frames"] == "2"
+    assert status.values["bad_frames"] == "3"
 
 
 def test_every_doubt_is_a_warning_for_as_long_as_the_window_and_counted() -> None:
