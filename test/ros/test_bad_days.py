@@ -110,7 +110,9 @@ def test_a_clock_that_never_starts_or_stands_is_told_while_masks_go_on(start: St
     diagnostics, masks, camera = peer.diagnostics(), peer.listen(Image, MASKS), FakeCamera(peer)
     connect(peer, camera, masks)
     now = [100.0, 0.0]
-    stamp = lambda seconds: Time(nanoseconds=int(seconds * 1e9)).to_msg()  # noqa: E731
+
+    def stamp(seconds: float) -> Any:
+        return Time(nanoseconds=int(seconds * 1e9)).to_msg()
 
     def tick() -> None:
         now[0] += 0.05

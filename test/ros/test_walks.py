@@ -52,7 +52,7 @@ class Walker:
 
     def __init__(self, start: Callable[..., NodeProcess], seed: int) -> None:
         self.random = random.Random(seed)
-        self.begin = lambda: start(["hang", "unlucky"], autostart=False, use_sim_time=True)
+        self.begin: Callable[[], NodeProcess] = lambda: start(["hang", "unlucky"], autostart=False, use_sim_time=True)
         self.now_s, self.way = 100.0, [str(seed)]
         self.measured: dict[str, list[float]] = {"masks_s": [], "signal_s": []}
         self._begin()
