@@ -10,6 +10,7 @@ from seg_perception.datasets.base import Adapter, Part, Sample
 from seg_perception.datasets.camvid import CamVid
 from seg_perception.datasets.categories import Classes
 from seg_perception.datasets.cityscapes import Cityscapes
+from seg_perception.datasets.cityscapes_polygons import CityscapesPolygons
 from seg_perception.datasets.coco_instances import CocoInstances
 from seg_perception.datasets.coco_panoptic import CocoPanoptic
 from seg_perception.datasets.coco_polygons import CocoPolygons
@@ -19,9 +20,15 @@ from seg_perception.datasets.folder import Folder
 from seg_perception.datasets.idd_lite import IddLite
 from seg_perception.datasets.kitti import Kitti
 from seg_perception.datasets.label_sets import concepts_of
+from seg_perception.datasets.label_studio import LabelStudio
+from seg_perception.datasets.labelme import Labelme
 from seg_perception.datasets.mapillary import Mapillary
 from seg_perception.datasets.panoptic import Panoptic
+from seg_perception.datasets.roboflow_masks import RoboflowMasks
+from seg_perception.datasets.supervisely import Supervisely
 from seg_perception.datasets.synthetic_scenes import SyntheticDrives, SyntheticScenes
+from seg_perception.datasets.voc import Voc
+from seg_perception.datasets.yolo import Yolo
 from seg_perception.errors import SegPerceptionError, nearest_name
 from seg_perception.labels import VOID, LabelSet
 
@@ -29,16 +36,23 @@ DATASETS: dict[str, Callable[[Path, str], Adapter]] = {
     "ade20k": Ade20k,
     "camvid": CamVid,
     "cityscapes": Cityscapes,
+    "cityscapes_polygons": CityscapesPolygons,
     "coco_instances": CocoInstances,
     "coco_panoptic": CocoPanoptic,
     "coco_polygons": CocoPolygons,
     "folder": Folder,
     "idd_lite": IddLite,
     "kitti": Kitti,
+    "label_studio": LabelStudio,
+    "labelme": Labelme,
     "mapillary": Mapillary,
     "panoptic": Panoptic,
+    "roboflow_masks": RoboflowMasks,
+    "supervisely": Supervisely,
     "synthetic": SyntheticScenes,
     "synthetic_drive": SyntheticDrives,
+    "voc": Voc,
+    "yolo": Yolo,
 }
 
 RENDERED = ("synthetic", "synthetic_drive")

@@ -108,7 +108,8 @@ class CocoInstances(Drawn):
             )
             raise SegPerceptionError(f"{self._file} holds {told}")
         self._keep(owners, places, files)
-        used = [files[owner] for owner in files if owner in set(owners)]
+        with_labels = set(owners)
+        used = [name for owner, name in files.items() if owner in with_labels]
         images, lost = find_images(used, image_places(root, split, self._file), self._file)
         self._numbers = numbered_categories(names)
         is_coco = all(names.get(number) == name for number, name in _COCO_ITSELF.items())

@@ -5,16 +5,14 @@ A line is the COCO-80 class index, then x y pairs normalised to [0, 1]. What no 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
-from seg_perception.datasets.base import Sample
-from seg_perception.datasets.polygons import filled
-from seg_perception.errors import SegPerceptionError
-from seg_perception.files import image_files, read_rgb
-from seg_perception.labels import VOID
+from seg_perception.datasets.base import Remark
+from seg_perception.datasets.shapes import Drawn, Shape
+from seg_perception.datasets.yolo import polygons
+from seg_perception.files import image_files
 
 MEANING = {
     0: ("person", "rider"),  # a COCO person may sit on a bicycle
@@ -27,52 +25,22 @@ MEANING = {
 }
 
 
-class CocoPolygons:
+class CocoPolygons(Drawn):
     """Instances of street classes; images without any are left out."""
 
-    name = "coco_polygons"
-    meaning = MEANING
-    categories: Mapping[int, str] = {}
-    missing: tuple[Path, ...] = ()
-    spare: tuple[Path, ...] = ()
+    smallest_in_front = True
 
     def __init__(self, root: Path, split: str = "") -> None:
-        images = image_files(root / split / "images")
-        self._items = [(image, root / split / "labels" / f"{image.stem}.txt") for image in images]
-        self._items = [(image, text) for image, text in self._items if text.is_file() and _polygons(text)]
+        folder = root / split / "labels"
+        self._labels = {image.stem: folder / f"{image.stem}.txt" for image in image_files(root / split / "images")}
+        images = {image.stem: image for image in image_files(root / split / "images")}
+        found = {stem: path for stem, path in images.items() if self._labels[stem].is_file() and self._shapes(stem)}
+        super().__init__("coco_polygons", {}, found, MEANING)
 
-    def __len__(self) -> int:
-        return len(self._items)
+    def _shapes(self, stem: str) -> list[tuple[int, np.ndarray]]:
+        return [(class_id, points) for class_id, points in polygons(self._labels[stem]) if class_id in MEANING]
 
-    def path(self, index: int) -> Path:
-        """The image's file."""
-        return self._items[index][0]
-
-    def __getitem__(self, index: int) -> Sample:
-        image, text = self._items[index]
-        rgb = read_rgb(image)
-        size = np.array(rgb.shape[1::-1])
-        label = np.full(rgb.shape[:2], VOID, np.uint8)
-        instance = np.zeros(rgb.shape[:2], np.uint16)
-        shapes = [(class_id, filled(points * size, rgb.shape[:2])) for class_id, points in _polygons(text)]
-        shapes.sort(key=lambda shape: -np.count_nonzero(shape[1]))  # small ones in front, as they mostly are
-        for number, (class_id, inside) in enumerate(shapes, start=1):
-            label[inside] = class_id
-            instance[inside] = number
-        return Sample(image.stem, rgb, label, instance)
-
-
-def _polygons(path: Path) -> list[tuple[int, np.ndarray]]:
-    """(class index, float64 [K, 2] points in [0, 1]) of the street classes in one file."""
-    found = []
-    for number, line in enumerate(path.read_text().splitlines(), start=1):
-        try:
-            class_id, *values = line.split()
-            points = np.array(values, np.float64).reshape(-1, 2)
-            if int(class_id) in MEANING and len(points) >= 3:
-                found.append((int(class_id), points))
-        except ValueError as error:
-            raise SegPerceptionError(
-                f"{path}, line {number} is no class index with x y pairs ({error}): mend the line"
-            ) from error
-    return found
+    def shapes(self, key: str, size_hw: tuple[int, int]) -> tuple[list[Shape], list[Remark]]:
+        """The lines of an image's label that are of a street class."""
+        size = np.array(size_hw[::-1])
+        return [Shape(i, f"a line of {self._labels[key]}", (points * size,)) for i, points in self._shapes(key)], []

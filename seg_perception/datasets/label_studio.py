@@ -1,0 +1,128 @@
+"""Label Studio's JSON export: a list of tasks in `<split>.json`, or the only JSON file of `root`, with the images in `images`,
+`<split>` or beside it. Polygons and boxes are in percent of the image, brushes in run lengths."""
+
+from __future__ import annotations
+
+import re
+import urllib.parse
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from seg_perception.datasets.base import Remark
+from seg_perception.datasets.coco_instances import find_images
+from seg_perception.datasets.json_stream import read_json
+from seg_perception.datasets.labelme import same_size
+from seg_perception.datasets.rle import brush_mask
+from seg_perception.datasets.shapes import NO_AREA, Drawn, Shape, box_ring, ring_of
+from seg_perception.errors import SegPerceptionError
+
+_AREAS = ("polygonlabels", "brushlabels", "rectanglelabels")
+_UPLOAD = re.compile(r"^[0-9a-f]{8}-")
+"""What Label Studio puts before the name of a file that was uploaded."""
+
+
+class LabelStudio(Drawn):
+    """Of each task the last annotation that was not cancelled; tasks without one are missing. The last shape is in front."""
+
+    def __init__(self, root: Path, split: str) -> None:
+        self._file = _export(root, split)
+        tasks = read_json(self._file)
+        try:
+            done = {_image_name(task): rows for task in tasks if (rows := _result(task)) is not None}
+            self.missing_names = [_image_name(task) for task in tasks if _result(task) is None]
+            names = sorted({name for rows in done.values() for row in rows for name in _names(row)})
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise SegPerceptionError(
+                f"{self._file} is no JSON export of Label Studio ({error!r}): export as JSON, not as JSON-MIN"
+            ) from error
+        if not names:
+            raise SegPerceptionError(f"{self._file} holds no region with a label: export a project that has some")
+        if len(done) + len(self.missing_names) < len(tasks):
+            raise SegPerceptionError(f"{self._file} has two tasks of one image: take one of them away")
+        self._done = done
+        self._ids = {name: number for number, name in enumerate(names)}
+        folders = [root / "images" / split, root / split, root / "images", root]
+        known = {name: _on_disk(name, folders) for name in done}
+        found, lost = find_images(known.values(), folders, self._file)
+        images = {name: found[known[name]] for name in done if known[name] in found}
+        super().__init__("label_studio", dict(enumerate(names)), images, {})
+        self.spare = lost
+        self.missing = [Path(name) for name in self.missing_names]
+
+    def shapes(self, key: str, size_hw: tuple[int, int]) -> tuple[list[Shape], list[Remark]]:
+        """The regions of an image."""
+        shapes: list[Shape] = []
+        remarks: list[Remark] = []
+        for number, row in enumerate(self._done[key], start=1):
+            where = f"region {row.get('id', number)} of {key} in {self._file}"
+            names = _names(row)
+            try:
+                if not names or row["type"] not in _AREAS:
+                    if row.get("type", "").endswith("labels"):
+                        remarks.append(Remark(NO_AREA, where))
+                    continue
+                same_size((row.get("original_height"), row.get("original_width")), size_hw, self._file)
+                shapes.append(Shape(self._ids[names[0]], where, **_outline(row, size_hw, where)))
+            except (KeyError, TypeError, ValueError) as error:
+                raise SegPerceptionError(f"{where} is damaged ({error}): export it again") from error
+        return shapes, remarks
+
+
+def _export(root: Path, split: str) -> Path:
+    if split and (root / f"{split}.json").is_file():
+        return root / f"{split}.json"
+    found = sorted(root.glob("*.json"))
+    if len(found) != 1 or (split and not (root / split).is_dir() and not (root / "images" / split).is_dir()):
+        raise SegPerceptionError(
+            f"{root} holds {len(found)} JSON files: name one by `split`, which is its name without .json"
+        )
+    return found[0]
+
+
+def _image_name(task: Any) -> str:
+    """The path of a task's image: of an upload, a local file or an address."""
+    value = next(str(v) for v in task["data"].values() if isinstance(v, str) and re.search(r"\.\w{3,4}$", v))
+    parsed = urllib.parse.urlsplit(value)
+    query = urllib.parse.parse_qs(parsed.query)
+    return query["d"][0] if "d" in query else urllib.parse.unquote(parsed.path).lstrip("/")
+
+
+def _on_disk(name: str, folders: list[Path]) -> str:
+    """The name that the image may have in a folder: without what an upload puts before it."""
+    bare = Path(name).name
+    shorter = _UPLOAD.sub("", bare)
+    if shorter != bare and not any((folder / bare).is_file() for folder in folders):
+        return shorter
+    return name
+
+
+def _result(task: Any) -> list[Any] | None:
+    done = [row for row in task["annotations"] if not row.get("was_cancelled")]
+    return list(done[-1]["result"]) if done else None
+
+
+def _names(row: Any) -> list[str]:
+    return list(_labels(row))
+
+
+def _labels(row: Any) -> Iterator[str]:
+    kind = str(row.get("type", ""))
+    if kind.endswith("labels"):
+        yield from map(str, row["value"].get(kind, []))
+
+
+def _outline(row: Any, size_hw: tuple[int, int], where: str) -> dict[str, Any]:
+    value, scale = row["value"], np.array(size_hw[::-1]) / 100
+    if row["type"] == "brushlabels":
+        if value.get("format") != "rle":
+            raise ValueError("a brush that is no RLE")
+        return {"mask": brush_mask(value["rle"], size_hw)}
+    if row["type"] == "polygonlabels":
+        return {"rings": (ring_of(value["points"], where) * scale,)}
+    ring = box_ring(value["x"], value["y"], value["width"], value["height"]) * scale
+    turn = np.radians(float(value.get("rotation", 0)))
+    (cos, sin), corner = (np.cos(turn), np.sin(turn)), ring[0]
+    return {"rings": (corner + (ring - corner) @ np.array([[cos, sin], [-sin, cos]]),)}

@@ -1,0 +1,121 @@
+"""labelme's JSON files, one beside each image, in `<split>` and folders below it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from seg_perception.datasets.base import Remark
+from seg_perception.datasets.json_stream import read_json
+from seg_perception.datasets.shapes import (
+    NO_AREA,
+    Drawn,
+    Shape,
+    at_place,
+    box_ring,
+    find_image,
+    from_base64,
+    png_mask,
+    ring_of,
+)
+from seg_perception.errors import SegPerceptionError
+
+_CORNERS_OF_CIRCLE = 64
+_AREAS = ("polygon", "rectangle", "circle", "mask")
+
+
+class FilesOfShapes(Drawn):
+    """Adapters of one JSON file an image, whose categories are the names that are met in the files.
+
+    files: the JSON by image; names_in: those in the content of one.
+    """
+
+    def __init__(self, name: str, files: dict[Path, Path], names_in: Callable[[Any], set[str]]) -> None:
+        self._files = {str(image): path for image, path in files.items()}
+        names: set[str] = set()
+        for path in files.values():
+            names |= self._guarded(path, lambda: names_in(read_json(path)))  # noqa: B023
+        if not names:
+            told = "hold no shape" if files else "are not there"
+            raise SegPerceptionError(f"the labels of {name} {told}: label some, or correct `root` and `split`")
+        self._ids = {word: number for number, word in enumerate(sorted(names))}
+        images = {str(image): image for image in files}
+        super().__init__(name, {number: word for word, number in self._ids.items()}, images, {})
+
+    def shapes(self, key: str, size_hw: tuple[int, int]) -> tuple[list[Shape], list[Remark]]:
+        """What is drawn on an image."""
+        path = self._files[key]
+        return self._guarded(path, lambda: self.read(read_json(path), path, size_hw))
+
+    def read(self, content: Any, path: Path, size_hw: tuple[int, int]) -> tuple[list[Shape], list[Remark]]:
+        """The shapes in the content of a file; may raise what reading a wrong content raises."""
+        raise NotImplementedError
+
+    def _guarded(self, path: Path, read: Callable[[], Any]) -> Any:
+        try:
+            return read()
+        except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+            raise SegPerceptionError(f"{path} is no label of its tool ({error!r}): export it again") from error
+
+
+def same_size(found_hw: tuple[Any, Any], size_hw: tuple[int, int], path: Path) -> None:
+    """Raises SegPerceptionError where a label was drawn on an image of another size."""
+    if tuple(found_hw) != size_hw and None not in found_hw:
+        raise SegPerceptionError(
+            f"{path} was drawn on an image of {found_hw[1]}x{found_hw[0]}, which is {size_hw[1]}x{size_hw[0]} now: put the "
+            "image that was labelled in its place"
+        )
+
+
+class Labelme(FilesOfShapes):
+    """Polygons, boxes, circles and masks; the last one is in front. Shapes of one group are one object."""
+
+    def __init__(self, root: Path, split: str) -> None:
+        folder = root / split
+        labels = [path for path in sorted(folder.rglob("*.json")) if path.name[0] != "."]
+        files = {_image_of(path): path for path in labels}
+        if len(files) < len(labels):
+            raise SegPerceptionError(f"two labels below {folder} are of one image: take one of them away")
+        super().__init__("labelme", files, lambda content: {str(shape["label"]) for shape in content["shapes"]})
+
+    def read(self, content: Any, path: Path, size_hw: tuple[int, int]) -> tuple[list[Shape], list[Remark]]:
+        """The shapes of a file."""
+        same_size((content.get("imageHeight"), content.get("imageWidth")), size_hw, path)
+        shapes: list[Shape] = []
+        remarks: list[Remark] = []
+        for number, row in enumerate(content["shapes"], start=1):
+            where = f"shape {number} ('{row['label']}') of {path}"
+            kind = row.get("shape_type") or "polygon"
+            if kind not in _AREAS:
+                remarks.append(Remark(NO_AREA, where))
+                continue
+            group = row.get("group_id")
+            outline = _outline(kind, row, size_hw, where)
+            shapes.append(
+                Shape(self._ids[str(row["label"])], where, group=None if group is None else str(group), **outline)
+            )
+        return shapes, remarks
+
+
+def _image_of(path: Path) -> Path:
+    content = read_json(path)
+    if not isinstance(content, dict) or "shapes" not in content:
+        raise SegPerceptionError(f"{path} is no label of labelme: it has no 'shapes'; correct `root` and `split`")
+    return find_image(str(content.get("imagePath") or ""), [path.parent, path.parent.parent / "images"], str(path))
+
+
+def _outline(kind: str, row: Any, size_hw: tuple[int, int], where: str) -> dict[str, Any]:
+    points = ring_of(row["points"], where)
+    if kind == "mask":
+        x, y = np.floor(points.min(axis=0)).astype(int).tolist()
+        return {"mask": at_place(png_mask(from_base64(row["mask"], where), where), x, y, size_hw, where)}
+    if kind == "rectangle":
+        return {"rings": (box_ring(*points.min(axis=0), *np.ptp(points, axis=0)),)}
+    if kind == "circle":
+        turn = np.linspace(0, 2 * np.pi, _CORNERS_OF_CIRCLE, endpoint=False)
+        radius = np.linalg.norm(points[1] - points[0])
+        return {"rings": (points[0] + radius * np.stack([np.cos(turn), np.sin(turn)], axis=-1),)}
+    return {"rings": (points,)}

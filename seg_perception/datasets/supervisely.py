@@ -1,0 +1,73 @@
+"""Supervisely's export: `meta.json`, and in each data set's folder `img/NAME.jpg` with `ann/NAME.jpg.json`."""
+
+from __future__ import annotations
+
+import zlib
+from pathlib import Path
+from typing import Any
+
+from seg_perception.datasets.base import Remark
+from seg_perception.datasets.json_stream import read_json
+from seg_perception.datasets.labelme import FilesOfShapes, same_size
+from seg_perception.datasets.shapes import NO_AREA, Shape, at_place, box_ring, from_base64, png_mask, ring_of
+from seg_perception.errors import SegPerceptionError
+
+
+class Supervisely(FilesOfShapes):
+    """Polygons with holes, bitmaps and boxes; the last one is in front. split: a data set's folder, "" = all."""
+
+    def __init__(self, root: Path, split: str) -> None:
+        if not (root / "meta.json").is_file():
+            raise SegPerceptionError(
+                f"there is no {root / 'meta.json'}: check `root`, or export annotations and images again"
+            )
+        folders = [folder.parent for folder in sorted(root.glob(f"{split or '*'}/ann"))]
+        images = [path for folder in folders for path in sorted((folder / "img").iterdir()) if path.name[0] != "."]
+        if not images:
+            raise SegPerceptionError(
+                f"there is no image in {root}/{split or '*'}/img: check `split`, or export images too"
+            )
+        pairs = {image: image.parent.parent / "ann" / f"{image.name}.json" for image in images}
+        classes = {str(row["title"]) for row in read_json(root / "meta.json").get("classes", [])}
+        files = {image: path for image, path in pairs.items() if path.is_file()}
+        super().__init__("supervisely", files, lambda content: {str(row["classTitle"]) for row in content["objects"]})
+        self.missing = [image for image, path in pairs.items() if not path.is_file()]
+        unknown = sorted(set(self._ids) - classes)
+        if unknown:
+            raise SegPerceptionError(
+                f"{root / 'meta.json'} has no class '{unknown[0]}', which is drawn: export both again"
+            )
+
+    def read(self, content: Any, path: Path, size_hw: tuple[int, int]) -> tuple[list[Shape], list[Remark]]:
+        """The objects of a file."""
+        same_size((content["size"]["height"], content["size"]["width"]), size_hw, path)
+        shapes: list[Shape] = []
+        remarks: list[Remark] = []
+        for number, row in enumerate(content["objects"], start=1):
+            where = f"object {number} ('{row['classTitle']}') of {path}"
+            outline = _outline(row, size_hw, where)
+            if outline is None:
+                remarks.append(Remark(NO_AREA, where))
+            else:
+                shapes.append(Shape(self._ids[str(row["classTitle"])], where, **outline))
+        return shapes, remarks
+
+
+def _outline(row: Any, size_hw: tuple[int, int], where: str) -> dict[str, Any] | None:
+    kind = row["geometryType"]
+    if kind == "bitmap":
+        packed = from_base64(row["bitmap"]["data"], where)
+        try:
+            data = zlib.decompressobj().decompress(packed, 1 << 28)
+        except zlib.error as error:
+            raise SegPerceptionError(f"the mask of {where} cannot be unpacked ({error}): export it again") from error
+        x, y = row["bitmap"]["origin"]
+        return {"mask": at_place(png_mask(data, where), int(x), int(y), size_hw, where)}
+    if kind not in ("polygon", "rectangle"):
+        return None
+    outer = ring_of(row["points"]["exterior"], where)
+    if kind == "rectangle":
+        low, high = outer.min(axis=0), outer.max(axis=0)
+        return {"rings": (box_ring(*low, *(high - low)),)}
+    holes = tuple(ring_of(ring, f"a hole of {where}") for ring in row["points"].get("interior", []))
+    return {"rings": (outer,), "holes": tuple(hole for hole in holes if len(hole) >= 3)}

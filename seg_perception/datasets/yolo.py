@@ -1,0 +1,128 @@
+"""YOLO segmentation as Ultralytics and Roboflow export it: `data.yaml` with the names and the folder of each split, images
+in a folder `images`, and beside it `labels/<stem>.txt`: one object a line, its class and x y pairs of 0 to 1."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from seg_perception.datasets.base import Remark
+from seg_perception.datasets.categories import numbered_categories
+from seg_perception.datasets.shapes import Drawn, Shape
+from seg_perception.errors import SegPerceptionError, nearest_name
+from seg_perception.files import image_files
+from seg_perception.yaml_fields import read_yaml
+
+_SAME_SPLIT = {"val": "valid", "valid": "val"}
+_BOX = 4
+
+
+class Yolo(Drawn):
+    """Categories by name; images without a label file, or with an empty one, show nothing of them and are left out."""
+
+    smallest_in_front = True
+
+    def __init__(self, root: Path, split: str) -> None:
+        names, images = _data(root, split or "train")
+        self._numbers = numbered_categories(names)
+        self._labels = {image.name: _label_of(image) for image in images}
+        found = {image.name: image for image in images if _has_text(self._labels[image.name])}
+        if not found:
+            raise SegPerceptionError(
+                f"no image in {images[0].parent} has a label: {_label_of(images[0])} and such were looked for; export again"
+            )
+        super().__init__("yolo", {self._numbers[i]: name for i, name in names.items()}, found, {})
+
+    def shapes(self, key: str, size_hw: tuple[int, int]) -> tuple[list[Shape], list[Remark]]:
+        """The lines of an image's label."""
+        path = self._labels[key]
+        size = np.array(size_hw[::-1])
+        shapes = []
+        for number, (class_id, points) in enumerate(polygons(path), start=1):
+            if class_id not in self._numbers:
+                raise SegPerceptionError(
+                    f"{path}, line {number} is of the class {class_id}, which data.yaml does not name: export both again"
+                )
+            shapes.append(Shape(self._numbers[class_id], f"line {number} of {path}", (points * size,)))
+        return shapes, []
+
+
+def polygons(path: Path) -> list[tuple[int, NDArray[np.float64]]]:
+    """(class index, float64 [K, 2] points in [0, 1]) of the lines of a label file.
+
+    Raises SegPerceptionError naming the line that is none.
+    """
+    found = []
+    for number, line in enumerate(path.read_text().splitlines(), start=1):
+        if not line.strip():
+            continue
+        try:
+            class_id, *values = line.split()
+            points = np.array(values, np.float64).reshape(-1, 2)
+            if not np.isfinite(points).all():
+                raise ValueError("a coordinate is no number")
+            found.append((int(class_id), points))
+        except ValueError as error:
+            raise SegPerceptionError(
+                f"{path}, line {number} is no class index with x y pairs ({error}): mend the line"
+            ) from error
+        if len(values) == _BOX:
+            raise SegPerceptionError(f"{path}, line {number} is a box and no outline: export segmentation")
+    return found
+
+
+def _has_text(path: Path) -> bool:
+    return path.is_file() and bool(path.read_text().strip())
+
+
+def _label_of(image: Path) -> Path:
+    """As Ultralytics finds it: the last folder `images` in the path becomes `labels`."""
+    parts = list(image.parts)
+    places = [place for place, part in enumerate(parts[:-1]) if part == "images"]
+    if places:
+        parts[places[-1]] = "labels"
+    return Path(*parts).with_suffix(".txt")
+
+
+def _data(root: Path, split: str) -> tuple[dict[int, str], list[Path]]:
+    """Names by class index, and the images of a split."""
+    files = [*sorted(root.glob("data.y*ml")), *sorted(root.glob("*.yaml")), *sorted(root.glob("*.yml"))]
+    if not files:
+        raise SegPerceptionError(f"there is no data.yaml in {root}: check `root`, or export again with it")
+    content = read_yaml(files[0])
+    names = content.get("names") if isinstance(content, dict) else None
+    if not isinstance(names, (list, dict)) or not names:
+        raise SegPerceptionError(f"{files[0]} names no classes: it needs `names`, a list or numbers with names")
+    found = {i: str(name) for i, name in (enumerate(names) if isinstance(names, list) else names.items())}
+    if not all(isinstance(number, int) for number in found):
+        raise SegPerceptionError(f"{files[0]}: the keys of `names` must be numbers, as in `0: road`")
+    key = split if split in content else _SAME_SPLIT.get(split, split)
+    if key not in content:
+        splits = [word for word in ("train", "val", "valid", "test") if word in content]
+        raise SegPerceptionError(f"{files[0]} has no split '{split}': {nearest_name(split, splits or ['train'])}")
+    return found, _images(root, content, content[key], files[0])
+
+
+def _images(root: Path, content: dict[str, Any], entry: Any, data: Path) -> list[Path]:
+    """The images of a folder, or of a text file with one path a line. Roboflow writes ../train/images for train/images."""
+    wanted = entry[0] if isinstance(entry, list) and len(entry) == 1 else entry
+    if not isinstance(wanted, str):
+        raise SegPerceptionError(f"{data}: a split is {entry!r}, expected one folder of images")
+    inside = "/".join(part for part in Path(wanted).parts if part not in ("..", ".", "/"))
+    places = [root / str(content.get("path", "")), root]
+    candidates = [place / word for place in places for word in (wanted, inside)]
+    found = next((path for path in candidates if path.exists()), None)
+    if found is None:
+        raise SegPerceptionError(
+            f"{data} says that images are in '{wanted}', and there is no {root / inside}: correct it"
+        )
+    if found.is_dir():
+        return image_files(found)
+    lines = [line.strip() for line in found.read_text().splitlines() if line.strip()]
+    images = [next((p for p in (found.parent / line, root / line) if p.is_file()), root / line) for line in lines]
+    if not images:
+        raise SegPerceptionError(f"{found} names no images: one path a line is expected")
+    return images
