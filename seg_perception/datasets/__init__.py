@@ -17,6 +17,7 @@ from seg_perception.datasets.coco_polygons import CocoPolygons
 from seg_perception.datasets.colors import Color
 from seg_perception.datasets.dataset import Dataset
 from seg_perception.datasets.folder import Folder
+from seg_perception.datasets.guess import looks_like
 from seg_perception.datasets.idd_lite import IddLite
 from seg_perception.datasets.kitti import Kitti
 from seg_perception.datasets.label_sets import concepts_of
@@ -84,7 +85,7 @@ def open_dataset(
         raise SegPerceptionError(f"there is no data set '{name}': {nearest_name(name, DATASETS)}")
     if root is None and name not in RENDERED:
         raise SegPerceptionError(f"{name} lies in a folder: say which by --root")
-    adapter = DATASETS[name](Path(root or ""), split)
+    adapter = _open(name, Path(root or ""), split)
     if isinstance(adapter, Folder):
         adapter.paint(labels, colors or {})
         if not colors and set(classes or ()) <= {VOID}:
@@ -102,5 +103,15 @@ def open_dataset(
             "add the labels or take the images out"
         )
     if complete and not len(dataset):
-        raise SegPerceptionError(f"{name}: there is no labelled image in {root}: check `root` and `split`")
+        told = looks_like(Path(root or ""), name)
+        raise SegPerceptionError(f"{name}: there is no labelled image in {root}: check `root` and `split`{told}")
     return dataset
+
+
+def _open(name: str, root: Path, split: str) -> Adapter:
+    """The adapter; where its layout is not there, the error names one whose layout is."""
+    try:
+        return DATASETS[name](root, split)
+    except SegPerceptionError as error:
+        told = "" if name in RENDERED else looks_like(root, name)
+        raise SegPerceptionError(f"{error}{told}") from error

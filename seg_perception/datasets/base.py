@@ -23,7 +23,7 @@ class Remark(NamedTuple):
 
     kind: str
     where: str
-    count: int = 1
+    times: int = 1
 
 
 @dataclass(frozen=True)

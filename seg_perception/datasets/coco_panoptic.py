@@ -99,8 +99,8 @@ def _read(path: Path) -> tuple[dict[int, tuple[str, bool]], dict[str, NDArray[An
             if item.key == "categories":
                 categories[int(row["id"])] = (str(row["name"]), bool(row["isthing"]))
             elif item.key == "annotations":
-                rows = [(part["id"], part["category_id"], part.get("iscrowd", 0)) for part in row["segments_info"]]
-                segments[Path(row["file_name"]).stem] = np.array(sorted(rows), _SEGMENT)
+                parts = [(part["id"], part["category_id"], part.get("iscrowd", 0)) for part in row["segments_info"]]
+                segments[Path(row["file_name"]).stem] = np.array(sorted(parts), _SEGMENT)
     except (ValueError, KeyError, TypeError, OverflowError) as error:
         raise SegPerceptionError(f"{path} is no panoptic JSON of COCO ({error!r}): unpack it again") from error
     if not segments:

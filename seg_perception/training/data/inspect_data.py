@@ -108,9 +108,9 @@ class Findings:
         self.images += 1
         if look.problem:
             self.problems.append(look.problem)
-        for kind, where, count in look.remarks:
+        for kind, where, times in look.remarks:
             first = self.remarks.get(kind)
-            self.remarks[kind] = Remark(kind, first.where if first else where, count + (first.count if first else 0))
+            self.remarks[kind] = Remark(kind, first.where if first else where, times + (first.times if first else 0))
         if not look.pixels:
             return
         self.sizes[f"{look.size_wh[0]}x{look.size_wh[1]}"] += 1
@@ -192,7 +192,7 @@ def inspect(role: str, source: DataSource, config: TrainConfig, labels: LabelSet
         looks = pool.map(lambda index: look(dataset, index), range(count))
         for seen in tqdm(looks, total=count, unit="image", desc=f"{role} {source.name}", mininterval=1):
             findings.add(seen, names)
-    findings.problems += [f"{count} {kind}; the first: {where}" for kind, where, count in findings.remarks.values()]
+    findings.problems += [f"{times} {kind}; the first: {where}" for kind, where, times in findings.remarks.values()]
     findings.problems += _white_masks(source, findings, labels)
     return findings
 
