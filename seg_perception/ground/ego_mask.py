@@ -17,6 +17,8 @@ from seg_perception.files import read_painted
 
 LEAST_POINTS = 3
 _REMEDY = "`seg_perception ego-mask` proposes one from a recording"
+_FARTHEST_PX = 100_000
+"""Of a corner from the picture: OpenCV counts fractions of a pixel in 32 bits, and what is beyond them comes back elsewhere."""
 _SHIFT = 4
 """Binary digits of the fractions of a pixel in which OpenCV fills polygons."""
 
@@ -63,6 +65,11 @@ class EgoMask:
                 f"{name} holds {len(numbers)} numbers: a polygon has x, y of at least {LEAST_POINTS} corners"
             )
         pairs = [float(number) for number in numbers]
+        if not all(abs(number) <= _FARTHEST_PX for number in pairs):  # also where one is no number
+            raise SegPerceptionError(
+                f"{name} holds {', '.join(f'{number:g}' for number in pairs)}: corners are pixels of the camera's image, "
+                f"between -{_FARTHEST_PX} and {_FARTHEST_PX}"
+            )
         return EgoMask(name, None, tuple(zip(pairs[::2], pairs[1::2], strict=True)))
 
     def misfit(self, size_wh: tuple[int, int]) -> str | None:
@@ -98,11 +105,17 @@ def _polygon_misfit(ego: EgoMask, size_wh: tuple[int, int]) -> str | None:
 def _pixels(ego: EgoMask, size_wh: tuple[int, int], mask_hw: tuple[int, int]) -> NDArray[np.uint8]:
     height, width = mask_hw
     if ego.painted is not None:
-        painted = ego.painted.astype(np.float32)
-        is_smaller = height < painted.shape[0] or width < painted.shape[1]
-        way = cv2.INTER_AREA if is_smaller else cv2.INTER_NEAREST
-        return np.where(cv2.resize(painted, (width, height), interpolation=way) > 0, 255, 0).astype(np.uint8)
+        sums = cv2.integral(ego.painted.astype(np.uint8))
+        (top, bottom), (left, right) = (_spans(old, new) for old, new in zip(ego.painted.shape, mask_hw, strict=True))
+        counts = sums[bottom][:, right] - sums[bottom][:, left] - sums[top][:, right] + sums[top][:, left]
+        return np.where(counts > 0, 255, 0).astype(np.uint8)
     corners = (np.array(ego.polygon) + 0.5) * (width, height) / size_wh - 0.5
     drawn = np.zeros(mask_hw, np.uint8)
     cv2.fillPoly(drawn, [np.rint(corners * (1 << _SHIFT)).astype(np.int32)], (255,), cv2.LINE_8, _SHIFT)
     return drawn
+
+
+def _spans(old: int, new: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """First and past the last of old pixels in a row that any part of each of new ones lies on, int64 [new] each."""
+    at = np.arange(new, dtype=np.int64)
+    return at * old // new, -(-(at + 1) * old // new)

@@ -374,12 +374,14 @@ def nearest_in_sectors(
     out: NDArray[np.float64],
 ) -> None:
     """The least distance from the base frame's origin to an end of what is free, in the sector around each bearing,
-    into out [K]: inf where there is none up to limit_m, NaN where the view begins with what is not free in any part of it."""
+    into out [K]: inf where there is none up to limit_m, NaN where in any part of it the view begins with what is not free,
+    no farther than that end."""
     out[:] = np.inf
-    for i in range(len(points)):
+    # First what ends free ground, then where the view begins: what is seen to stand nearer counts beside that.
+    for turn in range(2 * len(points)):
+        i, begins = turn % len(points), turn >= len(points)
         near, far = labels[i, 0], labels[i, 1]
-        begins = near == UNSEEN_LABEL
-        if free[far] or (not begins and (far == void or not free[near])):
+        if free[far] or begins != (near == UNSEEN_LABEL) or (not begins and (far == void or not free[near])):
             continue
         distance = math.sqrt(points[i, 0, 0] ** 2 + points[i, 0, 1] ** 2)
         if distance > limit_m:
@@ -388,14 +390,12 @@ def nearest_in_sectors(
         other = math.atan2(points[i, 2, 1], points[i, 2, 0])
         if abs(one - other) > math.pi:
             one, other = max(one, other), min(one, other) + 2 * math.pi
-        for turn in (-2 * math.pi, 0.0, 2 * math.pi):
-            first = math.ceil((min(one, other) + turn - angle_min) / angle_step - 0.5)
-            last = math.floor((max(one, other) + turn - angle_min) / angle_step + 0.5)
+        for around in (-2 * math.pi, 0.0, 2 * math.pi):
+            first = math.ceil((min(one, other) + around - angle_min) / angle_step - 0.5)
+            last = math.floor((max(one, other) + around - angle_min) / angle_step + 0.5)
             for sector in range(max(first, 0), min(last, len(out) - 1) + 1):
-                if begins:
-                    out[sector] = np.nan
-                elif distance < out[sector]:
-                    out[sector] = distance
+                if distance <= out[sector]:
+                    out[sector] = np.nan if begins else distance
 
 
 @compiled
@@ -407,19 +407,19 @@ def nearest_in_lane(
     half_width_m: float,
     begins_m: float,
 ) -> tuple[float, float]:
-    """Distance along x to the first end of a class on the x axis, and within half_width_m of it; inf where there is none,
-    0 where the view, which begins no farther than begins_m, begins with something else. Void is no end."""
+    """Distance along x to the first end of a class on the x axis, and in any part within half_width_m of it; inf where there
+    is none, 0 where the view, which begins no farther than begins_m, begins with something else. Void is no end."""
     straight, wide = np.inf, np.inf
     for i in range(len(points)):
         near, far = labels[i, 0], labels[i, 1]
-        x, y = points[i, 0, 0], points[i, 0, 1]
+        x, one, other = points[i, 0, 0], points[i, 1, 1], points[i, 2, 1]
         begins = near == UNSEEN_LABEL
         behind = far != class_id and far != void
         if not ((begins or near == class_id) and behind and x > 0):
             continue
         distance = 0.0 if begins and not x > begins_m else x
-        if abs(y) <= half_width_m:
+        if min(one, other) < half_width_m and max(one, other) > -half_width_m:
             wide = min(wide, distance)
-        if points[i, 1, 1] * points[i, 2, 1] <= 0:
+        if one * other <= 0:
             straight = min(straight, distance)
     return straight, wide

@@ -85,7 +85,7 @@ class GroundProjection:
     An image of another size than the calibrated one is taken as scaled. base_from_optical: rotation [3, 3] from the
     image's optical axes to the base frame; position: the camera in the base frame, m [3]; to_optical [3, 3]: takes
     (x, y, 1) on the ground to the point in optical axes, m. Raises SegPerceptionError when the camera is not above the
-    ground or sees none of it.
+    ground or sees none of it, or its lens has no ray for any part of the image.
     """
 
     def __init__(self, camera: CameraModel, pose: CameraPose, image_hw: tuple[int, int]) -> None:
@@ -102,6 +102,11 @@ class GroundProjection:
         self.base_from_optical: Floats = pose.base_from_optical() @ np.array(camera.rectification).T
         optical_from_base = self.base_from_optical.T
         self.to_optical: Floats = np.column_stack((optical_from_base[:, :2], -optical_from_base @ self.position))
+        if not np.isfinite(self.lens.view_slopes).any():
+            raise SegPerceptionError(
+                "the whole image lies beyond the field of the camera's lens, as its distortion coefficients have it: "
+                "calibrate the camera"
+            )
         if not np.isfinite(self._to_ground(self._turned(self.lens.view_slopes))).any():
             raise SegPerceptionError(
                 "the camera sees no ground, only what is above the horizon: mend its pitch or roll"

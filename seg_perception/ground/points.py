@@ -46,7 +46,10 @@ class PointPlacer:
             np.ravel(semantic), np.ravel(instance), np.ravel(confidence), seen.reshape(-1), self._costs, self._slopes,
             projection.base_from_optical, projection.position, self._range_max_m, ends.nearest, raw, raw.view(np.uint32),
         )  # fmt: skip
-        place_feet(ends.pixels, ends.points, ends.labels, self._is_obstacle, self._points.shape[1], raw)
+        place_feet(
+            ends.pixels, ends.points, ends.labels, self._is_obstacle, projection.position, self._range_max_m,
+            self._points.shape[1], raw,
+        )  # fmt: skip
         return self._points
 
     def _look(self, projection: GroundProjection) -> None:
@@ -104,11 +107,14 @@ def place_feet(
     points: NDArray[np.float64],
     labels: NDArray[np.uint8],
     is_obstacle: NDArray[np.bool_],
+    position: NDArray[np.float64],
+    range_max_m: float,
     columns: int,
     places: NDArray[np.float32],
 ) -> None:
-    """Give the lowest pixel of each obstacle the place of its near side."""
+    """Give the lowest pixel of each obstacle within the range the place of its near side."""
     for i in range(len(pixels)):
-        if is_obstacle[labels[i, 1]]:
+        away_x, away_y = points[i, 0, 0] - position[0], points[i, 0, 1] - position[1]
+        if is_obstacle[labels[i, 1]] and math.sqrt(away_x * away_x + away_y * away_y) <= range_max_m:
             at = pixels[i, 1] * columns + pixels[i, 0]
             places[at, 0], places[at, 1], places[at, 2] = points[i, 0, 0], points[i, 0, 1], 0.0

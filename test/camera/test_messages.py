@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from seg_perception.camera import messages
 from seg_perception.camera.encodings import ENCODINGS, encoding_note, find_layout
 from seg_perception.camera.messages import BadImageError, ImageReader, check_image, to_rgb
+from seg_perception.errors import SegPerceptionError
 
 BAYER = {"rggb": "RGGB", "bggr": "BGGR", "gbrg": "GBRG", "grbg": "GRBG"}
 SIZES = [(6, 8), (5, 8), (6, 7), (5, 7)]
@@ -262,6 +263,11 @@ def test_camera_info_becomes_a_camera_model() -> None:
     rectified = messages.to_camera_model(info, rectified=True)
     np.testing.assert_allclose(rectified.K, ((200, 0, 134.75), (0, 410, 210), (0, 0, 1)))
     assert rectified.distortion == ()
+    for name in ("k", "p"):
+        setattr(info, name, np.zeros(len(getattr(info, name))))
+    for is_rectified, words in ((False, "focal length"), (True, "no P")):
+        with pytest.raises(SegPerceptionError, match=words):
+            messages.to_camera_model(info, is_rectified)
 
 
 @pytest.mark.parametrize("big", [False, True])

@@ -206,7 +206,23 @@ def test_a_camera_that_looks_backwards():
 
 @pytest.mark.parametrize(
     ("field", "value"),
-    [("resolution_m", 0.0), ("range_max_m", math.nan), ("free_max_cost", 101), ("scan_angle_min_rad", 1.0)],
+    [
+        ("resolution_m", 0.0),
+        ("range_max_m", math.nan),
+        ("free_max_cost", 101),
+        ("scan_angle_min_rad", 1.0),
+        ("grid_length_m", 0.0),
+        ("grid_width_m", 1001.0),
+        ("grid_near_m", -1001.0),
+        ("grid_center_y_m", math.inf),
+        ("outline_tolerance_px", -0.1),
+        ("min_outline_area", 1.1),
+        ("scan_angle_max_rad", 4.0),
+        ("scan_angle_step_rad", 0.0),
+        ("vehicle_width_m", 0.0),
+        ("look_ahead_m", (5.0, math.nan)),
+        ("pitch_correction", "vanishing"),
+    ],
 )
 def test_settings_name_what_is_out_of_range(field, value):
     with pytest.raises(ValueError, match=field):

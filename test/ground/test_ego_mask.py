@@ -140,6 +140,28 @@ def test_a_small_mask_loses_each_pixel_that_shows_any_of_it(tmp_path: Path) -> N
     assert np.argwhere(pixels).tolist() == [[89, 80]]
 
 
+@pytest.mark.parametrize("mask_hw", [(7, 9), (11, 13), (40, 37), (5, 40), (40, 5), (22, 26)])
+def test_every_pixel_that_shows_any_of_it_is_lost_at_any_size(mask_hw: tuple[int, int], tmp_path: Path) -> None:
+    """Pixel by pixel: larger masks lost only those whose first corner showed it."""
+    image = np.where(np.random.default_rng(1).random((11, 13)) < 0.08, 255, 0).astype(np.uint8)
+    expected = np.zeros(mask_hw, np.bool_)
+    for row, column in np.argwhere(image):
+        rows = slice(row * mask_hw[0] // 11, -(-(row + 1) * mask_hw[0] // 11))
+        expected[rows, column * mask_hw[1] // 13 : -(-(column + 1) * mask_hw[1] // 13)] = True
+    assert expected.any() and not expected.all()
+    np.testing.assert_array_equal(read(tmp_path, image).pixels((13, 11), mask_hw) > 0, expected)
+
+
+@pytest.mark.parametrize("number", [math.nan, math.inf, -1e9])
+def test_corners_that_are_no_place_in_a_picture_are_refused(number: float) -> None:
+    """They came out as another polygon: one down to 1e9 px masked 20 pixels rather than 25,600."""
+    with pytest.raises(SegPerceptionError, match=r"ego_polygon holds .*between -100000 and 100000"):
+        EgoMask.of_polygon("ego_polygon", (0, 700, number, 700, 1279, 719, 0, 719))
+    far = EgoMask.of_polygon("ego_polygon", (-100_000, 700, 100_000, 700, 100_000, 100_000, -100_000, 100_000))
+    covered = far.pixels((1280, 720), HW) > 0
+    assert covered[700:].all() and not covered[:699].any()
+
+
 def test_a_polygon_is_the_same_as_the_mask(tmp_path: Path) -> None:
     mask = road()
     mask[-BONNET_PX:] = CAR

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from seg_perception.camera_model import CameraModel, CameraPose
 from seg_perception.ground.drivable import DrivableExtractor, DrivableSettings
-from seg_perception.ground.ends import EndFinder
+from seg_perception.ground.ends import EndFinder, nearest_in_lane, nearest_in_sectors
 from seg_perception.ground.geometry import GroundProjection
 from seg_perception.ground.metric_outlines import FlatImage
 from seg_perception.labels import CAMVID, UNSEEN_LABEL, VOID
@@ -130,3 +130,30 @@ def test_a_calibration_of_any_focal_length_takes_little_memory() -> None:
         mask = np.full((48, 64), ROAD, np.uint8)
         extractor.extract(Panoptic(mask, np.zeros((48, 64), np.uint16), mask, ()), Wants())
         assert extractor._ground.finder.nearest.nbytes <= 8 << 20
+
+
+def sides(*places: tuple[float, float], half_m: float) -> NDArray[np.float64]:
+    """Near sides across x, by their middles."""
+    return np.array([[(x, y), (x, y + half_m), (x, y - half_m)] for x, y in places])
+
+
+@pytest.mark.parametrize(("begins_m", "told_m"), [(12.0, 5.0), (3.0, math.nan), (5.0, math.nan), (math.inf, 5.0)])
+@pytest.mark.parametrize("order", [1, -1])
+def test_what_stands_before_the_view_begins_behind_a_bar_is_told(begins_m: float, told_m: float, order: int) -> None:
+    """A post 5 m ahead, and beside it in the same sector a car above the own antenna, whose foot may be anywhere up to
+    there: the post was lost."""
+    points = sides((5.0, 0.0), (begins_m, 0.0), half_m=0.02)[::order].copy()
+    labels = np.array(((ROAD, CAR), (BEGINS, CAR)), np.uint8)[::order].copy()
+    free = np.arange(256) == ROAD
+    out = np.empty(3)
+    nearest_in_sectors(points, labels, free, VOID, -0.1, 0.1, 40.0, out)
+    np.testing.assert_array_equal(out, (math.inf, told_m, math.inf))
+
+
+def test_what_is_partly_in_the_lane_ends_it() -> None:
+    """Two coarse pixels that meet on the axis of a lane narrower than one of them: the middle was ended and the width not."""
+    labels = np.array(((ROAD, CAR), (ROAD, CAR)), np.uint8)
+    meeting = sides((20.0, 0.16), (20.0, -0.16), half_m=0.16)
+    assert nearest_in_lane(meeting, labels, ROAD, VOID, 0.15, 3.0) == (20.0, 20.0)
+    beside = sides((20.0, 0.31), (20.0, -0.31), half_m=0.15)
+    assert nearest_in_lane(beside, labels, ROAD, VOID, 0.15, 3.0) == (math.inf, math.inf)

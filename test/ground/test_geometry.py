@@ -8,7 +8,10 @@ from hypothesis import strategies as st
 
 from seg_perception.camera_model import CameraModel, CameraPose
 from seg_perception.errors import SegPerceptionError
+from seg_perception.ground.drivable import DrivableExtractor, DrivableSettings
 from seg_perception.ground.geometry import GroundProjection, Lens
+from seg_perception.labels import CAMVID
+from seg_perception.results import Panoptic, Wants
 
 K = ((600.0, 0.0, 319.5), (0.0, 610.0, 239.5), (0.0, 0.0, 1.0))
 LENSES = {
@@ -245,6 +248,7 @@ def test_a_rectification_that_cannot_be_is_refused(changes, words):
         ({"d": [0.1, 0.2]}, "2 coefficients"),
         ({"distortion_model": "plum_bob", "d": [0.1] * 5}, "did you mean 'plumb_bob'"),
         ({"width": 0}, "0x480"),
+        ({"binning": (1000, 1)}, "0x480"),
         ({"k": [1.0] * 4}, "4 numbers"),
     ],
 )
@@ -269,6 +273,15 @@ def test_a_calibration_that_cannot_be_is_refused(changes, words):
 def test_a_pose_that_cannot_be_is_refused(pose, words):
     with pytest.raises(SegPerceptionError, match=words):
         GroundProjection(camera(), pose, (480, 640))
+
+
+@pytest.mark.parametrize(
+    ("model", "d"), [("equidistant", ()), ("fisheye", (-0.3, 0.0, 0.0, 0.0)), ("plumb_bob", (-0.3, 0.0, 0.0, 0.0))]
+)
+def test_an_image_wholly_beyond_the_field_of_its_lens_is_told_apart_from_a_wrong_pose(model, d):
+    beyond = CameraModel(640, 480, ((100.0, 0, 5000.0), (0, 100.0, 239.5), (0, 0, 1)), model, d)
+    with pytest.raises(SegPerceptionError, match=r"beyond the field of the camera's lens.*calibrate"):
+        GroundProjection(beyond, CameraPose(0, 0, 1.5, pitch=0.4), (480, 640))
 
 
 @pytest.mark.parametrize(
@@ -306,6 +319,32 @@ def test_beyond_the_fold_of_a_fisheye_there_are_no_rays():
     )
     beyond = np.linspace(radii[fold] * 300 + 1.0, 639.0, 100)
     assert np.isnan(lens.to_slopes(np.column_stack((639.5 + beyond, np.full(100, 479.5))))).all()
+
+
+def test_the_ground_of_a_fisheye_that_folds_is_one_patch_within_its_fold():
+    """Its polynomial has rays up to 61.4 degrees off the axis, in a circle of 244 px, and the picture shows more. Rays of the
+    polynomial's other branches gave rings of ground beyond it; what is right is the ground within the fold, less the cells
+    of 8 px of the lattice that its edge runs through, whose diagonal is 11.3 px."""
+    k = (-0.103, 0.05, -0.238, 0.099)
+    hw, pose = (960, 1280), CameraPose(0, 0, 1.5, pitch=0.5)
+    folds = CameraModel(1280, 960, ((300, 0, 639.5), (0, 300, 479.5), (0, 0, 1)), "fisheye", k)
+    projection = GroundProjection(folds, pose, hw)
+    extractor = DrivableExtractor(CAMVID, DrivableSettings(range_max_m=10.0))
+    extractor.set_camera(folds, pose, hw)
+    v, u = np.mgrid[: hw[0], : hw[1]]
+    falls = projection.pixels_to_rays(np.column_stack((u.ravel(), v.ravel())))[:, 2] < 0  # False for NaN
+    mask = np.where(falls, CAMVID.by_name("road").id, CAMVID.by_name("sky").id).astype(np.uint8).reshape(hw)
+    panoptic = Panoptic(mask, np.zeros(hw, np.uint16), mask, ())
+    (area,) = extractor.extract(panoptic, Wants(grid=False, free_space=False)).areas
+    assert [outline.hole for outline in area.outlines_ground] == [False]
+    y, x = np.mgrid[-10:10:0.05, -10:10:0.05] + 0.025
+    optical = np.column_stack((x.ravel(), y.ravel(), np.ones(x.size))) @ projection.to_optical.T
+    angles = np.arctan2(np.hypot(optical[:, 0], optical[:, 1]), optical[:, 2])
+    a2 = angles**2
+    radii = 300 * angles * (1 + a2 * (k[0] + a2 * (k[1] + a2 * (k[2] + a2 * k[3]))))
+    within = angles < math.radians(61.43)
+    most, least = (0.05**2 * (within & (radii < radius)).sum() for radius in (244.2, 244.2 - 12.5))
+    assert least < area.area_m2 < most
 
 
 def test_equal_calibrations_compare_equal():

@@ -87,3 +87,14 @@ def test_another_pose_moves_them_and_none_takes_them_away():
     extractor.set_camera(None, None, HW)
     assert extractor.extract(panoptic, ONLY_POINTS).points is None
     assert DrivableExtractor(CAMVID, DrivableSettings()).extract(panoptic, Wants()).points is None
+
+
+def test_what_stands_beyond_the_range_has_no_place():
+    mask, ground, projection = all_road()
+    far = np.linalg.norm(ground - projection.position[:2], axis=2)
+    row = int(np.nanargmin(np.abs(far[:, 80] - 15.0)))
+    mask[row - 8 : row + 1, 75:85] = CAR
+    for range_m, placed in ((20.0, True), (10.0, False)):
+        points, _ = points_of(mask, range_max_m=range_m)
+        assert np.isfinite(points["x"][row, 75:85]).all() == placed
+        assert np.isfinite(points["x"][mask == CAR]).any() == placed
