@@ -74,12 +74,13 @@ def open_dataset(
     colors: Mapping[str, Color] | None = None,
     resize_labels: bool = False,
     complete: bool = True,
+    unlike_is_void: bool = False,
 ) -> Dataset:
     """The named data set below root, its ids in classes of labels or, where `classes` names them, in those.
 
     root: None for RENDERED ones; only, leave_out: see Part; colors: of a `folder`, by category; resize_labels: see
     Dataset. Raises SegPerceptionError for an unknown name or class, a missing folder and, if complete, images without
-    labels and categories that are like no class.
+    labels and, unless unlike_is_void, categories that are like no class.
     """
     if name not in DATASETS:
         raise SegPerceptionError(f"there is no data set '{name}': {nearest_name(name, DATASETS)}")
@@ -95,7 +96,7 @@ def open_dataset(
     if only or leave_out:
         adapter = Part(adapter, only, leave_out)
     dataset = Dataset(adapter, labels, classes or {}, resize_labels=resize_labels)
-    if complete and dataset.unlike:
+    if complete and dataset.unlike and not unlike_is_void:
         raise SegPerceptionError(f"{name}: {'; '.join(dataset.unlike)}")
     if complete and dataset.missing:
         raise SegPerceptionError(

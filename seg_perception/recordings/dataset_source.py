@@ -21,11 +21,14 @@ class DatasetSource(Source):
     def __init__(self, name: str, root: Path | None, split: str, labels: LabelSet) -> None:
         from seg_perception.datasets import open_dataset
 
-        self._data = open_dataset(name, root, split, labels)
+        self._data = open_dataset(name, root, split, labels, unlike_is_void=True)
         self.meaning: Mapping[int, tuple[str, ...]] = self._data.meaning
         super().__init__("dataset", f"{name} {split}", 1.0, len(self._data))
 
     def _frames(self) -> Iterator[SourceFrame]:
+        if unlike := self._data.unlike:
+            told = f"{len(unlike)} of its categories are like no class of the model and count as unlabelled"
+            self.problems.append(f"{self.name}: {told}; the first: {unlike[0].partition(':')[0]}")
         spare = self._data.spare
         if spare:
             self.problems.append(

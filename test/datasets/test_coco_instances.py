@@ -18,6 +18,7 @@ from seg_perception.datasets.json_stream import elements
 from seg_perception.datasets.rle import coco_counts, coco_mask
 from seg_perception.errors import SegPerceptionError
 from seg_perception.labels import CAMVID, CITYSCAPES, VOID
+from seg_perception.recordings.dataset_source import DatasetSource
 
 SQUARE = [1, 1, 4, 1, 4, 4, 1, 4]
 
@@ -257,3 +258,11 @@ def test_panoptic_with_categories_of_ones_own(tmp_path: Path) -> None:
     export(tmp_path, {**rows, "annotations": []}, "annotations/panoptic_default.json")
     with pytest.raises(SegPerceptionError, match="holds no annotation"):
         open_dataset("panoptic", tmp_path, "", CAMVID)
+
+
+def test_evaluation_tells_what_it_leaves_unlabelled(tmp_path: Path) -> None:
+    export(tmp_path, content({"category_id": 1, "segmentation": [SQUARE]}))
+    photo(tmp_path / "images/a.jpg", 6, 8)
+    source = DatasetSource("coco_instances", tmp_path, "", CAMVID)
+    assert len(list(source._frames())) == 1
+    assert "1 of its categories are like no class of the model" in source.problems[0]

@@ -228,3 +228,24 @@ def test_jpeg_labels_are_counted(own: Path, capsys: pytest.CaptureFixture[str]) 
     code, text, found = inspect(own, capsys)
     assert code == 3 and found["problems"] == 1
     assert "1 labels are JPEGs" in text and "of 1600 pixels of the label of" in text and "export PNG" in text
+
+
+def test_a_cvat_export_as_it_is(own: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Its categories are asked for, with the line to write, which then does."""
+    for name in ("cvat_train", "cvat_val"):
+        photo(own / name / "JPEGImages/a.jpg", 1, 3)
+        write(own / name / "SegmentationClass/a.png", [[(1, 2, 3), (4, 5, 6), (0, 0, 0)]])
+        (own / name / "labelmap.txt").write_text("# label:color_rgb:parts:actions\nRasen:1,2,3::\nPerson:4,5,6::\n")
+    source = "{name: NAME, root: ROOT}"
+    config = f"labels: own.yaml\ndata: [{source}]\nvalidation: {source.replace('ROOT', 'cvat_val')}\nallow_absent: [robot]\n"
+    (own / "config.yaml").write_text(config.replace("NAME", "folder").replace("ROOT", "cvat_train"))
+    code, text, _ = inspect(own, capsys)
+    assert code == 3 and text.count("by its files it is `name: voc`") == 2
+    config = config.replace("NAME", "voc").replace("ROOT", "cvat_train")
+    (own / "config.yaml").write_text(config)
+    code, text, _ = inspect(own, capsys)
+    assert code == 3 and "the category 'Rasen' is no class" in text and "write `classes: {Rasen: [" in text
+    (own / "config.yaml").write_text(config.replace("}", ", classes: {Rasen: [lawn]}}"))
+    code, text, found = inspect(own, capsys)
+    assert code == 0, text
+    assert {row["name"] for row in found["sources"][0]["classes"]} == {"lawn", "person", "void"}
