@@ -237,7 +237,9 @@ def test_a_cvat_export_as_it_is(own: Path, capsys: pytest.CaptureFixture[str]) -
         write(own / name / "SegmentationClass/a.png", [[(1, 2, 3), (4, 5, 6), (0, 0, 0)]])
         (own / name / "labelmap.txt").write_text("# label:color_rgb:parts:actions\nRasen:1,2,3::\nPerson:4,5,6::\n")
     source = "{name: NAME, root: ROOT}"
-    config = f"labels: own.yaml\ndata: [{source}]\nvalidation: {source.replace('ROOT', 'cvat_val')}\nallow_absent: [robot]\n"
+    config = (
+        f"labels: own.yaml\ndata: [{source}]\nvalidation: {source.replace('ROOT', 'cvat_val')}\nallow_absent: [robot]\n"
+    )
     (own / "config.yaml").write_text(config.replace("NAME", "folder").replace("ROOT", "cvat_train"))
     code, text, _ = inspect(own, capsys)
     assert code == 3 and text.count("by its files it is `name: voc`") == 2
