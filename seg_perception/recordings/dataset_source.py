@@ -27,8 +27,8 @@ class DatasetSource(Source):
 
     def _frames(self) -> Iterator[SourceFrame]:
         if unlike := self._data.unlike:
-            told = f"{len(unlike)} of its categories are like no class of the model and count as unlabelled"
-            self.problems.append(f"{self.name}: {told}; the first: {unlike[0].partition(':')[0]}")
+            why = f"{len(unlike)} of its categories are like no class of the model and count as unlabelled"
+            self.problems.append(f"{self.name}: {why}; the first: {unlike[0].partition(':')[0]}")
         spare = self._data.spare
         if spare:
             self.problems.append(
