@@ -10,7 +10,10 @@ from seg_perception.files import share_folders
 
 _PACKAGE = "seg_perception"
 
-SHIPPED_MODELS = {"tensorrt": "models/camvid_pidnet_s.onnx", "onnxruntime": "models/driving_mobileseg.onnx"}
+SHIPPED_MODELS = {
+    "tensorrt": "models/driving_mobileseg_large.onnx",
+    "onnxruntime": "models/driving_mobileseg.onnx",
+}
 """What `model: auto` means for each backend."""
 
 

@@ -234,7 +234,7 @@ def test_a_model_is_found_where_it_says_or_beside_the_package(tmp_path: Path) ->
 
 
 def test_auto_is_the_shipped_model_for_the_backend() -> None:
-    assert find_model("auto", "tensorrt").name == "camvid_pidnet_s.onnx"
+    assert find_model("auto", "tensorrt").name == "driving_mobileseg_large.onnx"
     assert find_model("auto", "onnxruntime").name == "driving_mobileseg.onnx"
 
 
