@@ -118,10 +118,11 @@ class CameraAnnotation:
         header = messages.header(recorded)
         self._drawn = self._overlay.draw(result.frame.rgb, panoptic, drivable, self._drawn, projection)
         ground_frame = "" if projection is None else BASE_FRAME
+        motion_frame = BASE_FRAME if result.motion_frame == "base" else ""
         outputs = {
             "label_mask": (kinds.IMAGE, messages.image(panoptic.semantic, header)),
             "instance_mask": (kinds.IMAGE, messages.image(panoptic.instance, header)),
-            "segments": (kinds.SEGMENTS, messages.segments(panoptic, header)),
+            "segments": (kinds.SEGMENTS, messages.segments(panoptic, header, motion_frame)),
             "drivable_areas": (kinds.DRIVABLE_AREAS, messages.drivable_areas(drivable, header, ground_frame)),
         }
         if self._encoder is not None:

@@ -18,6 +18,7 @@ from seg_perception.files import share_folders
 from seg_perception.labels import LabelSet
 from seg_perception.recordings.video_topics import FOXGLOVE, video_definitions
 from seg_perception.results import Drivable, Grid, Outline, Panoptic
+from seg_perception.segment_fields import segment_fields
 
 IMAGE, COMPRESSED, CAMERA_INFO, TF = (
     "sensor_msgs/msg/Image",
@@ -74,23 +75,12 @@ class BagMessages:
         _, encoded = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])
         return self._make(COMPRESSED, header=header, format="rgb8; jpeg compressed bgr8", data=encoded.reshape(-1))
 
-    def segments(self, panoptic: Panoptic, header: Any) -> Any:
-        """All segments of a frame, things first."""
+    def segments(self, panoptic: Panoptic, header: Any, motion_frame: str = "") -> Any:
+        """All segments of a frame, things first; motion_frame: of their feet and speeds."""
         height, width = panoptic.semantic.shape
-        rows = [
-            self._make(
-                "seg_perception_msgs/msg/Segment",
-                id=segment.id,
-                class_id=segment.class_id,
-                class_name=self._labels.names[segment.class_id],
-                is_thing=segment.is_thing,
-                score=segment.score,
-                area=segment.area,
-                **dict(zip(("x", "y", "width", "height"), segment.box)),
-            )
-            for segment in panoptic.segments
-        ]
-        return self._make(SEGMENTS, header=header, width=width, height=height, segments=rows)
+        kind, names = "seg_perception_msgs/msg/Segment", self._labels.names
+        rows = [self._make(kind, **segment_fields(segment, names)) for segment in panoptic.segments]
+        return self._make(SEGMENTS, header=header, width=width, height=height, motion_frame=motion_frame, segments=rows)
 
     def drivable_areas(self, drivable: Drivable, header: Any, ground_frame: str) -> Any:
         """All drivable areas of a frame; ground_frame is empty where the geometry is unknown."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import array
-import math
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from types import ModuleType
@@ -21,8 +20,9 @@ from std_msgs.msg import Header
 
 from seg_perception.camera_model import CameraModel, scaled_matrix
 from seg_perception.labels import LabelSet
-from seg_perception.results import POINT, Drivable, FreeSpace, Grid, GroundMotion, Outline, Panoptic, Track
+from seg_perception.results import POINT, Drivable, FreeSpace, Grid, Outline, Panoptic
 from seg_perception.ros.diagnostics import Status
+from seg_perception.segment_fields import segment_fields
 from seg_perception_msgs.msg import DrivableArea, DrivableAreas, LookAhead, Segment, Segments
 from seg_perception_msgs.msg import Outline as OutlineMessage
 
@@ -31,14 +31,6 @@ MASK_DTYPES: dict[str, np.dtype[Any]] = {
     "mono16": np.dtype("<u2"),
     "rgb8": np.dtype(np.uint8),
 }
-
-
-_IMAGE_MOTION = ("image_velocity_x", "image_velocity_y", "image_velocity_std_x", "image_velocity_std_y")
-_NO_GROUND_MOTION = dict.fromkeys(
-    ("foot_x", "foot_y", "velocity_x", "velocity_y", "velocity_std_x", "velocity_std_y", "velocity_correlation"),
-    math.nan,
-)
-_NO_TRACK = {**dict.fromkeys(_IMAGE_MOTION, math.nan), **_NO_GROUND_MOTION}
 
 
 class ImageFiller:
@@ -110,48 +102,8 @@ def jpeg(rgb: NDArray[np.uint8], quality: int, header: Header) -> CompressedImag
 def segments(panoptic: Panoptic, labels: LabelSet, header: Header, motion_frame: str = "") -> Segments:
     """All segments of a frame, things first; motion_frame: of their feet and speeds."""
     height, width = panoptic.semantic.shape
-    rows = []
-    for segment in panoptic.segments:
-        x, y, box_width, box_height = segment.box
-        rows.append(
-            Segment(
-                id=segment.id,
-                class_id=segment.class_id,
-                class_name=labels.names[segment.class_id],
-                is_thing=segment.is_thing,
-                score=segment.score,
-                area=segment.area,
-                x=x,
-                y=y,
-                width=box_width,
-                height=box_height,
-                **_track(segment.track),
-            )
-        )
+    rows = [Segment(**segment_fields(segment, labels.names)) for segment in panoptic.segments]
     return Segments(header=header, width=width, height=height, motion_frame=motion_frame, segments=rows)
-
-
-def _track(track: Track | None) -> dict[str, Any]:
-    """The fields of a Segment that tell its track."""
-    if track is None:
-        return _NO_TRACK
-    speed, std = track.velocity_px_s, track.velocity_std_px_s
-    return {
-        "track_id": track.id,
-        "track_class_id": track.class_id,
-        "state": track.state,
-        "age": track.age_s,
-        "seen": track.seen,
-        **dict(zip(_IMAGE_MOTION, (*speed, *std), strict=True)),
-        **(_NO_GROUND_MOTION if track.ground is None else _ground_motion(track.ground)),
-    }
-
-
-def _ground_motion(ground: GroundMotion) -> dict[str, float]:
-    std_x, std_y = (math.sqrt(ground.covariance[axis][axis]) for axis in (2, 3))
-    correlation = min(max(ground.covariance[2][3] / (std_x * std_y), -1.0), 1.0)
-    numbers = (*ground.foot_m, *ground.velocity_m_s, std_x, std_y, correlation)
-    return dict(zip(_NO_GROUND_MOTION, numbers, strict=True))
 
 
 class Points:
