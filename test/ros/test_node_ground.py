@@ -194,10 +194,13 @@ def test_every_trouble_with_tf_is_named_and_so_is_its_end(start: Callable[..., N
 
 
 BAD_INFOS: list[tuple[dict[str, Any], str]] = [
-    ({"k": [0.0] * 9}, "the focal length is 0, 0 px"),
+    ({"k": [0.0] * 9, "p": [0.0] * 12}, "the focal length is 0, 0 px"),
     ({"k": [math.nan, 0.0, 96.0, 0.0, 150.0, 64.0, 0.0, 0.0, 1.0]}, "holds numbers that are not finite"),
-    ({"distortion_model": "plumb_bop"}, "there is no distortion model 'plumb_bop': did you mean 'plumb_bob'?"),
-    ({"d": [0.1, 0.2, 0.3]}, "distortion model plumb_bob came with 3 coefficients: 0 or 4 or 5 are needed"),
+    (
+        {"distortion_model": "plumb_bop", "d": [-0.1, 0.01, 0.0, 0.0, 0.0]},
+        "there is no distortion model 'plumb_bop': did you mean 'plumb_bob'?",
+    ),
+    ({"d": [0.1, 0.2, 0.3]}, "distortion model plumb_bob came with 3 coefficients: 0 or 4 or 5 or 8"),
     ({"width": 0}, "the calibrated image is 0x128 px"),
     ({"width": 228}, "the image is 192x128 px and its camera_info is of 228x128 px, another shape"),
 ]
@@ -363,7 +366,7 @@ def test_a_planner_that_comes_late_gets_no_old_grid(start: Callable[..., NodePro
                 break
     else:
         if why == "the ground stops":
-            robot.camera.send_info(k=[0.0] * 9)
+            robot.camera.send_info(k=[0.0] * 9, p=[0.0] * 12)
             robot.until_said("camera_info")
         elif why == "it is not enabled":
             set_parameter(robot.peer, "enabled", False)
