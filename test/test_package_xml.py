@@ -43,7 +43,11 @@ def is_ros(module: str) -> bool:
 
 
 def _has_package_xml(module: str) -> bool:
-    return module.endswith("_msgs") or module.endswith("_interfaces") or module in {"rclpy", "launch", "launch_ros"}
+    return (
+        module.endswith("_msgs")
+        or module.endswith("_interfaces")
+        or module in {"rclpy", "launch", "launch_ros", "tf2_ros"}
+    )
 
 
 def dependencies() -> set[str]:
