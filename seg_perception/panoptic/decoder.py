@@ -95,7 +95,11 @@ class PanopticDecoder:
         logits = output.semantic_logits[index]
         buffers = self._sized(logits.shape, mask_hw)
         with_confidence = wants.confidence or wants.instances or wants.areas or self.settings.min_confidence > 0
-        centers = self._centers(output, index, mask_hw, stride, buffers) if wants.instances else buffers.centers[:0]
+        centers = buffers.centers[:0]
+        if wants.instances:
+            centers = self._centers(output, index, mask_hw, stride, buffers)
+        else:
+            _check_finite(output, index)
         if not all(_shared(buffers.cell_parts, lambda rows: buffers.judge_cells(logits, centers, rows))):
             raise not_finite("semantic_logits")
         least = int(np.ceil(self.settings.min_confidence * 255))
@@ -260,6 +264,13 @@ def _segment(
     """Of an entry of a tally."""
     box = (left, top, right - left + 1, bottom - top + 1)
     return Segment(number, class_id, is_thing, total / (255 * area), area, box)
+
+
+def _check_finite(output: NetworkOutput, index: int) -> None:
+    """A network whose centres are no numbers is broken, whether anybody asks for them or not."""
+    for name in ("center_heatmap", "center_offset"):
+        if not np.isfinite(getattr(output, name)[index].sum()):
+            raise not_finite(name)
 
 
 def not_finite(name: str) -> BackendError:
