@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from seg_perception import backends, model_file
 from seg_perception.backends.base import AUTO_PRECISION, PRECISION_CHOICES, Backend
-from seg_perception.backends.shipped_models import given_model
+from seg_perception.backends.shipped_models import find_model, given_model
 from seg_perception.errors import SegPerceptionError
 from seg_perception.model_file import ModelInfo
 from seg_perception.network_size import size_hw_of
@@ -54,12 +55,14 @@ def check_model_arguments(arguments: argparse.Namespace) -> None:
 MakePipeline = Callable[[ModelInfo, Backend], Pipeline]
 
 
-def open_pipeline(arguments: argparse.Namespace, make: MakePipeline = Pipeline) -> Pipeline:
-    """The pipeline that the arguments of add_model_arguments ask for, warmed up; close its backend in the end.
+@contextmanager
+def opened_pipeline(arguments: argparse.Namespace, make: MakePipeline = Pipeline) -> Iterator[Pipeline]:
+    """The pipeline that the arguments of add_model_arguments ask for, warmed up; its backend is closed in the end.
 
-    make: of the model and its backend, for a pipeline that sees frames in another way.
+    make: of the model and its backend, for a pipeline that sees frames in another way. Without --model it is the one that
+    ships for the backend.
     """
-    info = model_file.load(arguments.model)
+    info = model_file.load(arguments.model or find_model("auto", arguments.backend))
     if arguments.network_size:
         info = info.at(size_hw_of(arguments.network_size))
     backend = backends.choose(
@@ -70,6 +73,9 @@ def open_pipeline(arguments: argparse.Namespace, make: MakePipeline = Pipeline) 
         threads=arguments.threads,
         log=lambda line: print(line, file=sys.stderr),
     )
-    pipeline = make(backend.model, backend)
-    pipeline.warm_up()
-    return pipeline
+    try:
+        pipeline = make(backend.model, backend)
+        pipeline.warm_up()
+        yield pipeline
+    finally:
+        backend.close()

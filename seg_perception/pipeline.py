@@ -28,7 +28,8 @@ from seg_perception.panoptic.steadier import Steadier, TemporalSettings
 from seg_perception.results import Frame, Panoptic, Result, Wants
 from seg_perception.tracking import tracker
 from seg_perception.tracking.numbers import numbered_by_track
-from seg_perception.tracking.tracker import Tracked, Tracker, TrackingSettings
+from seg_perception.tracking.settings import TrackingSettings
+from seg_perception.tracking.tracker import Tracked, Tracker
 
 STAGES = ("preprocess", "network", "decode", "drivable", "tracking")
 

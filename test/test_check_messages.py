@@ -1,11 +1,10 @@
 """Which changes of a message break who reads it."""
 
 import subprocess
-import sys
+from pathlib import Path
 
 import check_messages
 import pytest
-from places import CHECKOUT
 
 OLD = "# A doc\nstd_msgs/Header header  # when\nfloat32 width_m\nuint8 UNKNOWN=0\n"
 
@@ -39,11 +38,31 @@ def test_what_must_not(new: str | None, word: str) -> None:
     assert word in reason
 
 
-def test_the_tool_itself() -> None:
-    tool = [sys.executable, str(CHECKOUT / "tools" / "check_messages.py")]
-    if subprocess.run(["git", "-C", str(CHECKOUT), "rev-parse", "HEAD"], capture_output=True, check=False).returncode:
-        pytest.skip("this tree has no history to compare with")
-    ran = subprocess.run([*tool, "HEAD"], capture_output=True, text=True, check=False)
-    assert ran.returncode in (0, 3) and ran.stdout, "3: while a change that breaks is not yet committed"
-    ran = subprocess.run([*tool, "no-such-tag"], capture_output=True, text=True, check=False)
-    assert ran.returncode == 2 and "no release" in ran.stderr
+@pytest.fixture
+def released(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A checkout with one message, as its only release has it; returns the message's file."""
+    lane = tmp_path / check_messages.FOLDER / "Lane.msg"
+    lane.parent.mkdir(parents=True)
+    lane.write_text(OLD)
+    me = ("-c", "user.name=me", "-c", "user.email=me@example.com")
+    for words in (("init", "-q"), ("add", "."), (*me, "commit", "-qm", "first"), ("tag", "1.0.0")):
+        subprocess.run(["git", *words], cwd=tmp_path, check=True)
+    monkeypatch.setattr(check_messages, "CHECKOUT", tmp_path)
+    monkeypatch.setattr("sys.argv", ["check_messages.py"])
+    return lane
+
+
+def test_the_last_release_is_what_counts(released: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    released.write_text(OLD + "float32 length_m\n")
+    assert check_messages.main() == 0 and "1 messages of 1.0.0 can still be read" in capsys.readouterr().out
+    released.write_text(OLD.replace("float32", "float64"))
+    assert check_messages.main() == 3 and "Lane: field 2" in capsys.readouterr().out
+    released.unlink()
+    assert check_messages.main() == 3 and capsys.readouterr().out == "Lane is gone\n"
+
+
+def test_without_a_release_there_is_nothing_to_compare_with(
+    released: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", ["check_messages.py", "no-such-tag"])
+    assert check_messages.main() == 2 and "no release" in capsys.readouterr().err

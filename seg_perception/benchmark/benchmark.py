@@ -59,12 +59,12 @@ from seg_perception.labels import LabelSet
 from seg_perception.libraries import missing
 from seg_perception.metrics.times import percentiles
 from seg_perception.network import add_domain_argument
-from seg_perception.offline import add_model_arguments, check_model_arguments, open_pipeline
+from seg_perception.offline import add_model_arguments, check_model_arguments, opened_pipeline
 from seg_perception.pipeline import STAGES, Pipeline
 from seg_perception.reports import benchmark_report
 from seg_perception.results import Frame, Panoptic, Wants
 from seg_perception.synthetic.drive import SyntheticDrive
-from seg_perception.tracking.tracker import TrackingSettings
+from seg_perception.tracking.settings import TrackingSettings
 from seg_perception.writing import check_folder, write_json, write_text
 
 CAMERA_SIZE, METRICS_SIZE = "1280x720", "2048x1024"
@@ -203,11 +203,8 @@ def _measure(arguments: argparse.Namespace, paths: Sequence[Path], live: Live | 
 
 def _pipeline(arguments: argparse.Namespace, size_wh: tuple[int, int]) -> dict[str, Any]:
     """What --mode offline measures."""
-    pipeline = open_pipeline(arguments, partial(Pipeline, tracking=TrackingSettings()))
-    try:
+    with opened_pipeline(arguments, partial(Pipeline, tracking=TrackingSettings())) as pipeline:
         return benchmark(pipeline, size_wh, arguments.frames, naive=arguments.against == "naive")
-    finally:
-        pipeline.backend.close()
 
 
 def _run_all(arguments: argparse.Namespace, live: Live | None) -> int:

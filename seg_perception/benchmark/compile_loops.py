@@ -23,7 +23,7 @@ from seg_perception.ground.fusion import GridFusion, PlanarPose
 from seg_perception.pictures.overlay import Overlay
 from seg_perception.pipeline import Pipeline
 from seg_perception.results import Frame, Grid, Wants
-from seg_perception.tracking.tracker import TrackingSettings
+from seg_perception.tracking.settings import TrackingSettings
 from seg_perception.writing import write_json
 
 

@@ -29,12 +29,11 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from seg_perception import machine
-from seg_perception.backends.shipped_models import find_model
 from seg_perception.camera_model import CameraPose
 from seg_perception.ground.drivable import DrivableExtractor, DrivableSettings
 from seg_perception.metrics import thin_posts
 from seg_perception.metrics.ground_truth import GroundTruth, Judgement, judge, summary
-from seg_perception.offline import add_model_arguments, check_model_arguments, open_pipeline
+from seg_perception.offline import add_model_arguments, check_model_arguments, opened_pipeline
 from seg_perception.options import whole
 from seg_perception.pipeline import Pipeline
 from seg_perception.reports.ground_pictures import GroundPicture, write_picture
@@ -102,12 +101,8 @@ def run(arguments: argparse.Namespace) -> int:
     check_model_arguments(arguments)
     if arguments.out:
         check_folder(arguments.out)
-    arguments.model = find_model(str(arguments.model or "auto"), arguments.backend)
-    pipeline = open_pipeline(arguments)
-    try:
+    with opened_pipeline(arguments) as pipeline:
         numbers = check_ground(pipeline, arguments.frames, arguments.out)
-    finally:
-        pipeline.backend.close()
     if arguments.json:
         write_json(arguments.json, numbers)
     _print(numbers)

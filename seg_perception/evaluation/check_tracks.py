@@ -15,16 +15,17 @@ from __future__ import annotations
 import argparse
 import math
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
 from seg_perception import machine
-from seg_perception.backends.shipped_models import find_model
 from seg_perception.errors import SegPerceptionError
 from seg_perception.ground.fusion import PlanarPose
 from seg_perception.ground.geometry import GroundProjection
@@ -34,7 +35,7 @@ from seg_perception.metrics.new_things import ObstacleDelay
 from seg_perception.metrics.segment_pairs import pair_segments
 from seg_perception.metrics.track_scores import TrackScores
 from seg_perception.metrics.without_labels import Flicker
-from seg_perception.offline import add_model_arguments, check_model_arguments, open_pipeline
+from seg_perception.offline import add_model_arguments, check_model_arguments, opened_pipeline
 from seg_perception.options import number, whole
 from seg_perception.panoptic.steadier import TemporalSettings
 from seg_perception.pipeline import Pipeline
@@ -42,7 +43,8 @@ from seg_perception.results import Frame, Panoptic, Segment, Track, Wants
 from seg_perception.synthetic.script import DRIVES
 from seg_perception.synthetic.tracked_drive import TrackedDrive, TrackedFrame
 from seg_perception.tracking.numbers import track_mask
-from seg_perception.tracking.tracker import Tracker, TrackingSettings
+from seg_perception.tracking.settings import TrackingSettings
+from seg_perception.tracking.tracker import Tracker
 from seg_perception.writing import write_json
 
 SIZE_WH = (1280, 720)
@@ -99,13 +101,9 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.perfect_only:
         numbers = check_tracks(None, range(arguments.drives), arguments.frames)
     else:
-        arguments.model = find_model(str(arguments.model or "auto"), arguments.backend)
-        temporal = TemporalSettings(arguments.strength)
-        pipeline = open_pipeline(arguments, partial(Pipeline, tracking=TrackingSettings(), temporal=temporal))
-        try:
+        follow = partial(Pipeline, tracking=TrackingSettings(), temporal=TemporalSettings(arguments.strength))
+        with opened_pipeline(arguments, follow) as pipeline:
             numbers = check_tracks(pipeline, range(arguments.drives), arguments.frames)
-        finally:
-            pipeline.backend.close()
     if arguments.json:
         write_json(arguments.json, numbers)
     _print(numbers)
@@ -151,7 +149,7 @@ def _answers(
     truth = perfect_masks(frame.semantic, frame.instance)
     projection = GroundProjection(drive.camera, pose, truth.semantic.shape)
     tracked = perfect.update(truth, stamp_ns, projection, odometry)
-    found = {"perfect": (_with(truth, tracked.segments), tracked.frame)}
+    found = {"perfect": (replace(truth, segments=tracked.segments), tracked.frame)}
     if pipeline is not None:
         pipeline.set_camera(drive.camera, pose, odometry=odometry)
         wants = Wants(areas=False, grid=False, free_space=False)
@@ -160,34 +158,16 @@ def _answers(
     return found
 
 
-def _with(panoptic: Panoptic, segments: tuple[Segment, ...]) -> Panoptic:
-    return Panoptic(panoptic.semantic, panoptic.instance, panoptic.confidence, segments)
-
-
 def perfect_masks(semantic: NDArray[np.uint8], instance: NDArray[np.uint16]) -> Panoptic:
     """Labels as a network would answer them that is always right."""
     segments = []
-    count = int(instance.max()) + 1
-    areas = np.bincount(instance.ravel(), minlength=count)
-    rows, columns = (_spans(instance, count, axis) for axis in (1, 0))
+    areas = np.bincount(instance.ravel())
     for thing in np.flatnonzero(areas[1:]) + 1:
-        (top, bottom), (left, right) = rows[thing], columns[thing]
-        inside = instance[top:bottom, left:right] == thing
-        class_id = int(semantic[top:bottom, left:right][inside][0])
-        box = (int(left), int(top), int(right - left), int(bottom - top))
-        segments.append(Segment(int(thing), class_id, True, 1.0, int(areas[thing]), box))
+        inside = instance == thing
+        x, y, width, height = cv2.boundingRect(inside.view(np.uint8))
+        class_id = int(semantic[inside][0])
+        segments.append(Segment(int(thing), class_id, True, 1.0, int(areas[thing]), (x, y, width, height)))
     return Panoptic(semantic, instance, np.full_like(semantic, 255), tuple(segments))
-
-
-def _spans(instance: NDArray[np.uint16], count: int, axis: int) -> NDArray[np.int64]:
-    """[count, 2] first row (axis 1) or column (axis 0) of each number, and the one after its last."""
-    lines = instance if axis == 1 else instance.T
-    spans = np.tile(np.array((len(lines), 0)), (count, 1))
-    for place, line in enumerate(lines):
-        numbers = np.unique(line)
-        spans[numbers, 0] = np.minimum(spans[numbers, 0], place)
-        spans[numbers, 1] = place + 1
-    return spans
 
 
 class Judge:

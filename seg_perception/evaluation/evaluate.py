@@ -46,7 +46,7 @@ from seg_perception.evaluation.worst_frames import WorstFrames
 from seg_perception.labels import VOID, LabelSet
 from seg_perception.metrics.tally import Tally
 from seg_perception.network import add_domain_argument
-from seg_perception.offline import add_model_arguments, check_model_arguments, open_pipeline
+from seg_perception.offline import add_model_arguments, check_model_arguments, opened_pipeline
 from seg_perception.options import number, whole
 from seg_perception.pipeline import Pipeline
 from seg_perception.recordings import own_vehicle
@@ -56,7 +56,7 @@ from seg_perception.recordings.sources import LabelFolder, Source, SourceFrame
 from seg_perception.recordings.video_encoder import ENCODERS
 from seg_perception.reports import fleet_report, report
 from seg_perception.results import Result, Wants
-from seg_perception.tracking.tracker import TrackingSettings
+from seg_perception.tracking.settings import TrackingSettings
 from seg_perception.writing import check_folder, results_folder, write_json
 
 if TYPE_CHECKING:
@@ -126,6 +126,21 @@ def _add_bag_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="S",
         help="s between the stamps of an image and its label (default: half the images' usual distance; 0: the very stamp)",
     )
+    _add_excerpt_arguments(bag)
+    bag.add_argument(
+        "--annotate",
+        type=Path,
+        metavar="BAG",
+        help="write a bag of the images with the outputs beside them: a rosbag2 folder, or a file where it ends in .mcap",
+    )
+    bag.add_argument(
+        "--video-codec",
+        choices=sorted(ENCODERS),
+        help="write the overlay of --annotate as video, foxglove_msgs/CompressedVideo (default: each picture as JPEG)",
+    )
+
+
+def _add_excerpt_arguments(bag: argparse._ArgumentGroup) -> None:
     bag.add_argument(
         "--start",
         type=number("--start", least=0),
@@ -142,17 +157,6 @@ def _add_bag_arguments(parser: argparse.ArgumentParser) -> None:
     )
     bag.add_argument(
         "--stride", type=whole("--stride", 1), default=1, metavar="N", help="take every Nth image (default: 1)"
-    )
-    bag.add_argument(
-        "--annotate",
-        type=Path,
-        metavar="BAG",
-        help="write a bag of the images with the outputs beside them: a rosbag2 folder, or a file where it ends in .mcap",
-    )
-    bag.add_argument(
-        "--video-codec",
-        choices=sorted(ENCODERS),
-        help="write the overlay of --annotate as video, foxglove_msgs/CompressedVideo (default: each picture as JPEG)",
     )
 
 
@@ -239,13 +243,10 @@ def tell(arguments: argparse.Namespace, told: report.Report, baseline: Baseline 
 def _evaluate_one(arguments: argparse.Namespace) -> report.Report:
     views = Views(parse_scales(arguments.scales), flip=arguments.tta == "flip")
     tracking = None if arguments.dataset else TrackingSettings()  # a data set's frames do not follow each other
-    pipeline = open_pipeline(arguments, partial(views.pipeline, tracking=tracking))
-    try:
+    with opened_pipeline(arguments, partial(views.pipeline, tracking=tracking)) as pipeline:
         sources = open_sources(arguments, pipeline.labels)
         with _annotation(arguments, pipeline.labels) as annotated:
             return evaluate(pipeline, *sources, annotated=annotated, steady=arguments.tracked_labels)
-    finally:
-        pipeline.backend.close()
 
 
 def _annotation(arguments: argparse.Namespace, labels: LabelSet) -> AbstractContextManager[AnnotatedBag | None]:

@@ -26,7 +26,7 @@ from seg_perception.files import image_files, read_rgb, write_image
 from seg_perception.ground.drivable import DrivableSettings
 from seg_perception.ground.ego_mask import EgoMask
 from seg_perception.metrics.times import StageTimes
-from seg_perception.offline import add_model_arguments, check_model_arguments, open_pipeline
+from seg_perception.offline import add_model_arguments, check_model_arguments, opened_pipeline
 from seg_perception.pictures.birds_eye import BirdsEye
 from seg_perception.pictures.overlay import Overlay
 from seg_perception.pipeline import Pipeline
@@ -61,11 +61,8 @@ def run(arguments: argparse.Namespace) -> int:
         )
     assumed = AssumedCamera.parse(arguments.assume_camera) if arguments.assume_camera else None
     ego = own_vehicle.of_option(arguments)
-    pipeline = open_pipeline(arguments)
-    try:
+    with opened_pipeline(arguments) as pipeline:
         report = predict(pipeline, files, arguments.out, assumed, ego)
-    finally:
-        pipeline.backend.close()
     if arguments.json:
         write_json(arguments.json, report)
     done, failed = len(report["images"]), len(report["failed"])

@@ -21,7 +21,7 @@ from seg_perception.model_file import ModelInfo
 from seg_perception.panoptic.decoder import PanopticSettings
 from seg_perception.pipeline import Pipeline
 from seg_perception.results import NetworkOutput
-from seg_perception.tracking.tracker import TrackingSettings
+from seg_perception.tracking.settings import TrackingSettings
 
 LARGEST_SCALE = 4.0
 OVERLAP = 0.25

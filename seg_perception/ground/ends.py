@@ -14,21 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seg_perception.camera_model import Floats
-from seg_perception.compiled import compiled
+from seg_perception.ground.end_kernels import BLOCK_PX, find_ends, near_sides, place_ends
 from seg_perception.ground.geometry import GroundProjection
 from seg_perception.ground.metric_outlines import FlatImage
-from seg_perception.labels import UNSEEN_LABEL
 
-_BLOCK_PX = 16
-"""Side of the squares of pixels in which the way towards the camera is taken to be the same."""
 _BINS_PER_FOCAL_PX = 24
 """Bearings all around the camera for each px of its focal length: three or more for each pixel of the picture."""
 _MOST_BINS = 1 << 20
 """A focal length of 44,000 px reaches it; a calibration may say any. Wider bins hide more, never less."""
-_LONGEST_LEAN_PX = 512
-"""A leaning side is followed so far down; the stairs of one that leans less have no second step in a picture."""
-_SIDE_PX = 4
-"""What stands beside a pixel for so long on its way to the camera is the side of a thing and not its foot."""
 _NUDGE = 1e-3
 """How far a ray is lowered to see which way in the picture that is."""
 
@@ -40,8 +33,8 @@ class Ends:
     points: float64 [N, 3, 2] (x, y) in m in the base frame: the middle of the end pixel's near side, and both corners of
     that side. pixels: int32 [N, 6], x and y of that pixel first. labels: uint8 [N, 2], values before and behind it;
     UNSEEN_LABEL before where the view begins there.
-    nearest: float64 [B], distance in m from under the camera to the first end per bearing (see `bins_of`) behind which
-    nothing is known, inf where there is none.
+    nearest: float64 [B], distance in m from under the camera to the first end per bearing (see end_kernels.bins_of) behind
+    which nothing is known, inf where there is none.
     """
 
     points: Floats
@@ -69,14 +62,14 @@ class EndFinder:
         self._projection, self._flat, self._limit_m = projection, flat, limit_m
         height, width = projection.image_hw
         lattice = np.stack(
-            np.meshgrid(*(np.append(np.arange(0, size, _BLOCK_PX), size) for size in (width, height))), axis=-1
+            np.meshgrid(*(np.append(np.arange(0, size, BLOCK_PX), size) for size in (width, height))), axis=-1
         )
         middles = (lattice[:-1, :-1] + lattice[1:, 1:]) / 2 - 0.5
         self._inward = inward_ways(projection, flat, middles.reshape(-1, 2)).reshape(middles.shape)
         falls = flat.rays(lattice.reshape(-1, 2) - 0.5) @ projection.base_from_optical[2] < 0
         rows = np.flatnonzero(falls.reshape(lattice.shape[:2]).any(axis=1))
         # A horizon that bends may lie in a block that has no corner below it.
-        self._rows = (max(rows[0] - 2, 0) * _BLOCK_PX, min((rows[-1] + 2) * _BLOCK_PX, height)) if len(rows) else (0, 0)
+        self._rows = (max(rows[0] - 2, 0) * BLOCK_PX, min((rows[-1] + 2) * BLOCK_PX, height)) if len(rows) else (0, 0)
         bins = min(_BINS_PER_FOCAL_PX * math.ceil(max(flat.focal)), _MOST_BINS)
         if len(self.nearest) != bins:
             self.nearest = np.empty(bins)
@@ -109,317 +102,3 @@ def inward_ways(projection: GroundProjection, flat: FlatImage, pixels: Floats) -
         )
         ways /= np.abs(ways).max(axis=1, keepdims=True)
     return np.nan_to_num(ways, nan=0.0, posinf=0.0, neginf=0.0).astype(np.float32)
-
-
-@compiled
-def find_ends(
-    mask: NDArray[np.uint8],
-    words: NDArray[np.uint64],
-    costs: NDArray[np.int8],
-    inward: NDArray[np.float32],
-    rows: tuple[int, int],
-    out: NDArray[np.int32],
-) -> int:
-    """How many pixels of the rows first to last differ from their neighbour towards the camera as an end does; as many of
-    them as have room go into out [N, 6]: x, y, step to that neighbour in x and y, label there and here.
-
-    words: the same mask, eight pixels at a time; nothing [H, 0] where its width allows no such view.
-    """
-    count = 0
-    for block_y in range(rows[0] // _BLOCK_PX, -(-rows[1] // _BLOCK_PX)):
-        for block_x in range(inward.shape[1]):
-            way_x, way_y = inward[block_y, block_x, 0], inward[block_y, block_x, 1]
-            upright = abs(way_y) >= abs(way_x)
-            step_x = 0 if upright else int(np.sign(way_x))
-            step_y = int(np.sign(way_y)) if upright else 0
-            if step_x == 0 and step_y == 0:
-                continue
-            begin, end = block_x * _BLOCK_PX, min((block_x + 1) * _BLOCK_PX, mask.shape[1])
-            for v in range(max(block_y * _BLOCK_PX, rows[0]), min((block_y + 1) * _BLOCK_PX, rows[1])):
-                inside = 0 <= v + step_y < mask.shape[0]
-                if inside and step_x == 0 and words.shape[1]:
-                    differs = False
-                    for word in range(begin // 8, end // 8):
-                        differs |= words[v, word] != words[v + step_y, word]
-                    if not differs:
-                        continue
-                for u in range(begin, end):
-                    far, near = mask[v, u], np.uint8(UNSEEN_LABEL)
-                    if inside and 0 <= u + step_x < mask.shape[1]:
-                        near = mask[v + step_y, u + step_x]
-                    if near == UNSEEN_LABEL:
-                        ends = costs[far] < 0 and far != UNSEEN_LABEL
-                    else:
-                        ends = costs[near] >= 0 and far != near and far != UNSEEN_LABEL
-                    if not ends:
-                        continue
-                    if count < len(out):
-                        out[count, 0], out[count, 1], out[count, 2], out[count, 3] = u, v, step_x, step_y
-                        out[count, 4], out[count, 5] = near, far
-                    count += 1
-    return count
-
-
-@compiled
-def near_sides(pixels: NDArray[np.int32], out: NDArray[np.float64]) -> None:
-    """The middle and both corners of the near side of each pixel [N, 6] (as find_ends has them), into out [3 N, 2]."""
-    for i in range(len(pixels)):
-        x, y = pixels[i, 0] + 0.5 * pixels[i, 2], pixels[i, 1] + 0.5 * pixels[i, 3]
-        across_x, across_y = 0.5 * abs(pixels[i, 3]), 0.5 * abs(pixels[i, 2])
-        for corner in range(3):
-            sign = (0, -1, 1)[corner]
-            out[3 * i + corner, 0] = x + sign * across_x
-            out[3 * i + corner, 1] = y + sign * across_y
-
-
-@compiled
-def _bin(x: float, y: float, bins: int) -> float:
-    """Where the bearing of (x, y) lies among bins all around, counted from that along x; cheaper than an angle."""
-    around = y / (abs(x) + abs(y) + 1e-12)
-    if x < 0:
-        around = 2 - around
-    elif around < 0:
-        around += 4
-    return around * bins / 4
-
-
-@compiled
-def bearing_bin(x: float, y: float, bins: int) -> int:
-    """Which of so many bearings all around is that of (x, y)."""
-    return int(_bin(x, y, bins)) % bins
-
-
-@compiled
-def place_ends(
-    mask: NDArray[np.uint8],
-    costs: NDArray[np.int8],
-    inward: NDArray[np.float32],
-    rays: NDArray[np.float64],
-    base_from_optical: NDArray[np.float64],
-    position: NDArray[np.float64],
-    limit_m: float,
-    pixels: NDArray[np.int32],
-    points: NDArray[np.float64],
-    labels: NDArray[np.uint8],
-    distances: NDArray[np.float64],
-    nearest: NDArray[np.float64],
-) -> int:
-    """Put ends [N, 6] on the ground by the rays [3 N, 3] of their near sides, in optical axes, and drop those that are
-    beyond limit_m or that something hides: how many are left; their points and labels are then the first of the buffers.
-
-    The first pass also tells how near, by bearing, something stands; the second is _keep_seen.
-    """
-    r, bins = base_from_optical, len(nearest)
-    nearest[:] = np.inf
-    count = 0
-    for i in range(len(pixels)):
-        seen = True
-        for corner in range(3):
-            x, y, z = rays[3 * i + corner, 0], rays[3 * i + corner, 1], rays[3 * i + corner, 2]
-            fall = -(r[2, 0] * x + r[2, 1] * y + r[2, 2] * z)
-            if fall > 1e-4:
-                scale = position[2] / fall
-                points[count, corner, 0] = (r[0, 0] * x + r[0, 1] * y + r[0, 2] * z) * scale
-                points[count, corner, 1] = (r[1, 0] * x + r[1, 1] * y + r[1, 2] * z) * scale
-            if corner == 0:
-                x, y = points[count, 0, 0], points[count, 0, 1]
-                distances[count] = math.sqrt(x * x + y * y)
-                seen = fall > 1e-4 and distances[count] <= limit_m
-                if not seen:
-                    break
-            elif not fall > 1e-4:
-                points[count, corner, 0], points[count, corner, 1] = points[count, 0, 0], points[count, 0, 1]
-        if not seen:
-            continue
-        for k in range(6):
-            pixels[count, k] = pixels[i, k]
-        x, y = points[count, 0, 0], points[count, 0, 1]
-        if costs[pixels[count, 5]] < 0:
-            middle = int(_bin(x, y, bins)) % bins
-            nearest[middle] = min(nearest[middle], distances[count])
-            left = _bin(points[count, 1, 0], points[count, 1, 1], bins)
-            right = _bin(points[count, 2, 0], points[count, 2, 1], bins)
-            if abs(left - right) > bins / 2:  # over the seam
-                left, right = max(left, right), min(left, right) + bins
-            for number in range(math.ceil(min(left, right) - 0.5), math.floor(max(left, right) - 0.5) + 1):
-                around = number if number < bins else number - bins
-                nearest[around] = min(nearest[around], distances[count])
-        count += 1
-    return _keep_seen(mask, costs, inward, position, pixels[:count], points, labels, distances, nearest)
-
-
-@compiled
-def _keep_seen(
-    mask: NDArray[np.uint8],
-    costs: NDArray[np.int8],
-    inward: NDArray[np.float32],
-    position: NDArray[np.float64],
-    pixels: NDArray[np.int32],
-    points: NDArray[np.float64],
-    labels: NDArray[np.uint8],
-    distances: NDArray[np.float64],
-    nearest: NDArray[np.float64],
-) -> int:
-    """Of the ends that place_ends has put on the ground around the camera, those that nothing nearer hides and that are no
-    step of a leaning side, moved to the base frame: how many."""
-    bins, kept = len(nearest), 0
-    for i in range(len(pixels)):
-        at = int(_bin(points[i, 0, 0], points[i, 0, 1], bins)) % bins
-        u, v, is_upright = pixels[i, 0], pixels[i, 1], pixels[i, 2] == 0
-        if distances[i] > nearest[at] * (1 + 1e-9):
-            continue
-        if pixels[i, 4] != UNSEEN_LABEL and _is_stair(mask, costs, inward, u, v, is_upright):
-            continue
-        for corner in range(3):
-            points[kept, corner, 0] = points[i, corner, 0] + position[0]
-            points[kept, corner, 1] = points[i, corner, 1] + position[1]
-        labels[kept, 0], labels[kept, 1] = pixels[i, 4], pixels[i, 5]
-        pixels[kept, 0], pixels[kept, 1] = u, v
-        kept += 1
-    return kept
-
-
-@compiled
-def _is_stair(
-    mask: NDArray[np.uint8], costs: NDArray[np.int8], inward: NDArray[np.float32], u: int, v: int, is_upright: bool
-) -> bool:
-    """Whether an end is only a step in the stairs of a side that leans: on its way to the camera comes more of it.
-
-    is_upright: whether the neighbour that it differs from is above or below.
-    """
-    way_x, way_y = inward[v // _BLOCK_PX, u // _BLOCK_PX, 0], inward[v // _BLOCK_PX, u // _BLOCK_PX, 1]
-    lean = abs(way_x) if is_upright else abs(way_y)
-    if lean * 2 * _LONGEST_LEAN_PX < 1:
-        return False
-    far = mask[v, u]
-    # The next step of the stairs is beside the neighbour: most feet end here. Where that goes on for long it is a side,
-    # whatever a middle just within it looks past: no foot rises so steeply on the side to which things lean.
-    side_x, side_y = int(np.sign(way_x)), int(np.sign(way_y))
-    run = 0
-    for k in range(_SIDE_PX):
-        x, y = u + side_x * (1 if is_upright else 1 + k), v + side_y * (1 + k if is_upright else 1)
-        if not (0 <= x < mask.shape[1] and 0 <= y < mask.shape[0] and (mask[y, x] == far or costs[mask[y, x]] < 0)):
-            break
-        run += 1
-    if run in (0, _SIDE_PX):
-        return run > 0
-    for k in range(1, math.ceil(0.5 / lean) + 2):
-        x, y = math.floor(u + k * way_x + 0.5), math.floor(v + k * way_y + 0.5)
-        if x < 0 or y < 0 or x >= mask.shape[1] or y >= mask.shape[0] or mask[y, x] == UNSEEN_LABEL:
-            return False
-        if mask[y, x] == far or costs[mask[y, x]] < 0:
-            return True
-    return False
-
-
-@compiled
-def bins_of(
-    cells: NDArray[np.int32],
-    position_m: tuple[float, float],
-    origin_m: tuple[float, float],
-    columns: int,
-    resolution_m: float,
-    bins: int,
-    out: NDArray[np.int32],
-    distances: NDArray[np.float64],
-) -> None:
-    """Into out and distances [C]: in which of so many bearings around a position the middle of each cell of a grid
-    lies, and its distance in m."""
-    for i in range(len(cells)):
-        x = origin_m[0] + (cells[i] % columns + 0.5) * resolution_m - position_m[0]
-        y = origin_m[1] + (cells[i] // columns + 0.5) * resolution_m - position_m[1]
-        out[i] = int(_bin(x, y, bins)) % bins
-        distances[i] = math.sqrt(x * x + y * y)
-
-
-@compiled
-def mark_feet(
-    points: NDArray[np.float64],
-    labels: NDArray[np.uint8],
-    is_obstacle: NDArray[np.bool_],
-    origin_m: tuple[float, float],
-    resolution_m: float,
-    value: int,
-    cells: NDArray[np.int8],
-) -> None:
-    """Write value into every cell [rows, columns] that the near side of an obstacle's pixel [N, 3, 2] runs through."""
-    rows, columns = cells.shape
-    for i in range(len(points)):
-        if not is_obstacle[labels[i, 1]]:
-            continue
-        x, y = points[i, 1, 0] - origin_m[0], points[i, 1, 1] - origin_m[1]
-        along_x, along_y = points[i, 2, 0] - points[i, 1, 0], points[i, 2, 1] - points[i, 1, 1]
-        reach = max(abs(along_x), abs(along_y)) / resolution_m
-        column, row = x / resolution_m, y / resolution_m
-        if column < -reach or row < -reach or column > columns + reach or row > rows + reach:
-            continue
-        # Near the horizon a side may be longer than the grid: a cell is not looked at more than once or twice.
-        steps = int(min(2 * reach, 4.0 * (rows + columns))) + 1
-        for step in range(steps + 1):
-            column = math.floor((x + along_x * step / steps) / resolution_m)
-            row = math.floor((y + along_y * step / steps) / resolution_m)
-            if 0 <= row < rows and 0 <= column < columns:
-                cells[row, column] = value
-
-
-@compiled
-def nearest_in_sectors(
-    points: NDArray[np.float64],
-    labels: NDArray[np.uint8],
-    free: NDArray[np.bool_],
-    void: int,
-    angle_min: float,
-    angle_step: float,
-    limit_m: float,
-    out: NDArray[np.float64],
-) -> None:
-    """The least distance from the base frame's origin to an end of what is free, in the sector around each bearing,
-    into out [K]: inf where there is none up to limit_m, NaN where in any part of it the view begins with what is not free,
-    no farther than that end."""
-    out[:] = np.inf
-    # First what ends free ground, then where the view begins: what is seen to stand nearer counts beside that.
-    for turn in range(2 * len(points)):
-        i, begins = turn % len(points), turn >= len(points)
-        near, far = labels[i, 0], labels[i, 1]
-        if free[far] or begins != (near == UNSEEN_LABEL) or (not begins and (far == void or not free[near])):
-            continue
-        distance = math.sqrt(points[i, 0, 0] ** 2 + points[i, 0, 1] ** 2)
-        if distance > limit_m:
-            continue
-        one = math.atan2(points[i, 1, 1], points[i, 1, 0])
-        other = math.atan2(points[i, 2, 1], points[i, 2, 0])
-        if abs(one - other) > math.pi:
-            one, other = max(one, other), min(one, other) + 2 * math.pi
-        for around in (-2 * math.pi, 0.0, 2 * math.pi):
-            first = math.ceil((min(one, other) + around - angle_min) / angle_step - 0.5)
-            last = math.floor((max(one, other) + around - angle_min) / angle_step + 0.5)
-            for sector in range(max(first, 0), min(last, len(out) - 1) + 1):
-                if distance <= out[sector]:
-                    out[sector] = np.nan if begins else distance
-
-
-@compiled
-def nearest_in_lane(
-    points: NDArray[np.float64],
-    labels: NDArray[np.uint8],
-    class_id: int,
-    void: int,
-    half_width_m: float,
-    begins_m: float,
-) -> tuple[float, float]:
-    """Distance along x to the first end of a class on the x axis, and in any part within half_width_m of it; inf where there
-    is none, 0 where the view, which begins no farther than begins_m, begins with something else. Void is no end."""
-    straight, wide = np.inf, np.inf
-    for i in range(len(points)):
-        near, far = labels[i, 0], labels[i, 1]
-        x, one, other = points[i, 0, 0], points[i, 1, 1], points[i, 2, 1]
-        begins = near == UNSEEN_LABEL
-        behind = far != class_id and far != void
-        if not ((begins or near == class_id) and behind and x > 0):
-            continue
-        distance = 0.0 if begins and not x > begins_m else x
-        if min(one, other) < half_width_m and max(one, other) > -half_width_m:
-            wide = min(wide, distance)
-        if one * other <= 0:
-            straight = min(straight, distance)
-    return straight, wide

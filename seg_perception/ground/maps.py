@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from seg_perception.camera_model import Floats
 from seg_perception.compiled import compiled
-from seg_perception.ground.ends import bins_of
+from seg_perception.ground.end_kernels import bins_of
 from seg_perception.ground.geometry import GroundProjection
 from seg_perception.ground.kernels import UNSEEN, look_along_rays, look_at_cells
 from seg_perception.labels import UNSEEN_LABEL, VOID
@@ -47,7 +47,7 @@ class RayMap:
 class GridMap:
     """How a grid's cells are seen. origin_m: its corner of smallest x and y; shape: rows (y), columns (x).
 
-    Of the cells whose middle is in the image: their index, pixel and bearing (see ends.bins_of), int32 [C] each, and their
+    Of the cells whose middle is in the image: their index, pixel and bearing (see end_kernels.bins_of), int32 [C] each, and their
     distance from under the camera in m, float64 [C]. All are views of buffers that update overwrites, and empty before the
     first.
     """

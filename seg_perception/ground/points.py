@@ -6,17 +6,13 @@ what is above the horizon has none, since one camera cannot tell how far it is.
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 from numpy.typing import NDArray
 
-from seg_perception.compiled import compiled
-from seg_perception.ground.ends import Ends, bearing_bin
+from seg_perception.ground.end_kernels import place_feet, place_ground
+from seg_perception.ground.ends import Ends
 from seg_perception.ground.geometry import GroundProjection, Lens
 from seg_perception.results import POINT
-
-_HORIZON = 1e-4
 
 
 class PointPlacer:
@@ -61,60 +57,3 @@ class PointPlacer:
         self._slopes = projection.lens.to_slopes(at).astype(np.float32)
         self._points = np.zeros(projection.image_hw, POINT)
         self._lens = projection.lens
-
-
-@compiled
-def place_ground(
-    semantic: NDArray[np.uint8],
-    instance: NDArray[np.uint16],
-    confidence: NDArray[np.uint8],
-    seen: NDArray[np.uint8],
-    costs: NDArray[np.int8],
-    slopes: NDArray[np.float32],
-    base_from_optical: NDArray[np.float64],
-    position: NDArray[np.float64],
-    range_max_m: float,
-    nearest: NDArray[np.float64],
-    places: NDArray[np.float32],
-    words: NDArray[np.uint32],
-) -> None:
-    """Write all points [N, 4]: x, y, z into places, NaN where what is seen is no ground or something nearer hides it; label,
-    confidence and instance into the last of words, which is the same memory."""
-    r, bins = base_from_optical, len(nearest)
-    for i in range(len(semantic)):
-        words[i, 3] = (
-            np.uint32(semantic[i])
-            | (np.uint32(confidence[i]) << np.uint32(8))
-            | (np.uint32(instance[i]) << np.uint32(16))
-        )
-        places[i, 0] = places[i, 1] = places[i, 2] = np.nan
-        if costs[seen[i]] < 0:
-            continue
-        u, v = slopes[i, 0], slopes[i, 1]
-        fall = -(r[2, 0] * u + r[2, 1] * v + r[2, 2])
-        if not fall > _HORIZON:
-            continue
-        scale = position[2] / fall
-        x, y = (r[0, 0] * u + r[0, 1] * v + r[0, 2]) * scale, (r[1, 0] * u + r[1, 1] * v + r[1, 2]) * scale
-        distance = math.sqrt(x * x + y * y)
-        if distance <= range_max_m and distance < nearest[bearing_bin(x, y, bins)]:
-            places[i, 0], places[i, 1], places[i, 2] = x + position[0], y + position[1], 0.0
-
-
-@compiled
-def place_feet(
-    pixels: NDArray[np.int32],
-    points: NDArray[np.float64],
-    labels: NDArray[np.uint8],
-    is_obstacle: NDArray[np.bool_],
-    position: NDArray[np.float64],
-    range_max_m: float,
-    columns: int,
-    places: NDArray[np.float32],
-) -> None:
-    """Give the lowest pixel of each obstacle within the range the place of its near side."""
-    for i in range(len(pixels)):
-        away_x, away_y = points[i, 0, 0] - position[0], points[i, 0, 1] - position[1]
-        if is_obstacle[labels[i, 1]] and math.sqrt(away_x * away_x + away_y * away_y) <= range_max_m:
-            at = pixels[i, 1] * columns + pixels[i, 0]
-            places[at, 0], places[at, 1], places[at, 2] = points[i, 0, 0], points[i, 0, 1], 0.0

@@ -28,8 +28,9 @@ from seg_perception.recordings.open_source import open_source
 from seg_perception.recordings.sources import LabelFolder
 from seg_perception.reports import report
 from seg_perception.reports.panels import Placing
-from seg_perception.ros.parameters import DRIVABLE, POSE, Settings
+from seg_perception.ros.parameters import DRIVABLE, POSE
 from seg_perception.ros.real_time import keep_memory
+from seg_perception.ros.settings import Settings
 from seg_perception.writing import check_folder, results_folder, write_json
 
 EXIT_DAMAGED = 1

@@ -43,8 +43,8 @@ from seg_perception.ros.fill_messages import ImageFiller
 from seg_perception.ros.inputs import Arrival
 from seg_perception.ros.lane import Lane
 from seg_perception.ros.outputs import qos_profile
-from seg_perception.ros.parameters import Settings
 from seg_perception.ros.real_time import keep_memory
+from seg_perception.ros.settings import Settings
 from seg_perception.synthetic.drive import SyntheticDrive
 
 WAYS = {1: "one after the other", 2: "overlapped"}

@@ -25,8 +25,8 @@ from seg_perception.ros.diagnostics import GROUND_OK, GROUND_UNWATCHED, GroundSt
 from seg_perception.ros.extrinsics import TransformError, TransformSource, is_same_pose
 from seg_perception.ros.inputs import Arrival, Calibration, CameraInput
 from seg_perception.ros.outputs import CameraOutputs, Placed, wants, watches_ground
-from seg_perception.ros.parameters import Settings
 from seg_perception.ros.qos_events import MISMATCH
+from seg_perception.ros.settings import Settings
 from seg_perception.ros.stamps import NOT_NEWER, ZERO, Doubt
 from seg_perception.ros.watchdog import standing
 from seg_perception.tracking.tracker import Tracker

@@ -35,9 +35,9 @@ from seg_perception.ros.inputs import Arrival
 from seg_perception.ros.life_cycle import DEACTIVATE, ManagedNode
 from seg_perception.ros.outputs import qos_profile
 from seg_perception.ros.parameter_server import ParameterServer
-from seg_perception.ros.parameters import Settings
 from seg_perception.ros.real_time import Scheduling, freeze_garbage, keep_memory
 from seg_perception.ros.running import end_process, run, stop_on_signals
+from seg_perception.ros.settings import Settings
 from seg_perception.ros.topics import DIAGNOSTICS, SELF_TEST
 from seg_perception.ros.video import VIDEO_MESSAGES, video_message
 from seg_perception.ros.works import Works

@@ -24,8 +24,8 @@ from seg_perception.labels import LabelSet
 from seg_perception.pictures.overlay import Overlay
 from seg_perception.results import Grid, Result, Wants
 from seg_perception.ros import fill_messages as fill
-from seg_perception.ros.parameters import Settings
 from seg_perception.ros.qos_events import publisher_events
+from seg_perception.ros.settings import Settings
 from seg_perception.ros.topics import OUTPUTS, Qos
 from seg_perception_msgs.msg import DrivableAreas, Segments
 

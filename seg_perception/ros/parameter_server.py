@@ -10,7 +10,8 @@ from rclpy.node import Node
 from rclpy.parameter import Parameter
 
 from seg_perception.errors import SegPerceptionError
-from seg_perception.ros.parameters import Declaration, Settings, camera_names, declarations
+from seg_perception.ros.parameters import Declaration, declarations
+from seg_perception.ros.settings import Settings, camera_names
 
 # rclpy declares these itself on every node.
 _FOREIGN = ("use_sim_time", "start_type_description_service", "qos_overrides.")

@@ -8,7 +8,6 @@ import signal
 import sys
 import threading
 import time
-from types import FrameType
 from typing import NoReturn
 
 import rclpy
@@ -29,17 +28,24 @@ LAST_WORDS_S = 1.0
 def stop_on_signals() -> threading.Event:
     """Set by the first SIGINT or SIGTERM; the second ends the process at once.
 
-    rclpy's own handlers would tear down the middleware before the node could deactivate and clean up.
+    rclpy's own handlers would tear down the middleware before the node could deactivate and clean up. Python's run in the
+    main thread alone, and nothing wakes that where the system hands the signal to another thread, as it does to one that
+    is just beginning a third. What Python writes to its wake-up pipe is heard in any case.
     """
     stop = threading.Event()
+    heard, told = os.pipe()
+    os.set_blocking(told, False)
 
-    def handle(number: int, frame: FrameType | None) -> None:
-        if stop.is_set():
-            os._exit(EXIT_INTERRUPTED)
+    def hear() -> None:
+        os.read(heard, 1)
         stop.set()
+        os.read(heard, 1)
+        os._exit(EXIT_INTERRUPTED)
 
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, handle)
+        signal.signal(number, lambda number, frame: None)
+    signal.set_wakeup_fd(told, warn_on_full_buffer=False)
+    threading.Thread(target=hear, name="signals", daemon=True).start()
     return stop
 
 
@@ -75,7 +81,7 @@ class Spinning:
         self._executor, self._stop, self._ended = SingleThreadedExecutor(), node.stop, threading.Event()
         self._executor.add_node(node)
         self.failures: list[Exception] = []
-        # Python handles signals in the main thread only, between two of its steps, and the middleware's wait is one step.
+        # The main thread stays free, to end the process where a callback waits for ever.
         self._thread = threading.Thread(target=self._spin, name="executor", daemon=True)
         self._thread.start()
 

@@ -17,9 +17,9 @@ from seg_perception.model_file import ModelInfo
 from seg_perception.ros.camera import Camera
 from seg_perception.ros.inputs import Arrival, NewestFrames
 from seg_perception.ros.lane import Frames, Lane, Steps, overlaps
-from seg_perception.ros.parameters import Settings
 from seg_perception.ros.real_time import Scheduling
 from seg_perception.ros.recovery import RESTART_S, Recovery
+from seg_perception.ros.settings import Settings
 from seg_perception.ros.watchdog import standing
 from seg_perception.self_test import Outcome, SelfTest
 

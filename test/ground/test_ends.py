@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from seg_perception.camera_model import CameraModel, CameraPose
 from seg_perception.ground.drivable import DrivableExtractor, DrivableSettings
-from seg_perception.ground.ends import EndFinder, nearest_in_lane, nearest_in_sectors
+from seg_perception.ground.end_kernels import nearest_in_lane, nearest_in_sectors
+from seg_perception.ground.ends import EndFinder
 from seg_perception.ground.geometry import GroundProjection
 from seg_perception.ground.metric_outlines import FlatImage
 from seg_perception.labels import CAMVID, UNSEEN_LABEL, VOID

@@ -20,9 +20,10 @@ from seg_perception.ground.fusion import FusionSettings
 from seg_perception.panoptic.decoder import PanopticSettings
 from seg_perception.panoptic.steadier import TemporalSettings
 from seg_perception.ros import parameters
-from seg_perception.ros.parameters import NodeSettings, Settings, declarations, parameter_table
+from seg_perception.ros.parameters import NodeSettings, declarations, parameter_table
+from seg_perception.ros.settings import Settings
 from seg_perception.ros.topics import INPUTS, OUTPUTS, topic_table
-from seg_perception.tracking.tracker import TrackingSettings
+from seg_perception.tracking.settings import TrackingSettings
 
 
 def test_without_values_every_default_holds() -> None:

@@ -12,7 +12,8 @@ from seg_perception.ground.geometry import GroundProjection
 from seg_perception.results import Panoptic, Segment
 from seg_perception.tracking import motion
 from seg_perception.tracking.feet import Odometry, feet_on_ground, in_odometry
-from seg_perception.tracking.tracker import Tracker, TrackingSettings
+from seg_perception.tracking.settings import TrackingSettings
+from seg_perception.tracking.tracker import Tracker
 
 HW = (720, 1280)
 CAMERA = CameraModel(1280, 720, ((896.0, 0, 639.5), (0, 896.0, 359.5), (0, 0, 1)))

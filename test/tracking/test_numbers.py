@@ -12,7 +12,8 @@ from seg_perception.ground.fusion import PlanarPose
 from seg_perception.pipeline import Pipeline
 from seg_perception.results import Frame, Wants
 from seg_perception.tracking.numbers import FIRST_STUFF_ID, numbered_by_track
-from seg_perception.tracking.tracker import Tracker, TrackingSettings
+from seg_perception.tracking.settings import TrackingSettings
+from seg_perception.tracking.tracker import Tracker
 
 MODEL = model_info()
 CAMERA = CameraModel(96, 64, ((80, 0, 47.5), (0, 80, 31.5), (0, 0, 1)))

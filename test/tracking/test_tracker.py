@@ -7,7 +7,8 @@ import pytest
 from moving_things import PERIOD_NS, Thing, draw
 
 from seg_perception.results import Panoptic, Segment
-from seg_perception.tracking.tracker import MOST_IDS, MOST_TRACKS, Tracker, TrackingSettings
+from seg_perception.tracking.settings import TrackingSettings
+from seg_perception.tracking.tracker import MOST_IDS, MOST_TRACKS, Tracker
 
 CLASSES = 11
 START_NS = 10**9

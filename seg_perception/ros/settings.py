@@ -1,0 +1,168 @@
+"""The node's parameters as they are in force together. Needs no ROS."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from seg_perception.camera_model import CameraPose
+from seg_perception.errors import SegPerceptionError, nearest_name
+from seg_perception.ground.drivable import DrivableSettings
+from seg_perception.ground.ego_mask import EgoMask
+from seg_perception.ground.fusion import FusionSettings, window_problem
+from seg_perception.panoptic.decoder import PanopticSettings
+from seg_perception.panoptic.steadier import TemporalSettings
+from seg_perception.ros.parameters import (
+    DRIVABLE,
+    EGO_MASK,
+    EGO_POLYGON,
+    FUSION,
+    OF_EACH_CAMERA,
+    PANOPTIC,
+    POSE,
+    TEMPORAL,
+    TRACKING,
+    NodeSettings,
+    Value,
+    declarations,
+)
+from seg_perception.tracking.settings import TrackingSettings
+
+
+@dataclass(frozen=True)
+class Settings:
+    """All parameters of a running node, valid together. values: what differs from the defaults, by full name; poses, egos:
+    by camera, egos as polygons or the files that hold them."""
+
+    values: Mapping[str, Value]
+    node: NodeSettings
+    panoptic: PanopticSettings
+    drivable: DrivableSettings
+    fusion: FusionSettings
+    tracking: TrackingSettings
+    temporal: TemporalSettings
+    poses: Mapping[str, CameraPose | None]
+    egos: Mapping[str, EgoMask | Path | None]
+
+    def __post_init__(self) -> None:
+        if self.node.instance_ids == "track" and not self.tracking.enabled:
+            raise SegPerceptionError(
+                "parameter 'instance_ids' is 'track' while 'tracking.enabled' is False: there are no tracks, allow them"
+            )
+        if not self.fusion.enabled:
+            return
+        if not self.node.use_tf:
+            raise SegPerceptionError(
+                "parameter 'fusion.enabled' is True while 'use_tf' is False: the odometry comes from TF, allow it"
+            )
+        ground = self.drivable
+        if problem := window_problem(ground.grid_shape, ground.resolution_m, ground.grid_origin_m):
+            raise SegPerceptionError(f"parameter 'fusion.enabled' is True and {problem}")
+
+    @staticmethod
+    def from_values(values: Mapping[str, object]) -> Settings:
+        """Settings where values, by full name, override the defaults.
+
+        Raises SegPerceptionError naming the first parameter that is unknown or out of range.
+        """
+        cameras = camera_names(values)
+        known = declarations(cameras)
+        for name in values:
+            if name not in known:
+                raise SegPerceptionError(f"there is no parameter '{name}': {nearest_name(name, known)}")
+        checked = {name: known[name].check(value) for name, value in values.items()}
+        node = NodeSettings(**_part(checked, "", NodeSettings))  # type: ignore[arg-type]
+        for name in OF_EACH_CAMERA if cameras else ():
+            value = getattr(node, name)
+            if value:
+                own = ", ".join(f"'{camera}.{name}'" for camera in cameras)
+                raise SegPerceptionError(
+                    f"parameter '{name}' is {list(value) if isinstance(value, tuple) else value!r} while 'camera_names' is "
+                    f"{list(cameras)}: no two cameras are in one place, give {own}"
+                )
+        poses = {camera: _pose(_own(checked, camera, POSE, node.camera_pose)) for camera in cameras or ("",)}
+        return Settings(
+            checked,
+            node,
+            _step(PANOPTIC, PanopticSettings, checked),
+            _step(DRIVABLE, DrivableSettings, checked),
+            _step(FUSION, FusionSettings, checked),
+            _step(TRACKING, TrackingSettings, checked),
+            _step(TEMPORAL, TemporalSettings, checked),
+            poses,
+            {camera: _ego(checked, camera, node) for camera in cameras or ("",)},
+        )
+
+    def changed(self, values: Mapping[str, object]) -> Settings:
+        """These settings with some values replaced; raises as from_values, and then nothing has changed."""
+        return Settings.from_values({**self.values, **values})
+
+    def ego(self, camera: str) -> EgoMask | None:
+        """Where a camera's images show the own vehicle; raises SegPerceptionError when its file is of no use."""
+        ego = self.egos[camera]
+        return EgoMask.read(ego) if isinstance(ego, Path) else ego
+
+    @property
+    def ground_frame(self) -> str:
+        """frame_id of the outputs on the ground."""
+        return self.node.ground_frame or self.node.base_frame
+
+    @property
+    def network_hw(self) -> tuple[int, int] | None:
+        """Height and width of the network's input, None where the camera or the model file says."""
+        return (self.node.network_size[1], self.node.network_size[0]) if self.node.network_size else None
+
+    @property
+    def mask_hw(self) -> tuple[int, int] | None:
+        """Height and width of the masks, None when they have the camera's."""
+        return (self.node.mask_size[1], self.node.mask_size[0]) if self.node.mask_size else None
+
+
+def camera_names(values: Mapping[str, object]) -> tuple[str, ...]:
+    """The cameras' names, checked: each must be part of a topic name, none twice."""
+    names = declarations()["camera_names"].check(values.get("camera_names", ()))
+    assert isinstance(names, tuple)
+    for name in names:
+        if not re.fullmatch(r"[A-Za-z]\w*", name, re.ASCII) or names.count(name) > 1:
+            raise SegPerceptionError(
+                f"parameter 'camera_names' is {list(names)}: allowed are letters, digits and '_', each name once"
+            )
+    return names
+
+
+def _part(checked: Mapping[str, Value], prefix: str, settings: type) -> dict[str, Value]:
+    names = {prefix + entry.name for entry in dataclasses.fields(settings)}
+    return {name[len(prefix) :]: value for name, value in checked.items() if name in names}
+
+
+def _step(prefix: str, settings: Any, checked: Mapping[str, Value]) -> Any:
+    try:
+        return settings(**_part(checked, prefix, settings))
+    except ValueError as error:
+        raise SegPerceptionError(f"parameters '{prefix}*': {error}") from error
+
+
+def _own(checked: Mapping[str, Value], camera: str, name: str, of_all: Value) -> Value:
+    """A parameter of OF_EACH_CAMERA."""
+    return checked.get(f"{camera}.{name}", of_all)
+
+
+def _ego(checked: Mapping[str, Value], camera: str, node: NodeSettings) -> EgoMask | Path | None:
+    path, polygon = _own(checked, camera, EGO_MASK, node.ego_mask), _own(checked, camera, EGO_POLYGON, node.ego_polygon)
+    assert isinstance(path, str) and isinstance(polygon, tuple)
+    prefix = f"{camera}." if camera else ""
+    if path and polygon:
+        raise SegPerceptionError(
+            f"both '{prefix}{EGO_MASK}' and '{prefix}{EGO_POLYGON}' are given: leave one of them empty"
+        )
+    if polygon:
+        return EgoMask.of_polygon(f"parameter '{prefix}{EGO_POLYGON}'", polygon)
+    return Path(path).expanduser() if path else None
+
+
+def _pose(values: Value) -> CameraPose | None:
+    return CameraPose(*values) if isinstance(values, tuple) and values else None

@@ -1,0 +1,241 @@
+"""What is remembered of each track, and how a frame changes it: a row each in an array, all tracks at once."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from seg_perception.camera_model import Floats
+from seg_perception.ground.fusion import PlanarPose
+from seg_perception.ground.geometry import GroundProjection
+from seg_perception.results import GroundMotion, Track
+from seg_perception.tracking import motion
+from seg_perception.tracking.feet import feet_on_ground, in_odometry
+from seg_perception.tracking.kernels import SIDE, sample_shapes
+from seg_perception.tracking.things import Things
+
+Rows = NDArray[np.void]
+"""Tracks, of row_type [T]."""
+
+NEW, CONFIRMED, RETURNED, LOST = "new", "confirmed", "returned", "lost"
+_EDGE_PX, _EDGE_SHARE = 1.0, 0.02
+"""Standard deviation of a box's edge: so many px, and this share of the box's size."""
+_HIDDEN_FACTOR = 2.0
+"""How much less is known of an edge that is hidden by another thing, and so taken to move as the opposite one does."""
+_COVERED = 0.08
+"""Share of a track's mask that nearer things cover from which on edges that come in are theirs rather than its own."""
+_OPPOSITE = [2, 3, 0, 1]
+_OUTWARD = np.array((-1.0, -1.0, 1.0, 1.0))
+_EDGE_CHANGE_PX, _EDGE_CHANGE_SHARE = 60.0, 3.0
+"""How fast the speed of an edge changes, in px/s and in sizes per s, within a second."""
+_FIRST_SPEED_SHARE, _FIRST_SPEED_PX = 2.0, 100.0
+"""Standard deviation of an edge's speed before it is known: in sizes per s, and px/s."""
+_OUTLIER = 3.0
+"""Standard deviations from which on a measured edge counts less the farther it is off."""
+_FIRST_SPEED_M_S = 15.0
+_FOOT_OUTLIER = 16.0
+"""Squared standard deviations from which on a foot is not believed; after _FOOT_MISSES in a row it is begun anew."""
+_FOOT_MISSES = 5
+_WHOLE, _FORGET_WHOLE = 0.7, 0.99
+"""A shape is taken over where so much of its points are seen; what counts as whole shrinks by the latter each frame."""
+
+
+def row_type(classes: int) -> np.dtype[Any]:
+    """All that is remembered of a track. edges: left, top, right, bottom in px of the mask; whole: most points that its
+    shape had. last_box, last_shape, last_points: of what was seen of it last, where edges and shape are of the whole."""
+    return np.dtype(
+        [
+            ("id", np.int64),
+            ("born_ns", np.int64),
+            ("last_ns", np.int64),
+            ("seen", np.int64),
+            ("misses", np.int64),
+            ("edges", np.float64, 4),
+            ("rates", np.float64, 4),
+            ("spread", np.float64, (4, 3)),
+            ("shape", np.uint8, (SIDE, SIDE)),
+            ("points", np.int64),
+            ("whole", np.float64),
+            ("last_box", np.float64, 4),
+            ("last_shape", np.uint8, (SIDE, SIDE)),
+            ("last_points", np.int64),
+            ("votes", np.float64, classes),
+            ("placed", np.bool_),
+            ("state", np.float64, 4),
+            ("cov", np.float64, (4, 4)),
+        ]
+    )
+
+
+def predict(tracks: Rows, before_ns: int, dt_s: float, acceleration_m_s2: float) -> None:
+    """Move them on by dt_s. before_ns: the frame before, in which some were not seen."""
+    unseen = np.flatnonzero(tracks["last_ns"] < before_ns)
+    tracks["rates"][unseen] = _not_shrinking(tracks["rates"][unseen], tracks["spread"][unseen, :, motion.VV])
+    size = _sizes(tracks["edges"])[:, None]
+    q = (_EDGE_CHANGE_PX + _EDGE_CHANGE_SHARE * size) ** 2
+    tracks["last_box"] += tracks["rates"] * dt_s
+    motion.predict_coordinates(tracks["edges"], tracks["rates"], tracks["spread"], dt_s, q)
+    edges = tracks["edges"]
+    middle = (edges[:, :2] + edges[:, 2:]) / 2
+    np.minimum(edges[:, :2], middle - 0.5, out=edges[:, :2])
+    np.maximum(edges[:, 2:], middle + 0.5, out=edges[:, 2:])
+    placed = np.flatnonzero(tracks["placed"])
+    if len(placed):
+        q_ground = acceleration_m_s2**2
+        tracks["state"][placed], tracks["cov"][placed] = motion.predict_ground(
+            tracks["state"][placed], tracks["cov"][placed], dt_s, q_ground
+        )
+
+
+def learn(
+    tracks: Rows,
+    rows: NDArray[np.int64],
+    things: Things,
+    found: NDArray[np.int64],
+    covered: Floats,
+    stamp_ns: int,
+) -> None:
+    """Take over what was seen of tracks `rows` as things `found`, but for shape and foot. covered: by others, [rows]."""
+    if not len(rows):
+        return
+    measured = things.boxes[found].astype(np.float64)
+    edges, spread = tracks["edges"][rows], tracks["spread"][rows]
+    sigma = np.broadcast_to((_EDGE_PX + _EDGE_SHARE * _sizes(measured))[:, None], measured.shape)
+    off = (measured - edges) / np.sqrt(spread[..., motion.PP] + sigma**2)
+    # A hidden edge lies at least as far out as what is seen, and moves as the other side does.
+    slips = (covered > _COVERED)[:, None] & (np.abs(measured - edges) > sigma)
+    hidden = (things.hidden[found] | slips) & (off * _OUTWARD < 0)
+    measured = np.where(hidden, edges + (measured - edges)[:, _OPPOSITE], measured)
+    sigma = sigma * np.where(hidden, _HIDDEN_FACTOR, np.maximum(1.0, np.abs(off) / _OUTLIER))
+    both = hidden & hidden[:, _OPPOSITE]
+    sigma[both] = np.inf
+    edges, rates, spread = motion.update_coordinates(edges, tracks["rates"][rows], spread, measured, sigma**2)
+    rates = np.where(both, (rates + rates[:, _OPPOSITE]) / 2, rates)  # it neither grows nor shrinks
+    tracks["edges"][rows], tracks["rates"][rows], tracks["spread"][rows] = edges, rates, spread
+    tracks["last_ns"][rows] = stamp_ns
+    tracks["seen"][rows] += 1
+    tracks["votes"][rows, things.classes[found]] += things.scores[found]
+
+
+def born_of(row: np.dtype[Any], ids: list[int], things: Things, fresh: NDArray[np.int64], stamp_ns: int) -> Rows:
+    """A track for each of the things `fresh`."""
+    born = np.zeros(len(fresh), row)
+    born["id"] = ids
+    born["born_ns"] = born["last_ns"] = stamp_ns
+    born["seen"] = 1
+    born["edges"] = things.boxes[fresh]
+    size = _sizes(born["edges"])[:, None]
+    born["spread"][:, :, motion.PP] = (_EDGE_PX + _EDGE_SHARE * size) ** 2
+    born["spread"][:, :, motion.VV] = (_FIRST_SPEED_PX + _FIRST_SPEED_SHARE * size) ** 2
+    born["votes"][np.arange(len(fresh)), things.classes[fresh]] = np.maximum(things.scores[fresh], 1e-3)
+    return born
+
+
+def take_shapes(tracks: Rows, holder: NDArray[np.int64], things: Things, instance: NDArray[np.uint16]) -> None:
+    """Take over the shapes of all things, which are the tracks `holder`."""
+    if not len(things):
+        return
+    shapes = np.empty((len(things), SIDE, SIDE), np.uint8)
+    points = np.empty(len(things), np.int64)
+    sample_shapes(instance, things.ids, np.ascontiguousarray(tracks["edges"][holder]), shapes, points)
+    whole = np.maximum(tracks["whole"][holder] * _FORGET_WHOLE, points)
+    tracks["whole"][holder] = whole
+    take = points >= np.maximum(_WHOLE * whole, 1)
+    tracks["shape"][holder[take]], tracks["points"][holder[take]] = shapes[take], points[take]
+    seen = things.boxes.astype(np.float64)
+    sample_shapes(instance, things.ids, seen, shapes, points)
+    tracks["last_box"][holder], tracks["last_shape"][holder], tracks["last_points"][holder] = seen, shapes, points
+
+
+def take_feet(
+    tracks: Rows,
+    holder: NDArray[np.int64],
+    things: Things,
+    mask_hw: tuple[int, int],
+    projection: GroundProjection,
+    odometry: PlanarPose | None,
+    foot_noise_px: float,
+) -> None:
+    """Take over where the feet of all things are on the ground. foot_noise_px: see TrackingSettings."""
+    if not len(things):
+        return
+    height, width = mask_hw
+    boxes = things.boxes.astype(np.float64)
+    feet = np.column_stack(((boxes[:, 0] + boxes[:, 2] - 1) / 2, boxes[:, 3] - 0.5))
+    sigma_y = foot_noise_px * height / 720
+    sigma_x = np.hypot(sigma_y, 0.03 * (boxes[:, 2] - boxes[:, 0]))
+    places, noise = feet_on_ground(projection, feet, np.column_stack((sigma_x, np.full(len(feet), sigma_y))))
+    if odometry is not None:
+        places, noise = in_odometry(odometry, places, noise)
+    cut = (boxes[:, 0] <= 0) | (boxes[:, 2] >= width) | (boxes[:, 3] >= height)
+    usable = np.isfinite(places).all(axis=1) & ~cut & ~things.hidden[:, [0, 2, 3]].any(axis=1)
+    _update_feet(tracks, holder[usable], places[usable], noise[usable])
+
+
+def _update_feet(tracks: Rows, rows: NDArray[np.int64], places: Floats, noise: Floats) -> None:
+    known = tracks["placed"][rows]
+    old = rows[known]
+    if len(old):
+        state, cov, off = motion.update_ground(tracks["state"][old], tracks["cov"][old], places[known], noise[known])
+        fits = off < _FOOT_OUTLIER
+        tracks["state"][old[fits]], tracks["cov"][old[fits]] = state[fits], cov[fits]
+        tracks["misses"][old] = np.where(fits, 0, tracks["misses"][old] + 1)
+        known = known & (tracks["misses"][rows] < _FOOT_MISSES)
+    fresh = rows[~known]
+    tracks["placed"][fresh], tracks["misses"][fresh] = True, 0
+    tracks["state"][fresh] = np.column_stack((places[~known], np.zeros((len(fresh), 2))))
+    tracks["cov"][fresh] = np.eye(4) * _FIRST_SPEED_M_S**2
+    tracks["cov"][fresh, :2, :2] = noise[~known]
+
+
+def told(
+    rows: Rows, found: NDArray[np.int64], returned: NDArray[np.int64], birth_frames: int, stamp_ns: int
+) -> tuple[Track, ...]:
+    """All tracks; those in the rows `found` are seen now, of which `returned` were not before."""
+    states = np.full(len(rows), LOST, object)
+    states[found] = CONFIRMED
+    states[returned] = RETURNED
+    states[(states != LOST) & (rows["seen"] < birth_frames)] = NEW
+    edges, rates, spread = rows["edges"], rows["rates"], rows["spread"]
+    boxes = np.column_stack((edges[:, :2], edges[:, 2:] - edges[:, :2])).tolist()
+    speeds = ((rates[:, :2] + rates[:, 2:]) / 2).tolist()
+    stds = (np.sqrt(spread[:, :2, motion.VV] + spread[:, 2:, motion.VV]) / 2).tolist()
+    entries = zip(
+        rows["id"].tolist(),
+        rows["votes"].argmax(axis=1).tolist() if len(rows) else [],
+        states.tolist(),
+        ((stamp_ns - rows["born_ns"]) / 1e9).tolist(),
+        rows["seen"].tolist(),
+        ((stamp_ns - rows["last_ns"]) / 1e9).tolist(),
+        map(tuple, boxes),
+        map(tuple, speeds),
+        map(tuple, stds),
+        _ground_motions(rows),
+    )
+    return tuple(Track(*entry) for entry in entries)
+
+
+def _ground_motions(tracks: Rows) -> list[GroundMotion | None]:
+    rows = zip(tracks["placed"].tolist(), tracks["state"].tolist(), tracks["cov"].tolist())
+    return [
+        GroundMotion((s[0], s[1]), (s[2], s[3]), tuple(map(tuple, cov))) if placed else None for placed, s, cov in rows
+    ]
+
+
+def _not_shrinking(rates: Floats, variances: Floats) -> Floats:
+    """Speeds of the edges, both [N, 4], of things that vanished behind others: what made a box narrower was the other thing,
+    so then both edges move at the speed that is known best."""
+    low, high = rates[:, :2], rates[:, 2:]
+    weight = variances[:, 2:] / (variances[:, :2] + variances[:, 2:])
+    both = low * weight + high * (1 - weight)
+    shrinks = high < low
+    return np.concatenate((np.where(shrinks, both, low), np.where(shrinks, both, high)), axis=1)
+
+
+def _sizes(boxes: Floats) -> Floats:
+    """Mean side of boxes [N, 4], px [N]."""
+    sides = boxes[:, 2:] - boxes[:, :2]
+    sizes: Floats = np.sqrt(np.maximum(sides[:, 0] * sides[:, 1], 1.0))
+    return sizes

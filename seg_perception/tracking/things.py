@@ -1,0 +1,47 @@
+"""The things of a frame, as tracks are compared with them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from seg_perception.camera_model import Floats
+from seg_perception.results import Panoptic
+from seg_perception.tracking.kernels import find_hidden
+
+
+@dataclass(frozen=True)
+class Things:
+    """The things of a frame. ids [K] in the mask; boxes int64 [K, 4] = left, top, right, bottom; areas, classes [K];
+    scores [K]; hidden bool [K, 4], by side; partly bool [K], hidden on a side or cut off by the image's border."""
+
+    ids: NDArray[np.int64]
+    boxes: NDArray[np.int64]
+    areas: NDArray[np.int64]
+    classes: NDArray[np.int64]
+    scores: Floats
+    hidden: NDArray[np.bool_]
+    partly: NDArray[np.bool_]
+
+    @staticmethod
+    def of(panoptic: Panoptic) -> Things:
+        """Those of its segments that are things."""
+        things = [s for s in panoptic.segments if s.is_thing]
+        rows = np.array([(s.id, s.class_id, s.area, *s.box) for s in things], np.int64).reshape(-1, 7)
+        boxes = np.ascontiguousarray(rows[:, 3:])
+        boxes[:, 2:] += boxes[:, :2]
+        ids = np.ascontiguousarray(rows[:, 0])
+        hidden = np.zeros((len(rows), 4), np.bool_)
+        if len(rows):
+            bottoms = np.zeros(int(ids.max()) + 1, np.int64)
+            bottoms[ids] = boxes[:, 3]
+            find_hidden(panoptic.instance, ids, boxes, bottoms, hidden)
+        height, width = panoptic.instance.shape
+        cut = (boxes <= 0) | (boxes >= np.array((width, height, width, height)))
+        partly = np.asarray((hidden | cut).any(axis=1))
+        return Things(ids, boxes, rows[:, 2], rows[:, 1], np.array([s.score for s in things]), hidden, partly)
+
+    def __len__(self) -> int:
+        return len(self.ids)

@@ -1,0 +1,36 @@
+"""Signals are heard whichever thread the system hands them to."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from seg_perception.errors import EXIT_INTERRUPTED
+
+PROGRAM = """
+import signal, sys, threading, time
+from seg_perception.ros.running import stop_on_signals
+number, times = signal.Signals[sys.argv[1]], int(sys.argv[2])
+stop = stop_on_signals()
+def elsewhere():
+    for _ in range(times):
+        time.sleep(0.2)  # by then the main thread waits
+        signal.pthread_kill(threading.get_ident(), number)
+threading.Thread(target=elsewhere).start()
+stop.wait()
+print("stopped", flush=True)
+threading.Event().wait(None if times == 2 else 0)
+"""
+
+
+@pytest.mark.parametrize("number", ["SIGINT", "SIGTERM"])
+@pytest.mark.parametrize(("times", "code"), [(1, 0), (2, EXIT_INTERRUPTED)])
+def test_a_signal_that_another_thread_gets_stops_the_node_and_the_second_ends_it(
+    number: str, times: int, code: int
+) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM, number, str(times)], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (done.stdout.strip(), done.returncode) == ("stopped", code), done.stderr
