@@ -120,7 +120,7 @@ class SelfTest:
         self._pipeline: Pipeline | None = None
 
     def run(self) -> Outcome:
-        """Run the known image and compare. What the backend raises is a outcome, too."""
+        """Run the known image and compare. What the backend raises is an outcome, too."""
         if not self._answer:
             return Outcome(
                 None,

@@ -10,6 +10,8 @@ import cv2
 import numpy as np
 import pytest
 
+from seg_perception.recordings.video_encoder import scheduled_as_before
+
 av = pytest.importorskip("av", reason="PyAV is not installed: pip install 'av>=13.1'")
 
 ENCODERS = {
@@ -55,6 +57,8 @@ def stream(codec: str, count: int, gop: int = 10, b_frames: int = 0, **changes: 
     encoder.time_base, encoder.framerate = Fraction(1, 30), Fraction(30)
     encoder.gop_size, encoder.thread_count = gop, 1
     encoder.options, encoder.max_b_frames = options, b_frames
+    with scheduled_as_before():
+        encoder.open()
     packets = []
     for number in range(count):
         frame = av.VideoFrame.from_ndarray(moving_picture(number, encoder.height, encoder.width), format="rgb24")

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -37,7 +41,13 @@ class VideoEncoder:
         self._encoder: Any = None
         self._tags: dict[int, Any] = {}
         self._count = 0
-        self._open(2, 2)
+        name = ENCODERS[codec][0]
+        try:
+            av.codec.Codec(name, "w")
+        except av.codec.codec.UnknownCodecError as error:
+            raise SegPerceptionError(
+                f"FFmpeg on this machine has no {name}, which encodes {codec}: take another codec, or {pip_install('av')}"
+            ) from error
 
     def encode(self, rgb: NDArray[np.uint8], tag: Any) -> list[tuple[Any, bytes]]:
         """Take a frame, uint8 [H, W, 3]; returns the packets that are ready, each with its frame's tag."""
@@ -47,7 +57,7 @@ class VideoEncoder:
                 f"the images are {width}x{height}, and video wants even sides: cut them, or leave the codec out"
             )
         found: list[tuple[Any, bytes]] = []
-        if (self._encoder.width, self._encoder.height) != (width, height):
+        if self._encoder is None or (self._encoder.width, self._encoder.height) != (width, height):
             found = self.rest()
             self._open(width, height)
         frame = self._av.VideoFrame.from_ndarray(np.ascontiguousarray(rgb), format="rgb24").reformat(format="yuv420p")
@@ -65,14 +75,25 @@ class VideoEncoder:
 
     def _open(self, width: int, height: int) -> None:
         name, settings = ENCODERS[self.codec]
-        try:
-            encoder = self._av.CodecContext.create(name, "w")
-        except self._av.codec.codec.UnknownCodecError as error:
-            raise SegPerceptionError(
-                f"FFmpeg on this machine has no {name}, which encodes {self.codec}: take another codec, or {pip_install('av')}"
-            ) from error
+        encoder = self._av.CodecContext.create(name, "w")
         encoder.width, encoder.height, encoder.pix_fmt = width, height, "yuv420p"
         encoder.time_base, encoder.framerate = 1 / self._rate, self._rate
         encoder.gop_size, encoder.max_b_frames = max(1, round(KEY_FRAME_S * float(self._rate))), 0
         encoder.options = settings
+        with scheduled_as_before():
+            encoder.open()
         self._encoder = encoder
+
+
+@contextmanager
+def scheduled_as_before() -> Iterator[None]:
+    """Give the caller, and the threads that begin meanwhile, the scheduling that the caller had: as root SVT-AV1 makes all of
+    them SCHED_FIFO, before which nothing else on the machine runs."""
+    policy, parameter, tasks = os.sched_getscheduler(0), os.sched_getparam(0), Path("/proc/self/task")
+    before = {task.name for task in tasks.iterdir()}
+    try:
+        yield
+    finally:
+        for task in (0, *(int(task.name) for task in tasks.iterdir() if task.name not in before)):
+            with suppress(ProcessLookupError):  # it has ended
+                os.sched_setscheduler(task, policy, parameter)

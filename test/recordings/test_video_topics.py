@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
@@ -21,6 +22,7 @@ from seg_perception.errors import SegPerceptionError
 from seg_perception.recordings.bag_file import Bag
 from seg_perception.recordings.frames import BagSource, Excerpt, image_topics
 from seg_perception.recordings.sources import SourceFrame
+from seg_perception.recordings.video_encoder import ENCODERS, VideoEncoder
 from seg_perception.recordings.video_topics import FFMPEG, FOXGLOVE, video_definitions
 
 for types in (TYPES, TYPES1):
@@ -216,3 +218,15 @@ def test_the_codec_of_an_overlay_is_refused_without_one(tmp_path: Path, run: Cal
     words = ("evaluate", "--model", MODEL, "--bag", path, "--out", tmp_path / "out")
     code, said = run(*words, "--video-codec", "h264")
     assert code == 2 and "--video-codec" in said and "--annotate" in said
+
+
+@pytest.mark.parametrize("codec", sorted(ENCODERS))
+def test_an_encoder_leaves_the_scheduling_of_the_process_as_it_was(codec: str) -> None:
+    """SVT-AV1 gives everything real-time priority where it may, as root."""
+    tasks = Path("/proc/self/task")
+    before = {int(task.name) for task in tasks.iterdir()}
+    encoder = VideoEncoder(codec, 10.0)
+    packets = encoder.encode(np.zeros((64, 96, 3), np.uint8), 1)
+    begun = {int(task.name) for task in tasks.iterdir()} - before
+    assert {os.sched_getscheduler(task) for task in (0, *begun)} == {os.SCHED_OTHER}
+    assert [tag for tag, _ in packets + encoder.rest()] == [1]
