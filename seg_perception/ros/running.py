@@ -25,6 +25,9 @@ LAST_WORDS_S = 1.0
 """How long a process that leaves at once waits for what it still has to say, and for the middleware to sign off."""
 
 
+_STOPPING = (signal.SIGINT, signal.SIGTERM)
+
+
 def stop_on_signals() -> threading.Event:
     """Set by the first SIGINT or SIGTERM; the second ends the process at once.
 
@@ -37,12 +40,14 @@ def stop_on_signals() -> threading.Event:
     os.set_blocking(told, False)
 
     def hear() -> None:
-        os.read(heard, 1)
-        stop.set()
-        os.read(heard, 1)
-        os._exit(EXIT_INTERRUPTED)
+        while True:
+            if os.read(heard, 1)[0] not in _STOPPING:  # others that Python handles are written there too
+                continue
+            if stop.is_set():
+                os._exit(EXIT_INTERRUPTED)
+            stop.set()
 
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in _STOPPING:
         signal.signal(number, lambda number, frame: None)
     signal.set_wakeup_fd(told, warn_on_full_buffer=False)
     threading.Thread(target=hear, name="signals", daemon=True).start()

@@ -14,6 +14,9 @@ import signal, sys, threading, time
 from seg_perception.ros.running import stop_on_signals
 number, times = signal.Signals[sys.argv[1]], int(sys.argv[2])
 stop = stop_on_signals()
+signal.signal(signal.SIGUSR1, lambda number, frame: print("heard", flush=True))
+signal.raise_signal(signal.SIGUSR1)
+assert not stop.wait(0.5), "another signal stops nothing"
 def elsewhere():
     for _ in range(times):
         time.sleep(0.2)  # by then the main thread waits
@@ -33,4 +36,4 @@ def test_a_signal_that_another_thread_gets_stops_the_node_and_the_second_ends_it
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM, number, str(times)], capture_output=True, text=True, timeout=60, check=False
     )
-    assert (done.stdout.strip(), done.returncode) == ("stopped", code), done.stderr
+    assert (done.stdout.strip(), done.returncode) == ("heard\nstopped", code), done.stderr
