@@ -18,6 +18,7 @@ VERBS = (
     "compare",
     "make-bag",
     "ego-mask",
+    "label",
     "inspect-data",
     "train",
     "export",

@@ -56,12 +56,9 @@ MakePipeline = Callable[[ModelInfo, Backend], Pipeline]
 
 
 @contextmanager
-def opened_pipeline(arguments: argparse.Namespace, make: MakePipeline = Pipeline) -> Iterator[Pipeline]:
-    """The pipeline that the arguments of add_model_arguments ask for, warmed up; its backend is closed in the end.
-
-    make: of the model and its backend, for a pipeline that sees frames in another way. Without --model it is the one that
-    ships for the backend.
-    """
+def opened_backend(arguments: argparse.Namespace) -> Iterator[Backend]:
+    """The backend that the arguments of add_model_arguments ask for, which is closed in the end; without --model it runs
+    the one that ships for it."""
     info = model_file.load(arguments.model or find_model("auto", arguments.backend))
     if arguments.network_size:
         info = info.at(size_hw_of(arguments.network_size))
@@ -74,8 +71,18 @@ def opened_pipeline(arguments: argparse.Namespace, make: MakePipeline = Pipeline
         log=lambda line: print(line, file=sys.stderr),
     )
     try:
+        yield backend
+    finally:
+        backend.close()
+
+
+@contextmanager
+def opened_pipeline(arguments: argparse.Namespace, make: MakePipeline = Pipeline) -> Iterator[Pipeline]:
+    """The pipeline that the arguments of add_model_arguments ask for, warmed up; its backend is closed in the end.
+
+    make: of the model and its backend, for a pipeline that sees frames in another way.
+    """
+    with opened_backend(arguments) as backend:
         pipeline = make(backend.model, backend)
         pipeline.warm_up()
         yield pipeline
-    finally:
-        backend.close()

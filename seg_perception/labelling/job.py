@@ -1,0 +1,66 @@
+"""A labelling job: the folder that `label pick` makes, `images` with the frames to label and `picked.json`, which says where
+each is from."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from seg_perception.errors import SegPerceptionError
+from seg_perception.files import image_files
+
+PICKED = "picked.json"
+IMAGES = "images"
+_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Picked:
+    """One frame of a job. file: its name in `images`; recording: what it is from; number: its place there, from 0; time_s:
+    from the recording's start; why: sentences; numbers: what they say, by name."""
+
+    file: str
+    recording: str
+    number: int
+    time_s: float
+    why: tuple[str, ...] = ()
+    numbers: Mapping[str, float] = field(default_factory=dict)
+
+
+def to_json(frames: Sequence[Picked], more: Mapping[str, Any]) -> dict[str, Any]:
+    """The content of picked.json."""
+    return {"version": _VERSION, **more, "frames": [asdict(frame) for frame in frames]}
+
+
+def read_picked(job: Path) -> list[Picked]:
+    """The frames of a job, none where its folder has no picked.json. Raises SegPerceptionError where that cannot be read."""
+    path = job / PICKED
+    if not path.is_file():
+        return []
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if content["version"] != _VERSION:
+            raise SegPerceptionError(f"{path} is of version {content['version']}, this program reads {_VERSION}")
+        return [Picked(**{**row, "why": tuple(row["why"])}) for row in content["frames"]]
+    except (ValueError, KeyError, TypeError) as error:
+        raise SegPerceptionError(f"{path} is damaged ({error!r}): pick again, or take the file away") from error
+
+
+def job_images(folder: Path) -> list[Path]:
+    """The images of a job, or of a folder of images."""
+    return image_files(folder / IMAGES if (folder / IMAGES).is_dir() else folder)
+
+
+def recording_of(name: str) -> str:
+    """What an image is from by its name alone, where nothing else says it: without the number at its end."""
+    stem = Path(name).stem
+    return re.sub(r"[\W_]*\d+$", "", stem) or stem
+
+
+def file_words(text: str) -> str:
+    """A name as part of a file's name."""
+    return re.sub(r"[^\w.-]+", "_", text).strip("_.") or "recording"
