@@ -15,6 +15,7 @@ from seg_perception.datasets.coco_instances import CocoInstances
 from seg_perception.datasets.coco_panoptic import CocoPanoptic
 from seg_perception.datasets.coco_polygons import CocoPolygons
 from seg_perception.datasets.colors import Color
+from seg_perception.datasets.cvat import Cvat
 from seg_perception.datasets.dataset import Dataset
 from seg_perception.datasets.folder import Folder
 from seg_perception.datasets.guess import looks_like
@@ -41,6 +42,7 @@ DATASETS: dict[str, Callable[[Path, str], Adapter]] = {
     "coco_instances": CocoInstances,
     "coco_panoptic": CocoPanoptic,
     "coco_polygons": CocoPolygons,
+    "cvat": Cvat,
     "folder": Folder,
     "idd_lite": IddLite,
     "kitti": Kitti,

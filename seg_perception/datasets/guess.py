@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 _SIGNS: tuple[tuple[str, tuple[str, ...]], ...] = (
+    ("cvat", ("annotations.xml",)),
     ("voc", ("JPEGImages", "SegmentationClass*")),
     ("yolo", ("data.y*ml",)),
     ("roboflow_masks", ("_classes.csv",)),

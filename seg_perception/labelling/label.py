@@ -11,10 +11,11 @@ from __future__ import annotations
 
 import argparse
 
-from seg_perception.labelling import pick
+from seg_perception.labelling import pick, propose
 
 STEPS = {
     "pick": (pick, "choose the frames of bags, videos and folders that are worth labelling"),
+    "propose": (propose, "write labels to correct, as CVAT, COCO or labelme read them"),
 }
 """In the order in which they are used."""
 

@@ -11,8 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seg_perception.labelling.borders import Points, Ring, rings_of
-from seg_perception.labelling.regions import Regions, is_void, regions_of
-from seg_perception.labels import LabelSet
+from seg_perception.labelling.regions import Regions, is_void
 
 TOLERANCE_PX = 1.5
 LEAST_PX = 64
@@ -39,20 +38,12 @@ class _Found:
     cut: bool = False
 
 
-def outlined(
-    semantic: NDArray[np.uint8],
-    instance: NDArray[np.uint16],
-    labels: LabelSet,
-    tolerance: float = TOLERANCE_PX,
-    least_px: int = LEAST_PX,
-) -> list[Outlined]:
-    """What a mask shows, the largest first, so that each is drawn over those before it.
+def outlined(regions: Regions, tolerance: float = TOLERANCE_PX) -> list[Outlined]:
+    """What a mask shows, the largest first, so that each is drawn over those before it; void is not outlined.
 
-    semantic: uint8 [H, W], 255 = void, which is not outlined; instance: uint16 [H, W], 0 = none. Every pixel whose middle is
-    farther than tolerance from a border is drawn as it was, but for regions of less than least_px pixels and slivers. A
-    hole stays under what fills it; one that is not filled, or not by what is drawn later, is cut out by way of a seam.
+    Every pixel whose middle is farther than tolerance, px, from a border of regions is drawn as it was. A hole stays under
+    what fills it; one that is not filled, or not by what is drawn later, is cut out by way of a seam.
     """
-    regions = regions_of(semantic, instance, labels.is_thing, least_px)
     found = _found(regions, rings_of(regions.number, tolerance))
     owner = np.full(len(regions.keys), -1, np.int64)
     for place, one in enumerate(found):

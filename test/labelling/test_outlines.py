@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 
 from seg_perception.datasets.shapes import Shape, crosses_itself, painted
 from seg_perception.labelling.borders import rings_of, thinned
-from seg_perception.labelling.outlines import Outlined, outlined
+from seg_perception.labelling.outlines import LEAST_PX, TOLERANCE_PX, Outlined
+from seg_perception.labelling.outlines import outlined as outlined_regions
 from seg_perception.labelling.regions import regions_of
-from seg_perception.labels import CAMVID, VOID
+from seg_perception.labels import CAMVID, VOID, LabelSet
 
 CAR, ROAD, TREE, POLE = 8, 3, 5, 2
 
@@ -23,6 +24,16 @@ def mask(*rows: str) -> NDArray[np.uint8]:
     """Letters are classes: r road, t tree, c car, p pole, a dot is void."""
     ids = {"r": ROAD, "t": TREE, "c": CAR, "p": POLE, ".": VOID}
     return np.array([[ids[letter] for letter in row] for row in rows], np.uint8)
+
+
+def outlined(
+    semantic: NDArray[np.uint8],
+    instance: NDArray[np.uint16],
+    labels: LabelSet,
+    tolerance: float = TOLERANCE_PX,
+    least_px: int = LEAST_PX,
+) -> list[Outlined]:
+    return outlined_regions(regions_of(semantic, instance, labels.is_thing, least_px), tolerance)
 
 
 def drawn(found: list[Outlined], size_hw: tuple[int, int], smallest_in_front: bool = False) -> tuple[NDArray, NDArray]:
