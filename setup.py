@@ -10,7 +10,7 @@ from setuptools import find_packages, setup
 from setuptools.command.install import install
 
 NAME = "seg_perception"
-DATA = (".css", ".cu", ".html", ".j2")
+DATA = (".css", ".cu", ".html", ".j2", ".js")
 VERBS = (
     "run",
     "predict",
@@ -28,6 +28,7 @@ VERBS = (
     "check-tracks",
     "compile",
     "gpu-check",
+    "dashboard",
 )
 LIBRARIES = runpy.run_path(f"{NAME}/libraries.py")
 

@@ -4,10 +4,11 @@ Forwards its arguments and nothing else: defaults stand in the node's parameters
 """
 
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
-from launch.actions import DeclareLaunchArgument, OpaqueFunction
+from launch.actions import DeclareLaunchArgument, ExecuteProcess, OpaqueFunction
 from launch.conditions import IfCondition
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
@@ -28,6 +29,7 @@ ARGUMENTS = {
     "model": ("", "model file; empty: as in params_file"),
     "namespace": ("", "namespace of the node and its relative topics"),
     "log_level": ("info", "debug, info, warn, error or fatal"),
+    "dashboard": ("false", "true: a page too, at http://127.0.0.1:8650, with what the node sees and says"),
     "rviz": ("false", "true: RViz too, with config/seg_perception.rviz"),
 }
 
@@ -65,7 +67,13 @@ def _nodes(context: LaunchContext) -> list[Any]:
         additional_env=profile,
         condition=IfCondition(LaunchConfiguration("rviz")),
     )
-    return [perception, viewer]
+    page = ExecuteProcess(
+        cmd=[sys.executable, "-m", "seg_perception", "dashboard"],
+        additional_env=profile,
+        output="screen",
+        condition=IfCondition(LaunchConfiguration("dashboard")),
+    )
+    return [perception, viewer, page]
 
 
 def generate_launch_description() -> LaunchDescription:

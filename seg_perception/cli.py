@@ -38,6 +38,7 @@ VERBS = {
     "check-tracks": "seg_perception.evaluation.check_tracks",
     "compile": "seg_perception.benchmark.compile_loops",
     "gpu-check": "seg_perception.gpu_check.gpu_check",
+    "dashboard": "seg_perception.dashboard.dashboard",
 }
 
 MODES = {
@@ -64,6 +65,7 @@ SUMMARIES = {
     "check-ground": "hold drivable ground in metres against exact ground truth",
     "check-tracks": "hold the numbers and speeds of things against exact ones",
     "gpu-check": "check on a GPU what only a GPU can show",
+    "dashboard": "show in a browser what a running node sees and says",
 }
 
 EXIT_CODES = """exit codes of every verb (docs/commands.md):
@@ -150,7 +152,10 @@ def _what_is_missing(error: ImportError, module: str) -> str:
         what = f"the package '{error.name}' is missing"
     else:  # another version of it, a shared library that it needs, or a folder that only has its name
         what = f"the package '{package or '?'}' cannot be used ({str(error).splitlines()[0]})"
-    for_ros = module.startswith(("seg_perception.ros.", "seg_perception.play.")) and package not in LIBRARIES
+    for_ros = (
+        module.startswith(("seg_perception.ros.", "seg_perception.play.", "seg_perception.dashboard."))
+        and package not in LIBRARIES
+    )
     return f"{what}: {ROS_REMEDY if for_ros else pip_install(error.name or package)}"
 
 

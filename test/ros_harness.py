@@ -77,6 +77,30 @@ def make_tiny_model(path: Path, size_hw: tuple[int, int] = (64, 96), busy: int =
     return path
 
 
+def make_road_and_cars_model(path: Path) -> Path:
+    """A model file: what is red is road, what is blue is car, and every patch of blue has a centre."""
+    road, car = CAMVID.by_name("road").id, CAMVID.by_name("car").id
+    to_logits = np.zeros((len(CAMVID), 3, 1, 1))
+    to_logits[road, 0], to_logits[car, 2] = 0.1, 0.1
+    tensors = {
+        "to_logits": to_logits,
+        "to_center": np.array((-0.1, 0.0, 0.1)).reshape(1, 3, 1, 1),
+        "to_offset": np.zeros((2, 3, 1, 1)),
+    }
+    nodes = [
+        helper.make_node("Cast", ["image"], ["float"], to=TensorProto.FLOAT),
+        helper.make_node("Transpose", ["float"], ["planes"], perm=[0, 3, 1, 2]),
+        helper.make_node("AveragePool", ["planes"], ["cells"], kernel_shape=[8, 8], strides=[8, 8]),
+        helper.make_node("Conv", ["cells", "to_logits"], ["semantic_logits"]),
+        helper.make_node("Conv", ["cells", "to_center"], ["center_raw"]),
+        helper.make_node("Sigmoid", ["center_raw"], ["center_heatmap"]),
+        helper.make_node("Conv", ["cells", "to_offset"], ["center_offset"]),
+    ]
+    weights = [numpy_helper.from_array(values.astype(np.float32), name) for name, values in tensors.items()]
+    write_model(path, nodes, weights, (64, 96))
+    return path
+
+
 @contextmanager
 def ros_domain() -> Iterator[None]:
     """A domain of these tests alone, so that a robot or another test on the network is neither heard nor disturbed."""

@@ -20,7 +20,8 @@ def test_help_has_an_example_and_machine_readable_results(verb: str, capsys: pyt
         main([verb, "--help"])
     text = capsys.readouterr().out
     assert stopped.value.code == 0
-    assert f"  seg_perception {verb} --" in text and "--json" in text
+    assert f"  seg_perception {verb} --" in text
+    assert "--json" in text or verb == "dashboard", "a page has no results"
     assert "exit codes of every verb" in text and "130 stopped" in text
 
 

@@ -141,7 +141,7 @@ def _outside(room: str, culprit: set[str] | None = None, ending: str = "") -> di
 
 
 def test_only_the_node_and_what_plays_to_it_import_ros_libraries_and_messages() -> None:
-    assert not _outside("ros play", ROS_LIBRARIES, "_msgs")
+    assert not _outside("ros play dashboard", ROS_LIBRARIES, "_msgs")
 
 
 def test_only_training_and_the_check_of_a_gpu_import_torch() -> None:

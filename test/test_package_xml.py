@@ -15,7 +15,7 @@ PACKAGE_OF = {"tf2_ros": "tf2_ros_py"}
 """Where the package that brings a module has another name: tf2_ros alone is the C++ library."""
 NOT_IMPORTED = {"ros2bag", "launch_pytest", "cv_bridge"}
 """Run as a command, and the tests' own."""
-ROSDEP = {"numpy", "opencv", "yaml", "jinja2", "matplotlib", "psutil", "tqdm", "pytest"}
+ROSDEP = {"aiohttp", "numpy", "opencv", "yaml", "jinja2", "matplotlib", "psutil", "tqdm", "pytest"}
 """Libraries of which Ubuntu's own package, python3-NAME, is new enough; pip brings the rest (tools/missing_libraries.py)."""
 VENDORS = {"tensorrt", "tensorrt_rtx", "cuda", "timm", "pycocotools", "scipy"}
 

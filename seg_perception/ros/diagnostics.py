@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import threading
 from collections import Counter, deque
@@ -9,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
+from seg_perception.labels import LabelSet
 from seg_perception.self_test import Outcome
 
 OK, WARN, ERROR = 0, 1, 2
@@ -54,6 +56,11 @@ def node_status(state: str, problem: str, progress: str, facts: Mapping[str, str
         sentence = f"{sentence}: {progress}"
     values = {"lifecycle_state": state, **facts, "engine_state": progress or sentence}
     return Status(ERROR, problem, values) if problem else Status(level, sentence, values)
+
+
+def legend(labels: LabelSet) -> str:
+    """A label set's names and colours as JSON, `{"road": "#804080", …}`, for whoever shows overlays."""
+    return json.dumps({label.name: "#{:02x}{:02x}{:02x}".format(*label.color) for label in labels.classes})
 
 
 def outcome_status(outcome: Outcome) -> Status:

@@ -15,6 +15,7 @@ from seg_perception.backends.base import Backend
 from seg_perception.errors import BackendError, SegPerceptionError
 from seg_perception.model_file import ModelInfo
 from seg_perception.ros.camera import Camera
+from seg_perception.ros.diagnostics import legend
 from seg_perception.ros.inputs import Arrival, NewestFrames
 from seg_perception.ros.lane import Frames, Lane, Steps, overlaps
 from seg_perception.ros.real_time import Scheduling
@@ -150,6 +151,7 @@ class Works:
         backend, recovery, outcome = self._backend, self._recovery, self._outcome
         return {
             **(backend.describe() if backend is not None else {}),
+            "legend": legend(backend.model.labels) if backend is not None else "",
             "backend_restarts": str(recovery.restarts if recovery is not None else 0),
             "self_test": outcome.sentence if outcome is not None else "",
         }

@@ -8,9 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from builtin_interfaces.msg import Time
-from fakes import write_model
-from onnx import TensorProto, helper, numpy_helper
-from ros_harness import FakeCamera, NodeProcess, Peer, connect, newest, values_of
+from ros_harness import FakeCamera, NodeProcess, Peer, connect, make_road_and_cars_model, newest, values_of
 from sensor_msgs.msg import Image
 
 from seg_perception.labels import CAMVID
@@ -24,26 +22,7 @@ PERIOD_NS = 33_333_333
 @pytest.fixture(scope="module")
 def blue_cars(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model: red is road, blue is car, and every patch of blue has a centre."""
-    path = tmp_path_factory.mktemp("model") / "blue_cars.onnx"
-    to_logits = np.zeros((len(CAMVID), 3, 1, 1))
-    to_logits[ROAD, 0], to_logits[CAR, 2] = 0.1, 0.1
-    tensors = {
-        "to_logits": to_logits,
-        "to_center": np.array((-0.1, 0.0, 0.1)).reshape(1, 3, 1, 1),
-        "to_offset": np.zeros((2, 3, 1, 1)),
-    }
-    nodes = [
-        helper.make_node("Cast", ["image"], ["float"], to=TensorProto.FLOAT),
-        helper.make_node("Transpose", ["float"], ["planes"], perm=[0, 3, 1, 2]),
-        helper.make_node("AveragePool", ["planes"], ["cells"], kernel_shape=[8, 8], strides=[8, 8]),
-        helper.make_node("Conv", ["cells", "to_logits"], ["semantic_logits"]),
-        helper.make_node("Conv", ["cells", "to_center"], ["center_raw"]),
-        helper.make_node("Sigmoid", ["center_raw"], ["center_heatmap"]),
-        helper.make_node("Conv", ["cells", "to_offset"], ["center_offset"]),
-    ]
-    weights = [numpy_helper.from_array(values.astype(np.float32), name) for name, values in tensors.items()]
-    write_model(path, nodes, weights, (64, 96))
-    return path
+    return make_road_and_cars_model(tmp_path_factory.mktemp("model") / "blue_cars.onnx")
 
 
 class Street:

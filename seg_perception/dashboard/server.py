@@ -1,0 +1,107 @@
+"""The page and its one stream, on the loopback interface alone.
+
+Whoever opens a foreign page in the same browser must not read a robot's camera by it: a request is answered only when it
+names this machine as host (against names that are made to lead here, "DNS rebinding") and, from a page, when that page is
+ours (`Origin`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable, Collection
+from importlib.resources import files
+from urllib.parse import urlsplit
+
+from aiohttp import WSMsgType, web
+
+from seg_perception.dashboard.board import Board, Page
+
+ADDRESS = "127.0.0.1"
+NAMES = ("127.0.0.1", "localhost", "::1")
+FILES = {
+    "/": ("page.html", "text/html"),
+    "/page.css": ("page.css", "text/css"),
+    "/page.js": ("page.js", "text/javascript"),
+    "/ground.js": ("ground.js", "text/javascript"),
+}
+HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src blob:",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cache-Control": "no-store",
+}
+
+Watch = Callable[[Collection[str]], None]
+
+
+class Server:
+    """Answers for the page's files, and streams to every page that is open."""
+
+    def __init__(self, board: Board, watch: Watch) -> None:
+        """watch is told of every change of what is looked at."""
+        self._board, self._watch = board, watch
+
+    def application(self) -> web.Application:
+        """To be run by aiohttp."""
+        app = web.Application(middlewares=[_only_this_machine])
+        for path in FILES:
+            app.router.add_get(path, _file)
+        app.router.add_get("/live", self._live)
+        return app
+
+    async def _live(self, request: web.Request) -> web.WebSocketResponse:
+        """A page says which source it looks at, `{"source": "/segmentation"}`, as often as it likes, and is sent packets."""
+        socket = web.WebSocketResponse(heartbeat=10.0, compress=False, max_msg_size=4096)
+        await socket.prepare(request)
+        page = Page()
+        self._board.pages.add(page)
+        sending = asyncio.create_task(_send(socket, page))
+        try:
+            async for message in socket:
+                if message.type == WSMsgType.TEXT:
+                    page.source = _source(message.data)
+                    self._watch(self._board.sources())
+        finally:
+            sending.cancel()
+            self._board.pages.discard(page)
+            self._watch(self._board.sources())
+        return socket
+
+
+@web.middleware
+async def _only_this_machine(
+    request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+) -> web.StreamResponse:
+    origin = request.headers.get("Origin")
+    host = urlsplit(f"//{request.host}").hostname
+    if host not in NAMES or (origin is not None and urlsplit(origin).netloc != request.host):
+        raise web.HTTPForbidden(
+            text="this page is for its own machine: open it by 127.0.0.1, from elsewhere through ssh -L\n"
+        )
+    return await handler(request)
+
+
+async def _file(request: web.Request) -> web.Response:
+    name, kind = FILES[request.path]
+    text = files(__package__).joinpath(name).read_text(encoding="utf-8")
+    return web.Response(text=text, content_type=kind, headers=HEADERS)
+
+
+async def _send(socket: web.WebSocketResponse, page: Page) -> None:
+    while not socket.closed:
+        packet = await page.take()
+        try:
+            await socket.send_bytes(packet)
+        except ConnectionError:  # the page was closed meanwhile
+            return
+
+
+def _source(text: str) -> str:
+    """Of what a page said; empty where that is nonsense."""
+    try:
+        said = json.loads(text)
+    except ValueError:
+        return ""
+    source = said.get("source") if isinstance(said, dict) else None
+    return source if isinstance(source, str) else ""

@@ -1,0 +1,127 @@
+"""The page in a real browser, with the real node over real DDS; and the verb as a process."""
+
+from __future__ import annotations
+
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("aiohttp")
+from browser import Browser, program
+from ros_harness import FakeCamera, NodeProcess, Peer, make_road_and_cars_model, ros_domain
+from verb_process import WAIT_S
+
+from seg_perception.errors import EXIT_ERROR, EXIT_INTERRUPTED
+from seg_perception.ros.fill_messages import ImageFiller
+
+VERB = [sys.executable, "-m", "seg_perception", "dashboard"]
+WATCHED = ("segments", "drivable_grid", "free_space", "segmentation_mask/compressed")
+
+
+class Driving:
+    """A camera before a car on a road, that sends twenty images a second, until it is stopped."""
+
+    def __init__(self, peer: Peer) -> None:
+        self.camera = FakeCamera(peer)
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._drive, daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def _drive(self) -> None:
+        picture = np.zeros((128, 192, 3), np.uint8)
+        picture[50:, :, 0] = 255
+        picture[50:90, 80:120] = 0, 0, 255
+        filler = ImageFiller("rgb8")
+        while not self._stopped.wait(0.05):
+            message = filler.fill(picture, self.camera.message().header)
+            self.camera.send_info()
+            self.camera.send(message)
+
+    def stop(self) -> None:
+        self._stopped.set()
+        if self._thread.is_alive():
+            self._thread.join()
+
+
+@pytest.fixture(scope="module")
+def domain() -> Iterator[None]:
+    with ros_domain():
+        yield
+
+
+@pytest.fixture
+def page(domain: None) -> Iterator[str]:
+    """The address that the verb says it serves."""
+    process = subprocess.Popen([*VERB, "--port", "0"], stdout=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout is not None
+        yield re.match(r"(http://127\.0\.0\.1:\d+) ", process.stdout.readline())[1]  # type: ignore[index]
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(WAIT_S) == EXIT_INTERRUPTED
+    finally:
+        process.kill()
+        process.wait()
+
+
+@pytest.mark.skipif(program() is None, reason="no Chromium or Chrome on this machine")
+def test_a_browser_shows_the_node_while_it_looks_and_says_when_it_is_blind(page: str, tmp_path: Path) -> None:
+    peer = Peer()
+    pose = [0.0, 0.0, 1.2, 0.0, 0.2, 0.0]
+    model = make_road_and_cars_model(tmp_path / "tiny.onnx")
+    driving = Driving(peer)
+    node = NodeProcess({"model": str(model), "backend": "onnxruntime", "camera_pose": pose, "camera_timeout": 1.0})
+    try:
+        peer.until_served([f"/segmentation/{name}" for name in WATCHED])
+        driving.start()
+        watched = lambda: [peer.node.count_subscribers(f"/segmentation/{name}") for name in WATCHED]  # noqa: E731
+        assert watched() == [0, 0, 0, 0], "nobody looks, so nothing is asked for"
+        with Browser(tmp_path / "profile") as browser:
+            browser.open(page)
+            browser.until("Number(document.querySelector('#overlay').dataset.frames) > 5", "pictures")
+            browser.until("document.querySelector('#reasons .good')", "a verdict that is good")
+            browser.until("document.querySelectorAll('#legend li').length == 11", "the legend")
+            browser.until("document.querySelector('#areas').innerText.includes('road')", "the road")
+            browser.until("document.querySelector('#things').innerText.includes('car')", "the car")
+            browser.until("document.querySelector('#no_ground').hidden", "the ground")
+            assert browser.value("document.querySelector('#overlay').width") == 192
+            assert browser.value(COLORS) > 3, "the ground's picture is not empty"
+            browser.screenshot(tmp_path / "page.png")
+            assert watched() == [1, 1, 1, 1]
+            driving.stop()
+            browser.until("!document.querySelector('#stale').hidden", "old pictures to be called so")
+            browser.until("document.querySelector('#reasons .bad')?.innerText.includes('stalled')", "the reason")
+            assert browser.value("document.querySelector('#overlay').className") == "old"
+            browser.until("!document.querySelector('#no_ground').hidden", "ground that is old to be gone")
+        peer.until(lambda: watched() == [0, 0, 0, 0], "the end of listening")
+        assert node.stop() == 0
+    finally:
+        driving.stop()
+        node.close()
+        peer.close()
+
+
+COLORS = """(() => {
+  const canvas = document.querySelector('#ground');
+  const data = new Uint32Array(canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data.buffer);
+  return new Set(data).size;
+})()"""
+
+
+def test_a_port_that_is_taken_is_named() -> None:
+    with socket.socket() as taken, ros_domain():
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        done = subprocess.run([*VERB, "--port", str(port)], capture_output=True, text=True, timeout=WAIT_S)
+    assert done.returncode == EXIT_ERROR
+    assert f"port {port} cannot be used" in done.stderr and "--port" in done.stderr and "Traceback" not in done.stderr
