@@ -20,6 +20,7 @@ DATA_ROOT_VARIABLE = "SEG_PERCEPTION_DATA"
 OPTIMISERS = ("adamw", "sgd")
 SCHEDULES = ("cosine", "poly")
 PRECISIONS = ("fp32", "bf16", "fp16")
+WEAK_KINDS = ("points", "scribbles", "boxes")
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,9 @@ class DataSource:
     named instead. Several names: it may be each of them; none: void. colors: of a `folder` whose labels are in colours
     that are not the label set's, by category. resize_labels: labels of another size than the image get its size.
     only, leave_out: patterns of the files' names, so that whole drives can be held out: [0006R0_*].
+    weak: what its labels are, in place of masks: `scribbles`; `points`, of which each connected piece is one; or `boxes`,
+    where each object fills its own, and what is unlabelled is none of the classes that have boxes. mark_px: points and
+    scribbles grow by so many px of the image, thin ones would get lost in smaller crops.
     """
 
     name: str
@@ -42,8 +46,17 @@ class DataSource:
     resize_labels: bool = False
     only: tuple[str, ...] = ()
     leave_out: tuple[str, ...] = ()
+    weak: str = ""
+    mark_px: int = 0
 
     def __post_init__(self) -> None:
+        if self.weak and self.weak not in WEAK_KINDS:
+            raise SegPerceptionError(
+                f"weak is '{self.weak}', which is not known: {nearest_name(self.weak, WEAK_KINDS)}"
+            )
+        _check_least(self, "", 0, "mark_px")
+        if self.mark_px and self.weak not in ("points", "scribbles"):
+            raise SegPerceptionError(f"mark_px of {self.name} grows points and scribbles: set `weak`, or leave it out")
         if not 0 < self.share < math.inf:
             raise SegPerceptionError(f"the share of {self.name} is {self.share}: it must be finite and greater than 0")
 
@@ -84,13 +97,15 @@ class TrainConfig:
     processes share the statistics of batch normalisation; ema_decay: of the average of the weights that is validated.
     cache_gb: decoded images that each process keeps in memory for itself and its workers, in 10^9 bytes; scene_uses:
     how often on average a rendered scene is shown, each time changed otherwise, until another takes its place;
-    allow_absent: classes that no training label needs to have.
+    allow_absent: classes that no training label needs to have; oversample_below: images with a class that a smaller share
+    of a data set's images has are shown more often, by the root of how much smaller it is, 0 = all as often.
     """
 
     data: tuple[DataSource, ...]
     validation: DataSource
     labels: str = "camvid"
     allow_absent: tuple[str, ...] = ()
+    oversample_below: float = 0.0
     network: str = "pidnet_s"
     pretrained: str = ""
     data_root: str = ""
@@ -150,14 +165,30 @@ class TrainConfig:
             "weight_decay",
             "clip_norm",
             "poly_power",
+            "oversample_below",
         )
         if not 0 < self.learning_rate < math.inf:
             raise SegPerceptionError(f"learning_rate is {self.learning_rate}: it must be finite and greater than 0")
         for name in ("momentum", "ema_decay"):
             if not 0 <= getattr(self, name) < 1:
                 raise SegPerceptionError(f"{name} is {getattr(self, name)}: it must be at least 0 and less than 1")
+        self._check_weak()
         if self.nesterov and not (self.optimiser == "sgd" and self.momentum > 0):
             raise SegPerceptionError("nesterov is a kind of momentum: set optimiser to sgd and momentum above 0")
+
+    def _check_weak(self) -> None:
+        """Weak labels teach through their own losses, and these through them alone."""
+        if self.validation.weak:
+            raise SegPerceptionError("validation is by masks, and its source has weak labels: take another")
+        kinds = {source.weak for source in self.data}
+        for kind, losses in (("points", ("noisy_or", "summed_bag")), ("boxes", ("box_projection",))):
+            used = [name for name in losses if self.loss.weak.get(name)]
+            if kind in kinds and not used:
+                raise SegPerceptionError(
+                    f"a source has weak: {kind}, and no loss learns from them: set loss.weak to {{{losses[0]}: 1.0}}"
+                )
+            if used and kind not in kinds:
+                raise SegPerceptionError(f"loss.weak names {used[0]}, but no source has weak: {kind}: take it out")
 
     def root_of(self, source: DataSource) -> Path:
         """Where a source's files are: below data_root, or the environment's SEG_PERCEPTION_DATA, or here."""

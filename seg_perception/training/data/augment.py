@@ -24,11 +24,24 @@ ELASTIC_CELL_PX = 64
 
 @dataclass(frozen=True)
 class Scene:
-    """What is changed together: rgb uint8 [H, W, 3], codes uint8 [H, W] (255 void), instance uint16 [H, W] (0 none)."""
+    """What is changed together: rgb uint8 [H, W, 3], codes uint8 [H, W] (255 void), instance uint16 [H, W] (0 none).
+
+    Of weak labels, else None: marks int16 [H, W], 0 none, the number of a point, or minus that of a box; mark_codes uint8
+    [M], the code of each number without its sign.
+    """
 
     rgb: NDArray[np.uint8]
     codes: NDArray[np.uint8]
     instance: NDArray[np.uint16]
+    marks: NDArray[np.int16] | None = None
+    mark_codes: NDArray[np.uint8] | None = None
+
+    @property
+    def codes_at_marks(self) -> NDArray[np.uint8]:
+        """uint8 [H, W]: the code of each pixel's mark, VOID where there is none."""
+        if self.marks is None or self.mark_codes is None:
+            return np.full_like(self.codes, VOID)
+        return self.mark_codes[np.abs(self.marks)]
 
 
 @dataclass(frozen=True)
@@ -72,10 +85,15 @@ def warp(
         codes = _sample_labels(scene.codes, matrix, crop_hw, grid, VOID)
         if limit >= 1 or _largest_share(codes) <= limit:
             break
+    mark_codes = scene.mark_codes
+    if mirror < 0 and mirrored_codes is not None:
+        codes, mark_codes = mirrored_codes[codes], None if mark_codes is None else mirrored_codes[mark_codes]
     return Scene(
         _sample_rgb(scene.rgb, matrix, crop_hw, grid, zoom_xy),
-        codes if mirror > 0 or mirrored_codes is None else mirrored_codes[codes],
+        codes,
         _sample_labels(scene.instance, matrix, crop_hw, grid, 0),
+        None if scene.marks is None else _sample_labels(scene.marks, matrix, crop_hw, grid, 0),
+        mark_codes,
     )
 
 
@@ -167,7 +185,8 @@ def paste(
     its outline (Dwibedi et al., ICCV 2017: hard edges teach a network to find edges of pasting). mirror: whether every
     second one is mirrored; mirrored_codes: as of warp.
     """
-    target = Scene(scene.rgb.copy(), scene.codes.copy(), scene.instance.copy())
+    marks = None if scene.marks is None else scene.marks.copy()
+    target = Scene(scene.rgb.copy(), scene.codes.copy(), scene.instance.copy(), marks, scene.mark_codes)
     height, width = target.codes.shape
     brightness = _brightness(scene.rgb)
     used = np.bincount(target.instance.ravel(), minlength=count + 1)
@@ -245,3 +264,5 @@ def _put(
     below, part = target.rgb[place].astype(np.float32), share[inside]
     target.rgb[place] = (below + part[..., None] * (rgb[inside] - below) + 0.5).astype(np.uint8)
     target.codes[place][part > 0.5], target.instance[place][part > 0.5] = code_and_number
+    if target.marks is not None:
+        target.marks[place][part > 0.5] = 0

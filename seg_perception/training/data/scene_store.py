@@ -9,6 +9,7 @@ import numpy as np
 
 from seg_perception.datasets import Dataset
 from seg_perception.training.data.augment import Scene
+from seg_perception.training.data.marks import Weakness, weakened
 from seg_perception.training.data.targets import PartialLabels
 
 SCENE_WINDOW = 32
@@ -20,11 +21,19 @@ class SceneStore:
 
     What is kept stays: images are asked for at random, so that throwing the oldest away would not find more of them,
     and worker processes that are forked off share what their parent has read instead of filling memory each. Rendered
-    scenes do not count: they are the same for ever, so that only those of the present window are kept.
+    scenes do not count: they are the same for ever, so that only those of the present window are kept. weak: of each
+    data set, None where its labels are what they seem.
     """
 
-    def __init__(self, datasets: Sequence[Dataset], partial: PartialLabels, cache_gb: float) -> None:
+    def __init__(
+        self,
+        datasets: Sequence[Dataset],
+        partial: PartialLabels,
+        cache_gb: float,
+        weak: Sequence[Weakness | None] | None = None,
+    ) -> None:
         self.datasets = datasets
+        self.weak = weak or [None] * len(datasets)
         self._codes = [partial.codes_of(dataset.meaning) for dataset in datasets]
         self._room = cache_gb * 1e9
         self._kept: dict[tuple[int, int], Scene] = {}
@@ -63,8 +72,11 @@ class SceneStore:
     def _make(self, which: int, index: int) -> Scene:
         sample = self.datasets[which][index]
         instance = np.zeros(sample.label.shape, np.uint16) if sample.instance is None else sample.instance
-        return Scene(sample.rgb, self._codes[which][sample.label], instance)
+        scene = Scene(sample.rgb, self._codes[which][sample.label], instance)
+        weakness = self.weak[which]
+        return scene if weakness is None else weakened(scene, weakness)
 
 
 def _size(scene: Scene) -> int:
-    return scene.rgb.nbytes + scene.codes.nbytes + scene.instance.nbytes
+    parts = (scene.rgb, scene.codes, scene.instance, scene.marks)
+    return sum(part.nbytes for part in parts if part is not None)

@@ -15,10 +15,12 @@ from tqdm import tqdm
 from seg_perception.datasets import Dataset
 from seg_perception.errors import SegPerceptionError
 from seg_perception.labels import VOID, LabelSet
-from seg_perception.training.config import TrainConfig
+from seg_perception.training.config import DataSource, TrainConfig
 from seg_perception.training.data.absent import refuse_absent
 from seg_perception.training.data.augment import CutOut, Scene, cut_outs_of, paste, warp
 from seg_perception.training.data.augment_light import change_light
+from seg_perception.training.data.marks import Weakness
+from seg_perception.training.data.oversampling import repeat_factors
 from seg_perception.training.data.scene_store import SCENE_WINDOW, SceneStore
 from seg_perception.training.data.targets import PartialLabels, boundaries, center_targets
 from seg_perception.training.distributed import rank
@@ -37,7 +39,8 @@ MOST_COUNTED_IMAGES = 2000
 
 
 class TrainingStream(TorchDataset[dict[str, Tensor]]):
-    """Item i holds image uint8 [h, w, 3], codes uint8 [h, w], edge uint8 [h, w] and the centre targets on the grid."""
+    """Item i holds image uint8 [h, w, 3], codes uint8 [h, w], edge uint8 [h, w] and the centre targets on the grid; where
+    any source is weak also marks int16 [h, w] and mark_codes uint8 [h, w], see Scene."""
 
     def __init__(self, config: TrainConfig, labels: LabelSet, length: int, stride: int = GRID_STRIDE) -> None:
         cv2.setNumThreads(1)  # a forked worker would wait for ever for its parent's threads
@@ -47,7 +50,11 @@ class TrainingStream(TorchDataset[dict[str, Tensor]]):
         self._stride = stride
         self.datasets: list[Dataset] = [config.open_source(source, labels) for source in config.data]
         self.partial = PartialLabels(labels)
-        self._store = SceneStore(self.datasets, self.partial, config.cache_gb)
+        weak = [self._weakness(source, data) for source, data in zip(config.data, self.datasets, strict=True)]
+        self._has_marks = any(weak)
+        classes = len(labels)  # what lies around boxes may be so much that it says of no class that it is there
+        self._loose = [VOID if one is None or one.elsewhere < classes else one.elsewhere for one in weak]
+        self._store = SceneStore(self.datasets, self.partial, config.cache_gb, weak)
         pairs = config.augment.swapped_by_mirror
         self._mirrored_codes = self.partial.mirrored(pairs) if pairs else None
         shares = np.array([source.share for source in config.data], np.float64)
@@ -58,6 +65,20 @@ class TrainingStream(TorchDataset[dict[str, Tensor]]):
         self._shares = shares / shares.sum()
         self._bounds = np.cumsum(self._shares)
         self._cut_outs: list[CutOut] | None = None
+        self._repeats: dict[int, np.ndarray] = {}
+
+    def _weakness(self, source: DataSource, dataset: Dataset) -> Weakness | None:
+        """How the labels of a source are meant; the classes of its boxes are the things that its ids may be."""
+        if not source.weak:
+            return None
+        boxed = {name for names in dataset.meaning.values() for name in names if self._labels.by_name(name).thing}
+        others = tuple(name for name in self._labels.names if name not in boxed)
+        if source.weak == "boxes" and not boxed:
+            raise SegPerceptionError(
+                f"{source.name} has weak: boxes, but none of its ids is a thing: correct `classes`"
+            )
+        codes = self.partial.codes_of({**dataset.meaning, VOID: others})
+        return Weakness(source.weak, source.mark_px, self.partial.may_be_thing, int(codes[VOID]))
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         cv2.setNumThreads(1)  # in a spawned worker __init__ has not run
@@ -78,29 +99,49 @@ class TrainingStream(TorchDataset[dict[str, Tensor]]):
             mirror, codes = config.augment.mirror, self._mirrored_codes
             scene = paste(scene, rng, cut_outs, count, mirror=mirror, mirrored_codes=codes)
         rgb = change_light(scene.rgb, rng, config.augment.light, config.augment.motion_blur_px)
-        return self._tensors(scene, rgb)
+        return self._tensors(scene, rgb, self._loose[which])
 
     def _index(self, which: int, i: int, rng: np.random.Generator) -> int:
         """Which scene of a data set item i shows: any of its files, but of rendered ones one of a window that moves on
         with i, since rendering takes ten times as long as all else."""
         count = len(self.datasets[which])
         if not self._store.is_rendered(which):
-            return int(rng.integers(count))
+            if not self._config.oversample_below:
+                return int(rng.integers(count))
+            sums = self._repeat_sums(which)
+            return int(np.searchsorted(sums, rng.random() * sums[-1], side="right").clip(max=count - 1))
         first = int(i * self._shares[which] / self._config.scene_uses)
         return int((first + rng.integers(SCENE_WINDOW)) % count)
 
-    def _tensors(self, scene: Scene, rgb: np.ndarray) -> dict[str, Tensor]:
+    def _repeat_sums(self, which: int) -> np.ndarray:
+        """float64 [I]: running sums of how often each image of a data set is shown; those that were not counted once."""
+        if which not in self._repeats:
+            count = len(self.datasets[which])
+            indices = np.unique(np.linspace(0, count - 1, min(count, MOST_COUNTED_IMAGES)).astype(int))
+            present = np.zeros((len(indices), len(self._labels)), np.bool_)
+            for row, scene in zip(present, self._store.evenly(which, MOST_COUNTED_IMAGES), strict=True):
+                codes = np.bincount(_all_codes(scene), minlength=256)[: len(self._labels)]
+                row[:] = codes > 0
+            factors = np.ones(count)
+            factors[indices] = repeat_factors(present, self._config.oversample_below)
+            self._repeats[which] = factors.cumsum()
+        return self._repeats[which]
+
+    def _tensors(self, scene: Scene, rgb: np.ndarray, loose: int) -> dict[str, Tensor]:
         unknown = (self.partial.may_be_thing[scene.codes] | (scene.codes == VOID)) & (scene.instance == 0)
         centers = center_targets(scene.instance, unknown, self._stride, self._config.loss.center_sigma_px)
         arrays = {
             "image": rgb,
             "codes": scene.codes,
-            "edge": boundaries(scene.codes),
+            "edge": boundaries(np.where(scene.codes == loose, np.uint8(VOID), scene.codes)),
             "heatmap": centers.heatmap,
             "heatmap_known": centers.heatmap_known,
             "offset": centers.offset,
             "offset_known": centers.offset_known,
         }
+        if self._has_marks:
+            arrays["marks"] = np.zeros(scene.codes.shape, np.int16) if scene.marks is None else scene.marks
+            arrays["mark_codes"] = scene.codes_at_marks
         return {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in arrays.items()}
 
     def _all_cut_outs(self) -> Sequence[CutOut]:
@@ -108,7 +149,7 @@ class TrainingStream(TorchDataset[dict[str, Tensor]]):
         if self._cut_outs is None:
             self._cut_outs = []
             for which in range(len(self.datasets)):
-                if not self._store.is_rendered(which):
+                if not self._store.is_rendered(which) and self._store.weak[which] is None:
                     for scene in self._store.evenly(which, MOST_CUT_OUT_IMAGES):
                         self._cut_outs += cut_outs_of(scene, self.partial.may_be_thing, SMALLEST_CUT_OUT_PX)
         return self._cut_outs
@@ -143,8 +184,12 @@ class TrainingStream(TorchDataset[dict[str, Tensor]]):
         with tqdm(total=total, unit="image", desc="reading", mininterval=1, leave=False, disable=rank() > 0) as bar:
             for which in real:
                 for scene in self._store.evenly(which, MOST_COUNTED_IMAGES):
-                    counts += np.bincount(scene.codes.ravel(), minlength=256)
+                    here = np.bincount(_all_codes(scene), minlength=256)
+                    here[self._loose[which]] = 0
+                    counts += here
                     bar.update()
+                if self._config.oversample_below:
+                    self._repeat_sums(which)
         self._all_cut_outs()
         return counts
 
@@ -174,3 +219,8 @@ class TrainingStream(TorchDataset[dict[str, Tensor]]):
             ids = np.unique(dataset[index].label).tolist()
             found.update(name for own_id in ids for name in dataset.meaning.get(own_id, ()))
         return found
+
+
+def _all_codes(scene: Scene) -> np.ndarray:
+    """uint8 [P]: the codes of all pixels, those of marks too."""
+    return np.where(scene.codes == VOID, scene.codes_at_marks, scene.codes).ravel()

@@ -1,7 +1,7 @@
 """The losses of a panoptic network, each on one tensor, and their sum; all computed in float32 at least.
 
 Where several processes share a batch, the average of their losses is the loss of the whole batch, but each chooses the
-hardest of its own pixels, and the region losses (Dice, Tversky, Lovász) are those of its own images.
+hardest of its own pixels, and the region losses (Dice, IoU, Tversky, Lovász) are those of its own images.
 """
 
 from __future__ import annotations
@@ -21,6 +21,9 @@ from seg_perception.training.loss_settings import LossSettings
 
 LOVASZ_PIXELS = 1 << 15
 """Of more pixels than this, Lovász looks at every second, third, …: it sorts them once for each class."""
+
+STEEPEST = 1e-6
+"""What focal_tversky adds to an error before it takes a root."""
 
 SURE_BOUNDARY = 0.8
 """Boundary probability from which a pixel counts for boundary_cross_entropy, as in the PIDNet paper."""
@@ -45,12 +48,13 @@ def semantic_loss(logits: Tensor, truth: PixelTruth, parts: Mapping[str, float])
     0, with a gradient, where nothing is labelled. Raises SegPerceptionError when a loss needs what the network lacks.
     """
     with torch.autocast(logits.device.type, enabled=False):
-        logits = _at_least_float32(logits)
+        logits = at_least_float32(logits)
         losses = [weight * SEMANTIC_LOSSES[name](logits, truth) for name, weight in parts.items()]
         return torch.stack(losses).sum() if losses else logits.sum() * 0
 
 
-def _at_least_float32(values: Tensor) -> Tensor:
+def at_least_float32(values: Tensor) -> Tensor:
+    """Half precision becomes float32."""
     return values.to(torch.promote_types(values.dtype, torch.float32))
 
 
@@ -98,27 +102,51 @@ def focal(logits: Tensor, truth: PixelTruth) -> Tensor:
 def dice(logits: Tensor, truth: PixelTruth) -> Tensor:
     """Mean of 1 - soft Dice coefficient over the classes that occur (Milletari et al., 3DV 2016, arXiv 1606.04797, with
     plain sums for the squared ones): false alarms and misses count alike. Only pixels with a fine label count."""
-    return _tversky_loss(logits, truth, 0.5)
+    return _mean(1 - _tversky_indices(logits, truth, 0.5, 0.5), logits)
+
+
+def soft_iou(logits: Tensor, truth: PixelTruth) -> Tensor:
+    """Mean of 1 - soft IoU over the classes that occur (Rahman and Wang, ISVC 2016). Only pixels with a fine label count."""
+    return _mean(1 - _tversky_indices(logits, truth, 1.0, 1.0), logits)
 
 
 def tversky(logits: Tensor, truth: PixelTruth) -> Tensor:
     """Mean of 1 - soft Tversky index over the classes that occur (Salehi et al., MLMI 2017, arXiv 1706.05721), where
     misses may count more than false alarms. Only pixels with a fine label count."""
-    return _tversky_loss(logits, truth, truth.settings.tversky_false_alarms)
+    return _mean(1 - _tversky_of_settings(logits, truth), logits)
 
 
-def _tversky_loss(logits: Tensor, truth: PixelTruth, false_alarm_weight: float) -> Tensor:
+def focal_tversky(logits: Tensor, truth: PixelTruth) -> Tensor:
+    """Mean of (1 - soft Tversky index)^(1 / gamma) over the classes that occur, gamma focal_tversky_gamma (Abraham and
+    Khan, ISBI 2019, arXiv 1810.07842): above 1 the slope is steepest where a class is nearly right."""
+    power = 1 / truth.settings.focal_tversky_gamma
+    error = (1 - _tversky_of_settings(logits, truth)).clamp(min=0) + STEEPEST  # the slope must stay finite at 0
+    return _mean(error**power - STEEPEST**power, logits)
+
+
+def _tversky_of_settings(logits: Tensor, truth: PixelTruth) -> Tensor:
+    false_alarms = truth.settings.tversky_false_alarms
+    return _tversky_indices(logits, truth, false_alarms, 1 - false_alarms)
+
+
+def _tversky_indices(logits: Tensor, truth: PixelTruth, false_alarm_weight: float, miss_weight: float) -> Tensor:
+    """[K]: hits / (hits + weighted false alarms + weighted misses) of each class that occurs, in probabilities."""
     fine = truth.codes < logits.shape[1]
     probability = logits.softmax(dim=1)
     found = (probability * fine[:, None]).sum(dim=(0, 2, 3))
     of_own_class = probability.gather(1, torch.where(fine, truth.codes, 0)[:, None])[:, 0]
-    losses = []
+    indices = []
     for i in torch.unique(truth.codes[fine]).tolist():
         positive = truth.codes == i
         hits = (of_own_class * positive).sum()
         misses, false_alarms = positive.sum() - hits, found[i] - hits
-        losses.append(1 - hits / (hits + false_alarm_weight * false_alarms + (1 - false_alarm_weight) * misses))
-    return torch.stack(losses).mean() if losses else logits.sum() * 0
+        indices.append(hits / (hits + false_alarm_weight * false_alarms + miss_weight * misses))
+    return torch.stack(indices) if indices else logits.new_zeros(0)
+
+
+def _mean(losses: Tensor, logits: Tensor) -> Tensor:
+    """Of losses [K]; 0, with a gradient, of none."""
+    return losses.mean() if losses.numel() else logits.sum() * 0
 
 
 def lovasz_softmax(logits: Tensor, truth: PixelTruth) -> Tensor:
@@ -202,12 +230,12 @@ def _mean_of_hard(logits: Tensor, truth: PixelTruth, where: Tensor | None) -> Te
 
 def _weighted_mean(loss: Tensor, weight: Tensor) -> Tensor:
     """0, with a gradient, where all weights are."""
-    return (loss * weight).sum() / _batch_count(weight.sum())
+    return (loss * weight).sum() / batch_count(weight.sum())
 
 
-def _batch_count(count: Tensor) -> Tensor:
+def batch_count(count: Tensor) -> Tensor:
     """What to divide a sum over this process' pixels by, never 0; not so near it that a scaled gradient overflows."""
-    return mean_over_processes(_at_least_float32(count)).clamp(min=1e-6)
+    return mean_over_processes(at_least_float32(count)).clamp(min=1e-6)
 
 
 def mean_and_hardest(loss: Tensor, weight: Tensor, hardest: float) -> Tensor:
@@ -218,7 +246,7 @@ def mean_and_hardest(loss: Tensor, weight: Tensor, hardest: float) -> Tensor:
     weighted = (loss * weight)[weight > 0]
     labelled = weighted.numel()
     hard = weighted.topk(min(labelled, max(1, int(hardest * labelled))), sorted=False).values
-    counts = _batch_count(torch.stack([weight.sum(), weight.new_tensor(hard.numel())]))
+    counts = batch_count(torch.stack([weight.sum(), weight.new_tensor(hard.numel())]))
     return 0.5 * weighted.sum() / counts[0] + 0.5 * hard.sum() / counts[1]
 
 
@@ -228,9 +256,9 @@ def balanced_boundary_loss(logits: Tensor, edge: Tensor) -> Tensor:
 
     logits [N, 1, H, W]; edge: uint8 [N, H, W], 1 edge, 0 none, 255 unknown.
     """
-    logits = _at_least_float32(logits[:, 0])
+    logits = at_least_float32(logits[:, 0])
     positive, negative = (edge == 1).to(logits), (edge == 0).to(logits)
-    edges, others = _batch_count(torch.stack([positive.sum(), negative.sum()]))
+    edges, others = batch_count(torch.stack([positive.sum(), negative.sum()]))
     known = edges + others
     weight = positive * (others / known) + negative * (edges / known)
     loss = F.binary_cross_entropy_with_logits(logits, positive, reduction="none")
@@ -242,14 +270,14 @@ def center_loss(heatmap_logits: Tensor, heatmap: Tensor, known: Tensor) -> Tenso
 
     logits [N, 1, h, w], the rest [N, h, w].
     """
-    error = (torch.sigmoid(_at_least_float32(heatmap_logits[:, 0])) - heatmap).square() * known
-    return error.sum() / _batch_count(known.sum())
+    error = (torch.sigmoid(at_least_float32(heatmap_logits[:, 0])) - heatmap).square() * known
+    return error.sum() / batch_count(known.sum())
 
 
 def offset_loss(offset: Tensor, target: Tensor, known: Tensor) -> Tensor:
     """Mean of |dy| + |dx| in px on things (Panoptic-DeepLab). offset and target [N, 2, h, w], known [N, h, w]."""
-    error = (_at_least_float32(offset) - target).abs().sum(dim=1) * known
-    return error.sum() / _batch_count(known.sum())
+    error = (at_least_float32(offset) - target).abs().sum(dim=1) * known
+    return error.sum() / batch_count(known.sum())
 
 
 SEMANTIC_LOSSES: dict[str, Callable[[Tensor, PixelTruth], Tensor]] = {
@@ -257,9 +285,11 @@ SEMANTIC_LOSSES: dict[str, Callable[[Tensor, PixelTruth], Tensor]] = {
     "cross_entropy": cross_entropy,
     "dice": dice,
     "focal": focal,
+    "focal_tversky": focal_tversky,
     "hard_cross_entropy": hard_cross_entropy,
     "lovasz_softmax": lovasz_softmax,
     "ohem": ohem,
+    "soft_iou": soft_iou,
     "tversky": tversky,
 }
 """What `loss.semantic` and `loss.auxiliary` of a configuration may name."""

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from seg_perception.labels import VOID
 from seg_perception.training.loop.losses import (
     PixelTruth,
     balanced_boundary_loss,
@@ -14,6 +16,7 @@ from seg_perception.training.loop.losses import (
     offset_loss,
     semantic_loss,
 )
+from seg_perception.training.loop.weak_losses import WeakTruth, weak_loss
 from seg_perception.training.loss_settings import LossSettings
 from seg_perception.training.networks.heads import TrainingOutput
 
@@ -43,16 +46,28 @@ class Objective:
         def full(grid: Tensor) -> Tensor:
             return at_label_pixels(grid, size_hw, settings.stride)
 
+        logits = full(output.logits)
         boundary = None if output.boundary_logits is None else full(output.boundary_logits)
         truth = PixelTruth(codes, self._bias, self._weights, settings, boundary)
         losses = {
-            "semantic": semantic_loss(full(output.logits), truth, settings.semantic),
+            "semantic": semantic_loss(logits, truth, settings.semantic),
             "center": settings.center * center_loss(output.heatmap_logits, batch["heatmap"], batch["heatmap_known"]),
             "offset": settings.offset * offset_loss(output.offset, batch["offset"], batch["offset_known"]),
         }
-        for i, logits in enumerate(output.auxiliary_logits):
-            losses[f"auxiliary{i}"] = semantic_loss(full(logits), truth, settings.auxiliary)
+        if settings.weak:
+            losses["weak"] = weak_loss(logits, self._weak_truth(batch), settings.weak)
+        for i, auxiliary in enumerate(output.auxiliary_logits):
+            losses[f"auxiliary{i}"] = semantic_loss(full(auxiliary), truth, settings.auxiliary)
         if boundary is not None:
             edge = batch["edge"][:, :: settings.stride, :: settings.stride]
             losses["boundary"] = settings.boundary * balanced_boundary_loss(boundary, edge)
         return losses
+
+    def _weak_truth(self, batch: Mapping[str, Tensor]) -> WeakTruth:
+        step = self._settings.stride
+        codes = batch["codes"][:, ::step, ::step].long()
+        marks, mark_codes = torch.zeros_like(codes), torch.full_like(codes, VOID)
+        if "marks" in batch:
+            marks, mark_codes = (batch[name][:, ::step, ::step].long() for name in ("marks", "mark_codes"))
+        image = batch["image"][:, ::step, ::step]
+        return WeakTruth(marks, mark_codes, image, self._bias, self._weights, self._settings)

@@ -176,13 +176,26 @@ def test_tversky_weighs_misses_against_false_alarms() -> None:
     assert one_loss("tversky", TWO, tversky_false_alarms=0.25) == pytest.approx((0.3 + (1 - 0.6 / 0.95)) / 2)
 
 
+def test_soft_iou_of_the_classes_that_occur() -> None:
+    """0.7 / (0.7 + 0.3 + 0.3) and 0.6 / (0.6 + 0.2 + 0.4)."""
+    assert one_loss("soft_iou", TWO) == pytest.approx((1 - 0.7 / 1.3 + 0.5) / 2)
+
+
+def test_focal_tversky_is_a_root_of_each_classes_error() -> None:
+    """Errors as above for 0.25: 0.3 and 1 - 0.6 / 0.95, their square roots; gamma 1 is Tversky."""
+    focal = one_loss("focal_tversky", TWO, tversky_false_alarms=0.25, focal_tversky_gamma=2.0)
+    assert focal == pytest.approx((math.sqrt(0.3) + math.sqrt(1 - 0.6 / 0.95)) / 2, abs=2e-3)
+    plain = one_loss("focal_tversky", TWO, focal_tversky_gamma=1.0)
+    assert plain == pytest.approx(one_loss("tversky", TWO))
+
+
 def test_lovasz_of_the_classes_that_occur() -> None:
     """Class a: the other pixel is 0.6 wrong, its own 0.3, and 1 - IoU grows by 1/2 with each: 0.45. Class b: its own
     pixel is 0.7 wrong and takes the whole IoU: 0.7."""
     assert one_loss("lovasz_softmax", [((0.7, 0.2, 0.1), A), ((0.6, 0.3, 0.1), B)]) == pytest.approx(0.575)
 
 
-@pytest.mark.parametrize("name", ["dice", "tversky", "lovasz_softmax"])
+@pytest.mark.parametrize("name", ["dice", "soft_iou", "tversky", "focal_tversky", "lovasz_softmax"])
 def test_region_losses_see_fine_labels_only(name: str) -> None:
     coarse = [((0.3, 0.3, 0.4), A_OR_B), ((0.1, 0.1, 0.8), VOID)]
     assert one_loss(name, [*TWO, *coarse]) == pytest.approx(one_loss(name, TWO))
