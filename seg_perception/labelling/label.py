@@ -11,11 +11,12 @@ from __future__ import annotations
 
 import argparse
 
-from seg_perception.labelling import pick, propose
+from seg_perception.labelling import pick, propose, take
 
 STEPS = {
     "pick": (pick, "choose the frames of bags, videos and folders that are worth labelling"),
     "propose": (propose, "write labels to correct, as CVAT, COCO or labelme read them"),
+    "take": (take, "read the corrected labels into a data set to train on"),
 }
 """In the order in which they are used."""
 

@@ -1,0 +1,139 @@
+"""What people labelled, as the adapters of data sets read it, in ids of a label set."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from seg_perception.datasets import DATASETS, RENDERED, Dataset, open_dataset
+from seg_perception.datasets.base import Remark
+from seg_perception.datasets.categories import Classes
+from seg_perception.datasets.guess import fitting_adapters, looks_like
+from seg_perception.errors import SegPerceptionError
+from seg_perception.labelling.tools import ADAPTERS
+from seg_perception.labels import VOID, LabelSet
+
+TOOLS = (*ADAPTERS, *(name for name in DATASETS if name not in (*ADAPTERS, *RENDERED)))
+"""What a corrected job may be read as: a tool's name, or a data set's."""
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """One image that somebody labelled. path: the image's file; label: uint8 [H, W], a class, 255 = none; instance: uint16
+    [H, W], 0 = none, or None where nobody told things apart."""
+
+    path: Path
+    rgb: NDArray[np.uint8]
+    label: NDArray[np.uint8]
+    instance: NDArray[np.uint16] | None
+
+    def is_same(self, other: Labelled) -> bool:
+        """Whether both say the same of every pixel, but for how things are numbered."""
+        if self.label.shape != other.label.shape or (self.label != other.label).any():
+            return False
+        if self.instance is None or other.instance is None:
+            return True
+        pairs = np.unique(self.instance.astype(np.uint32) << 16 | other.instance)
+        return all(np.unique(part).size == pairs.size for part in (pairs >> 16, pairs & 0xFFFF))
+
+
+class Corrected:
+    """The labelled images of an export by the stems of their files. remarks: what is odd in those that were read, by kind."""
+
+    def __init__(self, root: Path, tool: str, split: str, labels: LabelSet, classes: Classes) -> None:
+        """tool: one of TOOLS, "" = what fits. Raises SegPerceptionError where it cannot be read, or a category is like no class
+        or like several."""
+        name = ADAPTERS.get(tool, tool) or _guess(root)
+        self._dataset = open_dataset(name, root, split, labels, classes, complete=False)
+        if self._dataset.unlike:
+            told = "; ".join(self._dataset.unlike).replace("write `classes: {", "give `--classes {")
+            raise SegPerceptionError(f"{root}: {_as_options(told)}")
+        self._table = _table(self._dataset, labels, root)
+        self.name = name
+        self.missing = [path.name for path in self._dataset.missing]
+        self.spare = [str(path) for path in self._dataset.spare]
+        paths = [self._dataset.path(index) for index in range(len(self._dataset))]
+        self.paths = {path.stem: path for path in paths if path is not None}
+        self._places = {path.stem: index for index, path in enumerate(paths) if path is not None}
+        self.remarks: dict[str, Remark] = {}
+
+    def __getitem__(self, stem: str) -> Labelled:
+        """One image. Raises SegPerceptionError naming what is broken."""
+        index = self._places[stem]
+        raw = self._dataset.read(index)
+        for kind, where, times in raw.remarks:
+            first = self.remarks.get(kind)
+            self.remarks[kind] = Remark(kind, first.where if first else where, times + (first.times if first else 0))
+        label = self._table[raw.label]
+        instance = raw.instance
+        if instance is not None:
+            instance = np.where(self._dataset.may_be_thing[raw.label], instance, np.uint16(0))
+        return Labelled(self.paths[stem], raw.rgb, label, instance)
+
+    def told(self) -> Iterator[str]:
+        """A sentence for each kind of remark."""
+        for kind, where, times in self.remarks.values():
+            yield f"{times} {kind}; the first: {where}"
+
+
+def add_export_arguments(parser: argparse.ArgumentParser) -> None:
+    """How exports are read."""
+    parser.add_argument(
+        "--tool", choices=TOOLS, metavar="TOOL", help="whose layout it has (default: the one that fits)"
+    )
+    parser.add_argument("--split", default="", metavar="S", help="which of its splits (default: all)")
+    parser.add_argument(
+        "--labels", required=True, metavar="L", help="label set: a name, or a YAML file with your classes"
+    )
+    parser.add_argument(
+        "--classes",
+        nargs="+",
+        default=[],
+        metavar="NAME=CLASS",
+        help="what a category means that is named otherwise: Strasse=road, or dog= to leave it out",
+    )
+
+
+def classes_of(words: Sequence[str]) -> Classes:
+    """What --classes says. Raises SegPerceptionError for a word without =."""
+    found: dict[int | str, tuple[str, ...]] = {}
+    for word in words:
+        name, equals, meant = word.rpartition("=")
+        if not equals or not name:
+            raise SegPerceptionError(f"--classes is {word}: write NAME=CLASS, or NAME= to leave a category out")
+        found[int(name) if name.isdecimal() else name] = (meant,) if meant else ()
+    return found
+
+
+def _guess(root: Path) -> str:
+    if not root.is_dir():
+        raise SegPerceptionError(f"there is no folder {root}: unpack the export and name its folder")
+    found = fitting_adapters(root)
+    if not found:
+        raise SegPerceptionError(
+            f"{root} has the layout of no tool{looks_like(root, '')}: name it by --tool ({', '.join(TOOLS)})"
+        )
+    return found[0]
+
+
+def _as_options(told: str) -> str:
+    """The lines to write of a configuration, as the words of an option."""
+    return told.replace("--classes {", "--classes ").replace("}`", "`").replace(": [", "=").replace("]`", "`")
+
+
+def _table(dataset: Dataset, labels: LabelSet, root: Path) -> NDArray[np.uint8]:
+    """uint8 [256]: the class of each own id."""
+    table = np.full(256, VOID, np.uint8)
+    for own_id, names in dataset.meaning.items():
+        if len(names) > 1:
+            raise SegPerceptionError(
+                f"{root}: the id {own_id} may be {' or '.join(names)}: say which by --classes {own_id}={names[0]}"
+            )
+        if names:
+            table[own_id] = labels.by_name(names[0]).id
+    return table
