@@ -11,12 +11,13 @@ from __future__ import annotations
 
 import argparse
 
-from seg_perception.labelling import pick, propose, take
+from seg_perception.labelling import agree, pick, propose, take
 
 STEPS = {
     "pick": (pick, "choose the frames of bags, videos and folders that are worth labelling"),
     "propose": (propose, "write labels to correct, as CVAT, COCO or labelme read them"),
     "take": (take, "read the corrected labels into a data set to train on"),
+    "agree": (agree, "compare what two people labelled on the same images"),
 }
 """In the order in which they are used."""
 
