@@ -53,7 +53,8 @@ def test_every_network_compiles_in_every_precision(exported: tuple[str, Any], pr
     model_file.write_metadata(graph, facts)
     path, told = tmp_path / f"{name}.onnx", tmp_path / "told.json"
     model_file.save(graph, path)
-    words = ["build-engine", "--model", str(path), "--out", str(tmp_path / "engine"), "--compute-capability", "8.6"]
+    words = ["build-engine", "--model", str(path), "--out", str(tmp_path / "engine"), "--flavor", "rtx"]
+    words += ["--compute-capability", "8.6"]
     for asked, bytes_least in {"fp32": (("fp32", 1.0), ("fp16", 0.5))}.get(precision, ((precision, 1.0),)):
         choice = [] if asked == "int8" else ["--precision", asked]
         assert main([*words, *choice, "--json", str(told)]) == 0
