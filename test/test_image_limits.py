@@ -21,7 +21,7 @@ from seg_perception.camera.messages import BadImageError, ImageReader
 from seg_perception.errors import SegPerceptionError
 from seg_perception.files import read_rgb
 from seg_perception.image_limits import ImageLimits, encoded_size
-from seg_perception.recordings.sources import VideoSource
+from seg_perception.recordings.video_file import VideoSource
 
 LIMITS = ImageLimits(most_pixels=3000, most_aspect=8)
 

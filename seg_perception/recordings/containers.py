@@ -3,7 +3,6 @@ video, and some the first frame that they cannot decode."""
 
 from __future__ import annotations
 
-import importlib
 from pathlib import Path
 from typing import BinaryIO
 
@@ -31,24 +30,6 @@ def is_broken(path: Path) -> bool:
     """Whether the parts of a Matroska file do not follow each other: readers look for the next one and say nothing."""
     with path.open("rb") as file:
         return file.read(4) == EBML and _walk_matroska(file, path.stat().st_size, deep=True)[1]
-
-
-def is_undecodable(path: Path) -> bool:
-    """Whether packets of a video cannot be decoded or are said to be damaged, by decoding it all once more; False where
-    PyAV, which tells, is not installed."""
-    try:
-        av = importlib.import_module("av")
-    except ImportError:
-        return False
-    try:
-        with av.open(str(path)) as file:
-            for packet in file.demux(file.streams.video[0]):
-                packet.decode()
-                if packet.is_corrupt:
-                    return True
-    except av.FFmpegError:
-        return True
-    return False
 
 
 def _missing_of_mp4(file: BinaryIO, size: int) -> int:

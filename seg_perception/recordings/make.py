@@ -53,9 +53,9 @@ from seg_perception.recordings.sources import (
     Source,
     SourceFrame,
     SyntheticSource,
-    VideoSource,
 )
 from seg_perception.recordings.video_encoder import ENCODERS, VideoEncoder
+from seg_perception.recordings.video_file import VideoSource
 from seg_perception.recordings.video_topics import FOXGLOVE, video_definitions
 from seg_perception.writing import folder_aside, write_json
 

@@ -14,8 +14,8 @@ from seg_perception.recordings.sources import (
     LabelFolder,
     Source,
     SyntheticSource,
-    VideoSource,
 )
+from seg_perception.recordings.video_file import VideoSource
 
 
 def open_source(

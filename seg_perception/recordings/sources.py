@@ -1,4 +1,5 @@
-"""What frames come from: a video, a folder of images, a rosbag, a camera device, or the synthetic drive."""
+"""What frames come from: a folder of images, a camera device, or the synthetic drive; `video_file.py` has videos, `frames.py`
+bags."""
 
 from __future__ import annotations
 
@@ -20,7 +21,6 @@ from seg_perception.files import ScratchFile, image_files, quiet_opencv, read_ma
 from seg_perception.ground.ego_mask import EgoMask
 from seg_perception.image_limits import ImageLimits
 from seg_perception.labels import VOID, LabelSet
-from seg_perception.recordings.containers import is_broken, is_undecodable, missing_bytes
 from seg_perception.results import Frame, Truth
 from seg_perception.synthetic.drive import SyntheticDrive
 
@@ -29,8 +29,6 @@ FOLDER_RATE_HZ = 10.0
 """Images of a folder carry no rate; this leaves a CPU time to answer each."""
 SYNTHETIC_FRAMES = 150
 FREE_DISTANCE_EVERY = 5
-FAILED_FRAMES = 300
-"""So many that cannot be read, one after the other, are the end of a video."""
 BAG_ENDINGS = (".mcap", ".db3", ".bag")
 
 
@@ -104,67 +102,6 @@ class Source(ABC):
         return round(index * 1e9 / self.rate_hz)
 
 
-class VideoSource(Source):
-    """A video file, as FFmpeg reads it; stamps are those of the container, from 0. count is the container's word, which is
-    a guess in many files."""
-
-    def __init__(self, path: Path) -> None:
-        if not path.is_file():
-            raise SegPerceptionError(f"there is no file {path}: give a video, a folder of images, a rosbag or a device")
-        self._path = path
-        capture = _open_capture(str(path))
-        _check_size(capture, str(path))
-        readable, _ = capture.read() if capture.isOpened() else (False, None)
-        rate, count = capture.get(cv2.CAP_PROP_FPS), int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
-        capture.release()
-        if not readable:
-            raise SegPerceptionError(
-                f"{path} cannot be read as a video: check that it is whole, or convert it to MP4 (H.264)"
-            )
-        super().__init__(
-            "video", str(path), rate if 0 < rate <= 1000 else DEFAULT_RATE_HZ, count if count > 0 else None
-        )
-        self.stamped = True
-
-    def _frames(self) -> Iterator[SourceFrame]:
-        capture = _open_capture(str(self._path))
-        index, first_ns, before_ns = 0, 0, -1
-        damaged, failed = False, 0
-        try:
-            while failed < FAILED_FRAMES:
-                readable, bgr = capture.read()
-                if not readable:  # the end, or a frame that cannot be decoded
-                    failed += 1
-                    continue
-                damaged, failed = damaged or failed > 0, 0
-                stamp_ns = round(capture.get(cv2.CAP_PROP_POS_MSEC) * 1e6)
-                first_ns = first_ns if index else stamp_ns
-                if stamp_ns - first_ns <= before_ns:  # a container without times
-                    stamp_ns = first_ns + before_ns + self._stamp_ns(1)
-                before_ns = stamp_ns - first_ns
-                rgb = cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)
-                yield SourceFrame(Frame(rgb, before_ns, "camera"), f"frame {index}")
-                index += 1
-        finally:
-            capture.release()
-        self._judge(index, damaged)
-
-    def _judge(self, frames: int, damaged: bool) -> None:
-        """Tell what was lost. A file with fewer frames than it says may be whole, and is looked into."""
-        if missing := missing_bytes(self._path):
-            self.problems.append(
-                f"{self._path} ends after {frames} frames, {missing} bytes before its end: the rest is lost, copy it again"
-            )
-            return
-        fewer = frames < (self.count or 0)
-        if damaged or (fewer and (is_broken(self._path) or is_undecodable(self._path))):
-            self.problems.append(
-                f"{self._path} is damaged, part of it cannot be decoded: {frames} frames are left, copy it again"
-            )
-        elif fewer:
-            self.notes.append(f"{self._path} says that it has about {self.count} frames, it has {frames}")
-
-
 class DeviceSource(Source):
     """A V4L2 camera."""
 
@@ -172,13 +109,13 @@ class DeviceSource(Source):
         self._device = device
         super().__init__("device", device, DEFAULT_RATE_HZ, None)
         self.live = True
-        self._capture = _open_capture(device, cv2.CAP_V4L2)
+        self._capture = open_capture(device, cv2.CAP_V4L2)
         if not self._capture.isOpened():
             raise SegPerceptionError(
                 f"the camera {device} cannot be opened: check that it is there ('ls /dev/video*'), that no other program "
                 "uses it, and that you are in the group 'video'"
             )
-        _check_size(self._capture, device)
+        check_size(self._capture, device)
         rate = self._capture.get(cv2.CAP_PROP_FPS)
         self.rate_hz = rate if 0 < rate <= 1000 else DEFAULT_RATE_HZ
 
@@ -326,12 +263,13 @@ class SyntheticSource(Source):
         return replace(known, frame=Frame(rgb, int(stamp_ns), "camera"))
 
 
-def _open_capture(name: str, api: int = cv2.CAP_ANY) -> cv2.VideoCapture:
+def open_capture(name: str, api: int = cv2.CAP_ANY) -> cv2.VideoCapture:
+    """A video file or a camera as OpenCV opens it, or does not, without its own words."""
     with quiet_opencv():
         return cv2.VideoCapture(name, api)
 
 
-def _check_size(capture: cv2.VideoCapture, name: str) -> None:
+def check_size(capture: cv2.VideoCapture, name: str) -> None:
     """Raises BadImageError where its frames are too costly, as its header says."""
     sides = cv2.CAP_PROP_FRAME_HEIGHT, cv2.CAP_PROP_FRAME_WIDTH
     height, width = (max(0, int(capture.get(side))) for side in sides)

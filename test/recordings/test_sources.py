@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import struct
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
@@ -149,6 +152,64 @@ def test_what_cannot_be_decoded_amid_a_video_is_told_in_every_container(
     assert 0 < left < 40
     (problem,) = source.problems
     assert "is damaged" in problem and f"{left} frames are left" in problem and source.notes == []
+
+
+def spoil(path: Path, numbers: Sequence[int]) -> None:
+    """Change some bytes amid those of the frames of these numbers, in the order of the file."""
+    av = pytest.importorskip("av", reason="PyAV is not installed: pip install av")
+    with av.open(str(path)) as file:
+        places = [(packet.pos, packet.size) for packet in file.demux(file.streams.video[0]) if packet.size]
+    data = bytearray(path.read_bytes())
+    for number in numbers:
+        begin, size = places[number]
+        data[begin + size // 3 : begin + size // 3 + 8] = b"\x5a\x33" * 4
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize(("container", "codec"), [("mp4", "libx264"), ("matroska", "libx264"), ("mp4", "mpeg4")])
+def test_frames_that_the_decoder_paints_over_are_counted_and_told(tmp_path: Path, container: str, codec: str) -> None:
+    """None is missing, so nothing else tells."""
+    path = tmp_path / "a"
+    encode(path, container, codec)
+    spoil(path, [5, 23])
+    source = open_source(str(path))
+    assert len(list(source)) == 40
+    (problem,) = source.problems
+    assert "is damaged" in problem and "2 of its 40 frames" in problem and "the first is frame 5" in problem
+
+
+def test_a_video_that_begins_between_key_frames_is_whole_from_the_first_one_on(tmp_path: Path) -> None:
+    """As a recorder that was started amid a stream leaves it."""
+    av = pytest.importorskip("av", reason="PyAV is not installed: pip install av")
+    encode(tmp_path / "a", "mpegts", "libx264")
+    with av.open(str(tmp_path / "a")) as file:
+        place = next(packet.pos for number, packet in enumerate(file.demux(file.streams.video[0])) if number == 4)
+    data = (tmp_path / "a").read_bytes()
+    tables = data.find(b"\x47\x40\x11") // 188 * 188  # the service description, and the two tables behind it
+    (tmp_path / "b").write_bytes(data[tables : tables + 3 * 188] + data[place // 188 * 188 :])
+    source = open_source(str(tmp_path / "b"))
+    assert len(list(source)) == 30 and source.problems == []
+
+
+@pytest.mark.parametrize("turn", [90, 180, 270])
+def test_a_video_that_was_filmed_upright_is_shown_upright(
+    tmp_path: Path, turn: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its container holds the turn, in a matrix; PyAV gives the frames as they lie, OpenCV turns them."""
+    encode(tmp_path / "a", "mp4", "libx264", frames=2)
+    data = (tmp_path / "a").read_bytes()
+    one = 1 << 16
+    plain = struct.pack(">9i", one, 0, 0, 0, one, 0, 0, 0, 1 << 30)
+    cos, sin = {90: (0, one), 180: (-one, 0), 270: (0, -one)}[turn]
+    place = data.rfind(plain)
+    (tmp_path / "a").write_bytes(
+        data[:place] + struct.pack(">9i", cos, sin, 0, -sin, cos, 0, 0, 0, 1 << 30) + data[place + 36 :]
+    )
+    frames = [item.frame.rgb for item in open_source(str(tmp_path / "a"))]
+    monkeypatch.setitem(sys.modules, "av", None)
+    others = [item.frame.rgb for item in open_source(str(tmp_path / "a"))]
+    assert len(frames) == 2 and frames[0].shape == ((240, 320, 3) if turn == 180 else (320, 240, 3))
+    assert all((one == other).all() for one, other in zip(frames, others, strict=True))
 
 
 @pytest.mark.parametrize(("container", "codec"), [("matroska", "libx264"), ("mpegts", "libx264"), ("webm", "libvpx")])
