@@ -81,7 +81,7 @@ class VideoSource(Source):
             )
             return
         fewer = frames < (self.count or 0)
-        if damage.broken or (fewer and (damage.marked or is_broken(self._path))):
+        if damage.broken or (fewer and (damage.marked or is_broken(self._path) or _is_undecodable(self._path))):
             self.problems.append(
                 f"{self._path} is damaged, part of it cannot be decoded: {frames} frames are left, copy it again"
             )
@@ -133,6 +133,25 @@ def _decoded(av: Any, file: Any, stream: Any, damage: Damage) -> Iterator[Any]:
         if frames:
             failed, begun = 0, True
         yield from frames
+
+
+def _is_undecodable(path: Path) -> bool:
+    """Whether something of a video cannot be decoded, by decoding it all once more: threads of frames, which are faster, keep
+    quiet of what is in the last ones. False where PyAV, which tells, is not installed."""
+    try:
+        av = importlib.import_module("av")
+    except ImportError:
+        return False
+    try:
+        with av.open(str(path)) as file:
+            stream = file.streams.video[0]
+            if stream.codec_context.name == "hevc":  # which passes over what it cannot read, else
+                stream.codec_context.options = {"err_detect": "explode"}
+            for packet in file.demux(stream):
+                packet.decode()
+    except av.FFmpegError:
+        return True
+    return False
 
 
 def _by_opencv(path: Path, damage: Damage) -> Iterator[tuple[float, NDArray[np.uint8]]]:

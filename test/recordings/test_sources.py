@@ -154,15 +154,18 @@ def test_what_cannot_be_decoded_amid_a_video_is_told_in_every_container(
     assert "is damaged" in problem and f"{left} frames are left" in problem and source.notes == []
 
 
-def spoil(path: Path, numbers: Sequence[int]) -> None:
-    """Change some bytes amid those of the frames of these numbers, in the order of the file."""
+def spoil(path: Path, numbers: Sequence[int], whole: bool = False) -> None:
+    """Change some bytes amid those of the frames of these numbers, in the order of the file, or all to zero."""
     av = pytest.importorskip("av", reason="PyAV is not installed: pip install av")
     with av.open(str(path)) as file:
         places = [(packet.pos, packet.size) for packet in file.demux(file.streams.video[0]) if packet.size]
     data = bytearray(path.read_bytes())
     for number in numbers:
         begin, size = places[number]
-        data[begin + size // 3 : begin + size // 3 + 8] = b"\x5a\x33" * 4
+        if whole:
+            data[begin : begin + size] = bytes(size)
+        else:
+            data[begin + size // 3 : begin + size // 3 + 8] = b"\x5a\x33" * 4
     path.write_bytes(data)
 
 
@@ -176,6 +179,17 @@ def test_frames_that_the_decoder_paints_over_are_counted_and_told(tmp_path: Path
     assert len(list(source)) == 40
     (problem,) = source.problems
     assert "is damaged" in problem and "2 of its 40 frames" in problem and "the first is frame 5" in problem
+
+
+@pytest.mark.parametrize(("container", "codec"), [("mp4", "libx264"), ("mp4", "libvpx-vp9"), ("mp4", "mpeg4")])
+def test_a_last_frame_that_cannot_be_decoded_is_told(tmp_path: Path, container: str, codec: str) -> None:
+    path = tmp_path / "a"
+    encode(path, container, codec)
+    spoil(path, [39], whole=True)
+    source = open_source(str(path))
+    assert 36 <= len(list(source)) < 40 and source.notes == []
+    (problem,) = source.problems
+    assert "is damaged" in problem
 
 
 def test_a_video_that_begins_between_key_frames_is_whole_from_the_first_one_on(tmp_path: Path) -> None:
