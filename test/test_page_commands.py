@@ -48,6 +48,12 @@ ELSEWHERE = {
     "seg_perception build-engine --model models/mine.onnx --flavor rtx --compute-capability 8.6": (
         "training/export/test_engines.py::test_every_network_compiles_in_every_precision"
     ),
+    "seg_perception label take --corrected export --job out/job --proposed out/proposed --labels camvid --out data/mine": (
+        "labelling/test_take.py::test_a_corrected_job_is_a_data_set_that_opens"
+    ),
+    "seg_perception dashboard": (
+        "dashboard/test_dashboard.py::test_a_browser_shows_the_node_while_it_looks_and_says_when_it_is_blind"
+    ),
     "seg_perception compile": "test_compiled.py::test_after_compiling_ahead_nothing_is_left_to_compile",
     "make gpu-check": "gpu_check/test_gpu_check.py::test_make_gpu_check_runs_by_the_given_python_and_sets_nothing_up",
     "python3 -m seg_perception gpu-check": "gpu_check/test_gpu_check.py::test_a_bare_python_will_do",
