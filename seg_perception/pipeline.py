@@ -7,16 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from itertools import pairwise
 from time import perf_counter_ns
 from typing import Any
 
 import numpy as np
 
 from seg_perception.backends.base import Backend, Decoder, DeviceBackend
+from seg_perception.backends.batches import Answer, answers_of
 from seg_perception.camera.preprocess import Preprocessor
 from seg_perception.camera_model import CameraModel, CameraPose
-from seg_perception.errors import BackendError, SegPerceptionError
 from seg_perception.ground.drivable import DrivableExtractor, DrivableSettings
 from seg_perception.ground.ego_mask import EgoMask
 from seg_perception.ground.fusion import PlanarPose
@@ -34,18 +33,33 @@ from seg_perception.tracking.tracker import Tracked, Tracker
 STAGES = ("preprocess", "network", "decode", "drivable", "tracking")
 
 
-@dataclass(frozen=True)
-class Seen:
-    """A frame half way: its masks are made, its ground is not. camera, odometry, extractor: what were in force then;
-    times: starts of the stages so far and the end of the last, ns."""
+_Span = tuple[int, int]
+"""Begin and end of a stage, ns."""
 
+
+@dataclass(frozen=True)
+class Ready:
+    """A frame on its way into the network. images: what the network takes; camera, odometry, decoder, extractor: what were
+    in force then."""
+
+    pipeline: Pipeline
     frame: Frame
-    panoptic: Panoptic
     wants: Wants
+    images: Any
     camera: tuple[CameraModel | None, CameraPose | None, EgoMask | None]
     odometry: PlanarPose | None
+    decoder: Decoder
     extractor: DrivableExtractor
-    times: tuple[int, ...]
+    preprocess: _Span
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A frame half way: its masks are made, its ground is not. spans: of the stages so far."""
+
+    ready: Ready
+    panoptic: Panoptic
+    spans: tuple[_Span, ...]
 
 
 class Pipeline:
@@ -57,6 +71,8 @@ class Pipeline:
     `run` is `see`, which needs the network, then `place`, which does not. With several slots one thread may place a
     frame while another sees the next in another slot; each of the two belongs to one thread at a time, and frames are
     placed in the order in which they were seen.
+
+    `see` is `prepare`, the network, then `decode`; between the two the network may run on frames of several pipelines at once.
     """
 
     def __init__(
@@ -79,8 +95,9 @@ class Pipeline:
         self.labels = model.labels
         self._mask_hw = mask_hw
         self._device = backend.device_steps() if isinstance(backend, DeviceBackend) else None
-        self._preprocess: Callable[[Frame], Any] = (
-            self._device.preprocessor() if self._device else Preprocessor(model.size_for)
+        on_cpu = Preprocessor(model.size_for)
+        self._preprocess: Callable[[Frame, int], Any] = (
+            self._device.preprocessor() if self._device else lambda frame, place: on_cpu(frame)
         )
         self._camera: tuple[CameraModel | None, CameraPose | None, EgoMask | None] = (None, None, None)
         self._odometry: PlanarPose | None = None
@@ -190,52 +207,49 @@ class Pipeline:
 
         Raises BackendError where the network fails or its answer is not finite.
         """
+        ready = self.prepare(frame, wants, slot)
+        return self.decode(ready, answers_of(lambda: self.backend.infer(ready.images))[0])
+
+    def prepare(self, frame: Frame, wants: Wants, slot: int = 0, place: int = 0) -> Ready:
+        """The step before the network. place: of its image in the batch; those before it were prepared, too."""
         decoders, extractor = self._steps
-        times = [perf_counter_ns()]
+        begin = perf_counter_ns()
+        images = self._preprocess(frame, place)
+        span = begin, perf_counter_ns()
+        return Ready(self, frame, wants, images, self._camera, self._odometry, decoders[slot], extractor, span)
 
-        images = self._preprocess(frame)
-        times.append(perf_counter_ns())
-
-        output = self._infer(images)
-        times.append(perf_counter_ns())
-
-        mask_hw = self._mask_hw or frame.size_hw
+    def decode(self, ready: Ready, answer: Answer) -> Seen:
+        """The masks of a frame that this pipeline has prepared. Raises as see."""
+        if answer.error is not None:
+            raise answer.error
+        frame, output, place = ready.frame, answer.output, answer.place
+        begin = perf_counter_ns()
         if self._device is None:
-            output = self._steadier.steady(images[0], output, frame.stamp_ns)
-        panoptic = decoders[slot].decode(output, 0, mask_hw, self.model.stride, wants)
-        times.append(perf_counter_ns())
-        return Seen(frame, panoptic, wants, self._camera, self._odometry, extractor, tuple(times))
-
-    def _infer(self, images: Any) -> Any:
-        try:
-            return self.backend.infer(images)
-        except BackendError:
-            raise
-        except SegPerceptionError as error:
-            raise BackendError(str(error)) from error
-        except Exception as error:  # each vendor's library raises classes of its own
-            raise BackendError(f"the network failed ({type(error).__name__}: {error})") from error
+            output, place = self._steadier.steady(ready.images[0], output.only(place), frame.stamp_ns), 0
+        mask_hw = self._mask_hw or frame.size_hw
+        panoptic = ready.decoder.decode(output, place, mask_hw, self.model.stride, ready.wants)
+        return Seen(ready, panoptic, (ready.preprocess, answer.span_ns, (begin, perf_counter_ns())))
 
     def place(self, seen: Seen) -> Result:
         """The rest: the drivable ground, and which thing is which."""
-        times = [perf_counter_ns()]
-        self._extractor, mask = seen.extractor, seen.panoptic.semantic
-        camera, pose, ego = seen.camera
-        self._extractor.set_camera(camera, pose, (mask.shape[0], mask.shape[1]), seen.frame.size_hw, ego)
-        drivable = self._extractor.extract(seen.panoptic, seen.wants)
-        times.append(perf_counter_ns())
+        ready, mask = seen.ready, seen.panoptic.semantic
+        begin = perf_counter_ns()
+        self._extractor = ready.extractor
+        camera, pose, ego = ready.camera
+        self._extractor.set_camera(camera, pose, (mask.shape[0], mask.shape[1]), ready.frame.size_hw, ego)
+        drivable = self._extractor.extract(seen.panoptic, ready.wants)
+        placed = perf_counter_ns()
 
         panoptic, tracked = self._follow(seen)
-        times.append(perf_counter_ns())
-        ends = (*pairwise(seen.times), *pairwise(times))
-        stages_ms = {name: (end - begin) / 1e6 for name, (begin, end) in zip(STAGES, ends)}
-        return Result(seen.frame, panoptic, drivable, stages_ms, tracked.tracks, tracked.frame)
+        spans = (*seen.spans, (begin, placed), (placed, perf_counter_ns()))
+        stages_ms = {name: (end - begin) / 1e6 for name, (begin, end) in zip(STAGES, spans)}
+        return Result(ready.frame, panoptic, drivable, stages_ms, tracked.tracks, tracked.frame)
 
     def _follow(self, seen: Seen) -> tuple[Panoptic, Tracked]:
         """The masks with their things' tracks."""
-        panoptic = seen.panoptic
-        if self._tracker is None or not seen.wants.instances:
+        ready, panoptic = seen.ready, seen.panoptic
+        if self._tracker is None or not ready.wants.instances:
             return panoptic, Tracked(panoptic.segments, (), "")
-        tracked = self._tracker.update(panoptic, seen.frame.stamp_ns, self._extractor.projection, seen.odometry)
+        tracked = self._tracker.update(panoptic, ready.frame.stamp_ns, self._extractor.projection, ready.odometry)
         panoptic = replace(panoptic, segments=tracked.segments)
         return (numbered_by_track(panoptic) if self._by_track else panoptic), tracked

@@ -69,6 +69,13 @@ class NetworkOutput:
         _expect("center_heatmap", self.center_heatmap, np.float32, n, 1, h, w)
         _expect("center_offset", self.center_offset, np.float32, n, 2, h, w)
 
+    def only(self, index: int) -> NetworkOutput:
+        """Image `index` of the batch alone, as views."""
+        if len(self.semantic_logits) == 1:
+            return self
+        one = slice(index, index + 1)
+        return NetworkOutput(self.semantic_logits[one], self.center_heatmap[one], self.center_offset[one])
+
 
 @dataclass(frozen=True)
 class GroundMotion:

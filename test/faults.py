@@ -20,6 +20,7 @@ from seg_perception.errors import BackendError
 from seg_perception.pipeline import Pipeline
 from seg_perception.results import NetworkOutput
 from seg_perception.ros import node
+from seg_perception.ros.newest import NewestFrames
 from seg_perception.ros.running import end_process
 
 HANG = "hang"
@@ -28,6 +29,10 @@ HANGS = "it waits for ever now"
 """What the program prints then."""
 HELD = "it waits for SIGUSR1"
 """What the program prints in the middle of a warm-up that is held."""
+HOLD, GO_ON = "hold", "go on"
+"""frame_id of an image at which the network waits, until an image of the other frame_id comes."""
+HOLDS = "the network is held"
+"""What the program prints then."""
 UNLUCKY = 13
 """The jpeg_quality at which a transition fails."""
 OUT_OF_LUCK = "out of luck"
@@ -42,12 +47,12 @@ def wait_for_ever(*_: Any, **__: Any) -> Any:
 
 def hang() -> None:
     """The network never returns from an image of that frame_id."""
-    see = Pipeline.see
+    prepare = Pipeline.prepare
 
     def patched(self: Pipeline, frame: Any, *rest: Any, **named: Any) -> Any:
-        return (wait_for_ever if frame.frame_id == HANG else see)(self, frame, *rest, **named)
+        return (wait_for_ever if frame.frame_id == HANG else prepare)(self, frame, *rest, **named)
 
-    Pipeline.see = patched  # type: ignore[method-assign]
+    Pipeline.prepare = patched  # type: ignore[method-assign]
 
 
 THROW, NAN, DAMAGE = "throw", "nan ", "damage"
@@ -57,25 +62,54 @@ it answers wrongly from then on, until it is made anew."""
 
 def network() -> None:
     """The network fails at images of these frame_ids."""
-    see, infer, asked = Pipeline.see, OnnxRuntimeBackend.infer, [""]
+    prepare, infer, asked = Pipeline.prepare, OnnxRuntimeBackend.infer, []
+    goes_on, put = threading.Event(), NewestFrames.put
+
+    def waits(self: NewestFrames[Any], camera: int, frame: Any) -> bool:
+        replaced = put(self, camera, frame)
+        if frame.message is not None and frame.message.header.frame_id == GO_ON:
+            goes_on.set()
+        return replaced
 
     def noted(self: Pipeline, frame: Any, *rest: Any, **named: Any) -> Any:
-        asked[0] = frame.frame_id
-        return see(self, frame, *rest, **named)
+        asked.append(frame.frame_id)
+        return prepare(self, frame, *rest, **named)
 
     def failing(self: OnnxRuntimeBackend, images: Any) -> NetworkOutput:
-        fault, asked[0] = asked[0], ""
-        if fault == THROW:
+        faults = asked[:]
+        asked.clear()
+        if HOLD in faults:
+            goes_on.clear()
+            print(f"{HOLDS}\n", end="", flush=True)
+            goes_on.wait()
+        if THROW in faults:
             raise RuntimeError("the device fell off the bus")
         answer = infer(self, images)
-        if fault == HANG:
+        if HANG in faults:
             wait_for_ever()
-        if fault.startswith(NAN):
-            getattr(answer, fault.removeprefix(NAN))[:, 0, -1, -1] = np.nan
-        self.damaged = getattr(self, "damaged", False) or fault == DAMAGE
+        for place, fault in enumerate(faults):
+            if fault.startswith(NAN):
+                getattr(answer, fault.removeprefix(NAN))[place, 0, -1, -1] = np.nan
+        self.damaged = getattr(self, "damaged", False) or DAMAGE in faults
         return wrong(answer) if self.damaged else answer
 
-    Pipeline.see, OnnxRuntimeBackend.infer = noted, failing  # type: ignore[method-assign, assignment]
+    Pipeline.prepare, OnnxRuntimeBackend.infer, NewestFrames.put = noted, failing, waits  # type: ignore[method-assign, assignment]
+
+
+def batches() -> None:
+    """Every frame that waits for the network is told with its camera's number, and every run with its number of images."""
+    infer, put = OnnxRuntimeBackend.infer, NewestFrames.put
+
+    def waits(self: NewestFrames[Any], camera: int, frame: Any) -> bool:
+        replaced = put(self, camera, frame)
+        print(f"camera {camera} waits\n", end="", flush=True)
+        return replaced
+
+    def told(self: OnnxRuntimeBackend, images: Any) -> NetworkOutput:
+        print(f"a run of {len(images)}\n", end="", flush=True)
+        return infer(self, images)
+
+    OnnxRuntimeBackend.infer, NewestFrames.put = told, waits  # type: ignore[method-assign]
 
 
 def wrong(answer: NetworkOutput) -> NetworkOutput:
@@ -196,6 +230,7 @@ FAULTS: dict[str, Callable[[], None]] = {
     for one in (
         hang,
         network,
+        batches,
         wrong_engine,
         fake_gpu,
         no_gpu,

@@ -47,9 +47,11 @@ LATCHED = qos_profile("reliable, transient local")
 EVERY_MESSAGE = QoSProfile(depth=1000, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.VOLATILE)
 
 
-def make_tiny_model(path: Path, size_hw: tuple[int, int] = (64, 96), busy: int = 0, contrast: float = 0.01) -> Path:
+def make_tiny_model(
+    path: Path, size_hw: tuple[int, int] = (64, 96), busy: int = 0, contrast: float = 0.01, batch: int | None = 1
+) -> Path:
     """A model file that needs no training: classes by colour at 1/8, no centres. busy: extra convolutions of 64
-    channels at full size, to be slow on purpose. contrast: how sure it is."""
+    channels at full size, to be slow on purpose. contrast: how sure it is. batch: images a run, None = any number."""
     rng = np.random.default_rng(0)
     nodes = [
         helper.make_node("Cast", ["image"], ["float"], to=TensorProto.FLOAT),
@@ -73,7 +75,7 @@ def make_tiny_model(path: Path, size_hw: tuple[int, int] = (64, 96), busy: int =
         helper.make_node("Conv", ["cells", "to_offset"], ["center_offset"]),
     ]
     tensors = [numpy_helper.from_array(values.astype(np.float32), name) for name, values in weights.items()]
-    write_model(path, nodes, tensors, size_hw)
+    write_model(path, nodes, tensors, size_hw, batch=batch)
     return path
 
 

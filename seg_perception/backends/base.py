@@ -58,8 +58,9 @@ class Decoder(Protocol):
 class DeviceSteps(Protocol):
     """The steps before and after the network on a backend's device, for pipelines that run one after the other."""
 
-    def preprocessor(self) -> Callable[[Frame], OnDevice]:
-        """What Preprocessor does, to the input of the network; `infer` then takes the result."""
+    def preprocessor(self) -> Callable[[Frame, int], OnDevice]:
+        """What Preprocessor does, to one image of the network's input, by its index; `infer` then takes the result, and with
+        it the images before."""
 
     def decoder(self, labels: LabelSet, settings: PanopticSettings) -> Decoder:
         """What PanopticDecoder does, with what `infer` then returns."""

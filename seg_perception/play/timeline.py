@@ -1,11 +1,14 @@
-"""What overlapping the two halves of a frame's way gives, measured and drawn: `python -m seg_perception.play.timeline`.
+"""What the node's ways of running frames give, measured and drawn: `python -m seg_perception.play.timeline`.
 
-One camera of the node runs rendered images, a new one being there whenever one is taken, while another process watches
-the masks and the drivable areas in pixels, as a planner does. --network-ms stands in for a GPU: the network's answer
-takes so long and leaves the CPU alone. Each way runs in turn, several times.
+With one camera: the two halves of a frame's way one after the other, and overlapped. With several: one frame at a time, and
+batched, overlapped where a device does the work. The cameras run rendered images, a new one being there whenever one is
+taken, while another process watches the masks and the drivable areas in pixels, as a planner does. --network-ms stands in
+for a GPU: the network's answer takes so long, --more-ms longer for each further image of a batch, and leaves the CPU alone.
+Each way runs in turn, several times.
 
-Example:
+Examples:
   python -m seg_perception.play.timeline --model models/driving_mobileseg.onnx --network-ms 10
+  python -m seg_perception.play.timeline --model models/driving_mobileseg.onnx --network-ms 10 --more-ms 3 --cameras 4
 """
 
 from __future__ import annotations
@@ -16,7 +19,7 @@ import multiprocessing
 import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -31,27 +34,44 @@ from sensor_msgs.msg import Image
 from tqdm import tqdm
 
 from seg_perception import backends, model_file
+from seg_perception.backends.base import Backend
+from seg_perception.backends.batches import Answer, Batches
 from seg_perception.errors import SegPerceptionError
 from seg_perception.metrics.times import percentiles
 from seg_perception.model_file import ModelInfo
 from seg_perception.network import joined
-from seg_perception.options import number
+from seg_perception.options import number, whole
 from seg_perception.play.answers import PLANNER_TOPICS, WATCHED
 from seg_perception.results import NetworkOutput
-from seg_perception.ros.camera import Camera, HalfDone
+from seg_perception.ros.camera import Camera, HalfDone, Prepared
 from seg_perception.ros.fill_messages import ImageFiller
 from seg_perception.ros.inputs import Arrival
-from seg_perception.ros.lane import Lane
+from seg_perception.ros.lane import MOST_TOGETHER, Lane
 from seg_perception.ros.outputs import qos_profile
 from seg_perception.ros.real_time import keep_memory
 from seg_perception.ros.settings import Settings
 from seg_perception.synthetic.drive import SyntheticDrive
 
-WAYS = {1: "one after the other", 2: "overlapped"}
-"""By the number of threads."""
 ROUNDS, FRAMES, DRAWN_FRAMES = 15, 15, 6
 IMAGES = 4
 COLUMNS = 100
+
+
+@dataclass(frozen=True)
+class Way:
+    """threads: of the lane; together: frames in a batch."""
+
+    name: str
+    threads: int = 1
+    together: int = 1
+
+
+def ways(cameras: int, on_device: bool) -> tuple[Way, ...]:
+    """Those that are compared."""
+    if cameras == 1:
+        return Way("one after the other"), Way("overlapped", threads=2)
+    threads = 2 if on_device else 1
+    return Way("one at a time", threads), Way("batched", threads, min(cameras, MOST_TOGETHER))
 
 
 @dataclass(frozen=True)
@@ -77,13 +97,19 @@ def gantt(spans: Sequence[Span], columns: int = COLUMNS) -> list[str]:
 class _Waiting:
     """A network on a device of its own, as the CPU sees it: the same answer always, after a while."""
 
-    def __init__(self, model: ModelInfo, output: NetworkOutput, seconds: float) -> None:
+    def __init__(self, model: ModelInfo, output: NetworkOutput, seconds: float, more_s: float) -> None:
+        """more_s: for each further image of a batch."""
         self.model = model
-        self._output, self._seconds = output, seconds
+        self._seconds, self._more_s = seconds, more_s
+        parts = output.semantic_logits, output.center_heatmap, output.center_offset
+        self._outputs = [
+            NetworkOutput(*(np.repeat(part, count, axis=0) for part in parts)) for count in range(1, MOST_TOGETHER + 1)
+        ]
 
     def infer(self, images: NDArray[np.uint8]) -> NetworkOutput:
-        time.sleep(self._seconds)
-        return self._output
+        more = len(images) - 1
+        time.sleep(self._seconds + more * self._more_s)
+        return self._outputs[more]
 
     def warm_up(self) -> None:
         """Nothing to do."""
@@ -96,20 +122,26 @@ class _Waiting:
 
 
 class _Run:
-    """Frames without end to a camera, and the spans of those that came through."""
+    """Frames without end to the cameras, in turn, and the spans of those that came through."""
 
-    def __init__(self, camera: Camera, messages: Sequence[Image], settings: Settings, threads: int) -> None:
-        self._camera, self._messages, self._settings, self._threads = camera, messages, settings, threads
+    def __init__(
+        self, cameras: Sequence[Camera], backend: Backend, messages: Sequence[Image], settings: Settings, way: Way
+    ) -> None:
+        self._cameras, self._backend, self._messages = cameras, backend, messages
+        self._settings, self.way, self._batches = settings, way, Batches()
         self._numbers: dict[int, int] = {}
+        self._left_s: dict[str, float] = {}
         self._count = itertools.count()
+        self._turn = itertools.cycle(range(len(cameras)))
         self.spans: list[Span] = []
         self.ages_ms: list[float] = []
 
     def fps(self, frames: int) -> float:
         """Frames a second of so many frames."""
         self._left = frames
-        lane = Lane(self, [self], lambda: self._settings)
-        threads = [threading.Thread(target=lane.work, args=(slot,)) for slot in range(self._threads)]
+        steps = [_Watched(self, camera) for camera in self._cameras]
+        lane = Lane(self, steps, lambda: self._settings, self._answers, self.way.together)
+        threads = [threading.Thread(target=lane.work, args=(slot,)) for slot in range(self.way.threads)]
         start_s = time.monotonic()
         for thread in threads:
             thread.start()
@@ -117,61 +149,83 @@ class _Run:
             thread.join()
         return frames / (time.monotonic() - start_s)
 
-    def take(self) -> tuple[int, Arrival] | None:
-        if not self._left:
-            return None
-        self._left -= 1
-        arrival = Arrival(self._messages[self._left % len(self._messages)], time.monotonic())
-        self._numbers[id(arrival)] = next(self._count)
-        return 0, arrival
+    def take(self, most: int, wait_s: float) -> Sequence[tuple[int, Arrival]]:
+        taken = [(next(self._turn), self._arrival()) for _ in range(min(most, self._left))]
+        self._left -= len(taken)
+        return taken
 
-    def see(self, arrival: Arrival, settings: Settings, slot: int) -> HalfDone | None:
-        begin_s = time.monotonic()
-        half = self._camera.see(arrival, settings, slot)
-        self.spans.append(Span("network", self._numbers[id(arrival)], begin_s, time.monotonic()))
+    def _arrival(self) -> Arrival:
+        number = next(self._count)
+        arrival = Arrival(self._messages[number % len(self._messages)], time.monotonic())
+        self._numbers[id(arrival)] = number
+        return arrival
+
+    def _answers(self, prepared: Sequence[Prepared]) -> Iterator[tuple[int, Answer]]:
+        return self._batches.answers(self._backend, [one.ready.images for one in prepared])
+
+    def note(self, place: str, arrival: Arrival, begin_s: float) -> None:
+        """A frame leaves a place. Of a batch, each is drawn from when the one before it left."""
+        end_s = time.monotonic()
+        self.spans.append(Span(place, self._numbers[id(arrival)], max(begin_s, self._left_s.get(place, 0.0)), end_s))
+        self._left_s[place] = end_s
+
+
+class _Watched:
+    """A camera's steps, noted."""
+
+    def __init__(self, run: _Run, camera: Camera) -> None:
+        self._run, self._camera = run, camera
+
+    def prepare(self, arrival: Arrival, settings: Settings, slot: int, place: int) -> Prepared | None:
+        return self._camera.prepare(arrival, settings, slot, place)
+
+    def see(self, prepared: Prepared, answer: Answer) -> HalfDone | None:
+        half = self._camera.see(prepared, answer)
+        self._run.note("network", prepared.arrival, prepared.ready.preprocess[0] / 1e9)
         return half
 
     def publish(self, half: HalfDone) -> None:
-        begin_s = time.monotonic()
+        begin_s, arrival = time.monotonic(), half.prepared.arrival
         self._camera.publish(half)
-        end_s = time.monotonic()
-        self.spans.append(Span("publish", self._numbers.pop(id(half.arrival)), begin_s, end_s))
-        self.ages_ms.append((end_s - half.arrival.arrived_s) * 1e3)
+        self._run.note("publish", arrival, begin_s)
+        self._run.ages_ms.append((time.monotonic() - arrival.arrived_s) * 1e3)
 
 
-def measure(model: ModelInfo, network_ms: float) -> dict[str, Any]:
+def measure(model: ModelInfo, network_ms: float, more_ms: float = 0.0, cameras: int = 1) -> dict[str, Any]:
     """By way: frames a second, ages and the time of each place in ms, and the spans of the last round's first frames."""
     with joined() as network:
-        return _measure(model, network_ms, network.node_name)
+        return _measure(model, network_ms / 1e3, more_ms / 1e3, cameras, network.node_name)
 
 
-def _measure(model: ModelInfo, network_ms: float, node_name: str) -> dict[str, Any]:
+def _measure(model: ModelInfo, network_s: float, more_s: float, count: int, node_name: str) -> dict[str, Any]:
     keep_memory()
-    watcher = multiprocessing.get_context("spawn").Process(target=_watch, args=(node_name,), daemon=True)
+    names = [f"camera{index}" for index in range(count)] if count > 1 else [""]
+    watcher = multiprocessing.get_context("spawn").Process(target=_watch, args=(node_name, names), daemon=True)
     watcher.start()
     rclpy.init()
     node = LifecycleNode(node_name)
     backend = backends.choose(model, backend="onnxruntime", log=print)
     drive = SyntheticDrive()
-    settings = Settings.from_values({})
+    settings = Settings.from_values({"camera_names": names} if count > 1 else {})
     try:
-        if network_ms:
+        if network_s:
             model = model.at(model.size_hw)
-            images = np.zeros((1, *model.size_hw, 3), np.uint8)
-            found = backend.infer(images)
-            output = NetworkOutput(*(getattr(found, name).copy() for name in found.__dataclass_fields__))
-            backend = _Waiting(model, output, network_ms / 1e3)
-        camera = Camera(node, "", backend, settings, None, lambda: None, lambda *_: None, slots=2)
+            output = backend.infer(np.zeros((1, *model.size_hw, 3), np.uint8))
+            backend = _Waiting(model, output, network_s, more_s)
+        cameras = [
+            Camera(node, name, backend, settings, None, lambda: None, lambda *_: None, slots=2) for name in names
+        ]
         node.trigger_configure()
         node.trigger_activate()
-        camera.warm_up()
-        camera.listen(lambda arrival: False)
-        while len(camera.outputs.watched(settings)) < len(PLANNER_TOPICS):
-            if not watcher.is_alive():
-                raise SegPerceptionError("the process that watches ended: what it printed above says why")
-            time.sleep(0.05)
+        cameras[0].warm_up()
+        for camera in cameras:
+            camera.listen(lambda arrival: False)
+            while len(camera.outputs.watched(settings)) < len(PLANNER_TOPICS):
+                if not watcher.is_alive():
+                    raise SegPerceptionError("the process that watches ended: what it printed above says why")
+                time.sleep(0.05)
         messages = [_message(drive.frame(i).rgb) for i in range(IMAGES)]
-        return _in_turn({threads: _Run(camera, messages, settings, threads) for threads in WAYS})
+        return _in_turn([_Run(cameras, backend, messages, settings, way) for way in ways(count, network_s > 0)])
     finally:
         backend.close()
         rclpy.shutdown()
@@ -179,21 +233,21 @@ def _measure(model: ModelInfo, network_ms: float, node_name: str) -> dict[str, A
         watcher.join()
 
 
-def _in_turn(runs: Mapping[int, _Run]) -> dict[str, Any]:
-    """Rounds of both ways, so that whatever else the machine does disturbs both alike."""
-    fps: dict[int, list[float]] = {threads: [] for threads in runs}
+def _in_turn(runs: Sequence[_Run]) -> dict[str, Any]:
+    """Rounds of all ways, so that whatever else the machine does disturbs them alike."""
+    fps: list[list[float]] = [[] for _ in runs]
     for _ in tqdm(range(ROUNDS), unit="round", desc="timeline"):
-        for threads, run in runs.items():
+        for run, seen in zip(runs, fps):
             run.spans.clear()
-            fps[threads].append(run.fps(FRAMES))
+            seen.append(run.fps(FRAMES))
     return {
-        WAYS[threads]: {
-            "fps": median(fps[threads]),
-            "ratio": median(a / b for a, b in zip(fps[threads], fps[1])),
+        run.way.name: {
+            "fps": median(seen),
+            "ratio": median(a / b for a, b in zip(seen, fps[0])),
             "age_ms": percentiles(run.ages_ms, 50, 95),
             "spans": [s for s in run.spans if s.frame - min(span.frame for span in run.spans) < DRAWN_FRAMES],
         }
-        for threads, run in runs.items()
+        for run, seen in zip(runs, fps)
     }
 
 
@@ -201,12 +255,13 @@ def _message(rgb: NDArray[np.uint8]) -> Image:
     return ImageFiller("rgb8").fill(rgb, Image().header)
 
 
-def _watch(node_name: str) -> None:
+def _watch(node_name: str, cameras: Sequence[str]) -> None:
     """The planner's process."""
     rclpy.init()
     node = rclpy.create_node("planner")
-    for name in PLANNER_TOPICS:
-        node.create_subscription(WATCHED[name], f"/{node_name}/{name}", lambda message: None, qos_profile("reliable"))
+    for camera, name in itertools.product(cameras, PLANNER_TOPICS):
+        topic = "/".join(filter(None, ("", node_name, camera, name)))
+        node.create_subscription(WATCHED[name], topic, lambda message: None, qos_profile("reliable"))
     try:
         rclpy.spin(node)
     except ExternalShutdownException:
@@ -224,8 +279,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         metavar="MS",
         help="stand in for a GPU (default: none)",
     )
+    parser.add_argument(
+        "--more-ms",
+        type=number("--more-ms", least=0),
+        default=0.0,
+        metavar="MS",
+        help="longer for each further image of a batch (default: 0)",
+    )
+    parser.add_argument("--cameras", type=whole("--cameras", 1), default=1, metavar="N", help="cameras (default: 1)")
     given = parser.parse_args(arguments)
-    for way, seen in measure(model_file.load(given.model), given.network_ms).items():
+    told = measure(model_file.load(given.model), given.network_ms, given.more_ms, given.cameras)
+    for way, seen in told.items():
         age = seen["age_ms"]
         print(
             f"{way}: {seen['fps']:.1f} frames a second ({seen['ratio']:.2f} times the first), "

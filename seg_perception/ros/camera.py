@@ -14,12 +14,13 @@ from rclpy.lifecycle import LifecycleNode
 from rclpy.time import Time
 
 from seg_perception.backends.base import Backend
+from seg_perception.backends.batches import Answer
 from seg_perception.camera.messages import BadImageError, ImageReader
 from seg_perception.camera_model import CameraPose
 from seg_perception.errors import BackendError, SegPerceptionError
 from seg_perception.ground.fusion import GridFusion, PlanarPose
 from seg_perception.model_file import ModelInfo
-from seg_perception.pipeline import Pipeline, Seen
+from seg_perception.pipeline import Pipeline, Ready, Seen
 from seg_perception.results import Frame, Grid, Result
 from seg_perception.ros.diagnostics import GROUND_OK, GROUND_UNWATCHED, GroundState, Status, node_status
 from seg_perception.ros.extrinsics import TransformError, TransformSource, is_same_pose
@@ -45,23 +46,31 @@ FULL_DEPTH, DIM, DIM_IMAGES = 16, 4096, 30
 
 
 @dataclass(frozen=True)
-class HalfDone:
-    """A frame whose network has run, with what is needed to publish it."""
+class Prepared:
+    """A frame on its way into the network, with what is needed to publish it."""
 
     camera_input: CameraInput
     arrival: Arrival
     settings: Settings
     watched: frozenset[str]
     ground: GroundState
-    seen: Seen
+    ready: Ready
     convert_ms: float
+
+
+@dataclass(frozen=True)
+class HalfDone:
+    """A frame whose network has run."""
+
+    prepared: Prepared
+    seen: Seen
 
 
 class Camera:
     """All that belongs to one camera; name may be empty.
 
-    A frame's way is `see`, which needs the network, then `publish`, which does not: see pipeline.Pipeline for which
-    threads they may belong to. slots: frames that may be between the two or in one of them at once.
+    A frame's way is `prepare`, the network, `see`, then `publish`: see pipeline.Pipeline for which threads they may belong
+    to. slots: frames that may be on that way at once.
     """
 
     def __init__(
@@ -157,22 +166,31 @@ class Camera:
         self.stop_listening()
         self.outputs.destroy()
 
-    def see(self, arrival: Arrival, settings: Settings, slot: int = 0) -> HalfDone | None:
-        """Run a frame up to its masks; None where it cannot be used, which is counted and named."""
+    def prepare(self, arrival: Arrival, settings: Settings, slot: int = 0, place: int = 0) -> Prepared | None:
+        """See Steps; None where the frame cannot be used, which is counted and named."""
         camera_input = self._input
         if camera_input is None:
             return None
         with _answering(camera_input, arrival):
-            return self._see(camera_input, arrival, settings, slot)
+            return self._prepare(camera_input, arrival, settings, slot, place)
+        return None
+
+    def see(self, prepared: Prepared, answer: Answer) -> HalfDone | None:
+        """See Steps; None where the network failed at it, which is counted and named."""
+        with _answering(prepared.camera_input, prepared.arrival):
+            return HalfDone(prepared, self._decode(prepared.ready, answer))
         return None
 
     def publish(self, half: HalfDone) -> None:
         """Run the rest of a frame and publish what is watched of it."""
-        with _answering(half.camera_input, half.arrival):
+        camera_input, arrival = half.prepared.camera_input, half.prepared.arrival
+        with _answering(camera_input, arrival):
             self._publish(half)
-        half.camera_input.monitor.answered(half.arrival.arrived_s)
+        camera_input.monitor.answered(arrival.arrived_s)
 
-    def _see(self, camera_input: CameraInput, arrival: Arrival, settings: Settings, slot: int) -> HalfDone:
+    def _prepare(
+        self, camera_input: CameraInput, arrival: Arrival, settings: Settings, slot: int, place: int
+    ) -> Prepared:
         since_s = time.monotonic()
         self._apply(settings)
         header = arrival.message.header
@@ -183,13 +201,15 @@ class Camera:
         watched = self.outputs.watched(settings)
         ground = self._place(camera_input, arrival, frame.size_hw, settings)
         convert_ms = (time.monotonic() - since_s) * 1e3
-        pipeline = self._pipeline
+        ready = self._pipeline.prepare(frame, wants(watched), slot, place)
+        return Prepared(camera_input, arrival, settings, watched, ground, ready, convert_ms)
+
+    def _decode(self, ready: Ready, answer: Answer) -> Seen:
         try:
-            seen = pipeline.see(frame, wants(watched), slot)
+            return ready.pipeline.decode(ready, answer)
         except BackendError as error:
-            self._backend_failed(pipeline.backend, error)
+            self._backend_failed(ready.pipeline.backend, error)
             raise
-        return HalfDone(camera_input, arrival, settings, watched, ground, seen, convert_ms)
 
     def _judge_brightness(self, brightest: int | None, camera_input: CameraInput) -> None:
         """Tell of 16-bit images that use fewer bits than is said, and so are black."""
@@ -215,18 +235,19 @@ class Camera:
             self._node.get_logger().warning(f"{self.name or 'camera'}: {hint}")
 
     def _publish(self, half: HalfDone) -> None:
-        watched, frame = half.watched, half.seen.frame
+        prepared = half.prepared
+        watched, arrival = prepared.watched, prepared.arrival
         result = self._pipeline.place(half.seen)
         run_s = time.monotonic()
-        placed, ground = self._placed(result, half)
-        self.outputs.publish(result, half.arrival.message.header, placed, watched, half.settings)
+        placed, ground = self._placed(result, prepared)
+        self.outputs.publish(result, arrival.message.header, placed, watched, prepared.settings)
         done_s = time.monotonic()
         self._note(ground if watches_ground(watched) else GROUND_UNWATCHED)
-        stages_ms = {"convert": half.convert_ms, **result.stages_ms, "publish": (done_s - run_s) * 1e3}
-        stamp_age_ms = (self._node.get_clock().now().nanoseconds - frame.stamp_ns) / 1e6
-        half.camera_input.monitor.finished(done_s, (done_s - half.arrival.arrived_s) * 1e3, stamp_age_ms, stages_ms)
+        stages_ms = {"convert": prepared.convert_ms, **result.stages_ms, "publish": (done_s - run_s) * 1e3}
+        stamp_age_ms = (self._node.get_clock().now().nanoseconds - arrival.stamp_ns) / 1e6
+        prepared.camera_input.monitor.finished(done_s, (done_s - arrival.arrived_s) * 1e3, stamp_age_ms, stages_ms)
         if self._on_frame is not None:
-            self._on_frame(self.name, frame.stamp_ns, stages_ms)
+            self._on_frame(self.name, arrival.stamp_ns, stages_ms)
 
     def _apply(self, settings: Settings) -> None:
         """Take over settings that changed, between two frames."""
@@ -298,15 +319,15 @@ class Camera:
             )
         return self._transforms
 
-    def _placed(self, result: Result, half: HalfDone) -> tuple[Placed, GroundState]:
+    def _placed(self, result: Result, prepared: Prepared) -> tuple[Placed, GroundState]:
         """Where the outputs on the ground are, with the grid that remembers if it shall, and what stops them now."""
-        settings, arrival, ground = half.settings, half.arrival, half.ground
+        settings, arrival, ground = prepared.settings, prepared.arrival, prepared.ground
         node, grid = settings.node, result.drivable.grid
         if not ground.problem and self._pipeline.ground_problem:
             ground = GroundState("geometry", self._pipeline.ground_problem)
         frame_id = "" if ground.problem else settings.ground_frame
         motion_frame = {"odometry": node.odom_frame, "base": settings.ground_frame}.get(result.motion_frame, "")
-        camera = None if ground.cause == "camera_info" else half.camera_input.calibration.camera
+        camera = None if ground.cause == "camera_info" else prepared.camera_input.calibration.camera
         placed = Placed(frame_id, self._pipeline.projection, grid, frame_id, motion_frame, camera)
         if self._fusion is None or grid is None:
             return placed, ground

@@ -1,9 +1,8 @@
-"""What comes in: the newest frame of every camera, and its calibration."""
+"""What comes in: images, and their calibration."""
 
 from __future__ import annotations
 
 import math
-import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -52,43 +51,6 @@ class Arrival:
         """The message's stamp; below 0 where it is no time."""
         stamp = self.message.header.stamp
         return int(stamp.sec * 10**9 + stamp.nanosec)
-
-
-class NewestFrames:
-    """One slot a camera. A newer frame replaces one that nobody took; taking goes round the cameras in turn."""
-
-    def __init__(self, cameras: int) -> None:
-        self._slots: list[Arrival | None] = [None] * cameras
-        self._next = 0
-        self._open = True
-        self._filled = threading.Condition()
-
-    def put(self, camera: int, arrival: Arrival) -> bool:
-        """Store the newest frame of a camera; True when one that was never taken made room."""
-        with self._filled:
-            replaced = self._slots[camera] is not None
-            self._slots[camera] = arrival
-            self._filled.notify()
-            return replaced
-
-    def take(self) -> tuple[int, Arrival] | None:
-        """Wait for a frame; the camera that was served longest ago comes first. None once closed."""
-        with self._filled:
-            while self._open:
-                for camera in [*range(self._next, len(self._slots)), *range(self._next)]:
-                    arrival = self._slots[camera]
-                    if arrival is not None:
-                        self._slots[camera] = None
-                        self._next = (camera + 1) % len(self._slots)
-                        return camera, arrival
-                self._filled.wait()
-            return None
-
-    def close(self) -> None:
-        """Let take return None, now and ever after."""
-        with self._filled:
-            self._open = False
-            self._filled.notify_all()
 
 
 class SequenceGaps:

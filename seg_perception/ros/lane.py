@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Protocol
 
 from seg_perception.backends.base import Backend
 
-OVERLAPS = ("auto", "always", "never")
+CHOICES = ("auto", "always", "never")
 """Not `on` and `off`, which YAML reads as true and false."""
+MOST_TOGETHER = 8
+"""Images in one run of the network: an engine holds memory for each number of them."""
 
 
 def overlaps(choice: str, backend: Backend, cameras: int) -> bool:
@@ -20,68 +22,114 @@ def overlaps(choice: str, backend: Backend, cameras: int) -> bool:
     since each waits for its turn; one camera gains nothing. Nor does anyone where the network runs on the CPU, and needs
     the cores that the rest of the frame before would run on.
     """
-    return choice == "always" or (choice == "auto" and cameras > 1 and backend.describe()["device"] != "CPU")
+    return choice == "always" or (choice == "auto" and cameras > 1 and not _on_cpu(backend))
+
+
+def together(choice: str, backend: Backend, cameras: int) -> int:
+    """How many cameras' frames go through the network at once: 1 where the model file fixes that, and by default on the
+    CPU, where a batch takes as long as its images one by one and each would wait for all."""
+    alone = choice == "never" or (choice == "auto" and _on_cpu(backend))
+    return 1 if alone or backend.model.batch is not None else min(cameras, MOST_TOGETHER)
+
+
+def _on_cpu(backend: Backend) -> bool:
+    return backend.describe()["device"] == "CPU"
 
 
 class Frames(Protocol):
-    """Where frames wait: see inputs.NewestFrames."""
+    """Where frames wait: see newest.NewestFrames."""
 
-    def take(self) -> tuple[int, Any] | None:
-        """Camera and frame, None in the end."""
+    def take(self, most: int, wait_s: float) -> Sequence[tuple[int, Any]]:
+        """Cameras and frames, none in the end."""
 
 
 class Steps(Protocol):
-    """One camera's two halves of the work on a frame: see camera.Camera."""
+    """One camera's steps of the work on a frame: see camera.Camera."""
 
-    def see(self, arrival: Any, settings: Any, slot: int) -> Any:
-        """What needs the network; None where there is nothing to publish."""
+    def prepare(self, arrival: Any, settings: Any, slot: int, place: int) -> Any:
+        """What comes before the network; None where it needs none. place: of its image among those that go into it."""
+
+    def see(self, ready: Any, answer: Any) -> Any:
+        """Masks of the network's answer; None where there is nothing to publish."""
 
     def publish(self, half: Any) -> None:
         """The rest."""
 
 
-class Lane:
-    """Two places, network and publishing, with room for one frame each, which frames pass in order.
+Network = Callable[[Sequence[Any]], Iterable[tuple[int, Any]]]
+"""The answers to what was prepared, and to which of it, each of which holds until the next is asked for."""
 
-    One thread takes a frame through both. With a second thread the network has the next frame while this one is
-    published; a frame is taken only when the network is free, and leaves it only when publishing is, so that none waits
-    in between for longer than the other takes, and the newest one is taken as late as can be.
+
+class Lane:
+    """Two places, network and publishing, with room for one batch each, which frames pass in order.
+
+    One thread takes a batch through both. With a second thread the network has the next frames while these are
+    published; frames are taken only when the network is free, and leave it only when publishing is, so that none waits
+    in between for longer than the others take, and the newest ones are taken as late as can be.
     """
 
-    def __init__(self, frames: Frames, cameras: Sequence[Steps], settings: Callable[[], Any]) -> None:
-        """settings: those in force now."""
-        self._frames, self._cameras, self._settings = frames, cameras, settings
+    def __init__(
+        self,
+        frames: Frames,
+        cameras: Sequence[Steps],
+        settings: Callable[[], Any],
+        network: Network,
+        most: int = 1,
+        wait_s: float = 0.0,
+    ) -> None:
+        """settings: those in force now; most: frames in a batch, one a camera; wait_s: how long one may wait for others."""
+        self._frames, self._cameras, self._settings, self._run_network = frames, cameras, settings, network
+        self._most, self._wait_s = most, wait_s
         self._network, self._publishing = threading.Lock(), threading.Lock()
-        self._in_network: tuple[int, Any, float] | None = None
-        self._left = False
+        self._in_network: tuple[Sequence[tuple[int, Any]], float] | None = None
+        self._full = self._left = False
 
     def work(self, slot: int) -> None:
         """A worker thread, until there are no more frames. slot: its number, which no other has."""
         while True:
             with self._network:
-                taken = None if self._left else self._frames.take()
-                if taken is None:
+                taken = () if self._full else self._frames.take(self._most, self._wait_s)
+                if not taken:
                     return
-                index, arrival = taken
-                camera = self._cameras[index]
-                self._in_network = index, arrival, time.monotonic()
-                half = camera.see(arrival, self._settings(), slot)
+                self._in_network = taken, time.monotonic()
+                halves = self._see(taken, slot)
                 self._in_network = None
                 self._publishing.acquire()
             try:
-                if half is not None and not self._left:
-                    camera.publish(half)
+                for camera, half in halves:
+                    if not self._left:
+                        camera.publish(half)
             finally:
                 self._publishing.release()
 
-    def overdue(self, limit_s: float) -> tuple[int, Any] | None:
-        """Camera and frame that the network has had for longer than limit_s; any thread may ask."""
-        frame = self._in_network
-        return frame[:2] if frame is not None and time.monotonic() - frame[2] > limit_s else None
+    def _see(self, taken: Sequence[tuple[int, Any]], slot: int) -> list[tuple[Steps, Any]]:
+        settings = self._settings()
+        cameras: list[Steps] = []
+        ready: list[Any] = []
+        for index, arrival in taken:
+            one = self._cameras[index].prepare(arrival, settings, slot, len(ready))
+            if one is not None:
+                cameras.append(self._cameras[index])
+                ready.append(one)
+        halves: dict[int, Any] = {}
+        for index, answer in self._run_network(ready):
+            if self._left:
+                break
+            halves[index] = cameras[index].see(ready[index], answer)
+        return [(cameras[index], half) for index, half in sorted(halves.items()) if half is not None]
+
+    def overdue(self, limit_s: float) -> Sequence[tuple[int, Any]]:
+        """Cameras and frames that the network has had for longer than limit_s; any thread may ask."""
+        batch = self._in_network
+        return batch[0] if batch is not None and time.monotonic() - batch[1] > limit_s else ()
+
+    def close(self) -> None:
+        """Take no more frames."""
+        self._full = True
 
     def leave(self) -> None:
-        """Take no more frames, and publish nothing of one that is in the network now, whenever that returns."""
-        self._left = True
+        """Take no more frames, and publish nothing of those that are in the network now, whenever that returns."""
+        self._full = self._left = True
 
     def is_published(self, timeout_s: float) -> bool:
         """After leave: wait until nothing is being published any more; False where that takes too long."""

@@ -21,7 +21,7 @@ from seg_perception.ground.pitch import PITCH_CORRECTIONS
 from seg_perception.image_limits import ImageLimits
 from seg_perception.panoptic.decoder import PanopticSettings
 from seg_perception.panoptic.steadier import TemporalSettings
-from seg_perception.ros.lane import OVERLAPS
+from seg_perception.ros.lane import CHOICES
 from seg_perception.ros.topics import OUTPUT_NAMES, topic_table
 from seg_perception.tracking.numbers import INSTANCE_IDS
 from seg_perception.tracking.settings import TrackingSettings
@@ -128,7 +128,18 @@ class NodeSettings:
         "auto",
         "whether a frame is placed on the ground and published while the network runs on the next; "
         "auto: several cameras on a GPU",
-        choices=OVERLAPS,
+        choices=CHOICES,
+    )
+    batch: str = _parameter(
+        "auto",
+        "whether frames of several cameras go through the network together, up to 8; auto: on a GPU. An engine is built for "
+        "as many",
+        choices=CHOICES,
+    )
+    batch_wait_ms: float = _parameter(
+        5.0,
+        "ms that a frame waits for those of cameras whose next one is due within that time, so that they go together",
+        limits=(0.0, 1000.0),
     )
     priority: int = _parameter(0, "SCHED_FIFO priority of the threads that run frames; 0: as any other", limits=(0, 99))
     cpu_affinity: tuple[int, ...] = _parameter(

@@ -5,19 +5,21 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
 
 from seg_perception import backends
 from seg_perception.backends.base import Backend
+from seg_perception.backends.batches import Answer, Batches
 from seg_perception.errors import BackendError, SegPerceptionError
 from seg_perception.model_file import ModelInfo
-from seg_perception.ros.camera import Camera
+from seg_perception.ros.camera import Camera, Prepared
 from seg_perception.ros.diagnostics import legend
-from seg_perception.ros.inputs import Arrival, NewestFrames
-from seg_perception.ros.lane import Frames, Lane, Steps, overlaps
+from seg_perception.ros.inputs import Arrival
+from seg_perception.ros.lane import MOST_TOGETHER, Frames, Lane, Steps, overlaps, together
+from seg_perception.ros.newest import NewestFrames
 from seg_perception.ros.real_time import Scheduling
 from seg_perception.ros.recovery import RESTART_S, Recovery
 from seg_perception.ros.settings import Settings
@@ -50,11 +52,15 @@ class Crew:
         self,
         frames: Frames,
         cameras: Sequence[Steps],
-        settings: Callable[[], Any],
+        settings: Callable[[], Settings],
+        backend: Backend,
         slots: int,
         scheduling: Scheduling,
     ) -> None:
-        self.lane = Lane(frames, cameras, settings)
+        self._backend, self._batches = backend, Batches()
+        node = settings().node
+        most = together(node.batch, backend, len(settings().poses))
+        self.lane = Lane(frames, cameras, settings, self._answers, most, node.batch_wait_ms / 1e3)
         self._threads = [
             threading.Thread(target=self.lane.work, args=(slot,), name=f"frames {slot}", daemon=True)
             for slot in range(slots)
@@ -62,6 +68,9 @@ class Crew:
         for thread in self._threads:
             thread.start()
             scheduling.apply(thread)
+
+    def _answers(self, prepared: Sequence[Prepared]) -> Iterator[tuple[int, Answer]]:
+        return self._batches.answers(self._backend, [one.ready.images for one in prepared])
 
     def join(self) -> None:
         """Wait for its end: the frames are closed, or the lane is left."""
@@ -77,7 +86,7 @@ class OnRequest:
         self._judged = judged
         self.test: SelfTest | None = None
 
-    def see(self, arrival: Any, settings: Any, slot: int) -> None:
+    def prepare(self, arrival: Any, settings: Any, slot: int, place: int) -> None:
         """See Steps: test, and say how it ended."""
         if self.test is None:
             return
@@ -86,6 +95,9 @@ class OnRequest:
         except Exception as error:  # the edge of the lane's thread: a test must not end perception
             outcome = Outcome(False, f"the self-test failed: {type(error).__name__}: {error}", 1.0)
         self._judged(outcome)
+
+    def see(self, ready: Any, answer: Any) -> None:
+        """See Steps: there is nothing."""
 
     def publish(self, half: Any) -> None:
         """See Steps: there is nothing."""
@@ -107,7 +119,7 @@ class Works:
         self._asked: list[Callable[[Outcome], None]] = []
         self._falls_back = ""
         self.slots = 1
-        self.frames = NewestFrames(0)
+        self.frames: NewestFrames[Arrival] = NewestFrames(0)
 
     def open(self, model: ModelInfo, scheduling: Scheduling) -> Backend:
         """Start the backend of a model file. Raises SegPerceptionError as backends.choose."""
@@ -122,7 +134,7 @@ class Works:
         assert self._backend is not None
         self._cameras = cameras
         self._on_request.test = self._tested(self._backend)
-        self.frames = NewestFrames(len(cameras) + 1)
+        self.frames = NewestFrames(len(cameras), alone=1)
         self._recovery = Recovery(self, self._settings().node.backend_restarts, self._log)
         self._start_crew()
 
@@ -185,13 +197,13 @@ class Works:
             return
         if self._recovery.begin(error):
             # Here, before this thread waits for its next frame, which may never come.
-            crew.lane.leave()
+            crew.lane.close()
 
     def look_after(self) -> None:
         """Once a second while frames are run: notice a network that hangs."""
         crew, recovery, backend, node = self._crew, self._recovery, self._backend, self._settings().node
-        late = crew.lane.overdue(node.backend_timeout) if crew is not None else None
-        if late is None or recovery is None or backend is None:
+        late = crew.lane.overdue(node.backend_timeout) if crew is not None else ()
+        if not late or recovery is None or backend is None:
             return
         where = standing("frames")
         error = BackendError(f"the network has not answered for {node.backend_timeout:g} s ({where})", "backend_hangs")
@@ -201,7 +213,8 @@ class Works:
             self._owner.leave(str(error))
             return
         if recovery.begin(error, hangs=True):
-            self._drop(*late, error)
+            for index, arrival in late:
+                self._drop(index, arrival, error)
 
     def _drop(self, index: int, arrival: Arrival, error: BackendError) -> None:
         if index < len(self._cameras):
@@ -226,12 +239,14 @@ class Works:
             precision=node.precision,
             cache_dir=Path(node.engine_cache).expanduser() if node.engine_cache else None,
             threads=node.threads or None,
+            batch=1 if node.batch == "never" else min(len(settings.poses), MOST_TOGETHER),
             log=self._log,
         )
 
     def _start_crew(self) -> None:
+        assert self._backend is not None
         steps: list[Steps] = [*self._cameras, self._on_request]
-        self._crew = Crew(self.frames, steps, self._settings, self.slots, self._scheduling)
+        self._crew = Crew(self.frames, steps, self._settings, self._backend, self.slots, self._scheduling)
 
     def _tested(self, backend: Backend) -> SelfTest:
         """The backend's self-test; raises BackendError where it failed and that counts."""
@@ -269,12 +284,13 @@ class Works:
         self._owner.tell()
         if crew is None:
             return
-        crew.lane.leave()
         if hangs:
+            crew.lane.leave()
             self._owner.left_behind = True
             if not crew.lane.is_published(RESTART_S):
                 self._owner.leave(f"publishing does not end ({standing('frames')})")
         else:
+            crew.lane.close()
             crew.join()
         for camera in self._cameras:
             camera.outputs.retract_grid()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
@@ -12,42 +11,8 @@ from rclpy.time import Time
 from sensor_msgs.msg import CameraInfo, Image, RegionOfInterest
 
 from seg_perception.ros import inputs
-from seg_perception.ros.inputs import Arrival, Calibration, CameraInput, NewestFrames, SequenceGaps
+from seg_perception.ros.inputs import Calibration, CameraInput, SequenceGaps
 from seg_perception.ros.parameters import NodeSettings
-
-
-def arrival(name: str) -> Arrival:
-    return Arrival(name, 0.0)
-
-
-def test_a_newer_frame_replaces_one_that_nobody_took() -> None:
-    frames = NewestFrames(1)
-    assert not frames.put(0, arrival("a"))
-    assert frames.put(0, arrival("b"))
-    assert frames.take() == (0, arrival("b"))
-    assert not frames.put(0, arrival("c")), "b was taken, so nothing is replaced"
-
-
-def test_cameras_are_served_in_turn() -> None:
-    frames = NewestFrames(3)
-    served = []
-    for _ in range(6):
-        frames.put(0, arrival("busy"))
-        frames.put(2, arrival("busy too"))
-        taken = frames.take()
-        assert taken is not None
-        served.append(taken[0])
-    assert served == [0, 2, 0, 2, 0, 2]
-
-
-def test_closing_wakes_who_waits() -> None:
-    frames = NewestFrames(1)
-    taken: list[object] = ["not yet"]
-    thread = threading.Thread(target=lambda: taken.append(frames.take()))
-    thread.start()
-    frames.close()
-    thread.join(10)
-    assert taken == ["not yet", None]
 
 
 def test_images_that_never_came_are_counted_by_the_gaps_in_their_publishers_numbers() -> None:

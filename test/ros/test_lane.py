@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import Any
@@ -13,26 +13,29 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from seg_perception.ros.lane import Lane, overlaps
+from seg_perception.ros.lane import Lane, overlaps, together
 
 WAIT_S = 20.0
+
+
+def network(ready: Sequence[Any]) -> Iterator[tuple[int, str]]:
+    return ((index, f"answer {index}") for index in range(len(ready)))
 
 
 class Line:
     """Frames that wait in line: camera and frame, then the end."""
 
     def __init__(self, frames: list[tuple[int, Any]]) -> None:
-        self._frames: queue.SimpleQueue[tuple[int, Any] | None] = queue.SimpleQueue()
+        self._frames: queue.SimpleQueue[tuple[int, Any]] = queue.SimpleQueue()
         for frame in frames:
             self._frames.put(frame)
         self.taken = 0
 
-    def take(self) -> tuple[int, Any] | None:
-        try:
-            taken = self._frames.get_nowait()
-        except queue.Empty:
-            return None
-        self.taken += 1
+    def take(self, most: int, wait_s: float) -> list[tuple[int, Any]]:
+        taken: list[tuple[int, Any]] = []
+        while len(taken) < most and not self._frames.empty():
+            taken.append(self._frames.get_nowait())
+        self.taken += len(taken)
         return taken
 
 
@@ -42,15 +45,21 @@ class Watched:
     def __init__(self, free: bool = False) -> None:
         self.events: list[tuple[str, Any]] = []
         self.slots: dict[Any, int] = {}
+        self.places: dict[Any, int] = {}
+        self.bad: set[Any] = set()
         self.useless: set[Any] = set()
         self._free = free
         self._changed = threading.Condition()
         self._let_go: set[tuple[str, Any]] = set()
 
-    def see(self, arrival: Any, in_force: Any, slot: int) -> Any:
-        self.slots[arrival] = slot
-        self._step("see", arrival)
-        return None if arrival in self.useless else arrival
+    def prepare(self, arrival: Any, in_force: Any, slot: int, place: int) -> Any:
+        self.slots[arrival], self.places[arrival] = slot, place
+        return None if arrival in self.bad else arrival
+
+    def see(self, ready: Any, answer: Any) -> Any:
+        assert answer == f"answer {self.places[ready]}"
+        self._step("see", ready)
+        return None if ready in self.useless else ready
 
     def publish(self, half: Any) -> None:
         self._step("publish", half)
@@ -90,7 +99,7 @@ def test_the_network_has_the_next_frame_while_one_is_published() -> None:
     """a is published while b's network runs; c is taken no sooner than b leaves the network, and b leaves it no sooner
     than a is out."""
     camera, line = Watched(), Line([(0, "a"), (0, "b"), (0, "c")])
-    with working(Lane(line, [camera], lambda: None), 2):
+    with working(Lane(line, [camera], lambda: None, network), 2):
         camera.let_go("see", "a")
         camera.until("publish begins", "a")
         camera.until("see begins", "b")
@@ -108,7 +117,7 @@ def test_the_network_has_the_next_frame_while_one_is_published() -> None:
 
 def test_one_thread_begins_nothing_before_all_of_the_frame_before_is_done() -> None:
     camera = Watched(free=True)
-    with working(Lane(Line([(0, "a"), (0, "b")]), [camera], lambda: None), 1):
+    with working(Lane(Line([(0, "a"), (0, "b")]), [camera], lambda: None, network), 1):
         pass
     steps = [f"{step} {edge}" for step in ("see", "publish") for edge in ("begins", "ends")]
     assert camera.events == [(step, frame) for frame in "ab" for step in steps]
@@ -119,7 +128,9 @@ def test_one_thread_begins_nothing_before_all_of_the_frame_before_is_done() -> N
 def test_every_frame_passes_once_and_in_order(cameras: list[int], useless: set[int], threads: int) -> None:
     one = Watched(free=True)
     one.useless = useless
-    with working(Lane(Line([(camera, i) for i, camera in enumerate(cameras)]), [one] * 3, lambda: None), threads):
+    with working(
+        Lane(Line([(camera, i) for i, camera in enumerate(cameras)]), [one] * 3, lambda: None, network), threads
+    ):
         pass
     order = list(range(len(cameras)))
     for step in ("see begins", "see ends"):
@@ -133,9 +144,9 @@ def test_every_frame_passes_once_and_in_order(cameras: list[int], useless: set[i
 
 def test_settings_are_those_of_when_the_frame_is_taken() -> None:
     seen = []
-    camera = SimpleNamespace(see=lambda arrival, in_force, slot: seen.append(in_force), publish=pytest.fail)
+    camera = SimpleNamespace(prepare=lambda arrival, in_force, *_: seen.append(in_force), publish=pytest.fail)
     now = iter("xy")
-    Lane(Line([(0, "a"), (0, "b")]), [camera], lambda: next(now)).work(0)
+    Lane(Line([(0, "a"), (0, "b")]), [camera], lambda: next(now), network).work(0)
     assert seen == ["x", "y"]
 
 
@@ -158,28 +169,93 @@ def test_frames_overlap_where_several_cameras_gain_by_it(choice: str, device: st
 @pytest.mark.parametrize("slots", [1, 2])
 def test_a_lane_that_is_left_publishes_nothing_of_a_frame_that_comes_back(slots: int) -> None:
     camera, frames = Watched(), Line([(0, "late"), (0, "next")])
-    lane = Lane(frames, [camera], lambda: None)
+    lane = Lane(frames, [camera], lambda: None, network)
     with working(lane, slots) as threads:
         camera.until("see begins", "late")
-        assert lane.overdue(0.0) == (0, "late") and lane.overdue(1000.0) is None
+        assert lane.overdue(0.0) == [(0, "late")] and not lane.overdue(1000.0)
         lane.leave()
         assert lane.is_published(WAIT_S)
         camera.let_go("see", "late")
         for thread in threads:
             thread.join(WAIT_S)
             assert not thread.is_alive()
-    assert frames.taken == 1 and lane.overdue(0.0) is None
+    assert frames.taken == 1 and not lane.overdue(0.0)
     assert ("publish begins", "late") not in camera.events
 
 
 def test_leaving_a_lane_waits_for_what_is_being_published() -> None:
     camera = Watched()
-    lane = Lane(Line([(0, "a")]), [camera], lambda: None)
+    lane = Lane(Line([(0, "a")]), [camera], lambda: None, network)
     with working(lane, 1):
         camera.let_go("see", "a")
         camera.until("publish begins", "a")
-        assert lane.overdue(0.0) is None, "the network has nothing"
+        assert not lane.overdue(0.0), "the network has nothing"
         lane.leave()
         assert not lane.is_published(0.01)
         camera.let_go("publish", "a")
         assert lane.is_published(WAIT_S)
+
+
+def test_a_batch_goes_through_the_network_at_once_and_out_in_its_order() -> None:
+    """A frame that cannot be used leaves no gap among the images, and one that the network fails at holds no other up."""
+    runs: list[list[Any]] = []
+
+    def noted(ready: Sequence[Any]) -> Iterator[tuple[int, str]]:
+        runs.append(list(ready))
+        return reversed([(index, f"answer {index}") for index in range(len(ready))])  # of several sizes, in any order
+
+    camera = Watched(free=True)
+    camera.bad, camera.useless = {"b"}, {"c"}
+    frames = Line(list(enumerate("abcdef")))
+    Lane(frames, [camera] * 6, lambda: None, noted, most=4).work(0)
+    assert runs == [["a", "c", "d"], ["e", "f"]]
+    assert camera.places == {"a": 0, "b": 1, "c": 1, "d": 2, "e": 0, "f": 1}
+    assert [frame for event, frame in camera.events if event == "publish begins"] == ["a", "d", "e", "f"]
+
+
+def test_a_lane_that_is_closed_publishes_what_it_has_and_takes_no_more() -> None:
+    """As after a fault of the backend at one frame of a batch."""
+    camera, frames = Watched(), Line([(0, "a"), (1, "b"), (0, "c")])
+    lane = Lane(frames, [camera] * 2, lambda: None, network, most=2)
+    with working(lane, 1):
+        camera.let_go("see", "a")
+        assert lane.overdue(0.0) == [(0, "a"), (1, "b")]
+        lane.close()
+        for step in (("see", "b"), ("publish", "a"), ("publish", "b")):
+            camera.let_go(*step)
+    assert frames.taken == 2
+
+
+def test_a_lane_that_is_left_runs_no_more_of_the_batch() -> None:
+    asked: list[int] = []
+
+    def in_two_runs(ready: Sequence[Any]) -> Iterator[tuple[int, str]]:
+        for index in range(len(ready)):
+            asked.append(index)
+            if index:
+                lane.leave()
+            yield index, f"answer {index}"
+
+    camera = Watched(free=True)
+    lane = Lane(Line(list(enumerate("abc"))), [camera] * 3, lambda: None, in_two_runs, most=3)
+    lane.work(0)
+    assert asked == [0, 1] and camera.events == [("see begins", "a"), ("see ends", "a")]
+
+
+@pytest.mark.parametrize(
+    ("choice", "device", "batch", "cameras", "frames"),
+    [
+        ("auto", "CPU", None, 4, 1),
+        ("auto", "Orin (8.7)", None, 4, 4),
+        ("auto", "Orin (8.7)", None, 1, 1),
+        ("auto", "Orin (8.7)", None, 20, 8),
+        ("always", "CPU", None, 4, 4),
+        ("always", "Orin (8.7)", 1, 4, 1),
+        ("never", "Orin (8.7)", None, 4, 1),
+    ],
+)
+def test_frames_go_together_where_that_gains_and_the_model_file_allows_it(
+    choice: str, device: str, batch: int | None, cameras: int, frames: int
+) -> None:
+    backend: Any = SimpleNamespace(describe=lambda: {"device": device}, model=SimpleNamespace(batch=batch))
+    assert together(choice, backend, cameras) == frames

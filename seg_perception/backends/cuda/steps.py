@@ -191,20 +191,20 @@ class CudaDecoder:
 
     def __init__(self, steps: CudaSteps, labels: LabelSet, settings: PanopticSettings) -> None:
         self._steps, self._labels, self._settings = steps, labels, settings
-        self._key: tuple[int, tuple[int, int], int] | None = None
+        self._key: tuple[tuple[int, int], int] | None = None
         self._buffers = Buffers(steps.stream)
-        self._works: dict[tuple[bool, bool], Work] = {}
+        self._works: dict[tuple[int, bool, bool], Work] = {}
 
     def decode(self, output: OnDevice, index: int, mask_hw: tuple[int, int], stride: int, wants: Wants) -> Panoptic:
         """As PanopticDecoder.decode; waits for the GPU."""
         self._steps.check_open()
         if index >= output.count:
             raise IndexError(f"image {index} of {output.count}")
-        if self._key != (index, mask_hw, stride):
-            self._start(index, mask_hw, stride)
+        if self._key != (mask_hw, stride):
+            self._start(mask_hw, stride)
         settings = self._settings
         with_confidence = wants.confidence or wants.instances or wants.areas or settings.min_confidence > 0
-        kinds = (with_confidence, wants.instances)
+        kinds = (index, with_confidence, wants.instances)
         if kinds not in self._works:
             self._works[kinds] = self._work(*kinds)
         self._works[kinds].run()
@@ -225,10 +225,10 @@ class CudaDecoder:
         if works:
             do_all([self._steps.stream.synchronize, *(work.destroy for work in works)])
 
-    def _start(self, index: int, mask_hw: tuple[int, int], stride: int) -> None:
+    def _start(self, mask_hw: tuple[int, int], stride: int) -> None:
         self._key = None
         self._forget_works()
-        self._index, self._mask_hw, self._stride = index, mask_hw, stride
+        self._mask_hw, self._stride = mask_hw, stride
         self._nothing = np.zeros(mask_hw, np.uint16)
         self._unsure = np.zeros(mask_hw, np.uint8)
         try:
@@ -236,7 +236,7 @@ class CudaDecoder:
         except BaseException:
             self.close()
             raise
-        self._key = (index, mask_hw, stride)
+        self._key = (mask_hw, stride)
 
     def _panoptic(self, with_instances: bool, with_confidence: bool) -> Panoptic:
         results = {name: transfer.array for name, transfer in self._buffers.results.items()}
@@ -293,12 +293,12 @@ class CudaDecoder:
         ):
             buffers.reserve_result(name, shape, dtype)
 
-    def _arguments(self, with_confidence: bool, with_instances: bool) -> Decode:
+    def _arguments(self, index: int, with_confidence: bool, with_instances: bool) -> Decode:
         settings, model, tensors = self._settings, self._steps.model, self._steps.tensors
         buffers = self._buffers
         (h, w), (height, width), classes = model.grid_hw, self._mask_hw, len(self._labels)
         logits, heatmap, offset = (
-            tensors[name].address + self._index * channels * h * w * np.dtype(np.float32).itemsize
+            tensors[name].address + index * channels * h * w * np.dtype(np.float32).itemsize
             for name, channels in zip(OUTPUTS, (classes, 1, 2))
         )
         addresses = {name: memory.address for name, memory in (*buffers.memory.items(), *buffers.results.items())}
@@ -326,9 +326,9 @@ class CudaDecoder:
             with_instances=with_instances,
         )
 
-    def _work(self, with_confidence: bool, with_instances: bool) -> Work:
+    def _work(self, index: int, with_confidence: bool, with_instances: bool) -> Work:
         steps, most, results = self._steps, self._settings.max_instances, self._buffers.results
-        arguments = self._arguments(with_confidence, with_instances)
+        arguments = self._arguments(index, with_confidence, with_instances)
         (h, w), (height, width), classes = steps.model.grid_hw, self._mask_hw, len(self._labels)
         cells, pixels = h * w, height * width
         launches: list[tuple[str, int]] = [
