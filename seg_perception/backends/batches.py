@@ -63,7 +63,7 @@ class Batches:
             yield from zip(members, answers_of(run, len(members)))
 
     def _run(self, backend: Backend, images: list[Images]) -> Any:
-        return backend.infer(self._joined(images))  # type: ignore[arg-type] - what its own steps prepared it takes
+        return backend.infer(self._joined(images))  # type: ignore[arg-type]  # its own steps prepared it
 
     def _joined(self, images: list[Images]) -> Images:
         last = images[-1]
