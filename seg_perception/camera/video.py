@@ -155,12 +155,23 @@ class VideoReader:
         if len(self._messages) > _WAITING:
             self._messages.popitem(last=False)
         try:
-            return list(self._named(self._decoder.decode(packet)))
+            frames = self._decoder.decode(packet)
         except av.FFmpegError as error:
             self._waits = True
             raise BadImageError(
                 UNDECODABLE, f"the packet of {self._codec} video is damaged ({error.strerror}): check the encoder"
             ) from error
+        if any(frame.is_corrupt for frame in frames):
+            # painted over, as are those that are held back; what is lost beside it cannot be told from them
+            self._waits = True
+            self.skipped += len(self._messages) - 1
+            self._messages.clear()
+            raise BadImageError(
+                UNDECODABLE,
+                f"a frame of {self._codec} video could not be decoded whole, and the decoder painted over the rest: what "
+                "follows waits for the next key frame; check the encoder and the connection",
+            )
+        return list(self._named(frames))
 
     def _named(self, frames: list[Any]) -> Iterator[tuple[Any, DecodedImage]]:
         for frame in frames:

@@ -108,6 +108,15 @@ def test_damage_is_named_and_the_stream_goes_on_at_the_next_key_frame() -> None:
     assert set(range(10, 20)) <= set(numbers) and set(causes) <= {UNDECODABLE, NO_KEY_FRAME}
 
 
+def test_neither_a_frame_that_the_decoder_painted_over_is_shown_nor_those_made_of_it() -> None:
+    """All packets are there and the decoder raises nothing."""
+    packets = stream("h264", 30, gop=10)
+    data = bytearray(packets[4].data)
+    data[len(data) // 3 : len(data) // 3 + 8] = b"\x5a\x33" * 4
+    packets[4] = packets[4]._replace(data=bytes(data))
+    assert play(packets) == ([*range(4), *range(10, 30)], [UNDECODABLE, *[NO_KEY_FRAME] * 5])
+
+
 @pytest.mark.parametrize(
     ("words", "codec"),
     [
