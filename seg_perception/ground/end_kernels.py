@@ -39,47 +39,66 @@ def find_ends(
     mask: NDArray[np.uint8],
     words: NDArray[np.uint64],
     costs: NDArray[np.int8],
-    inward: NDArray[np.float32],
+    steps: NDArray[np.int8],
     rows: tuple[int, int],
     out: NDArray[np.int32],
 ) -> int:
     """How many pixels of the rows first to last differ from their neighbour towards the camera as an end does; as many of
     them as have room go into out [N, 6]: x, y, step to that neighbour in x and y, label there and here.
 
-    words: the same mask, eight pixels at a time; nothing [H, 0] where its width allows no such view.
+    words: the same mask, eight pixels at a time; nothing [H, 0] where its width allows no such view. steps: of each block,
+    int8 [H / BLOCK_PX, W / BLOCK_PX, 2], the way to the neighbour in x or in y; 0, 0 where there is none.
     """
     count = 0
     for block_y in range(rows[0] // BLOCK_PX, -(-rows[1] // BLOCK_PX)):
-        for block_x in range(inward.shape[1]):
-            way_x, way_y = inward[block_y, block_x, 0], inward[block_y, block_x, 1]
-            upright = abs(way_y) >= abs(way_x)
-            step_x = 0 if upright else int(np.sign(way_x))
-            step_y = int(np.sign(way_y)) if upright else 0
+        block_x = 0
+        while block_x < steps.shape[1]:
+            step_x, step_y = int(steps[block_y, block_x, 0]), int(steps[block_y, block_x, 1])
+            begin = block_x * BLOCK_PX
+            while block_x < steps.shape[1] and (steps[block_y, block_x, 0], steps[block_y, block_x, 1]) == (
+                step_x,
+                step_y,
+            ):
+                block_x += 1
+            end = min(block_x * BLOCK_PX, mask.shape[1])
             if step_x == 0 and step_y == 0:
                 continue
-            begin, end = block_x * BLOCK_PX, min((block_x + 1) * BLOCK_PX, mask.shape[1])
             for v in range(max(block_y * BLOCK_PX, rows[0]), min((block_y + 1) * BLOCK_PX, rows[1])):
-                inside = 0 <= v + step_y < mask.shape[0]
-                if inside and step_x == 0 and words.shape[1]:
-                    differs = False
-                    for word in range(begin // 8, end // 8):
-                        differs |= words[v, word] != words[v + step_y, word]
-                    if not differs:
-                        continue
-                for u in range(begin, end):
-                    far, near = mask[v, u], np.uint8(UNSEEN_LABEL)
-                    if inside and 0 <= u + step_x < mask.shape[1]:
-                        near = mask[v + step_y, u + step_x]
-                    if near == UNSEEN_LABEL:
-                        ends = costs[far] < 0 and far != UNSEEN_LABEL
-                    else:
-                        ends = costs[near] >= 0 and far != near and far != UNSEEN_LABEL
-                    if not ends:
-                        continue
-                    if count < len(out):
-                        out[count, 0], out[count, 1], out[count, 2], out[count, 3] = u, v, step_x, step_y
-                        out[count, 4], out[count, 5] = near, far
-                    count += 1
+                if step_x != 0 or not words.shape[1] or not 0 <= v + step_y < mask.shape[0]:
+                    count = _ends_between(mask, costs, begin, end, v, step_x, step_y, out, count)
+                    continue
+                here, there = words[v], words[v + step_y]
+                for word in range(begin // 8, end // 8):
+                    if here[word] != there[word]:
+                        count = _ends_between(mask, costs, 8 * word, 8 * word + 8, v, step_x, step_y, out, count)
+    return count
+
+
+@compiled
+def _ends_between(
+    mask: NDArray[np.uint8],
+    costs: NDArray[np.int8],
+    begin: int,
+    end: int,
+    v: int,
+    step_x: int,
+    step_y: int,
+    out: NDArray[np.int32],
+    count: int,
+) -> int:
+    """Append the ends among the pixels begin to end of row v to those that out has already: how many there are now."""
+    inside = 0 <= v + step_y < mask.shape[0]
+    here, there = mask[v], mask[v + step_y if inside else v]
+    for u in range(begin, end):
+        far, near = here[u], np.uint8(UNSEEN_LABEL)
+        if inside and 0 <= u + step_x < len(there):
+            near = there[u + step_x]
+        if near == far or far == UNSEEN_LABEL or (costs[far] >= 0 if near == UNSEEN_LABEL else costs[near] < 0):
+            continue
+        if count < len(out):
+            out[count, 0], out[count, 1], out[count, 2], out[count, 3] = u, v, step_x, step_y
+            out[count, 4], out[count, 5] = near, far
+        count += 1
     return count
 
 

@@ -66,6 +66,7 @@ class EndFinder:
         )
         middles = (lattice[:-1, :-1] + lattice[1:, 1:]) / 2 - 0.5
         self._inward = inward_ways(projection, flat, middles.reshape(-1, 2)).reshape(middles.shape)
+        self._steps = neighbour_steps(self._inward)
         falls = flat.rays(lattice.reshape(-1, 2) - 0.5) @ projection.base_from_optical[2] < 0
         rows = np.flatnonzero(falls.reshape(lattice.shape[:2]).any(axis=1))
         # A horizon that bends may lie in a block that has no corner below it.
@@ -77,10 +78,10 @@ class EndFinder:
     def find(self, mask: NDArray[np.uint8]) -> Ends:
         """Ends in a mask, uint8 [H, W], contiguous."""
         words = (mask if mask.shape[1] % 8 == 0 else mask[:, :0]).view(np.uint64)
-        count = find_ends(mask, words, self._costs, self._inward, self._rows, self._pixels)
+        count = find_ends(mask, words, self._costs, self._steps, self._rows, self._pixels)
         if count > len(self._pixels):
             self._room(count * 5 // 4)
-            count = find_ends(mask, words, self._costs, self._inward, self._rows, self._pixels)
+            count = find_ends(mask, words, self._costs, self._steps, self._rows, self._pixels)
         near_sides(self._pixels[:count], self._sides)
         rays = self._flat.rays(self._sides[: 3 * count])
         kept = place_ends(
@@ -102,3 +103,9 @@ def inward_ways(projection: GroundProjection, flat: FlatImage, pixels: Floats) -
         )
         ways /= np.abs(ways).max(axis=1, keepdims=True)
     return np.nan_to_num(ways, nan=0.0, posinf=0.0, neginf=0.0).astype(np.float32)
+
+
+def neighbour_steps(ways: NDArray[np.float32]) -> NDArray[np.int8]:
+    """The step to the next pixel, in x or in y, that comes nearest to each way [..., 2]; 0, 0 where there is none."""
+    is_upright = np.abs(ways[..., 1:]) >= np.abs(ways[..., :1])
+    return (np.sign(ways) * np.concatenate((~is_upright, is_upright), axis=-1)).astype(np.int8)

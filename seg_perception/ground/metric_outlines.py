@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seg_perception.compiled import compiled
+from seg_perception.ground.cut_kernels import clear_of_points, cut_rings
 from seg_perception.ground.geometry import GroundProjection, Lens
 from seg_perception.ground.outlines import Floats, Rings
 
@@ -95,91 +96,10 @@ def ground_outlines(rings: Rings, flat: FlatImage, projection: GroundProjection,
 def _cut(rings: Rings, lines: Floats) -> Rings:
     """What of the areas lies on the side of every line [L, 3] where line @ (x, y, 1) < 0."""
     lines = lines / np.linalg.norm(lines[:, :2], axis=1, keepdims=True)
-    sides = rings.points @ lines[:, :2].T + lines[:, 2]
-    while (met := (np.abs(sides) < _APART_PX).any(axis=0)).any():
-        lines[met, 2] += 2 * _APART_PX
-        sides[:, met] += 2 * _APART_PX
-    if not len(rings.points):
-        return rings
-    outside = sides > 0
-    begins = rings.starts[:-1]
-    crosses: NDArray[np.bool_] = np.asarray(np.logical_or.reduceat(outside, begins))
-    beyond: NDArray[np.bool_] = np.asarray(np.any(np.logical_and.reduceat(outside, begins), axis=1))
-    is_cut: NDArray[np.bool_] = np.asarray(np.any(crosses, axis=1))
-    done = []
-    for first, end in _spans(rings.outers):
-        if beyond[first]:
-            continue
-        areas = [[rings.points[rings.starts[i] : rings.starts[i + 1]] for i in range(first, end)]]
-        if is_cut[first]:
-            for line in lines[crosses[first]]:
-                areas = [part for area in areas for part in _parts(area, line)]
-        done += areas
-    sizes = [len(ring) for area in done for ring in area]
-    counts = [len(area) for area in done]
-    points = np.concatenate([np.zeros((0, 2)), *(ring for area in done for ring in area)])
-    outers = np.repeat(np.cumsum([0, *counts])[:-1], counts)
-    return Rings(points, np.cumsum([0, *sizes]).astype(np.int32), outers.astype(np.int32))
-
-
-def _spans(outers: NDArray[np.int32]) -> list[tuple[int, int]]:
-    """First ring and end of each area, an outer ring with its holes."""
-    firsts = np.flatnonzero(outers == np.arange(len(outers))).tolist()
-    return list(zip(firsts, [*firsts[1:], len(outers)]))
-
-
-def _parts(area: list[Floats], line: Floats) -> list[list[Floats]]:
-    """The parts of an area, an outer ring with its holes, on the side of line where line @ (x, y, 1) < 0.
-
-    Rings are taken apart where they cross the line. All run with the area to their left, so along the line their ends
-    and beginnings take turns: the first end belongs to the first beginning, and so on.
-    """
-    whole, runs = [], []
-    for ring in area:
-        side = ring @ line[:2] + line[2]
-        inside = side < 0
-        if inside.all():
-            whole.append(ring)
-        elif inside.any():
-            runs += _runs(ring, side, inside)
-    if not runs:
-        return [whole] if whole else []
-    along = np.array((-line[1], line[0]))
-    begins, ends = (np.argsort([run[i] @ along for run in runs], kind="stable") for i in (0, -1))
-    follows = dict(zip(ends.tolist(), begins.tolist()))
-    parts = []
-    while follows:
-        number = next(iter(follows))
-        chain = []
-        while number in follows:
-            chain.append(runs[number])
-            number = follows.pop(number)
-        parts.append([np.concatenate(chain)])
-    for hole in whole:
-        middle = (hole[0] + hole[1]) / 2
-        next(part for part in parts if len(parts) == 1 or _contains(part[0], middle)).append(hole)
-    return parts
-
-
-def _runs(ring: Floats, side: Floats, inside: NDArray[np.bool_]) -> list[Floats]:
-    """The stretches of a ring within a line, each from where it comes over the line to where it goes back."""
-    first = int(np.flatnonzero(inside & ~np.roll(inside, 1))[0])
-    ring, side, inside = np.roll(ring, -first, axis=0), np.roll(side, -first), np.roll(inside, -first)
-    change = np.flatnonzero(inside != np.roll(inside, 1))
-    before = change - 1
-    share = (side[before] / (side[before] - side[change]))[:, None]
-    crossings = ring[before] + (ring[change] - ring[before]) * share
-    ends = np.append(change[1:], len(ring))
-    leaves = np.append(crossings[1:], crossings[:1], axis=0)
-    return [np.vstack((crossings[i], ring[change[i] : ends[i]], leaves[i])) for i in range(0, len(change), 2)]
-
-
-def _contains(ring: Floats, point: Floats) -> bool:
-    """Whether point (x, y) lies in ring, which does not run through it."""
-    a, b = ring - point, np.roll(ring, 1, axis=0) - point
-    crosses = (a[:, 1] > 0) != (b[:, 1] > 0)
-    a, b = a[crosses], b[crosses]
-    return bool(np.count_nonzero((a[:, 0] * b[:, 1] > a[:, 1] * b[:, 0]) == (b[:, 1] > a[:, 1])) % 2)
+    clear_of_points(rings.points, lines, _APART_PX)
+    for line in lines:
+        rings = Rings(*cut_rings(rings.points, rings.starts, rings.outers, line))
+    return rings
 
 
 @compiled

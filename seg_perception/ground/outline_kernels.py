@@ -39,8 +39,9 @@ def trace_rings(framed: NDArray[np.uint8], words: NDArray[np.uint64], owner: NDA
     starts = np.empty(64, np.int32)
     starts[0] = count = rings = 0
     for y in range(1, framed.shape[0]):
-        for word in range(words.shape[1]):
-            if words[y, word] == words[y - 1, word]:
+        here, above = words[y], words[y - 1]
+        for word in range(len(here)):
+            if here[word] == above[word]:
                 continue
             for x in range(word * 8, word * 8 + 8):
                 inside = framed[y, x] != 0
@@ -223,6 +224,23 @@ def thin_rings(points: NDArray[np.float64], starts: NDArray[np.int32], tolerance
                 todo[depth], todo[depth + 1] = (start, farthest), (farthest, stop)
                 depth += 2
     return keep
+
+
+@compiled
+def take_kept(
+    points: NDArray[np.float64], starts: NDArray[np.int32], keep: NDArray[np.bool_]
+) -> tuple[NDArray[np.float64], NDArray[np.int32]]:
+    """The points of rings for which keep, bool [N], says so, and where each ring then starts."""
+    out, out_starts = np.empty((np.count_nonzero(keep), 2)), np.empty_like(starts)
+    count = 0
+    for ring in range(len(starts) - 1):
+        out_starts[ring] = count
+        for i in range(starts[ring], starts[ring + 1]):
+            if keep[i]:
+                out[count, 0], out[count, 1] = points[i, 0], points[i, 1]
+                count += 1
+    out_starts[-1] = count
+    return out, out_starts
 
 
 @compiled

@@ -7,7 +7,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from seg_perception.ground.outline_kernels import cut_corners, select_rings, thin_rings, trace_rings, twice_area
+from seg_perception.ground.outline_kernels import (
+    cut_corners,
+    select_rings,
+    take_kept,
+    thin_rings,
+    trace_rings,
+    twice_area,
+)
 from seg_perception.results import Outline
 
 Floats = NDArray[np.float64]
@@ -30,7 +37,7 @@ class Rings:
         """With fewer points, nowhere farther than tolerance from these rings; what cannot go without rings getting
         across each other stays."""
         keep = thin_rings(self.points, self.starts, tolerance)
-        return Rings(self.points[keep], np.append(0, np.cumsum(keep))[self.starts].astype(np.int32), self.outers)
+        return Rings(*take_kept(self.points, self.starts, keep), self.outers)
 
     def outlines(self) -> tuple[Outline, ...]:
         """Each ring as an outline, in this order."""
