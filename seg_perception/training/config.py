@@ -14,6 +14,7 @@ from seg_perception.errors import SegPerceptionError, nearest_name
 from seg_perception.labels import BUILT_IN, LabelSet
 from seg_perception.training.augment_settings import AugmentSettings
 from seg_perception.training.loss_settings import LossSettings
+from seg_perception.training.unlabelled_settings import UnlabelledSettings
 from seg_perception.yaml_fields import build, read_yaml
 
 DATA_ROOT_VARIABLE = "SEG_PERCEPTION_DATA"
@@ -136,6 +137,7 @@ class TrainConfig:
     augment: AugmentSettings = field(default_factory=AugmentSettings)
     loss: LossSettings = field(default_factory=LossSettings)
     distill: DistillSettings | None = None
+    unlabelled: UnlabelledSettings | None = None
 
     def __post_init__(self) -> None:
         if not self.data:
@@ -191,8 +193,13 @@ class TrainConfig:
                 raise SegPerceptionError(f"loss.weak names {used[0]}, but no source has weak: {kind}: take it out")
 
     def root_of(self, source: DataSource) -> Path:
-        """Where a source's files are: below data_root, or the environment's SEG_PERCEPTION_DATA, or here."""
-        return Path(self.data_root or os.environ.get(DATA_ROOT_VARIABLE, ""), source.root).expanduser()
+        """Where a source's files are."""
+        return (self.data_folder / source.root).expanduser()
+
+    @property
+    def data_folder(self) -> Path:
+        """data_root, or the environment's SEG_PERCEPTION_DATA, or here."""
+        return Path(self.data_root or os.environ.get(DATA_ROOT_VARIABLE, "")).expanduser()
 
     def open_labels(self) -> LabelSet:
         """The classes to learn."""

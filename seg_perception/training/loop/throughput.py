@@ -5,6 +5,7 @@ Loading and training take turns, so that neither disturbs the other and a machin
 
 from __future__ import annotations
 
+import dataclasses
 import multiprocessing
 import resource
 import tempfile
@@ -36,9 +37,9 @@ def measure(config_path: Path, data_root: str | None) -> dict[str, Any]:
 
     peak_memory_gb (10^9 bytes): the most that this process held, with what its workers had for themselves in the end;
     peak_gpu_memory_gb: the most that tensors took on the GPU, where there is one.
-    Raises SegPerceptionError as training itself does.
+    Frames without labels are left out. Raises SegPerceptionError as training itself does.
     """
-    config = load_config(config_path, data_root=data_root)
+    config = dataclasses.replace(load_config(config_path, data_root=data_root), unlabelled=None)
     with tempfile.TemporaryDirectory() as unused:
         trainer = Trainer(config, config.open_labels(), Path(unused))
         source = LoaderRounds(trainer)

@@ -16,15 +16,17 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from seg_perception.errors import SegPerceptionError
 from seg_perception.labels import LabelSet
 from seg_perception.training.config import TrainConfig
 from seg_perception.training.data.stream import TrainingStream
+from seg_perception.training.data.unlabelled import UnlabelledStream
 from seg_perception.training.distributed import mean_over_processes, rank, told_by_first, wait_for_all, world_size
 from seg_perception.training.loop import checkpoint
+from seg_perception.training.loop.consistency import consistency_loss, mixed_images, pseudo_labels, ramped_weight, split
 from seg_perception.training.loop.distillation import Teacher
 from seg_perception.training.loop.objective import Objective
 from seg_perception.training.loop.optimisation import learning_rate, make_optimiser, move_average, share_done
@@ -71,6 +73,8 @@ class Trainer:
         config.open_source(config.validation, labels)  # hours before the first validation, an absent label is told
         weights = torch.from_numpy(self.stream.class_weights()).to(self.device)
         self.objective = Objective(config.loss, torch.from_numpy(self.stream.partial.bias).to(self.device), weights)
+        unlabelled = config.unlabelled
+        self.frames = unlabelled and UnlabelledStream(config, unlabelled, config.steps * unlabelled.batch_size)
         self.teacher = None if config.distill is None else Teacher(config, config.distill, labels, self.device)
         self.step, self.best = 0, -1.0
         self.trained_s = 0.0
@@ -116,13 +120,21 @@ class Trainer:
         return tqdm(total=total, initial=self.step, unit="step", smoothing=0.05, mininterval=1, disable=rank() > 0)
 
     def batches(self, until: int) -> Iterator[dict[str, Tensor]]:
-        """This process' share of every batch from the present step to `until`, on the CPU."""
-        size = self.config.batch_size
+        """This process' share of every batch from the present step to `until`, on the CPU; that of frames without labels
+        beside it, under the names of UnlabelledStream."""
+        labelled = self._loaded(self.stream, self.config.batch_size, until)
+        if self.frames is None or self.config.unlabelled is None:
+            yield from labelled
+        else:
+            frames = self._loaded(self.frames, self.config.unlabelled.batch_size, until)
+            yield from (batch | more for batch, more in zip(labelled, frames, strict=True))
+
+    def _loaded(self, stream: Dataset[dict[str, Tensor]], size: int, until: int) -> Iterator[dict[str, Tensor]]:
         share = size // world_size()
         mine = (step * size + rank() * share + i for step in range(self.step, until) for i in range(share))
         try:
             yield from DataLoader(
-                self.stream,
+                stream,
                 batch_size=share,
                 sampler=mine,  # type: ignore[arg-type]
                 num_workers=self.config.workers,
@@ -161,10 +173,16 @@ class Trainer:
 
     def _losses(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
         self.network.train()
+        unlabelled, images = self.config.unlabelled, batch["image"]
         with self._autocast():
-            output = in_float32(self._outputs(batch["image"]))
+            if unlabelled is not None:
+                pseudo = pseudo_labels(self.average, batch, unlabelled.threshold)
+                images = torch.cat([images, mixed_images(batch)])
+            output, rest = split(in_float32(self._outputs(images)), len(batch["image"]))
             answer = None if self.teacher is None else self.teacher.answer(batch["image"])
         losses = self.objective(output, batch)
+        if unlabelled is not None:
+            losses["unlabelled"] = ramped_weight(unlabelled, self.step) * consistency_loss(rest, *pseudo)
         if self.teacher is not None and answer is not None:
             losses.update(self.teacher.losses(output, answer))
         return losses
@@ -255,7 +273,7 @@ class Trainer:
                 "network": self.config.network,
                 "labels": self.labels.to_json(),
                 "size_hw": list(self.config.size_hw),
-                "data": [source.name for source in self.config.data],
+                "data": [source.name for source in self.config.data] + self._unlabelled_names(),
                 "config": self._plain_config(),
                 "step": self.step,
                 "trained_s": self.trained_s,
@@ -268,6 +286,11 @@ class Trainer:
                 "scaler": self.scaler.state_dict(),
             },
         )
+
+    def _unlabelled_names(self) -> list[str]:
+        """Their licence may bind what was learnt from them, too."""
+        settings = self.config.unlabelled
+        return [] if settings is None else [f"unlabelled {Path(words).name}" for words in settings.sources]
 
     def _plain_config(self) -> dict[str, Any]:
         plain: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(self.config)))
@@ -295,6 +318,11 @@ def _device_for(config: TrainConfig) -> torch.device:
     if config.batch_size % world_size():
         raise SegPerceptionError(
             f"batch_size {config.batch_size} cannot be divided among {world_size()} processes: choose a multiple of it"
+        )
+    if config.unlabelled is not None and config.unlabelled.batch_size % world_size():
+        raise SegPerceptionError(
+            f"unlabelled.batch_size {config.unlabelled.batch_size} cannot be divided among {world_size()} processes: choose a "
+            "multiple of it"
         )
     if config.batch_size == world_size() > 1 and not config.sync_batch_norm:
         raise SegPerceptionError(
