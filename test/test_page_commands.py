@@ -51,6 +51,9 @@ ELSEWHERE = {
     "seg_perception label take --corrected export --job out/job --proposed out/proposed --labels camvid --out data/mine": (
         "labelling/test_take.py::test_a_corrected_job_is_a_data_set_that_opens"
     ),
+    "seg_perception label agree --first ann --second ben --labels camvid --out out/agree": (
+        "labelling/test_agree.py::test_the_worst_image_is_first_and_the_classes_are_named"
+    ),
     "seg_perception dashboard": (
         "dashboard/test_dashboard.py::test_a_browser_shows_the_node_while_it_looks_and_says_when_it_is_blind"
     ),
