@@ -43,6 +43,7 @@ VERBS = {
 
 MODES = {
     ("run", ""): "seg_perception.play.run",
+    ("train", "auto"): "seg_perception.auto.auto",
     ("evaluate", "live"): "seg_perception.play.live",
     ("benchmark", "live"): "seg_perception.play.end_to_end",
 }

@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import yaml
+
 from seg_perception.errors import SegPerceptionError, nearest_name
 from seg_perception.labels import BUILT_IN, NOT_GROUND, LabelClass, LabelSet
 from seg_perception.yaml_fields import build, read_yaml
@@ -59,6 +61,14 @@ def open_labels(name: str) -> LabelSet:
         return LabelSet(tuple(_class(number, row) for number, row in enumerate(rows)))
     except SegPerceptionError as error:
         raise SegPerceptionError(f"{path}: {str(error).removeprefix(f'{path} ')}") from error
+
+
+def yaml_of(labels: LabelSet) -> str:
+    """The content of a file that open_labels reads."""
+    names = ("name", "color", "thing", "drivable_cost", "covers")
+    rows = [{name: getattr(label, name) for name in names} for label in labels.classes]
+    rows = [{**row, "color": list(row["color"]), "covers": list(row["covers"])} for row in rows]
+    return str(yaml.safe_dump(rows, sort_keys=False, default_flow_style=None, allow_unicode=True))
 
 
 def _class(number: int, row: _ClassRow) -> LabelClass:

@@ -21,10 +21,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 from tqdm import tqdm
 
-from seg_perception.datasets.label_sets import open_labels
+from seg_perception.datasets.label_sets import open_labels, yaml_of
 from seg_perception.errors import SegPerceptionError
 from seg_perception.files import write_image
 from seg_perception.labelling.corrected import Corrected, add_export_arguments, classes_of
@@ -148,7 +147,7 @@ def take(corrected: Corrected, picked: Sequence[Picked], labels: LabelSet, out: 
     if bare:
         taken.notes.append(f"{len(bare)} images are unlabelled on more than half of their pixels: {_named(bare)}")
     _deal_out(out, taken)
-    write_text(out / LABELS, _yaml(labels))
+    write_text(out / LABELS, yaml_of(labels))
     return taken
 
 
@@ -219,18 +218,3 @@ def _untouched(corrected: Corrected, arguments: argparse.Namespace, labels: Labe
 
 def _named(names: Sequence[str]) -> str:
     return ", ".join(names[:_NAMED]) + (", …" if len(names) > _NAMED else "")
-
-
-def _yaml(labels: LabelSet) -> str:
-    """The classes as open_labels reads them."""
-    rows = [
-        {
-            "name": c.name,
-            "color": list(c.color),
-            "thing": c.thing,
-            "drivable_cost": c.drivable_cost,
-            "covers": list(c.covers),
-        }
-        for c in labels.classes
-    ]
-    return str(yaml.safe_dump(rows, sort_keys=False, default_flow_style=None, allow_unicode=True))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,12 +17,21 @@ from seg_perception.results import Frame, Truth, at_middles
 
 
 class DatasetSource(Source):
-    """One split of a labelled data set; meaning: the names of the model's classes, labels, behind each of its ids."""
+    """One split of a labelled data set, or a part of it; meaning: the names of the model's classes, labels, behind each of its
+    ids; classes, reading: as open_dataset takes them."""
 
-    def __init__(self, name: str, root: Path | None, split: str, labels: LabelSet) -> None:
+    def __init__(
+        self,
+        name: str,
+        root: Path | None,
+        split: str,
+        labels: LabelSet,
+        classes: Mapping[int | str, tuple[str, ...]] | None = None,
+        **reading: Any,
+    ) -> None:
         from seg_perception.datasets import open_dataset
 
-        self._data = open_dataset(name, root, split, labels, unlike_is_void=True)
+        self._data = open_dataset(name, root, split, labels, classes, unlike_is_void=True, **reading)
         self.meaning: Mapping[int, tuple[str, ...]] = self._data.meaning
         super().__init__("dataset", f"{name} {split}", 1.0, len(self._data))
 

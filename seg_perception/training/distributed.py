@@ -47,6 +47,11 @@ def joined_processes() -> Iterator[None]:
     dist.destroy_process_group()  # not after an error: it would wait for processes that wait for this one
 
 
+def has_gpu() -> bool:
+    """Whether there is one to train on."""
+    return bool(torch.cuda.is_available())
+
+
 def world_size() -> int:
     """Number of processes."""
     return dist.get_world_size() if _together() else 1

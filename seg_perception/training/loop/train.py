@@ -3,7 +3,12 @@
 Example:
   seg_perception train --config config/train/camvid_pidnet_s.yaml --data ../shared/data --out out/train
   seg_perception train --config config/train/camvid_pidnet_s.yaml --out out/train --resume
+  seg_perception train --auto data/mine --out out/mine
   torchrun --nproc-per-node 4 -m seg_perception train --config config/train/camvid_pidnet_s.yaml --out out/train
+
+--auto DATA looks at the folder and writes OUT/config.yaml and OUT/labels.yaml: the adapter that fits, the classes, whole
+recordings to judge by where the data set has no split for it, the network for this machine, size and steps. Then it trains,
+exports OUT/model.onnx and evaluates it into OUT/val.
 
 OUT gets last.pt (to resume), best.pt (best on the validation data), log.jsonl and, where tensorboard is installed,
 tensorboard/. The batch of the configuration is divided among torchrun's processes. With losses that
@@ -16,6 +21,7 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
+from typing import Any
 
 from seg_perception.errors import SegPerceptionError
 from seg_perception.options import number, whole
@@ -25,7 +31,18 @@ from seg_perception.writing import check_folder, write_json
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of the verb."""
-    parser.add_argument("--config", type=Path, required=True, help="YAML file, see config/train")
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--config", type=Path, help="YAML file, see config/train")
+    what.add_argument(
+        "--auto",
+        type=Path,
+        action=_Auto,
+        metavar="DATA",
+        help="folder of labelled images: write the configuration that fits, train, export and evaluate",
+    )
+    parser.set_defaults(mode="")
+    parser.add_argument("--labels", metavar="L", help="of --auto: the label set, a name or a YAML file")
+    parser.add_argument("--network", metavar="NAME", help="of --auto: another network than what fits the machine")
     parser.add_argument("--out", type=Path, required=True, help="folder for checkpoints and the log")
     parser.add_argument(
         "--data", help=f"folder that holds the data sets (default: data_root, else ${DATA_ROOT_VARIABLE})"
@@ -44,11 +61,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", type=Path, help="write the last validation here")
 
 
+class _Auto(argparse.Action):
+    """Keeps the folder, and has the verb run by what --auto needs."""
+
+    def __call__(
+        self, parser: Any, namespace: argparse.Namespace, values: Any, option_string: str | None = None
+    ) -> None:
+        namespace.auto, namespace.mode = values, "auto"
+
+
 def run(arguments: argparse.Namespace) -> int:
     """Train; returns the exit code."""
     from seg_perception.training import distributed  # torch, which --help does not need
     from seg_perception.training.loop.trainer import Trainer
 
+    if arguments.labels or arguments.network:
+        raise SegPerceptionError(
+            "--labels and --network are for --auto, and the configuration names both: leave them out"
+        )
     if arguments.resume and arguments.start_from:
         raise SegPerceptionError("--start-from begins a run and --resume goes on with one: give one of them")
     if arguments.steps and arguments.minutes:

@@ -1,0 +1,106 @@
+"""`train --auto`: look at a folder of labels, write the configuration that fits, train, export and evaluate."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+from seg_perception import options
+from seg_perception.auto.classes import FILE, label_set_of
+from seg_perception.auto.found import adapter_of, held_out, layout_of, look_at
+from seg_perception.auto.plan import CPU, GPU, as_yaml, configuration
+from seg_perception.datasets.label_sets import yaml_of
+from seg_perception.errors import SegPerceptionError
+from seg_perception.evaluation.evaluate import evaluate
+from seg_perception.offline import add_model_arguments, opened_pipeline
+from seg_perception.recordings.dataset_source import DatasetSource
+from seg_perception.reports import report
+from seg_perception.training.config import TrainConfig, load_config
+from seg_perception.training.export import export
+from seg_perception.training.loop import train
+from seg_perception.writing import check_folder, write_json, write_text
+
+CONFIG, MODEL = "config.yaml", "model.onnx"
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Do all of it; returns the exit code."""
+    given = options.given(arguments, train.add_arguments)
+    options.refuse(
+        given, ("data", "start_from", "stop_after"), "for a configuration of your own: leave it out beside --auto"
+    )
+    if arguments.steps and arguments.minutes:
+        raise SegPerceptionError("--steps and --minutes both say how long to train: give one of them")
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise SegPerceptionError(
+            "--auto is for one process: let it write the configuration, then give that to torchrun"
+        )
+    check_folder(arguments.out)
+    path = arguments.out / CONFIG
+    if not (arguments.resume and path.is_file()):
+        plan(arguments, path)
+    config = load_config(path)
+    words = ["--config", str(path), "--out", str(arguments.out), *(["--resume"] if arguments.resume else [])]
+    train.run(_parsed(train, words))
+    model = arguments.out / MODEL
+    export.run(_parsed(export, ["--checkpoint", str(arguments.out / "best.pt"), "--out", str(model)]))
+    told = measure(config, model)
+    report.write(told, arguments.out / "val")
+    if arguments.json:
+        write_json(arguments.json, told.numbers)
+    print(report.table(told.numbers))
+    print(f"report in {arguments.out / 'val' / 'report.html'}")
+    print(f"run it: make run MODEL={model.resolve()} INPUT=drive.mp4")
+    print(f"or: ros2 launch seg_perception camera.launch.py model:={model.resolve()} image_topic:=/camera/image_raw")
+    return 0
+
+
+def plan(arguments: argparse.Namespace, path: Path) -> None:
+    """Write the configuration to path, and the classes beside it, and print both. Raises SegPerceptionError where a run is
+    there already, or the folder cannot be learnt from."""
+    from seg_perception.training.distributed import has_gpu  # torch
+
+    if (path.parent / "last.pt").exists():
+        raise SegPerceptionError(f"{path.parent} holds a training run already: add --resume, or choose another --out")
+    layout = layout_of(arguments.auto)
+    labels, why = label_set_of(adapter_of(layout), layout.root, arguments.labels)
+    seen = look_at(layout, labels)
+    held, told = held_out(layout, labels, seen)
+    changes = {"network": arguments.network, "steps": arguments.steps, "minutes": arguments.minutes}
+    content = configuration(layout, labels, seen, held, GPU if has_gpu() else CPU, changes)
+    write_text(path.parent / FILE, yaml_of(labels))
+    write_text(path, as_yaml(content))
+    print(
+        f"{layout.root} is read as '{layout.name}': {seen.images} images of {seen.size_hw[1]}x{seen.size_hw[0]} and such"
+    )
+    print(f"classes, {why}: {', '.join(labels.names)}")
+    things, ground = [c.name for c in labels.classes if c.thing], [c.name for c in labels.drivable]
+    print(
+        f"things: {', '.join(things) or 'none'}; ground: {', '.join(ground) or 'none'} (else correct {path.parent / FILE})"
+    )
+    if told:
+        print(told, file=sys.stderr)
+    if absent := content.get("allow_absent"):
+        print(f"no training label that was read shows {', '.join(absent)}: they are not learnt", file=sys.stderr)
+    print(f"{path}:\n{path.read_text(encoding='utf-8')}")
+
+
+def measure(config: TrainConfig, model: Path) -> report.Report:
+    """The report of a model on what judges."""
+    parser = argparse.ArgumentParser()
+    add_model_arguments(parser)
+    source = config.validation
+    with opened_pipeline(parser.parse_args(["--model", str(model)])) as pipeline:
+        data = DatasetSource(
+            source.name, config.root_of(source), source.split, pipeline.labels, source.classes, **source.reading
+        )
+        return evaluate(pipeline, data)
+
+
+def _parsed(verb: object, words: list[str]) -> argparse.Namespace:
+    """The options of a verb as the command line gives them."""
+    parser = argparse.ArgumentParser()
+    verb.add_arguments(parser)  # type: ignore[attr-defined]
+    return parser.parse_args(words)

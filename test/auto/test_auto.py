@@ -1,0 +1,195 @@
+"""`train --auto`: what is found out about a folder, what is written down, and one run from labels to a measured model."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from training_fixtures import known_test_networks  # noqa: F401
+
+from seg_perception import model_file
+from seg_perception.auto.classes import label_set_of
+from seg_perception.auto.found import adapter_of, held_out, layout_of, look_at
+from seg_perception.auto.plan import CPU, as_yaml, configuration, size_of
+from seg_perception.cli import main
+from seg_perception.datasets.label_sets import open_labels, yaml_of
+from seg_perception.files import write_image
+from seg_perception.labels import CAMVID, CITYSCAPES, LabelClass, LabelSet
+from seg_perception.training.config import load_config
+
+OWN = LabelSet(
+    (LabelClass(0, "road", (1, 2, 3), drivable_cost=0), LabelClass(1, "car", (4, 5, 6), thing=True, covers=("truck",)))
+)
+
+
+def own_folder(root: Path, names: dict[str, int], *, instances: bool = True) -> Path:
+    """Our own layout; by split the number of images."""
+    for split, count in names.items():
+        for number in range(count):
+            label = np.zeros((60, 90), np.uint8)
+            label[10:30, 20:50] = 1
+            rng = np.random.default_rng(number)
+            write_image(root / split / "images" / f"d_{number}.png", rng.integers(0, 256, (60, 90, 3), np.uint8))
+            write_image(root / split / "labels" / f"d_{number}.png", label)
+            if instances:
+                write_image(root / split / "instances" / f"d_{number}.png", label.astype(np.uint16))
+    (root / "labels.yaml").write_text(yaml_of(OWN))
+    return root
+
+
+def coco(root: Path, stems: list[str], names: list[str]) -> Path:
+    """COCO's instances without splits; image k shows category k, modulo their number, and the first."""
+    images, rows = [], []
+    for number, stem in enumerate(stems):
+        write_image(root / "images" / f"{stem}.png", np.full((40, 60, 3), 9 * number, np.uint8))
+        images.append({"id": number, "file_name": f"{stem}.png", "width": 60, "height": 40})
+        for category in {0, number % len(names)}:
+            box = [[5 * category, 5, 20 + category, 5, 20 + category, 30, 5 * category, 30]]
+            rows.append(
+                {"id": len(rows), "image_id": number, "category_id": category, "segmentation": box, "iscrowd": 0}
+            )
+    content = {
+        "images": images,
+        "annotations": rows,
+        "categories": [{"id": i, "name": name} for i, name in enumerate(names)],
+    }
+    (root / "annotations").mkdir(parents=True)
+    (root / "annotations" / "instances_default.json").write_text(json.dumps(content))
+    return root
+
+
+def test_a_folder_of_our_own_has_its_splits_and_its_classes(tmp_path: Path) -> None:
+    layout = layout_of(own_folder(tmp_path, {"train": 2, "val": 1}))
+    assert (layout.name, layout.train, layout.val) == ("folder", "train", "val")
+    labels, why = label_set_of(adapter_of(layout), tmp_path, None)
+    assert labels == OWN and labels.classes[1].covers == ("truck",) and "labels.yaml" in why
+    seen = look_at(layout, labels)
+    assert (seen.images, seen.size_hw, seen.things_apart, seen.shown) == (2, (60, 90), True, {0, 1})
+    assert held_out(layout, labels, seen) == ([], "")
+
+
+def test_without_a_split_whole_recordings_judge_and_no_class_is_lost(tmp_path: Path) -> None:
+    stems = [f"{name}_{i}" for name, count in (("a", 6), ("b", 2), ("c", 3)) for i in range(count)]
+    layout = layout_of(coco(tmp_path, stems, ["road", "car"]))
+    assert layout.name == "coco_instances" and not layout.is_split
+    labels, _ = label_set_of(adapter_of(layout), tmp_path, None)
+    patterns, told = held_out(layout, labels, look_at(layout, labels))
+    assert patterns == ["b*"] and not told
+    config = configuration(layout, labels, look_at(layout, labels), patterns, CPU, {})
+    assert config["data"][0]["leave_out"] == config["validation"]["only"] == ["b*"]
+
+
+def test_a_pattern_that_would_take_another_recording_too_is_not_used(tmp_path: Path) -> None:
+    stems = [f"{name}_{i}" for name, count in (("a[1]", 2), ("a[1]x", 9)) for i in range(count)]
+    layout = layout_of(coco(tmp_path, stems, ["road"]))
+    labels, _ = label_set_of(adapter_of(layout), tmp_path, None)
+    patterns, _ = held_out(layout, labels, look_at(layout, labels))
+    assert patterns == ["a[[]1]_0", "a[[]1]_1"]
+
+
+def test_categories_become_classes_whose_kind_is_guessed_by_their_names(tmp_path: Path) -> None:
+    layout = layout_of(coco(tmp_path, ["a_0", "b_0"], ["Strasse", "Background", "PKW", "Robot", "sidewalk"]))
+    labels, why = label_set_of(adapter_of(layout), tmp_path, None)
+    assert why == "the categories' names"
+    assert [(c.name, c.thing, c.drivable_cost) for c in labels.classes] == [
+        ("Strasse", False, 0),
+        ("PKW", True, -1),
+        ("Robot", False, -1),
+        ("sidewalk", False, 60),
+    ]
+    assert labels.by_name("Strasse").color == CITYSCAPES.by_name("road").color
+    assert len({c.color for c in labels.classes}) == 4
+
+
+def test_a_built_in_set_is_taken_where_each_of_its_classes_is_a_category(tmp_path: Path) -> None:
+    layout = layout_of(coco(tmp_path, ["a_0", "b_0"], list(CAMVID.names)))
+    labels, why = label_set_of(adapter_of(layout), tmp_path, None)
+    assert labels is CAMVID and "'camvid'" in why
+
+
+def test_what_is_written_is_a_configuration_that_opens(tmp_path: Path) -> None:
+    root = own_folder(tmp_path / "data", {"train": 2, "val": 1}, instances=False)
+    layout = layout_of(root)
+    labels = LabelSet((*OWN.classes, LabelClass(2, "tram", (7, 8, 9))))
+    (tmp_path / "labels.yaml").write_text(yaml_of(labels))
+    content = configuration(layout, labels, look_at(layout, labels), [], CPU, {"network": "pidnet_s", "minutes": None})
+    (tmp_path / "config.yaml").write_text(as_yaml(content))
+    config = load_config(tmp_path / "config.yaml")
+    assert config.network == "pidnet_s" and not config.pretrained and config.steps == CPU.steps[0]
+    assert config.allow_absent == ("tram",)
+    assert [source.name for source in config.data] == ["folder", "synthetic"]  # nothing else tells cars apart
+    assert config.open_labels() == labels and len(config.open_source(config.validation, labels)) == 1
+
+
+@pytest.mark.parametrize(
+    ("image_hw", "wanted"), [((720, 1280), (224, 416)), ((1080, 1920), (224, 416)), ((100, 100), (128, 128))]
+)
+def test_the_network_sees_the_images_shape(image_hw: tuple[int, int], wanted: tuple[int, int]) -> None:
+    size_hw = size_of(image_hw, CPU.pixels)
+    assert size_hw == wanted and size_hw[0] * size_hw[1] <= max(128 * 128, CPU.pixels)
+
+
+@pytest.mark.parametrize(
+    ("fault", "told"),
+    [
+        ("none", "there is no folder"),
+        ("empty", "has the layout of no data set"),
+        ("inside", "is `name: folder`, of which that folder is the root"),
+        ("ids", "nothing in .* says what the ids of its labels are"),
+        ("both", "--steps and --minutes"),
+        ("data", "--data is for a configuration of your own"),
+        ("one", "has one image"),
+    ],
+)
+def test_what_cannot_be_learnt_from_is_named_and_nothing_is_written(
+    fault: str, told: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = tmp_path / "data"
+    more: list[str] = []
+    if fault == "empty":
+        root.mkdir()
+    elif fault == "inside":
+        own_folder(root / "mine", {"train": 1, "val": 1})
+    elif fault == "one":
+        coco(root, ["a_0"], ["road"])
+    elif fault != "none":
+        own_folder(root, {"train": 1, "val": 1})
+    if fault == "ids":
+        (root / "labels.yaml").unlink()
+    more = {"both": ["--steps", "1", "--minutes", "1"], "data": ["--data", "x"]}.get(fault, [])
+    assert main(["train", "--auto", str(root), "--out", str(tmp_path / "out"), *more]) == 2
+    assert re.search(told, capsys.readouterr().err)
+    assert not (tmp_path / "out" / "config.yaml").exists()
+
+
+def test_options_of_auto_are_refused_beside_a_configuration(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", "--config", "c.yaml", "--network", "tiny", "--out", str(tmp_path / "o")]) == 2
+    assert "--labels and --network are for --auto" in capsys.readouterr().err
+
+
+def test_from_labels_to_a_model_that_was_measured(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = own_folder(tmp_path / "data", {"train": 4, "val": 2})
+    words = ["train", "--auto", str(root), "--out", str(tmp_path / "out"), "--network", "tiny", "--steps", "2"]
+    assert main([*words, "--json", str(tmp_path / "j.json")]) == 0
+    printed = capsys.readouterr().out
+    assert (tmp_path / "out" / "config.yaml").read_text() in printed
+    assert model_file.load(tmp_path / "out" / "model.onnx").labels == OWN
+    assert json.loads((tmp_path / "j.json").read_text())["frames_labelled"] == 2
+    assert (tmp_path / "out" / "val" / "report.html").is_file()
+    assert open_labels(str(tmp_path / "out" / "labels.yaml")) == OWN
+    assert f"make run MODEL={tmp_path / 'out' / 'model.onnx'}" in printed
+    assert main(words) == 2 and "holds a training run already" in capsys.readouterr().err
+    shutil.rmtree(tmp_path / "out" / "val")
+    assert main([*words, "--resume"]) == 0 and (tmp_path / "out" / "val" / "report.json").is_file()
+
+
+def test_a_part_of_a_data_set_is_measured_alone(tmp_path: Path) -> None:
+    from seg_perception.recordings.dataset_source import DatasetSource
+
+    coco(tmp_path, ["a_0", "a_1", "b_0"], ["road"])
+    source = DatasetSource("coco_instances", tmp_path, "", OWN, only=["b*"])
+    assert [item.name for item in source] == ["b_0"]
