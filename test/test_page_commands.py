@@ -54,6 +54,12 @@ ELSEWHERE = {
     "seg_perception label agree --first ann --second ben --labels camvid --out out/agree": (
         "labelling/test_agree.py::test_the_worst_image_is_first_and_the_classes_are_named"
     ),
+    "seg_perception train --auto data/mine --out out/mine": (
+        "auto/test_auto.py::test_from_labels_to_a_model_that_was_measured"
+    ),
+    "make run MODEL=out/mine/model.onnx INPUT=drive.mp4": (
+        "play/test_run.py::test_a_video_is_played_at_its_own_rate_and_its_drops_are_reported"
+    ),
     "seg_perception dashboard": (
         "dashboard/test_dashboard.py::test_a_browser_shows_the_node_while_it_looks_and_says_when_it_is_blind"
     ),
