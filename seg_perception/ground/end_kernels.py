@@ -13,6 +13,8 @@ from seg_perception.labels import UNSEEN_LABEL
 
 BLOCK_PX = 16
 """Side of the squares of pixels in which the way towards the camera is taken to be the same."""
+_LEAST_LEAN = 1 / 256
+"""From here on, in px a px, a way to the camera counts as one that leans: what is hidden beside a run of so many pixels."""
 _LONGEST_LEAN_PX = 512
 """A leaning side is followed so far down; the stairs of one that leans less have no second step in a picture."""
 _SIDE_PX = 4
@@ -65,12 +67,56 @@ def find_ends(
                 continue
             for v in range(max(block_y * BLOCK_PX, rows[0]), min((block_y + 1) * BLOCK_PX, rows[1])):
                 if step_x != 0 or not words.shape[1] or not 0 <= v + step_y < mask.shape[0]:
-                    count = _ends_between(mask, costs, begin, end, v, step_x, step_y, out, count)
+                    count = _ends_between(mask, costs, begin, end, v, step_x, step_y, out, count, False)
                     continue
                 here, there = words[v], words[v + step_y]
                 for word in range(begin // 8, end // 8):
                     if here[word] != there[word]:
-                        count = _ends_between(mask, costs, 8 * word, 8 * word + 8, v, step_x, step_y, out, count)
+                        count = _ends_between(mask, costs, 8 * word, 8 * word + 8, v, step_x, step_y, out, count, False)
+    return count
+
+
+@compiled
+def find_sides(
+    mask: NDArray[np.uint8],
+    words: NDArray[np.uint64],
+    costs: NDArray[np.int8],
+    inward: NDArray[np.float32],
+    steps: NDArray[np.int8],
+    rows: tuple[int, int],
+    out: NDArray[np.int32],
+    count: int,
+) -> int:
+    """Append to the count ends that out has the pixels of what is no ground whose other neighbour, beside that of find_ends,
+    lies towards the camera too and is ground or unseen: how many there are then.
+
+    Where the way to the camera leans, a foot that runs along it shows little else: they mark nothing, since sides of what
+    stands upright look alike, but hide what is behind them.
+    """
+    for block_y in range(rows[0] // BLOCK_PX, -(-rows[1] // BLOCK_PX)):
+        for block_x in range(steps.shape[1]):
+            is_upright = steps[block_y, block_x, 0] == 0
+            lean = inward[block_y, block_x, 0] if is_upright else inward[block_y, block_x, 1]
+            if abs(lean) < _LEAST_LEAN:
+                continue
+            side = 1 if lean > 0 else -1
+            step_x, step_y = (side, 0) if is_upright else (0, side)
+            begin, end = block_x * BLOCK_PX, min((block_x + 1) * BLOCK_PX, mask.shape[1])
+            for v in range(max(block_y * BLOCK_PX, rows[0]), min((block_y + 1) * BLOCK_PX, rows[1])):
+                if not words.shape[1] or not 0 <= v + step_y < mask.shape[0]:
+                    count = _ends_between(mask, costs, begin, end, v, step_x, step_y, out, count, True)
+                    continue
+                here, there = words[v], words[v + step_y]
+                for word in range(begin // 8, end // 8):
+                    beside = there[word]
+                    if step_x > 0:
+                        after = here[word + 1] if word + 1 < len(here) else ~here[word]
+                        beside = (beside >> np.uint64(8)) | (after << np.uint64(56))
+                    elif step_x < 0:
+                        before = here[word - 1] if word > 0 else ~here[word]
+                        beside = (beside << np.uint64(8)) | (before >> np.uint64(56))
+                    if here[word] != beside:
+                        count = _ends_between(mask, costs, 8 * word, 8 * word + 8, v, step_x, step_y, out, count, True)
     return count
 
 
@@ -85,6 +131,7 @@ def _ends_between(
     step_y: int,
     out: NDArray[np.int32],
     count: int,
+    only_obstacles: bool,
 ) -> int:
     """Append the ends among the pixels begin to end of row v to those that out has already: how many there are now."""
     inside = 0 <= v + step_y < mask.shape[0]
@@ -93,7 +140,9 @@ def _ends_between(
         far, near = here[u], np.uint8(UNSEEN_LABEL)
         if inside and 0 <= u + step_x < len(there):
             near = there[u + step_x]
-        if near == far or far == UNSEEN_LABEL or (costs[far] >= 0 if near == UNSEEN_LABEL else costs[near] < 0):
+        if near == far or far == UNSEEN_LABEL or (only_obstacles and costs[far] >= 0):
+            continue
+        if costs[far] >= 0 if near == UNSEEN_LABEL else costs[near] < 0:
             continue
         if count < len(out):
             out[count, 0], out[count, 1], out[count, 2], out[count, 3] = u, v, step_x, step_y
@@ -141,6 +190,7 @@ def place_ends(
     position: NDArray[np.float64],
     limit_m: float,
     pixels: NDArray[np.int32],
+    ends: int,
     points: NDArray[np.float64],
     labels: NDArray[np.uint8],
     distances: NDArray[np.float64],
@@ -148,6 +198,7 @@ def place_ends(
 ) -> int:
     """Put ends [N, 6] on the ground by the rays [3 N, 3] of their near sides, in optical axes, and drop those that are
     beyond limit_m or that something hides: how many are left; their points and labels are then the first of the buffers.
+    Those after the first so many ends only hide.
 
     The first pass also tells how near, by bearing, something stands; the second is _keep_seen.
     """
@@ -182,7 +233,7 @@ def place_ends(
             for number in range(math.ceil(min(left, right) - 0.5), math.floor(max(left, right) - 0.5) + 1):
                 around = number if number < bins else number - bins
                 nearest[around] = min(nearest[around], distances[count])
-        count += 1
+        count += i < ends
     return _keep_seen(mask, costs, inward, position, pixels[:count], points, labels, distances, nearest)
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seg_perception.camera_model import Floats
-from seg_perception.ground.end_kernels import BLOCK_PX, find_ends, near_sides, place_ends
+from seg_perception.ground.end_kernels import BLOCK_PX, find_ends, find_sides, near_sides, place_ends
 from seg_perception.ground.geometry import GroundProjection
 from seg_perception.ground.metric_outlines import FlatImage
 
@@ -78,17 +78,23 @@ class EndFinder:
     def find(self, mask: NDArray[np.uint8]) -> Ends:
         """Ends in a mask, uint8 [H, W], contiguous."""
         words = (mask if mask.shape[1] % 8 == 0 else mask[:, :0]).view(np.uint64)
-        count = find_ends(mask, words, self._costs, self._steps, self._rows, self._pixels)
+        ends, count = self._find(mask, words)
         if count > len(self._pixels):
             self._room(count * 5 // 4)
-            count = find_ends(mask, words, self._costs, self._steps, self._rows, self._pixels)
+            ends, count = self._find(mask, words)
         near_sides(self._pixels[:count], self._sides)
         rays = self._flat.rays(self._sides[: 3 * count])
         kept = place_ends(
             mask, self._costs, self._inward, rays, self._projection.base_from_optical, self._projection.position,
-            self._limit_m, self._pixels[:count], self._points, self._labels, self._distances, self.nearest,
+            self._limit_m, self._pixels[:count], ends, self._points, self._labels, self._distances, self.nearest,
         )  # fmt: skip
         return Ends(self._points[:kept], self._labels[:kept], self.nearest, self._pixels[:kept])
+
+    def _find(self, mask: NDArray[np.uint8], words: NDArray[np.uint64]) -> tuple[int, int]:
+        """How many ends there are, and how many with the sides that only hide; the first that have room are in _pixels."""
+        ends = find_ends(mask, words, self._costs, self._steps, self._rows, self._pixels)
+        args = self._inward, self._steps, self._rows, self._pixels, ends
+        return ends, find_sides(mask, words, self._costs, *args)
 
 
 def inward_ways(projection: GroundProjection, flat: FlatImage, pixels: Floats) -> NDArray[np.float32]:
