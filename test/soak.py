@@ -389,6 +389,7 @@ def soak(
             one.run(seconds, pause_s, each_fault_once)
         except BaseException:
             print(f"after {dict(one.happened)} the node said last:\n{one.node.output[-8000:]}", file=sys.stderr)
+            print(f"what it held until then, over time: {json.dumps(one.samples)}", file=sys.stderr)
             raise
         finally:
             code = one.close()

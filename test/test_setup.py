@@ -12,6 +12,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 import pytest
+import renew_hashes
 import setup_env
 import setup_environment
 import setup_python
@@ -461,6 +462,88 @@ def test_every_requirement_is_pinned():
     for file in sorted((ROOT / "requirements").glob("*.txt")):
         for line in file.read_text().splitlines():
             assert line.startswith("#") or re.match(r"^[A-Za-z0-9_.-]+==[0-9][\w.]*(; python_version .*)?$", line), line
+
+
+HASHES = ROOT / "requirements" / "hashes"
+
+
+@pytest.mark.parametrize(
+    ("wanted", "listed"),
+    [("run", ["run"]), ("ros", ["run", "ros"]), ("test", ["run", "ros", "test"]), ("torch", ["torch"])],
+)
+def test_every_pin_is_among_what_is_held_to_hashes(wanted, listed):
+    """Else a pin was changed and tools/renew_hashes.py was not run."""
+    pinned = [line for line in (ROOT / "requirements" / f"{wanted}.txt").read_text().splitlines() if line[0] != "#"]
+    text = "".join((HASHES / f"{name}.txt").read_text() for name in listed)
+    there = {re.sub(r"[-_.]+", "-", entry.split()[0]) for entry in renew_hashes.entries(text)}
+    assert {re.sub(r"[-_.]+", "-", line.partition(";")[0].lower()) for line in pinned} <= there
+
+
+def test_every_listed_requirement_has_one_version_and_hashes():
+    for file in HASHES.glob("*.txt"):
+        entries = renew_hashes.entries(file.read_text())
+        assert len("".join(entries).splitlines()) == len(file.read_text().splitlines()) - 1, (
+            "nothing but the first line"
+        )
+        for entry in entries:
+            assert re.fullmatch(r"[a-z0-9.-]+==[\w.]+( ; [^\\\n]+)?( \\\n    --hash=sha256:[0-9a-f]{64})+\n", entry), (
+                entry[:200]
+            )
+
+
+class Asked(setup_env.Setup):
+    """Records what it would have pip do, where an installed torch has this version."""
+
+    def __init__(self, root, torch_index="", torch="2.13.0", ros=WHEELS):
+        super().__init__(root, ros, interpreter(), torch_index)
+        self.torch, self.asked = torch, []
+
+    def _step(self, title, command, environment=None):
+        self.asked.append(command[command.index("install") + 1 :])
+
+    def _ask(self, program):
+        return self.torch if "torch" in program else "/include\n/numpy"
+
+
+@pytest.mark.parametrize(
+    ("index", "torch", "held"),
+    [
+        ("", "2.13.0", ["test", "torch", "cuda"]),
+        ("", "2.13.0+cpu", ["test", "torch"]),
+        ("https://example.org/whl/cpu/", "2.13.0+cpu", ["test", "torch"]),
+        ("https://example.org/whl/cu126", "2.13.0+cu126", ["test"]),
+    ],
+)
+def test_a_fresh_machine_takes_no_file_of_another_hash(tmp_path, index, torch, held):
+    setup = Asked(tmp_path, index, torch)
+    setup._make_run()
+    setup._make_test()
+    files = [
+        Path(word).stem for words in setup.asked if "--require-hashes" in words for word in words if "hashes/" in word
+    ]
+    assert files == ["build", "run", "ros", *held]
+    assert all("--no-deps" in words for words in setup.asked if "--require-hashes" in words)
+    free = [words for words in setup.asked if "--require-hashes" not in words]
+    assert [words[-1] for words in free] == ([] if "torch" in held else [str(tmp_path / "requirements" / "torch.txt")])
+
+
+def test_hashes_are_renewed_from_what_uv_and_an_index_say():
+    first, second = "a==1 \\\n    --hash=sha256:11\n", "b-c==2 ; python_version < '3.11' \\\n    --hash=sha256:22\n"
+    assert renew_hashes.entries(f"# said by uv\n{first}{second}") == [first, second]
+    assert renew_hashes.names(second + "D.e==3; x\n") == {"b-c", "d-e"}
+    assert renew_hashes.with_hashes(first, ["33"]) == "a==1 \\\n    --hash=sha256:11 \\\n    --hash=sha256:33\n"
+    digests = ["0" * 64, "1" * 64]
+    page = "".join(
+        f'<a href="/whl/cpu/torch-{name}.whl#sha256={digest}">x</a>'
+        for name, digest in (
+            ("2.13.0%2Bcpu-cp311-cp311-manylinux_2_28_x86_64", digests[1]),
+            ("2.13.0%2Bcpu-cp311-cp311-manylinux_2_28_aarch64", digests[0]),
+            ("2.13.0%2Bcpu-cp311-cp311-win_amd64", "2" * 64),
+            ("2.13.0-cp311-cp311-manylinux_2_28_x86_64", "3" * 64),
+            ("2.14.0%2Bcpu-cp311-cp311-manylinux_2_28_x86_64", "4" * 64),
+        )
+    )
+    assert renew_hashes.digests_of(page, "2.13.0") == digests
 
 
 def requirement(line: str) -> tuple[str, tuple[int, ...]]:
