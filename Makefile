@@ -7,6 +7,7 @@ MODEL ?=
 MINUTES ?= 30
 CAMERA ?=
 N ?= 100000
+JOBS ?= 2
 
 # A variable as one word for the shell, just as it was given: neither make nor the shell looks into its '$' and quotes.
 as_given = '$(subst ','\'',$(value $1))'
@@ -17,6 +18,13 @@ SETUP = @python=$(call as_given,PYTHON); python="$${python:-python3}"; \
 	"$$python" tools/setup_env.py --python $(call as_given,PYTHON) --torch-index $(call as_given,TORCH_INDEX)
 IN_ENV = @.venv/bin/python
 
+# What measures times goes first and alone; then each file of tests goes to one of JOBS processes, each with a DDS domain of
+# its own.
+define EVERY_TEST
+	$(IN_ENV) -m pytest -q -p no:xdist -m first
+	$(IN_ENV) -m pytest -q -n $(call as_given,JOBS) --dist loadfile -m "not first" --durations=10
+endef
+
 .PHONY: help run shell test check fuzz install-check benchmark soak gpu-check setup setup-test clean
 
 help:
@@ -24,7 +32,7 @@ help:
 	@echo "                play INPUT (default: a synthetic drive) to the node; overlay.mp4, report.html, report.json in OUT"
 	@echo "                CAMERA=\"hfov=60 height=1.4 pitch=2\" assumes a calibration for an input without one (degrees, metres)"
 	@echo "make shell      a shell in which seg_perception and ROS 2's messages are found, from any folder"
-	@echo "make test       run every test"
+	@echo "make test [JOBS=2]  run every test, in so many processes; a few take both of two cores, so more gain little"
 	@echo "make fuzz [N=100000]  send N bad messages through a camera's way in the node, and say what they did"
 	@echo "make check      ruff, mypy and every test"
 	@echo "make install-check  install with pip, the newest and the oldest libraries, and run every verb that needs no ROS"
@@ -51,13 +59,13 @@ shell: setup
 	@. .ros/env.sh || exit 2; echo "seg_perception --help lists the verbs; exit leaves this shell."; "$${SHELL:-/bin/sh}" || :
 
 test: setup-test
-	$(IN_ENV) -m pytest -q --durations=10
+	$(EVERY_TEST)
 
 check: setup-test
 	$(IN_ENV) -m ruff check .
 	$(IN_ENV) -m ruff format --check .
 	$(IN_ENV) -m mypy
-	$(IN_ENV) -m pytest -q --durations=10
+	$(EVERY_TEST)
 
 fuzz: setup-test
 	$(IN_ENV) test/fuzz.py --messages $(call as_given,N)

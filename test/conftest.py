@@ -7,8 +7,13 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from seg_perception.network import joined
+
+# A test fails by what it finds, never by how busy the machine is.
+settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("untimed")
 
 # Neither a robot on the network nor a parallel test run may hear the tests, or be heard. Set at import, before anything
 # starts rclpy; nodes started as processes inherit it.

@@ -41,9 +41,9 @@ def without(wanted: list[str], there: list[str]) -> list[str]:
     return [entry for entry in wanted if entry not in there]
 
 
-def with_hashes(entry: str, further: list[str]) -> str:
-    """A requirement that takes these files, too."""
-    return " \\\n".join([entry.rstrip(), *(f"    --hash=sha256:{digest}" for digest in further)]) + "\n"
+def held(pin: str, digests: list[str]) -> str:
+    """A requirement that takes these files alone."""
+    return " \\\n".join([pin, *(f"    --hash=sha256:{digest}" for digest in digests)]) + "\n"
 
 
 def digests_of(page: str, version: str) -> list[str]:
@@ -87,15 +87,11 @@ def main() -> int:
         builds = digests_of(page.read().decode(), version)
     if not builds:
         raise SystemExit(f"{CPU_BUILDS} lists no build of torch {version} for a CPU.")
-    rest.remove(torch)
-    cuda = [
-        entry
-        for entry in rest
-        if FOR_CUDA.match(entry) and names(entry) - names((REQUIREMENTS / "test.txt").read_text())
-    ]
-    write("test", without(rest, cuda))
-    write("torch", [with_hashes(torch, builds)])
-    write("cuda", cuda)
+    asked = names((REQUIREMENTS / "test.txt").read_text())
+    cuda = [entry for entry in rest if FOR_CUDA.match(entry) and names(entry) - asked]
+    write("test", without(rest, [torch, *cuda]))
+    write("torch", [torch, *cuda])
+    write("torch_cpu", [held(f"torch=={version}+cpu", builds)])
     return 0
 
 

@@ -311,9 +311,10 @@ class Setup:
             pins = [part for name in ("run.txt", "ros.txt") for part in ("-c", str(requirements / name))]
             self._pip("installing torch", *pins, *index, "-r", str(requirements / "torch.txt"))
             return
-        self._pip_hashed("installing torch", "torch", options=index)
-        if "+cpu" not in self._ask("import importlib.metadata; print(importlib.metadata.version('torch'))"):
-            self._pip_hashed("installing CUDA's libraries for torch", "cuda")
+        if self.torch_index or self._offers("torch_cpu"):
+            self._pip_hashed("installing torch for a CPU", "torch_cpu", options=index)
+        else:
+            self._pip_hashed("installing torch and CUDA's libraries", "torch")
 
     def _pip_hashed(self, title: str, *names: str, options: Sequence[str] = ()) -> None:
         """Install what `requirements/hashes` lists: complete, so nothing is looked for, and no file of another hash."""
