@@ -492,20 +492,17 @@ def test_every_listed_requirement_has_one_version_and_hashes():
 
 
 class Asked(setup_env.Setup):
-    """Records what it would have pip do, where an installed torch has this version."""
+    """Records what it would have pip install."""
 
-    def __init__(self, root, torch_index="", offers=False):
+    def __init__(self, root, torch_index):
         super().__init__(root, WHEELS, interpreter(), torch_index)
-        self.offers, self.asked = offers, []
+        self.asked = []
 
     def _step(self, title, command, environment=None):
         self.asked.append(command[command.index("install") + 1 :])
 
     def _ask(self, program):
         return "/include\n/numpy"
-
-    def _offers(self, name):
-        return self.offers
 
 
 @pytest.mark.parametrize(
@@ -518,7 +515,12 @@ class Asked(setup_env.Setup):
     ],
 )
 def test_a_fresh_machine_takes_no_file_of_another_hash(tmp_path, index, offers, held):
-    setup = Asked(tmp_path, index, offers)
+    """offers: whether pip is told of a place that has torch's build for a CPU."""
+    setup = Asked(tmp_path, index)
+    setup.work.mkdir()
+    setup.venv_python.parent.mkdir(parents=True)
+    setup.venv_python.write_text(f'#!/bin/sh\ncase "$*" in *--dry-run*torch_cpu.txt) exit {int(not offers)};; esac\n')
+    setup.venv_python.chmod(0o755)
     setup._make_run()
     setup._make_test()
     pinned = [words for words in setup.asked if "--require-hashes" in words]

@@ -318,8 +318,20 @@ class Setup:
 
     def _pip_hashed(self, title: str, *names: str, options: Sequence[str] = ()) -> None:
         """Install what `requirements/hashes` lists: complete, so nothing is looked for, and no file of another hash."""
-        files = [part for name in names for part in ("-r", str(self.root / "requirements" / "hashes" / f"{name}.txt"))]
-        self._pip(title, "--require-hashes", "--no-deps", *options, *files)
+        self._pip(title, *self._hashed(*names), *options)
+
+    def _hashed(self, *names: str) -> list[str]:
+        folder = self.root / "requirements" / "hashes"
+        return [
+            "--require-hashes",
+            "--no-deps",
+            *(part for name in names for part in ("-r", str(folder / f"{name}.txt"))),
+        ]
+
+    def _offers(self, name: str) -> bool:
+        """Whether pip finds files of that list where it looks on this machine."""
+        command = [str(self.venv_python), "-m", "pip", "install", "--dry-run", "--no-input", *self._hashed(name)]
+        return subprocess.run(command, capture_output=True, cwd=self.work, check=False).returncode == 0
 
     def _colcon_pins(self) -> list[str]:
         lines = (self.root / "requirements" / "ros.txt").read_text().splitlines()
