@@ -37,7 +37,7 @@ from seg_perception.network import joined
 from seg_perception.ros.fill_messages import ImageFiller
 from seg_perception.ros.outputs import qos_profile
 
-WAIT_S = 60.0
+WAIT_S = 180.0
 """How long an awaited event may take before a test fails; only a failing test ever waits so long, and the very first
 node on a busy machine, which compiles."""
 
