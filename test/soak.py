@@ -90,8 +90,8 @@ class Stream:
         message.header.frame_id = frame_id
         return message
 
-    def send(self) -> None:
-        """The next of the odd images, else a good one."""
+    def send(self) -> int:
+        """The next of the odd images, else a good one; returns its stamp."""
         with self._lock:
             message, good = (self.odd.pop(0), False) if self.odd else (self.image(), True)
             self.counts["sent"] += 1
@@ -99,6 +99,7 @@ class Stream:
             if good:
                 self.waiting[stamp_ns(message)] = time.monotonic()
         self._camera.send(message)
+        return stamp_ns(message)
 
     def _flow(self) -> None:
         next_s = time.monotonic()
@@ -280,9 +281,9 @@ class Soak:
     def _quiet(self) -> dict[str, str]:
         """Stop the images, wait until all are answered, and read the node's counts."""
         self.stream.flowing.clear()
-        for _ in range(2):  # an image that is lost is seen by the next one
-            time.sleep(0.3)
-            self.stream.send()
+        self.peer.until(
+            self._answered, "the last image's mask", START_S
+        )  # one that is lost is seen by the next that is not
         before: dict[str, str] = {}
 
         def settled() -> bool:
@@ -299,6 +300,15 @@ class Soak:
 
         self.peer.until(settled, "rest", START_S)
         return values_of(self.diagnostics, "camera")
+
+    def _answered(self) -> bool:
+        """Whether an image that is sent now is answered; the odd ones go before it."""
+        time.sleep(0.3)
+        while self.stream.odd:
+            self.stream.send()
+        last = self.stream.send()
+        time.sleep(0.3)
+        return last not in self.stream.waiting
 
     def _account(self) -> None:
         """Each good image since the last count has a mask, or is among those that the node says it replaced or lost."""
@@ -321,6 +331,7 @@ class Soak:
             "at_s": at_s,
             "rss_kb": int(rollup["Rss"].split()[0]),
             "pss_kb": int(rollup["Pss"].split()[0]),
+            "own_kb": int(rollup["Anonymous"].split()[0]),
             "fds": len(list((process / "fd").iterdir())),
             "threads": len(list((process / "task").iterdir())),
             "shm": len({line.split()[-1] for line in maps if "/dev/shm/" in line}),
@@ -336,7 +347,7 @@ class Soak:
             return statistics.median(values[:part]), statistics.median(values[-part:])
 
         ages = sorted(self.stream.ages_s)
-        memory = {name: ends(name) for name in ("rss_kb", "pss_kb", "fds", "threads", "shm")}
+        memory = {name: ends(name) for name in ("rss_kb", "pss_kb", "own_kb", "fds", "threads", "shm")}
         return {
             "seconds": self.samples[-1]["at_s"],
             "events": dict(self.happened),
@@ -354,6 +365,7 @@ class Soak:
             "growth": {name: last / first - 1 for name, (first, last) in memory.items()},
             "wrong": self.stream.wrong,
             "exit_code": code,
+            "over_time": {name: [sample[name] for sample in self.samples] for name in ("at_s", "rss_kb", "own_kb")},
         }
 
 
@@ -423,9 +435,10 @@ def main() -> int:
         watch()
         return 0
     figures = soak(arguments.minutes * 60, arguments.seed, arguments.pause, arguments.model)
-    print(json.dumps(figures, indent=1))
     if arguments.json:
         arguments.json.write_text(json.dumps(figures, indent=1) + "\n")
+    del figures["over_time"]
+    print(json.dumps(figures, indent=1))
     said = broken(figures)
     print("\n".join(said) or "nothing grew, every image is accounted for")
     return 1 if said else 0
