@@ -101,6 +101,14 @@ OUTPUTS = (
         "calibration of the masks, at their size: `image_proc` and depth tools read it beside `label_mask`",
         _WATCHED,
     ),
+    Topic(
+        "tracks",
+        "visualization_msgs/MarkerArray",
+        "reliable",
+        "trail, velocity and number of each thing that is followed, in `odom_frame`, without odometry in `ground_frame`",
+        _WATCHED,
+        ground=True,
+    ),
     Topic("segmentation_mask", "sensor_msgs/Image", "reliable", "rgb8: overlay with the legend's colours", _WATCHED),
     Topic(
         "segmentation_mask/compressed",
