@@ -62,9 +62,9 @@ class Overlay:
         projection: GroundProjection | None = None,
     ) -> NDArray[np.uint8]:
         """uint8 [H, W, 3] of rgb's size: class colours, borders and tags of things, trails and speeds of those that are
-        followed, the drivable areas' outlines, the own vehicle hatched, and a legend strip; with the projection of the mask's pixels also where free space ends, the free
-        distance ahead and the areas' edges at the look-ahead distances. Masks of another size are stretched to it. out:
-        where to draw; None or of another size = into a new image.
+        followed, the drivable areas' outlines, the own vehicle hatched, and a legend strip; with the projection of the
+        mask's pixels also where free space ends, the free distance ahead and the areas' edges at the look-ahead distances.
+        Masks of another size are stretched to it. out: where to draw; None or of another size = into a new image.
         """
         height, width = rgb.shape[:2]
         if self._colored.shape != rgb.shape:
@@ -127,7 +127,6 @@ class Overlay:
             x, y, width, height = np.asarray(segment.box) * np.tile(scale_xy, 2)
             if segment.is_thing and min(width, height) >= LEAST_TAG_PX:
                 tags.add(self._tag(segment), [(x, y), (x, y + height + tags.height_px), (x, y + tags.height_px)])
-
 
     def _tag(self, segment: Segment) -> str:
         """What it is, by most votes where it is followed, its number, and how fast it goes."""

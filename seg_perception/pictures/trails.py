@@ -18,7 +18,7 @@ SECONDS = 2.0
 """A trail reaches so far back."""
 STEP_S = 0.1
 """Between two points of a trail."""
-_POINTS = math.ceil(SECONDS / STEP_S)
+_POINTS = math.ceil(SECONDS / STEP_S) + 1
 _KEPT_FRAMES = 60
 """A trail is kept for so many frames in which its track is not told of."""
 _GOLDEN = (math.sqrt(5) - 1) / 2
@@ -67,7 +67,7 @@ class Trails:
         place, trail = self._place(track), self._trails.get(track.id)
         if place is None:
             return np.zeros((0, 2))
-        before = [] if trail is None else [p for age_s, p in trail.points if 0 < track.age_s - age_s <= SECONDS]
+        before = [] if trail is None else [p for age_s, p in trail.points if 0 < track.age_s - age_s <= SECONDS + 1e-6]
         return np.array([*before, place], np.float64)
 
 

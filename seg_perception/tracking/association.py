@@ -34,8 +34,9 @@ Bools = NDArray[np.bool_]
 def overlap_scores(counts: Ints, boxes: Floats, areas: Ints) -> tuple[Floats, Floats]:
     """How well masks fit, both [T, K] in [0, 1], from counts [T, K + 1] of kernels.count_overlaps.
 
-    boxes: [T, 4] where shapes were put, of which counts what lies within the image; areas: [K] px of the things. The first is the intersection
-    over the union; the second, where that is more, _PART of the share of the smaller mask that lies in the other.
+    boxes: [T, 4] where shapes were put, of which counts what lies within the image; areas: [K] px of the things. The first is
+    the intersection over the union; the second, where that is more, _PART of the share of the smaller mask that lies in the
+    other.
     """
     point_px = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1]) / SIDE**2
     mine, theirs = np.maximum(counts.sum(axis=1) * point_px, 1e-9)[:, None], areas[None, :].astype(np.float64)

@@ -192,7 +192,13 @@ def learn(
 
 
 def _begin_sides_anew(
-    tracks: Rows, rows: NDArray[np.int64], is_off: NDArray[np.bool_], measured: Floats, edges: Floats, rates: Floats, spread: Floats
+    tracks: Rows,
+    rows: NDArray[np.int64],
+    is_off: NDArray[np.bool_],
+    measured: Floats,
+    edges: Floats,
+    rates: Floats,
+    spread: Floats,
 ) -> None:
     """A side that is far off for _MOST_OFF frames in a row is where it is seen, and moves as the opposite one does."""
     tracks["off"][rows] = np.where(is_off, tracks["off"][rows] + 1, 0)

@@ -56,9 +56,11 @@ class Tracker:
 
     *Association.* Tracks are moved to where they should be; then those pairs are taken whose masks overlap most together,
     as wholes; then, of what is left, those of which one is a part of the other; then those where a thing of the same
-    size and class appears near a track's place: association.py.
+    size and class appears near a track's place; then what is left of things that are nearly hidden: association.py.
     A track's box and mask are of the whole thing: an edge where a nearer thing begins is not its own and counts little,
-    and a mask of which less is seen than before is not taken over. So it goes on behind what hides it.
+    and a mask of which less is seen than before is not taken over. So it goes on behind what hides it, and out of the
+    image. While it is not seen, and in its second frame, it moves in the image as its foot does on the ground, where that
+    is known.
 
     *Birth and death.* Every thing that is no track's begins one, `new` until it was found in birth_frames frames. A
     confirmed track is forgotten when it was not found for memory_s, a new one after 0.3 of that.
@@ -119,9 +121,7 @@ class Tracker:
         measures = self._place(projection, odometry, dt_s, stamp_ns)
         if len(self._tracks):
             ground = projection if measures else None
-            rows.predict(
-                self._tracks, self._stamp_ns or 0, dt_s, self.settings.acceleration_m_s2, ground, odometry
-            )
+            rows.predict(self._tracks, self._stamp_ns or 0, dt_s, self.settings.acceleration_m_s2, ground, odometry)
         chosen, covered, missing = self._associate(panoptic.instance, things, stamp_ns)
         old = np.flatnonzero(chosen >= 0)
         returned = old[self._tracks["last_ns"][old] < (self._stamp_ns or 0)]
