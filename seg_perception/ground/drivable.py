@@ -286,7 +286,9 @@ class DrivableExtractor:
     def extract(self, panoptic: Panoptic, wants: Wants, depth: Depth | None = None) -> Drivable:
         """What of the ground is wanted; grid and free space may be views of buffers that the next call overwrites.
 
-        depth: of the image that the masks are of; where it is known nothing is taken to be flat. Raises ValueError when the masks are not of the size that set_camera was told.
+        depth: of the image that the masks are of; where it is known nothing is taken to be flat.
+
+        Raises ValueError when the masks are not of the size that set_camera was told.
         """
         mask, self.depth_problem = np.ascontiguousarray(panoptic.semantic), None
         if self._ego is not None and mask.shape == self._ego.shape:

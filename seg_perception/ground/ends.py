@@ -31,9 +31,9 @@ class Ends:
     """Places where ground ends, in views of buffers that the next frame overwrites.
 
     points: float64 [N, 3, 2] (x, y) in m in the base frame: the middle of the end pixel's near side, and both corners of
-    that side. pixels: int32 [N, 6], as find_ends has them: x and y of that pixel first. depths: float64 [N], m along the optical
-    axis by which they are placed, NaN where they are taken to stand on flat ground. labels: uint8 [N, 2], values before and behind it;
-    UNSEEN_LABEL before where the view begins there.
+    that side. pixels: int32 [N, 6], as find_ends has them: x and y of that pixel first. depths: float64 [N], m along the
+    optical axis by which they are placed, NaN where they are taken to stand on flat ground. labels: uint8 [N, 2], values
+    before and behind it; UNSEEN_LABEL before where the view begins there.
     nearest: float64 [B], distance in m from under the camera to the first end per bearing (see end_kernels.bins_of) behind
     which nothing is known, inf where there is none.
     row_share: 0 on flat ground; by depth ends are exact where the mask is not: it may show one nearer by a row of pixels, which is

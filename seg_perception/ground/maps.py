@@ -149,9 +149,10 @@ def scan_free(
     """Range and how far free ground is seen per bearing, as FreeSpace has them, into ranges and seen [K].
 
     rays: int32 [K, S], along the bearings; nearest: float64 [K], the nearest end in each bearing's sector, inf: none, NaN:
-    the view begins with what is not free; limits_m: least and greatest range; row_share: as Ends has it. A range ends no farther than free ground is
-    seen along the bearing, so that who clears up to it clears nothing else; only where the bearing itself is beside the
-    view does an end in its sector count alone, and, where ends are measured by depth, where the view begins with one.
+    the view begins with what is not free; limits_m: least and greatest range; row_share: as Ends has it. A range ends no
+    farther than free ground is seen along the bearing, so that who clears up to it clears nothing else; only where the
+    bearing itself is beside the view does an end in its sector count alone, and, where ends are measured by depth, where
+    the view begins with one.
     """
     least, most = np.float32(limits_m[0]), np.float32(limits_m[1])
     for ray in range(rays.shape[0]):

@@ -43,10 +43,11 @@ class PointPlacer:
         semantic, instance, confidence = masks
         place_ground(
             np.ravel(semantic), np.ravel(instance), np.ravel(confidence), seen.reshape(-1), self._costs, depths,
-            pixel_slopes(projection.lens, projection.image_hw), projection.base_from_optical, projection.position, self._range_max_m, ends.nearest, raw, raw.view(np.uint32),
+            pixel_slopes(projection.lens, projection.image_hw), projection.base_from_optical, projection.position,
+            self._range_max_m, ends.nearest, raw, raw.view(np.uint32),
         )  # fmt: skip
         place_feet(
-            ends.pixels, ends.points, ends.labels, ends.depths, self._is_obstacle, projection.position, self._range_max_m,
-            self._points.shape[1], raw,
+            ends.pixels, ends.points, ends.labels, ends.depths, self._is_obstacle, projection.position,
+            self._range_max_m, self._points.shape[1], raw,
         )  # fmt: skip
         return self._points

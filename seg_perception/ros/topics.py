@@ -42,6 +42,13 @@ INPUTS = (
         "the same, with `image_transport: foxglove`",
     ),
     Topic("camera_info", "sensor_msgs/CameraInfo", "sensor data", "calibration; the latest is kept", "when it comes"),
+    Topic(
+        "depth",
+        "sensor_msgs/Image",
+        "sensor data",
+        "depth aligned to the image, 16UC1 in mm or 32FC1 in m: the topic that `depth_topic` names, where it names one",
+        "when it comes",
+    ),
 )
 
 _WATCHED = "while subscribed"
