@@ -349,6 +349,7 @@ def _raise_ends(
         if costs[far] >= 0 or math.isnan(end_depths[i]):
             continue
         x, y = _put_down(slopes[v, u, 0], slopes[v, u, 1], end_depths[i], base_from_optical, height_m, lens)
+        x, y = x - 0.5 * ends[i, 2], y - 0.5 * ends[i, 3]  # it begins with its near side
         side_u, side_v = u + ends[i, 2], v + ends[i, 3]
         if near != UNSEEN_LABEL:
             ahead = depth[side_v, side_u]
@@ -360,6 +361,5 @@ def _raise_ends(
             _draw_way(out, side_x, side_y, x, y, _MOST_GAP_PX, near)
         if (x - u) * ends[i, 2] + (y - v) * ends[i, 3] > 0:  # nearer than flat ground has it
             _draw_way(out, x, y, float(u), float(v), most, far)
-        # It begins with its near side: at one pixel along its own way to the camera, beside that without a gap.
-        x, y = x - 0.5 * ends[i, 2], y - 0.5 * ends[i, 3]
+        # At one pixel along its own way to the camera, beside that without a gap.
         _draw(out, x, y, 0.5 if ends[i, 2] else _SPREAD_PX, 0.5 if ends[i, 3] else _SPREAD_PX, far)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -160,7 +160,7 @@ def test_a_wall_whose_foot_is_below_the_picture_is_told_where_it_stands() -> Non
     assert right.free_space.ranges_m[ahead] == pytest.approx(2.5 + POSE.x, abs=0.02)
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8, deadline=None, phases=(Phase.reuse, Phase.generate))
 @given(
     climbs=st.lists(st.tuples(st.floats(3, 15), st.floats(-0.06, 0.08)), max_size=2),
     box=st.builds(Box, st.floats(6, 18), st.tuples(st.floats(-3, -0.3), st.floats(0.3, 3)), st.just((-3.0, 3.0))),
