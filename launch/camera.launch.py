@@ -1,4 +1,6 @@
 """Starts the segmentation node on one camera: ros2 launch seg_perception camera.launch.py image_topic:=/front/image_raw
+or on several: ros2 launch seg_perception camera.launch.py camera_names:=front,left,right,rear \\
+    image_topic:=/{name}/image_raw camera_info_topic:=/{name}/camera_info params_file:=config/four_cameras.yaml
 
 Forwards its arguments and nothing else: defaults stand in the node's parameters, overrides in the parameter file.
 """
@@ -15,6 +17,7 @@ from launch_ros.actions import Node
 
 from launch import LaunchContext, LaunchDescription
 from seg_perception.fast_dds import profile_environment
+from seg_perception.ros.topics import remappings
 
 CONFIG = Path(__file__).resolve().parents[1] / "config"
 
@@ -24,6 +27,10 @@ ARGUMENTS = {
         "camera image; its other forms are looked for at <image_topic>/compressed, /ffmpeg and /foxglove",
     ),
     "camera_info_topic": ("camera_info", "calibration of that camera"),
+    "camera_names": (
+        "",
+        "several cameras, with commas between; the two topics above then hold {name}, and each has outputs ~/<name>/…",
+    ),
     "image_transport": ("", "raw, compressed, ffmpeg or foxglove; empty: as in params_file"),
     "params_file": (str(CONFIG / "camera.yaml"), "parameters of the node"),
     "model": ("", "model file; empty: as in params_file"),
@@ -41,7 +48,10 @@ def fast_dds_profile() -> dict[str, str]:
 
 def _nodes(context: LaunchContext) -> list[Any]:
     given = {name: LaunchConfiguration(name).perform(context) for name in ARGUMENTS}
-    forwarded = {name: given[name] for name in ("model", "image_transport") if given[name]}
+    names = [name for name in given["camera_names"].split(",") if name]
+    forwarded: dict[str, Any] = {name: given[name] for name in ("model", "image_transport") if given[name]}
+    if names:
+        forwarded["camera_names"] = names
     profile = fast_dds_profile()
     perception = Node(
         package="seg_perception",
@@ -49,11 +59,7 @@ def _nodes(context: LaunchContext) -> list[Any]:
         name="segmentation",
         namespace=given["namespace"],
         parameters=[given["params_file"], *([forwarded] if forwarded else [])],
-        remappings=[
-            ("image", given["image_topic"]),
-            *((f"image/{form}", f"{given['image_topic']}/{form}") for form in ("compressed", "ffmpeg", "foxglove")),
-            ("camera_info", given["camera_info_topic"]),
-        ],
+        remappings=remappings(given["image_topic"], given["camera_info_topic"], names),
         arguments=["--ros-args", "--log-level", given["log_level"]],
         additional_env=profile,
         output="screen",

@@ -149,6 +149,11 @@ class _Run:
             thread.join()
         return frames / (time.monotonic() - start_s)
 
+    @property
+    def cameras(self) -> int:
+        """How many there are."""
+        return len(self._cameras)
+
     def take(self, most: int, wait_s: float) -> Sequence[tuple[int, Arrival]]:
         taken = [(next(self._turn), self._arrival()) for _ in range(min(most, self._left))]
         self._left -= len(taken)
@@ -239,16 +244,21 @@ def _in_turn(runs: Sequence[_Run]) -> dict[str, Any]:
     for _ in tqdm(range(ROUNDS), unit="round", desc="timeline"):
         for run, seen in zip(runs, fps):
             run.spans.clear()
-            seen.append(run.fps(FRAMES))
+            seen.append(run.fps(FRAMES * run.cameras))
     return {
         run.way.name: {
             "fps": median(seen),
             "ratio": median(a / b for a, b in zip(seen, fps[0])),
             "age_ms": percentiles(run.ages_ms, 50, 95),
-            "spans": [s for s in run.spans if s.frame - min(span.frame for span in run.spans) < DRAWN_FRAMES],
+            "spans": _first(run.spans, max(DRAWN_FRAMES, 3 * run.cameras)),
         }
         for run, seen in zip(runs, fps)
     }
+
+
+def _first(spans: Sequence[Span], frames: int) -> list[Span]:
+    first = min(span.frame for span in spans)
+    return [span for span in spans if span.frame < first + frames]
 
 
 def _message(rgb: NDArray[np.uint8]) -> Image:

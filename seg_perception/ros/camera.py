@@ -21,15 +21,15 @@ from seg_perception.errors import BackendError, SegPerceptionError
 from seg_perception.ground.fusion import GridFusion, PlanarPose
 from seg_perception.model_file import ModelInfo
 from seg_perception.pipeline import Pipeline, Ready, Seen
-from seg_perception.results import Depth, Frame, Grid, Result
-from seg_perception.ros.depth import DepthInput
+from seg_perception.results import Frame, Grid, Result
 from seg_perception.ros.diagnostics import GROUND_OK, GROUND_UNWATCHED, GroundState, Status, node_status
 from seg_perception.ros.extrinsics import TransformError, TransformSource, is_same_pose
 from seg_perception.ros.inputs import Arrival, Calibration, CameraInput
-from seg_perception.ros.outputs import CameraOutputs, Placed, wants, watches_ground
+from seg_perception.ros.outputs import SHARED_GRID, CameraOutputs, Placed, wants, watches_ground
 from seg_perception.ros.qos_events import MISMATCH
 from seg_perception.ros.settings import Settings
-from seg_perception.ros.stamps import NOT_NEWER, ZERO, Doubt
+from seg_perception.ros.shared_grid import SharedGrid
+from seg_perception.ros.stamps import AHEAD, NOT_NEWER, ZERO, Doubt
 from seg_perception.ros.watchdog import standing
 from seg_perception.tracking.tracker import Tracker
 
@@ -86,15 +86,16 @@ class Camera:
         slots: int = 1,
         open_model: ModelInfo | None = None,
         on_frame: OnFrame | None = None,
+        shared: SharedGrid | None = None,
     ) -> None:
         """Called from a worker thread: ground_changed where what stops the outputs on the ground is another, backend_failed
         where the backend lost a frame, and on_frame. open_model: the model file where it takes other sizes than the backend
-        does."""
+        does. shared: the grid that all cameras add to."""
         self.name = name
         self._open_model, self._told_hw = open_model, (0, 0)
         self._node, self._settings, self._transforms = node, settings, transforms
         self._ground_changed, self._backend_failed, self._on_frame = ground_changed, backend_failed, on_frame
-        self._slots = slots
+        self._slots, self._shared = slots, shared
         self._pipeline = self._pipeline_of(backend)
         self._readers = [
             ImageReader(settings.node.image_bit_depth, settings.node.image_16uc1_is_grey, settings.node.image_limits)
@@ -107,7 +108,6 @@ class Camera:
         self._ground, self._told, self._hangs = GROUND_UNWATCHED, GROUND_OK, False
         self.outputs = CameraOutputs(node, name, backend.model.labels)
         self._input: CameraInput | None = None
-        self._depth: DepthInput | None = None
         self._calibration = Calibration()
 
     def use(self, backend: Backend) -> None:
@@ -146,10 +146,7 @@ class Camera:
 
     def listen(self, accept: Callable[[Arrival], bool | None]) -> None:
         """Subscribe; accept gets every readable message and says whether it replaced one, None where it was not taken."""
-        settings = self._settings
-        self._input = CameraInput(self._node, self.name, settings.node, accept, self._calibration)
-        if topic := settings.depth_topics[self.name]:
-            self._depth = DepthInput(self._node, topic, settings.node.depth_tolerance)
+        self._input = CameraInput(self._node, self.name, self._settings.node, accept, self._calibration)
 
     def look_around(self) -> None:
         """Once a second, in the executor: hear of what is published in another way than most."""
@@ -165,9 +162,12 @@ class Camera:
         if self._input is not None:
             self._input.destroy()
             self._input = None
-        if self._depth is not None:
-            self._depth.destroy()
-            self._depth = None
+
+    def retract_grid(self, why: str) -> None:
+        """No late subscriber gets what this camera saw last."""
+        self.outputs.retract_grid()
+        if self._shared is not None:
+            self._shared.lacks(self.name, why)
 
     def destroy(self) -> None:
         """Take all topics down."""
@@ -207,6 +207,8 @@ class Camera:
         self._judge_brightness(reader.brightest, camera_input)
         self._judge_shape(frame.size_hw)
         watched = self.outputs.watched(settings)
+        if self._shared is not None and self._shared.watched(settings):
+            watched |= {SHARED_GRID}
         ground = self._place(camera_input, arrival, frame.size_hw, settings)
         convert_ms = (time.monotonic() - since_s) * 1e3
         ready = self._pipeline.prepare(frame, wants(watched), slot, place)
@@ -245,11 +247,13 @@ class Camera:
     def _publish(self, half: HalfDone) -> None:
         prepared = half.prepared
         watched, arrival = prepared.watched, prepared.arrival
-        result = self._pipeline.place(half.seen, self._depth_of(prepared))
-        if doubt := self._pipeline.depth_problem:
-            prepared.camera_input.doubt(Doubt(doubt.cause, doubt.sentence))
+        result = self._pipeline.place(half.seen)
         run_s = time.monotonic()
         placed, ground = self._placed(result, prepared)
+        if self._shared is not None and SHARED_GRID not in watched:
+            self._shared.retract()
+        elif self._shared is not None and ground.problem:
+            self._shared.lacks(self.name, ground.problem)
         self.outputs.publish(result, arrival.message.header, placed, watched, prepared.settings)
         done_s = time.monotonic()
         self._note(ground if watches_ground(watched) else GROUND_UNWATCHED)
@@ -258,18 +262,6 @@ class Camera:
         prepared.camera_input.monitor.finished(done_s, (done_s - arrival.arrived_s) * 1e3, stamp_age_ms, stages_ms)
         if self._on_frame is not None:
             self._on_frame(self.name, arrival.stamp_ns, stages_ms)
-
-    def _depth_of(self, prepared: Prepared) -> Depth | None:
-        """The depth of a frame's image, once the network has run, so that it has had time to come; None where there is none,
-        which is counted and named."""
-        depth, frame = self._depth, prepared.ready.frame
-        if depth is None or not watches_ground(prepared.watched) or prepared.ground.problem:
-            return None
-        try:
-            return depth.newest.of(frame.stamp_ns, frame.size_hw, frame.frame_id, time.monotonic())
-        except BadImageError as error:
-            prepared.camera_input.doubt(Doubt(error.cause, str(error)))
-            return None
 
     def _apply(self, settings: Settings) -> None:
         """Take over settings that changed, between two frames."""
@@ -353,13 +345,19 @@ class Camera:
         placed = Placed(frame_id, self._pipeline.projection, grid, frame_id, motion_frame, camera)
         if self._fusion is None or grid is None:
             return placed, ground
-        if arrival.doubt is not None and arrival.doubt.cause == NOT_NEWER:
-            return replace(placed, grid=None), GroundState(NOT_NEWER, arrival.doubt.sentence, "drivable_grid")
+        doubt = arrival.doubt
+        # What is ahead of all others' time would make those old.
+        if doubt is not None and (doubt.cause == NOT_NEWER or (self._shared is not None and doubt.cause == AHEAD)):
+            return replace(placed, grid=None), GroundState(doubt.cause, doubt.sentence, "drivable_grid")
         try:
             stamp = Time(nanoseconds=arrival.stamp_ns)
             pose = self._tf().planar_pose(node.odom_frame, node.base_frame, stamp, node.tf_tolerance)
         except TransformError as error:
             return replace(placed, grid=None), GroundState(f"odom_{error.cause}", str(error), "drivable_grid")
+        if self._shared is not None and SHARED_GRID in prepared.watched:
+            self._shared.add(self.name, grid, pose, arrival.stamp_ns, settings.fusion.half_life_s)
+        if "drivable_grid" not in prepared.watched:
+            return replace(placed, grid=None), ground
         fused = self._fusion.fuse(grid, pose, arrival.stamp_ns)
         return replace(placed, grid=fused, grid_frame=node.odom_frame), ground
 
@@ -389,7 +387,7 @@ class Camera:
         )
         hangs = status.values["hangs"] == "true"
         if hangs or status.values["camera_stalled"] == "true" or not settings.node.enabled:
-            self.outputs.retract_grid()
+            self.retract_grid("nothing goes out" if hangs else "no image" if settings.node.enabled else "not enabled")
         if hangs and not self._hangs:
             self._node.get_logger().error(f"{camera_input.monitor.topic}: nothing goes out, {standing('frames')}")
         self._hangs = hangs

@@ -38,6 +38,7 @@ from seg_perception.ros.parameter_server import ParameterServer
 from seg_perception.ros.real_time import Scheduling, freeze_garbage, keep_memory
 from seg_perception.ros.running import end_process, run, stop_on_signals
 from seg_perception.ros.settings import Settings
+from seg_perception.ros.shared_grid import SharedGrid
 from seg_perception.ros.topics import DIAGNOSTICS, SELF_TEST
 from seg_perception.ros.video import VIDEO_MESSAGES, video_message
 from seg_perception.ros.works import Works
@@ -57,6 +58,7 @@ class SegmentationNode(ManagedNode):
         self._transforms: TransformSource | None = None
         self._parameter_server = ParameterServer(self, self._hear_tf)
         self._cameras: list[Camera] = []
+        self._shared: SharedGrid | None = None
         self._works = Works(self, lambda: self._parameter_server.settings, self._report)
         self._progress = ""
         self._diagnostics = self.create_publisher(DiagnosticArray, DIAGNOSTICS.name, qos_profile(DIAGNOSTICS.qos))
@@ -98,6 +100,8 @@ class SegmentationNode(ManagedNode):
             self._transforms = TransformSource(self)
             self._hear_tf()
         self._step("opening the outputs")
+        if settings.fusion.cameras:
+            self._shared = SharedGrid(self, list(settings.poses), settings)
         self._cameras = [
             Camera(
                 self,
@@ -110,6 +114,7 @@ class SegmentationNode(ManagedNode):
                 self._works.slots,
                 open_model,
                 self._on_frame,
+                self._shared,
             )
             for name in settings.poses
         ]
@@ -161,7 +166,7 @@ class SegmentationNode(ManagedNode):
         """Finish the frame that runs and take no more."""
         without_backend = self._stop()
         for camera in self._cameras:
-            camera.outputs.retract_grid()
+            camera.retract_grid("inactive")
         if without_backend:
             raise SegPerceptionError(without_backend)
         return super().on_deactivate(state)
@@ -197,6 +202,9 @@ class SegmentationNode(ManagedNode):
         for camera in self._cameras:
             camera.destroy()
         self._cameras = []
+        if self._shared is not None:
+            self._shared.destroy()
+            self._shared = None
         if self._transforms is not None:
             self._transforms.destroy()
             self._transforms = None
@@ -255,6 +263,9 @@ class SegmentationNode(ManagedNode):
         statuses = {"backend": node_status(state, problem, self._progress, works.facts, warning)}
         for camera in self._cameras:
             statuses[f"camera {camera.name}".rstrip()] = camera.status(server.settings, state)
+        shared = self._shared
+        if shared is not None:
+            statuses["drivable_grid"] = shared.status()
         stamp = self.get_clock().now().to_msg()
         self._diagnostics.publish(fill.diagnostics(self.get_fully_qualified_name(), statuses, stamp))
 

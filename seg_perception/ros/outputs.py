@@ -17,7 +17,6 @@ from rclpy.lifecycle import LifecycleNode
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, LaserScan, PointCloud2
 from std_msgs.msg import Header
-from visualization_msgs.msg import MarkerArray
 
 from seg_perception.camera_model import CameraModel
 from seg_perception.ground.geometry import GroundProjection
@@ -28,7 +27,6 @@ from seg_perception.ros import fill_messages as fill
 from seg_perception.ros.qos_events import publisher_events
 from seg_perception.ros.settings import Settings
 from seg_perception.ros.topics import OUTPUTS, Qos
-from seg_perception.ros.track_markers import TrackMarkers
 from seg_perception_msgs.msg import DrivableAreas, Segments
 
 MESSAGE_TYPES = (
@@ -41,9 +39,10 @@ MESSAGE_TYPES = (
     Segments,
     DrivableAreas,
     DiagnosticArray,
-    MarkerArray,
 )
 OVERLAYS = ("segmentation_mask", "segmentation_mask/compressed")
+SHARED_GRID = "drivable_grid of all cameras"
+"""Among the watched outputs: the topic `drivable_grid` that belongs to no camera."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +67,32 @@ def qos_profile(qos: Qos) -> QoSProfile:
         reliability=ReliabilityPolicy.BEST_EFFORT if best_effort else ReliabilityPolicy.RELIABLE,
         durability=DurabilityPolicy.TRANSIENT_LOCAL if latched else DurabilityPolicy.VOLATILE,
     )
+
+
+class LatchedGrid:
+    """A topic whose late subscribers get the newest grid, which must not be old. Any thread may call any method."""
+
+    def __init__(self, node: LifecycleNode, publisher: Any) -> None:
+        self._node, self._publisher = node, publisher
+        self._held: tuple[Grid, str] | None = None
+        self._lock = Lock()
+
+    def publish(self, grid: Grid, header: Header) -> None:
+        """Send a grid, and hold it for those who come late."""
+        with self._lock:
+            self._publisher.publish(fill.occupancy_grid(grid, header))
+            self._held = grid, header.frame_id
+
+    def retract(self) -> None:
+        """Replace the grid that late subscribers would get, if there is one, by one that knows nothing: it is of a moment
+        that has passed, and where they are now it would be wrong."""
+        with self._lock:
+            if self._held is None:
+                return
+            (grid, frame), self._held = self._held, None
+            header = Header(stamp=self._node.get_clock().now().to_msg(), frame_id=frame)
+            unknown = replace(grid, cells=np.full(grid.cells.shape, -1, np.int8))
+            self._publisher.publish(fill.occupancy_grid(unknown, header))
 
 
 class CameraOutputs:
@@ -95,11 +120,10 @@ class CameraOutputs:
         }
         self._images = {topic: fill.ImageFiller(encoding) for topic, encoding in encodings.items()}
         self._points, self._cloud = fill.Points(), fill.CloudFiller()
-        self._markers = TrackMarkers(labels)
         self._overlay = Overlay(labels)
         self._overlay_rgb: NDArray[np.uint8] | None = None
-        self._held: tuple[Grid, str] | None = None
-        self._retracting = Lock()
+        self._grid = LatchedGrid(node, self._publishers["drivable_grid"])
+        self.retract_grid = self._grid.retract
 
     def _message_type(self, name: str) -> Any:
         package, _, kind = name.partition("/")
@@ -157,12 +181,7 @@ class CameraOutputs:
             "detections": lambda: fill.detections(self._vision, panoptic, labels, header),
             "drivable_areas": lambda: fill.drivable_areas(drivable, labels, header, placed.frame, self._points),
         }
-        motion = Header(stamp=header.stamp, frame_id=placed.motion_frame)
-        ready["tracks"] = lambda: self._markers.fill(result.tracks, motion)
         grid, free_space, points = placed.grid, drivable.free_space, drivable.points
-        if grid is not None:
-            in_grid = Header(stamp=header.stamp, frame_id=placed.grid_frame)
-            ready["drivable_grid"] = lambda: fill.occupancy_grid(grid, in_grid)
         if free_space is not None:
             ready["free_space"] = lambda: fill.laser_scan(free_space, ground)
         camera, (height, width) = placed.camera, panoptic.semantic.shape
@@ -170,27 +189,15 @@ class CameraOutputs:
             ready["camera_info"] = lambda: fill.camera_info(camera, (height, width), header)
         if points is not None:
             ready["points"] = lambda: self._cloud.fill(points, ground)
-        if "drivable_grid" not in watched or grid is None:
-            self.retract_grid()
+        if "drivable_grid" in watched and grid is not None:
+            self._grid.publish(grid, Header(stamp=header.stamp, frame_id=placed.grid_frame))
+        else:
+            self._grid.retract()
         for name, message in ready.items():
             if name in watched:
                 self._publishers[name].publish(message())
-        if "drivable_grid" in watched and grid is not None:
-            self._held = grid, placed.grid_frame
         if watched.intersection(OVERLAYS):
             self._publish_overlay(result, header, watched, settings.node.jpeg_quality, placed.projection)
-
-    def retract_grid(self) -> None:
-        """Replace the grid that late subscribers would get, if there is one, by one that knows nothing: it is of a moment
-        that has passed, and where they are now it would be wrong. Any thread may call it."""
-        with self._retracting:
-            held, self._held = self._held, None
-        if held is None:
-            return
-        grid, frame = held
-        header = Header(stamp=self._node.get_clock().now().to_msg(), frame_id=frame)
-        unknown = replace(grid, cells=np.full(grid.cells.shape, -1, np.int8))
-        self._publishers["drivable_grid"].publish(fill.occupancy_grid(unknown, header))
 
     def _publish_overlay(
         self,
@@ -216,10 +223,10 @@ def wants(watched: frozenset[str]) -> Wants:
     """What the pipeline must compute for the watched outputs."""
     overlay, points = bool(watched.intersection(OVERLAYS)), "points" in watched
     return Wants(
-        instances=overlay or points or bool(watched & {"instance_mask", "segments", "detections", "tracks"}),
+        instances=overlay or points or bool(watched & {"instance_mask", "segments", "detections"}),
         confidence=points or "confidence" in watched,
         areas=overlay or "drivable_areas" in watched,
-        grid="drivable_grid" in watched,
+        grid=bool(watched & {"drivable_grid", SHARED_GRID}),
         free_space=overlay or "free_space" in watched,
         points=points,
     )
@@ -227,4 +234,4 @@ def wants(watched: frozenset[str]) -> Wants:
 
 def watches_ground(watched: frozenset[str]) -> bool:
     """Whether somebody waits for an output that needs the camera's calibration and pose."""
-    return bool(watched & {"drivable_grid", "free_space", "drivable_areas", "points", "tracks"})
+    return bool(watched & {"drivable_grid", SHARED_GRID, "free_space", "drivable_areas", "points"})

@@ -32,8 +32,8 @@ PACKAGE = "seg_perception"
 SELF_TESTS = ("check", "require", "warn", "skip")
 PANOPTIC, DRIVABLE, FUSION, POSE = "panoptic.", "drivable.", "fusion.", "camera_pose"
 TRACKING, TEMPORAL = "tracking.", "temporal."
-EGO_MASK, EGO_POLYGON, DEPTH_TOPIC = "ego_mask", "ego_polygon", "depth_topic"
-OF_EACH_CAMERA = (POSE, EGO_MASK, EGO_POLYGON, DEPTH_TOPIC)
+EGO_MASK, EGO_POLYGON = "ego_mask", "ego_polygon"
+OF_EACH_CAMERA = (POSE, EGO_MASK, EGO_POLYGON)
 """What each of camera_names has a parameter of its own for."""
 
 
@@ -199,14 +199,6 @@ class NodeSettings:
         limits=(-16384.0, 16384.0),
         item=float,
     )
-    depth_topic: str = _parameter(
-        "",
-        "depth images of the same size, frame and clock as `image`, so aligned to it: ground and what stands on it are where "
-        "depth has them, flat ground is for what it does not know; empty: none. With camera_names `<name>.depth_topic`",
-    )
-    depth_tolerance: float = _parameter(
-        0.05, "s by which the stamps of an image and of its depth may differ", limits=(0.0, 10.0)
-    )
     use_tf: bool = _parameter(True, "take the camera's pose from TF where camera_pose is empty")
     tf_tolerance: float = _parameter(
         0.1,
@@ -308,6 +300,9 @@ STEP_SPECS: dict[str, Spec] = {
     ),
     "fusion.enabled": Spec("whether drivable_grid remembers earlier frames, in odom_frame"),
     "fusion.half_life_s": _live("time in which what is not seen any more loses half its weight", 0.01, 3600.0),
+    "fusion.cameras": Spec(
+        "with camera_names: whether `~/drivable_grid` is one grid of all cameras, beside each camera's own; needs fusion.enabled"
+    ),
     "temporal.strength": _live(
         "log-odds that a cell's class of the frame before has ahead of others; 0: every frame alone. What becomes an "
         "obstacle or a thing is never held back. Not on the GPU",

@@ -17,7 +17,6 @@ from seg_perception.ground.fusion import FusionSettings, window_problem
 from seg_perception.panoptic.decoder import PanopticSettings
 from seg_perception.panoptic.steadier import TemporalSettings
 from seg_perception.ros.parameters import (
-    DEPTH_TOPIC,
     DRIVABLE,
     EGO_MASK,
     EGO_POLYGON,
@@ -36,8 +35,8 @@ from seg_perception.tracking.settings import TrackingSettings
 
 @dataclass(frozen=True)
 class Settings:
-    """All parameters of a running node, valid together. values: what differs from the defaults, by full name; poses, egos,
-    depth_topics: by camera, egos as polygons or the files that hold them, topics empty where there is none."""
+    """All parameters of a running node, valid together. values: what differs from the defaults, by full name; poses, egos:
+    by camera, egos as polygons or the files that hold them."""
 
     values: Mapping[str, Value]
     node: NodeSettings
@@ -48,12 +47,16 @@ class Settings:
     temporal: TemporalSettings
     poses: Mapping[str, CameraPose | None]
     egos: Mapping[str, EgoMask | Path | None]
-    depth_topics: Mapping[str, str]
 
     def __post_init__(self) -> None:
         if self.node.instance_ids == "track" and not self.tracking.enabled:
             raise SegPerceptionError(
                 "parameter 'instance_ids' is 'track' while 'tracking.enabled' is False: there are no tracks, allow them"
+            )
+        if self.fusion.cameras and (not self.fusion.enabled or "" in self.poses):
+            lacks = "'fusion.enabled' is False" if not self.fusion.enabled else "'camera_names' is empty"
+            raise SegPerceptionError(
+                f"parameter 'fusion.cameras' is True while {lacks}: one grid of several cameras is one that remembers, set both"
             )
         if not self.fusion.enabled:
             return
@@ -97,7 +100,6 @@ class Settings:
             _step(TEMPORAL, TemporalSettings, checked),
             poses,
             {camera: _ego(checked, camera, node) for camera in cameras or ("",)},
-            {camera: str(_own(checked, camera, DEPTH_TOPIC, node.depth_topic)) for camera in cameras or ("",)},
         )
 
     def changed(self, values: Mapping[str, object]) -> Settings:

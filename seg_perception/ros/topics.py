@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -42,13 +43,6 @@ INPUTS = (
         "the same, with `image_transport: foxglove`",
     ),
     Topic("camera_info", "sensor_msgs/CameraInfo", "sensor data", "calibration; the latest is kept", "when it comes"),
-    Topic(
-        "depth",
-        "sensor_msgs/Image",
-        "sensor data",
-        "depth aligned to the image, 16UC1 in mm or 32FC1 in m: the topic that `depth_topic` names, where it names one",
-        "when it comes",
-    ),
 )
 
 _WATCHED = "while subscribed"
@@ -81,7 +75,8 @@ OUTPUTS = (
         "drivable_grid",
         "nav_msgs/OccupancyGrid",
         "reliable, transient local",
-        "cost 0–100, -1 = unknown, in `ground_frame`; with `fusion.enabled` in `odom_frame`",
+        "cost 0–100, -1 = unknown, in `ground_frame`; with `fusion.enabled` in `odom_frame`; with `fusion.cameras` one of all "
+        "cameras, too, without their names",
         _WATCHED,
         ground=True,
     ),
@@ -107,14 +102,6 @@ OUTPUTS = (
         "sensor data",
         "calibration of the masks, at their size: `image_proc` and depth tools read it beside `label_mask`",
         _WATCHED,
-    ),
-    Topic(
-        "tracks",
-        "visualization_msgs/MarkerArray",
-        "reliable",
-        "trail, velocity and number of each thing that is followed, in `odom_frame`, without odometry in `ground_frame`",
-        _WATCHED,
-        ground=True,
     ),
     Topic("segmentation_mask", "sensor_msgs/Image", "reliable", "rgb8: overlay with the legend's colours", _WATCHED),
     Topic(
@@ -162,6 +149,18 @@ OUTPUT_NAMES = tuple(topic.name for topic in OUTPUTS)
 def output(name: str) -> Topic:
     """The output topic of that name."""
     return next(topic for topic in OUTPUTS if topic.name == name)
+
+
+def remappings(image_topic: str, camera_info_topic: str, camera_names: Sequence[str] = ()) -> list[tuple[str, str]]:
+    """What a launch file remaps so that the node listens to these topics, with {name} for each of camera_names; the image's
+    other forms stand behind its own topic."""
+    pairs = []
+    for name in camera_names or ("",):
+        image, info = (topic.replace("{name}", name) for topic in (image_topic, camera_info_topic))
+        prefix = f"{name}/" if name else ""
+        pairs += [(f"{prefix}image{form}", f"{image}{form}") for form in ("", "/compressed", "/ffmpeg", "/foxglove")]
+        pairs.append((f"{prefix}camera_info", info))
+    return pairs
 
 
 def topic_table() -> str:

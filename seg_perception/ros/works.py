@@ -293,7 +293,7 @@ class Works:
             crew.lane.close()
             crew.join()
         for camera in self._cameras:
-            camera.outputs.retract_grid()
+            camera.retract_grid("the backend is being restarted")
         if backend is not None and not hangs:
             with suppress(SegPerceptionError):
                 backend.close()

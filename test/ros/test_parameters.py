@@ -11,6 +11,8 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+import yaml
+from places import CHECKOUT
 
 from seg_perception.backends.shipped_models import find_model
 from seg_perception.camera_model import CameraPose
@@ -22,7 +24,7 @@ from seg_perception.panoptic.steadier import TemporalSettings
 from seg_perception.ros import parameters
 from seg_perception.ros.parameters import NodeSettings, declarations, parameter_table
 from seg_perception.ros.settings import Settings
-from seg_perception.ros.topics import INPUTS, OUTPUTS, topic_table
+from seg_perception.ros.topics import INPUTS, OUTPUTS, remappings, topic_table
 from seg_perception.tracking.settings import TrackingSettings
 
 
@@ -48,7 +50,7 @@ def test_every_setting_of_the_steps_is_a_parameter_with_its_own_default() -> Non
         for entry in dataclasses.fields(step):
             row = known[f"{prefix}.{entry.name}"]
             assert row.default == getattr(step(), entry.name)
-            assert row.spec.read_only == row.name.endswith(".enabled")
+            assert row.spec.read_only == row.name.endswith((".enabled", ".cameras"))
 
 
 @pytest.mark.parametrize(
@@ -183,6 +185,36 @@ def test_fusion_that_cannot_be_is_refused(values: dict[str, object], words: str)
     with pytest.raises(SegPerceptionError) as refusal:
         Settings.from_values({**values, "fusion.enabled": True})
     assert words in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("values", "lacks"),
+    [
+        ({"camera_names": ["front", "left"]}, "'fusion.enabled' is False"),
+        ({"fusion.enabled": True}, "'camera_names' is empty"),
+    ],
+)
+def test_one_grid_of_all_cameras_needs_cameras_and_a_memory(values: dict[str, object], lacks: str) -> None:
+    Settings.from_values(values)
+    with pytest.raises(SegPerceptionError, match=f"'fusion.cameras' is True while {lacks}"):
+        Settings.from_values({**values, "fusion.cameras": True})
+
+
+def test_four_cameras_of_the_configuration_that_ships() -> None:
+    shipped = yaml.safe_load((CHECKOUT / "config" / "four_cameras.yaml").read_text())["/**"]["ros__parameters"]
+    settings = Settings.from_values({**shipped, "camera_names": ["front", "left", "right", "rear"]})
+    assert settings.fusion.cameras and settings.drivable.grid_origin_m == (-10.0, -10.0)
+
+
+def test_a_launch_file_forwards_each_cameras_topics() -> None:
+    one = remappings("/front/image_raw", "/front/info")
+    assert one[0] == ("image", "/front/image_raw") and one[-1] == ("camera_info", "/front/info")
+    several = dict(remappings("/{name}/image_raw", "/{name}/info", ["front", "left"]))
+    assert len(several) == 2 * len(one)
+    assert (
+        several["left/image/compressed"] == "/left/image_raw/compressed"
+        and several["front/camera_info"] == "/front/info"
+    )
 
 
 def test_numbers_of_tracks_need_tracks() -> None:
