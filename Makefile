@@ -25,7 +25,7 @@ define EVERY_TEST
 	$(IN_ENV) -m pytest -q -n $(call as_given,JOBS) --dist loadfile -m "not first" --durations=10
 endef
 
-.PHONY: help run shell test check fuzz install-check benchmark soak gpu-check setup setup-test clean
+.PHONY: help run shell test check site fuzz install-check benchmark soak gpu-check setup setup-test clean
 
 help:
 	@echo "make run [INPUT=video|bag|folder|/dev/video0] [OUT=dir] [MODEL=file.onnx] [CAMERA=words]"
@@ -35,6 +35,7 @@ help:
 	@echo "make test [JOBS=2]  run every test, in so many processes; a few take both of two cores, so more gain little"
 	@echo "make fuzz [N=100000]  send N bad messages through a camera's way in the node, and say what they did"
 	@echo "make check      ruff, mypy and every test"
+	@echo "make site       the documentation as a site, its links checked; out/site/index.html"
 	@echo "make install-check  install with pip, the newest and the oldest libraries, and run every verb that needs no ROS"
 	@echo "make benchmark  measure every shipped model on this machine, which should have nothing else to do; benchmarks/"
 	@echo "make soak [MINUTES=30]  the node at 30 images a second with every kind of fault mixed in: what grew, and what was not answered"
@@ -66,6 +67,9 @@ check: setup-test
 	$(IN_ENV) -m ruff format --check .
 	$(IN_ENV) -m mypy
 	$(EVERY_TEST)
+
+site: setup-test
+	$(IN_ENV) tools/build_site.py out/site
 
 fuzz: setup-test
 	$(IN_ENV) test/fuzz.py --messages $(call as_given,N)
