@@ -30,6 +30,13 @@ NEEDED = {
 OPTIONAL = {
     "train": {"torch": "torch>=2.5"},
     "tensorboard": {"tensorboard": "tensorboard>=2.9"},
+    # The one release of each that was run. Torchvision must be the one that belongs to torch.
+    "zoo": {
+        "segmentation_models_pytorch": "segmentation-models-pytorch>=0.6",
+        "timm": "timm>=1.0.31",
+        "torchvision": "torchvision>=0.20",
+        "transformers": "transformers>=5.24",
+    },
     "fleet": {"ray": "ray>=2.9"},
     # Wheels of PyAV bring FFmpeg with x264 and x265, which are under the GPL: who wants video asks for it.
     "video": {"av": "av>=13.1"},

