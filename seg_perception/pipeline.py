@@ -16,6 +16,7 @@ from seg_perception.backends.base import Backend, Decoder, DeviceBackend
 from seg_perception.backends.batches import Answer, answers_of
 from seg_perception.camera.preprocess import Preprocessor
 from seg_perception.camera_model import CameraModel, CameraPose
+from seg_perception.ground.depth import DepthProblem
 from seg_perception.ground.drivable import DrivableExtractor, DrivableSettings
 from seg_perception.ground.ego_mask import EgoMask
 from seg_perception.ground.fusion import PlanarPose
@@ -24,7 +25,7 @@ from seg_perception.model_file import ModelInfo
 from seg_perception.panoptic import steadier
 from seg_perception.panoptic.decoder import PanopticDecoder, PanopticSettings
 from seg_perception.panoptic.steadier import Steadier, TemporalSettings
-from seg_perception.results import Frame, Panoptic, Result, Wants
+from seg_perception.results import Depth, Frame, Panoptic, Result, Wants
 from seg_perception.tracking import tracker
 from seg_perception.tracking.numbers import numbered_by_track
 from seg_perception.tracking.settings import TrackingSettings
@@ -159,6 +160,11 @@ class Pipeline:
         return self._extractor.projection
 
     @property
+    def depth_problem(self) -> DepthProblem | None:
+        """Why the latest frame's depth was not used; None where it was, or there was none."""
+        return self._extractor.depth_problem
+
+    @property
     def temporal_problem(self) -> str:
         """Why classes keep nothing from frame to frame although they should; else empty."""
         if self._device is None or not self._steadier.settings.strength:
@@ -188,19 +194,21 @@ class Pipeline:
         for slot in range(self._slots):
             seen = self.place(self.see(black, slot=slot)).panoptic
         for label in self.labels.drivable[:1]:
-            self._extractor.extract(replace(seen, semantic=np.full_like(seen.semantic, label.id)), Wants(points=True))
+            all_ground = replace(seen, semantic=np.full_like(seen.semantic, label.id))
+            for depth in (None, Depth(np.full(seen.semantic.shape, 3.0, np.float32))):
+                self._extractor.extract(all_ground, Wants(points=True), depth)
         self._camera = placed
         if self._device is None:
             steadier.warm_up(self.labels)
         if self._tracker is not None:
             tracker.warm_up()
 
-    def run(self, frame: Frame, wants: Wants = Wants()) -> Result:  # noqa: B008 - frozen, so safe to share
-        """Everything that is wanted of one frame.
+    def run(self, frame: Frame, wants: Wants = Wants(), depth: Depth | None = None) -> Result:  # noqa: B008 - frozen, so safe to share
+        """Everything that is wanted of one frame. depth: of its image, pixel by pixel.
 
         The masks may be views of buffers that the next run overwrites: copy what is kept longer.
         """
-        return self.place(self.see(frame, wants))
+        return self.place(self.see(frame, wants), depth)
 
     def see(self, frame: Frame, wants: Wants = Wants(), slot: int = 0) -> Seen:  # noqa: B008 - as above
         """The steps up to the masks, which hold until the same slot is seen again.
@@ -230,14 +238,14 @@ class Pipeline:
         panoptic = ready.decoder.decode(output, place, mask_hw, self.model.stride, ready.wants)
         return Seen(ready, panoptic, (ready.preprocess, answer.span_ns, (begin, perf_counter_ns())))
 
-    def place(self, seen: Seen) -> Result:
-        """The rest: the drivable ground, and which thing is which."""
+    def place(self, seen: Seen, depth: Depth | None = None) -> Result:
+        """The rest: the drivable ground, and which thing is which. depth: of the frame's image, pixel by pixel."""
         ready, mask = seen.ready, seen.panoptic.semantic
         begin = perf_counter_ns()
         self._extractor = ready.extractor
         camera, pose, ego = ready.camera
         self._extractor.set_camera(camera, pose, (mask.shape[0], mask.shape[1]), ready.frame.size_hw, ego)
-        drivable = self._extractor.extract(seen.panoptic, ready.wants)
+        drivable = self._extractor.extract(seen.panoptic, ready.wants, depth)
         placed = perf_counter_ns()
 
         panoptic, tracked = self._follow(seen)

@@ -226,6 +226,26 @@ class FreeSpace:
         _expect("seen_m", self.seen_m, np.float32, len(self.ranges_m))
 
 
+@dataclass(frozen=True)
+class Depth:
+    """How far ahead, along the optical axis (REP 118), lies what each pixel of a camera's image shows. values: uint16 [H, W]
+    in mm or float32 [H, W] in m; 0, less, and what is not finite is not known."""
+
+    values: NDArray[Any]
+
+    def __post_init__(self) -> None:
+        if self.values.dtype not in (np.uint16, np.float32) or self.values.ndim != 2:
+            raise ValueError(
+                f"depth is {self.values.dtype} {list(self.values.shape)}, expected uint16 or float32 [any, any]"
+            )
+
+    def metres(self, out: NDArray[np.float32]) -> NDArray[np.float32]:
+        """In m at the middles of pixels of another size, into out [h, w]."""
+        values = at_middles(self.values, (out.shape[0], out.shape[1]))
+        np.multiply(values, np.float32(1e-3 if values.dtype == np.uint16 else 1), out=out)
+        return out
+
+
 POINT = np.dtype([("x", "<f4"), ("y", "<f4"), ("z", "<f4"), ("label", "u1"), ("confidence", "u1"), ("instance", "<u2")])
 """A pixel's place in the base frame in m, NaN where it is not known, with what the three masks hold there."""
 

@@ -3,7 +3,7 @@
 What is known of the ground follows three rules. Ground is marked only where it is seen. The first cell along a ray from
 the camera that is no ground is an obstacle's foot; everything behind it stays unknown, even ground that shines through
 a gap, because what is seen above a foot may stand anywhere behind it. A void pixel ends a ray like an obstacle does,
-but marks none.
+but marks none. Without depth the ground is taken to be flat.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from seg_perception.camera_model import CameraModel, CameraPose
 from seg_perception.errors import SegPerceptionError, nearest_name
+from seg_perception.ground.depth import DepthProblem, DepthReader
 from seg_perception.ground.ego_mask import EgoMask
 from seg_perception.ground.end_kernels import mark_feet, nearest_in_sectors
 from seg_perception.ground.ends import EndFinder, Ends
@@ -29,7 +30,7 @@ from seg_perception.ground.outlines import OutlineTracer
 from seg_perception.ground.pitch import PITCH_CORRECTIONS, PitchCorrection
 from seg_perception.ground.points import PointPlacer
 from seg_perception.labels import NOT_GROUND, UNSEEN_LABEL, VOID, LabelClass, LabelSet
-from seg_perception.results import Drivable, DrivableArea, FreeSpace, Grid, Panoptic, Wants
+from seg_perception.results import Depth, Drivable, DrivableArea, FreeSpace, Grid, Panoptic, Wants
 
 _MAX_CELLS = 4_000_000
 _MAX_SIDE = 32767
@@ -150,6 +151,7 @@ class _Ground:
         self._cells = np.empty(settings.grid_shape, np.int8)
         self._painted = np.empty((0, 0), np.uint8)
         self._placer = PointPlacer(self._costs, self._is_obstacle, settings.range_max_m)
+        self.depth_reader = DepthReader(self._costs)
 
     def update(self, projection: GroundProjection, ego: NDArray[np.uint8] | None) -> None:
         """Look at the ground from here. ego: uint8 [H, W], not 0 where the own vehicle is in the way, or None."""
@@ -188,19 +190,21 @@ class _Ground:
         """The distance per bearing; views of buffers that the next call overwrites."""
         s, limits_m = self.settings, (RANGE_MIN_M, self.settings.range_max_m)
         nearest_in_sectors(
-            ends.points, ends.labels, self._free, VOID, s.scan_angle_min_rad, s.scan_angle_step_rad, s.range_max_m,
+            ends.points, ends.labels, ends.depths, self._free, VOID, s.scan_angle_min_rad, s.scan_angle_step_rad, s.range_max_m,
             self._nearest,
         )  # fmt: skip
         scan_free(
-            mask.reshape(-1), self._free, self.scan.pixels, self.scan.step_m, self._nearest, limits_m, self._ranges,
-            self._seen,
+            mask.reshape(-1), self._free, self.scan.pixels, self.scan.step_m, self._nearest, limits_m, ends.row_share,
+            self._ranges, self._seen,
         )  # fmt: skip
         return FreeSpace(self._ranges, self._seen, s.scan_angle_min_rad, s.scan_angle_step_rad, *limits_m)
 
-    def points(self, panoptic: Panoptic, seen: NDArray[np.uint8], ends: Ends) -> NDArray[np.void]:
+    def points(
+        self, panoptic: Panoptic, seen: NDArray[np.uint8], ends: Ends, depth: NDArray[np.float32] | None
+    ) -> NDArray[np.void]:
         """The masks' points; a view of a buffer that the next call overwrites."""
         masks = (panoptic.semantic, panoptic.instance, panoptic.confidence)
-        return self._placer.place(masks, seen, ends, self.projection)
+        return self._placer.place(masks, seen, ends, self.projection, depth)
 
 
 class DrivableExtractor:
@@ -220,6 +224,8 @@ class DrivableExtractor:
         self._without_ego = np.empty((0, 0), np.uint8)
         self._tracer: OutlineTracer | None = None
         self._sure: Any = None
+        self.depth_problem: DepthProblem | None = None
+        """Why the latest mask's depth was not used; None where it was, or there was none."""
         self._problem: str | None = "the camera's calibration and pose are not known yet"
 
     @property
@@ -277,26 +283,38 @@ class DrivableExtractor:
         self._ego = pixels
         return misfit
 
-    def extract(self, panoptic: Panoptic, wants: Wants) -> Drivable:
+    def extract(self, panoptic: Panoptic, wants: Wants, depth: Depth | None = None) -> Drivable:
         """What of the ground is wanted; grid and free space may be views of buffers that the next call overwrites.
+
+        depth: of the image that the masks are of; where it is known nothing is taken to be flat.
 
         Raises ValueError when the masks are not of the size that set_camera was told.
         """
-        mask = np.ascontiguousarray(panoptic.semantic)
+        mask, self.depth_problem = np.ascontiguousarray(panoptic.semantic), None
         if self._ego is not None and mask.shape == self._ego.shape:
             mask = cv2.copyTo(mask, self._others, self._without_ego)
         ground = self._look(mask) if wants.areas or wants.grid or wants.free_space or wants.points else None
         if ground is None:
             return Drivable(self._areas(mask, panoptic.confidence, None) if wants.areas else (), ego=self._ego)
         seen = ground.seen(mask)
-        ends = ground.finder.find(seen)
+        metres = self._metres(depth, seen, ground) if depth is not None else None
+        ends = ground.finder.find(seen, metres)
+        flat = seen if metres is None else ground.depth_reader.flattened(seen, metres, ends, ground.projection)
         return Drivable(
-            self._areas(mask, panoptic.confidence, (ground, ends)) if wants.areas else (),
-            ground.occupancy(seen, ends) if wants.grid else None,
-            ground.free_space(seen, ends) if wants.free_space else None,
+            self._areas(mask, panoptic.confidence, (ground, flat, ends)) if wants.areas else (),
+            ground.occupancy(flat, ends) if wants.grid else None,
+            ground.free_space(flat, ends) if wants.free_space else None,
             self._ego,
-            ground.points(panoptic, seen, ends) if wants.points else None,
+            ground.points(panoptic, seen, ends, metres) if wants.points else None,
         )
+
+    def _metres(self, depth: Depth, seen: NDArray[np.uint8], ground: _Ground) -> NDArray[np.float32] | None:
+        """The depth of the mask's pixels; None where it is of no use."""
+        metres = ground.depth_reader.read(depth, seen, ground.projection)
+        if isinstance(metres, DepthProblem):
+            self.depth_problem = metres
+            return None
+        return metres
 
     def _look(self, mask: NDArray[np.uint8]) -> _Ground | None:
         """The ground as this mask shows it; its maps are filled again where camera, pose or pitch changed."""
@@ -312,13 +330,21 @@ class DrivableExtractor:
         return self._ground
 
     def _areas(
-        self, mask: NDArray[np.uint8], confidence: NDArray[np.uint8], on: tuple[_Ground, Ends] | None
+        self,
+        mask: NDArray[np.uint8],
+        confidence: NDArray[np.uint8],
+        on: tuple[_Ground, NDArray[np.uint8], Ends] | None,
     ) -> tuple[DrivableArea, ...]:
+        """on: the ground, and the mask as flat ground shows it."""
         areas = (self._area(label, mask, confidence, on) for label in self._labels.drivable)
         return tuple(area for area in areas if area is not None)
 
     def _area(
-        self, label: LabelClass, mask: NDArray[np.uint8], confidence: NDArray[np.uint8], on: tuple[_Ground, Ends] | None
+        self,
+        label: LabelClass,
+        mask: NDArray[np.uint8],
+        confidence: NDArray[np.uint8],
+        on: tuple[_Ground, NDArray[np.uint8], Ends] | None,
     ) -> DrivableArea | None:
         tracer = self._traced(mask, label)
         count = cv2.countNonZero(tracer.mask)
@@ -333,12 +359,11 @@ class DrivableExtractor:
         coverage = count / mask.size
         if on is None:
             return DrivableArea(label.id, coverage, sure, outlines)
-        ground, ends = on
-        if ground.flat.known is not None:
-            cv2.bitwise_and(tracer.mask, ground.flat.known, dst=tracer.mask)
-            rings = tracer.trace(settings.min_outline_area * mask.size)
+        ground, flat, ends = on
+        if flat is not mask:
+            rings = self._traced(flat, label).trace(settings.min_outline_area * mask.size)
         on_ground = ground_outlines(rings, ground.flat, ground.projection, settings.range_max_m)
-        free_m, free_width_m = ground.ahead.free(mask, label.id, ends)
+        free_m, free_width_m = ground.ahead.free(flat, label.id, ends)
         return DrivableArea(
             label.id,
             coverage,
@@ -348,7 +373,7 @@ class DrivableExtractor:
             on_ground.area(),
             free_m,
             free_width_m,
-            ground.ahead.edges(mask, label.id, self._labels.drivable_costs),
+            ground.ahead.edges(flat, label.id, self._labels.drivable_costs),
             ground.ahead.view_begins_m,
         )
 

@@ -21,6 +21,8 @@ _SIDE_PX = 4
 """What stands beside a pixel for so long on its way to the camera is the side of a thing and not its foot."""
 _LEAST_FALL = 1e-4
 """A ray that falls by less a unit of its way, so meets the ground beyond 10 km from 1 m above it, is taken to miss it."""
+_DEEP_PX = 4
+"""Of so many pixels of a thing, from its end on, the nearest says where it stands: depth has holes and frays at edges."""
 
 
 @compiled
@@ -33,6 +35,13 @@ def on_ground(
     if not fall > _LEAST_FALL:
         return np.nan, np.nan
     scale = height_m / fall
+    return (r[0, 0] * x + r[0, 1] * y + r[0, 2] * z) * scale, (r[1, 0] * x + r[1, 1] * y + r[1, 2] * z) * scale
+
+
+@compiled
+def at_depth(base_from_optical: NDArray[np.float64], scale: float, x: float, y: float, z: float) -> tuple[float, float]:
+    """Where a ray, in optical axes, is after scale times its length, seen from above, from under the camera in m."""
+    r = base_from_optical
     return (r[0, 0] * x + r[0, 1] * y + r[0, 2] * z) * scale, (r[1, 0] * x + r[1, 1] * y + r[1, 2] * z) * scale
 
 
@@ -152,6 +161,34 @@ def _ends_between(
 
 
 @compiled
+def end_depths(
+    mask: NDArray[np.uint8],
+    costs: NDArray[np.int8],
+    depth: NDArray[np.float32],
+    pixels: NDArray[np.int32],
+    out: NDArray[np.float64],
+) -> None:
+    """How far ahead each end [N, 6] is, in m, into out [N]; NaN where that is not known. depth [H, W]: other than above 0 and
+    finite = not known.
+
+    That of what stands there; where it has none, as the sky, or is ground, that of the ground before it.
+    """
+    for i in range(len(pixels)):
+        u, v, step_x, step_y = pixels[i, 0], pixels[i, 1], pixels[i, 2], pixels[i, 3]
+        near, far = pixels[i, 4], pixels[i, 5]
+        least = np.inf
+        for k in range(_DEEP_PX if costs[far] < 0 else 0):
+            x, y = u - k * step_x, v - k * step_y
+            if not (0 <= x < mask.shape[1] and 0 <= y < mask.shape[0]) or mask[y, x] != far:
+                break
+            if depth[y, x] > 0 and depth[y, x] < least:
+                least = depth[y, x]
+        if least == np.inf and near != UNSEEN_LABEL and depth[v + step_y, u + step_x] > 0:
+            least = depth[v + step_y, u + step_x]
+        out[i] = least if least < np.inf else np.nan
+
+
+@compiled
 def near_sides(pixels: NDArray[np.int32], out: NDArray[np.float64]) -> None:
     """The middle and both corners of the near side of each pixel [N, 6] (as find_ends has them), into out [3 N, 2]."""
     for i in range(len(pixels)):
@@ -189,6 +226,7 @@ def place_ends(
     base_from_optical: NDArray[np.float64],
     position: NDArray[np.float64],
     limit_m: float,
+    depths: NDArray[np.float64],
     pixels: NDArray[np.int32],
     ends: int,
     points: NDArray[np.float64],
@@ -196,9 +234,9 @@ def place_ends(
     distances: NDArray[np.float64],
     nearest: NDArray[np.float64],
 ) -> int:
-    """Put ends [N, 6] on the ground by the rays [3 N, 3] of their near sides, in optical axes, and drop those that are
-    beyond limit_m or that something hides: how many are left; their points and labels are then the first of the buffers.
-    Those after the first so many ends only hide.
+    """Put ends [N, 6] where their near sides, whose rays in optical axes are rays [3 N, 3], are by depths [N] in m, and on the
+    ground where that is NaN; drop those that are beyond limit_m or that something hides: how many are left; their pixels,
+    depths, points and labels are then the first of the buffers. Those after the first so many ends only hide.
 
     The first pass also tells how near, by bearing, something stands; the second is _keep_seen.
     """
@@ -210,6 +248,8 @@ def place_ends(
         for corner in range(3):
             ray = 3 * i + corner
             x, y = on_ground(base_from_optical, position[2], rays[ray, 0], rays[ray, 1], rays[ray, 2])
+            if not math.isnan(depths[i]):
+                x, y = at_depth(base_from_optical, depths[i] / rays[ray, 2], rays[ray, 0], rays[ray, 1], rays[ray, 2])
             if corner == 0:
                 distances[count] = math.sqrt(x * x + y * y)
                 seen = distances[count] <= limit_m  # False for NaN
@@ -222,6 +262,7 @@ def place_ends(
             continue
         for k in range(6):
             pixels[count, k] = pixels[i, k]
+        depths[count] = depths[i]
         x, y = points[count, 0, 0], points[count, 0, 1]
         if costs[pixels[count, 5]] < 0:
             middle = bearing_bin(x, y, bins)
@@ -234,7 +275,7 @@ def place_ends(
                 around = number if number < bins else number - bins
                 nearest[around] = min(nearest[around], distances[count])
         count += i < ends
-    return _keep_seen(mask, costs, inward, position, pixels[:count], points, labels, distances, nearest)
+    return _keep_seen(mask, costs, inward, position, depths, pixels[:count], points, labels, distances, nearest)
 
 
 @compiled
@@ -243,6 +284,7 @@ def _keep_seen(
     costs: NDArray[np.int8],
     inward: NDArray[np.float32],
     position: NDArray[np.float64],
+    depths: NDArray[np.float64],
     pixels: NDArray[np.int32],
     points: NDArray[np.float64],
     labels: NDArray[np.uint8],
@@ -263,7 +305,9 @@ def _keep_seen(
             points[kept, corner, 0] = points[i, corner, 0] + position[0]
             points[kept, corner, 1] = points[i, corner, 1] + position[1]
         labels[kept, 0], labels[kept, 1] = pixels[i, 4], pixels[i, 5]
-        pixels[kept, 0], pixels[kept, 1] = u, v
+        depths[kept] = depths[i]
+        for k in range(6):
+            pixels[kept, k] = pixels[i, k]
         kept += 1
     return kept
 
@@ -355,6 +399,7 @@ def mark_feet(
 def nearest_in_sectors(
     points: NDArray[np.float64],
     labels: NDArray[np.uint8],
+    depths: NDArray[np.float64],
     free: NDArray[np.bool_],
     void: int,
     angle_min: float,
@@ -363,14 +408,16 @@ def nearest_in_sectors(
     out: NDArray[np.float64],
 ) -> None:
     """The least distance from the base frame's origin to an end of what is free, in the sector around each bearing,
-    into out [K]: inf where there is none up to limit_m, NaN where in any part of it the view begins with what is not free,
-    no farther than that end."""
+    into out [K]: inf where there is none up to limit_m, NaN where in any part of it the view begins with what is not free and
+    is not known by its depth, no farther than that end."""
     out[:] = np.inf
     # First what ends free ground, then where the view begins: what is seen to stand nearer counts beside that.
     for turn in range(2 * len(points)):
         i, begins = turn % len(points), turn >= len(points)
-        near, far = labels[i, 0], labels[i, 1]
-        if free[far] or begins != (near == UNSEEN_LABEL) or (not begins and (far == void or not free[near])):
+        near, far, measured = labels[i, 0], labels[i, 1], not math.isnan(depths[i])
+        if free[far] or begins != (near == UNSEEN_LABEL and not measured):
+            continue
+        if not begins and (far == void or not (free[near] or near == UNSEEN_LABEL)):
             continue
         distance = math.sqrt(points[i, 0, 0] ** 2 + points[i, 0, 1] ** 2)
         if distance > limit_m:
@@ -391,6 +438,7 @@ def nearest_in_sectors(
 def nearest_in_lane(
     points: NDArray[np.float64],
     labels: NDArray[np.uint8],
+    depths: NDArray[np.float64],
     class_id: int,
     void: int,
     half_width_m: float,
@@ -406,7 +454,7 @@ def nearest_in_lane(
         behind = far != class_id and far != void
         if not ((begins or near == class_id) and behind and x > 0):
             continue
-        distance = 0.0 if begins and not x > begins_m else x
+        distance = 0.0 if begins and math.isnan(depths[i]) and not x > begins_m else x
         if min(one, other) < half_width_m and max(one, other) > -half_width_m:
             wide = min(wide, distance)
         if one * other <= 0:
@@ -421,6 +469,7 @@ def place_ground(
     confidence: NDArray[np.uint8],
     seen: NDArray[np.uint8],
     costs: NDArray[np.int8],
+    depth: NDArray[np.float32],
     slopes: NDArray[np.float32],
     base_from_optical: NDArray[np.float64],
     position: NDArray[np.float64],
@@ -429,9 +478,11 @@ def place_ground(
     places: NDArray[np.float32],
     words: NDArray[np.uint32],
 ) -> None:
-    """Write all points [N, 4]: x, y, z into places, NaN where what is seen is no ground or something nearer hides it; label,
-    confidence and instance into the last of words, which is the same memory."""
-    bins = len(nearest)
+    """Write all points [N, 4]: x, y, z into places, where depth [N] has them, else on the ground, NaN where what is seen is no
+    ground or something nearer hides it; label, confidence and instance into the last of words, which is the same memory.
+
+    depth: in m, other than above 0 and finite = not known; [0] where there is none."""
+    bins, r = len(nearest), base_from_optical
     for i in range(len(semantic)):
         words[i, 3] = (
             np.uint32(semantic[i])
@@ -439,6 +490,12 @@ def place_ground(
             | (np.uint32(instance[i]) << np.uint32(16))
         )
         places[i, 0] = places[i, 1] = places[i, 2] = np.nan
+        if len(depth) and depth[i] > 0 and depth[i] < np.inf and seen[i] != UNSEEN_LABEL:
+            x, y = at_depth(r, depth[i], slopes[i, 0], slopes[i, 1], 1.0)
+            if math.sqrt(x * x + y * y) <= range_max_m:
+                places[i, 0], places[i, 1] = x + position[0], y + position[1]
+                places[i, 2] = depth[i] * (r[2, 0] * slopes[i, 0] + r[2, 1] * slopes[i, 1] + r[2, 2]) + position[2]
+            continue
         if costs[seen[i]] < 0:
             continue
         x, y = on_ground(base_from_optical, position[2], slopes[i, 0], slopes[i, 1], 1.0)
@@ -452,15 +509,20 @@ def place_feet(
     pixels: NDArray[np.int32],
     points: NDArray[np.float64],
     labels: NDArray[np.uint8],
+    depths: NDArray[np.float64],
     is_obstacle: NDArray[np.bool_],
     position: NDArray[np.float64],
     range_max_m: float,
     columns: int,
     places: NDArray[np.float32],
 ) -> None:
-    """Give the lowest pixel of each obstacle within the range the place of its near side."""
+    """Give the lowest pixel of each obstacle within the range the place of its near side, unless depth [N] has told it."""
     for i in range(len(pixels)):
         away_x, away_y = points[i, 0, 0] - position[0], points[i, 0, 1] - position[1]
-        if is_obstacle[labels[i, 1]] and math.sqrt(away_x * away_x + away_y * away_y) <= range_max_m:
+        if (
+            math.isnan(depths[i])
+            and is_obstacle[labels[i, 1]]
+            and math.sqrt(away_x * away_x + away_y * away_y) <= range_max_m
+        ):
             at = pixels[i, 1] * columns + pixels[i, 0]
             places[at, 0], places[at, 1], places[at, 2] = points[i, 0, 0], points[i, 0, 1], 0.0

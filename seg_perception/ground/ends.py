@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seg_perception.camera_model import Floats
-from seg_perception.ground.end_kernels import BLOCK_PX, find_ends, find_sides, near_sides, place_ends
+from seg_perception.ground.end_kernels import BLOCK_PX, end_depths, find_ends, find_sides, near_sides, place_ends
 from seg_perception.ground.geometry import GroundProjection
 from seg_perception.ground.metric_outlines import FlatImage
 
@@ -31,16 +31,21 @@ class Ends:
     """Places where ground ends, in views of buffers that the next frame overwrites.
 
     points: float64 [N, 3, 2] (x, y) in m in the base frame: the middle of the end pixel's near side, and both corners of
-    that side. pixels: int32 [N, 6], x and y of that pixel first. labels: uint8 [N, 2], values before and behind it;
-    UNSEEN_LABEL before where the view begins there.
+    that side. pixels: int32 [N, 6], as find_ends has them: x and y of that pixel first. depths: float64 [N], m along the
+    optical axis by which they are placed, NaN where they are taken to stand on flat ground. labels: uint8 [N, 2], values
+    before and behind it; UNSEEN_LABEL before where the view begins there.
     nearest: float64 [B], distance in m from under the camera to the first end per bearing (see end_kernels.bins_of) behind
     which nothing is known, inf where there is none.
+    row_share: 0 on flat ground; by depth ends are exact where the mask is not: it may show one nearer by a row of pixels, which is
+    so long a share of the squared distance, 1/m.
     """
 
     points: Floats
     labels: NDArray[np.uint8]
     nearest: Floats
     pixels: NDArray[np.int32]
+    depths: Floats
+    row_share: float
 
 
 class EndFinder:
@@ -55,7 +60,7 @@ class EndFinder:
         self._pixels = np.empty((count, 6), np.int32)
         self._sides = np.empty((count * 3, 2))
         self._points, self._labels = np.empty((count, 3, 2)), np.empty((count, 2), np.uint8)
-        self._distances = np.empty(count)
+        self._distances, self._depths = np.empty(count), np.empty(count)
 
     def update(self, projection: GroundProjection, flat: FlatImage, limit_m: float) -> None:
         """Look from here, no farther than limit_m."""
@@ -75,25 +80,34 @@ class EndFinder:
         if len(self.nearest) != bins:
             self.nearest = np.empty(bins)
 
-    def find(self, mask: NDArray[np.uint8]) -> Ends:
-        """Ends in a mask, uint8 [H, W], contiguous."""
+    def find(self, mask: NDArray[np.uint8], depth: NDArray[np.float32] | None = None) -> Ends:
+        """Ends in a mask, uint8 [H, W], contiguous. depth: of its pixels, float32 [H, W] in m, else all is on flat ground."""
         words = (mask if mask.shape[1] % 8 == 0 else mask[:, :0]).view(np.uint64)
-        ends, count = self._find(mask, words)
+        rows = self._rows if depth is None else (0, len(mask))  # ground that climbs is seen above the horizon too
+        ends, count = self._find(mask, words, rows)
         if count > len(self._pixels):
             self._room(count * 5 // 4)
-            ends, count = self._find(mask, words)
+            ends, count = self._find(mask, words, rows)
+        depths, row_share = self._depths[:count], 0.0
+        if depth is None:
+            depths.fill(np.nan)
+        else:
+            end_depths(mask, self._costs, depth, self._pixels[:count], depths)
+            row_share = 1 / (self._projection.lens.numbers.fy * float(self._projection.position[2]))
         near_sides(self._pixels[:count], self._sides)
         rays = self._flat.rays(self._sides[: 3 * count])
         kept = place_ends(
             mask, self._costs, self._inward, rays, self._projection.base_from_optical, self._projection.position,
-            self._limit_m, self._pixels[:count], ends, self._points, self._labels, self._distances, self.nearest,
+            self._limit_m, depths, self._pixels[:count], ends, self._points, self._labels, self._distances, self.nearest,
         )  # fmt: skip
-        return Ends(self._points[:kept], self._labels[:kept], self.nearest, self._pixels[:kept])
+        return Ends(
+            self._points[:kept], self._labels[:kept], self.nearest, self._pixels[:kept], depths[:kept], row_share
+        )
 
-    def _find(self, mask: NDArray[np.uint8], words: NDArray[np.uint64]) -> tuple[int, int]:
+    def _find(self, mask: NDArray[np.uint8], words: NDArray[np.uint64], rows: tuple[int, int]) -> tuple[int, int]:
         """How many ends there are, and how many with the sides that only hide; the first that have room are in _pixels."""
-        ends = find_ends(mask, words, self._costs, self._steps, self._rows, self._pixels)
-        args = self._inward, self._steps, self._rows, self._pixels, ends
+        ends = find_ends(mask, words, self._costs, self._steps, rows, self._pixels)
+        args = self._inward, self._steps, rows, self._pixels, ends
         return ends, find_sides(mask, words, self._costs, *args)
 
 

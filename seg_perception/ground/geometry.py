@@ -140,6 +140,15 @@ class GroundProjection:
         return result
 
 
+@lru_cache(maxsize=8)
+def pixel_slopes(lens: Lens, image_hw: tuple[int, int]) -> NDArray[np.float32]:
+    """Slopes of the rays of all pixels of an image of (height, width), float32 [H * W, 2]; NaN where the lens has none. The
+    same array while it is asked for again: not to be written."""
+    height, width = image_hw
+    at = np.stack(np.meshgrid(np.arange(width), np.arange(height)), axis=-1).reshape(-1, 2)
+    return lens.to_slopes(at).astype(np.float32)
+
+
 def _tilt(tau_x: float, tau_y: float) -> tuple[float, ...]:
     """What a sensor tilted by these angles (rad) does to distorted slopes, 3 x 3 row by row (OpenCV's calib3d, Louhichi
     et al. 2007)."""

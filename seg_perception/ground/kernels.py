@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seg_perception.compiled import compiled
+from seg_perception.labels import UNSEEN_LABEL
 
 PINHOLE, POLYNOMIAL, FISHEYE = 0, 1, 2
 UNSEEN = -1
@@ -19,6 +20,10 @@ _CONVERGED = 1e-12
 """Newton's method ends when it is right to this share of the focal length."""
 _PROBE = 1e-7
 """Distance over which a lens' slope is taken."""
+_SPREAD_PX = 0.75
+"""How far from its place a pixel that is moved is still drawn, so that none between two is left out."""
+_MOST_GAP_PX = 8.0
+"""Neighbours that come to lie farther apart have something between them that was not seen."""
 
 
 class LensNumbers(NamedTuple):
@@ -241,3 +246,120 @@ def look_at_cells(
                 pixels[count] = pixel
                 count += 1
     return count
+
+
+@compiled
+def _draw(out: NDArray[np.uint8], x: float, y: float, spread_x: float, spread_y: float, label: int) -> None:
+    """Write a label into the pixels of out [H, W] around a place; nothing for NaN."""
+    height, width = out.shape
+    if not (-1 < x < width and -1 < y < height):
+        return
+    for row in range(max(math.ceil(y - spread_y), 0), min(math.floor(y + spread_y), height - 1) + 1):
+        for column in range(max(math.ceil(x - spread_x), 0), min(math.floor(x + spread_x), width - 1) + 1):
+            out[row, column] = label
+
+
+@compiled
+def _draw_way(out: NDArray[np.uint8], x: float, y: float, to_x: float, to_y: float, most: float, label: int) -> None:
+    """Write a label along the way between two places, without either; not where that is longer than most, or one is none."""
+    length = max(abs(to_x - x), abs(to_y - y))
+    if not length <= most:
+        return
+    steps = math.ceil(length)
+    for step in range(1, steps):
+        share = step / steps
+        _draw(out, x + share * (to_x - x), y + share * (to_y - y), _SPREAD_PX, _SPREAD_PX, label)
+
+
+@compiled
+def _put_down(
+    slope_x: float, slope_y: float, depth: float, to_base: NDArray[np.float64], height_m: float, lens: LensNumbers
+) -> tuple[float, float]:
+    """The pixel x, y that shows the place on the plane z = 0 right below, or above, a point on a ray; NaN where none does.
+    to_base [3, 3]: rotation from optical axes."""
+    x, y = depth * slope_x, depth * slope_y
+    z = to_base[2, 0] * x + to_base[2, 1] * y + to_base[2, 2] * depth + height_m
+    ahead = depth - z * to_base[2, 2]
+    u, v, reached = _to_pixel(x - z * to_base[2, 0], y - z * to_base[2, 1], ahead, lens)
+    return (u, v) if reached else (np.nan, np.nan)
+
+
+@compiled
+def flatten(
+    seen: NDArray[np.uint8],
+    costs: NDArray[np.int8],
+    depth: NDArray[np.float32],
+    slopes: NDArray[np.float32],
+    base_from_optical: NDArray[np.float64],
+    height_m: float,
+    lens: LensNumbers,
+    ends: NDArray[np.int32],
+    end_depths: NDArray[np.float64],
+    nearer: NDArray[np.float64],
+    out: NDArray[np.uint8],
+) -> None:
+    """The mask [H, W] as it would be if all ground lay in the plane z = 0 at the same x and y, into out [H, W].
+
+    costs: by label value, -1 = no ground; depth: [H, W] in m, other than above 0 and finite = not known, then a pixel stays;
+    slopes: [H, W, 2]; height_m: of the camera. ends [N, 6], as find_ends has them: their foot goes where end_depths [N] has it, and
+    what stands on it rises from there. UNSEEN_LABEL where ground came from and none went to. nearer: buffer [W, 2].
+    """
+    height, width = seen.shape
+    nearer[:] = np.nan
+    for v in range(height - 1, -1, -1):
+        for u in range(width):
+            out[v, u] = seen[v, u] if costs[seen[v, u]] < 0 else UNSEEN_LABEL
+    for v in range(height - 1, -1, -1):
+        left_x, left_y = np.nan, np.nan
+        for u in range(width):
+            label = seen[v, u]
+            if costs[label] < 0:
+                left_x = left_y = nearer[u, 0] = nearer[u, 1] = np.nan
+                continue
+            x, y = float(u), float(v)
+            ahead = depth[v, u]
+            if ahead > 0 and ahead < np.inf:
+                x, y = _put_down(slopes[v, u, 0], slopes[v, u, 1], ahead, base_from_optical, height_m, lens)
+            _draw(out, x, y, _SPREAD_PX, _SPREAD_PX, label)
+            if max(abs(x - left_x), abs(y - left_y)) > 2 * _SPREAD_PX:
+                _draw_way(out, x, y, left_x, left_y, _MOST_GAP_PX, label)
+            if max(abs(x - nearer[u, 0]), abs(y - nearer[u, 1])) > 2 * _SPREAD_PX:
+                _draw_way(out, x, y, nearer[u, 0], nearer[u, 1], _MOST_GAP_PX, label)
+            left_x = nearer[u, 0] = x
+            left_y = nearer[u, 1] = y
+    _raise_ends(costs, depth, slopes, base_from_optical, height_m, lens, ends, end_depths, out)
+
+
+@compiled
+def _raise_ends(
+    costs: NDArray[np.int8],
+    depth: NDArray[np.float32],
+    slopes: NDArray[np.float32],
+    base_from_optical: NDArray[np.float64],
+    height_m: float,
+    lens: LensNumbers,
+    ends: NDArray[np.int32],
+    end_depths: NDArray[np.float64],
+    out: NDArray[np.uint8],
+) -> None:
+    """What flatten does with the ends: ground goes as far as they stand, and they stand up to where they were seen."""
+    most = float(out.shape[0] + out.shape[1])
+    for i in range(len(ends)):
+        u, v, near, far = ends[i, 0], ends[i, 1], ends[i, 4], ends[i, 5]
+        if costs[far] >= 0 or math.isnan(end_depths[i]):
+            continue
+        x, y = _put_down(slopes[v, u, 0], slopes[v, u, 1], end_depths[i], base_from_optical, height_m, lens)
+        x, y = x - 0.5 * ends[i, 2], y - 0.5 * ends[i, 3]  # it begins with its near side
+        side_u, side_v = u + ends[i, 2], v + ends[i, 3]
+        if near != UNSEEN_LABEL:
+            ahead = depth[side_v, side_u]
+            side_x, side_y = float(side_u), float(side_v)
+            if ahead > 0 and ahead < np.inf:
+                side_x, side_y = _put_down(
+                    slopes[side_v, side_u, 0], slopes[side_v, side_u, 1], ahead, base_from_optical, height_m, lens
+                )
+            _draw_way(out, side_x, side_y, x, y, _MOST_GAP_PX, near)
+        if (x - u) * ends[i, 2] + (y - v) * ends[i, 3] > 0:  # nearer than flat ground has it
+            _draw_way(out, x, y, float(u), float(v), most, far)
+        # At one pixel along its own way to the camera, beside that without a gap.
+        _draw(out, x, y, 0.5 if ends[i, 2] else _SPREAD_PX, 0.5 if ends[i, 3] else _SPREAD_PX, far)

@@ -68,10 +68,18 @@ class AheadMap:
         self._only[class_id] = True
         walk_free(mask.reshape(-1), self._only, self._lines.pixels, self._lines.step_m, self._ranges)
         begins_m = self.view_begins_m * _BEGINS_SLACK + self._lines.step_m
-        straight, wide = nearest_in_lane(ends.points, ends.labels, class_id, VOID, self._half_width_m, begins_m)
+        straight, wide = nearest_in_lane(
+            ends.points, ends.labels, ends.depths, class_id, VOID, self._half_width_m, begins_m
+        )
         known, known_wide = float(self._ranges[len(self._ranges) // 2]), float(self._ranges.min())
-        # NaN stays: min returns its first argument unless the second is less.
-        return min(known, straight), min(known_wide, wide)
+        return self._end(known, straight, ends), self._end(known_wide, wide, ends)
+
+    def _end(self, known_m: float, end_m: float, ends: Ends) -> float:
+        """Where a class ends that is known up to known_m, and by ends up to end_m."""
+        row_m = ends.row_share * known_m**2 if math.isfinite(known_m) else 0.0
+        if row_m and known_m < end_m <= known_m + self._lines.step_m + row_m:
+            return end_m
+        return min(known_m, end_m)  # NaN stays: min returns its first argument unless the second is less
 
     def edges(self, mask: NDArray[np.uint8], class_id: int, costs: NDArray[np.int8]) -> tuple[LookAhead, ...]:
         """How far a class reaches to both sides. mask: uint8 [H, W]; costs: int8 [256], by class id, -1 = no ground."""

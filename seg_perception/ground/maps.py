@@ -142,15 +142,17 @@ def scan_free(
     step_m: float,
     nearest: NDArray[np.float64],
     limits_m: tuple[float, float],
+    row_share: float,
     ranges: NDArray[np.float32],
     seen: NDArray[np.float32],
 ) -> None:
     """Range and how far free ground is seen per bearing, as FreeSpace has them, into ranges and seen [K].
 
     rays: int32 [K, S], along the bearings; nearest: float64 [K], the nearest end in each bearing's sector, inf: none, NaN:
-    the view begins with what is not free; limits_m: least and greatest range. A range ends no farther than free ground is
-    seen along the bearing, so that who clears up to it clears nothing else; only where the bearing itself is beside the
-    view does an end in its sector count alone.
+    the view begins with what is not free; limits_m: least and greatest range; row_share: as Ends has it. A range ends no
+    farther than free ground is seen along the bearing, so that who clears up to it clears nothing else; only where the
+    bearing itself is beside the view does an end in its sector count alone, and, where ends are measured by depth, where
+    the view begins with one.
     """
     least, most = np.float32(limits_m[0]), np.float32(limits_m[1])
     for ray in range(rays.shape[0]):
@@ -175,12 +177,14 @@ def scan_free(
             at = np.float32(np.inf)
         ranges[ray] = np.nan
         seen[ray] = 0
-        if math.isnan(at) or (stopped and not known):
+        if math.isnan(at) or (stopped and not known and row_share == 0):
             continue
         if not known:
             if at < np.inf:
                 ranges[ray] = max(at, least)
             continue
+        if stopped and end < at <= end + np.float32(step_m + row_share * end * end):
+            end = at
         seen[ray] = min(end, at)
         if at <= end + np.float32(step_m):
             ranges[ray] = max(at, least)

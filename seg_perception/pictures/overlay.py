@@ -30,7 +30,8 @@ from seg_perception.pictures.drawing import (
     text_width,
     thickness,
 )
-from seg_perception.results import Drivable, DrivableArea, FreeSpace, Panoptic
+from seg_perception.pictures.trails import Trails, foot_px, speed_text, track_color
+from seg_perception.results import Drivable, DrivableArea, FreeSpace, Panoptic, Segment
 
 MASK_WEIGHT = 0.45
 LEAST_TAG_PX = 24
@@ -41,7 +42,8 @@ _LONGEST_NOTE = "masks: 999 frames old"
 
 
 class Overlay:
-    """Draws results over their frame, within buffers that are made once per size."""
+    """Draws results over their frame, within buffers that are made once per size. Where things are followed it remembers
+    where they were, so one is for one camera's frames in their order."""
 
     def __init__(self, labels: LabelSet) -> None:
         self._labels = labels
@@ -49,6 +51,7 @@ class Overlay:
         self._ground_colors = ground_colors(labels)
         self._colored = np.zeros((0, 0, 3), np.uint8)
         self._strip = np.zeros((0, 0, 3), np.uint8)
+        self._trails = Trails(foot_px)
 
     def draw(
         self,
@@ -58,10 +61,10 @@ class Overlay:
         out: NDArray[np.uint8] | None = None,
         projection: GroundProjection | None = None,
     ) -> NDArray[np.uint8]:
-        """uint8 [H, W, 3] of rgb's size: class colours, borders and tags of things, the drivable areas' outlines, the own
-        vehicle hatched, and a legend strip; with the projection of the mask's pixels also where free space ends, the free
-        distance ahead and the areas' edges at the look-ahead distances. Masks of another size are stretched to it. out:
-        where to draw; None or of another size = into a new image.
+        """uint8 [H, W, 3] of rgb's size: class colours, borders and tags of things, trails and speeds of those that are
+        followed, the drivable areas' outlines, the own vehicle hatched, and a legend strip; with the projection of the
+        mask's pixels also where free space ends, the free distance ahead and the areas' edges at the look-ahead distances.
+        Masks of another size are stretched to it. out: where to draw; None or of another size = into a new image.
         """
         height, width = rgb.shape[:2]
         if self._colored.shape != rgb.shape:
@@ -85,6 +88,7 @@ class Overlay:
             self._draw_outlines(drivable, scale_xy, out)
             if projection is not None:
                 self._draw_ground(drivable, _View(projection, scale_xy), tags, out)
+        self._draw_trails(panoptic, scale_xy, out)
         self._tag_things(panoptic, scale_xy, tags)
         out[height - rows :] = self._strip[:rows]
         return out
@@ -108,13 +112,28 @@ class Overlay:
             # below, on the free ground, where it hides no object
             tags.add(in_metres(free_m, limit_m), [(x, y + tags.height_px + 8), (x, y - 8)], centered=True)
 
+    def _draw_trails(self, panoptic: Panoptic, scale_xy: NDArray[np.float64], out: NDArray[np.uint8]) -> None:
+        """Where the feet of things were in the image of late, each in its track's colour."""
+        tracks = [segment.track for segment in panoptic.segments if segment.track is not None]
+        self._trails.add(tracks)
+        for track in tracks:
+            points = (self._trails.of(track) + 0.5) * scale_xy - 0.5
+            if track.state != "new" and len(points) > 1:
+                draw_lines(out, [points], track_color(track.id), thickness(out.shape[1]) + 1, cased=True)
+
     def _tag_things(self, panoptic: Panoptic, scale_xy: NDArray[np.float64], tags: _Tags) -> None:
         """Near things, which are large, come first: where there is no room, a far one goes without."""
         for segment in sorted(panoptic.segments, key=lambda segment: -segment.area):
             x, y, width, height = np.asarray(segment.box) * np.tile(scale_xy, 2)
             if segment.is_thing and min(width, height) >= LEAST_TAG_PX:
-                text = f"{self._labels.names[segment.class_id]} {segment.id}"
-                tags.add(text, [(x, y), (x, y + height + tags.height_px), (x, y + tags.height_px)])
+                tags.add(self._tag(segment), [(x, y), (x, y + height + tags.height_px), (x, y + tags.height_px)])
+
+    def _tag(self, segment: Segment) -> str:
+        """What it is, by most votes where it is followed, its number, and how fast it goes."""
+        track = segment.track
+        if track is None:
+            return f"{self._labels.names[segment.class_id]} {segment.id}"
+        return f"{self._labels.names[track.class_id]} {track.id}  {speed_text(track)}".rstrip()
 
 
 class _Tags:

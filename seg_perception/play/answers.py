@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,7 +11,18 @@ from nav_msgs.msg import OccupancyGrid
 from numpy.typing import NDArray
 from sensor_msgs.msg import Image, LaserScan
 
-from seg_perception.results import Answer, Drivable, DrivableArea, FreeSpace, Grid, LookAhead, Outline, Segment
+from seg_perception.results import (
+    Answer,
+    Drivable,
+    DrivableArea,
+    FreeSpace,
+    Grid,
+    GroundMotion,
+    LookAhead,
+    Outline,
+    Segment,
+    Track,
+)
 from seg_perception_msgs.msg import DrivableAreas, Segments
 
 WATCHED: dict[str, Any] = {
@@ -51,7 +63,36 @@ def _mask(message: Image, dtype: np.dtype[Any]) -> NDArray[Any]:
 
 def _segment(message: Any) -> Segment:
     box = message.x, message.y, message.width, message.height
-    return Segment(message.id, message.class_id, message.is_thing, message.score, message.area, box)
+    track = _track(message) if message.track_id else None
+    return Segment(message.id, message.class_id, message.is_thing, message.score, message.area, box, track)
+
+
+def _track(message: Any) -> Track:
+    """What a segment says of its thing's track; a message tells the box of what is seen, and no place's covariance."""
+    ground = None
+    if math.isfinite(message.foot_x):
+        across = message.velocity_correlation * message.velocity_std_x * message.velocity_std_y
+        unknown = math.nan
+        covariance = (
+            (unknown,) * 4,
+            (unknown,) * 4,
+            (unknown, unknown, message.velocity_std_x**2, across),
+            (unknown, unknown, across, message.velocity_std_y**2),
+        )
+        foot, speed = (message.foot_x, message.foot_y), (message.velocity_x, message.velocity_y)
+        ground = GroundMotion(foot, speed, covariance)
+    return Track(
+        message.track_id,
+        message.track_class_id,
+        message.state,
+        message.age,
+        message.seen,
+        0.0,
+        (message.x, message.y, message.width, message.height),
+        (message.image_velocity_x, message.image_velocity_y),
+        (message.image_velocity_std_x, message.image_velocity_std_y),
+        ground,
+    )
 
 
 def _area(message: Any) -> DrivableArea:

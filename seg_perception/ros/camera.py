@@ -21,7 +21,8 @@ from seg_perception.errors import BackendError, SegPerceptionError
 from seg_perception.ground.fusion import GridFusion, PlanarPose
 from seg_perception.model_file import ModelInfo
 from seg_perception.pipeline import Pipeline, Ready, Seen
-from seg_perception.results import Frame, Grid, Result
+from seg_perception.results import Depth, Frame, Grid, Result
+from seg_perception.ros.depth import DepthInput
 from seg_perception.ros.diagnostics import GROUND_OK, GROUND_UNWATCHED, GroundState, Status, node_status
 from seg_perception.ros.extrinsics import TransformError, TransformSource, is_same_pose
 from seg_perception.ros.inputs import Arrival, Calibration, CameraInput
@@ -108,6 +109,7 @@ class Camera:
         self._ground, self._told, self._hangs = GROUND_UNWATCHED, GROUND_OK, False
         self.outputs = CameraOutputs(node, name, backend.model.labels)
         self._input: CameraInput | None = None
+        self._depth: DepthInput | None = None
         self._calibration = Calibration()
 
     def use(self, backend: Backend) -> None:
@@ -146,7 +148,10 @@ class Camera:
 
     def listen(self, accept: Callable[[Arrival], bool | None]) -> None:
         """Subscribe; accept gets every readable message and says whether it replaced one, None where it was not taken."""
-        self._input = CameraInput(self._node, self.name, self._settings.node, accept, self._calibration)
+        settings = self._settings
+        self._input = CameraInput(self._node, self.name, settings.node, accept, self._calibration)
+        if topic := settings.depth_topics[self.name]:
+            self._depth = DepthInput(self._node, topic, settings.node.depth_tolerance)
 
     def look_around(self) -> None:
         """Once a second, in the executor: hear of what is published in another way than most."""
@@ -162,6 +167,9 @@ class Camera:
         if self._input is not None:
             self._input.destroy()
             self._input = None
+        if self._depth is not None:
+            self._depth.destroy()
+            self._depth = None
 
     def retract_grid(self, why: str) -> None:
         """No late subscriber gets what this camera saw last."""
@@ -247,7 +255,9 @@ class Camera:
     def _publish(self, half: HalfDone) -> None:
         prepared = half.prepared
         watched, arrival = prepared.watched, prepared.arrival
-        result = self._pipeline.place(half.seen)
+        result = self._pipeline.place(half.seen, self._depth_of(prepared))
+        if doubt := self._pipeline.depth_problem:
+            prepared.camera_input.doubt(Doubt(doubt.cause, doubt.sentence))
         run_s = time.monotonic()
         placed, ground = self._placed(result, prepared)
         if self._shared is not None and SHARED_GRID not in watched:
@@ -262,6 +272,18 @@ class Camera:
         prepared.camera_input.monitor.finished(done_s, (done_s - arrival.arrived_s) * 1e3, stamp_age_ms, stages_ms)
         if self._on_frame is not None:
             self._on_frame(self.name, arrival.stamp_ns, stages_ms)
+
+    def _depth_of(self, prepared: Prepared) -> Depth | None:
+        """The depth of a frame's image, once the network has run, so that it has had time to come; None where there is none,
+        which is counted and named."""
+        depth, frame = self._depth, prepared.ready.frame
+        if depth is None or not watches_ground(prepared.watched) or prepared.ground.problem:
+            return None
+        try:
+            return depth.newest.of(frame.stamp_ns, frame.size_hw, frame.frame_id, time.monotonic())
+        except BadImageError as error:
+            prepared.camera_input.doubt(Doubt(error.cause, str(error)))
+            return None
 
     def _apply(self, settings: Settings) -> None:
         """Take over settings that changed, between two frames."""

@@ -17,6 +17,7 @@ from rclpy.lifecycle import LifecycleNode
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, LaserScan, PointCloud2
 from std_msgs.msg import Header
+from visualization_msgs.msg import MarkerArray
 
 from seg_perception.camera_model import CameraModel
 from seg_perception.ground.geometry import GroundProjection
@@ -27,6 +28,7 @@ from seg_perception.ros import fill_messages as fill
 from seg_perception.ros.qos_events import publisher_events
 from seg_perception.ros.settings import Settings
 from seg_perception.ros.topics import OUTPUTS, Qos
+from seg_perception.ros.track_markers import TrackMarkers
 from seg_perception_msgs.msg import DrivableAreas, Segments
 
 MESSAGE_TYPES = (
@@ -39,6 +41,7 @@ MESSAGE_TYPES = (
     Segments,
     DrivableAreas,
     DiagnosticArray,
+    MarkerArray,
 )
 OVERLAYS = ("segmentation_mask", "segmentation_mask/compressed")
 SHARED_GRID = "drivable_grid of all cameras"
@@ -120,6 +123,7 @@ class CameraOutputs:
         }
         self._images = {topic: fill.ImageFiller(encoding) for topic, encoding in encodings.items()}
         self._points, self._cloud = fill.Points(), fill.CloudFiller()
+        self._markers = TrackMarkers(labels)
         self._overlay = Overlay(labels)
         self._overlay_rgb: NDArray[np.uint8] | None = None
         self._grid = LatchedGrid(node, self._publishers["drivable_grid"])
@@ -181,6 +185,8 @@ class CameraOutputs:
             "detections": lambda: fill.detections(self._vision, panoptic, labels, header),
             "drivable_areas": lambda: fill.drivable_areas(drivable, labels, header, placed.frame, self._points),
         }
+        motion = Header(stamp=header.stamp, frame_id=placed.motion_frame)
+        ready["tracks"] = lambda: self._markers.fill(result.tracks, motion)
         grid, free_space, points = placed.grid, drivable.free_space, drivable.points
         if free_space is not None:
             ready["free_space"] = lambda: fill.laser_scan(free_space, ground)
@@ -223,7 +229,7 @@ def wants(watched: frozenset[str]) -> Wants:
     """What the pipeline must compute for the watched outputs."""
     overlay, points = bool(watched.intersection(OVERLAYS)), "points" in watched
     return Wants(
-        instances=overlay or points or bool(watched & {"instance_mask", "segments", "detections"}),
+        instances=overlay or points or bool(watched & {"instance_mask", "segments", "detections", "tracks"}),
         confidence=points or "confidence" in watched,
         areas=overlay or "drivable_areas" in watched,
         grid=bool(watched & {"drivable_grid", SHARED_GRID}),
@@ -234,4 +240,4 @@ def wants(watched: frozenset[str]) -> Wants:
 
 def watches_ground(watched: frozenset[str]) -> bool:
     """Whether somebody waits for an output that needs the camera's calibration and pose."""
-    return bool(watched & {"drivable_grid", SHARED_GRID, "free_space", "drivable_areas", "points"})
+    return bool(watched & {"drivable_grid", SHARED_GRID, "free_space", "drivable_areas", "points", "tracks"})

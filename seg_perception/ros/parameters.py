@@ -32,8 +32,8 @@ PACKAGE = "seg_perception"
 SELF_TESTS = ("check", "require", "warn", "skip")
 PANOPTIC, DRIVABLE, FUSION, POSE = "panoptic.", "drivable.", "fusion.", "camera_pose"
 TRACKING, TEMPORAL = "tracking.", "temporal."
-EGO_MASK, EGO_POLYGON = "ego_mask", "ego_polygon"
-OF_EACH_CAMERA = (POSE, EGO_MASK, EGO_POLYGON)
+EGO_MASK, EGO_POLYGON, DEPTH_TOPIC = "ego_mask", "ego_polygon", "depth_topic"
+OF_EACH_CAMERA = (POSE, EGO_MASK, EGO_POLYGON, DEPTH_TOPIC)
 """What each of camera_names has a parameter of its own for."""
 
 
@@ -198,6 +198,14 @@ class NodeSettings:
         "the same as a polygon, `[x, y, x, y, …]` in px of the calibrated image; with camera_names `<name>.ego_polygon`",
         limits=(-16384.0, 16384.0),
         item=float,
+    )
+    depth_topic: str = _parameter(
+        "",
+        "depth images of the same size, frame and clock as `image`, so aligned to it: ground and what stands on it are where "
+        "depth has them, flat ground is for what it does not know; empty: none. With camera_names `<name>.depth_topic`",
+    )
+    depth_tolerance: float = _parameter(
+        0.05, "s by which the stamps of an image and of its depth may differ", limits=(0.0, 10.0)
     )
     use_tf: bool = _parameter(True, "take the camera's pose from TF where camera_pose is empty")
     tf_tolerance: float = _parameter(

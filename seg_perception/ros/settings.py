@@ -17,6 +17,7 @@ from seg_perception.ground.fusion import FusionSettings, window_problem
 from seg_perception.panoptic.decoder import PanopticSettings
 from seg_perception.panoptic.steadier import TemporalSettings
 from seg_perception.ros.parameters import (
+    DEPTH_TOPIC,
     DRIVABLE,
     EGO_MASK,
     EGO_POLYGON,
@@ -35,8 +36,8 @@ from seg_perception.tracking.settings import TrackingSettings
 
 @dataclass(frozen=True)
 class Settings:
-    """All parameters of a running node, valid together. values: what differs from the defaults, by full name; poses, egos:
-    by camera, egos as polygons or the files that hold them."""
+    """All parameters of a running node, valid together. values: what differs from the defaults, by full name; poses, egos,
+    depth_topics: by camera, egos as polygons or the files that hold them, topics empty where there is none."""
 
     values: Mapping[str, Value]
     node: NodeSettings
@@ -47,6 +48,7 @@ class Settings:
     temporal: TemporalSettings
     poses: Mapping[str, CameraPose | None]
     egos: Mapping[str, EgoMask | Path | None]
+    depth_topics: Mapping[str, str]
 
     def __post_init__(self) -> None:
         if self.node.instance_ids == "track" and not self.tracking.enabled:
@@ -100,6 +102,7 @@ class Settings:
             _step(TEMPORAL, TemporalSettings, checked),
             poses,
             {camera: _ego(checked, camera, node) for camera in cameras or ("",)},
+            {camera: str(_own(checked, camera, DEPTH_TOPIC, node.depth_topic)) for camera in cameras or ("",)},
         )
 
     def changed(self, values: Mapping[str, object]) -> Settings:

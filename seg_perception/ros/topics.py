@@ -43,6 +43,13 @@ INPUTS = (
         "the same, with `image_transport: foxglove`",
     ),
     Topic("camera_info", "sensor_msgs/CameraInfo", "sensor data", "calibration; the latest is kept", "when it comes"),
+    Topic(
+        "depth",
+        "sensor_msgs/Image",
+        "sensor data",
+        "depth aligned to the image, 16UC1 in mm or 32FC1 in m: the topic that `depth_topic` names, where it names one",
+        "when it comes",
+    ),
 )
 
 _WATCHED = "while subscribed"
@@ -102,6 +109,14 @@ OUTPUTS = (
         "sensor data",
         "calibration of the masks, at their size: `image_proc` and depth tools read it beside `label_mask`",
         _WATCHED,
+    ),
+    Topic(
+        "tracks",
+        "visualization_msgs/MarkerArray",
+        "reliable",
+        "trail, velocity and number of each thing that is followed, in `odom_frame`, without odometry in `ground_frame`",
+        _WATCHED,
+        ground=True,
     ),
     Topic("segmentation_mask", "sensor_msgs/Image", "reliable", "rgb8: overlay with the legend's colours", _WATCHED),
     Topic(

@@ -41,6 +41,13 @@ def in_odometry(pose: PlanarPose, places: Floats, noise: Floats) -> tuple[Floats
     return places @ turn.T + (pose.x, pose.y), turn @ noise @ turn.T
 
 
+def from_odometry(pose: PlanarPose, places: Floats) -> Floats:
+    """Points [K, 2] of the odometry frame in the base frame."""
+    turn = np.array(((math.cos(pose.yaw), -math.sin(pose.yaw)), (math.sin(pose.yaw), math.cos(pose.yaw))))
+    found: Floats = (places - (pose.x, pose.y)) @ turn
+    return found
+
+
 class Odometry:
     """Watches where the vehicle is said to be."""
 

@@ -12,7 +12,7 @@ from seg_perception.ground.fusion import PlanarPose
 from seg_perception.ground.geometry import GroundProjection
 from seg_perception.results import GroundMotion, Track
 from seg_perception.tracking import motion
-from seg_perception.tracking.feet import feet_on_ground, in_odometry
+from seg_perception.tracking.feet import feet_on_ground, from_odometry, in_odometry
 from seg_perception.tracking.kernels import SIDE, sample_shapes
 from seg_perception.tracking.things import Things
 
@@ -26,6 +26,8 @@ _HIDDEN_FACTOR = 2.0
 """How much less is known of an edge that is hidden by another thing, and so taken to move as the opposite one does."""
 _COVERED = 0.08
 """Share of a track's mask that nearer things cover from which on edges that come in are theirs rather than its own."""
+_MISSING = 0.4
+"""Share of a track's mask that is not seen though nothing nearer is there, from which on it is not where it was thought."""
 _OPPOSITE = [2, 3, 0, 1]
 _OUTWARD = np.array((-1.0, -1.0, 1.0, 1.0))
 _EDGE_CHANGE_PX, _EDGE_CHANGE_SHARE = 60.0, 3.0
@@ -34,6 +36,13 @@ _FIRST_SPEED_SHARE, _FIRST_SPEED_PX = 2.0, 100.0
 """Standard deviation of an edge's speed before it is known: in sizes per s, and px/s."""
 _OUTLIER = 3.0
 """Standard deviations from which on a measured edge counts less the farther it is off."""
+_MOST_GROWTH = 0.5
+"""In sizes per s, of a box that is not seen."""
+_MOST_OFF = 3
+_SURE_FOOT_M = 2.0
+"""Standard deviation of a foot up to which it tells how a box moves that is not seen."""
+_LARGEST_STEP, _LARGEST_GROWTH = 1.0, 0.2
+"""In sizes, that a box moves and grows so from one frame to the next."""
 _FIRST_SPEED_M_S = 15.0
 _FOOT_OUTLIER = 16.0
 """Squared standard deviations from which on a foot is not believed; after _FOOT_MISSES in a row it is begun anew."""
@@ -44,7 +53,9 @@ _WHOLE, _FORGET_WHOLE = 0.7, 0.99
 
 def row_type(classes: int) -> np.dtype[Any]:
     """All that is remembered of a track. edges: left, top, right, bottom in px of the mask; whole: most points that its
-    shape had. last_box, last_shape, last_points: of what was seen of it last, where edges and shape are of the whole."""
+    shape had. last_box, last_shape, last_points, last_hidden (on any side), area (px): of what was seen of it last, where edges
+    and shape are of the whole. whole_area (px), whole_wh: largest of late. off: frames in a row in which a side was seen
+    far from where it should be."""
     return np.dtype(
         [
             ("id", np.int64),
@@ -61,18 +72,41 @@ def row_type(classes: int) -> np.dtype[Any]:
             ("last_box", np.float64, 4),
             ("last_shape", np.uint8, (SIDE, SIDE)),
             ("last_points", np.int64),
+            ("last_hidden", np.bool_),
+            ("area", np.int64),
+            ("whole_area", np.float64),
+            ("whole_wh", np.float64, 2),
+            ("off", np.int64, 4),
             ("votes", np.float64, classes),
             ("placed", np.bool_),
             ("state", np.float64, 4),
             ("cov", np.float64, (4, 4)),
+            ("foot_px", np.float64, 2),
+            ("range_m", np.float64),
         ]
     )
 
 
-def predict(tracks: Rows, before_ns: int, dt_s: float, acceleration_m_s2: float) -> None:
-    """Move them on by dt_s. before_ns: the frame before, in which some were not seen."""
+def predict(
+    tracks: Rows,
+    before_ns: int,
+    dt_s: float,
+    acceleration_m_s2: float,
+    projection: GroundProjection | None,
+    odometry: PlanarPose | None,
+) -> None:
+    """Move them on by dt_s. before_ns: the frame before, in which some were not seen; projection, odometry: of now."""
+    placed = np.flatnonzero(tracks["placed"])
+    if len(placed):
+        tracks["state"][placed], tracks["cov"][placed] = motion.predict_ground(
+            tracks["state"][placed], tracks["cov"][placed], dt_s, acceleration_m_s2**2
+        )
     unseen = np.flatnonzero(tracks["last_ns"] < before_ns)
-    tracks["rates"][unseen] = _not_shrinking(tracks["rates"][unseen], tracks["spread"][unseen, :, motion.VV])
+    tracks["rates"][unseen] = _as_one(
+        tracks["edges"][unseen], tracks["rates"][unseen], tracks["spread"][unseen, :, motion.VV]
+    )
+    if projection is not None:
+        _walk(tracks, (tracks["last_ns"] < before_ns) | (tracks["seen"] == 1), projection, odometry, dt_s)
     size = _sizes(tracks["edges"])[:, None]
     q = (_EDGE_CHANGE_PX + _EDGE_CHANGE_SHARE * size) ** 2
     tracks["last_box"] += tracks["rates"] * dt_s
@@ -81,12 +115,46 @@ def predict(tracks: Rows, before_ns: int, dt_s: float, acceleration_m_s2: float)
     middle = (edges[:, :2] + edges[:, 2:]) / 2
     np.minimum(edges[:, :2], middle - 0.5, out=edges[:, :2])
     np.maximum(edges[:, 2:], middle + 0.5, out=edges[:, 2:])
-    placed = np.flatnonzero(tracks["placed"])
-    if len(placed):
-        q_ground = acceleration_m_s2**2
-        tracks["state"][placed], tracks["cov"][placed] = motion.predict_ground(
-            tracks["state"][placed], tracks["cov"][placed], dt_s, q_ground
-        )
+
+
+def _walk(
+    tracks: Rows,
+    chosen: NDArray[np.bool_],
+    projection: GroundProjection,
+    odometry: PlanarPose | None,
+    dt_s: float,
+) -> None:
+    """Let boxes move as their feet on the ground do while the vehicle moves, where a track's own motion in the image is not
+    known yet, or is too old."""
+    sure = tracks["cov"][:, 0, 0] + tracks["cov"][:, 1, 1] < _SURE_FOOT_M**2
+    rows = np.flatnonzero(chosen & tracks["placed"] & sure & (tracks["range_m"] > 0))
+    if not len(rows):
+        return
+    feet, ranges = _seen_feet(tracks["state"][rows, :2], projection, odometry)
+    edges = tracks["edges"][rows]
+    shift, growth = feet - tracks["foot_px"][rows], (tracks["range_m"][rows] / np.maximum(ranges, 0.1) - 1)[:, None]
+    size = edges[:, 2:] - edges[:, :2]
+    usable = np.isfinite(shift).all(axis=1) & (np.abs(shift).max(axis=1) < _LARGEST_STEP * _sizes(edges))
+    usable &= np.abs(growth[:, 0]) < _LARGEST_GROWTH
+    low = shift - growth * size * (0.5, 1.0)
+    high = shift + growth * size * (0.5, 0.0)
+    tracks["rates"][rows[usable]] = (np.concatenate((low, high), axis=1) / dt_s)[usable]
+
+
+def note_feet(tracks: Rows, projection: GroundProjection | None, odometry: PlanarPose | None) -> None:
+    """Remember where the feet of all tracks are in this image, and how far away, to tell how they move in the next."""
+    tracks["range_m"] = 0.0
+    rows = np.flatnonzero(tracks["placed"])
+    if projection is not None and len(rows):
+        tracks["foot_px"][rows], tracks["range_m"][rows] = _seen_feet(tracks["state"][rows, :2], projection, odometry)
+
+
+def _seen_feet(places: Floats, projection: GroundProjection, odometry: PlanarPose | None) -> tuple[Floats, Floats]:
+    """Pixels [K, 2] of places [K, 2] in m, and how far they are from the camera [K], m."""
+    if odometry is not None:
+        places = from_odometry(odometry, places)
+    ahead = places - projection.position[:2]
+    return projection.ground_to_pixels(places), np.hypot(ahead[:, 0], ahead[:, 1])
 
 
 def learn(
@@ -95,9 +163,11 @@ def learn(
     things: Things,
     found: NDArray[np.int64],
     covered: Floats,
+    missing: Floats,
     stamp_ns: int,
 ) -> None:
-    """Take over what was seen of tracks `rows` as things `found`, but for shape and foot. covered: by others, [rows]."""
+    """Take over what was seen of tracks `rows` as things `found`, but for shape and foot. covered, missing: shares of their
+    masks where nearer things are, and where neither those nor themselves are, [rows]."""
     if not len(rows):
         return
     measured = things.boxes[found].astype(np.float64)
@@ -106,17 +176,37 @@ def learn(
     off = (measured - edges) / np.sqrt(spread[..., motion.PP] + sigma**2)
     # A hidden edge lies at least as far out as what is seen, and moves as the other side does.
     slips = (covered > _COVERED)[:, None] & (np.abs(measured - edges) > sigma)
-    hidden = (things.hidden[found] | slips) & (off * _OUTWARD < 0)
+    hidden = ((things.hidden[found] | slips) & (missing < _MISSING)[:, None] | things.cut[found]) & (off * _OUTWARD < 0)
     measured = np.where(hidden, edges + (measured - edges)[:, _OPPOSITE], measured)
+    is_off = ~hidden & (np.abs(off) > _OUTLIER)
     sigma = sigma * np.where(hidden, _HIDDEN_FACTOR, np.maximum(1.0, np.abs(off) / _OUTLIER))
     both = hidden & hidden[:, _OPPOSITE]
     sigma[both] = np.inf
     edges, rates, spread = motion.update_coordinates(edges, tracks["rates"][rows], spread, measured, sigma**2)
     rates = np.where(both, (rates + rates[:, _OPPOSITE]) / 2, rates)  # it neither grows nor shrinks
+    _begin_sides_anew(tracks, rows, is_off, measured, edges, rates, spread)
     tracks["edges"][rows], tracks["rates"][rows], tracks["spread"][rows] = edges, rates, spread
     tracks["last_ns"][rows] = stamp_ns
     tracks["seen"][rows] += 1
     tracks["votes"][rows, things.classes[found]] += things.scores[found]
+
+
+def _begin_sides_anew(
+    tracks: Rows,
+    rows: NDArray[np.int64],
+    is_off: NDArray[np.bool_],
+    measured: Floats,
+    edges: Floats,
+    rates: Floats,
+    spread: Floats,
+) -> None:
+    """A side that is far off for _MOST_OFF frames in a row is where it is seen, and moves as the opposite one does."""
+    tracks["off"][rows] = np.where(is_off, tracks["off"][rows] + 1, 0)
+    anew = tracks["off"][rows] >= _MOST_OFF
+    edges[anew] = measured[anew]
+    rates[anew] = rates[:, _OPPOSITE][anew]
+    spread[anew] = spread[:, _OPPOSITE][anew]
+    tracks["off"][rows] = np.where(anew, 0, tracks["off"][rows])
 
 
 def born_of(row: np.dtype[Any], ids: list[int], things: Things, fresh: NDArray[np.int64], stamp_ns: int) -> Rows:
@@ -147,6 +237,10 @@ def take_shapes(tracks: Rows, holder: NDArray[np.int64], things: Things, instanc
     seen = things.boxes.astype(np.float64)
     sample_shapes(instance, things.ids, seen, shapes, points)
     tracks["last_box"][holder], tracks["last_shape"][holder], tracks["last_points"][holder] = seen, shapes, points
+    tracks["last_hidden"][holder] = things.hidden.any(axis=1)
+    tracks["area"][holder] = things.areas
+    tracks["whole_area"][holder] = np.maximum(tracks["whole_area"][holder] * _FORGET_WHOLE, things.areas)
+    tracks["whole_wh"][holder] = np.maximum(tracks["whole_wh"][holder] * _FORGET_WHOLE, seen[:, 2:] - seen[:, :2])
 
 
 def take_feet(
@@ -224,14 +318,15 @@ def _ground_motions(tracks: Rows) -> list[GroundMotion | None]:
     ]
 
 
-def _not_shrinking(rates: Floats, variances: Floats) -> Floats:
-    """Speeds of the edges, both [N, 4], of things that vanished behind others: what made a box narrower was the other thing,
-    so then both edges move at the speed that is known best."""
+def _as_one(boxes: Floats, rates: Floats, variances: Floats) -> Floats:
+    """Speeds of the sides of boxes, all [N, 4], of things that are not seen: both move at the speed that is known best, and
+    a box grows by no more than _MOST_GROWTH of itself in a second. What made it narrower was what it vanished behind."""
     low, high = rates[:, :2], rates[:, 2:]
     weight = variances[:, 2:] / (variances[:, :2] + variances[:, 2:])
     both = low * weight + high * (1 - weight)
-    shrinks = high < low
-    return np.concatenate((np.where(shrinks, both, low), np.where(shrinks, both, high)), axis=1)
+    growth = np.clip(high - low, 0, _MOST_GROWTH * (boxes[:, 2:] - boxes[:, :2]))
+    middle = np.where(high < low, both, (low + high) / 2)
+    return np.concatenate((middle - growth / 2, middle + growth / 2), axis=1)
 
 
 def _sizes(boxes: Floats) -> Floats:

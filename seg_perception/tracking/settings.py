@@ -16,7 +16,7 @@ class TrackingSettings:
     """
 
     enabled: bool = True
-    memory_s: float = 1.0
+    memory_s: float = 2.0
     birth_frames: int = 3
     foot_noise_px: float = 1.5
     acceleration_m_s2: float = 2.0

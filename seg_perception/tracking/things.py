@@ -15,7 +15,7 @@ from seg_perception.tracking.kernels import find_hidden
 @dataclass(frozen=True)
 class Things:
     """The things of a frame. ids [K] in the mask; boxes int64 [K, 4] = left, top, right, bottom; areas, classes [K];
-    scores [K]; hidden bool [K, 4], by side; partly bool [K], hidden on a side or cut off by the image's border."""
+    scores [K]; hidden bool [K, 4], by side; cut bool [K, 4], cut off by the image's border; partly bool [K], any of both."""
 
     ids: NDArray[np.int64]
     boxes: NDArray[np.int64]
@@ -23,6 +23,7 @@ class Things:
     classes: NDArray[np.int64]
     scores: Floats
     hidden: NDArray[np.bool_]
+    cut: NDArray[np.bool_]
     partly: NDArray[np.bool_]
 
     @staticmethod
@@ -41,7 +42,7 @@ class Things:
         height, width = panoptic.instance.shape
         cut = (boxes <= 0) | (boxes >= np.array((width, height, width, height)))
         partly = np.asarray((hidden | cut).any(axis=1))
-        return Things(ids, boxes, rows[:, 2], rows[:, 1], np.array([s.score for s in things]), hidden, partly)
+        return Things(ids, boxes, rows[:, 2], rows[:, 1], np.array([s.score for s in things]), hidden, cut, partly)
 
     def __len__(self) -> int:
         return len(self.ids)

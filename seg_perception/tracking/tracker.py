@@ -13,7 +13,7 @@ from seg_perception.camera_model import Floats
 from seg_perception.ground.fusion import PlanarPose
 from seg_perception.ground.geometry import GroundProjection
 from seg_perception.results import Panoptic, Segment, Track
-from seg_perception.tracking import association, rows
+from seg_perception.tracking import association, motion, rows
 from seg_perception.tracking.feet import Odometry
 from seg_perception.tracking.kernels import count_overlaps
 from seg_perception.tracking.settings import TrackingSettings
@@ -28,13 +28,17 @@ _FRAMES = ("", "base", "odometry")
 
 _NEW_MEMORY = 0.3
 """Share of memory_s for which a track that is not confirmed is kept unseen."""
-_NEW_FACTOR = 0.8
+_NEW_FACTOR = 0.5
 """What a track that is not confirmed counts for beside others: the thing may be one that was hidden."""
 _SURE_OVERLAP = 0.45
 """What overlaps as a whole by that share is no part of another."""
-_LEAST_OVERLAP, _LEAST_NEARNESS = 0.2, 0.05
-_REACH, _REACH_PER_S = 0.4, 2.5
-"""How far, in sizes, a track may be from where it should be, just lost and for every second since."""
+_LEAST_OVERLAP, _LEAST_REST, _LEAST_NEARNESS = 0.2, 0.05, 0.05
+_REACH, _SIGMAS, _MOST_REACH = 0.4, 2.0, 1.6
+"""How far a track may be from where it should be: so many sizes, so many standard deviations more, and sizes at most."""
+_PART = 0.6
+"""Share of a thing's area below which what is seen of it is a part."""
+_REST_S = 0.5
+"""For so long what was left of a thing is told by where it is."""
 
 
 @dataclass(frozen=True)
@@ -52,9 +56,11 @@ class Tracker:
 
     *Association.* Tracks are moved to where they should be; then those pairs are taken whose masks overlap most together,
     as wholes; then, of what is left, those of which one is a part of the other; then those where a thing of the same
-    size and class appears near a track's place: association.py.
+    size and class appears near a track's place; then what is left of things that are nearly hidden: association.py.
     A track's box and mask are of the whole thing: an edge where a nearer thing begins is not its own and counts little,
-    and a mask of which less is seen than before is not taken over. So it goes on behind what hides it.
+    and a mask of which less is seen than before is not taken over. So it goes on behind what hides it, and out of the
+    image. While it is not seen, and in its second frame, it moves in the image as its foot does on the ground, where that
+    is known.
 
     *Birth and death.* Every thing that is no track's begins one, `new` until it was found in birth_frames frames. A
     confirmed track is forgotten when it was not found for memory_s, a new one after 0.3 of that.
@@ -114,11 +120,12 @@ class Tracker:
         odometry = odometry if self.settings.use_odometry else None
         measures = self._place(projection, odometry, dt_s, stamp_ns)
         if len(self._tracks):
-            rows.predict(self._tracks, self._stamp_ns or 0, dt_s, self.settings.acceleration_m_s2)
-        chosen, covered = self._associate(panoptic.instance, things, stamp_ns)
+            ground = projection if measures else None
+            rows.predict(self._tracks, self._stamp_ns or 0, dt_s, self.settings.acceleration_m_s2, ground, odometry)
+        chosen, covered, missing = self._associate(panoptic.instance, things, stamp_ns)
         old = np.flatnonzero(chosen >= 0)
         returned = old[self._tracks["last_ns"][old] < (self._stamp_ns or 0)]
-        rows.learn(self._tracks, old, things, chosen[old], covered[old], stamp_ns)
+        rows.learn(self._tracks, old, things, chosen[old], covered[old], missing[old], stamp_ns)
         fresh = np.setdiff1d(np.arange(len(things)), chosen[old])
         born = rows.born_of(self._row, self._new_ids(len(fresh)), things, fresh, stamp_ns)
         self._tracks = np.concatenate((self._tracks, born))
@@ -129,6 +136,7 @@ class Tracker:
         if projection is not None and measures:
             noise_px = self.settings.foot_noise_px
             rows.take_feet(self._tracks, holder, things, size, projection, odometry, noise_px)
+        rows.note_feet(self._tracks, projection if measures else None, odometry)
         self._stamp_ns = stamp_ns
         tracks = rows.told(self._tracks, holder, returned, self.settings.birth_frames, stamp_ns)
         found = Tracked(_with_tracks(panoptic.segments, [tracks[row] for row in holder.tolist()]), tracks, self._frame)
@@ -189,40 +197,49 @@ class Tracker:
 
     def _associate(
         self, instance: NDArray[np.uint16], things: Things, stamp_ns: int
-    ) -> tuple[NDArray[np.int64], Floats]:
-        """[T] the thing of each track, -1 where it has none; and the share of its mask that others cover."""
+    ) -> tuple[NDArray[np.int64], Floats, Floats]:
+        """[T] the thing of each track, -1 where it has none; and the shares of its mask that nearer things cover, and where
+        neither those nor itself are seen."""
         tracks = self._tracks
         if not len(tracks) or not len(things):
-            return np.full(len(tracks), -1, np.int64), np.zeros(len(tracks))
+            return np.full(len(tracks), -1, np.int64), np.zeros(len(tracks)), np.zeros(len(tracks))
         edges, seen = np.ascontiguousarray(tracks["edges"]), np.ascontiguousarray(tracks["last_box"])
         counts = _overlaps(instance, things.ids, tracks["shape"], edges)
         of_seen = _overlaps(instance, things.ids, tracks["last_shape"], seen)
         unseen_s = (stamp_ns - tracks["last_ns"]) / 1e9
-        factors = association.class_factors(tracks["votes"], things.classes)
+        factors, known = association.class_factors(tracks["votes"], things.classes)
         factors = factors * association.recency_factors(unseen_s / self.settings.memory_s)
         factors[tracks["seen"] < self.settings.birth_frames] *= _NEW_FACTOR
-        whole, part = association.overlap_scores(counts, edges, tracks["points"], things.areas)
+        whole, part = association.overlap_scores(counts, edges, things.areas)
         # A thing that was half hidden a frame ago is so now: then what was seen of it tells more than the whole.
-        whole = np.maximum(whole, association.overlap_scores(of_seen, seen, tracks["last_points"], things.areas)[0])
-        reach = _REACH + _REACH_PER_S * unseen_s
+        whole = np.maximum(whole, association.overlap_scores(of_seen, seen, things.areas)[0])
+        boxes = things.boxes.astype(np.float64)
         same = tracks["votes"].argmax(axis=1)[:, None] == things.classes[None]
-        near = association.place_scores(edges, reach, things.boxes.astype(np.float64), things.partly) * same
+        whole_px = np.sqrt(tracks["whole_wh"].prod(axis=1))
+        spread_px = np.sqrt(tracks["spread"][:, :, motion.PP].mean(axis=1))
+        reach_px = np.minimum(_REACH * whole_px + _SIGMAS * spread_px, _MOST_REACH * whole_px)
+        near = association.place_scores(edges, reach_px, boxes, things.partly) * same
+        near *= association.size_factors(tracks["whole_area"], things.areas)
+        is_rest = (tracks["last_hidden"] | (tracks["area"] < _PART * tracks["whole_area"])) & (unseen_s < _REST_S)
+        is_part = things.hidden.any(axis=1)[None] | (things.areas[None] < _PART * tracks["whole_area"][:, None])
+        rest = association.rest_scores(seen, is_rest, whole_px, boxes, is_part) * factors * same
         chosen = np.full(len(tracks), -1, np.int64)
         for scores, least in (
             (whole * factors, _SURE_OVERLAP),
-            (part * factors, _LEAST_OVERLAP),
+            (np.where(known, part, whole) * factors, _LEAST_OVERLAP),
             (near, _LEAST_NEARNESS),
+            (rest, _LEAST_REST),
         ):
             lost, free = np.flatnonzero(chosen < 0), np.setdiff1d(np.arange(len(things)), chosen)
             found = association.pairs_of(scores[np.ix_(lost, free)], least)
             chosen[lost[found >= 0]] = free[found[found >= 0]]
-        return chosen, _covered(counts, chosen, things.boxes[:, 3], tracks["points"])
+        return chosen, *_covered(counts, chosen, things.boxes[:, 3], tracks["points"])
 
     def _recognised(self, panoptic: Panoptic, things: Things, dt_s: float) -> Tracked:
         """A frame that is no newer than the last: what is in it, as far as it is a track, and nothing learnt from it."""
         kept = self._tracks.copy()
         self._tracks["edges"] += self._tracks["rates"] * dt_s
-        chosen, _ = self._associate(panoptic.instance, things, int(self._stamp_ns or 0))
+        chosen, *_ = self._associate(panoptic.instance, things, int(self._stamp_ns or 0))
         self._tracks = kept
         known = np.flatnonzero(chosen >= 0)
         tracks = rows.told(self._tracks, known, known[:0], self.settings.birth_frames, int(self._stamp_ns or 0))
@@ -266,13 +283,15 @@ def _overlaps(
 
 def _covered(
     counts: NDArray[np.int64], chosen: NDArray[np.int64], bottoms: NDArray[np.int64], points: NDArray[np.int64]
-) -> Floats:
+) -> tuple[Floats, Floats]:
     """[T] the share of each track's mask where a thing is seen that ends lower, so is nearer, than the track's own, `chosen`
-    [T]; counts: [T, K + 1] points of its `points` [T] in each thing, bottoms: [K]."""
+    [T]; and the share where neither is. counts: [T, K + 1] points of its `points` [T] in each thing, bottoms: [K]."""
     own = np.where(chosen >= 0, bottoms[chosen], np.iinfo(np.int64).max)
     nearer = bottoms[None] > own[:, None]
-    share: Floats = (counts[:, 1:] * nearer).sum(axis=1) / np.maximum(points, 1)
-    return share
+    whole = np.maximum(points, 1)
+    covered: Floats = (counts[:, 1:] * nearer).sum(axis=1) / whole
+    itself: Floats = counts[np.arange(len(chosen)), chosen + 1] / whole
+    return covered, 1 - covered - np.where(chosen >= 0, itself, 0.0)
 
 
 def _with_tracks(segments: Sequence[Segment], tracks: Sequence[Track | None]) -> tuple[Segment, ...]:

@@ -147,7 +147,7 @@ def test_what_stands_before_the_view_begins_behind_a_bar_is_told(begins_m: float
     labels = np.array(((ROAD, CAR), (BEGINS, CAR)), np.uint8)[::order].copy()
     free = np.arange(256) == ROAD
     out = np.empty(3)
-    nearest_in_sectors(points, labels, free, VOID, -0.1, 0.1, 40.0, out)
+    nearest_in_sectors(points, labels, np.full(len(points), np.nan), free, VOID, -0.1, 0.1, 40.0, out)
     np.testing.assert_array_equal(out, (math.inf, told_m, math.inf))
 
 
@@ -155,6 +155,6 @@ def test_what_is_partly_in_the_lane_ends_it() -> None:
     """Two coarse pixels that meet on the axis of a lane narrower than one of them: the middle was ended and the width not."""
     labels = np.array(((ROAD, CAR), (ROAD, CAR)), np.uint8)
     meeting = sides((20.0, 0.16), (20.0, -0.16), half_m=0.16)
-    assert nearest_in_lane(meeting, labels, ROAD, VOID, 0.15, 3.0) == (20.0, 20.0)
+    assert nearest_in_lane(meeting, labels, np.full(2, np.nan), ROAD, VOID, 0.15, 3.0) == (20.0, 20.0)
     beside = sides((20.0, 0.31), (20.0, -0.31), half_m=0.15)
-    assert nearest_in_lane(beside, labels, ROAD, VOID, 0.15, 3.0) == (math.inf, math.inf)
+    assert nearest_in_lane(beside, labels, np.full(2, np.nan), ROAD, VOID, 0.15, 3.0) == (math.inf, math.inf)

@@ -17,7 +17,18 @@ from seg_perception.pictures.drawing import (
     wrapped,
 )
 from seg_perception.pictures.overlay import Overlay, legend, legend_strip
-from seg_perception.results import Drivable, DrivableArea, FreeSpace, LookAhead, Outline, Panoptic, Segment
+from seg_perception.pictures.trails import Trails, foot_px, track_color
+from seg_perception.results import (
+    Drivable,
+    DrivableArea,
+    FreeSpace,
+    GroundMotion,
+    LookAhead,
+    Outline,
+    Panoptic,
+    Segment,
+    Track,
+)
 
 SIZES = [(360, 640), (720, 1280)]
 ROAD, PAVEMENT = CAMVID.by_name("road").id, CAMVID.by_name("pavement").id
@@ -249,3 +260,63 @@ def test_the_legend_has_a_line_for_every_class_and_for_void():
         assert (line[12, 18] == label.color).all()
         assert line[:, 36:].min() < 100, f"no text for {label.name}"
     assert (image[4 + 24 * len(CAMVID) + 12, 18] == CAMVID.colors[VOID]).all()
+
+
+def _followed(x, age_s, number=7, state="confirmed", ground=None, size=(360, 640)):
+    """A car of 60x40 px at x, followed for age_s."""
+    semantic, instance = np.full(size, 3, np.uint8), np.zeros(size, np.uint16)
+    semantic[100:140, x : x + 60], instance[100:140, x : x + 60] = 8, 1
+    box = (x, 100, 60, 40)
+    track = Track(number, 8, state, age_s, 9, 0.0, tuple(map(float, box)), (120.0, -50.0), (1.0, 1.0), ground)
+    return Panoptic(semantic, instance, np.full_like(semantic, 255), (Segment(1, 8, True, 0.9, 2400, box, track),))
+
+
+def _in_track_color(drawn, number=7):
+    return np.abs(drawn.astype(int) - track_color(number)).max(axis=2) < 30
+
+
+def test_things_that_are_followed_leave_a_trail_of_two_seconds_where_their_feet_were():
+    overlay, rgb = Overlay(CAMVID), np.full((360, 640, 3), 100, np.uint8)
+    for i in range(90):
+        drawn = overlay.draw(rgb, _followed(40 + 4 * i, i / 30))
+    rows, columns = np.nonzero(_in_track_color(drawn)[:200])
+    assert abs(rows.mean() - 139.5) < 2
+    foot = 40 + 4 * 89 + 29.5
+    assert columns.max() == pytest.approx(foot, abs=3)
+    assert columns.min() == pytest.approx(foot - 4 * 30 * 2, abs=4 * 3 + 3), "two seconds, to a step of the trail"
+
+
+def test_a_number_that_begins_anew_and_a_new_track_have_no_trail():
+    overlay, rgb = Overlay(CAMVID), np.full((360, 640, 3), 100, np.uint8)
+    overlay.draw(rgb, _followed(40, 3.0))
+    assert not _in_track_color(overlay.draw(rgb, _followed(400, 0.0)))[:200].any()
+    for i in range(3):
+        drawn = overlay.draw(rgb, _followed(100 + 60 * i, i / 2, number=8, state="new"))
+    assert not _in_track_color(drawn, 8)[:200].any()
+
+
+@pytest.mark.parametrize(
+    "state, ground, words",
+    [
+        ("confirmed", None, "car 7  130 px/s"),
+        ("confirmed", GroundMotion((9.0, 1.0), (3.0, -4.0), ((0.0,) * 4,) * 4), "car 7  5.0 m/s"),
+        ("new", None, "car 7"),
+    ],
+)
+def test_tags_say_the_number_and_the_speed(monkeypatch, state, ground, words):
+    told = []
+    monkeypatch.setattr(
+        "seg_perception.pictures.overlay.draw_tag", lambda out, left, top, text, scale: told.append(text)
+    )
+    Overlay(CAMVID).draw(np.zeros((360, 640, 3), np.uint8), _followed(100, 1.0, state=state, ground=ground))
+    assert told == [words]
+
+
+def test_trails_are_bounded():
+    trails = Trails(foot_px)
+    for i in range(400):
+        tracks = [s.track for s in _followed(20, i / 30, number=1).segments] + [
+            s.track for s in _followed(20, 0.0, number=100 + i).segments
+        ]
+        trails.add(tracks)
+    assert len(trails._trails) <= 70 and max(len(t.points) for t in trails._trails.values()) <= 21

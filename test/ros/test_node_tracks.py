@@ -10,9 +10,12 @@ import pytest
 from builtin_interfaces.msg import Time
 from ros_harness import FakeCamera, NodeProcess, Peer, connect, make_road_and_cars_model, newest, values_of
 from sensor_msgs.msg import Image
+from visualization_msgs.msg import MarkerArray
 
 from seg_perception.labels import CAMVID
+from seg_perception.play.answers import answer
 from seg_perception.ros.fill_messages import ImageFiller
+from seg_perception.segment_fields import segment_fields
 from seg_perception_msgs.msg import Segment, Segments
 
 ROAD, CAR = CAMVID.by_name("road").id, CAMVID.by_name("car").id
@@ -61,9 +64,13 @@ TOPICS = ((Image, "instance_mask"), (Segments, "segments"))
 def test_cars_keep_their_numbers_until_the_clock_jumps_back(
     start: Callable[..., NodeProcess], peer: Peer, blue_cars: Path
 ) -> None:
-    start(model=str(blue_cars), instance_ids="track", stamp_max_age=0.0, tracking__birth_frames=2)
+    pose = [0.0, 0.0, 1.2, 0.0, 0.2, 0.0]
+    start(model=str(blue_cars), instance_ids="track", stamp_max_age=0.0, tracking__birth_frames=2, camera_pose=pose)
     street = Street(peer)
+    markers = peer.listen(MarkerArray, "/segmentation/tracks")
     street.connect()
+    street.camera.send_info()
+    peer.until(lambda: street.camera.send() and markers, "markers")
     now_ns = peer.node.get_clock().now().nanoseconds + 100 * 10**9  # so that all is forgotten that came before
     numbers, states, speeds = [], [], []
     for i in range(12):
@@ -79,6 +86,12 @@ def test_cars_keep_their_numbers_until_the_clock_jumps_back(
     assert states[0] == {"new"} and states[1:] == [{"confirmed"}] * 11
     assert speeds[-1] == pytest.approx(4 * 30, rel=0.25)
     assert things[0].seen == 12 and things[0].age == pytest.approx(11 / 30, abs=0.01)
+    told = peer.until(
+        lambda: [m.markers for m in markers if _shows(m, numbers[-1], now_ns + 11 * PERIOD_NS)], "markers"
+    )
+    assert {m.ns for m in told[0]} == {"trail", "velocity", "number"}
+    assert {m.header.frame_id for m in told[0] if m.action == m.ADD} == {"base_footprint"}
+    _reads_as_it_was_told(things[0])
 
     things, _ = street.show(now_ns - 20 * 10**9, 48, 140)
     assert [thing.track_id for thing in things] == [1, 2] and [thing.seen for thing in things] == [1, 1]
@@ -92,6 +105,24 @@ def test_cars_keep_their_numbers_until_the_clock_jumps_back(
     things, _ = street.show(now_ns - 19 * 10**9 - 9 * 10**8, 24, 70, size_wh=(96, 128))
     assert [thing.seen for thing in things] == [1] * len(things) and things[0].track_id == 3
     peer.until(lambda: values_of(street.diagnostics, "camera").get("tracking_restarts_size"), "a word on the new size")
+
+
+def _shows(array: MarkerArray, numbers: tuple[int, ...], stamp_ns: int) -> bool:
+    shown = [marker for marker in array.markers if marker.action == marker.ADD]
+    stamps = {marker.header.stamp.sec * 10**9 + marker.header.stamp.nanosec for marker in shown}
+    return {marker.id for marker in shown} == set(numbers) and stamps == {stamp_ns}
+
+
+def _reads_as_it_was_told(thing: Segment) -> None:
+    """What `run` and `evaluate --mode live` read of it, for their pictures."""
+    (read,) = answer(
+        {"label_mask": Image(height=1, width=1, data=b"0"), "segments": Segments(segments=[thing])}
+    ).segments
+    assert read.track is not None and read.track.ground is not None
+    assert (read.track.id, read.track.state, read.track.seen) == (thing.track_id, thing.state, thing.seen)
+    assert read.track.velocity_px_s == (thing.image_velocity_x, thing.image_velocity_y)
+    assert read.track.ground.foot_m == (thing.foot_x, thing.foot_y)
+    assert segment_fields(read, CAMVID.names)["velocity_std_y"] == pytest.approx(thing.velocity_std_y, rel=1e-5)
 
 
 def test_without_tracking_there_are_no_numbers(start: Callable[..., NodeProcess], peer: Peer, blue_cars: Path) -> None:

@@ -19,6 +19,7 @@ NOTHING = {"instances": False, "confidence": False, "areas": False, "grid": Fals
         (["confidence"], ["confidence"]),
         (["segments"], ["instances"]),
         (["detections"], ["instances"]),
+        (["tracks"], ["instances"]),
         (["drivable_areas"], ["areas"]),
         (["drivable_grid"], ["grid"]),
         (["free_space"], ["free_space"]),

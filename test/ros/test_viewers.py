@@ -21,6 +21,7 @@ RVIZ_DISPLAYS = {
     "nav_msgs/OccupancyGrid": "rviz_default_plugins/Map",
     "sensor_msgs/LaserScan": "rviz_default_plugins/LaserScan",
     "sensor_msgs/PointCloud2": "rviz_default_plugins/PointCloud2",
+    "visualization_msgs/MarkerArray": "rviz_default_plugins/MarkerArray",
 }
 FOXGLOVE_PANELS = {
     "sensor_msgs/Image": "Image",
@@ -28,6 +29,7 @@ FOXGLOVE_PANELS = {
     "nav_msgs/OccupancyGrid": "3D",
     "sensor_msgs/LaserScan": "3D",
     "sensor_msgs/PointCloud2": "3D",
+    "visualization_msgs/MarkerArray": "3D",
 }
 """The rest is shown as raw messages."""
 

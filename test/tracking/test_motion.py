@@ -221,3 +221,44 @@ def test_a_foot_that_is_cut_off_by_the_image_is_not_measured():
     semantic = np.where(instance > 0, 8, 3).astype(np.uint8)
     panoptic = Panoptic(semantic, instance, semantic, (Segment(1, 8, True, 0.9, 44000, (500, 500, 200, 220)),))
     assert tracker.update(panoptic, 10**9, PROJECTION).tracks[0].ground is None
+
+
+def plates(feet_m, size_m=(0.5, 1.7)):
+    """Masks of upright plates that stand at these places and face the camera; ids in their order, the farther first."""
+    instance, segments = np.zeros(HW, np.uint16), []
+    for number, (x, y) in enumerate(feet_m, start=1):
+        corners = PROJECTION.ground_to_pixels(np.array(((x, y + size_m[0] / 2), (x, y - size_m[0] / 2))))
+        left, right, bottom = round(corners[0, 0]), round(corners[1, 0]), round(corners[0, 1])
+        instance[max(0, round(bottom - size_m[1] * (right - left) / size_m[0])) : bottom, left:right] = number
+    for number in range(1, len(feet_m) + 1):
+        rows, columns = np.nonzero(instance == number)
+        box = (int(columns.min()), int(rows.min()), int(np.ptp(columns)) + 1, int(np.ptp(rows)) + 1)
+        segments.append(Segment(number, 9, True, 0.9, len(rows), box))
+    return Panoptic(np.where(instance > 0, 9, 3).astype(np.uint8), instance, np.zeros(HW, np.uint8), tuple(segments))
+
+
+@pytest.mark.parametrize("poses", [True, False])
+def test_who_stands_is_known_from_the_second_frame_on_where_the_odometry_is_known(poses):
+    """The camera passes two who stand side by side, so fast that one is where the other was a frame before."""
+    feet, step = np.array(((10.0, 3.1), (9.6, 3.5))), 1.5
+    tracker, numbers = Tracker(11, TrackingSettings()), []
+    for i in range(3):
+        pose = PlanarPose(i * step, 0.0, 0.0)
+        panoptic = plates([(x - pose.x, y) for x, y in feet])
+        tracked = tracker.update(panoptic, 10**9 + i * PERIOD_NS, PROJECTION, pose if poses else None)
+        numbers.append([s.track.id for s in tracked.segments])
+    assert (numbers == [[1, 2]] * 3) is poses
+
+
+def test_a_box_that_is_not_seen_moves_as_its_foot_while_the_vehicle_moves():
+    """It stands; the vehicle brakes as soon as it is out of sight."""
+    tracker, x = Tracker(11, TrackingSettings()), 0.0
+    for i in range(60):
+        x += 8.0 * DT_S if i < 30 else 0.0
+        thing_m, pose = (25.0 - x, 2.0), PlanarPose(x, 0.0, 0.0)
+        nothing = Panoptic(np.full(HW, 3, np.uint8), np.zeros(HW, np.uint16), np.zeros(HW, np.uint8), ())
+        shown = box_thing(thing_m)
+        tracked = tracker.update(shown if i < 31 else nothing, 10**9 + i * PERIOD_NS, PROJECTION, pose)
+    left, top, width, height = shown.segments[0].box
+    assert tracked.tracks[0].state == "lost"
+    assert tracked.tracks[0].box == pytest.approx((left, top, width, height), abs=8)

@@ -67,6 +67,66 @@ def test_half_a_second_behind_something_is_bridged(speed):
     assert found[-1][2].state == "confirmed"
 
 
+def test_what_comes_out_beyond_a_pole_while_it_still_goes_in_is_the_same():
+    """The pole sweeps over a walker of little more than its width: the sliver jumps from one side to the other."""
+    pole = Thing(1, going(320, 90, -420), (30, 170), class_id=8, depth=1)
+    walker = Thing(2, going(160, 90, 60), (32, 60), class_id=9, depth=2)
+    found = follow([pole, walker], 24)
+    areas = [frame[2].box for frame in found if 2 in frame]
+    assert len(areas) >= 20 and len(ids(found, 2)) == 1
+
+
+def test_a_side_that_was_thought_to_be_hidden_comes_back_to_where_it_is_seen():
+    """A thing that shrinks at once, with nothing before it, has its new size soon, and its sides do not run away."""
+    small = Thing(1, lambda t: (150 + 30 * t, 90), (40, 60))
+    large = Thing(1, lambda t: (90 + 30 * t, 90), (160, 60))
+    tracker = Tracker(CLASSES, TrackingSettings())
+    for i in range(40):
+        panoptic, _ = draw([large if i < 15 else small], i * PERIOD_NS / 1e9)
+        (track,) = tracker.update(panoptic, START_NS + i * PERIOD_NS).tracks
+        if i >= 20:
+            assert track.box[2] == pytest.approx(40, abs=6), i
+            assert abs(track.velocity_px_s[0]) < 150, i
+
+
+def test_a_box_that_is_not_seen_neither_bursts_nor_collapses():
+    """Its width wobbles when it vanishes, as masks of networks do."""
+    tracker = Tracker(CLASSES, TrackingSettings())
+    for i in range(45):
+        things = [Thing(1, lambda t: (150, 90), (60 + 12 * (i >= 8) * (i - 8), 60))] if i < 12 else []
+        (track,) = tracker.update(draw(things, 0)[0], START_NS + i * PERIOD_NS).tracks
+    assert track.state == "lost" and 60 < track.box[2] < 180
+
+
+def test_a_number_goes_from_a_walker_to_no_car():
+    """He is gone where the car that he walked before is seen again."""
+    walker = Thing(1, going(150, 95, 10), (20, 50), class_id=9, depth=1)
+    car = Thing(2, going(150, 90, 12), (90, 50), class_id=8, depth=2)
+    tracker = Tracker(CLASSES, TrackingSettings())
+    number = {}
+    for i in range(24):
+        panoptic, names = draw([walker] if i < 12 else [car], i * PERIOD_NS / 1e9)
+        for segment in tracker.update(panoptic, START_NS + i * PERIOD_NS).segments[:1]:
+            number.setdefault(names[segment.id], set()).add(segment.track.id)
+    assert len(number[1]) == len(number[2]) == 1 and number[1] != number[2]
+
+
+def test_walkers_who_leave_the_image_together_do_not_exchange_their_numbers():
+    things = [
+        Thing(1, going(70, 90, -200), (36, 80), class_id=9, depth=1),
+        Thing(2, going(86, 86, -190), (36, 70), class_id=9, depth=2),
+    ]
+    found = follow(things, 18)
+    assert len(ids(found, 1)) == len(ids(found, 2)) == 1 and any(1 not in frame and 2 in frame for frame in found)
+
+
+def test_a_thing_that_is_hidden_for_more_than_a_second_is_bridged():
+    wide = Thing(1, lambda t: (200, 90), (120, 170), class_id=8, depth=1)
+    walker = Thing(2, going(90, 95, 60), (20, 50), class_id=9, depth=2)
+    found = follow([wide, walker], 100)
+    assert sum(2 not in frame for frame in found) > 36 and len(ids(found, 2)) == 1
+
+
 def test_a_thing_that_comes_back_says_so():
     thing = Thing(1, going(60, 90, 30), (30, 20))
     tracker = Tracker(CLASSES, TrackingSettings())
