@@ -13,8 +13,7 @@ from seg_perception.labels import UNSEEN_LABEL
 
 BLOCK_PX = 16
 """Side of the squares of pixels in which the way towards the camera is taken to be the same."""
-_LEAST_LEAN = 1 / 256
-"""From here on, in px a px, a way to the camera counts as one that leans: what is hidden beside a run of so many pixels."""
+_BYTE, _ALL_BUT_A_BYTE = np.uint64(8), np.uint64(56)
 _LONGEST_LEAN_PX = 512
 """A leaning side is followed so far down; the stairs of one that leans less have no second step in a picture."""
 _SIDE_PX = 4
@@ -53,14 +52,17 @@ def find_ends(
     steps: NDArray[np.int8],
     rows: tuple[int, int],
     out: NDArray[np.int32],
+    count: int,
+    only_obstacles: bool,
 ) -> int:
-    """How many pixels of the rows first to last differ from their neighbour towards the camera as an end does; as many of
-    them as have room go into out [N, 6]: x, y, step to that neighbour in x and y, label there and here.
+    """Append the pixels of the rows first to last that differ from a neighbour towards the camera as an end does to the
+    count that out [N, 6] has: x, y, step to that neighbour in x and y, label there and here. Returns how many there are
+    then; those without room are counted alone.
 
     words: the same mask, eight pixels at a time; nothing [H, 0] where its width allows no such view. steps: of each block,
-    int8 [H / BLOCK_PX, W / BLOCK_PX, 2], the way to the neighbour in x or in y; 0, 0 where there is none.
+    int8 [H / BLOCK_PX, W / BLOCK_PX, 2], the way to the neighbour in x or in y; 0, 0 where there is none. only_obstacles:
+    leave out where other ground begins.
     """
-    count = 0
     for block_y in range(rows[0] // BLOCK_PX, -(-rows[1] // BLOCK_PX)):
         block_x = 0
         while block_x < steps.shape[1]:
@@ -74,58 +76,23 @@ def find_ends(
             end = min(block_x * BLOCK_PX, mask.shape[1])
             if step_x == 0 and step_y == 0:
                 continue
-            for v in range(max(block_y * BLOCK_PX, rows[0]), min((block_y + 1) * BLOCK_PX, rows[1])):
-                if step_x != 0 or not words.shape[1] or not 0 <= v + step_y < mask.shape[0]:
-                    count = _ends_between(mask, costs, begin, end, v, step_x, step_y, out, count, False)
-                    continue
-                here, there = words[v], words[v + step_y]
-                for word in range(begin // 8, end // 8):
-                    if here[word] != there[word]:
-                        count = _ends_between(mask, costs, 8 * word, 8 * word + 8, v, step_x, step_y, out, count, False)
-    return count
-
-
-@compiled
-def find_sides(
-    mask: NDArray[np.uint8],
-    words: NDArray[np.uint64],
-    costs: NDArray[np.int8],
-    inward: NDArray[np.float32],
-    steps: NDArray[np.int8],
-    rows: tuple[int, int],
-    out: NDArray[np.int32],
-    count: int,
-) -> int:
-    """Append to the count ends that out has the pixels of what is no ground whose other neighbour, beside that of find_ends,
-    lies towards the camera too and is ground or unseen: how many there are then.
-
-    Where the way to the camera leans, a foot that runs along it shows little else: they mark nothing, since sides of what
-    stands upright look alike, but hide what is behind them.
-    """
-    for block_y in range(rows[0] // BLOCK_PX, -(-rows[1] // BLOCK_PX)):
-        for block_x in range(steps.shape[1]):
-            is_upright = steps[block_y, block_x, 0] == 0
-            lean = inward[block_y, block_x, 0] if is_upright else inward[block_y, block_x, 1]
-            if abs(lean) < _LEAST_LEAN:
-                continue
-            side = 1 if lean > 0 else -1
-            step_x, step_y = (side, 0) if is_upright else (0, side)
-            begin, end = block_x * BLOCK_PX, min((block_x + 1) * BLOCK_PX, mask.shape[1])
+            first, last = begin // 8, end // 8
             for v in range(max(block_y * BLOCK_PX, rows[0]), min((block_y + 1) * BLOCK_PX, rows[1])):
                 if not words.shape[1] or not 0 <= v + step_y < mask.shape[0]:
-                    count = _ends_between(mask, costs, begin, end, v, step_x, step_y, out, count, True)
+                    count = _ends_between(mask, costs, begin, end, v, step_x, step_y, only_obstacles, out, count)
                     continue
                 here, there = words[v], words[v + step_y]
-                for word in range(begin // 8, end // 8):
+                for word in range(first, last):
+                    # Pixels lie in a word from its lowest byte on; one at the picture's border has none beside it.
                     beside = there[word]
                     if step_x > 0:
-                        after = here[word + 1] if word + 1 < len(here) else ~here[word]
-                        beside = (beside >> np.uint64(8)) | (after << np.uint64(56))
+                        beside = (beside >> _BYTE) | (there[min(word + 1, len(there) - 1)] << _ALL_BUT_A_BYTE)
                     elif step_x < 0:
-                        before = here[word - 1] if word > 0 else ~here[word]
-                        beside = (beside << np.uint64(8)) | (before >> np.uint64(56))
-                    if here[word] != beside:
-                        count = _ends_between(mask, costs, 8 * word, 8 * word + 8, v, step_x, step_y, out, count, True)
+                        beside = (beside << _BYTE) | (there[max(word - 1, 0)] >> _ALL_BUT_A_BYTE)
+                    at_border = step_x != 0 and (word == 0 or word == len(there) - 1)
+                    if here[word] != beside or at_border:
+                        at = 8 * word
+                        count = _ends_between(mask, costs, at, at + 8, v, step_x, step_y, only_obstacles, out, count)
     return count
 
 
@@ -138,9 +105,9 @@ def _ends_between(
     v: int,
     step_x: int,
     step_y: int,
+    only_obstacles: bool,
     out: NDArray[np.int32],
     count: int,
-    only_obstacles: bool,
 ) -> int:
     """Append the ends among the pixels begin to end of row v to those that out has already: how many there are now."""
     inside = 0 <= v + step_y < mask.shape[0]

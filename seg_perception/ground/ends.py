@@ -3,6 +3,9 @@
 A pixel is an end where it differs from its neighbour towards the camera and that neighbour is ground; towards the camera
 means down the picture where the camera is upright, and is looked up for every other mounting. Where the view itself
 begins with what is no ground, that is an end too. What lies behind an obstacle on its own ray is none.
+
+Where the way to the camera leans, a foot that runs along it shows its pixels' other sides too: they mark nothing, since the
+sides of what stands upright look alike, but hide what is behind them.
 """
 
 from __future__ import annotations
@@ -14,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seg_perception.camera_model import Floats
-from seg_perception.ground.end_kernels import BLOCK_PX, end_depths, find_ends, find_sides, near_sides, place_ends
+from seg_perception.ground.end_kernels import BLOCK_PX, end_depths, find_ends, near_sides, place_ends
 from seg_perception.ground.geometry import GroundProjection
 from seg_perception.ground.metric_outlines import FlatImage
 
@@ -22,6 +25,8 @@ _BINS_PER_FOCAL_PX = 24
 """Bearings all around the camera for each px of its focal length: three or more for each pixel of the picture."""
 _MOST_BINS = 1 << 20
 """A focal length of 44,000 px reaches it; a calibration may say any. Wider bins hide more, never less."""
+_LEAST_LEAN = 1 / 256
+"""From here on, in px a px, a way to the camera leans."""
 _NUDGE = 1e-3
 """How far a ray is lowered to see which way in the picture that is."""
 
@@ -71,7 +76,7 @@ class EndFinder:
         )
         middles = (lattice[:-1, :-1] + lattice[1:, 1:]) / 2 - 0.5
         self._inward = inward_ways(projection, flat, middles.reshape(-1, 2)).reshape(middles.shape)
-        self._steps = neighbour_steps(self._inward)
+        self._steps, self._other_steps = neighbour_steps(self._inward)
         falls = flat.rays(lattice.reshape(-1, 2) - 0.5) @ projection.base_from_optical[2] < 0
         rows = np.flatnonzero(falls.reshape(lattice.shape[:2]).any(axis=1))
         # A horizon that bends may lie in a block that has no corner below it.
@@ -106,9 +111,8 @@ class EndFinder:
 
     def _find(self, mask: NDArray[np.uint8], words: NDArray[np.uint64], rows: tuple[int, int]) -> tuple[int, int]:
         """How many ends there are, and how many with the sides that only hide; the first that have room are in _pixels."""
-        ends = find_ends(mask, words, self._costs, self._steps, rows, self._pixels)
-        args = self._inward, self._steps, rows, self._pixels, ends
-        return ends, find_sides(mask, words, self._costs, *args)
+        ends = find_ends(mask, words, self._costs, self._steps, rows, self._pixels, 0, False)
+        return ends, find_ends(mask, words, self._costs, self._other_steps, rows, self._pixels, ends, True)
 
 
 def inward_ways(projection: GroundProjection, flat: FlatImage, pixels: Floats) -> NDArray[np.float32]:
@@ -125,7 +129,11 @@ def inward_ways(projection: GroundProjection, flat: FlatImage, pixels: Floats) -
     return np.nan_to_num(ways, nan=0.0, posinf=0.0, neginf=0.0).astype(np.float32)
 
 
-def neighbour_steps(ways: NDArray[np.float32]) -> NDArray[np.int8]:
-    """The step to the next pixel, in x or in y, that comes nearest to each way [..., 2]; 0, 0 where there is none."""
+def neighbour_steps(ways: NDArray[np.float32]) -> tuple[NDArray[np.int8], NDArray[np.int8]]:
+    """The steps to the two next pixels, one in x and one in y, that each way [..., 2] leads to: the one that comes nearest
+    to it, and the other, 0, 0 where the way hardly leans. Both are 0, 0 where there is no way."""
     is_upright = np.abs(ways[..., 1:]) >= np.abs(ways[..., :1])
-    return (np.sign(ways) * np.concatenate((~is_upright, is_upright), axis=-1)).astype(np.int8)
+    longer = np.concatenate((~is_upright, is_upright), axis=-1)
+    return (np.sign(ways) * longer).astype(np.int8), (np.sign(ways) * (~longer & (np.abs(ways) >= _LEAST_LEAN))).astype(
+        np.int8
+    )

@@ -72,7 +72,7 @@ class FlatImage:
             return rings
         points, starts = _cut_at_cells(rings.points + 0.5, rings.starts, _STEP_PX)
         rays = _interpolated(points, self._rays, *image_hw, _STEP_PX)
-        return Rings(rays[:, :2] / rays[:, 2:] * self.focal + self.center, starts, rings.outers)
+        return Rings(_seen_straight(rays, self.focal, self.center), starts, rings.outers)
 
 
 def ground_outlines(rings: Rings, flat: FlatImage, projection: GroundProjection, range_max_m: float) -> Rings:
@@ -107,7 +107,7 @@ def _cut_at_cells(
     points: NDArray[np.float64], starts: NDArray[np.int32], step: int
 ) -> tuple[NDArray[np.float64], NDArray[np.int32]]:
     """Rings with a point more wherever an edge along x or y crosses a multiple of step."""
-    room = np.empty((len(points), 2), np.float64)
+    room = np.empty((len(points) * 3 // 2, 2), np.float64)
     out_starts = np.zeros_like(starts)
     count = 0
     for ring in range(len(starts) - 1):
@@ -134,6 +134,18 @@ def _cut_at_cells(
 
 
 @compiled
+def _seen_straight(
+    rays: NDArray[np.float64], focal: NDArray[np.float64], center: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Pixels (x, y) [N, 2] of a flat image in which rays [N, 3] are seen."""
+    out = np.empty((len(rays), 2))
+    for i in range(len(rays)):
+        out[i, 0] = rays[i, 0] / rays[i, 2] * focal[0] + center[0]
+        out[i, 1] = rays[i, 1] / rays[i, 2] * focal[1] + center[1]
+    return out
+
+
+@compiled
 def _straight(
     points: NDArray[np.float64], focal: NDArray[np.float64], center: NDArray[np.float64]
 ) -> NDArray[np.float64]:
@@ -152,13 +164,15 @@ def _interpolated(
 ) -> NDArray[np.float64]:
     """Rays [N, 3] of corners of pixels (x, y) from those at the multiples of step, and at the image's far edges."""
     out = np.empty((len(points), 3))
+    columns, rows = rays.shape[1] - 2, rays.shape[0] - 2
+    last_x, last_y = 1 / (width - columns * step), 1 / (height - rows * step)
     for i in range(len(points)):
-        column = min(int(points[i, 0]) // step, rays.shape[1] - 2)
-        row = min(int(points[i, 1]) // step, rays.shape[0] - 2)
-        x = (points[i, 0] - column * step) / (min((column + 1) * step, width) - column * step)
-        y = (points[i, 1] - row * step) / (min((row + 1) * step, height) - row * step)
+        column, row = min(int(points[i, 0]) // step, columns), min(int(points[i, 1]) // step, rows)
+        x = (points[i, 0] - column * step) * (last_x if column == columns else 1 / step)
+        y = (points[i, 1] - row * step) * (last_y if row == rows else 1 / step)
+        above, below = rays[row], rays[row + 1]
         for k in range(3):
-            upper = rays[row, column, k] * (1 - x) + rays[row, column + 1, k] * x
-            lower = rays[row + 1, column, k] * (1 - x) + rays[row + 1, column + 1, k] * x
+            upper = above[column, k] * (1 - x) + above[column + 1, k] * x
+            lower = below[column, k] * (1 - x) + below[column + 1, k] * x
             out[i, k] = upper * (1 - y) + lower * y
     return out

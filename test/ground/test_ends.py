@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from seg_perception.camera_model import CameraModel, CameraPose
 from seg_perception.ground.drivable import DrivableExtractor, DrivableSettings
-from seg_perception.ground.end_kernels import nearest_in_lane, nearest_in_sectors
+from seg_perception.ground.end_kernels import find_ends, nearest_in_lane, nearest_in_sectors
 from seg_perception.ground.ends import EndFinder
 from seg_perception.ground.geometry import GroundProjection
 from seg_perception.ground.metric_outlines import FlatImage
@@ -158,3 +158,36 @@ def test_what_is_partly_in_the_lane_ends_it() -> None:
     assert nearest_in_lane(meeting, labels, np.full(2, np.nan), ROAD, VOID, 0.15, 3.0) == (20.0, 20.0)
     beside = sides((20.0, 0.31), (20.0, -0.31), half_m=0.15)
     assert nearest_in_lane(beside, labels, np.full(2, np.nan), ROAD, VOID, 0.15, 3.0) == (math.inf, math.inf)
+
+
+@pytest.mark.parametrize("only_obstacles", [False, True])
+@pytest.mark.parametrize("shape", [(40, 64), (17, 8), (33, 24)])
+def test_ends_by_words_are_those_by_pixels(shape: tuple[int, int], only_obstacles: bool) -> None:
+    """Whichever way each block looks, also out of the picture; and both are what the definition says."""
+    rng = np.random.default_rng(shape[0])
+    costs, seen = CAMVID.drivable_costs, 0
+    for _ in range(20):
+        mask = np.kron(
+            rng.choice([ROAD, PAVEMENT, CAR, VOID, UNSEEN_LABEL], (9, 13)).astype(np.uint8), np.ones((5, 5), np.uint8)
+        )[: shape[0], : shape[1]].copy()
+        blocks = -(-shape[0] // 16), -(-shape[1] // 16)
+        steps = np.array(((0, 1), (0, -1), (1, 0), (-1, 0), (0, 0)), np.int8)[rng.integers(0, 5, blocks)]
+        first = int(rng.integers(0, 2)) * 16 if shape[0] > 16 else 0
+        found = []
+        for words in (mask.view(np.uint64), mask[:, :0].view(np.uint64)):
+            out = np.zeros((mask.size, 6), np.int32)
+            count = find_ends(mask, words, costs, steps, (first, shape[0]), out, 0, only_obstacles)
+            found.append(sorted(map(tuple, out[:count].tolist())))
+        plain = []
+        for v in range(first, shape[0]):
+            for u in range(shape[1]):
+                x, y = steps[v // 16, u // 16].tolist()
+                inside = 0 <= u + x < shape[1] and 0 <= v + y < shape[0]
+                near, far = int(mask[v + y, u + x]) if inside else UNSEEN_LABEL, int(mask[v, u])
+                begins = near == UNSEEN_LABEL and costs[far] < 0
+                ends = near != UNSEEN_LABEL and costs[near] >= 0 and near != far
+                if (x or y) and far != UNSEEN_LABEL and (begins or ends) and not (only_obstacles and costs[far] >= 0):
+                    plain.append((u, v, x, y, near, far))
+        assert found[0] == found[1] == sorted(plain)
+        seen += len(plain)
+    assert seen > 100
