@@ -21,9 +21,11 @@ from seg_perception.ground.drivable import DrivableExtractor, DrivableSettings
 from seg_perception.ground.ego_mask import EgoMask
 from seg_perception.ground.fusion import PlanarPose
 from seg_perception.ground.geometry import GroundProjection
+from seg_perception.labels import LabelSet
 from seg_perception.model_file import ModelInfo
 from seg_perception.panoptic import steadier
 from seg_perception.panoptic.decoder import PanopticDecoder, PanopticSettings
+from seg_perception.panoptic.relabel import MergingDecoder, Told
 from seg_perception.panoptic.steadier import Steadier, TemporalSettings
 from seg_perception.results import Depth, Frame, Panoptic, Result, Wants
 from seg_perception.tracking import tracker
@@ -88,12 +90,14 @@ class Pipeline:
         instance_ids: str = "frame",
         mask_hw: tuple[int, int] | None = None,
         slots: int = 1,
+        told: Told | None = None,
     ) -> None:
         """tracking: None = things are not followed; temporal: what classes keep from frame to frame; instance_ids: `frame`
-        or `track`, what the instance mask holds; slots: frames whose masks are kept at once."""
+        or `track`, what the instance mask holds; slots: frames whose masks are kept at once; told: classes as the
+        outputs tell them, None: as the model has them."""
         self.model = model
         self.backend = backend
-        self.labels = model.labels
+        self._told = told or Told(model.labels)
         self._mask_hw = mask_hw
         self._device = backend.device_steps() if isinstance(backend, DeviceBackend) else None
         on_cpu = Preprocessor(model.size_for)
@@ -107,10 +111,8 @@ class Pipeline:
         self._tracker = Tracker(len(model.labels), tracking) if tracking is not None and follows else None
         self._by_track = instance_ids == "track"
         self._steadier = Steadier(model.labels, temporal or TemporalSettings())
-        self._steps = (
-            self._decoders(panoptic or PanopticSettings()),
-            DrivableExtractor(self.labels, drivable or DrivableSettings()),
-        )
+        self._settings = panoptic or PanopticSettings(), drivable or DrivableSettings()
+        self._steps = self._decoders(), DrivableExtractor(self.labels, self._settings[1])
         self._extractor = self._steps[1]
 
     def set_camera(
@@ -132,6 +134,7 @@ class Pipeline:
         drivable: DrivableSettings | None = None,
         tracking: TrackingSettings | None = None,
         temporal: TemporalSettings | None = None,
+        told: Told | None = None,
     ) -> None:
         """Swap settings between two frames; what is None stays as it is. Tracks go on, and none begin where there were
         none."""
@@ -139,15 +142,23 @@ class Pipeline:
             self._tracker.settings = tracking
         if temporal is not None:
             self._steadier.settings = temporal
+        self._told = told or self._told
+        self._settings = panoptic or self._settings[0], drivable or self._settings[1]
         decoders, extractor = self._steps
         self._steps = (
-            self._decoders(panoptic) if panoptic else decoders,
-            DrivableExtractor(self.labels, drivable) if drivable else extractor,
+            self._decoders() if panoptic or told else decoders,
+            DrivableExtractor(self.labels, self._settings[1]) if drivable or told else extractor,
         )
 
-    def _decoders(self, settings: PanopticSettings) -> tuple[Decoder, ...]:
-        make = self._device.decoder if self._device else PanopticDecoder
-        return tuple(make(self.labels, settings) for _ in range(self._slots))
+    @property
+    def labels(self) -> LabelSet:
+        """The classes as they are told."""
+        return self._told.labels
+
+    def _decoders(self) -> tuple[Decoder, ...]:
+        make, table = (self._device.decoder if self._device else PanopticDecoder), self._told.table
+        made = [make(self.model.labels, self._settings[0]) for _ in range(self._slots)]
+        return tuple(made if table is None else [MergingDecoder(one, table) for one in made])
 
     @property
     def ground_problem(self) -> str | None:

@@ -20,6 +20,7 @@ from seg_perception.camera_model import CameraPose
 from seg_perception.errors import BackendError, SegPerceptionError
 from seg_perception.ground.fusion import GridFusion, PlanarPose
 from seg_perception.model_file import ModelInfo
+from seg_perception.panoptic.relabel import Told
 from seg_perception.pipeline import Pipeline, Ready, Seen
 from seg_perception.results import Depth, Frame, Grid, Result
 from seg_perception.ros.depth import DepthInput
@@ -107,7 +108,8 @@ class Camera:
         self._pose: CameraPose | None = None
         self._ego = settings.ego(name)
         self._ground, self._told, self._hangs = GROUND_UNWATCHED, GROUND_OK, False
-        self.outputs = CameraOutputs(node, name, backend.model.labels)
+        self.outputs = CameraOutputs(node, name, settings.told(name, backend.model.labels))
+        self._told_of = settings
         self._input: CameraInput | None = None
         self._depth: DepthInput | None = None
         self._calibration = Calibration()
@@ -130,6 +132,7 @@ class Camera:
             instance_ids=settings.node.instance_ids,
             mask_hw=settings.mask_hw,
             slots=self._slots,
+            told=settings.told(self.name, backend.model.labels),
         )
 
     def drop(self, arrival: Arrival, error: BackendError) -> None:
@@ -255,6 +258,9 @@ class Camera:
     def _publish(self, half: HalfDone) -> None:
         prepared = half.prepared
         watched, arrival = prepared.watched, prepared.arrival
+        if told := self._changed_told(self._told_of, prepared.settings):
+            self.outputs.tell(told, prepared.settings)
+        self._told_of = prepared.settings
         result = self._pipeline.place(half.seen, self._depth_of(prepared))
         if doubt := self._pipeline.depth_problem:
             prepared.camera_input.doubt(Doubt(doubt.cause, doubt.sentence))
@@ -285,6 +291,12 @@ class Camera:
             prepared.camera_input.doubt(Doubt(error.cause, str(error)))
             return None
 
+    def _changed_told(self, before: Settings, settings: Settings) -> Told | None:
+        """Classes as they are told from now on; None where nothing of it changed."""
+        if not settings.tells_otherwise(before):
+            return None
+        return settings.told(self.name, self._pipeline.model.labels)
+
     def _apply(self, settings: Settings) -> None:
         """Take over settings that changed, between two frames."""
         before = self._settings
@@ -294,6 +306,7 @@ class Camera:
                 drivable=settings.drivable if settings.drivable != before.drivable else None,
                 tracking=settings.tracking if settings.tracking != before.tracking else None,
                 temporal=settings.temporal if settings.temporal != before.temporal else None,
+                told=self._changed_told(before, settings),
             )
             if self._fusion is not None:
                 self._fusion.half_life_s = settings.fusion.half_life_s

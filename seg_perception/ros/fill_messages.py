@@ -20,6 +20,7 @@ from std_msgs.msg import Header
 
 from seg_perception.camera_model import CameraModel, scaled_matrix
 from seg_perception.labels import LabelSet
+from seg_perception.panoptic.relabel import Told
 from seg_perception.results import POINT, Drivable, FreeSpace, Grid, Outline, Panoptic
 from seg_perception.ros.diagnostics import Status
 from seg_perception.segment_fields import segment_fields
@@ -212,9 +213,11 @@ def vision_msgs() -> tuple[ModuleType | None, str]:
     return msg, ""
 
 
-def label_info(types: Any, labels: LabelSet, header: Header, threshold: float) -> Any:
-    """vision_msgs/LabelInfo of labels. types: vision_msgs.msg. threshold: least confidence of a pixel, 0 to 1."""
-    classes = [types.VisionClass(class_id=label.id, class_name=label.name) for label in labels.classes]
+def label_info(types: Any, told: Told, header: Header, threshold: float) -> Any:
+    """vision_msgs/LabelInfo of the classes that are told. types: vision_msgs.msg. threshold: least confidence of a
+    pixel, 0 to 1."""
+    rows = [label for label in told.labels.classes if label.id not in told.gone]
+    classes = [types.VisionClass(class_id=label.id, class_name=label.name) for label in rows]
     return types.LabelInfo(header=header, class_map=classes, threshold=threshold)
 
 

@@ -92,6 +92,8 @@ class SegmentationNode(ManagedNode):
             video_message(node.image_transport)
         self._step("loading the model file")
         loaded = model_file.load(find_model(node.model, node.backend))
+        self._parameter_server.know(loaded.labels)
+        settings = self._parameter_server.settings
         self._step("starting the backend")
         backend = self._works.open(loaded, scheduling)
         fixed = settings.network_hw is None and backend.model.limits is None and loaded.limits is not None

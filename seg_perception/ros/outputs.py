@@ -21,7 +21,7 @@ from visualization_msgs.msg import MarkerArray
 
 from seg_perception.camera_model import CameraModel
 from seg_perception.ground.geometry import GroundProjection
-from seg_perception.labels import LabelSet
+from seg_perception.panoptic.relabel import Told
 from seg_perception.pictures.overlay import Overlay
 from seg_perception.results import Grid, Result, Wants
 from seg_perception.ros import fill_messages as fill
@@ -101,8 +101,8 @@ class LatchedGrid:
 class CameraOutputs:
     """The publishers of one camera; name is empty where there is only one."""
 
-    def __init__(self, node: LifecycleNode, name: str, labels: LabelSet) -> None:
-        self._node, self._labels = node, labels
+    def __init__(self, node: LifecycleNode, name: str, told: Told) -> None:
+        self._node, self._told = node, told
         self._vision, self.vision_problem = fill.vision_msgs()
         prefix = f"~/{name}/" if name else "~/"
         self._publishers: dict[str, Any] = {}
@@ -123,8 +123,8 @@ class CameraOutputs:
         }
         self._images = {topic: fill.ImageFiller(encoding) for topic, encoding in encodings.items()}
         self._points, self._cloud = fill.Points(), fill.CloudFiller()
-        self._markers = TrackMarkers(labels)
-        self._overlay = Overlay(labels)
+        self._markers = TrackMarkers(told.labels)
+        self._overlay = Overlay(told.labels)
         self._overlay_rgb: NDArray[np.uint8] | None = None
         self._grid = LatchedGrid(node, self._publishers["drivable_grid"])
         self.retract_grid = self._grid.retract
@@ -161,7 +161,13 @@ class CameraOutputs:
         if "label_info" in self._publishers:
             header = Header(stamp=self._node.get_clock().now().to_msg())
             threshold = settings.panoptic.min_confidence
-            self._publishers["label_info"].publish(fill.label_info(self._vision, self._labels, header, threshold))
+            self._publishers["label_info"].publish(fill.label_info(self._vision, self._told, header, threshold))
+
+    def tell(self, told: Told, settings: Settings) -> None:
+        """Tell classes otherwise from the next frame on. The thread that publishes."""
+        self._told = told
+        self._markers, self._overlay = TrackMarkers(told.labels), Overlay(told.labels)
+        self.announce(settings)
 
     def watched(self, settings: Settings) -> frozenset[str]:
         """Names of the outputs to compute now."""
@@ -176,7 +182,7 @@ class CameraOutputs:
     ) -> None:
         """Send every watched output of a frame. header: the camera image's."""
         ground = Header(stamp=header.stamp, frame_id=placed.frame)
-        panoptic, drivable, labels = result.panoptic, result.drivable, self._labels
+        panoptic, drivable, labels = result.panoptic, result.drivable, self._told.labels
         ready: dict[str, Callable[[], Any]] = {
             "label_mask": lambda: self._images["label_mask"].fill(panoptic.semantic, header),
             "instance_mask": lambda: self._images["instance_mask"].fill(panoptic.instance, header),

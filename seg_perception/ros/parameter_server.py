@@ -10,7 +10,9 @@ from rclpy.node import Node
 from rclpy.parameter import Parameter
 
 from seg_perception.errors import SegPerceptionError
-from seg_perception.ros.parameters import Declaration, declarations
+from seg_perception.labels import LabelSet
+from seg_perception.panoptic.relabel import parameter_name
+from seg_perception.ros.parameters import AS_FOR_ALL, LABEL_COST, Declaration, declarations, label_cost
 from seg_perception.ros.settings import Settings, camera_names
 
 # rclpy declares these itself on every node.
@@ -48,6 +50,9 @@ class ParameterServer:
         self._values = {name: value for name, value in given.items() if value is not None}
         self._settings: Settings | None = None
         self._changed = changed
+        self._node = node
+        self._labels: LabelSet | None = None
+        self._being_declared = ""
         self.problem = ""
         self._judge(self._values)
         self._declare(node)
@@ -59,6 +64,23 @@ class ParameterServer:
         if self._settings is None:
             raise SegPerceptionError(self.problem)
         return self._settings
+
+    def know(self, labels: LabelSet) -> None:
+        """Which classes there are, once the model is loaded: each one's cost is a parameter from now on. Raises
+        SegPerceptionError where what was given is of another class."""
+        settings = self.settings
+        for camera in settings.poses:
+            settings.told(camera, labels)
+        self._labels = labels
+        for label in labels.classes:
+            name = LABEL_COST + parameter_name(label.name)
+            own = [label_cost(f"{camera}.{name}", AS_FOR_ALL) for camera in settings.poses if camera]
+            for row in (label_cost(name, label.drivable_cost), *own):
+                if not self._node.has_parameter(row.name):
+                    value = row.check(self._values.get(row.name, row.default))
+                    self._being_declared = row.name
+                    self._node.declare_parameter(row.name, value, _descriptor(row), ignore_override=True)
+        self._being_declared = ""
 
     def _judge(self, values: Mapping[str, Any]) -> None:
         try:
@@ -86,10 +108,15 @@ class ParameterServer:
 
     def _on_set(self, parameters: Sequence[Parameter[Any]]) -> SetParametersResult:
         changes = {parameter.name: parameter.value for parameter in parameters}
+        if [*changes] == [self._being_declared]:
+            return SetParametersResult(successful=True)
         ours = {name: value for name, value in changes.items() if not name.startswith(_FOREIGN)}
         values = {**self._values, **ours}
         try:
             settings = Settings.from_values(values)
+            if self._labels is not None:
+                for camera in settings.poses:
+                    settings.told(camera, self._labels)
         except SegPerceptionError as error:
             return SetParametersResult(successful=False, reason=str(error))
         self._values, self._settings, self.problem = values, settings, ""

@@ -19,6 +19,7 @@ from seg_perception.ground.drivable import DrivableSettings
 from seg_perception.ground.fusion import FusionSettings
 from seg_perception.ground.pitch import PITCH_CORRECTIONS
 from seg_perception.image_limits import ImageLimits
+from seg_perception.labels import NOT_GROUND
 from seg_perception.panoptic.decoder import PanopticSettings
 from seg_perception.panoptic.steadier import TemporalSettings
 from seg_perception.ros.lane import CHOICES
@@ -31,7 +32,9 @@ Value = bool | int | float | str | tuple[Any, ...]
 PACKAGE = "seg_perception"
 SELF_TESTS = ("check", "require", "warn", "skip")
 PANOPTIC, DRIVABLE, FUSION, POSE = "panoptic.", "drivable.", "fusion.", "camera_pose"
-TRACKING, TEMPORAL = "tracking.", "temporal."
+TRACKING, TEMPORAL, LABEL_COST = "tracking.", "temporal.", "label_cost."
+AS_FOR_ALL = -2
+"""Of a camera's own label_cost: that of all cameras."""
 EGO_MASK, EGO_POLYGON, DEPTH_TOPIC = "ego_mask", "ego_polygon", "depth_topic"
 OF_EACH_CAMERA = (POSE, EGO_MASK, EGO_POLYGON, DEPTH_TOPIC)
 """What each of camera_names has a parameter of its own for."""
@@ -164,6 +167,12 @@ class NodeSettings:
         limits=(32, 16384),
         lengths=(0, 2),
         item=int,
+    )
+    label_merge: tuple[str, ...] = _parameter(
+        (),
+        "classes under one name, each entry `name: class, class, …`, as `vehicle: car, truck`; id, colour and cost are the "
+        "first one's; `_` stands for a space in a class's name",
+        live=True,
     )
     mask_size: tuple[int, ...] = _parameter(
         (), "`[width, height]` of all masks in px; empty: the camera's", limits=(1, 16384), lengths=(0, 2), item=int
@@ -351,6 +360,24 @@ def declarations(camera_names: Iterable[str] = ()) -> dict[str, Declaration]:
     return {row.name: row for row in rows}
 
 
+def label_cost(name: str, default: int = AS_FOR_ALL) -> Declaration:
+    """The parameter of one class' cost, by its full name; default: what holds until it is set."""
+    of_one = "" if name.startswith(LABEL_COST) else "this camera's "
+    least = NOT_GROUND if name.startswith(LABEL_COST) else AS_FOR_ALL
+    spec = Spec(
+        f"{of_one}drivable cost of the class: 0 free to 100 never, -1 no ground"
+        + ("; -2: that of all cameras" if of_one else ""),
+        read_only=False,
+        limits=(least, 100),
+    )
+    return Declaration(name, default, spec)
+
+
+def is_label_cost(name: str, cameras: Iterable[str]) -> bool:
+    """Whether a parameter of that name is a class' cost; which classes there are is the model's to say."""
+    return name.startswith((LABEL_COST, *(f"{camera}.{LABEL_COST}" for camera in cameras)))
+
+
 def parameter_table() -> str:
     """The parameters as a Markdown table, as docs/interface.md shows it."""
     lines = ["| parameter | default | allowed | while running | meaning |", "| --- | --- | --- | --- | --- |"]
@@ -359,6 +386,11 @@ def parameter_table() -> str:
         shown = str(default).lower() if isinstance(default, bool) else str(default) if default != "" else '""'
         live = "fixed" if row.spec.read_only else "changes"
         lines.append(f"| `{row.name}` | `{shown}` | {row.spec.allowed} | {live} | {row.spec.description} |")
+    cost = label_cost(f"{LABEL_COST}<class>")
+    lines.append(
+        f"| `{cost.name}` | the model's | {cost.spec.allowed} | changes | {cost.spec.description}; `_` stands for a space in its "
+        f"name. With camera_names also each camera's own, `<name>.{cost.name}`, {AS_FOR_ALL}: that of all |"
+    )
     return "\n".join(lines)
 
 

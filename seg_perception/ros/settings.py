@@ -14,14 +14,18 @@ from seg_perception.errors import SegPerceptionError, nearest_name
 from seg_perception.ground.drivable import DrivableSettings
 from seg_perception.ground.ego_mask import EgoMask
 from seg_perception.ground.fusion import FusionSettings, window_problem
+from seg_perception.labels import LabelSet
 from seg_perception.panoptic.decoder import PanopticSettings
+from seg_perception.panoptic.relabel import Told, told
 from seg_perception.panoptic.steadier import TemporalSettings
 from seg_perception.ros.parameters import (
+    AS_FOR_ALL,
     DEPTH_TOPIC,
     DRIVABLE,
     EGO_MASK,
     EGO_POLYGON,
     FUSION,
+    LABEL_COST,
     OF_EACH_CAMERA,
     PANOPTIC,
     POSE,
@@ -30,6 +34,8 @@ from seg_perception.ros.parameters import (
     NodeSettings,
     Value,
     declarations,
+    is_label_cost,
+    label_cost,
 )
 from seg_perception.tracking.settings import TrackingSettings
 
@@ -78,6 +84,7 @@ class Settings:
         """
         cameras = camera_names(values)
         known = declarations(cameras)
+        known.update({name: label_cost(name) for name in values if is_label_cost(name, cameras)})
         for name in values:
             if name not in known:
                 raise SegPerceptionError(f"there is no parameter '{name}': {nearest_name(name, known)}")
@@ -113,6 +120,21 @@ class Settings:
         """Where a camera's images show the own vehicle; raises SegPerceptionError when its file is of no use."""
         ego = self.egos[camera]
         return EgoMask.read(ego) if isinstance(ego, Path) else ego
+
+    def told(self, camera: str, labels: LabelSet) -> Told:
+        """Classes as a camera's outputs tell them; raises SegPerceptionError where a parameter names one that there is not."""
+        own = f"{camera}.{LABEL_COST}"
+        costs = {name: cost for name, cost in self.values.items() if name.startswith((LABEL_COST, own))}
+        of_all = {name[len(LABEL_COST) :]: cost for name, cost in costs.items() if name.startswith(LABEL_COST)}
+        of_it = {name[len(own) :]: cost for name, cost in costs.items() if name.startswith(own) and cost != AS_FOR_ALL}
+        return told(labels, {**of_all, **of_it}, self.node.label_merge)  # type: ignore[dict-item]
+
+    def tells_otherwise(self, before: Settings) -> bool:
+        """Whether what `told` answers may differ."""
+        if self is before:
+            return False
+        costs, others = ({n: v for n, v in one.values.items() if LABEL_COST in n} for one in (self, before))
+        return costs != others or self.node.label_merge != before.node.label_merge
 
     @property
     def ground_frame(self) -> str:

@@ -15,6 +15,7 @@ from std_msgs.msg import Header
 
 from seg_perception.camera_model import CameraModel
 from seg_perception.labels import CAMVID
+from seg_perception.panoptic.relabel import Told
 from seg_perception.results import (
     Drivable,
     DrivableArea,
@@ -189,7 +190,7 @@ def vision_types() -> Any:
 
 
 def test_label_info_names_every_class() -> None:
-    got = fill.label_info(vision_types(), CAMVID, HEADER, 0.25)
+    got = fill.label_info(vision_types(), Told(CAMVID), HEADER, 0.25)
     assert [(c.class_id, c.class_name) for c in got.class_map] == list(enumerate(CAMVID.names))
     assert got.threshold == 0.25
 
