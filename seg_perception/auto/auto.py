@@ -82,6 +82,11 @@ def plan(arguments: argparse.Namespace, path: Path) -> None:
     )
     if told:
         print(told, file=sys.stderr)
+    if seen.unlike:
+        print(
+            f"left out, as they are like no class: {', '.join(seen.unlike)}; say what they are in `classes`",
+            file=sys.stderr,
+        )
     if absent := content.get("allow_absent"):
         print(f"no training label that was read shows {', '.join(absent)}: they are not learnt", file=sys.stderr)
     print(f"{path}:\n{path.read_text(encoding='utf-8')}")

@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from seg_perception.datasets import DATASETS, Dataset, open_dataset
 from seg_perception.datasets.base import Adapter, fits
+from seg_perception.datasets.categories import meant_by
 from seg_perception.datasets.guess import fitting_adapters, looks_like
 from seg_perception.errors import SegPerceptionError
 from seg_perception.labelling.job import recording_of
@@ -46,12 +47,13 @@ class Layout:
 @dataclass(frozen=True)
 class Seen:
     """What the labels of images show. images: how many there are; size_hw: of most of them; classes: ids by image that was read;
-    things_apart: whether a label tells things apart."""
+    whether a label tells things apart; unlike: categories that are like no class."""
 
     images: int
     size_hw: tuple[int, int]
     classes: Mapping[str, frozenset[int]]
     things_apart: bool
+    unlike: tuple[str, ...] = ()
 
     @property
     def shown(self) -> frozenset[int]:
@@ -86,7 +88,8 @@ def _first_split(name: str, root: Path, words: Sequence[str]) -> str | None:
             if len(DATASETS[name](root, word)):
                 return word
         except SegPerceptionError:
-            continue
+            if word in TRAIN_WORDS and (root / word).is_dir():
+                raise
     return None
 
 
@@ -107,7 +110,10 @@ def look_at(layout: Layout, labels: LabelSet) -> Seen:
         names = (dataset.meaning.get(own_id, ()) for own_id in np.unique(sample.label).tolist() if own_id != VOID)
         classes[_stem(dataset, index)] = frozenset(labels.by_name(name).id for some in names for name in some)
         apart |= sample.instance is not None and bool(sample.instance.any())
-    return Seen(len(dataset), max(sizes, key=lambda size: (sizes[size], size)), classes, apart)
+    adapter = adapter_of(layout)
+    open_names = {name for own_id, name in adapter.categories.items() if own_id not in adapter.meaning}
+    unlike = tuple(sorted(name for name in open_names if meant_by(name, labels) is None))
+    return Seen(len(dataset), max(sizes, key=lambda size: (sizes[size], size)), classes, apart, unlike)
 
 
 def held_out(layout: Layout, labels: LabelSet, seen: Seen) -> tuple[list[str], str]:

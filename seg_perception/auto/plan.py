@@ -43,6 +43,8 @@ def configuration(
     """The content of the YAML file. changes: what the user says, by key, None = nothing."""
     source: dict[str, Any] = {"name": layout.name, "split": layout.train}
     validation: dict[str, Any] = {"name": layout.name, "split": layout.val}
+    if seen.unlike:
+        source["classes"] = validation["classes"] = {name: [] for name in seen.unlike}
     if held:
         source["leave_out"], validation["only"] = list(held), list(held)
     data = [source]
@@ -91,4 +93,13 @@ def has_pretrained() -> bool:
 
 def as_yaml(content: Any) -> str:
     """YAML in the order of the keys, short lists on one line."""
-    return str(yaml.safe_dump(content, sort_keys=False, default_flow_style=None, allow_unicode=True, width=110))
+    return str(
+        yaml.dump(content, Dumper=_Plain, sort_keys=False, default_flow_style=None, allow_unicode=True, width=110)
+    )
+
+
+class _Plain(yaml.SafeDumper):
+    """Says what is equal twice, where YAML would refer from one to the other."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True

@@ -70,6 +70,7 @@ def run(arguments: argparse.Namespace) -> int:
         for root in (arguments.first, arguments.second)
     ]
     agreement, problems = compare(both[0], both[1], labels)
+    problems += [told for corrected in both for told in corrected.told()]
     content = numbers(agreement, problems)
     worst = sorted(agreement.frames, key=lambda frame: (frame.same, frame.name))[: arguments.worst]
     pictures = [

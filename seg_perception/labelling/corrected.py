@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from seg_perception.datasets import DATASETS, RENDERED, Dataset, open_dataset
 from seg_perception.datasets.base import Remark
-from seg_perception.datasets.categories import Classes
+from seg_perception.datasets.categories import Classes, plain
 from seg_perception.datasets.guess import fitting_adapters, looks_like
 from seg_perception.errors import SegPerceptionError
 from seg_perception.labelling.tools import ADAPTERS
@@ -108,6 +108,13 @@ def classes_of(words: Sequence[str]) -> Classes:
             raise SegPerceptionError(f"--classes is {word}: write NAME=CLASS, or NAME= to leave a category out")
         found[int(name) if name.isdecimal() else name] = (meant,) if meant else ()
     return found
+
+
+def opened_by(root: Path, labels: LabelSet, classes: Classes) -> Corrected:
+    """What was proposed for a job whose categories mean these classes; those that it has not are nothing to it."""
+    name = _guess(root)
+    known = {plain(category) for category in DATASETS[name](root, "").categories.values()}
+    return Corrected(root, name, "", labels, {key: value for key, value in classes.items() if plain(str(key)) in known})
 
 
 def _guess(root: Path) -> str:

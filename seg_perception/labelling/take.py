@@ -26,7 +26,7 @@ from tqdm import tqdm
 from seg_perception.datasets.label_sets import open_labels, yaml_of
 from seg_perception.errors import SegPerceptionError
 from seg_perception.files import write_image
-from seg_perception.labelling.corrected import Corrected, add_export_arguments, classes_of
+from seg_perception.labelling.corrected import Corrected, add_export_arguments, classes_of, opened_by
 from seg_perception.labelling.job import Picked, job_images, read_picked, recording_of
 from seg_perception.labelling.split import Row, sizes, validation_stems
 from seg_perception.labels import VOID, LabelSet
@@ -199,7 +199,7 @@ def _missing(corrected: Corrected, arguments: argparse.Namespace) -> _Told:
 
 def _untouched(corrected: Corrected, arguments: argparse.Namespace, labels: LabelSet) -> list[str]:
     """Names of the images whose labels are those that were proposed. Raises SegPerceptionError where that is not allowed."""
-    proposed = Corrected(arguments.proposed, "", "", labels, {})
+    proposed = opened_by(arguments.proposed, labels, classes_of(arguments.classes))
     same = [
         corrected.paths[stem].name
         for stem in tqdm(

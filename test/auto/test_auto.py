@@ -17,6 +17,7 @@ from seg_perception.auto.found import adapter_of, held_out, layout_of, look_at
 from seg_perception.auto.plan import CPU, as_yaml, configuration, size_of
 from seg_perception.cli import main
 from seg_perception.datasets.label_sets import open_labels, yaml_of
+from seg_perception.errors import SegPerceptionError
 from seg_perception.files import write_image
 from seg_perception.labels import CAMVID, CITYSCAPES, LabelClass, LabelSet
 from seg_perception.training.config import load_config
@@ -103,6 +104,24 @@ def test_categories_become_classes_whose_kind_is_guessed_by_their_names(tmp_path
     ]
     assert labels.by_name("Strasse").color == CITYSCAPES.by_name("road").color
     assert len({c.color for c in labels.classes}) == 4
+
+
+def test_categories_without_a_class_of_the_named_set_are_left_out_and_written_down(tmp_path: Path) -> None:
+    layout = layout_of(coco(tmp_path / "d", ["a_0", "b_0"], ["road", "dog"]))
+    labels, _ = label_set_of(adapter_of(layout), tmp_path, "camvid")
+    seen = look_at(layout, labels)
+    (tmp_path / "labels.yaml").write_text(yaml_of(labels))
+    (tmp_path / "config.yaml").write_text(as_yaml(configuration(layout, labels, seen, ["b*"], CPU, {})))
+    assert "&id" not in (tmp_path / "config.yaml").read_text()
+    config = load_config(tmp_path / "config.yaml")
+    assert seen.unlike == ("dog",) and len(config.open_source(config.data[0], labels)) == 1
+
+
+def test_a_fault_in_the_training_split_is_told_as_what_it_is(tmp_path: Path) -> None:
+    root = own_folder(tmp_path, {"train": 1, "val": 1})
+    shutil.copy(root / "train" / "images" / "d_0.png", root / "train" / "images" / "d_0.jpg")
+    with pytest.raises(SegPerceptionError, match="share the name 'd_0'"):
+        layout_of(root)
 
 
 def test_a_built_in_set_is_taken_where_each_of_its_classes_is_a_category(tmp_path: Path) -> None:

@@ -79,8 +79,12 @@ def test_what_one_of_them_did_not_label_is_told(
     cv2.imwrite(str(exports[1] / "c.png"), image[:80])
     content = json.loads((exports[1] / "c.json").read_text())
     (exports[1] / "c.json").write_text(json.dumps({**content, "imageHeight": 80}))
+    content = json.loads((exports[1] / "b.json").read_text())
+    content["shapes"].append({"label": "car", "points": [[1, 1], [9, 9]], "shape_type": "polygon"})
+    (exports[1] / "b.json").write_text(json.dumps(content))
     assert main(words(*exports, tmp_path / "out")) == 1
     error = capsys.readouterr().err
+    assert re.search(r"1 shapes have fewer than 3 points.*shape \d+ \('car'\) of .*b\.json", error)
     assert "1 images were labelled by the first alone, the first is a" in error
     assert "c is 144x96 in the first and 144x80 in the second" in error
 

@@ -66,7 +66,7 @@ def test_nothing_is_chosen_of_nothing() -> None:
     assert choose(frames(0, descriptor=np.zeros((0, 2))), 5) == []
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(st.integers(0, 2**32 - 1), st.integers(1, 12), st.integers(1, 20))
 def test_each_step_takes_the_best_by_the_plain_sum(seed: int, total: int, count: int) -> None:
     rng = np.random.default_rng(seed)

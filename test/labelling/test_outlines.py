@@ -120,7 +120,7 @@ def _blobs(seed: int, height: int, width: int, kinds: int) -> tuple[NDArray[np.u
     return semantic, np.where(semantic == CAR, instance, np.uint16(0))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(SMOOTH, st.booleans())
 def test_without_tolerance_the_mask_comes_back_pixel_by_pixel(
     masks: tuple[NDArray[np.uint8], NDArray[np.uint16]], smallest: bool
@@ -150,7 +150,7 @@ def border_distance(semantic: NDArray[np.uint8], instance: NDArray[np.uint16]) -
     return distance
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(SMOOTH, st.sampled_from([0.7, 1.5, 3.0]), st.booleans())
 def test_only_pixels_within_the_tolerance_of_a_border_change(
     masks: tuple[NDArray[np.uint8], NDArray[np.uint16]], tolerance: float, smallest: bool
@@ -163,7 +163,7 @@ def test_only_pixels_within_the_tolerance_of_a_border_change(
     assert (label == semantic)[far].all()
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(SMOOTH, st.sampled_from([1.5, 3.0]))
 def test_no_polygon_crosses_itself_and_neighbours_share_their_corners(
     masks: tuple[NDArray[np.uint8], NDArray[np.uint16]], tolerance: float

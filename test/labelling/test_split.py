@@ -40,7 +40,7 @@ def test_of_one_recording_the_end_validates_which_is_told() -> None:
     assert validation_stems(rows(a=(1, "r")), 0.2)[0] == set()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(
     st.dictionaries(st.sampled_from("abcdefgh"), st.tuples(st.integers(1, 6), st.text("rst", max_size=3)), min_size=2),
     st.sampled_from([0.1, 0.2, 0.5]),

@@ -103,6 +103,19 @@ def test_a_half_corrected_job_is_named(job: Path, tmp_path: Path, capsys: pytest
     assert json.loads((tmp_path / "data" / "taken.json").read_text())["untouched"] == [f"{n}.png" for n in NAMES[5:]]
 
 
+def test_a_proposal_of_other_names_is_compared_by_what_they_mean(
+    job: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = (exported(job) / "annotations.xml").read_text().replace('label="road"', 'label="Strasse"')
+    (tmp_path / "export" / "annotations.xml").write_text(text)
+    shutil.copytree(tmp_path / "export", tmp_path / "proposed")
+    dog = text.replace('label="tree"', 'label="dog"', 1)
+    (tmp_path / "export" / "annotations.xml").write_text(dog)
+    more = ["--proposed", str(tmp_path / "proposed"), "--classes", "Strasse=road", "dog="]
+    assert main(words(tmp_path, *more)) == 2
+    assert "7 of 8 images are as they were proposed" in capsys.readouterr().err
+
+
 def test_images_without_a_label_are_named(job: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     export = exported(job)
     text = (export / "annotations.xml").read_text()

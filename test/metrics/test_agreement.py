@@ -73,7 +73,7 @@ def masks(rng: np.random.Generator) -> tuple[NDArray[np.uint8], NDArray[np.uint1
     return label, np.where(label == 2, rng.integers(1, 3, label.shape), 0).astype(np.uint16)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(MASKS)
 def test_it_is_the_same_the_other_way_round_and_as_plainly_counted(rng: np.random.Generator) -> None:
     pairs = [(masks(rng), masks(rng)) for _ in range(2)]
