@@ -78,6 +78,7 @@ setup(
         (f"share/{NAME}", ["package.xml"]),
         *installed("launch", "*.py"),
         *installed("config", "*"),
+        *installed("bringup", "*"),
         *installed("models", "*"),
         *([] if IN_WORKSPACE else installed(f"{NAME}_msgs/msg", "*.msg", "share")),  # its own package brings them there
     ],

@@ -17,16 +17,19 @@ from launch_ros.actions import Node
 
 from launch import LaunchContext, LaunchDescription
 from seg_perception.fast_dds import profile_environment
+from seg_perception.ros.camera_sources import find_source
 from seg_perception.ros.topics import remappings
 
 CONFIG = Path(__file__).resolve().parents[1] / "config"
 
 ARGUMENTS = {
+    "source": ("", "autoware or gazebo: topics and frames as those call them, where the two below are not given"),
+    "camera": ("", "which camera of source; empty: camera0 of Autoware, camera of Gazebo"),
     "image_topic": (
-        "image",
-        "camera image; its other forms are looked for at <image_topic>/compressed, /ffmpeg and /foxglove",
+        "",
+        "camera image, empty: image; its other forms are looked for at <image_topic>/compressed, /ffmpeg and /foxglove",
     ),
-    "camera_info_topic": ("camera_info", "calibration of that camera"),
+    "camera_info_topic": ("", "calibration of that camera; empty: camera_info"),
     "camera_names": (
         "",
         "several cameras, with commas between; the two topics above then hold {name}, and each has outputs ~/<name>/…",
@@ -52,6 +55,11 @@ def _nodes(context: LaunchContext) -> list[Any]:
     forwarded: dict[str, Any] = {name: given[name] for name in ("model", "image_transport") if given[name]}
     if names:
         forwarded["camera_names"] = names
+    image_topic, camera_info_topic = "image", "camera_info"
+    if given["source"]:
+        source = find_source(given["source"])
+        image_topic, camera_info_topic = source.topics(given["camera"], names)
+        forwarded.update(source.parameters)
     profile = fast_dds_profile()
     perception = Node(
         package="seg_perception",
@@ -59,7 +67,9 @@ def _nodes(context: LaunchContext) -> list[Any]:
         name="segmentation",
         namespace=given["namespace"],
         parameters=[given["params_file"], *([forwarded] if forwarded else [])],
-        remappings=remappings(given["image_topic"], given["camera_info_topic"], names),
+        remappings=remappings(
+            given["image_topic"] or image_topic, given["camera_info_topic"] or camera_info_topic, names
+        ),
         arguments=["--ros-args", "--log-level", given["log_level"]],
         additional_env=profile,
         output="screen",

@@ -354,9 +354,9 @@ class Camera:
             return None
 
     def _pose_from_tf(self, arrival: Arrival, settings: Settings) -> CameraPose:
-        node, frame_id = settings.node, arrival.message.header.frame_id
+        node, frame_id = settings.node, settings.camera_frames[self.name] or arrival.message.header.frame_id
         stamp = Time(nanoseconds=arrival.stamp_ns)
-        pose = self._tf().camera_pose(node.base_frame, frame_id, stamp, node.tf_tolerance)
+        pose = self._tf().camera_pose(node.base_frame, frame_id, stamp, node.tf_tolerance, node.camera_frame_axes)
         if self._pose is None or not is_same_pose(pose, self._pose):
             self._pose = pose
         return self._pose

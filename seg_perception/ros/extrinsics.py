@@ -12,7 +12,7 @@ from rclpy.duration import Duration
 from rclpy.node import Node
 from rclpy.time import Time
 
-from seg_perception.camera_model import NORM_TOLERANCE, CameraPose, turned
+from seg_perception.camera_model import NORM_TOLERANCE, OPTICAL_FROM_BODY, CameraPose, turned
 from seg_perception.errors import SegPerceptionError
 from seg_perception.ground.fusion import PlanarPose
 
@@ -36,6 +36,11 @@ class TransformError(SegPerceptionError):
 def pose_of_optical_frame(translation_m: Sequence[float], quaternion_xyzw: Sequence[float]) -> CameraPose:
     """The camera body's pose from that of its optical frame (x right, y down, z forward), both in the base frame."""
     return CameraPose.of_optical(translation_m, turned(quaternion_xyzw))
+
+
+def pose_of_body_frame(translation_m: Sequence[float], quaternion_xyzw: Sequence[float]) -> CameraPose:
+    """The camera body's pose from that of its body frame (x ahead, y left, z up), both in the base frame."""
+    return CameraPose.of_optical(translation_m, turned(quaternion_xyzw) @ OPTICAL_FROM_BODY.T)
 
 
 def is_same_pose(one: CameraPose, other: CameraPose) -> bool:
@@ -78,9 +83,12 @@ class TransformSource:
         back = JumpThreshold(min_forward=None, min_backward=Duration(nanoseconds=-1), on_clock_change=True)
         self._jumps = self._node.get_clock().create_jump_callback(back, post_callback=lambda _: buffer.clear())
 
-    def camera_pose(self, base_frame: str, optical_frame: str, stamp: Time, tolerance_s: float) -> CameraPose:
-        """The pose of the camera's body in base_frame; raises TransformError."""
-        return pose_of_optical_frame(*self._lookup(base_frame, optical_frame, stamp, tolerance_s))
+    def camera_pose(
+        self, base_frame: str, camera_frame: str, stamp: Time, tolerance_s: float, axes: str = "optical"
+    ) -> CameraPose:
+        """The pose of the camera's body in base_frame, by its `optical` or its `body` frame; raises TransformError."""
+        pose_of = pose_of_body_frame if axes == "body" else pose_of_optical_frame
+        return pose_of(*self._lookup(base_frame, camera_frame, stamp, tolerance_s))
 
     def expect_same(self, base_frame: str, frame: str, stamp: Time, tolerance_s: float) -> None:
         """Raise TransformError unless two frames coincide."""

@@ -35,8 +35,8 @@ PANOPTIC, DRIVABLE, FUSION, POSE = "panoptic.", "drivable.", "fusion.", "camera_
 TRACKING, TEMPORAL, LABEL_COST = "tracking.", "temporal.", "label_cost."
 AS_FOR_ALL = -2
 """Of a camera's own label_cost: that of all cameras."""
-EGO_MASK, EGO_POLYGON, DEPTH_TOPIC = "ego_mask", "ego_polygon", "depth_topic"
-OF_EACH_CAMERA = (POSE, EGO_MASK, EGO_POLYGON, DEPTH_TOPIC)
+EGO_MASK, EGO_POLYGON, DEPTH_TOPIC, CAMERA_FRAME = "ego_mask", "ego_polygon", "depth_topic", "camera_frame"
+OF_EACH_CAMERA = (POSE, EGO_MASK, EGO_POLYGON, DEPTH_TOPIC, CAMERA_FRAME)
 """What each of camera_names has a parameter of its own for."""
 
 
@@ -215,6 +215,16 @@ class NodeSettings:
     )
     depth_tolerance: float = _parameter(
         0.05, "s by which the stamps of an image and of its depth may differ", limits=(0.0, 10.0)
+    )
+    camera_frame: str = _parameter(
+        "",
+        "frame of the camera in TF, where its images name another, as simulators do; empty: the images' frame_id. With "
+        "camera_names `<name>.camera_frame`",
+    )
+    camera_frame_axes: str = _parameter(
+        "optical",
+        "axes of that frame; optical: z ahead, x to the right, as ROS has it; body: x ahead, z up, as Gazebo's sensors name it",
+        choices=("optical", "body"),
     )
     use_tf: bool = _parameter(True, "take the camera's pose from TF where camera_pose is empty")
     tf_tolerance: float = _parameter(

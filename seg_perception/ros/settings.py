@@ -20,6 +20,7 @@ from seg_perception.panoptic.relabel import Told, told
 from seg_perception.panoptic.steadier import TemporalSettings
 from seg_perception.ros.parameters import (
     AS_FOR_ALL,
+    CAMERA_FRAME,
     DEPTH_TOPIC,
     DRIVABLE,
     EGO_MASK,
@@ -43,7 +44,8 @@ from seg_perception.tracking.settings import TrackingSettings
 @dataclass(frozen=True)
 class Settings:
     """All parameters of a running node, valid together. values: what differs from the defaults, by full name; poses, egos,
-    depth_topics: by camera, egos as polygons or the files that hold them, topics empty where there is none."""
+    depth_topics, camera_frames: by camera, egos as polygons or the files that hold them, topics and frames empty where there
+    is none."""
 
     values: Mapping[str, Value]
     node: NodeSettings
@@ -55,6 +57,7 @@ class Settings:
     poses: Mapping[str, CameraPose | None]
     egos: Mapping[str, EgoMask | Path | None]
     depth_topics: Mapping[str, str]
+    camera_frames: Mapping[str, str]
 
     def __post_init__(self) -> None:
         if self.node.instance_ids == "track" and not self.tracking.enabled:
@@ -110,6 +113,7 @@ class Settings:
             poses,
             {camera: _ego(checked, camera, node) for camera in cameras or ("",)},
             {camera: str(_own(checked, camera, DEPTH_TOPIC, node.depth_topic)) for camera in cameras or ("",)},
+            {camera: str(_own(checked, camera, CAMERA_FRAME, node.camera_frame)) for camera in cameras or ("",)},
         )
 
     def changed(self, values: Mapping[str, object]) -> Settings:

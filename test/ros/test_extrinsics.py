@@ -15,7 +15,13 @@ from places import TESTS
 from rclpy.time import Time
 
 from seg_perception.camera_model import CameraPose
-from seg_perception.ros.extrinsics import TransformError, TransformSource, is_same_pose, pose_of_optical_frame
+from seg_perception.ros.extrinsics import (
+    TransformError,
+    TransformSource,
+    is_same_pose,
+    pose_of_body_frame,
+    pose_of_optical_frame,
+)
 
 H = math.sqrt(0.5)
 
@@ -47,8 +53,10 @@ def test_the_body_pose_of_an_optical_frame(angles: tuple[float, float, float]) -
     optical = body @ np.array([[0, 0, 1], [-1, 0, 0], [0, -1, 0]])  # columns: x right, y down, z ahead of the body
     pose = pose_of_optical_frame((1.0, 2.0, 3.0), quaternion(optical))
     expected = CameraPose(1.0, 2.0, 3.0, roll, pitch, yaw)
+    by_body = pose_of_body_frame((1.0, 2.0, 3.0), quaternion(body))
     for name in ("x", "y", "z", "roll", "pitch", "yaw"):
         assert getattr(pose, name) == pytest.approx(getattr(expected, name), abs=1e-9), name
+        assert getattr(by_body, name) == pytest.approx(getattr(expected, name), abs=1e-9), name
 
 
 def test_a_camera_that_looks_down_has_positive_pitch() -> None:

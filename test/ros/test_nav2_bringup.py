@@ -1,7 +1,9 @@
-"""config/nav2.yaml says to Nav2 what Nav2 asks for: its own parameters' names and types, and topics that the node has.
+"""What is laid over Nav2's parameters says what Nav2 asks for: its own parameters' names and types, and topics that the node
+has.
 
-The table is read from the declarations in Nav2's sources (navigation2, main of August 2026): costmap_2d_ros.cpp,
-static_layer.cpp, and collision monitor's collision_monitor_node.cpp, polygon.cpp, source.cpp.
+The tables are read from the declarations in Nav2's sources (navigation2, main of August 2026): costmap_2d_ros.cpp,
+static_layer.cpp, inflation_layer.cpp, and collision monitor's collision_monitor_node.cpp, polygon.cpp, source.cpp; and in
+semantic_segmentation_layer.cpp of kiwicampus/semantic_segmentation_layer (August 2026).
 """
 
 from __future__ import annotations
@@ -12,13 +14,35 @@ from typing import Any
 import pytest
 from places import CHECKOUT
 
+from seg_perception import model_file
+from seg_perception.backends.shipped_models import find_model
+from seg_perception.errors import SegPerceptionError
+from seg_perception.labels import NOT_GROUND
+from seg_perception.ros.camera_sources import SOURCES, find_source
 from seg_perception.ros.parameters import NodeSettings
-from seg_perception.ros.topics import output
+from seg_perception.ros.settings import Settings
+from seg_perception.ros.topics import output, remappings
 from seg_perception.yaml_fields import laid_over, read_yaml
 
 COSTMAP = {
     **{"global_frame": str, "rolling_window": bool, "width": int, "height": int, "track_unknown_space": bool},
     **{"trinary_costmap": bool, "transform_tolerance": float, "plugins": list},
+    **{"robot_base_frame": str, "resolution": float},
+}
+INFLATION_LAYER = {"plugin": str, "cost_scaling_factor": float, "inflation_radius": float}
+SEMANTIC_LAYER = {
+    **{"plugin": str, "enabled": bool, "combination_method": int, "observation_sources": str},
+    **{"publish_debug_topics": bool, "use_approximate_time_sync": bool},
+}
+SEMANTIC_SOURCE = {
+    **{"segmentation_topic": str, "confidence_topic": str, "labels_topic": str, "pointcloud_topic": str},
+    **{"observation_persistence": float, "expected_update_rate": float, "class_types": list},
+    **{"max_obstacle_distance": float, "min_obstacle_distance": float, "tile_map_decay_time": float},
+    **{"visualize_tile_map": bool, "use_cost_selection": bool},
+}
+SEMANTIC_CLASSES = {
+    **{"classes": list, "base_cost": int, "max_cost": int, "mark_confidence": int, "samples_to_max_cost": int},
+    "dominant_priority": bool,
 }
 STATIC_LAYER = {
     **{"plugin": str, "enabled": bool, "map_topic": str, "map_subscribe_transient_local": bool},
@@ -36,9 +60,12 @@ POLYGON = {
 SOURCE = {"type": str, "topic": str, "enabled": bool}
 
 
-@pytest.fixture(scope="module")
-def ours() -> Any:
-    return read_yaml(CHECKOUT / "config" / "nav2.yaml")
+OVERLAYS = ("config/nav2.yaml", "bringup/turtlebot_nav2.yaml")
+
+
+@pytest.fixture(scope="module", params=OVERLAYS)
+def ours(request: pytest.FixtureRequest) -> Any:
+    return read_yaml(CHECKOUT / request.param)
 
 
 def check(values: dict[str, Any], known: dict[str, type], *nested: str) -> None:
@@ -49,7 +76,8 @@ def check(values: dict[str, Any], known: dict[str, type], *nested: str) -> None:
 
 def test_the_costmap_reads_the_grid(ours: Any) -> None:
     costmap = ours["local_costmap"]["local_costmap"]["ros__parameters"]
-    check(costmap, COSTMAP, "ground_layer")
+    check(costmap, COSTMAP, "ground_layer", "semantic_layer", "inflation_layer")
+    check(costmap.get("inflation_layer", {}), INFLATION_LAYER)
     layer = costmap["ground_layer"]
     check(layer, STATIC_LAYER)
     assert layer["map_topic"] == f"/segmentation/{output('drivable_grid').name}"
@@ -84,6 +112,52 @@ def test_the_overlay_leaves_alone_what_it_does_not_name(ours: Any) -> None:
     }
     merged = laid_over(theirs, ours)
     costmap = merged["local_costmap"]["local_costmap"]["ros__parameters"]
-    assert costmap["resolution"] == 0.05 and costmap["plugins"] == ["ground_layer", "inflation_layer"]
+    own = ours["local_costmap"]["local_costmap"]["ros__parameters"]
+    assert costmap["resolution"] == 0.05 and costmap["plugins"] == own["plugins"]
     assert merged["controller_server"] == theirs["controller_server"]
     assert merged["collision_monitor"] == ours["collision_monitor"]
+
+
+def test_the_semantic_layer_gets_the_nodes_topics_and_the_models_classes() -> None:
+    ours = read_yaml(CHECKOUT / "bringup" / "turtlebot_nav2.yaml")
+    costmap = ours["local_costmap"]["local_costmap"]["ros__parameters"]
+    layer = costmap["semantic_layer"]
+    check(layer, SEMANTIC_LAYER, layer["observation_sources"])
+    source = layer[layer["observation_sources"]]
+    check(source, SEMANTIC_SOURCE, *source["class_types"])
+    asked = {"segmentation": "label_mask", "confidence": "confidence", "labels": "label_info", "pointcloud": "points"}
+    for what, topic in asked.items():
+        assert source[f"{what}_topic"] == f"/segmentation/{output(topic).name}"
+    listed: list[str] = []
+    for kind in source["class_types"]:
+        check(source[kind], SEMANTIC_CLASSES)
+        listed += source[kind]["classes"]
+    labels = model_file.load(find_model("auto", "onnxruntime")).labels
+    assert sorted(listed) == sorted(set(labels.names) - {"sky"}), "each class once; the sky has no place"
+    free = {name for name in listed if labels.by_name(name).drivable_cost != NOT_GROUND}
+    assert free == {*source["free"]["classes"], *source["dear"]["classes"]}
+
+
+def test_the_nodes_own_file_holds_parameters_that_there_are() -> None:
+    values = read_yaml(CHECKOUT / "bringup" / "turtlebot_node.yaml")["/**"]["ros__parameters"]
+    settings = Settings.from_values(values)
+    costmap = read_yaml(CHECKOUT / "bringup" / "turtlebot_nav2.yaml")["local_costmap"]["local_costmap"]
+    assert settings.drivable.grid_length_m >= costmap["ros__parameters"]["width"] / 2
+    assert settings.drivable.resolution_m == costmap["ros__parameters"]["resolution"]
+    assert settings.node.base_frame == costmap["ros__parameters"]["robot_base_frame"]
+
+
+def test_autowares_and_gazebos_cameras_are_called_as_they_call_them() -> None:
+    autoware, gazebo = SOURCES["autoware"], SOURCES["gazebo"]
+    assert autoware.topics("", []) == (
+        "/sensing/camera/camera0/image_rect_color",
+        "/sensing/camera/camera0/camera_info",
+    )
+    several = remappings(*autoware.topics("", ["camera1", "camera4"]), ["camera1", "camera4"])
+    assert ("camera4/image", "/sensing/camera/camera4/image_rect_color") in several
+    assert gazebo.topics("rgbd_camera", []) == ("/rgbd_camera/image", "/rgbd_camera/camera_info")
+    for source in SOURCES.values():
+        own = {name: value for name, value in source.parameters.items() if name != "use_sim_time"}
+        assert Settings.from_values(own)
+    with pytest.raises(SegPerceptionError, match="did you mean 'gazebo'"):
+        find_source("gazbo")

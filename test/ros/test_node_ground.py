@@ -193,6 +193,22 @@ def test_every_trouble_with_tf_is_named_and_so_is_its_end(start: Callable[..., N
         assert sum(words in line for line in process.lines) == count, process.output
 
 
+def test_a_simulators_camera_names_a_body_frame_that_tf_calls_otherwise(
+    start: Callable[..., NodeProcess], robot: Robot
+) -> None:
+    start(camera_frame="robot/camera", camera_frame_axes="body")
+    robot.connect()
+    robot.peer.until_heard(robot.tf)
+    robot.camera.send_info()
+    robot.until_said("tf_missing", "no transform from robot/camera to base_footprint")
+    robot.says(0.0, 0.0, 1.2, child="robot/camera", turn=(0.0, math.sin(0.1), 0.0, math.cos(0.1)))
+    robot.until_said("ok")
+    areas, _ = robot.one_frame(has_grid=True)
+    (begins_m,) = {area.view_begins_m for area in areas.areas}
+    lowest = 64 / 150  # of the picture's edge, as a slope
+    assert begins_m == pytest.approx(1.2 / math.tan(0.2 + math.atan(lowest)), abs=0.1)
+
+
 BAD_INFOS: list[tuple[dict[str, Any], str]] = [
     ({"k": [0.0] * 9, "p": [0.0] * 12}, "the focal length is 0, 0 px"),
     ({"k": [math.nan, 0.0, 96.0, 0.0, 150.0, 64.0, 0.0, 0.0, 1.0]}, "holds numbers that are not finite"),
