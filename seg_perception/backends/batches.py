@@ -17,6 +17,9 @@ from seg_perception.errors import BackendError, SegPerceptionError
 Images = NDArray[np.uint8] | OnDevice
 """What a pipeline prepared: [1, h, w, 3], or in the backend's own memory."""
 
+MOST_SIZES = 4
+"""Of images that buffers are kept for; a camera may change its own."""
+
 
 @dataclass(frozen=True)
 class Answer:
@@ -72,6 +75,8 @@ class Batches:
         count = len(images)
         buffer = self._buffers.get(last.shape)
         if buffer is None or len(buffer) < count:
+            if len(self._buffers) >= MOST_SIZES:
+                self._buffers.clear()
             buffer = self._buffers[last.shape] = np.empty((count, *last.shape[1:]), np.uint8)
         np.concatenate([image for image in images if not isinstance(image, OnDevice)], out=buffer[:count])
         return buffer[:count]

@@ -91,8 +91,7 @@ class Lane:
                 taken = () if self._full else self._frames.take(self._most, self._wait_s)
                 if not taken:
                     return
-                self._in_network = taken, time.monotonic()
-                halves = self._see(taken, slot)
+                halves = self._see(taken, slot, time.monotonic())
                 self._in_network = None
                 self._publishing.acquire()
             try:
@@ -102,15 +101,19 @@ class Lane:
             finally:
                 self._publishing.release()
 
-    def _see(self, taken: Sequence[tuple[int, Any]], slot: int) -> list[tuple[Steps, Any]]:
+    def _see(self, taken: Sequence[tuple[int, Any]], slot: int, since_s: float) -> list[tuple[Steps, Any]]:
+        self._in_network = taken, since_s
         settings = self._settings()
         cameras: list[Steps] = []
         ready: list[Any] = []
+        usable: list[tuple[int, Any]] = []
         for index, arrival in taken:
             one = self._cameras[index].prepare(arrival, settings, slot, len(ready))
             if one is not None:
                 cameras.append(self._cameras[index])
                 ready.append(one)
+                usable.append((index, arrival))
+        self._in_network = usable, since_s
         halves: dict[int, Any] = {}
         for index, answer in self._run_network(ready):
             if self._left:

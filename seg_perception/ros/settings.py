@@ -40,6 +40,9 @@ from seg_perception.ros.parameters import (
 )
 from seg_perception.tracking.settings import TrackingSettings
 
+LEAST_OF_CAMERAS_S = 0.5
+"""fusion.half_life_s with fusion.cameras: frames come in the order in which they are run, not in that of their stamps."""
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -68,6 +71,11 @@ class Settings:
             lacks = "'fusion.enabled' is False" if not self.fusion.enabled else "'camera_names' is empty"
             raise SegPerceptionError(
                 f"parameter 'fusion.cameras' is True while {lacks}: one grid of several cameras is one that remembers, set both"
+            )
+        if self.fusion.cameras and self.fusion.half_life_s < LEAST_OF_CAMERAS_S:
+            raise SegPerceptionError(
+                f"parameter 'fusion.half_life_s' is {self.fusion.half_life_s} while 'fusion.cameras' is True: allowed is "
+                f"{LEAST_OF_CAMERAS_S} or more, or what one camera sees has faded before the others have been seen"
             )
         if not self.fusion.enabled:
             return

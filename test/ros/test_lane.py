@@ -215,15 +215,16 @@ def test_a_batch_goes_through_the_network_at_once_and_out_in_its_order() -> None
 
 def test_a_lane_that_is_closed_publishes_what_it_has_and_takes_no_more() -> None:
     """As after a fault of the backend at one frame of a batch."""
-    camera, frames = Watched(), Line([(0, "a"), (1, "b"), (0, "c")])
-    lane = Lane(frames, [camera] * 2, lambda: None, network, most=2)
+    camera, frames = Watched(), Line([(0, "a"), (2, "bad"), (1, "b"), (0, "c")])
+    camera.bad = {"bad"}
+    lane = Lane(frames, [camera] * 3, lambda: None, network, most=3)
     with working(lane, 1):
         camera.let_go("see", "a")
-        assert lane.overdue(0.0) == [(0, "a"), (1, "b")]
+        assert lane.overdue(0.0) == [(0, "a"), (1, "b")], "the bad one has been answered"
         lane.close()
         for step in (("see", "b"), ("publish", "a"), ("publish", "b")):
             camera.let_go(*step)
-    assert frames.taken == 2
+    assert frames.taken == 3
 
 
 def test_a_lane_that_is_left_runs_no_more_of_the_batch() -> None:

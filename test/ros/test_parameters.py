@@ -200,6 +200,14 @@ def test_one_grid_of_all_cameras_needs_cameras_and_a_memory(values: dict[str, ob
         Settings.from_values({**values, "fusion.cameras": True})
 
 
+def test_one_grid_of_all_cameras_does_not_forget_one_before_the_next_is_seen() -> None:
+    values = {"camera_names": ["front", "left"], "fusion.enabled": True, "fusion.cameras": True}
+    with pytest.raises(
+        SegPerceptionError, match=r"'fusion\.half_life_s' is 0\.1 while 'fusion\.cameras' is True: allowed is 0\.5"
+    ):
+        Settings.from_values(values).changed({"fusion.half_life_s": 0.1})
+
+
 def test_four_cameras_of_the_configuration_that_ships() -> None:
     shipped = yaml.safe_load((CHECKOUT / "config" / "four_cameras.yaml").read_text())["/**"]["ros__parameters"]
     settings = Settings.from_values({**shipped, "camera_names": ["front", "left", "right", "rear"]})
