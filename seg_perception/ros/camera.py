@@ -421,8 +421,10 @@ class Camera:
             {**tracking_values(self._pipeline.tracker), "temporal_problem": self._pipeline.temporal_problem},
         )
         hangs = status.values["hangs"] == "true"
-        if hangs or status.values["camera_stalled"] == "true" or not settings.node.enabled:
-            self.retract_grid("nothing goes out" if hangs else "no image" if settings.node.enabled else "not enabled")
+        if not settings.node.enabled:
+            self.retract_grid("not enabled")
+        elif camera_input.monitor.is_silent(time.monotonic()):
+            self.retract_grid(status.message)
         if hangs and not self._hangs:
             self._node.get_logger().error(f"{camera_input.monitor.topic}: nothing goes out, {standing('frames')}")
         self._hangs = hangs

@@ -108,7 +108,7 @@ class CameraMonitor:
         self._lock = threading.Lock()
         self._last_input_s: float | None = None
         self._waiting_s: float | None = None
-        self._answered_s = -math.inf
+        self._answered_s = self._finished_s = -math.inf
         self._inputs_s: deque[float] = deque()
         self._outputs_s: deque[float] = deque()
         self._late: deque[tuple[float, float]] = deque()
@@ -133,6 +133,11 @@ class CameraMonitor:
         """Whether a message ever came."""
         with self._lock:
             return self._last_input_s is not None
+
+    def is_silent(self, now_s: float) -> bool:
+        """Whether nothing has gone out for as long as a camera may be still, whatever the reason."""
+        with self._lock:
+            return now_s - self._finished_s > self._timeout_s
 
     def accepted(self, arrived_s: float) -> None:
         """A frame that arrived then shall be answered: by outputs, or by the reason why there are none."""
@@ -174,6 +179,7 @@ class CameraMonitor:
     def finished(self, now_s: float, age_ms: float, stamp_age_ms: float, stages_ms: Mapping[str, float]) -> None:
         """A frame's outputs are published. age_ms: since it arrived; stamp_age_ms: since its stamp."""
         with self._lock:
+            self._finished_s = now_s
             self._outputs_s.append(now_s)
             self._counts["frames_out"] += 1
             if age_ms > self._max_age_s * 1e3:

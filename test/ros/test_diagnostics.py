@@ -177,3 +177,15 @@ def test_disabled_is_said_without_alarm() -> None:
     camera.received(100.5)
     status = camera.status(101.0, enabled=False)
     assert (status.level, status.message) == (OK, "disabled")
+
+
+def test_a_camera_is_silent_once_nothing_goes_out_whatever_comes_in() -> None:
+    monitor = CameraMonitor("image", timeout_s=2.0, now_s=0.0)
+    assert monitor.is_silent(0.5)
+    monitor.finished(1.0, 20.0, 20.0, {})
+    for now_s in (1.5, 2.0, 2.5, 3.0):
+        monitor.received(now_s)
+        monitor.bad("encoding", "it is not read", now_s)
+        monitor.answered(now_s)
+        assert not monitor.is_silent(now_s)
+    assert monitor.is_silent(3.1)

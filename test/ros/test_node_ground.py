@@ -77,6 +77,12 @@ class Robot:
         (v.x, v.y, v.z), (q.x, q.y, q.z, q.w) = map(float, pose[:3]), map(float, turn)
         self.tf.publish(message)
 
+    def send_bad(self) -> None:
+        """An image that cannot be read."""
+        message = self.camera.message()
+        message.encoding = "rgb9"
+        self.camera.send(message)
+
     def now(self, later_s: float = 0.0) -> Time:
         """The clock that stamps the images."""
         time: Time = self.peer.node.get_clock().now() + Duration(seconds=later_s)
@@ -363,7 +369,9 @@ def is_unknown(grid: OccupancyGrid) -> bool:
     return set(grid.data) == {-1}
 
 
-@pytest.mark.parametrize("why", ["nobody listens", "the camera stalls", "the ground stops", "it is not enabled"])
+@pytest.mark.parametrize(
+    "why", ["nobody listens", "the camera stalls", "all images are bad", "the ground stops", "it is not enabled"]
+)
 def test_a_planner_that_comes_late_gets_no_old_grid(start: Callable[..., NodeProcess], robot: Robot, why: str) -> None:
     start(use_tf=False, camera_pose=list(POSE), camera_timeout=0.5)
     robot.connect()
@@ -386,7 +394,8 @@ def test_a_planner_that_comes_late_gets_no_old_grid(start: Callable[..., NodePro
             robot.until_said("camera_info")
         elif why == "it is not enabled":
             set_parameter(robot.peer, "enabled", False)
-        robot.peer.until(lambda: is_unknown(robot.grids[-1]), "an unknown grid")
+        bad = why == "all images are bad"
+        robot.peer.until(lambda: (bad and robot.send_bad()) or is_unknown(robot.grids[-1]), "an unknown grid")
     old = latched()
     assert is_unknown(old) and (old.info.width, old.info.height, old.info.resolution) == size
     assert old.header.frame_id == BASE

@@ -125,5 +125,5 @@ def test_two_cameras_make_one_grid_that_is_never_old(
     fronts = cells(peer.until(lambda: newest(own["front"], sent), "its own"))
     assert ((lefts == 100) & (fronts == 0)).any() and (cells(grid)[fronts == 0] == 0).all()
     peer.until(lambda: (cells(grids[-1]) == -1).all(), "a grid that knows nothing once front has stalled, too")
-    until_told("front (no image)", "1")
+    until_told("front (camera stalled: no image on ", "1")
     assert process.stop() == 0, process.output
