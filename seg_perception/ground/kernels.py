@@ -320,7 +320,10 @@ def flatten(
             ahead = depth[v, u]
             if ahead > 0 and ahead < np.inf:
                 x, y = _put_down(slopes[v, u, 0], slopes[v, u, 1], ahead, base_from_optical, height_m, lens)
-            _draw(out, x, y, _SPREAD_PX, _SPREAD_PX, label)
+            if abs(x - u) < 1 - _SPREAD_PX and abs(y - v) < 1 - _SPREAD_PX:
+                out[v, u] = label  # as _draw does, at once
+            else:
+                _draw(out, x, y, _SPREAD_PX, _SPREAD_PX, label)
             if max(abs(x - left_x), abs(y - left_y)) > 2 * _SPREAD_PX:
                 _draw_way(out, x, y, left_x, left_y, _MOST_GAP_PX, label)
             if max(abs(x - nearer[u, 0]), abs(y - nearer[u, 1])) > 2 * _SPREAD_PX:
