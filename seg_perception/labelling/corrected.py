@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import re
+import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,8 +53,7 @@ class Corrected:
         name = ADAPTERS.get(tool, tool) or _guess(root)
         self._dataset = open_dataset(name, root, split, labels, classes, complete=False)
         if self._dataset.unlike:
-            told = "; ".join(self._dataset.unlike).replace("write `classes: {", "give `--classes {")
-            raise SegPerceptionError(f"{root}: {_as_options(told)}")
+            raise SegPerceptionError(f"{root}: {_as_options('; '.join(self._dataset.unlike))}")
         self._table = _table(self._dataset, labels, root)
         self.name = name
         self.missing = [path.name for path in self._dataset.missing]
@@ -129,8 +130,13 @@ def _guess(root: Path) -> str:
 
 
 def _as_options(told: str) -> str:
-    """The lines to write of a configuration, as the words of an option."""
-    return told.replace("--classes {", "--classes ").replace("}`", "`").replace(": [", "=").replace("]`", "`")
+    """Sentences that name a line of a configuration, naming the option instead."""
+
+    def option(found: re.Match[str]) -> str:
+        key, names = found[1].strip("'"), found[2].partition(",")[0]
+        return f"give `--classes {shlex.quote(f'{key}={names}')}`"
+
+    return re.sub(r"write `classes: \{(.*?): \[(.*?)\]\}`", option, told).replace("or `[]`", "or nothing after the `=`")
 
 
 def _table(dataset: Dataset, labels: LabelSet, root: Path) -> NDArray[np.uint8]:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import zlib
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+
+_FEW = 24
+"""Recordings of which the best choice is looked for, which takes the third power of their number."""
 
 
 @dataclass(frozen=True)
@@ -33,11 +37,30 @@ def validation_stems(rows: Sequence[Row], share: float) -> tuple[set[str], str]:
             f"all images are of one recording ({recordings[0]}), so its last {count} validate: the numbers will flatter; label "
             "another drive"
         )
-    held = _held_out(rows, recordings, share)
+    held = (_held_out if len(recordings) <= _FEW else _spread_out)(rows, recordings, share)
     stems = {row.stem for row in rows if row.recording in held}
     lost = _classes(rows, held, inside=True) - _classes(rows, held, inside=False)
     told = f"{len(lost)} classes are in the recordings of validation alone" if lost else ""
     return stems, told
+
+
+def _spread_out(rows: Sequence[Row], recordings: Sequence[str], share: float) -> frozenset[str]:
+    """Of many recordings those that still fit into the share, in an order that has nothing to do with their names, but for
+    those that alone show a class; the first of all where none fits."""
+    sizes = Counter(row.recording for row in rows)
+    shows: dict[str, set[int]] = {name: set() for name in recordings}
+    for row in rows:
+        shows[row.recording] |= row.classes
+    showing = Counter(number for classes in shows.values() for number in classes)
+    room = share * len(rows)
+    held: list[str] = []
+    order = sorted(recordings, key=lambda name: (zlib.crc32(name.encode()), name))
+    for name in order:
+        if sizes[name] <= room and all(showing[number] > 1 for number in shows[name]):
+            held.append(name)
+            room -= sizes[name]
+            showing.subtract(shows[name])
+    return frozenset(held or order[:1])
 
 
 def _held_out(rows: Sequence[Row], recordings: Sequence[str], share: float) -> frozenset[str]:

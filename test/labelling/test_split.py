@@ -40,9 +40,21 @@ def test_of_one_recording_the_end_validates_which_is_told() -> None:
     assert validation_stems(rows(a=(1, "r")), 0.2)[0] == set()
 
 
+def test_thousands_of_lone_photos_are_dealt_out_at_once_and_no_class_is_lost() -> None:
+    every = [Row(f"photo{i}", f"photo{i}", 0, frozenset({0, 1000 + i} if i % 10 else {0})) for i in range(3000)]
+    stems, told = validation_stems(every, 0.05)
+    assert len(stems) == 150 and not told
+    assert all(int(stem[5:]) % 10 == 0 for stem in stems)
+
+
 @settings(max_examples=30, deadline=None)
 @given(
-    st.dictionaries(st.sampled_from("abcdefgh"), st.tuples(st.integers(1, 6), st.text("rst", max_size=3)), min_size=2),
+    st.dictionaries(
+        st.sampled_from("abcdefgh") | st.text("xyz", min_size=3, max_size=3),
+        st.tuples(st.integers(1, 6), st.text("rst", max_size=3)),
+        min_size=2,
+        max_size=40,
+    ),
     st.sampled_from([0.1, 0.2, 0.5]),
 )
 def test_no_recording_is_cut_and_both_sides_have_some(recordings: dict[str, tuple[int, str]], share: float) -> None:

@@ -142,6 +142,7 @@ def test_another_job_is_not_taken_for_this_one(job: Path, tmp_path: Path, capsys
         ('label="road"', 'label="ROAD "', [], ""),  # case and spaces
         ('label="road"', 'label="Strasse"', [], "did you mean 'road'?.*--classes Strasse=road"),
         ('label="road"', 'label="Strasse"', ["--classes", "Strasse=road"], ""),
+        ('label="road"', 'label="Bike Path"', [], "give `--classes 'Bike Path=NAME'` with one of"),
         ('label="road"', 'label="raod"', [], "did you mean 'road'"),
         ('label="tree"', 'label="vehicle"', ["--classes", "vehicle="], ""),
         ('label="road"', 'label="road"', ["--classes", "rood=road"], "no category 'rood'.*did you mean 'road'"),
