@@ -105,8 +105,9 @@ def predict(
     tracks["rates"][unseen] = _as_one(
         tracks["edges"][unseen], tracks["rates"][unseen], tracks["spread"][unseen, :, motion.VV]
     )
-    if projection is not None:
-        _walk(tracks, (tracks["last_ns"] < before_ns) | (tracks["seen"] == 1), projection, odometry, dt_s)
+    unsure = (tracks["last_ns"] < before_ns) | (tracks["seen"] == 1)
+    if projection is not None and unsure.any():
+        _walk(tracks, unsure, projection, odometry, dt_s)
     size = _sizes(tracks["edges"])[:, None]
     q = (_EDGE_CHANGE_PX + _EDGE_CHANGE_SHARE * size) ** 2
     tracks["last_box"] += tracks["rates"] * dt_s

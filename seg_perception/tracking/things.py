@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,6 +43,10 @@ class Things:
         cut = (boxes <= 0) | (boxes >= np.array((width, height, width, height)))
         partly = np.asarray((hidden | cut).any(axis=1))
         return Things(ids, boxes, rows[:, 2], rows[:, 1], np.array([s.score for s in things]), hidden, cut, partly)
+
+    def only(self, rows: NDArray[np.int64]) -> Things:
+        """Those of them."""
+        return Things(*(getattr(self, part.name)[rows] for part in fields(self)))
 
     def __len__(self) -> int:
         return len(self.ids)

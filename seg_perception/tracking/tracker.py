@@ -7,15 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from seg_perception.camera_model import Floats
 from seg_perception.ground.fusion import PlanarPose
 from seg_perception.ground.geometry import GroundProjection
 from seg_perception.results import Panoptic, Segment, Track
-from seg_perception.tracking import association, motion, rows
+from seg_perception.tracking import rows
 from seg_perception.tracking.feet import Odometry
-from seg_perception.tracking.kernels import count_overlaps
+from seg_perception.tracking.matching import associate, without
 from seg_perception.tracking.settings import TrackingSettings
 from seg_perception.tracking.things import Things
 
@@ -28,17 +26,6 @@ _FRAMES = ("", "base", "odometry")
 
 _NEW_MEMORY = 0.3
 """Share of memory_s for which a track that is not confirmed is kept unseen."""
-_NEW_FACTOR = 0.5
-"""What a track that is not confirmed counts for beside others: the thing may be one that was hidden."""
-_SURE_OVERLAP = 0.45
-"""What overlaps as a whole by that share is no part of another."""
-_LEAST_OVERLAP, _LEAST_REST, _LEAST_NEARNESS = 0.2, 0.05, 0.05
-_REACH, _SIGMAS, _MOST_REACH = 0.4, 2.0, 1.6
-"""How far a track may be from where it should be: so many sizes, so many standard deviations more, and sizes at most."""
-_PART = 0.6
-"""Share of a thing's area below which what is seen of it is a part."""
-_REST_S = 0.5
-"""For so long what was left of a thing is told by where it is."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +43,7 @@ class Tracker:
 
     *Association.* Tracks are moved to where they should be; then those pairs are taken whose masks overlap most together,
     as wholes; then, of what is left, those of which one is a part of the other; then those where a thing of the same
-    size and class appears near a track's place; then what is left of things that are nearly hidden: association.py.
+    size and class appears near a track's place; then what is left of things that are nearly hidden: matching.py.
     A track's box and mask are of the whole thing: an edge where a nearer thing begins is not its own and counts little,
     and a mask of which less is seen than before is not taken over. So it goes on behind what hides it, and out of the
     image. While it is not seen, and in its second frame, it moves in the image as its foot does on the ground, where that
@@ -122,13 +109,14 @@ class Tracker:
         if len(self._tracks):
             ground = projection if measures else None
             rows.predict(self._tracks, self._stamp_ns or 0, dt_s, self.settings.acceleration_m_s2, ground, odometry)
-        chosen, covered, missing = self._associate(panoptic.instance, things, stamp_ns)
+        chosen, covered, missing = associate(self._tracks, panoptic.instance, things, stamp_ns, self.settings)
         old = np.flatnonzero(chosen >= 0)
         returned = old[self._tracks["last_ns"][old] < (self._stamp_ns or 0)]
         rows.learn(self._tracks, old, things, chosen[old], covered[old], missing[old], stamp_ns)
-        fresh = np.setdiff1d(np.arange(len(things)), chosen[old])
-        born = rows.born_of(self._row, self._new_ids(len(fresh)), things, fresh, stamp_ns)
-        self._tracks = np.concatenate((self._tracks, born))
+        fresh = without(len(things), chosen[old])
+        if len(fresh):
+            born = rows.born_of(self._row, self._new_ids(len(fresh)), things, fresh, stamp_ns)
+            self._tracks = np.concatenate((self._tracks, born))
         holder = np.empty(len(things), np.int64)
         holder[chosen[old]] = old
         holder[fresh] = len(self._tracks) - len(fresh) + np.arange(len(fresh))
@@ -193,53 +181,11 @@ class Tracker:
         self._frame = frame
         return frame != ""
 
-    # Association
-
-    def _associate(
-        self, instance: NDArray[np.uint16], things: Things, stamp_ns: int
-    ) -> tuple[NDArray[np.int64], Floats, Floats]:
-        """[T] the thing of each track, -1 where it has none; and the shares of its mask that nearer things cover, and where
-        neither those nor itself are seen."""
-        tracks = self._tracks
-        if not len(tracks) or not len(things):
-            return np.full(len(tracks), -1, np.int64), np.zeros(len(tracks)), np.zeros(len(tracks))
-        edges, seen = np.ascontiguousarray(tracks["edges"]), np.ascontiguousarray(tracks["last_box"])
-        counts = _overlaps(instance, things.ids, tracks["shape"], edges)
-        of_seen = _overlaps(instance, things.ids, tracks["last_shape"], seen)
-        unseen_s = (stamp_ns - tracks["last_ns"]) / 1e9
-        factors, known = association.class_factors(tracks["votes"], things.classes)
-        factors = factors * association.recency_factors(unseen_s / self.settings.memory_s)
-        factors[tracks["seen"] < self.settings.birth_frames] *= _NEW_FACTOR
-        whole, part = association.overlap_scores(counts, edges, things.areas)
-        # A thing that was half hidden a frame ago is so now: then what was seen of it tells more than the whole.
-        whole = np.maximum(whole, association.overlap_scores(of_seen, seen, things.areas)[0])
-        boxes = things.boxes.astype(np.float64)
-        same = tracks["votes"].argmax(axis=1)[:, None] == things.classes[None]
-        whole_px = np.sqrt(tracks["whole_wh"].prod(axis=1))
-        spread_px = np.sqrt(tracks["spread"][:, :, motion.PP].mean(axis=1))
-        reach_px = np.minimum(_REACH * whole_px + _SIGMAS * spread_px, _MOST_REACH * whole_px)
-        near = association.place_scores(edges, reach_px, boxes, things.partly) * same
-        near *= association.size_factors(tracks["whole_area"], things.areas)
-        is_rest = (tracks["last_hidden"] | (tracks["area"] < _PART * tracks["whole_area"])) & (unseen_s < _REST_S)
-        is_part = things.hidden.any(axis=1)[None] | (things.areas[None] < _PART * tracks["whole_area"][:, None])
-        rest = association.rest_scores(seen, is_rest, whole_px, boxes, is_part) * factors * same
-        chosen = np.full(len(tracks), -1, np.int64)
-        for scores, least in (
-            (whole * factors, _SURE_OVERLAP),
-            (np.where(known, part, whole) * factors, _LEAST_OVERLAP),
-            (near, _LEAST_NEARNESS),
-            (rest, _LEAST_REST),
-        ):
-            lost, free = np.flatnonzero(chosen < 0), np.setdiff1d(np.arange(len(things)), chosen)
-            found = association.pairs_of(scores[np.ix_(lost, free)], least)
-            chosen[lost[found >= 0]] = free[found[found >= 0]]
-        return chosen, *_covered(counts, chosen, things.boxes[:, 3], tracks["points"])
-
     def _recognised(self, panoptic: Panoptic, things: Things, dt_s: float) -> Tracked:
         """A frame that is no newer than the last: what is in it, as far as it is a track, and nothing learnt from it."""
         kept = self._tracks.copy()
         self._tracks["edges"] += self._tracks["rates"] * dt_s
-        chosen, *_ = self._associate(panoptic.instance, things, int(self._stamp_ns or 0))
+        chosen, *_ = associate(self._tracks, panoptic.instance, things, int(self._stamp_ns or 0), self.settings)
         self._tracks = kept
         known = np.flatnonzero(chosen >= 0)
         tracks = rows.told(self._tracks, known, known[:0], self.settings.birth_frames, int(self._stamp_ns or 0))
@@ -270,28 +216,6 @@ class Tracker:
             keep[ranked[MOST_TRACKS:]] = False
         if not keep.all():
             self._tracks = tracks[keep]
-
-
-def _overlaps(
-    instance: NDArray[np.uint16], ids: NDArray[np.int64], shapes: NDArray[np.uint8], boxes: Floats
-) -> NDArray[np.int64]:
-    """[T, K + 1] points of each shape in no thing and in each of ids."""
-    counts = np.empty((len(boxes), int(ids.max()) + 1), np.int64)
-    count_overlaps(instance, np.ascontiguousarray(shapes), boxes, counts)
-    return np.concatenate((counts[:, :1], counts[:, ids]), axis=1)
-
-
-def _covered(
-    counts: NDArray[np.int64], chosen: NDArray[np.int64], bottoms: NDArray[np.int64], points: NDArray[np.int64]
-) -> tuple[Floats, Floats]:
-    """[T] the share of each track's mask where a thing is seen that ends lower, so is nearer, than the track's own, `chosen`
-    [T]; and the share where neither is. counts: [T, K + 1] points of its `points` [T] in each thing, bottoms: [K]."""
-    own = np.where(chosen >= 0, bottoms[chosen], np.iinfo(np.int64).max)
-    nearer = bottoms[None] > own[:, None]
-    whole = np.maximum(points, 1)
-    covered: Floats = (counts[:, 1:] * nearer).sum(axis=1) / whole
-    itself: Floats = counts[np.arange(len(chosen)), chosen + 1] / whole
-    return covered, 1 - covered - np.where(chosen >= 0, itself, 0.0)
 
 
 def _with_tracks(segments: Sequence[Segment], tracks: Sequence[Track | None]) -> tuple[Segment, ...]:
