@@ -35,6 +35,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from numpy.typing import NDArray
 from tqdm import tqdm
 
 from seg_perception import machine, options
@@ -48,6 +50,7 @@ from seg_perception.metrics.tally import Tally
 from seg_perception.network import add_domain_argument
 from seg_perception.offline import add_model_arguments, check_model_arguments, opened_pipeline
 from seg_perception.options import number, whole
+from seg_perception.pictures.overlay import Overlay
 from seg_perception.pipeline import Pipeline
 from seg_perception.recordings import own_vehicle
 from seg_perception.recordings.dataset_source import Comparison, DatasetSource
@@ -55,6 +58,7 @@ from seg_perception.recordings.projections import Projections
 from seg_perception.recordings.sources import LabelFolder, Source, SourceFrame
 from seg_perception.recordings.video_encoder import ENCODERS
 from seg_perception.reports import fleet_report, report
+from seg_perception.reports.film import Film, follows
 from seg_perception.results import Result, Wants
 from seg_perception.tracking.settings import TrackingSettings
 from seg_perception.writing import check_folder, results_folder, write_json
@@ -315,7 +319,7 @@ def evaluate(
     comparison = Comparison(pipeline.labels, meaning)
     whole, worst = Tally(comparison.labels), WorstFrames(comparison.labels)
     parts = {source.part: Tally(comparison.labels) for source in sources if len(sources) > 1}
-    projections = Projections()
+    projections, film = Projections(), _Filmed(pipeline.labels)
     counts = [source.total for source in sources]
     total = None if None in counts else sum(count or 0 for count in counts)
     with tqdm(total=total, unit="frame", desc="evaluate") as progress:
@@ -334,6 +338,8 @@ def evaluate(
                     parts[source.part].add(item.name, result, semantic, truth, seen)
                     tallies.append(parts[source.part])
                 if pipeline.tracker is not None:
+                    if source is sources[0]:
+                        film.add(item, result)
                     for tally in tallies:
                         tally.add_tracks(result, semantic, truth, source.part, steady)
                 if miou is not None and truth is not None:
@@ -356,7 +362,21 @@ def evaluate(
         "per_frame": whole.per_frame.rows,
     }
     title = f"{pipeline.model.name} on {title}"
-    return report.Report(title, numbers, comparison.labels, worst.pictures(), "Worst frames by mIoU")
+    pictures = worst.pictures()
+    return report.Report(title, numbers, comparison.labels, pictures, "Worst frames by mIoU", film=film.film)
+
+
+class _Filmed:
+    """Draws what is followed until the film is full; trails need every frame of it."""
+
+    def __init__(self, labels: LabelSet) -> None:
+        self.film, self._overlay = Film(), Overlay(labels)
+        self._drawn: NDArray[np.uint8] | None = None
+
+    def add(self, item: SourceFrame, result: Result) -> None:
+        if not self.film.is_full and follows(result.panoptic.segments):
+            self._drawn = self._overlay.draw(item.frame.rgb, result.panoptic, out=self._drawn)
+            self.film.add(self._drawn, item.frame.stamp_ns / 1e9)
 
 
 def _results(

@@ -136,7 +136,8 @@ def _judged(feeds: Sequence[Feed], play: Play, model: ModelInfo, factor: float, 
     timeline = report.Timeline([time_s for time_s, _ in sent], [age_ms for _, age_ms in sent])
     free = judged[0].free if not several else FreeTimeline()
     title = f"{model.name} live on {name}"
-    return report.Report(title, numbers, model.labels, pictures, pictures_title, timeline=timeline, free=free)
+    film = judged[0].film
+    return report.Report(title, numbers, model.labels, pictures, pictures_title, timeline, free, film)
 
 
 def _topics(feeds: Sequence[Feed], judged: Sequence[Replay]) -> dict[str, Any]:

@@ -132,7 +132,9 @@ def _report(feed: Feed, play: Play, judged: Replay, model: ModelInfo, calibratio
     }
     timeline = report.Timeline(spool.sent_s, spool.age_ms)
     title = f"{model.name} on {source.name}"
-    return report.Report(title, numbers, model.labels, judged.pictures, timeline=timeline, free=judged.free)
+    return report.Report(
+        title, numbers, model.labels, judged.pictures, timeline=timeline, free=judged.free, film=judged.film
+    )
 
 
 def _written_report(told: report.Report, out: Path) -> list[Path]:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from seg_perception.errors import SegPerceptionError
 from seg_perception.labels import LabelSet
 from seg_perception.metrics.free_distance import FreeTimeline
+from seg_perception.reports.film import STEP_S, Film
 from seg_perception.reports.plots import Timeline as Timeline
 from seg_perception.reports.plots import plots
 from seg_perception.writing import write_json, write_text
@@ -90,6 +91,7 @@ class Report:
     pictures_title: str = "Sample frames"
     timeline: Timeline = field(default_factory=Timeline)
     free: FreeTimeline = field(default_factory=FreeTimeline)
+    film: Film = field(default_factory=Film)
 
 
 def write(report: Report, out: Path) -> None:
@@ -128,6 +130,8 @@ def render(report: Report) -> str:
             free_distance=free_distance(numbers),
             bands=_band_rows(numbers.get("free_distance_bands", [])),
             plots=plots(numbers, report.labels, report.timeline, report.free),
+            film=report.film.uris(),
+            film_step_ms=round(1e3 * STEP_S),
             pictures_title=report.pictures_title,
             pictures=[
                 (picture.title, [(caption, _picture_uri(rgb, len(picture.images))) for caption, rgb in picture.images])

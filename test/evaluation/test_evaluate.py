@@ -234,6 +234,7 @@ def test_a_recording_without_labels_is_run_and_tells_no_metric_of_labels(
     assert (code, numbers["frames"], numbers["frames_labelled"]) == (0, COUNT, 0)
     assert "miou" not in numbers and len(numbers["per_frame"]) == COUNT
     assert all(row["miou"] is None and row["network_ms"] > 0 for row in numbers["per_frame"])
+    assert ('id="film"' in (tmp_path / "out" / "report.html").read_text()) == (numbers["tracks"] > 0)
     words = ["evaluate", "--model", model, "--dataset", "camvid", "--out", tmp_path / "other"]
     assert cli.main(list(map(str, words))) == 2
     assert "--root" in capsys.readouterr().err

@@ -9,6 +9,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 from eval_fixtures import label_mask, picture
@@ -21,6 +22,7 @@ from seg_perception.metrics.free_distance import FreeTimeline
 from seg_perception.metrics.run_report import RunReport
 from seg_perception.metrics.scores import Scores
 from seg_perception.reports import compare_page, report
+from seg_perception.reports.film import Film
 from seg_perception.results import Truth
 
 
@@ -114,6 +116,19 @@ def test_the_ground_is_plotted_and_its_errors_are_a_table() -> None:
     assert any("8.00 m (p95) over 20 frames; an obstacle was missed in 2 of 8 frames" in word for word in page.words)
     assert "20 to 40 m" in page.words and "beyond 40 m" in page.words and "assumed: hfov 60 deg" in page.words
     assert len(Page(report.render(report.Report("none", {}, CAMVID))).sources) == 0
+
+
+def test_what_is_followed_is_played_in_small_pictures_of_the_first_seconds() -> None:
+    film, seen = Film(), np.zeros((90, 1600, 3), np.uint8)
+    for i in range(600):
+        seen[:] = i % 250
+        film.add(seen, i / 30)
+    assert film.is_full and len(film.pictures) == 80
+    levels = [cv2.imdecode(np.frombuffer(picture, np.uint8), cv2.IMREAD_COLOR) for picture in film.pictures[:4]]
+    assert levels[0].shape == (36, 640, 3) and [level.mean() for level in levels] == pytest.approx([0, 3, 6, 9], abs=1)
+    page = report.render(report.Report("tracks", {}, CAMVID, film=film))
+    assert Page(page).sources == film.uris()[:1] and all(uri in page.replace("\\u002b", "+") for uri in film.uris())
+    assert "<script" not in report.render(report.Report("none", {}, CAMVID))
 
 
 def test_what_is_told_without_labels_of_many_parts_and_of_odd_recordings() -> None:

@@ -87,6 +87,29 @@ def test_a_pipeline_follows_what_swaps_its_rank(instance_ids):
     assert seen[0] == seen[1]
 
 
+@pytest.mark.parametrize("cameras", [4, 8])
+def test_several_cameras_have_the_numbers_that_each_has_alone(cameras):
+    """One backend, frames in turn; each camera sees other things, and one sees none for a while."""
+
+    def columns(camera, i):
+        if camera == 1 and 2 <= i < 4:
+            return []
+        return [(0.9, 2), *([(0.5, 6 + (i + camera) // 3 % 3)] if (i + camera) % 4 else [])]
+
+    def follow(order):
+        backend = FakeBackend(_two_cars(()))
+        pipelines = {camera: Pipeline(MODEL, backend, tracking=TrackingSettings()) for camera in range(cameras)}
+        found = {camera: [] for camera in range(cameras)}
+        for camera, i in order:
+            found[camera].append(_run(pipelines[camera], columns(camera, i), i).tracks)
+        return found
+
+    in_turn = follow([(camera, i) for i in range(8) for camera in range(cameras)])
+    assert in_turn == follow([(camera, i) for camera in range(cameras) for i in range(8)])
+    assert all({1, 2} <= {track.id for tracks in found for track in tracks} for found in in_turn.values())
+    assert len({str(found) for found in in_turn.values()}) > 3
+
+
 def test_nothing_is_followed_unless_asked_for_nor_where_nobody_looks():
     assert _run(Pipeline(MODEL, FakeBackend(_two_cars(()))), [(0.9, 2)], 0).tracks == ()
     off = Pipeline(MODEL, FakeBackend(_two_cars(())), tracking=TrackingSettings(enabled=False))
