@@ -90,7 +90,9 @@ def _choose_by_place(
 
 def _rest_scores(tracks: Rows, things: Things, boxes: Floats, whole_px: Floats, unseen_s: Floats) -> Floats:
     is_rest: Bools = (tracks["last_hidden"] | (tracks["area"] < _PART * tracks["whole_area"])) & (unseen_s < _REST_S)
-    is_part: Bools = things.hidden.any(axis=1)[None] | (things.areas[None] < _PART * tracks["whole_area"][:, None])
+    is_part: Bools = np.asarray(things.hidden.any(axis=1))[None] | (
+        things.areas[None] < _PART * tracks["whole_area"][:, None]
+    )
     return association.rest_scores(tracks["last_box"], is_rest, whole_px, boxes, is_part)
 
 
