@@ -36,6 +36,7 @@ OPTIONAL = {
         "timm": "timm>=1.0.31",
         "torchvision": "torchvision>=0.20",
         "transformers": "transformers>=5.24",
+        "scipy": "scipy>=1.10",  # which Mask2Former in transformers imports
     },
     "fleet": {"ray": "ray>=2.9"},
     # Wheels of PyAV bring FFmpeg with x264 and x265, which are under the GPL: who wants video asks for it.

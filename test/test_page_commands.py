@@ -60,6 +60,9 @@ ELSEWHERE = {
     "make run MODEL=out/mine/model.onnx INPUT=drive.mp4": (
         "play/test_run.py::test_a_video_is_played_at_its_own_rate_and_its_drops_are_reported"
     ),
+    "seg_perception teach --teacher mask2former --weights DIR --images photos --labels cityscapes --out out/teacher": (
+        "training/teachers/test_teachers.py::test_mask2former_with_random_weights_labels_a_folder"
+    ),
     "seg_perception dashboard": (
         "dashboard/test_dashboard.py::test_a_browser_shows_the_node_while_it_looks_and_says_when_it_is_blind"
     ),

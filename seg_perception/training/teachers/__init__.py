@@ -1,0 +1,1 @@
+"""Large networks of others, whose answers become labels to correct."""
