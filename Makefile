@@ -25,7 +25,11 @@ define EVERY_TEST
 	$(IN_ENV) -m pytest -q -n $(call as_given,JOBS) --dist loadfile -m "not first" --durations=10
 endef
 
-.PHONY: help run shell test check site fuzz install-check benchmark soak gpu-check setup setup-test clean
+# What runs the frame's path and the ROS edge; loops that Numba compiles are seen by running them as plain Python.
+ON_THE_PATH = test/test_*.py test/camera test/ground test/panoptic test/tracking
+LOOPS = test/test_compiled.py test/ground test/panoptic test/tracking
+
+.PHONY: help run shell test check coverage site fuzz install-check benchmark soak gpu-check setup setup-test clean
 
 help:
 	@echo "make run [INPUT=video|bag|folder|/dev/video0] [OUT=dir] [MODEL=file.onnx] [CAMERA=words]"
@@ -33,6 +37,7 @@ help:
 	@echo "                CAMERA=\"hfov=60 height=1.4 pitch=2\" assumes a calibration for an input without one (degrees, metres)"
 	@echo "make shell      a shell in which seg_perception and ROS 2's messages are found, from any folder"
 	@echo "make test [JOBS=2]  run every test, in so many processes; a few take both of two cores, so more gain little"
+	@echo "make coverage   which branches of the frame's path and of the ROS edge no test takes"
 	@echo "make fuzz [N=100000]  send N bad messages through a camera's way in the node, and say what they did"
 	@echo "make check      ruff, mypy and every test"
 	@echo "make site       the documentation as a site, its links checked; out/site/index.html"
@@ -67,6 +72,13 @@ check: setup-test
 	$(IN_ENV) -m ruff format --check .
 	$(IN_ENV) -m mypy
 	$(EVERY_TEST)
+
+coverage: setup-test
+	$(IN_ENV) -m coverage erase
+	$(IN_ENV) -m coverage run -m pytest -q -n $(call as_given,JOBS) --dist loadfile $(ON_THE_PATH) test/ros
+	@NUMBA_DISABLE_JIT=1 .venv/bin/python -m coverage run -m pytest -q -p no:xdist $(LOOPS)
+	$(IN_ENV) -m coverage combine -q
+	$(IN_ENV) -m coverage report
 
 site: setup-test
 	$(IN_ENV) tools/build_site.py out/site

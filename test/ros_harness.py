@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -9,7 +10,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -175,7 +176,11 @@ class NodeProcess:
         self._process.send_signal(number)
 
     def close(self) -> None:
-        """End it whatever state it is in."""
+        """End it whatever state it is in; in order, where what it ran is being measured."""
+        if self._process.poll() is None and "COVERAGE_PROCESS_CONFIG" in os.environ:
+            with suppress(subprocess.TimeoutExpired):
+                self._process.send_signal(signal.SIGINT)
+                self._process.wait(WAIT_S)
         if self._process.poll() is None:
             self._process.kill()
             self._process.wait()
