@@ -108,7 +108,7 @@ class CameraMonitor:
         self._lock = threading.Lock()
         self._last_input_s: float | None = None
         self._waiting_s: float | None = None
-        self._answered_s = self._finished_s = -math.inf
+        self._answered_s, self._finished_s = -math.inf, now_s
         self._inputs_s: deque[float] = deque()
         self._outputs_s: deque[float] = deque()
         self._late: deque[tuple[float, float]] = deque()

@@ -62,12 +62,16 @@ class NewestFrames(Generic[_Frame]):
 
     def _ready(self, most: int) -> list[int]:
         """The cameras whose frames to take now, in turn."""
-        count = len(self._slots)
-        turn = [(self._next + k) % count for k in range(count)]
-        ready = [camera for camera in turn if self._slots[camera] is not None]
-        if ready and ready[0] in self._alone:
-            return ready[:1]
-        return [camera for camera in ready if camera not in self._alone][:most]
+        count, ready = len(self._slots), list[int]()
+        for camera in ((self._next + k) % count for k in range(count)):
+            if self._slots[camera] is None:
+                continue
+            if camera in self._alone:  # those behind it wait until it has had its turn
+                return ready or [camera]
+            ready.append(camera)
+            if len(ready) == most:
+                break
+        return ready
 
     def _worth_waiting(self, cameras: list[int], wait_s: float) -> float:
         """The moment up to which waiting for more than these cameras' frames is worth it."""

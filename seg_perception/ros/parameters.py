@@ -262,7 +262,7 @@ class NodeSettings:
     )
     backend_timeout: float = _parameter(
         5.0,
-        "s that the network may take for a frame; what takes longer hangs: see docs/reliability.md",
+        "s that the network may take for a frame or a batch; what takes longer hangs: see docs/reliability.md",
         limits=(0.1, 3600.0),
     )
     backend_restarts: int = _parameter(

@@ -181,7 +181,7 @@ def test_disabled_is_said_without_alarm() -> None:
 
 def test_a_camera_is_silent_once_nothing_goes_out_whatever_comes_in() -> None:
     monitor = CameraMonitor("image", timeout_s=2.0, now_s=0.0)
-    assert monitor.is_silent(0.5)
+    assert not monitor.is_silent(0.5) and monitor.is_silent(2.1)
     monitor.finished(1.0, 20.0, 20.0, {})
     for now_s in (1.5, 2.0, 2.5, 3.0):
         monitor.received(now_s)

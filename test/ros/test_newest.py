@@ -110,6 +110,23 @@ def test_a_request_is_taken_alone_and_in_its_turn() -> None:
     assert frames.take(3) == [(0, "c")]
 
 
+@pytest.mark.parametrize("most", [1, 2, 3, 4])
+def test_a_request_waits_for_one_round_at_most_however_busy_the_cameras_are(most: int) -> None:
+    frames = NewestFrames[str](4, alone=1)
+    for start in range(4):
+        for camera in range(4):
+            frames.put(camera, "busy")
+        frames.take(start + 1)
+        frames.put(4, "request")
+        for _ in range(5):
+            for camera in range(4):
+                frames.put(camera, "busy")
+            if frames.take(most) == [(4, "request")]:
+                break
+        else:
+            pytest.fail(f"the request starves after {start}")
+
+
 def test_closing_wakes_who_waits() -> None:
     frames = NewestFrames[str](1)
     took: list[Any] = ["not yet"]
