@@ -47,7 +47,7 @@ class DepthReader:
         self._costs = costs
         self._metres = np.empty((0, 0), np.float32)
         self._flat = np.empty((0, 0), np.uint8)
-        self._nearer = np.empty((0, 2))
+        self._nearer = np.empty((0, 4))
 
     def read(
         self, depth: Depth, seen: NDArray[np.uint8], projection: GroundProjection
@@ -96,7 +96,7 @@ class DepthReader:
     ) -> NDArray[np.uint8]:
         """The mask as it would be if all ground lay in the plane z = 0; a buffer that the next call overwrites."""
         if self._flat.shape != seen.shape:
-            self._flat, self._nearer = np.empty(seen.shape, np.uint8), np.empty((seen.shape[1], 2))
+            self._flat, self._nearer = np.empty(seen.shape, np.uint8), np.empty((seen.shape[1], 4))
         slopes = pixel_slopes(projection.lens, projection.image_hw).reshape(*seen.shape, 2)
         flatten(
             seen, self._costs, metres, slopes, projection.base_from_optical, float(projection.position[2]),

@@ -21,7 +21,7 @@ _SIDE_PX = 4
 _LEAST_FALL = 1e-4
 """A ray that falls by less a unit of its way, so meets the ground beyond 10 km from 1 m above it, is taken to miss it."""
 _DEEP_PX = 4
-"""Of so many pixels of a thing, from its end on, the nearest says where it stands: depth has holes and frays at edges."""
+"""Of so many pixels of a thing, from its end on, the second nearest says where it stands: depth has holes and frays."""
 
 
 @compiled
@@ -143,13 +143,17 @@ def end_depths(
     for i in range(len(pixels)):
         u, v, step_x, step_y = pixels[i, 0], pixels[i, 1], pixels[i, 2], pixels[i, 3]
         near, far = pixels[i, 4], pixels[i, 5]
-        least = np.inf
+        least, second, known = np.inf, np.inf, 0
         for k in range(_DEEP_PX if costs[far] < 0 else 0):
             x, y = u - k * step_x, v - k * step_y
             if not (0 <= x < mask.shape[1] and 0 <= y < mask.shape[0]) or mask[y, x] != far:
                 break
-            if depth[y, x] > 0 and depth[y, x] < least:
-                least = depth[y, x]
+            ahead = depth[y, x]
+            if ahead > 0 and ahead < np.inf:
+                known += 1
+                least, second = (ahead, least) if ahead < least else (least, min(ahead, second))
+        if known > 2:  # the nearest of several may be noise
+            least = second
         if least == np.inf and near != UNSEEN_LABEL and depth[v + step_y, u + step_x] > 0:
             least = depth[v + step_y, u + step_x]
         out[i] = least if least < np.inf else np.nan

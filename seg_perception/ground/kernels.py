@@ -300,12 +300,14 @@ def flatten(
 ) -> None:
     """The mask [H, W] as it would be if all ground lay in the plane z = 0 at the same x and y, into out [H, W].
 
-    costs: by label value, -1 = no ground; depth: [H, W] in m, other than above 0 and finite = not known, then a pixel stays;
+    costs: by label value, -1 = no ground; depth: [H, W] in m, other than above 0 and finite = not known, then a pixel moves as
+    the one below it does, so that ground that goes on as it began has no holes, and without such a one stays;
     slopes: [H, W, 2]; height_m: of the camera. ends [N, 6], as find_ends has them: their foot goes where end_depths [N] has it, and
-    what stands on it rises from there. UNSEEN_LABEL where ground came from and none went to. nearer: buffer [W, 2].
+    what stands on it rises from there. UNSEEN_LABEL where ground came from and none went to. nearer: buffer [W, 4].
     """
     height, width = seen.shape
-    nearer[:] = np.nan
+    nearer[:, :2] = np.nan  # where the row below has come to lie
+    nearer[:, 2:] = 0.0  # and how far it was moved
     for v in range(height - 1, -1, -1):
         for u in range(width):
             out[v, u] = seen[v, u] if costs[seen[v, u]] < 0 else UNSEEN_LABEL
@@ -320,6 +322,9 @@ def flatten(
             ahead = depth[v, u]
             if ahead > 0 and ahead < np.inf:
                 x, y = _put_down(slopes[v, u, 0], slopes[v, u, 1], ahead, base_from_optical, height_m, lens)
+                nearer[u, 2], nearer[u, 3] = (x - u, y - v) if not math.isnan(x) else (0.0, 0.0)
+            else:
+                x, y = u + nearer[u, 2], v + nearer[u, 3]
             if abs(x - u) < 1 - _SPREAD_PX and abs(y - v) < 1 - _SPREAD_PX:
                 out[v, u] = label  # as _draw does, at once
             else:

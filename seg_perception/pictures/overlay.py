@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 import cv2
 import numpy as np
@@ -45,8 +45,9 @@ class Overlay:
     """Draws results over their frame, within buffers that are made once per size. Where things are followed it remembers
     where they were, so one is for one camera's frames in their order."""
 
-    def __init__(self, labels: LabelSet) -> None:
-        self._labels = labels
+    def __init__(self, labels: LabelSet, gone: Collection[int] = ()) -> None:
+        """gone: classes that no mask holds, and so no legend."""
+        self._labels, self._gone = labels, gone
         self._table = np.ascontiguousarray(labels.colors[:, None])
         self._ground_colors = ground_colors(labels)
         self._colored = np.zeros((0, 0, 3), np.uint8)
@@ -69,7 +70,7 @@ class Overlay:
         height, width = rgb.shape[:2]
         if self._colored.shape != rgb.shape:
             self._colored = np.zeros(rgb.shape, np.uint8)
-            self._strip = legend_strip(self._labels, width)
+            self._strip = legend_strip(self._labels, width, self._gone)
         if out is None or out.shape != rgb.shape:
             out = np.empty_like(rgb)
         semantic, instance = panoptic.semantic, panoptic.instance
@@ -228,11 +229,12 @@ def legend(labels: LabelSet) -> NDArray[np.uint8]:
     return image
 
 
-def legend_strip(labels: LabelSet, width: int) -> NDArray[np.uint8]:
-    """uint8 [rows, width, 3]: the classes side by side, wrapped to width, for the edge of a picture. The rim of a ground
-    class' swatch is the colour of its outline."""
+def legend_strip(labels: LabelSet, width: int, gone: Collection[int] = ()) -> NDArray[np.uint8]:
+    """uint8 [rows, width, 3]: the classes but those gone side by side, wrapped to width, for the edge of a picture. The rim of
+    a ground class' swatch is the colour of its outline."""
     rims: dict[int, Color] = ground_colors(labels)
-    items = [(label.name, label.color, rims.get(label.id, _SWATCH_RIM)) for label in labels.classes]
+    rows = [label for label in labels.classes if label.id not in gone]
+    items = [(label.name, label.color, rims.get(label.id, _SWATCH_RIM)) for label in rows]
     return flow_legend(items, width, font_scale(width))
 
 

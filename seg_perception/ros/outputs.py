@@ -124,7 +124,7 @@ class CameraOutputs:
         self._images = {topic: fill.ImageFiller(encoding) for topic, encoding in encodings.items()}
         self._points, self._cloud = fill.Points(), fill.CloudFiller()
         self._markers = TrackMarkers(told.labels)
-        self._overlay = Overlay(told.labels)
+        self._overlay = Overlay(told.labels, told.gone)
         self._overlay_rgb: NDArray[np.uint8] | None = None
         self._grid = LatchedGrid(node, self._publishers["drivable_grid"])
         self.retract_grid = self._grid.retract
@@ -166,7 +166,7 @@ class CameraOutputs:
     def tell(self, told: Told, settings: Settings) -> None:
         """Tell classes otherwise from the next frame on. The thread that publishes."""
         self._told = told
-        self._markers, self._overlay = TrackMarkers(told.labels), Overlay(told.labels)
+        self._markers, self._overlay = TrackMarkers(told.labels), Overlay(told.labels, told.gone)
         self.announce(settings)
 
     def watched(self, settings: Settings) -> frozenset[str]:

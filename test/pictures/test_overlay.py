@@ -85,6 +85,12 @@ def test_tags_stand_above_their_thing_and_legend_at_the_bottom():
     assert np.array_equal(overlay.draw(rgb, bare)[-len(strip) :], strip)
 
 
+def test_classes_that_are_never_told_have_no_place_in_the_strip() -> None:
+    tree = CAMVID.by_name("tree")
+    swatch = (legend_strip(CAMVID, 1280) == tree.color).all(2)
+    assert swatch.any() and not (legend_strip(CAMVID, 1280, {tree.id}) == tree.color).all(2).any()
+
+
 def test_the_drivable_outline_is_drawn_where_it_lies():
     points = np.array([[10, 200], [600, 200], [600, 300], [10, 300]], np.float32)
     drivable = Drivable((DrivableArea(3, 0.2, 0.9, (Outline(points),)),))
