@@ -8,6 +8,7 @@ import binascii
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from types import SimpleNamespace
 from typing import Any
 
@@ -34,9 +35,10 @@ ALLOWED = {"fp32": 0.002, "fp16": 0.003, "int8": 0.01}
 MASKS = Wants(instances=True, confidence=True, areas=False, grid=False, free_space=False)
 
 
+@lru_cache(maxsize=1)  # drawing takes 40 times its memory, which a node that tests itself often would not get back
 def known_image(size_hw: tuple[int, int]) -> NDArray[np.uint8]:
     """A street drawn in whole numbers, uint8 [H, W, 3] BGR, the same on every machine: sky, houses, trees, a road with
-    its marks, cars and people, all with grain."""
+    its marks, cars and people, all with grain. Not to be written to."""
     height, width = size_hw
     y, x = np.mgrid[:height, :width].astype(np.int64)
     y, x = y * 240 // height, x * 320 // width
@@ -69,7 +71,9 @@ def known_image(size_hw: tuple[int, int]) -> NDArray[np.uint8]:
         paint((abs(x - left) < 4) & (y >= 150) & (y < 172), 60, 45, 40)
         paint(((x - left) ** 2 + (y - 117) ** 2) < 18, 110, 130, 170)
     grain = (x * 7919 + y * 104729 + x * y * 31) % 13 - 6
-    return np.clip(image + grain[..., None], 0, 255).astype(np.uint8)
+    drawn = np.clip(image + grain[..., None], 0, 255).astype(np.uint8)
+    drawn.flags.writeable = False
+    return drawn
 
 
 @dataclass(frozen=True)

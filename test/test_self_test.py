@@ -54,6 +54,11 @@ def model():
     return replace(info, self_test=self_test.answer(OnnxRuntimeBackend(info)))
 
 
+def test_the_known_image_is_drawn_once_and_nobody_may_write_to_it():
+    image = known_image((48, 64))
+    assert known_image((48, 64)) is image and not image.flags.writeable
+
+
 def test_the_known_image_is_the_same_on_every_machine():
     """Whoever changes it changes PATTERN too, or every model file that was exported before fails its test."""
     digest = hashlib.sha256(known_image((48, 64)).tobytes()).hexdigest()
