@@ -15,7 +15,7 @@ from street import CAR, TREE, write_job
 from seg_perception.cli import main
 from seg_perception.datasets import open_dataset
 from seg_perception.errors import SegPerceptionError
-from seg_perception.labelling.sam import DECODER_INPUTS, SegmentAnything
+from seg_perception.labelling.sam import DECODER_INPUTS, SegmentAnything, read_prompts
 from seg_perception.labels import CAMVID
 
 SIDE = 64
@@ -40,12 +40,12 @@ def encoder(path: Path, raw: bool = False) -> Path:
 
 def decoder(path: Path, drop: str = "", embedding: list[int] | None = None) -> Path:
     """Two masks of which the second is meant: what lies within 10 px of the encoder's frame of the first point, and is inside
-    of the last two, if those are a box. Where a label is 0, its point is taken out."""
+    of the last two, if those are a box."""
     constants = {
         "zero": np.array(0, np.float32), "one": np.array(1, np.float32), "half": np.array(0.5, np.float32),
         "side": np.array(SIDE, np.float32), "ten": np.array(10.0, np.float32), "i0": np.array([0]), "i1": np.array([1]),
         "unsqueeze": np.array([0, 1]), "rows": np.array([1]), "last": np.array([0]), "scores": np.array([[0.1, 0.9]], np.float32),
-        "two": np.array([2], np.float32), "three": np.array([3], np.float32), "far": np.array(1e6, np.float32),
+        "three": np.array([3], np.float32),
         "minus1": np.array([-1]), "minus2": np.array([-2]), "axis": np.array([0]),
     }  # fmt: skip
 
@@ -142,6 +142,28 @@ def test_the_encoder_gets_the_image_as_it_was_trained_to(raw: bool, tmp_path: Pa
     assert np.allclose(prepared[0, :, :16], np.moveaxis(wanted, -1, 0), atol=1e-5) and not prepared[0, :, 16:].any()
 
 
+def test_points_in_and_out_and_a_box_of_one_group_go_to_the_decoder_together(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sam = SegmentAnything(encoder(tmp_path / "e.onnx"), decoder(tmp_path / "d.onnx"))
+    fed: list[dict[str, np.ndarray]] = []
+    run = sam._run
+    monkeypatch.setattr(sam, "_run", lambda session, feeds: (fed.append(feeds), run(session, feeds))[1])
+    path = tmp_path / "prompts" / "a.json"
+    box = ("car", "rectangle", [[90, 30], [60, 10]], 4)
+    prompts(
+        path, ("car", "point", [[70, 20]], 4), ("-", "point", [[100, 5]], 4), box, ("tree", "point", [[2, 4]], None)
+    )
+    car, tree = read_prompts(path)
+    assert (car.name, tree.name) == ("car", "tree")
+    sam.masks(np.zeros((64, 128, 3), np.uint8), [car, tree])
+    _, first, second = fed
+    assert first["point_coords"].tolist() == [[[35, 10], [50, 2.5], [30, 5], [45, 15]]]
+    assert first["point_labels"].tolist() == [[1, 0, 2, 3]]
+    assert second["point_coords"].tolist() == [[[1, 2], [0, 0]]] and second["point_labels"].tolist() == [[1, -1]]
+    assert first["orig_im_size"].tolist() == [64, 128] and not first["has_mask_input"].any()
+
+
 def test_other_files_are_refused(tmp_path: Path) -> None:
     good = encoder(tmp_path / "e.onnx")
     for drop, told in (("has_mask_input", "it lacks has_mask_input"), ("masks", "the output masks")):
@@ -151,8 +173,6 @@ def test_other_files_are_refused(tmp_path: Path) -> None:
         SegmentAnything(tmp_path / "d.onnx", tmp_path / "d.onnx")
     sam = SegmentAnything(good, decoder(tmp_path / "d2.onnx", embedding=[1, 9, 9, 9]))
     prompts(tmp_path / "p" / "a.json", ("car", "point", [[1, 1]], None))
-    from seg_perception.labelling.sam import read_prompts
-
     with pytest.raises(SegPerceptionError, match="does not run"):
         sam.masks(np.zeros((8, 8, 3), np.uint8), read_prompts(tmp_path / "p" / "a.json"))
 
