@@ -15,6 +15,10 @@ def ue(value: int) -> str:
     return f"{value + 1:b}".zfill(2 * (value + 1).bit_length() - 1)
 
 
+SCALED = ue(3) + "0" + ue(0) + ue(0) + "0" + "1"
+"""What profiles with more colours say, with lists for scaling."""
+
+
 def unit(head: int, bits: str) -> bytes:
     """A unit of Annex B; behind two zero bytes a 3 keeps start codes out (7.4.1)."""
     bits += "1"
@@ -88,8 +92,8 @@ def test_the_order_of_output_may_be_that_of_the_numbers():
     "begin",
     [
         sequence(gaps=1),
-        sequence(HIGH_444, ue(3) + "0" + ue(0) + ue(0) + "0" + "1"),
-        sequence(order=ue(1) + "0" + ue(0) + ue(0) + ue(0)),
+        sequence(HIGH_444, SCALED),
+        sequence(order=ue(1) + "1" + ue(1) + ue(0) + ue(0)),
         b"",
     ],
     ids=["gaps are allowed", "scaling lists", "another order", "no sequence"],
@@ -103,3 +107,15 @@ def test_units_that_say_nothing_are_passed_over():
     assert not numbers.is_gap(sequence() + START)
     assert not numbers.is_gap(START + b"\x09\xf0" + picture(0, 0x65))
     assert numbers.is_gap(START + b"\x06\x01" + picture(2))
+
+
+def test_a_sequence_that_says_less_takes_back_what_the_last_one_said():
+    assert gaps(sequence(), picture(0, 0x65), sequence(HIGH_444, SCALED) + picture(9), picture(2)) == [
+        False,
+        False,
+        False,
+    ]
+
+
+def test_a_unit_that_is_cut_off_goes_on_with_zeros():
+    assert gaps(sequence(), picture(15, 0x65), START + b"\x61") == [False, False]
