@@ -298,6 +298,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--cameras", type=whole("--cameras", 1), default=1, metavar="N", help="cameras (default: 1)")
     given = parser.parse_args(arguments)
+    if given.more_ms and not (given.network_ms and given.cameras > 1):
+        raise SegPerceptionError("--more-ms needs --network-ms and --cameras: it is of further images of a batch")
     told = measure(model_file.load(given.model), given.network_ms, given.more_ms, given.cameras)
     for way, seen in told.items():
         age = seen["age_ms"]
