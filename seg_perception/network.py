@@ -37,6 +37,8 @@ LEADS_ELSEWHERE = (
 """Variables by which a participant finds others beyond this machine."""
 LOCALHOST = {"ROS_LOCALHOST_ONLY": "1", "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST"}
 """The same wish as Humble and as later ones name it."""
+UNSEEN = "zenoh"
+"""Part of the name of the middleware that binds none of DDS's ports, and whose router leads to other machines."""
 PORT_LOCKS = ("/dev/shm/fastdds_port{}_el", "/dev/shm/fastrtps_port{}_el")
 """What a live participant of Fast DDS 3 and 2 keeps locked, by port."""
 
@@ -64,6 +66,12 @@ def joined(domain: int | None = None) -> Iterator[Network]:
         with _environment({"ROS_DOMAIN_ID": str(domain), **profile_environment(os.environ, profile())}):
             yield Network(domain, NODE, shared=True)
         return
+    middleware = os.environ.get("RMW_IMPLEMENTATION", "")
+    if UNSEEN in middleware:
+        raise SegPerceptionError(
+            f"RMW_IMPLEMENTATION is {middleware}, with which nobody can see whether a domain is empty: unset it for a play, "
+            "or name a domain by --domain"
+        )
     number, claim = _claim_domain()
     with claim, _environment({"ROS_DOMAIN_ID": str(number), **loopback(os.environ)}):
         yield Network(number, f"{NODE}_{os.getpid()}")

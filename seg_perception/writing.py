@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import fcntl
+import functools
 import json
 import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from typing import Any
 from seg_perception.errors import SegPerceptionError
 
 _OPEN_FILES = ("/dev/stdout", "/dev/stderr")
+_ASIDE = re.compile(r"\..+\.\d+(\..*)?")
 
 
 @contextmanager
@@ -123,10 +125,19 @@ def _is_stream(path: Path) -> bool:
     return path.exists() and (not path.is_file() or path.absolute().parts[1] == "proc" or str(path) in _OPEN_FILES)
 
 
+@functools.lru_cache(maxsize=64)
+def _asides(folder: Path, inode: int) -> Sequence[str]:
+    """What has the name of something written aside in a folder, as this process first saw it: to look again for each file
+    would take the square of their number. inode: of the folder, which may be another by now."""
+    del inode
+    return [path.name for path in folder.iterdir() if _ASIDE.fullmatch(path.name)]
+
+
 def _remove_left_over(folder: Path, name: re.Pattern[str]) -> None:
-    """Remove what carries such a name and nobody holds any more."""
-    for path in folder.iterdir():
-        if not name.fullmatch(path.name):
+    """Remove what carries such a name and nobody holds any more, of what was there when this process first wrote there."""
+    for left in _asides(folder, folder.stat().st_ino):
+        path = folder / left
+        if not name.fullmatch(left):
             continue
         with suppress(OSError):  # taken away by another, or not ours: then it is no matter of this process
             held = os.open(path, os.O_RDONLY)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,34 @@ from places import CHECKOUT
 from seg_perception.cli import SUMMARIES, VERBS, main
 from seg_perception.errors import EXIT_ERROR
 from seg_perception.libraries import LIBRARIES, NEEDED, missing, pip_install
+
+TOLD_TWICE = """
+import os, signal, sys, types
+from seg_perception import cli
+verb = types.ModuleType("slow")
+verb.add_arguments = lambda parser: None
+def run(arguments):
+    try:
+        os.kill(os.getpid(), int(sys.argv[1]))
+        signal.pause()
+    except KeyboardInterrupt:
+        os.kill(os.getpid(), int(sys.argv[1]))
+        print("reported")
+    return 130
+verb.run = run
+sys.modules["slow"] = verb
+cli.VERBS["slow"] = "slow"
+sys.exit(cli.main(["slow"]))
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGTERM])
+def test_a_signal_that_comes_twice_at_once_is_one(number: int) -> None:
+    """A shell and the kernel both tell of a terminal's end, and timeout signals the program and then its whole group: what
+    was done is reported all the same."""
+    words = [sys.executable, "-c", TOLD_TWICE, str(int(number))]
+    done = subprocess.run(words, cwd=CHECKOUT, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (130, "reported\n"), done.stderr
 
 
 @pytest.mark.parametrize("verb", VERBS)

@@ -128,3 +128,12 @@ def test_nobody_on_the_network_discovers_what_is_played(tmp_path: Path) -> None:
             process.communicate("")
     assert {*lines[0].split()} == {*lines[1].split()} == {"player_1", "player_2"}
     assert lines[2].split() == ["robot"]
+
+
+def test_a_middleware_whose_domains_cannot_be_seen_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """rmw_zenoh binds none of DDS's ports, so a robot's domain would look empty; its router leads to other machines."""
+    monkeypatch.setenv("RMW_IMPLEMENTATION", "rmw_zenoh_cpp")
+    with pytest.raises(SegPerceptionError, match="RMW_IMPLEMENTATION is rmw_zenoh_cpp"), joined():
+        pass
+    with joined(77) as named:
+        assert named.shared

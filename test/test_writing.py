@@ -154,3 +154,15 @@ def test_a_bag_goes_where_a_link_leads_and_replaces_no_device(
     assert link.is_symlink() and (tmp_path / "far" / "bag" / "metadata.yaml").is_file()
     assert main([*words, str(pipe)]) == 2
     assert "is no folder and no file" in capsys.readouterr().err and pipe.is_fifo()
+
+
+def test_many_files_into_one_folder_do_not_look_through_it_each_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a folder of ten thousand images takes the square of them."""
+    listed, entries = [], Path.iterdir
+    monkeypatch.setattr(Path, "iterdir", lambda path: listed.append(path) or entries(path))
+    for number in range(20):
+        write_text(tmp_path / f"{number}.txt", "x")
+    assert listed.count(tmp_path) <= 1
+    assert len(list(tmp_path.glob("*.txt"))) == 20

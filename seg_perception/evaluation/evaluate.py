@@ -29,7 +29,7 @@ from __future__ import annotations
 import argparse
 import math
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
@@ -231,17 +231,23 @@ def check(arguments: argparse.Namespace) -> None:
 
 def tell(arguments: argparse.Namespace, told: report.Report, baseline: Baseline | None, more: str = "") -> int:
     """Write the report, print what is in it and more, and hold it against the baseline; returns the exit code."""
-    report.write(told, arguments.out)
+    try:
+        report.write(told, arguments.out)
+    finally:  # what took hours is told though the disk takes no page
+        _say(told.numbers, more)
     if arguments.json:
         write_json(arguments.json, told.numbers)
-    for line in (*told.numbers["problems"], *told.numbers["notes"]):
-        print(line, file=sys.stderr)
-    print(report.table(told.numbers))
-    if more:
-        print(more)
     print(f"report in {arguments.out / 'report.html'}")
     broken = baseline.judge(told.numbers, arguments.out) if baseline else 0
     return broken or (EXIT_DAMAGED if told.numbers["problems"] else 0)
+
+
+def _say(numbers: Mapping[str, Any], more: str) -> None:
+    for line in (*numbers["problems"], *numbers["notes"]):
+        print(line, file=sys.stderr)
+    print(report.table(numbers))
+    if more:
+        print(more)
 
 
 def _evaluate_one(arguments: argparse.Namespace) -> report.Report:

@@ -4,13 +4,12 @@ STAGES is the descriptor of a file that gets the stages of every frame. Standard
 
 A parent that is killed can end nobody, and its terminal's hang-up does not reach a session of its own. So the end of the
 pipe, which the system closes with the parent, ends the node as SIGTERM does, and what the dead parent left in shared
-memory is given back.
+memory is given back, also where the node has not joined the network yet.
 """
 
 from __future__ import annotations
 
 import os
-import re
 import signal
 import sys
 import threading
@@ -18,23 +17,29 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from seg_perception.fast_dds import give_back
+from seg_perception.errors import EXIT_INTERRUPTED
+from seg_perception.fast_dds import give_back, segments
 from seg_perception.play import stages
 
 STOP_S = 15.0
 """How long the node may take to end by itself."""
-SEGMENT = re.compile(r"/dev/shm/(fastdds|fastrtps)_[0-9a-f]{8,}")
-"""Where Fast DDS keeps a participant's messages; its small files of ports stay in any case, for the next on the port."""
+SETTLED_S = 2.0
+"""A process that begins to use a segment has locked it by then."""
 
 
 def main(run: Callable[[], int] | None = None) -> int:
     """Run the node until it ends or its parent does; returns its exit code."""
     left: list[Path] = []
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # until the node has its own
     threading.Thread(target=_watch, args=(left,), name="parent", daemon=True).start()
     try:
         return (run or _node)()
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
     finally:
-        give_back(left)
+        if left:
+            time.sleep(SETTLED_S)
+            give_back(left)
 
 
 def _node() -> int:
@@ -45,20 +50,15 @@ def _node() -> int:
 
 
 def _watch(left: list[Path]) -> None:
-    """Wait for the end of the pipe, then end this process, in order where it can be. left: gets what the parent left."""
+    """Wait for the end of the pipe, then end this process, in order where it can be. left: gets what the parent may have
+    left."""
     while os.read(0, 1):
         continue
-    left += mapped_segments()
+    left += segments()
     os.kill(os.getpid(), signal.SIGTERM)
     time.sleep(STOP_S)
     give_back(left)
     os._exit(1)
-
-
-def mapped_segments() -> list[Path]:
-    """Fast DDS's messages that this process looks into: its own and those of whom it hears."""
-    fields = (line.split(maxsplit=5) for line in Path("/proc/self/maps").read_text().splitlines())
-    return sorted({Path(field[5]) for field in fields if len(field) == 6 and SEGMENT.fullmatch(field[5])})
 
 
 if __name__ == "__main__":

@@ -14,16 +14,20 @@ from seg_perception.labels import VOID, LabelSet
 from seg_perception.metrics.confusion import ConfusionMatrix, iou_per_class, mean_known
 from seg_perception.metrics.per_frame import PerFrame
 from seg_perception.metrics.scores import Scores
+from seg_perception.recordings.dataset_source import Comparison
 from seg_perception.recordings.sources import SourceFrame
-from seg_perception.results import Answer, at_middles
+from seg_perception.results import Answer, Truth, at_middles
 
 
 class Judge:
-    """Frames of one camera or of several. rows: `per_frame` of report.json."""
+    """Frames of one camera or of several. labels: what they are judged in; rows: `per_frame` of report.json."""
 
-    def __init__(self, labels: LabelSet) -> None:
-        self.scores = Scores(labels)
-        self._robot = ConfusionMatrix(labels)
+    def __init__(self, labels: LabelSet, spoken: LabelSet | None = None) -> None:
+        """labels: the model's; spoken: what the ids of the truth mean, None: the same."""
+        self._comparison = Comparison.of_labels(labels, spoken)
+        self.labels = self._comparison.labels
+        self.scores = Scores(self.labels)
+        self._robot = ConfusionMatrix(self.labels)
         self._per_frame = PerFrame(self.scores)
         self._faults = Faults()
 
@@ -35,7 +39,11 @@ class Judge:
     @property
     def notes(self) -> list[str]:
         """What the reader of the numbers must know."""
-        return self.scores.notes
+        return [*self._comparison.notes, *self.scores.notes]
+
+    def truth(self, truth: Truth) -> Truth:
+        """In labels."""
+        return self._comparison.truth(truth)
 
     @property
     def rows(self) -> list[dict[str, Any]]:
@@ -49,10 +57,12 @@ class Judge:
         older. Returns the answer's mIoU, None where there is none to tell."""
         miou, instances = None, False
         if item.truth is not None:
+            truth = self.truth(item.truth)
             try:
-                self._robot.update(_had(newest, item.truth.semantic.shape), item.truth.semantic)
+                self._robot.update(self._had(newest, item.truth.semantic), truth.semantic)
                 if answer is not None:
-                    miou = self.scores.add(answer.semantic, answer.instance, item.truth, answer.segments)
+                    semantic = self._comparison.prediction(answer.semantic, item.truth.semantic)
+                    miou = self.scores.add(semantic, answer.instance, truth, answer.segments)
                     instances = item.truth.instance is not None
             except SegPerceptionError as error:
                 self._faults.add(name, str(error))
@@ -69,9 +79,8 @@ class Judge:
         answered = self.scores.summary() if self.scores.frames else {}
         return {**answered, "miou_all": miou_all, "frames_labelled": self.scores.frames}
 
-
-def _had(newest: Answer | None, shape: tuple[int, int]) -> NDArray[np.uint8]:
-    """The mask that a robot has, brought to the labels' size."""
-    if newest is None:
-        return np.full(shape, VOID, np.uint8)
-    return at_middles(newest.semantic, shape)
+    def _had(self, newest: Answer | None, ids: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """The mask that a robot has, in labels and brought to the size of the truth's ids."""
+        if newest is None:
+            return np.full(ids.shape, VOID, np.uint8)
+        return at_middles(self._comparison.prediction(newest.semantic, ids), ids.shape)

@@ -180,7 +180,8 @@ class Play:
                     progress.set_postfix(answers=sum(len(feed.spool) for feed in self._feeds.values()), refresh=False)
             for name, stamp_ns in stamps_ns.items():
                 if not player.channels[name].wait_for_answer(stamp_ns, LAST_ANSWER_S):
-                    self.problems.append(f"the last frame {name} was not answered within {LAST_ANSWER_S:.0f} s")
+                    of = f" of {name}" if name else ""
+                    self.problems.append(f"the last frame{of} was not answered within {LAST_ANSWER_S:.0f} s")
         finally:
             self.duration_s = time.monotonic() - self._start_s
         player.wait_for_diagnostics(DIAGNOSTICS_S)
@@ -198,8 +199,8 @@ class Play:
         if received <= sent:
             return sent - received
         self.problems.append(
-            f"the node received {received} frames {feed.camera} of which {sent} were sent: another camera plays to it, so "
-            "nothing here is sure"
+            f"the node received {received} frames{f' of {feed.camera}' if feed.camera else ''}, of which {sent} were sent: "
+            "another camera plays to it, so nothing here is sure"
         )
         return None
 
@@ -261,7 +262,7 @@ def numbers(feeds: Sequence[Feed]) -> dict[str, Any]:
     """
     frames_in = sum(len(feed.spool.sent_s) for feed in feeds)
     ages_ms = [age for feed in feeds for age in feed.ages_ms]
-    span_s = span([time_s for feed in feeds for time_s in feed.spool.sent_s])
+    span_s = span(*(feed.spool.sent_s for feed in feeds))
     lost = [feed.lost for feed in feeds]
     times = StageTimes()
     for stages_ms in (frame for feed in feeds for frame in feed.stages_ms):

@@ -15,6 +15,7 @@ from typing import Any
 import yaml
 
 from seg_perception.errors import SegPerceptionError
+from seg_perception.fast_dds import give_back, mapped_segments
 from seg_perception.network import NODE
 from seg_perception.play import stages
 
@@ -78,15 +79,23 @@ class NodeProcess:
     def stop(self) -> None:
         """Ask it to end, and end it where it does not."""
         if self._process.poll() is None:
-            self._process.send_signal(signal.SIGINT)
-            try:
-                self._process.wait(STOP_S)
-            except subprocess.TimeoutExpired:
-                self._process.kill()
-                self._process.wait()
+            end(self._process)
         assert self._process.stdin is not None
         self._process.stdin.close()
         os.close(self._stages)
+
+
+def end(process: subprocess.Popen[bytes]) -> None:
+    """Ask a process to end, and end it where it does not. What it had no time to give back of its shared memory is given
+    back for it: on a busy machine a node leaves its middleware as it is."""
+    held = mapped_segments(process.pid)
+    process.send_signal(signal.SIGINT)
+    try:
+        process.wait(STOP_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+    give_back(held)
 
 
 @contextmanager

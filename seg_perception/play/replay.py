@@ -30,7 +30,9 @@ SAMPLES = 6
 class Replay:
     """What came out. numbers: metrics under their names in report.json, empty without labels; rows: its `per_frame`;
     problems: labels that cannot be used, a video that could not be written; notes: on the video; video: it is there and
-    can be opened; finished: False when Ctrl-C ended it early; frames: looked at."""
+    can be opened; finished: False when Ctrl-C ended it early; frames: looked at; labels: what was judged in."""
+
+    labels: LabelSet
 
     numbers: dict[str, Any] = field(default_factory=dict)
     rows: list[dict[str, Any]] = field(default_factory=list)
@@ -60,7 +62,8 @@ def replay(
     beside them. together and worst get the frames too, under source's part. Ctrl-C ends it with a whole video of what
     was done.
     """
-    result, judge = Replay(), Judge(labels)
+    judge = Judge(labels, source.labels)
+    result = Replay(judge.labels)
     distances = FreeDistance(labels, placing.settings.range_max_m) if placing else FreeDistance(labels)
     panels = Panels(labels, placing, source.ego)
     newest: Answer | None = None
@@ -90,7 +93,7 @@ def replay(
                     worst.offer(miou, index, item, answer.semantic, item.truth)
                 distances.add(spool.sent_s[index], answer.drivable, item.free_distance_m)
                 if index in chosen:
-                    result.pictures.append(_picture(item, panels, labels))
+                    result.pictures.append(_picture(item, panels, judge))
         except KeyboardInterrupt:
             result.finished = False
     if writer is not None:
@@ -112,13 +115,13 @@ def _frames(source: Source, spool: Spool) -> Iterator[SourceFrame]:
     yield from (item for item, _ in zip(source, spool.sent_s, strict=False))
 
 
-def _picture(item: SourceFrame, panels: Panels, labels: LabelSet) -> Picture:
+def _picture(item: SourceFrame, panels: Panels, judge: Judge) -> Picture:
     assert panels.camera is not None
     images = [("what the node answered", panels.camera.copy())]
     if item.truth is None:
         images.append(("camera image", item.frame.rgb.copy()))
     else:
-        images.append(("truth", labels.colors[item.truth.semantic]))
+        images.append(("truth", judge.labels.colors[judge.truth(item.truth).semantic]))
     if panels.ground is not None:
         images.append(("the ground from above", panels.ground.copy()))
     return Picture(item.name, images)

@@ -34,6 +34,12 @@ from seg_perception.ros.settings import Settings
 from seg_perception.writing import check_folder, results_folder, write_json
 
 EXIT_DAMAGED = 1
+DECIDED = {
+    "model": "give --model",
+    "camera_names": "it has one camera, so leave it out",
+    "image_transport": "it sends raw images, so leave it out",
+}
+"""Parameters that a play sets or relies on, and what to do instead."""
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -96,8 +102,24 @@ def _named(words: Sequence[str]) -> dict[str, Any]:
         name, found, value = word.partition(":=")
         if not found or not name:
             raise SegPerceptionError(f"--param is '{word}': write NAME:=VALUE, for example backend:=onnxruntime")
-        parameters[name] = yaml.safe_load(value)
+        if name in DECIDED:
+            raise SegPerceptionError(f"--param names '{name}', which the play decides: {DECIDED[name]}")
+        parameters[name] = _read(word, value)
     return parameters
+
+
+def _read(word: str, text: str) -> Any:
+    """The value of a parameter, as a parameter file has it: a bool, a number, a text, or a list of such."""
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        value = None
+    if not all(isinstance(part, (bool, int, float, str)) for part in (value if isinstance(value, list) else [value])):
+        raise SegPerceptionError(
+            f"--param is '{word}': write a number, a text, true, false or a list of such behind :=, in quotes what YAML "
+            "takes for something else"
+        )
+    return value
 
 
 def _placing(feed: Feed, parameters: Mapping[str, Any], calibration: str) -> Placing | None:
@@ -127,24 +149,24 @@ def _report(feed: Feed, play: Play, judged: Replay, model: ModelInfo, calibratio
         "problems": [*play.problems, *source.problems, *judged.problems],
         "notes": [*source.notes, *judged.notes],
         **judged.numbers,
-        "classes": list(model.labels.names),
+        "classes": list(judged.labels.names),
         "per_frame": judged.rows,
     }
     timeline = report.Timeline(spool.sent_s, spool.age_ms)
     title = f"{model.name} on {source.name}"
     return report.Report(
-        title, numbers, model.labels, judged.pictures, timeline=timeline, free=judged.free, film=judged.film
+        title, numbers, judged.labels, judged.pictures, timeline=timeline, free=judged.free, film=judged.film
     )
 
 
 def _written_report(told: report.Report, out: Path) -> list[Path]:
-    """Write it; returns its files. Where the disk takes none, that is one more problem: the numbers are told all the same."""
+    """Write it; returns its files. What the disk does not take is one more problem: the numbers are told all the same."""
+    written: list[Path] = []
     try:
-        report.write(told, out)
+        report.write(told, out, written)
     except SegPerceptionError as error:
         told.numbers["problems"].append(str(error))
-        return []
-    return [out / "report.html", out / "report.json"]
+    return written
 
 
 def _say(numbers: Mapping[str, Any], written: Sequence[Path]) -> None:

@@ -94,12 +94,14 @@ class Spool:
         return cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)
 
 
-def span(sent_s: Sequence[float]) -> float | None:
-    """The seconds that frames sent at these times stand for, from the first to the last and a period; None of fewer than
-    two."""
-    count = len(sent_s)
-    between_s = max(sent_s) - min(sent_s) if count > 1 else 0.0
-    return between_s * count / (count - 1) if between_s > 0 else None
+def span(*sent_s: Sequence[float]) -> float | None:
+    """The seconds that the frames of one camera sent at these times stand for, from the first to the last and a period;
+    None of fewer than two. Of several cameras that of the longest, or all from the first to the last where that is more:
+    they may send at once, one between the other's frames, or one after the other."""
+    spans_s = [(max(times) - min(times)) * len(times) / (len(times) - 1) for times in sent_s if len(times) > 1]
+    everything = [time_s for times in sent_s for time_s in times]
+    longest_s = max(*spans_s, max(everything) - min(everything), 0.0) if spans_s else 0.0
+    return longest_s if longest_s > 0 else None
 
 
 class AgeSpool(Spool):

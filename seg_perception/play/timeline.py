@@ -36,7 +36,7 @@ from tqdm import tqdm
 from seg_perception import backends, model_file
 from seg_perception.backends.base import Backend
 from seg_perception.backends.batches import Answer, Batches
-from seg_perception.errors import SegPerceptionError
+from seg_perception.errors import EXIT_ERROR, SegPerceptionError
 from seg_perception.metrics.times import percentiles
 from seg_perception.model_file import ModelInfo
 from seg_perception.network import joined
@@ -279,7 +279,16 @@ def _watch(node_name: str, cameras: Sequence[str]) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure, print."""
+    """Measure, print; 0, or 2 where one sentence says why not."""
+    try:
+        _run(arguments)
+    except SegPerceptionError as error:
+        print(f"timeline: {error}", file=sys.stderr)
+        return EXIT_ERROR
+    return 0
+
+
+def _run(arguments: Sequence[str] | None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", type=Path, required=True, metavar="M", help="model file (ONNX)")
     parser.add_argument(
@@ -309,7 +318,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
         span_s = max(s.end_s for s in seen["spans"]) - min(s.begin_s for s in seen["spans"])
         print("\n".join(gantt(seen["spans"])), f"{span_s * 1e3:.0f} ms\n")
-    return 0
 
 
 if __name__ == "__main__":

@@ -103,6 +103,21 @@ class Comparison:
             return
         self._join(model, groups)
 
+    @classmethod
+    def of_labels(cls, model: LabelSet, spoken: LabelSet | None) -> Comparison:
+        """With labels whose ids are those of another set, by the names of both and what they cover; None: of the model's."""
+        if spoken is None or spoken == model:
+            return cls(model, None)
+        from seg_perception.datasets.label_sets import classes_in, concepts_of
+
+        meaning = classes_in(model, concepts_of(spoken))
+        found = cls(model, meaning)
+        if lost := [label.name for label in spoken.classes if not meaning[label.id]]:
+            found.notes.append(
+                f"the model has no class for what is labelled {', '.join(lost)}: it counts as unlabelled"
+            )
+        return found
+
     def _join(self, model: LabelSet, groups: Mapping[tuple[str, ...], list[int]]) -> None:
         self._table[:] = VOID
         self._may_be = np.zeros((256, 256), np.bool_)

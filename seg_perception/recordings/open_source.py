@@ -51,7 +51,7 @@ def _open(
     if not words:
         return SyntheticSource(frames or SYNTHETIC_FRAMES)
     path = Path(words).expanduser()
-    if words.isdecimal() or words.startswith("/dev/"):
+    if (words.isdecimal() and not path.exists()) or words.startswith("/dev/"):
         return DeviceSource(f"/dev/video{words}" if words.isdecimal() else words)
     if path.suffix in BAG_ENDINGS or (path.is_dir() and _is_bag(path)):
         from seg_perception.recordings.frames import BagSource  # rosbags is needed for bags only

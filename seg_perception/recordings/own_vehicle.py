@@ -122,11 +122,11 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _spread(source: Source, frames: int) -> Iterator[NDArray[np.uint8]]:
     """At most so many images, RGB, evenly spread over a source, as far as it says how many it has."""
-    every = max((source.total or 0) // frames, 1)
+    total = source.total or 0
     with tqdm(total=source.total, unit="frame", desc="ego-mask") as progress:
         for number, item in enumerate(source):
             progress.update()
-            if number % every == 0:
+            if total <= frames or number * frames % total < frames:
                 yield item.frame.rgb
 
 

@@ -94,18 +94,24 @@ class Report:
     film: Film = field(default_factory=Film)
 
 
-def write(report: Report, out: Path) -> None:
-    """Write report.json and report.html into the folder out.
+def write(report: Report, out: Path, written: list[Path] | None = None) -> None:
+    """Write report.json and report.html into the folder out; written: gets each of them once it is there.
 
-    Raises SegPerceptionError when the folder cannot be written to.
+    Raises SegPerceptionError when one cannot be written.
     """
-    try:
-        write_json(out / "report.json", report.numbers)
-        write_text(out / "report.html", render(report))
-    except OSError as error:
-        raise SegPerceptionError(
-            f"the report cannot be written to {out} ({error.strerror}): give another --out"
-        ) from error
+    for name in ("report.json", "report.html"):
+        path = out / name
+        try:
+            if name == "report.json":
+                write_json(path, report.numbers)
+            else:
+                write_text(path, render(report))
+        except OSError as error:
+            raise SegPerceptionError(
+                f"{path} cannot be written ({error.strerror}): free space on the disk, or give another --out"
+            ) from error
+        if written is not None:
+            written.append(path)
 
 
 def render(report: Report) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import argparse
+import errno
 import json
 import re
 from pathlib import Path
@@ -15,10 +17,12 @@ from ros_harness import make_tiny_model
 
 from seg_perception import backends, cli, model_file
 from seg_perception.errors import SegPerceptionError
+from seg_perception.evaluation.evaluate import tell
 from seg_perception.labels import CAMVID, VOID
 from seg_perception.metrics.scores import Scores
 from seg_perception.pipeline import Pipeline
 from seg_perception.recordings.dataset_source import Comparison
+from seg_perception.reports import report
 from seg_perception.results import Frame, Truth
 
 CAMVID_VOID = 11
@@ -55,6 +59,20 @@ def camvid(tmp_path: Path, pipeline: Pipeline) -> Path:
 def evaluate(model: Path, out: Path, *words: object) -> tuple[int, dict]:
     code = cli.main(["evaluate", "--model", str(model), "--out", str(out), *map(str, words)])
     return code, json.loads((out / "report.json").read_text())
+
+
+def test_what_was_measured_is_told_though_the_disk_takes_no_report(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(path: Path, text: str) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(report, "write_text", full)
+    told = report.Report("a", {"frames": 7, "iou": {"car": 0.5}, "problems": ["one"], "notes": []}, CAMVID)
+    with pytest.raises(SegPerceptionError, match="No space left on device"):
+        tell(argparse.Namespace(out=tmp_path, json=None), told, None, "more")
+    said = capsys.readouterr()
+    assert "car" in said.out and "0.500" in said.out and "more" in said.out and "one" in said.err
 
 
 def test_data_set_and_bag_give_the_same_numbers(tmp_path: Path, model: Path, pipeline: Pipeline, camvid: Path) -> None:

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
 from eval_fixtures import write_images
+from places import CHECKOUT
 from ros_harness import FakeCamera, Peer, make_tiny_model, ros_domain
 from verb_process import WAIT_S, Run
 
 from seg_perception.errors import SegPerceptionError
-from seg_perception.fast_dds import give_back
+from seg_perception.fast_dds import SEGMENT, SHARED_MEMORY, give_back, mapped_segments
 from seg_perception.network import Network, joined
-from seg_perception.play import child
 from seg_perception.play.pace import Pace
 from seg_perception.play.play import Feed, Play
 from seg_perception.play.player import refuse_others
@@ -80,7 +84,7 @@ def played(tmp_path: Path, model: Path) -> tuple[Run, psutil.Process, set[Path]]
     run.until(b"answers=3")
     (node,) = psutil.Process(run.process.pid).children()
     paths = {entry.path for process in (node, psutil.Process(run.process.pid)) for entry in process.memory_maps()}
-    return run, node, {Path(path) for path in paths if child.SEGMENT.fullmatch(path)}
+    return run, node, {Path(path) for path in paths if SEGMENT.fullmatch(Path(path).name)}
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGHUP])
@@ -96,9 +100,63 @@ def test_nothing_outlives_a_run_that_is_killed_or_hung_up(tmp_path: Path, model:
         assert json.loads((tmp_path / "out" / "report.json").read_text())["interrupted"]
 
 
-def test_only_what_the_dead_left_is_given_back(tmp_path: Path) -> None:
-    import fcntl
+STARTING = """
+import sys, time
+from pathlib import Path
+from seg_perception.play import process
+child.segments = lambda: [Path(word) for word in sys.argv[1:]]
+def imports():
+    print("importing", flush=True)
+    time.sleep(600)
+sys.exit(child.main(imports))
+"""
 
+
+def test_a_node_that_only_starts_gives_back_what_its_dead_parent_left(tmp_path: Path) -> None:
+    """Killed in its first seconds, before the node has joined the network and looks into its memory."""
+    dead, alive = tmp_path / "fastdds_11111111", tmp_path / "fastdds_22222222"
+    for name in (dead, alive):
+        name.write_text("segment")
+        name.with_name(f"{name.name}_el").write_text("")
+    words = [sys.executable, "-c", STARTING, str(dead), str(alive)]
+    with alive.with_name(f"{alive.name}_el").open() as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        node = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=CHECKOUT)
+        assert node.stdout is not None and node.stdout.readline() == b"importing\n"
+        node.communicate(timeout=WAIT_S)  # closes the pipe, as the system does for a parent that is killed
+    assert node.returncode == 130
+    assert not dead.exists() and alive.exists()
+
+
+HOLDS = """
+import fcntl, mmap, signal, sys
+signal.signal(signal.SIGINT, signal.SIG_IGN)
+with open(sys.argv[1], "r+b") as segment, open(sys.argv[1] + "_el") as lock:
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    held = mmap.mmap(segment.fileno(), 0)
+    print("holds", flush=True)
+    signal.pause()
+"""
+
+
+def test_a_node_that_has_to_be_killed_leaves_no_shared_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(process, "STOP_S", 0.1)
+    segment = SHARED_MEMORY / f"fastdds_{os.getpid():016x}"
+    segment.write_bytes(bytes(4096))
+    segment.with_name(f"{segment.name}_el").write_text("")
+    try:
+        node = subprocess.Popen([sys.executable, "-c", HOLDS, str(segment)], stdout=subprocess.PIPE)
+        assert node.stdout is not None and node.stdout.readline() == b"holds\n"
+        assert mapped_segments(node.pid) == [segment]
+        process.end(node)
+        assert node.returncode == -signal.SIGKILL and not segment.exists()
+    finally:
+        node.kill()
+        node.communicate()
+        give_back([segment])
+
+
+def test_only_what_the_dead_left_is_given_back(tmp_path: Path) -> None:
     for name in ("dead", "alive"):
         (tmp_path / name).write_text("segment")
     (tmp_path / "dead_el").write_text("")

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import errno
+import os
 import threading
 from pathlib import Path
 
 import numpy as np
 from eval_fixtures import write_images
 
+from seg_perception.play import stages
 from seg_perception.play.keeper import WAITING, Keeper
 from seg_perception.play.play import Feed, Silence, numbers, silent
 from seg_perception.play.spool import AgeSpool, Spool
@@ -65,6 +67,9 @@ def test_rates_are_of_the_frames_and_not_of_the_waiting(tmp_path: Path) -> None:
     assert (numbers([lossy])["fps"], numbers([lossy])["dropped"]) == (8.0, 1)
     later = played(tmp_path / "images", [time_s + 0.05 for time_s in times], {0, 1, 2, 3, 4})
     assert numbers([whole, later])["fps"] == 20.0
+    assert numbers([whole, whole])["fps"] == 20.0, "cameras that are triggered together"
+    short = played(tmp_path / "images", times[:2], {0, 1})
+    assert numbers([whole, short])["sent_hz"] == 14.0, "seven frames in half a second"
     alone = numbers([played(tmp_path / "images", [0.0], {0})])
     assert alone["fps"] is None and alone["sent_hz"] is None
 
@@ -86,3 +91,12 @@ def test_a_node_that_starts_for_minutes_is_not_called_silent() -> None:
     )]  # fmt: skip
     assert told == [False] * 6 + [True, False]
     assert Silence(0.0).begins(15.1, "")
+
+
+def test_a_line_that_the_node_is_still_writing_is_not_read() -> None:
+    """It is read while the node goes on, which may also have been killed amid a line."""
+    descriptor = os.memfd_create("stages")
+    stages.write(descriptor, "front", 7, {"network": 1.5})
+    os.write(descriptor, b'["front", 8, {"netw')
+    assert list(stages.read(descriptor)) == [("front", 7, {"network": 1.5})]
+    os.close(descriptor)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import signal
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -13,8 +15,12 @@ from eval_fixtures import SIZE_HW, picture, truncate, write_images, write_labels
 from ros_harness import make_tiny_model
 from verb_process import Run
 
+from seg_perception.errors import SegPerceptionError
+from seg_perception.labels import CAMVID
+from seg_perception.play.run import _named, _written_report
 from seg_perception.recordings.make import write_bag
 from seg_perception.recordings.sources import SyntheticSource
+from seg_perception.reports import report
 
 DESIGN_KEYS = {"frames_in", "frames_out", "dropped", "fps", "age_ms", "stages_ms", "backend", "model", "machine"}
 LABELLED_KEYS = {
@@ -146,6 +152,41 @@ def test_what_cannot_be_played_is_told_before_the_node_starts(
     (line,) = run.text.strip().splitlines()
     assert part in line
     assert not (tmp_path / "out").exists()
+
+
+def test_of_a_report_that_the_disk_takes_in_part_that_part_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(path: Path, text: str) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    numbers: dict[str, Any] = {"fps": 1.0, "problems": []}
+    told = report.Report("a", numbers, CAMVID)
+    assert _written_report(told, tmp_path) == [tmp_path / "report.json", tmp_path / "report.html"]
+    monkeypatch.setattr(report, "write_text", full)
+    assert _written_report(told, tmp_path) == [tmp_path / "report.json"]
+    (problem,) = numbers["problems"]
+    assert "No space left on device" in problem and str(tmp_path / "report.html") in problem
+
+
+def test_parameters_are_read_as_a_parameter_file_has_them() -> None:
+    words = ["threads:=2", "thing_score:=0.5", "camera_pose:=[0.0, 0, 1.4, 0, 0, 0]", "backend:=onnxruntime"]
+    assert _named(words) == {
+        "threads": 2, "thing_score": 0.5, "camera_pose": [0.0, 0, 1.4, 0, 0, 0], "backend": "onnxruntime"
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("word", ["a:=[1,", "a:=@x", "a:=b: c: d", "a:=", "a:={b: 1}", "a:=[[1]]", "a:=2020-01-01"])
+def test_a_value_that_no_parameter_has_is_named(word: str) -> None:
+    with pytest.raises(SegPerceptionError, match="--param") as caught:
+        _named([word])
+    assert word in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["model", "camera_names", "image_transport"])
+def test_what_the_play_itself_decides_is_no_parameter_to_name(name: str) -> None:
+    with pytest.raises(SegPerceptionError, match=f"--param names '{name}'"):
+        _named([f"{name}:=x"])
 
 
 def test_every_answered_frame_is_drawn_beside_the_ground_by_an_assumed_camera(tmp_path: Path, model: Path) -> None:

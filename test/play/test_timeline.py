@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from seg_perception.play.timeline import Span, gantt
+from pathlib import Path
+
+import pytest
+
+from seg_perception.play.timeline import Span, gantt, main
 
 
 def test_a_place_is_a_line_and_a_column_is_a_share_of_the_time() -> None:
@@ -17,3 +21,12 @@ def test_a_place_is_a_line_and_a_column_is_a_share_of_the_time() -> None:
         "network  |11112222  |",
         "publish  |    111 22|",
     ]
+
+
+@pytest.mark.parametrize("words", [("--cameras", "0"), ("--network-ms", "fast"), ("--more-ms", "1")])
+def test_what_cannot_be_measured_is_one_sentence(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], words: tuple[str, str]
+) -> None:
+    assert main(["--model", str(tmp_path / "missing.onnx"), *words]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("timeline: ") and (words[0] in line or "missing.onnx" in line)

@@ -15,7 +15,8 @@ from own_vehicle_fixtures import COUNT, HW, bonnet, drive
 
 from seg_perception import cli
 from seg_perception.files import write_image
-from seg_perception.recordings.own_vehicle import LEAST_FRAMES, MARGIN
+from seg_perception.recordings.own_vehicle import LEAST_FRAMES, MARGIN, _spread
+from seg_perception.recordings.sources import FolderSource
 
 
 def recorded(folder: Path, images: list[NDArray[np.uint8]]) -> Path:
@@ -105,3 +106,12 @@ def test_a_video_without_an_own_vehicle_has_none(tmp_path: Path, capsys: pytest.
     write_video(tmp_path / "drive.mp4", 30)
     code, said = propose(capsys, "--video", tmp_path / "drive.mp4", "--out", tmp_path / "ego.png", "--frames", 12)
     assert code == cli.EXIT_ERROR and "shows no own vehicle" in said
+
+
+@pytest.mark.parametrize(("images", "wanted"), [(19, 10), (11, 10), (10, 10), (7, 10), (30, 10)])
+def test_as_many_frames_are_looked_at_as_are_asked_for_spread_evenly(tmp_path: Path, images: int, wanted: int) -> None:
+    shades = [np.full((8, 8, 3), number, np.uint8) for number in range(images)]
+    seen = [int(rgb[0, 0, 0]) for rgb in _spread(FolderSource(recorded(tmp_path / "images", shades)), wanted)]
+    assert len(seen) == min(images, wanted)
+    steps = np.diff(seen)
+    assert steps.max() - steps.min() <= 1

@@ -334,6 +334,14 @@ def test_what_cannot_be_read_is_one_sentence(tmp_path: Path) -> None:
         assert "\n" not in str(caught.value)
 
 
+def test_a_folder_that_is_there_is_no_camera_of_that_number(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_images(tmp_path / "2024", 1)
+    monkeypatch.chdir(tmp_path)
+    assert open_source("2024").kind == "folder"
+    with pytest.raises(SegPerceptionError, match="/dev/video2025"):
+        open_source("2025")
+
+
 def test_labels_belong_to_folders(tmp_path: Path) -> None:
     path = tmp_path / "drive.mp4"
     write_video(path, 1)
