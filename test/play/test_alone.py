@@ -21,6 +21,7 @@ from verb_process import WAIT_S, Run
 from seg_perception.errors import SegPerceptionError
 from seg_perception.fast_dds import SEGMENT, SHARED_MEMORY, give_back, mapped_segments
 from seg_perception.network import Network, joined
+from seg_perception.play import process
 from seg_perception.play.pace import Pace
 from seg_perception.play.play import Feed, Play
 from seg_perception.play.player import refuse_others
@@ -103,7 +104,7 @@ def test_nothing_outlives_a_run_that_is_killed_or_hung_up(tmp_path: Path, model:
 STARTING = """
 import sys, time
 from pathlib import Path
-from seg_perception.play import process
+from seg_perception.play import child
 child.segments = lambda: [Path(word) for word in sys.argv[1:]]
 def imports():
     print("importing", flush=True)
