@@ -33,7 +33,6 @@ class Replay:
     can be opened; finished: False when Ctrl-C ended it early; frames: looked at; labels: what was judged in."""
 
     labels: LabelSet
-
     numbers: dict[str, Any] = field(default_factory=dict)
     rows: list[dict[str, Any]] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)

@@ -77,7 +77,9 @@ def test_a_video_is_played_at_its_own_rate_and_its_drops_are_reported(tmp_path: 
     numbers = json.loads((tmp_path / "out" / "report.json").read_text())
     assert numbers["frames_in"] == 40 and numbers["rate_hz"] == 40.0
     assert numbers["dropped"] == 40 - numbers["frames_out"] > 0, "the model is meant to be slower than the camera"
-    assert numbers["sent_hz"] <= 40.0 * 39 / 38 + 0.01, "the first frame may be late by a period, and the last be in time"
+    assert numbers["sent_hz"] <= 40.0 * 39 / 38 + 0.01, (
+        "the first frame may be late by a period, and the last be in time"
+    )
     assert "miou" not in numbers
     assert 0 <= numbers["lost_before_node"] <= numbers["dropped"]
     assert f"{numbers['dropped']} dropped" in run.text
