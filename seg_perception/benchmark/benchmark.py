@@ -14,7 +14,9 @@ With --against naive up to 100 frames also take two other paths, in turn with ou
 textbook's (colour conversion, resize, all logits enlarged to the mask's size, argmax, connected components of every thing
 class), and the lean one, which makes the same masks by a running maximum over the classes in buffers that stay.
 
---all measures every model that ships and writes a folder of results, the roofline too. --roofline computes the bound
+--all measures every model that ships, also with one camera of 10, 30 and 60 Hz (`fixed_rates_hz`: missed frames, latency,
+jitter, load and memory, as NVIDIA's ros2_benchmark has them), and writes a folder of results, the roofline too. Where the
+folder holds results of a machine of the same class it says what moved. --roofline computes the bound
 that operations and bytes set on embedded GPUs; nothing is measured for it. --training times training instead: how many
 images a second the loader makes, how many the network learns from when they are ready, in turn, and how much memory
 both take. --metrics times the metrics of `evaluate` on masks of the synthetic drive, beside torchmetrics and
@@ -33,6 +35,8 @@ from __future__ import annotations
 
 import argparse
 import gc
+import hashlib
+import json
 import os
 import re
 import sys
@@ -52,6 +56,7 @@ from seg_perception import machine, options
 from seg_perception.backends.shipped_models import shipped_files
 from seg_perception.benchmark import metrics as benchmark_metrics
 from seg_perception.benchmark import roofline
+from seg_perception.benchmark.moved import TOLERANCE, moved
 from seg_perception.benchmark.naive import LEAN_PREFIX, PREFIX, other_paths, speedups
 from seg_perception.errors import SegPerceptionError
 from seg_perception.ground.drivable import DrivableExtractor, DrivableSettings
@@ -211,6 +216,7 @@ def _run_all(arguments: argparse.Namespace, live: Live | None) -> int:
     arguments.against = "naive"
     results = _measure(arguments, shipped_files(), live)
     for name, numbers in results.items():
+        _tell_what_moved(arguments.out / f"{name}.json", numbers)
         write_json(arguments.out / f"{name}.json", numbers)
     write_text(arguments.out / ROOFLINE_PAGE, roofline.markdown(roofline.computed(shipped_files())))
     page = benchmark_report.markdown(results)
@@ -219,6 +225,22 @@ def _run_all(arguments: argparse.Namespace, live: Live | None) -> int:
         write_json(arguments.json, results)
     print(page)
     return 0
+
+
+def _tell_what_moved(former: Path, numbers: Mapping[str, Any]) -> None:
+    """Compare with the result that is about to be replaced, if it is one."""
+    try:
+        old = json.loads(former.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return
+    sentences = moved(old, numbers) if isinstance(old, dict) else []
+    print(
+        f"{former.stem}: {len(sentences)} medians moved by more than {TOLERANCE:.0%}"
+        if sentences
+        else f"{former.stem}: as before"
+    )
+    for sentence in sentences:
+        print(f"  {sentence}")
 
 
 def _run_roofline(arguments: argparse.Namespace) -> int:
@@ -277,6 +299,7 @@ def benchmark(pipeline: Pipeline, size_wh: tuple[int, int], count: int, *, naive
         "backend": dict(pipeline.backend.describe()),
         "machine": machine.describe(),
         "load_average": round(load, 2),
+        "input_sha256": hashlib.sha256(b"".join(scene.tobytes() for scene in scenes)).hexdigest(),
         "size": f"{size_wh[0]}x{size_wh[1]}",
         "frames": count,
         **_times(samples, in_turn),

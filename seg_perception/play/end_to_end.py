@@ -12,7 +12,7 @@ from __future__ import annotations
 import argparse
 import math
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ import numpy as np
 import psutil
 from numpy.typing import NDArray
 
-from seg_perception.benchmark import benchmark, overload
+from seg_perception.benchmark import benchmark, fixed_rate, overload
 from seg_perception.benchmark.overload import Sent
 from seg_perception.network import joined
 from seg_perception.play.answers import PLANNER_TOPICS
@@ -39,6 +39,10 @@ CAMERA_BOUND = 0.95
 """Share of the images that a node answers which is no slower than its cameras."""
 ALONE_S = 2.0
 """Seconds; a camera's age without load is the median of these frames."""
+
+
+Judge = Callable[[Sequence[Feed], int, int, Play, "Watch"], dict[str, Any]]
+"""Takes the feeds, how many frames the first was alone for, how many each has, the play, and what the node took."""
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -72,7 +76,7 @@ class Watch:
 
     def __init__(self, node: NodeProcess) -> None:
         self._process = psutil.Process(node.pid)
-        self.growth_mb = self.cpu_s = 0.0
+        self.growth_mb = self.cpu_s = self.own_mb = 0.0
 
     def begin(self) -> None:
         """The node is warm."""
@@ -80,8 +84,8 @@ class Watch:
 
     def end(self) -> None:
         """All is answered; the node still runs."""
-        own_mb, cpu_s = self._now()
-        self.growth_mb += own_mb
+        self.own_mb, cpu_s = self._now()
+        self.growth_mb += self.own_mb
         self.cpu_s += cpu_s
 
     def _now(self) -> tuple[float, float]:
@@ -90,13 +94,26 @@ class Watch:
 
 
 def measure(arguments: argparse.Namespace, size_wh: tuple[int, int]) -> dict[str, Any]:
-    """Play images of (width, height) to the node for arguments.seconds from each of arguments.cameras at arguments.rate Hz.
+    """Play images of (width, height) to the node for arguments.seconds from each of arguments.cameras at arguments.rate Hz;
+    with --all also one camera of each of the fixed rates.
 
     Raises SegPerceptionError when the node does not start or answers nothing.
     """
+    keep_memory()
+    numbers = _played(arguments, size_wh, _numbers)
+    if arguments.all:
+        rates = {}
+        for rate_hz in fixed_rate.RATES_HZ:
+            arguments.rate, given = rate_hz, arguments.rate
+            rates[f"{rate_hz:g}"] = _played(arguments, size_wh, _at_fixed_rate)
+            arguments.rate = given
+        numbers["fixed_rates_hz"] = rates
+    return numbers
+
+
+def _played(arguments: argparse.Namespace, size_wh: tuple[int, int], judge: Judge) -> dict[str, Any]:
     count = max(2, math.ceil(arguments.seconds * arguments.rate))
     alone = math.ceil(ALONE_S * arguments.rate) if arguments.cameras > 1 else 0
-    keep_memory()
     with tempfile.TemporaryDirectory() as folder, ExitStack() as spools:
         feeds = _feeds(arguments, size_wh, count, alone, Path(folder), spools)
         network = spools.enter_context(joined(arguments.domain))
@@ -109,7 +126,7 @@ def measure(arguments: argparse.Namespace, size_wh: tuple[int, int]) -> dict[str
                 raise KeyboardInterrupt
             node.check()
             watch.end()
-        return _numbers(feeds, alone, count, play, watch)
+        return judge(feeds, alone, count, play, watch)
 
 
 def _feeds(
@@ -126,6 +143,18 @@ def _feeds(
         name = f"camera{index}" if cameras > 1 else ""
         feeds.append(Feed(source, spools.enter_context(AgeSpool(folder)), name))
     return feeds
+
+
+def _at_fixed_rate(feeds: Sequence[Feed], alone: int, count: int, play: Play, watch: Watch) -> dict[str, Any]:
+    """Of one camera: see fixed_rate.figures; beside them the node's load, 100 % being one core, and its own memory."""
+    (feed,) = feeds
+    rate_hz = float(feed.source.rate_hz)
+    return {
+        **fixed_rate.figures(feed.spool.sent_s, feed.spool.age_ms, rate_hz),
+        "cpu_percent": round(1e2 * watch.cpu_s * rate_hz / count, 1),
+        "memory_mb": round(watch.own_mb, 1),
+        "problems": list(play.problems),
+    }
 
 
 def _numbers(feeds: Sequence[Feed], alone: int, count: int, play: Play, watch: Watch) -> dict[str, Any]:

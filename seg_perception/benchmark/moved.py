@@ -1,0 +1,54 @@
+"""What differs between two results of `benchmark` on machines of one class, and by how much."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+TOLERANCE = 0.15
+"""Share by which medians of two runs on one idle machine have differed here; what moved by less is not told."""
+CLASS = ("cpu", "cores", "board")
+"""Facts of a machine that must be equal for its times to be comparable."""
+HIGHER_IS_BETTER = ("fps", "speedup", "rate_hz")
+
+
+def machine_class(numbers: Mapping[str, Any]) -> tuple[str, ...]:
+    """Of a result; the backend's device belongs to it."""
+    machine = numbers.get("machine", {})
+    return (*(str(machine.get(fact, "")) for fact in CLASS), str(numbers.get("backend", {}).get("device", "")))
+
+
+def moved(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """Sentences, the largest change first; a result of another machine class, image size or images is one sentence."""
+    for what, key in (("machines", machine_class), ("image sizes", _size), ("images", _images)):
+        if key(old) != key(new):
+            return [f"not compared with the former result: other {what} ({key(old)}, now {key(new)})"]
+    before, changes = dict(_medians(old)), []
+    for name, value in _medians(new):
+        was = before.get(name)
+        if was and value and abs(value / was - 1) > TOLERANCE:
+            better = (value > was) == name.endswith(HIGHER_IS_BETTER)
+            changes.append(
+                (max(value / was, was / value), f"{name}: {was:g} -> {value:g}, {'better' if better else 'worse'}")
+            )
+    return [sentence for _, sentence in sorted(changes, reverse=True)]
+
+
+def _size(numbers: Mapping[str, Any]) -> object:
+    return numbers.get("size")
+
+
+def _images(numbers: Mapping[str, Any]) -> object:
+    return numbers.get("input_sha256")
+
+
+def _medians(numbers: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, float]]:
+    """Medians of times, and rates, by their place in the result. Other paths are compared by their ratio to ours, which
+    is in the result too; what a run took in all and its growth hang on chance."""
+    for name, value in numbers.items():
+        if name.startswith(("naive_", "lean_")) and not name.endswith("speedup"):
+            continue
+        if isinstance(value, Mapping):
+            yield from _medians(value, f"{prefix}{name}.")
+        elif (name == "p50" or name.endswith(HIGHER_IS_BETTER)) and isinstance(value, (int, float)):
+            yield f"{prefix}{name}", float(value)

@@ -1,0 +1,68 @@
+"""Latency and jitter at a fixed rate by hand; and what moved between two results."""
+
+from __future__ import annotations
+
+import copy
+import math
+from typing import Any
+
+import pytest
+
+from seg_perception.benchmark.fixed_rate import figures
+from seg_perception.benchmark.moved import moved
+
+
+def test_latency_and_jitter_by_hand() -> None:
+    # 10 Hz; received at 0.04, 0.16, -, 0.34 s: intervals of 120 and 180 ms, so 20 and 80 ms off the period
+    seen = figures([0.0, 0.1, 0.2, 0.3], [40.0, 60.0, math.nan, 40.0], 10.0)
+    assert (seen["sent"], seen["missed"]) == (4, 1)
+    assert seen["latency_ms"] == {"p50": 40.0, "p90": 56.0, "p95": 58.0, "p99": 59.6, "max": 60.0}
+    assert seen["jitter_ms"] == {"p50": 50.0, "p95": 77.0, "max": 80.0}
+    assert seen["mean_frame_rate_hz"] == round(2 / 0.3, 2)
+
+
+@pytest.mark.parametrize("ages", [[math.nan, math.nan], [math.nan, 7.0]])
+def test_without_two_answers_there_is_no_rate_and_no_jitter(ages: list[float]) -> None:
+    seen = figures([0.0, 0.1], ages, 10.0)
+    assert seen["mean_frame_rate_hz"] is None and seen["jitter_ms"] == {}
+
+
+def result(**changes: Any) -> dict[str, Any]:
+    return {
+        "machine": {"cpu": "one", "cores": "2", "python": "3.11"},
+        "backend": {"device": "CPU"},
+        "size": "1280x720",
+        "input_sha256": "a",
+        "stages_ms": {"network": {"p50": 10.0, "p95": 30.0}, "naive_decode": {"p50": 40.0}},
+        "pipeline_fps": 50.0,
+        "rss_growth_mb": 0.1,
+        **changes,
+    }
+
+
+def test_what_moved_is_told_with_its_direction_the_largest_first() -> None:
+    new = copy.deepcopy(result(pipeline_fps=25.0, rss_growth_mb=9.0))
+    new["stages_ms"]["network"] = {"p50": 8.0, "p95": 90.0}
+    new["stages_ms"]["naive_decode"]["p50"] = 400.0
+    assert moved(result(), new) == [
+        "pipeline_fps: 50 -> 25, worse",
+        "stages_ms.network.p50: 10 -> 8, better",
+    ]
+
+
+def test_what_lies_within_the_noise_is_not_told() -> None:
+    assert moved(result(), result(pipeline_fps=56.0)) == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"machine": {"cpu": "two", "cores": "2"}}, "machines"),
+        ({"backend": {"device": "CUDA"}}, "machines"),
+        ({"size": "640x480"}, "image sizes"),
+        ({"input_sha256": "b"}, "images"),
+    ],
+)
+def test_what_is_not_comparable_is_not_compared(changes: dict[str, Any], why: str) -> None:
+    (sentence,) = moved(result(), result(**changes, pipeline_fps=1.0))
+    assert f"other {why}" in sentence
