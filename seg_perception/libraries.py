@@ -41,6 +41,7 @@ OPTIONAL = {
     "fleet": {"ray": "ray>=2.9"},
     # Wheels of PyAV bring FFmpeg with x264 and x265, which are under the GPL: who wants video asks for it.
     "video": {"av": "av>=13.1"},
+    "rerun": {"rerun": "rerun-sdk>=0.24"},
     "dashboard": {"aiohttp": "aiohttp>=3.8"},
 }
 """The same, by the extra that asks for it."""

@@ -21,6 +21,7 @@ Example:
   seg_perception evaluate --model M.onnx --bag drive --topic all --start 60 --end 90 --out out/drive
   seg_perception evaluate --model M.onnx --bag drive --mode live --rate 0.5 --out out/live
   seg_perception evaluate --model M.onnx --bag drive --annotate out/annotated.mcap --out out/drive
+  seg_perception evaluate --model M.onnx --bag drive --rerun out/drive.rrd --out out/drive
   seg_perception evaluate --model M.onnx --bag recordings --jobs 4 --out out/recordings
 """
 
@@ -29,11 +30,11 @@ from __future__ import annotations
 import argparse
 import math
 import sys
-from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,6 +56,7 @@ from seg_perception.pipeline import Pipeline
 from seg_perception.recordings import own_vehicle
 from seg_perception.recordings.dataset_source import Comparison, DatasetSource
 from seg_perception.recordings.projections import Projections
+from seg_perception.recordings.recorder import CameraRecorder, Recorder
 from seg_perception.recordings.sources import LabelFolder, Source, SourceFrame
 from seg_perception.recordings.video_encoder import ENCODERS
 from seg_perception.reports import fleet_report, report
@@ -62,9 +64,6 @@ from seg_perception.reports.film import Film, follows
 from seg_perception.results import Result, Wants
 from seg_perception.tracking.settings import TrackingSettings
 from seg_perception.writing import check_folder, results_folder, write_json
-
-if TYPE_CHECKING:
-    from seg_perception.recordings.annotate import AnnotatedBag, CameraAnnotation
 
 ALL_TOPICS = "all"
 EXIT_DAMAGED = 1
@@ -138,6 +137,12 @@ def _add_bag_arguments(parser: argparse.ArgumentParser) -> None:
         help="write a bag of the images with the outputs beside them: a rosbag2 folder, or a file where it ends in .mcap",
     )
     bag.add_argument(
+        "--rerun",
+        type=Path,
+        metavar="FILE.rrd",
+        help="write a recording for Rerun's viewer: images, classes, things and the ground (pip install rerun-sdk)",
+    )
+    bag.add_argument(
         "--video-codec",
         choices=sorted(ENCODERS),
         help="write the overlay of --annotate as video, foxglove_msgs/CompressedVideo (default: each picture as JPEG)",
@@ -208,7 +213,7 @@ def check(arguments: argparse.Namespace) -> None:
     if arguments.mode == "offline":
         options.refuse(given, _OF_LIVE, "for playing a bag: give --mode live too")
     if not arguments.bag:
-        options.refuse(given, ("annotate",), "for one bag: give one --bag, which make-bag makes of other data")
+        options.refuse(given, ("annotate", "rerun"), "for one bag: give one --bag, which make-bag makes of other data")
         options.refuse(given, _OF_BAGS, "for bags: give a --bag, which make-bag makes of other data, or leave it out")
         options.refuse(given, _OF_FLEETS, "for many bags: leave it out")
     else:
@@ -255,16 +260,20 @@ def _evaluate_one(arguments: argparse.Namespace) -> report.Report:
     tracking = None if arguments.dataset else TrackingSettings()  # a data set's frames do not follow each other
     with opened_pipeline(arguments, partial(views.pipeline, tracking=tracking)) as pipeline:
         sources = open_sources(arguments, pipeline.labels)
-        with _annotation(arguments, pipeline.labels) as annotated:
-            return evaluate(pipeline, *sources, annotated=annotated, steady=arguments.tracked_labels)
+        with ExitStack() as open_files:
+            recorders = [open_files.enter_context(file) for file in _recorders(arguments, pipeline.labels)]
+            return evaluate(pipeline, *sources, recorders=recorders, steady=arguments.tracked_labels)
 
 
-def _annotation(arguments: argparse.Namespace, labels: LabelSet) -> AbstractContextManager[AnnotatedBag | None]:
-    if not arguments.annotate:
-        return nullcontext()
-    from seg_perception.recordings.annotate import annotated_bag  # rosbags is needed for bags only
+def _recorders(arguments: argparse.Namespace, labels: LabelSet) -> Iterator[AbstractContextManager[Recorder]]:
+    if arguments.annotate:
+        from seg_perception.recordings.annotate import annotated_bag  # rosbags is needed for bags only
 
-    return annotated_bag(arguments.annotate, arguments.bag[0], labels, arguments.video_codec)
+        yield annotated_bag(arguments.annotate, arguments.bag[0], labels, arguments.video_codec)
+    if arguments.rerun:
+        from seg_perception.recordings.rerun_file import rerun_file  # needs numpy alone until it is opened
+
+        yield rerun_file(arguments.rerun, labels)
 
 
 def open_sources(arguments: argparse.Namespace, labels: LabelSet) -> list[Source]:
@@ -313,10 +322,10 @@ def _open_sources(arguments: argparse.Namespace, labels: LabelSet) -> list[Sourc
 
 
 def evaluate(
-    pipeline: Pipeline, *sources: Source, annotated: AnnotatedBag | None = None, steady: bool = False
+    pipeline: Pipeline, *sources: Source, recorders: Sequence[Recorder] = (), steady: bool = False
 ) -> report.Report:
     """Run every frame of the sources, one source after the other, and measure what has labels; several sources are told
-    together and, under `topics`, apart. annotated: a bag of the one that they are of, which gets all outputs. steady: whether
+    together and, under `topics`, apart. recorders: what all outputs are written to. steady: whether
     things keep their numbers in the labels, so that tracks are judged by them.
 
     Raises SegPerceptionError when there is no frame.
@@ -332,8 +341,8 @@ def evaluate(
         for source in sources:
             if pipeline.tracker is not None:
                 pipeline.tracker.forget()
-            camera = annotated.camera(source.part, alone=len(sources) == 1) if annotated else None
-            for item, result in _results(pipeline, source, camera):
+            cameras = [recorder.camera(source.part, alone=len(sources) == 1) for recorder in recorders]
+            for item, result in _results(pipeline, source, cameras):
                 semantic = comparison.prediction(result.panoptic.semantic, item.truth.semantic if item.truth else None)
                 truth = comparison.truth(item.truth) if item.truth else None
                 name = f"{source.part} {item.name}" if parts else item.name
@@ -386,14 +395,14 @@ class _Filmed:
 
 
 def _results(
-    pipeline: Pipeline, source: Source, camera: CameraAnnotation | None
+    pipeline: Pipeline, source: Source, cameras: Sequence[CameraRecorder]
 ) -> Iterator[tuple[SourceFrame, Result]]:
-    """Every frame of a source and what was found in it, which holds until the next; camera: what writes it to a bag."""
-    if camera is not None:
+    """Every frame of a source and what was found in it, which holds until the next; cameras: what write it to files."""
+    if cameras:
         pipeline.set_camera(source.camera, source.pose, source.ego)
-    wants = Wants(areas=False, grid=False, free_space=False) if camera is None else Wants()
+    wants = Wants() if cameras else Wants(areas=False, grid=False, free_space=False)
     for item in source:
         result = pipeline.run(item.frame, wants)
-        if camera is not None:
+        for camera in cameras:
             camera.write(result, pipeline.projection)
         yield item, result

@@ -63,7 +63,7 @@ def add_fleet_arguments(parser: argparse.ArgumentParser) -> None:
 def check(arguments: argparse.Namespace, given: Mapping[str, str]) -> None:
     """Raises SegPerceptionError where options of one bag are given for many, or the other way round; given: which are."""
     if is_fleet(arguments.bag):
-        refuse(given, ("annotate",), "for one bag: give one --bag")
+        refuse(given, ("annotate", "rerun"), "for one bag: give one --bag")
         if arguments.runner == "ray":
             refuse(given, ("jobs",), "for this machine, but a cluster decides by itself: leave it or --runner ray out")
         else:
