@@ -30,7 +30,7 @@ NEEDED = {
 OPTIONAL = {
     "train": {"torch": "torch>=2.5"},
     "tensorboard": {"tensorboard": "tensorboard>=2.9"},
-    # The one release of each that was run. Torchvision must be the one that belongs to torch.
+    # Run with 0.6.0, 1.0.31, 0.29.1 and 5.24. Torchvision must be the one that belongs to torch.
     "zoo": {
         "segmentation_models_pytorch": "segmentation-models-pytorch>=0.6",
         "timm": "timm>=1.0.31",

@@ -1,4 +1,4 @@
-"""What cleaning up a mask afterwards would gain, and cost: a morphological opening and closing by majority, and a dense CRF.
+"""What cleaning up a mask afterwards would gain, and cost: the majority of a window, and a dense CRF.
 
   python tools/measure_clean_up.py --model models/driving_mobileseg.onnx --dataset camvid --root data/camvid --split val --every 4
 
@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -33,7 +34,7 @@ NEAR_PX, COLORS = 4.0, 15.0
 def majority(mask: NDArray[np.uint8], classes: int, window_px: int) -> NDArray[np.uint8]:
     """The most frequent class of the window around each pixel: small islands and notches go. uint8 [H, W]."""
     counts = np.stack([cv2.blur((mask == i).astype(np.float32), (window_px, window_px)) for i in range(classes)])
-    return counts.argmax(axis=0).astype(np.uint8)
+    return _best(counts)
 
 
 def dense_crf(logits: NDArray[np.float32], rgb: NDArray[np.uint8], weight: float) -> NDArray[np.uint8]:
@@ -48,20 +49,27 @@ def dense_crf(logits: NDArray[np.float32], rgb: NDArray[np.uint8], weight: float
     ]
     colors = rgb.astype(np.float32)
     strengths = [_strength(colors, dy, dx) for dy, dx in offsets]
-    total = np.maximum(sum(strengths), 1e-12)  # 0 where nothing near is alike
+    total = np.maximum(np.sum(strengths, axis=0), 1e-12, dtype=np.float32)  # 0 where nothing near is alike
     belief = _softmax(logits)
     for _ in range(ITERATIONS):
         message = np.zeros_like(logits)
         for (dy, dx), strength in zip(offsets, strengths, strict=True):
             message += strength * _moved(belief, dy, dx)
         belief = _softmax(logits + weight * message / total)
-    return belief.argmax(axis=0).astype(np.uint8)
+    return _best(belief)
+
+
+def _best(scores: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """The class of the highest score, uint8 [H, W]; scores: [C, H, W]."""
+    classes: NDArray[np.uint8] = scores.argmax(axis=0).astype(np.uint8)
+    return classes
 
 
 def _strength(colors: NDArray[np.float32], dy: int, dx: int) -> NDArray[np.float32]:
     difference = np.square(colors - _moved(colors.transpose(2, 0, 1), dy, dx).transpose(1, 2, 0)).sum(axis=2)
     near = (dy**2 + dx**2) / (2 * NEAR_PX**2)
-    return np.exp(-difference / (2 * COLORS**2) - near).astype(np.float32)
+    strength: NDArray[np.float32] = np.exp(-difference / (2 * COLORS**2) - near).astype(np.float32)
+    return strength
 
 
 def _moved(layer: NDArray[np.float32], dy: int, dx: int) -> NDArray[np.float32]:
@@ -74,7 +82,24 @@ def _moved(layer: NDArray[np.float32], dy: int, dx: int) -> NDArray[np.float32]:
 
 def _softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
     shares = np.exp(logits - logits.max(axis=0))
-    return shares / shares.sum(axis=0)
+    normal: NDArray[np.float32] = shares / shares.sum(axis=0)
+    return normal
+
+
+Way = Callable[[NDArray[np.float32], NDArray[np.uint8]], NDArray[np.uint8]]
+"""From logits [C, H, W] and image [H, W, 3] to classes, uint8 [H, W]."""
+
+
+def _ways(classes: int) -> dict[str, Way]:
+    def by_majority(window_px: int) -> Way:
+        return lambda logits, rgb: majority(_best(logits), classes, window_px)
+
+    def by_crf(weight: float) -> Way:
+        return lambda logits, rgb: dense_crf(logits, rgb, weight)
+
+    ways: dict[str, Way] = {"as it is": lambda logits, rgb: _best(logits)}
+    ways |= {f"majority of {px}x{px} px": by_majority(px) for px in (3, 7, 11)}
+    return ways | {f"CRF, weight {weight:g}": by_crf(weight) for weight in (1.0, 3.0, 10.0)}
 
 
 def main() -> int:
@@ -92,19 +117,7 @@ def main() -> int:
         parser.error(f"{arguments.dataset} has labels that leave several classes open")
     backend = choose(model, backend="onnxruntime", threads=1, log=lambda line: None)
     preprocess, classes = Preprocessor(model.size_hw), len(model.labels)
-    ways = {
-        "as it is": lambda logits, rgb: logits.argmax(axis=0).astype(np.uint8),
-        **{
-            f"majority of {px}x{px} px": lambda logits, rgb, px=px: majority(
-                logits.argmax(axis=0).astype(np.uint8), classes, px
-            )
-            for px in (3, 7, 11)
-        },
-        **{
-            f"CRF, weight {weight:g}": lambda logits, rgb, weight=weight: dense_crf(logits, rgb, weight)
-            for weight in (1.0, 3.0, 10.0)
-        },
-    }
+    ways = _ways(classes)
     found = {name: ConfusionMatrix(model.labels) for name in ways}
     seconds = dict.fromkeys(ways, 0.0)
     numbers = range(0, len(dataset), arguments.every)
