@@ -16,7 +16,10 @@ from seg_perception.ros.topics import DIAGNOSTICS, INPUTS, OUTPUTS, SELF_TEST
 
 PACKAGE = CHECKOUT / "seg_perception"
 POLICY = CHECKOUT / "config" / "sros2" / "policy.xml"
-OFF_THE_WAY = ("play", "evaluation", "recordings", "training", "gpu_check", "benchmark", "reports", "datasets")
+OFF_THE_WAY = (
+    *("play", "evaluation", "recordings", "training", "gpu_check", "benchmark", "reports", "datasets"),
+    *("dashboard", "labelling", "auto"),
+)
 """Rooms that the node does not import."""
 
 
