@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from seg_perception.camera_model import Floats
 from seg_perception.tracking import association, motion
 from seg_perception.tracking.association import Bools, Ints
-from seg_perception.tracking.kernels import count_overlaps
+from seg_perception.tracking.kernels import SIDE, count_overlaps
 from seg_perception.tracking.rows import Rows
 from seg_perception.tracking.settings import TrackingSettings
 from seg_perception.tracking.things import Things
@@ -24,16 +24,18 @@ _PART = 0.6
 """Share of a thing's area below which what is seen of it is a part."""
 _REST_S = 0.5
 """For so long what was left of a thing is told by where it is."""
+_WITHIN, _GROWN = 0.6, 1.25
+"""Share of a track's mask in a thing from which on it lies in it; how much larger than a track two things as one are."""
 
 
 def associate(
     tracks: Rows, instance: NDArray[np.uint16], things: Things, stamp_ns: int, settings: TrackingSettings
-) -> tuple[Ints, Floats, Floats]:
-    """[T] the thing of each track, which was moved to where it should be, -1 where it has none; and the shares of its mask
-    that nearer things cover, and where neither those nor itself are seen."""
+) -> tuple[Ints, Floats, Floats, Bools]:
+    """[T] the thing of each track, which was moved to where it should be, -1 where it has none; the shares of its mask
+    that nearer things cover, and where neither those nor itself are seen; and whether it is merged with another thing."""
     chosen = np.full(len(tracks), -1, np.int64)
     if not len(tracks) or not len(things):
-        return chosen, np.zeros(len(tracks)), np.zeros(len(tracks))
+        return chosen, np.zeros(len(tracks)), np.zeros(len(tracks)), np.zeros(len(tracks), np.bool_)
     edges, seen = np.ascontiguousarray(tracks["edges"]), np.ascontiguousarray(tracks["last_box"])
     counts = _overlaps(instance, things.ids, tracks["shape"], edges)
     unseen_s = (stamp_ns - tracks["last_ns"]) / 1e9
@@ -52,7 +54,8 @@ def associate(
         _choose_by_place(
             chosen, tracks[lost], lost, things.only(free), free, factors[np.ix_(lost, free)], unseen_s[lost]
         )
-    return chosen, *_covered(counts, chosen, things.boxes[:, 3], tracks["points"])
+    merged = _merged(counts, chosen, tracks, things.areas)
+    return chosen, *_covered(counts, chosen, things.boxes[:, 3], tracks["points"]), merged
 
 
 def without(count: int, taken: Ints) -> Ints:
@@ -112,3 +115,15 @@ def _covered(counts: Ints, chosen: Ints, bottoms: Ints, points: Ints) -> tuple[F
     covered: Floats = (counts[:, 1:] * nearer).sum(axis=1) / whole
     itself: Floats = counts[np.arange(len(chosen)), chosen + 1] / whole
     return covered, 1 - covered - np.where(chosen >= 0, itself, 0.0)
+
+
+def _merged(counts: Ints, chosen: Ints, tracks: Rows, areas: Ints) -> Bools:
+    """[T] whether the thing of a track, `chosen` [T], is far larger than the track should be, and most of another track
+    lies in it too. counts: [T, K + 1] points of each track in each thing, areas: [K]."""
+    points = np.maximum(tracks["points"], 1)
+    mine = points * (tracks["edges"][:, 2:] - tracks["edges"][:, :2]).prod(axis=1) / SIDE**2
+    merged: Bools = (chosen >= 0) & (areas[chosen] > _GROWN * mine)
+    if merged.any():
+        inside = counts[:, 1:] >= _WITHIN * points[:, None]
+        merged &= inside.sum(axis=0)[chosen] > 1
+    return merged

@@ -35,10 +35,13 @@ _EDGE_CHANGE_PX, _EDGE_CHANGE_SHARE = 60.0, 3.0
 _FIRST_SPEED_SHARE, _FIRST_SPEED_PX = 2.0, 100.0
 """Standard deviation of an edge's speed before it is known: in sizes per s, and px/s."""
 _OUTLIER = 3.0
-"""Standard deviations from which on a measured edge counts less the farther it is off."""
+"""Standard deviations from which on a measured edge is not believed: masks of networks merge, split and have stray pixels."""
 _MOST_GROWTH = 0.5
 """In sizes per s, of a box that is not seen."""
-_MOST_OFF = 3
+_MOST_OFF = 5
+"""Frames in a row after which a side is where it is seen, far off or not."""
+_ENTERED = 4
+"""Frames from which on no jump of a side is taken for the speed of a thing that the image still cuts off on the other."""
 _SURE_FOOT_M = 2.0
 """Standard deviation of a foot up to which it tells how a box moves that is not seen."""
 _LARGEST_STEP, _LARGEST_GROWTH = 1.0, 0.2
@@ -165,24 +168,33 @@ def learn(
     found: NDArray[np.int64],
     covered: Floats,
     missing: Floats,
+    merged: NDArray[np.bool_],
     stamp_ns: int,
 ) -> None:
     """Take over what was seen of tracks `rows` as things `found`, but for shape and foot. covered, missing: shares of their
-    masks where nearer things are, and where neither those nor themselves are, [rows]."""
+    masks where nearer things are, and where neither those nor themselves are; merged: whether other things' masks are part
+    of theirs; all [rows]."""
     if not len(rows):
         return
     measured = things.boxes[found].astype(np.float64)
     edges, spread = tracks["edges"][rows], tracks["spread"][rows]
-    sigma = np.broadcast_to((_EDGE_PX + _EDGE_SHARE * _sizes(measured))[:, None], measured.shape)
+    sigma = np.broadcast_to(_edge_sigmas(measured), measured.shape)
     off = (measured - edges) / np.sqrt(spread[..., motion.PP] + sigma**2)
     # A hidden edge lies at least as far out as what is seen, and moves as the other side does.
     slips = (covered > _COVERED)[:, None] & (np.abs(measured - edges) > sigma)
     hidden = ((things.hidden[found] | slips) & (missing < _MISSING)[:, None] | things.cut[found]) & (off * _OUTWARD < 0)
+    # Merged with another, it may go on for many frames: what is far off by its own size, not by what is still known.
+    if merged.any():
+        hidden |= merged[:, None] & (np.abs(measured - edges) > _OUTLIER * _edge_sigmas(edges))
     measured = np.where(hidden, edges + (measured - edges)[:, _OPPOSITE], measured)
     is_off = ~hidden & (np.abs(off) > _OUTLIER)
     sigma = sigma * np.where(hidden, _HIDDEN_FACTOR, np.maximum(1.0, np.abs(off) / _OUTLIER))
     both = hidden & hidden[:, _OPPOSITE]
     sigma[both] = np.inf
+    if is_off.any():
+        # What enters the image grows at a speed that is not known in its first frames.
+        entering = (tracks["seen"][rows] < _ENTERED)[:, None] & things.cut[found][:, _OPPOSITE]
+        sigma[(is_off & ~entering) | (hidden & is_off[:, _OPPOSITE])] = np.inf
     edges, rates, spread = motion.update_coordinates(edges, tracks["rates"][rows], spread, measured, sigma**2)
     rates = np.where(both, (rates + rates[:, _OPPOSITE]) / 2, rates)  # it neither grows nor shrinks
     _begin_sides_anew(tracks, rows, is_off, measured, edges, rates, spread)
@@ -218,7 +230,7 @@ def born_of(row: np.dtype[Any], ids: list[int], things: Things, fresh: NDArray[n
     born["seen"] = 1
     born["edges"] = things.boxes[fresh]
     size = _sizes(born["edges"])[:, None]
-    born["spread"][:, :, motion.PP] = (_EDGE_PX + _EDGE_SHARE * size) ** 2
+    born["spread"][:, :, motion.PP] = _edge_sigmas(born["edges"]) ** 2
     born["spread"][:, :, motion.VV] = (_FIRST_SPEED_PX + _FIRST_SPEED_SHARE * size) ** 2
     born["votes"][np.arange(len(fresh)), things.classes[fresh]] = np.maximum(things.scores[fresh], 1e-3)
     return born
@@ -328,6 +340,12 @@ def _as_one(boxes: Floats, rates: Floats, variances: Floats) -> Floats:
     growth = np.clip(high - low, 0, _MOST_GROWTH * (boxes[:, 2:] - boxes[:, :2]))
     middle = np.where(high < low, both, (low + high) / 2)
     return np.concatenate((middle - growth / 2, middle + growth / 2), axis=1)
+
+
+def _edge_sigmas(boxes: Floats) -> Floats:
+    """Standard deviation of the edges of boxes [N, 4], px [N, 1]."""
+    sigmas: Floats = (_EDGE_PX + _EDGE_SHARE * _sizes(boxes))[:, None]
+    return sigmas
 
 
 def _sizes(boxes: Floats) -> Floats:

@@ -109,10 +109,10 @@ class Tracker:
         if len(self._tracks):
             ground = projection if measures else None
             rows.predict(self._tracks, self._stamp_ns or 0, dt_s, self.settings.acceleration_m_s2, ground, odometry)
-        chosen, covered, missing = associate(self._tracks, panoptic.instance, things, stamp_ns, self.settings)
+        chosen, covered, missing, merged = associate(self._tracks, panoptic.instance, things, stamp_ns, self.settings)
         old = np.flatnonzero(chosen >= 0)
         returned = old[self._tracks["last_ns"][old] < (self._stamp_ns or 0)]
-        rows.learn(self._tracks, old, things, chosen[old], covered[old], missing[old], stamp_ns)
+        rows.learn(self._tracks, old, things, chosen[old], covered[old], missing[old], merged[old], stamp_ns)
         fresh = without(len(things), chosen[old])
         if len(fresh):
             born = rows.born_of(self._row, self._new_ids(len(fresh)), things, fresh, stamp_ns)

@@ -89,6 +89,77 @@ def test_a_side_that_was_thought_to_be_hidden_comes_back_to_where_it_is_seen():
             assert abs(track.velocity_px_s[0]) < 150, i
 
 
+def _labelled(panoptic, parts):
+    """The same frame whose things are `parts`, masks [H, W], all cars."""
+    instance = np.zeros_like(panoptic.instance)
+    segments = []
+    for number, mask in enumerate(parts, start=1):
+        instance[mask] = number
+        ys, xs = np.nonzero(mask)
+        box = (int(xs.min()), int(ys.min()), int(np.ptp(xs)) + 1, int(np.ptp(ys)) + 1)
+        segments.append(Segment(number, 8, True, 0.9, len(xs), box))
+    stuff = [s for s in panoptic.segments if not s.is_thing]
+    return Panoptic(panoptic.semantic, instance, panoptic.semantic, (*segments, *stuff))
+
+
+def _neighbours(i):
+    """A car at the left border that moves in, and a smaller one beside it, in frame i: the frame, and the mask of each."""
+    things = [Thing(1, going(60, 100, 30), (90, 60)), Thing(2, going(190, 96, -15), (70, 30), depth=2)]
+    panoptic, numbers = draw(things, i * PERIOD_NS / 1e9)
+    by_number = {number: panoptic.instance == segment for segment, number in numbers.items()}
+    return panoptic, by_number[1], by_number[2]
+
+
+@pytest.mark.parametrize("frames", [(20,), (20, 21, 22), (20, 24, 28), range(20, 30)], ids=str)
+def test_neighbours_whose_masks_merge_for_some_frames_keep_their_numbers_and_speeds(frames):
+    tracker = Tracker(CLASSES, TrackingSettings())
+    for i in range(36):
+        panoptic, near, far = _neighbours(i)
+        parts = [near | far] if i in frames else [near, far]
+        tracked = tracker.update(_labelled(panoptic, parts), START_NS + i * PERIOD_NS)
+        assert [s.track.id for s in tracked.segments if s.is_thing] == [1, 2][: len(parts)], i
+        if i >= 15:
+            for track, speed, width in zip(tracked.tracks, (30, -15), (90, 70), strict=True):
+                assert track.velocity_px_s[0] == pytest.approx(speed, abs=40), i
+                assert track.box[2] == pytest.approx(width, abs=20), i
+
+
+@pytest.mark.parametrize("frames", [(20,), (20, 21, 22), (20, 24, 28)], ids=str)
+def test_a_thing_that_is_cut_in_two_for_some_frames_keeps_its_number_and_speed(frames):
+    tracker = Tracker(CLASSES, TrackingSettings())
+    for i in range(36):
+        panoptic, whole, _ = _neighbours(i)
+        cut = np.arange(whole.shape[1]) < 75 + i
+        parts = [whole & cut, whole & ~cut] if i in frames else [whole]
+        tracked = tracker.update(_labelled(panoptic, parts), START_NS + i * PERIOD_NS)
+        assert tracked.segments[0].track.id == 1, i
+        if i >= 15:
+            assert tracked.segments[0].track.velocity_px_s[0] == pytest.approx(30, abs=40), i
+
+
+@pytest.mark.parametrize("stray_px", [-30, 60])
+@pytest.mark.parametrize("x", [72, 200], ids=["leaving", "inside"])
+def test_stray_pixels_at_one_side_teach_no_side_a_speed(x, stray_px):
+    """The network takes some off a car's right side, or gives it some of another's, for two frames. Where the image cuts off
+    its left side, that one is taken to move as the right one does: but not to jump with it."""
+    tracker = Tracker(CLASSES, TrackingSettings())
+    for i in range(30):
+        stray = stray_px * (i in (20, 21))
+        car = Thing(1, going(x + stray / 2, 90, -60), (100 + stray, 60))
+        (track,) = tracker.update(draw([car], i * PERIOD_NS / 1e9)[0], START_NS + i * PERIOD_NS).tracks
+        if i >= 15:
+            assert track.velocity_px_s[0] == pytest.approx(-60, abs=25), i
+
+
+def test_the_box_of_what_enters_the_image_at_once_grows_with_it():
+    """Its first pixels are a sliver at the border, whose far side then jumps: that is its speed, and no stray pixel."""
+    found = follow([Thing(1, going(-69, 90, 800), (140, 100))], 8)
+    assert ids(found, 1) == [1] and found[0][1].box[2] < 4
+    for i, frame in enumerate(found[1:], start=1):
+        right = frame[1].box[0] + frame[1].box[2]
+        assert right == pytest.approx(1 + 800 * i * PERIOD_NS / 1e9, abs=25), i
+
+
 def test_a_box_that_is_not_seen_neither_bursts_nor_collapses():
     """Its width wobbles when it vanishes, as masks of networks do."""
     tracker = Tracker(CLASSES, TrackingSettings())
