@@ -20,6 +20,7 @@ VERBS = (
     "ego-mask",
     "label",
     "inspect-data",
+    "teach",
     "train",
     "export",
     "build-engine",

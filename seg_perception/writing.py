@@ -39,8 +39,12 @@ def written_aside(path: Path, *, follow: bool = True) -> Iterator[Path]:
         return
     path = path.resolve() if follow and path.is_symlink() else path
     path.parent.mkdir(parents=True, exist_ok=True)
+    if path.exists():
+        _asides.cache_clear()
     _remove_left_over(path.parent, re.compile(rf"\.{re.escape(path.stem)}\.\d+{re.escape(path.suffix)}"))
     aside = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
+    if aside.is_symlink():
+        aside.unlink()
     held = os.open(aside, os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW, 0o666)
     try:
         _lock(held)
@@ -127,8 +131,9 @@ def _is_stream(path: Path) -> bool:
 
 @functools.lru_cache(maxsize=64)
 def _asides(folder: Path, inode: int) -> Sequence[str]:
-    """What has the name of something written aside in a folder, as this process first saw it: to look again for each file
-    would take the square of their number. inode: of the folder, which may be another by now."""
+    """What has the name of something written aside in a folder, as this process saw it when it last replaced a file, or
+    first wrote there: to look again for each new file would take the square of their number. inode: of the folder, which
+    may be another by now."""
     del inode
     return [path.name for path in folder.iterdir() if _ASIDE.fullmatch(path.name)]
 

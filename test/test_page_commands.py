@@ -51,6 +51,12 @@ ELSEWHERE = {
     "seg_perception label take --corrected export --job out/job --proposed out/proposed --labels camvid --out data/mine": (
         "labelling/test_take.py::test_a_corrected_job_is_a_data_set_that_opens"
     ),
+    "seg_perception label take --corrected out/export --job out/job --proposed out/proposed --labels camvid --out data/mine": (
+        "labelling/test_take.py::test_a_corrected_job_is_a_data_set_that_opens"
+    ),
+    "make run MODEL=out/mine/model.onnx INPUT=out/drive_bag": (
+        "play/test_run.py::test_a_bag_brings_labels_calibration_and_mounting_along"
+    ),
     "seg_perception label agree --first ann --second ben --labels camvid --out out/agree": (
         "labelling/test_agree.py::test_the_worst_image_is_first_and_the_classes_are_named"
     ),

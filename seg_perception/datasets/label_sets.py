@@ -12,8 +12,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import yaml
-
 from seg_perception.errors import SegPerceptionError, nearest_name
 from seg_perception.labels import BUILT_IN, NOT_GROUND, LabelClass, LabelSet
 from seg_perception.yaml_fields import build, read_yaml
@@ -65,6 +63,8 @@ def open_labels(name: str) -> LabelSet:
 
 def yaml_of(labels: LabelSet) -> str:
     """The content of a file that open_labels reads."""
+    import yaml  # here, because training on a GPU is checked by a Python that has no more than it needs
+
     names = ("name", "color", "thing", "drivable_cost", "covers")
     rows = [{name: getattr(label, name) for name in names} for label in labels.classes]
     rows = [{**row, "color": list(row["color"]), "covers": list(row["covers"])} for row in rows]
