@@ -194,7 +194,10 @@ def learn(
     if is_off.any():
         # What enters the image grows at a speed that is not known in its first frames.
         entering = (tracks["seen"][rows] < _ENTERED)[:, None] & things.cut[found][:, _OPPOSITE]
-        sigma[(is_off & ~entering) | (hidden & is_off[:, _OPPOSITE])] = np.inf
+        # Both sides far off by as much the same way are a thing, or a camera, that jerks.
+        moved = measured - edges
+        jerks = is_off[:, _OPPOSITE] & (np.abs(moved - moved[:, _OPPOSITE]) < _OUTLIER * _edge_sigmas(edges))
+        sigma[(is_off & ~entering & ~jerks) | (hidden & is_off[:, _OPPOSITE])] = np.inf
     edges, rates, spread = motion.update_coordinates(edges, tracks["rates"][rows], spread, measured, sigma**2)
     rates = np.where(both, (rates + rates[:, _OPPOSITE]) / 2, rates)  # it neither grows nor shrinks
     _begin_sides_anew(tracks, rows, is_off, measured, edges, rates, spread)

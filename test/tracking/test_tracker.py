@@ -151,6 +151,15 @@ def test_stray_pixels_at_one_side_teach_no_side_a_speed(x, stray_px):
             assert track.velocity_px_s[0] == pytest.approx(-60, abs=25), i
 
 
+def test_a_thing_that_jerks_is_followed_at_once():
+    """Both its sides go as far: that is no mask that merges."""
+    found = follow([Thing(1, lambda t: (100 + 60 * min(t, 0.66) - 300 * max(t - 0.66, 0), 90), (60, 40))], 28)
+    for i, frame in enumerate(found):
+        t = i * PERIOD_NS / 1e9
+        middle = frame[1].box[0] + frame[1].box[2] / 2
+        assert middle == pytest.approx(100 + 60 * min(t, 0.66) - 300 * max(t - 0.66, 0), abs=8), i
+
+
 def test_the_box_of_what_enters_the_image_at_once_grows_with_it():
     """Its first pixels are a sliver at the border, whose far side then jumps: that is its speed, and no stray pixel."""
     found = follow([Thing(1, going(-69, 90, 800), (140, 100))], 8)
