@@ -234,12 +234,8 @@ def _tell_what_moved(former: Path, numbers: Mapping[str, Any]) -> None:
     except (OSError, ValueError):
         return
     sentences = moved(old, numbers) if isinstance(old, dict) else []
-    print(
-        f"{former.stem}: {len(sentences)} medians moved by more than {TOLERANCE:.0%}"
-        if sentences
-        else f"{former.stem}: as before"
-    )
-    for sentence in sentences:
+    print(f"{former.stem}, against the former result:")
+    for sentence in sentences or [f"no median moved by more than {TOLERANCE:.0%}"]:
         print(f"  {sentence}")
 
 
