@@ -73,10 +73,14 @@ def is_told(found: Drivable, post: Post, projection: GroundProjection) -> bool:
     marked = np.column_stack((columns, rows)) * grid.resolution_m + grid.origin_m + grid.resolution_m / 2
     if not (np.hypot(*(marked - (post.x, post.y)).T) <= slack_m * math.sqrt(2)).any():
         return False
+    far_m = math.hypot(post.x, post.y)
     bearing = (math.atan2(post.y, post.x) - free.angle_min_rad) / free.angle_step_rad
     if not -0.5 <= bearing < len(free.ranges_m) - 0.5:
         return True
-    return bool(free.ranges_m[round(bearing)] <= math.hypot(post.x, post.y) + slack_m)
+    # At the border of the view it may be seen in one of the sectors that it reaches into, and the other be unknown.
+    half = (post.width_m / 2 / far_m + 2 / projection.lens.numbers.fx) / free.angle_step_rad
+    ranges_m = free.ranges_m[max(round(bearing - half), 0) : round(bearing + half) + 1]
+    return bool((ranges_m <= far_m + slack_m).any())
 
 
 def count_told(
