@@ -122,8 +122,10 @@ def is_empty(domain: int) -> bool:
 
 def _claim_domain() -> tuple[int, socket.socket]:
     """A domain that is empty and stays this process's while the socket is open, from a start that differs."""
-    shift = os.getpid() % len(DOMAINS)
+    shift, environments = os.getpid() % len(DOMAINS), os.environ.get("ROS_DOMAIN_ID", "0")
     for domain in (*DOMAINS[shift:], *DOMAINS[:shift]):
+        if str(domain) == environments:  # where the robot is that this shell belongs to, though not heard from here
+            continue
         claim = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         try:
             claim.bind(("127.0.0.1", FIRST_PORT + PORTS_PER_DOMAIN * domain + UNUSED_PORT))

@@ -62,6 +62,13 @@ def test_the_domain_of_the_environment_is_not_taken(monkeypatch: pytest.MonkeyPa
     assert os.environ["ROS_DOMAIN_ID"] == "77" and os.environ["ROS_DISCOVERY_SERVER"] == "robot:11811"
 
 
+def test_nor_is_it_where_it_is_empty_and_would_come_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ROS_DOMAIN_ID", "77")
+    monkeypatch.setattr(network.os, "getpid", lambda: 76)
+    with joined() as mine:
+        assert mine.domain != 77
+
+
 def test_a_named_domain_is_the_environments_network(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ROS_DISCOVERY_SERVER", "robot:11811")
     with joined(77) as named:
