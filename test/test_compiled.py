@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numba
 import numpy as np
 import pytest
 from places import CHECKOUT
@@ -88,7 +89,9 @@ def test_after_compiling_ahead_nothing_is_left_to_compile(tmp_path: Path) -> Non
     assert kept.why_compiling() == ""
 
 
-def test_compiling_is_counted() -> None:
+def test_compiling_is_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(numba.config, "CACHE_DIR", str(tmp_path))  # or a run before has kept it
+
     @compiled
     def triple(values: np.ndarray) -> float:
         return 3.0 * values.sum()
