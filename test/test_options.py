@@ -77,7 +77,16 @@ BESIDE = [
         (DATASET, words)
         for words in (
             *("--topic /a", "--label-topic /a", "--instance-topic /a", "--label-tolerance 1", "--labels d"),
-            *("--instances d", "--void 3", "--start 1", "--end 9", "--stride 2", "--annotate b", "--jobs 2"),
+            *(
+                "--instances d",
+                "--void 3",
+                "--start 1",
+                "--end 9",
+                "--stride 2",
+                "--annotate b",
+                "--rerun b",
+                "--jobs 2",
+            ),
             *("--runner ray", "--address a", "--rate 2", "--clock", "--fail-if miou<0"),
         )
     ),
@@ -86,7 +95,7 @@ BESIDE = [
         (BAG, words)
         for words in ("--instances d", "--clock", "--labels d --label-topic /a", "--labels d --instance-topic /a")
     ),
-    *(([*BAG, "other.mcap"], words) for words in ("--annotate b", "--runner ray --jobs 2", "--address a")),
+    *(([*BAG, "other.mcap"], words) for words in ("--annotate b", "--rerun b", "--runner ray --jobs 2", "--address a")),
     *((DATASET, words) for words in ("--domain 3", "--backend onnxruntime --precision fp16")),
     *((DATASET, words) for words in ("--backend tensorrt --threads 2", "--backend tensorrt --providers A")),
     *(

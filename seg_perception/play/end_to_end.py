@@ -104,9 +104,8 @@ def measure(arguments: argparse.Namespace, size_wh: tuple[int, int]) -> dict[str
     if arguments.all:
         rates = {}
         for rate_hz in fixed_rate.RATES_HZ:
-            arguments.rate, given = rate_hz, arguments.rate
-            rates[f"{rate_hz:g}"] = _played(arguments, size_wh, _at_fixed_rate)
-            arguments.rate = given
+            alone = argparse.Namespace(**{**vars(arguments), "cameras": 1, "rate": rate_hz})
+            rates[f"{rate_hz:g}"] = _played(alone, size_wh, _at_fixed_rate)
         numbers["fixed_rates_hz"] = rates
     return numbers
 

@@ -16,13 +16,15 @@ from typing import Any
 from seg_perception import machine, model_file
 from seg_perception.errors import EXIT_INTERRUPTED, SegPerceptionError
 from seg_perception.evaluation.compare import open_baseline
-from seg_perception.evaluation.evaluate import check, open_sources, tell
+from seg_perception.evaluation.evaluate import open_sources, tell
+from seg_perception.evaluation.evaluate_options import add_arguments, check
 from seg_perception.evaluation.many import is_fleet
 from seg_perception.evaluation.worst_frames import WorstFrames
 from seg_perception.files import results_folder
 from seg_perception.metrics.free_distance import FreeTimeline
 from seg_perception.model_file import ModelInfo
 from seg_perception.network import joined
+from seg_perception.options import given, refuse
 from seg_perception.play.judge import Judge
 from seg_perception.play.pace import Pace
 from seg_perception.play.play import Feed, Play, camera_parameters, network_parameters
@@ -72,10 +74,10 @@ def _check(arguments: argparse.Namespace) -> None:
     if is_fleet(arguments.bag):
         raise SegPerceptionError("--mode live needs the machine for one bag at a time: give one --bag")
     check(arguments)
-    if arguments.tta or arguments.scales != "1.0":
-        raise SegPerceptionError("--tta and --scales are not what a robot runs: leave them out, or use --mode offline")
-    if arguments.annotate:
-        raise SegPerceptionError("--annotate is for --mode offline, which answers every frame: leave one of them out")
+    options = given(arguments, add_arguments)
+    refuse(options, ("tta", "scales"), "not what a robot runs: leave it out, or use --mode offline")
+    offline = ("annotate", "rerun", "tracked_labels")
+    refuse(options, offline, "for --mode offline, which answers every frame: leave one of them out")
 
 
 def _parameters(arguments: argparse.Namespace, feeds: Sequence[Feed]) -> dict[str, Any]:

@@ -15,9 +15,11 @@ from typing import Any
 
 from tqdm import tqdm
 
+from seg_perception.backends.base import AUTO_PRECISION
 from seg_perception.errors import SegPerceptionError
 from seg_perception.metrics.times import StageTimes, percentiles
 from seg_perception.network import Network
+from seg_perception.network_size import size_hw_of
 from seg_perception.play.answers import WATCHED
 from seg_perception.play.keeper import Keeper
 from seg_perception.play.pace import Pace
@@ -288,6 +290,11 @@ def network_parameters(arguments: argparse.Namespace) -> dict[str, Any]:
         parameters["providers"] = arguments.providers
     if arguments.threads:
         parameters["threads"] = arguments.threads
+    if arguments.precision != AUTO_PRECISION:
+        parameters["precision"] = arguments.precision
+    if arguments.network_size:
+        height, width = size_hw_of(arguments.network_size)
+        parameters["network_size"] = [width, height]
     return parameters
 
 

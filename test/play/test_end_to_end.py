@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import math
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from seg_perception import cli
+from seg_perception.benchmark import benchmark
+from seg_perception.benchmark.fixed_rate import RATES_HZ
 from seg_perception.benchmark.overload import Sent, summary
 from seg_perception.errors import SegPerceptionError
 
@@ -45,6 +49,41 @@ def test_a_camera_that_was_never_alone_or_stays_late_has_no_recovery() -> None:
 def test_no_answer_is_said_rather_than_divided_by() -> None:
     with pytest.raises(SegPerceptionError, match="none of 2 images was answered"):
         summary([Sent("c", [0.0, 0.1], [NONE, NONE])], 2)
+
+
+def benchmark_arguments(words: str) -> argparse.Namespace:
+    parser = argparse.ArgumentParser()
+    benchmark.add_arguments(parser)
+    return parser.parse_args(words.split())
+
+
+def test_fixed_rates_are_of_one_camera_however_many_there_are_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("rclpy", reason="the node needs ROS 2")
+    from seg_perception.play import end_to_end
+
+    played: list[tuple[int, float]] = []
+
+    def play(arguments: argparse.Namespace, size_wh: tuple[int, int], judge: object) -> dict[str, Any]:
+        played.append((arguments.cameras, arguments.rate))
+        return {}
+
+    monkeypatch.setattr(end_to_end, "_played", play)
+    arguments = benchmark_arguments("--all --cameras 4 --rate 7")
+    assert list(end_to_end.measure(arguments, (320, 192))["fixed_rates_hz"]) == ["10", "30", "60"]
+    assert played == [(4, 7.0), *((1, rate_hz) for rate_hz in RATES_HZ)]
+
+
+def test_the_node_runs_the_network_as_the_pipeline_in_this_process_does() -> None:
+    pytest.importorskip("rclpy", reason="the node needs ROS 2")
+    from seg_perception.play.play import network_parameters
+
+    words = "--model m.onnx --precision fp16 --network-size 640x384 --threads 2 --providers A"
+    told = network_parameters(benchmark_arguments(words))
+    assert told | {"model": ""} == {
+        **{"model": "", "backend": "auto", "threads": 2, "providers": ["A"]},
+        **{"precision": "fp16", "network_size": [640, 384]},
+    }
+    assert network_parameters(benchmark_arguments("--model m.onnx")).keys() == {"model", "backend"}
 
 
 def test_the_node_is_measured_between_camera_and_planner(tmp_path: Path) -> None:

@@ -69,6 +69,7 @@ def test_every_answer_is_that_of_the_offline_mode(tmp_path: Path) -> None:
         (["--bag", "a", "--rate", "0"], "--rate is 0"),
         (["--bag", "a", "--tta", "flip"], "--tta"),
         (["--bag", "a", "--annotate", "c"], "--annotate is for --mode offline"),
+        (["--bag", "a", "--rerun", "c", "--tracked-labels"], "--rerun and --tracked-labels are for --mode offline"),
     ],
 )
 def test_what_cannot_be_played_is_told_before_anything_starts(
