@@ -112,25 +112,29 @@ def areas(message: Any) -> bytes:
 
 
 def diagnostics(message: Any, source: str) -> bytes | None:
-    """Of a diagnostic_msgs/DiagnosticArray: what the node of a source says of itself; None where it says nothing.
+    """Of a diagnostic_msgs/DiagnosticArray: what the node of a source says of itself and of it; None where it says nothing.
 
     source: a node's name, or that of one of its cameras below it (`/segmentation/front`).
     """
-    statuses = []
-    for status in message.status:
-        node, _, part = status.name.partition(": ")
-        camera = part.removeprefix("camera").strip()
-        if source not in (node, f"{node}/{camera}") and not (part == "backend" and source.startswith(f"{node}/")):
-            continue
-        statuses.append(
-            {
-                "name": part,
-                "level": _level(status.level),
-                "message": status.message,
-                "values": {pair.key: pair.value for pair in status.values},
-            }
-        )
+    statuses = [
+        {
+            "name": status.name.partition(": ")[2],
+            "level": _level(status.level),
+            "message": status.message,
+            "values": {pair.key: pair.value for pair in status.values},
+        }
+        for status in message.status
+        if _is_of(source, *status.name.split(": ", 1))
+    ]
     return packet("diagnostics", {"stamp_s": _stamp_s(message), "statuses": statuses}) if statuses else None
+
+
+def _is_of(source: str, node: str, part: str = "") -> bool:
+    """Whether a part of what a node says is of a source: of the node or this camera of it, not of another camera."""
+    if source == node:
+        return True
+    kind, _, camera = part.partition(" ")
+    return source == f"{node}/{camera}" if kind == "camera" else source.startswith(f"{node}/")
 
 
 def _level(level: bytes | int) -> int:

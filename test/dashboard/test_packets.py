@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import math
+import re
+from importlib.resources import files
 from types import SimpleNamespace as Fields
 from typing import Any
 
@@ -62,14 +64,14 @@ def diagnosed(*names: str) -> Any:
     ("source", "parts"),
     [
         ("/segmentation", ["backend", "camera"]),
-        ("/segmentation/front", ["backend", "camera front"]),
+        ("/segmentation/front", ["backend", "camera front", "drivable_grid"]),
         ("/other", []),
         ("/segment", []),
     ],
 )
 def test_a_source_gets_its_own_status_and_its_nodes(source: str, parts: list[str]) -> None:
     one = ["/segmentation: backend", "/segmentation: camera"]
-    several = ["/segmentation: backend", "/segmentation: camera front", "/segmentation: camera rear"]
+    several = [f"/segmentation: {part}" for part in ("backend", "camera front", "camera rear", "drivable_grid")]
     said = packets.diagnostics(diagnosed(*(several if source.endswith("front") else one), "lidar: scan"), source)
     found = [] if said is None else [status["name"] for status in read(said)[0]["statuses"]]
     assert found == parts
@@ -80,6 +82,24 @@ def test_a_source_gets_its_own_status_and_its_nodes(source: str, parts: list[str
             "message": "m",
             "values": {"dropped": "2"},
         }
+
+
+def test_every_doubt_of_an_image_is_among_the_pages_counts() -> None:
+    pytest.importorskip("rclpy")
+    from seg_perception.camera import depth as images
+    from seg_perception.ground import depth as ground
+    from seg_perception.ros import depth, inputs, qos_events, stamps
+
+    causes = {
+        *(stamps.ZERO, stamps.NOT_NEWER, stamps.OLD, stamps.AHEAD, stamps.NO_CLOCK),
+        *(inputs.TWO_PUBLISHERS, inputs.WRONG_TYPE, qos_events.MISMATCH, "dim_images"),
+        *(depth.MISSING, depth.UNPAIRED, depth.CLOCK, ground.EMPTY, ground.UNITS),
+        *(images.ENCODING, images.TRUNCATED, images.SIZE, images.FRAME),
+    }
+    page = files("seg_perception.dashboard").joinpath("page.js").read_text()
+    (counts,) = re.findall(r"^const COUNTS = /(.*)/;$", page, re.MULTILINE)
+    assert {cause for cause in causes if not re.fullmatch(counts, cause)} == set()
+    assert not re.fullmatch(counts, "stamp_age_ms_p50")
 
 
 def test_a_slow_page_gets_the_newest_of_each_kind_and_none_starves() -> None:
