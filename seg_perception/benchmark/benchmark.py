@@ -36,7 +36,6 @@ from __future__ import annotations
 import argparse
 import gc
 import hashlib
-import json
 import os
 import re
 import sys
@@ -56,7 +55,7 @@ from seg_perception import machine, options
 from seg_perception.backends.shipped_models import shipped_files
 from seg_perception.benchmark import metrics as benchmark_metrics
 from seg_perception.benchmark import roofline
-from seg_perception.benchmark.moved import TOLERANCE, moved
+from seg_perception.benchmark.moved import tell_what_moved
 from seg_perception.benchmark.naive import LEAN_PREFIX, PREFIX, other_paths, speedups
 from seg_perception.errors import SegPerceptionError
 from seg_perception.ground.drivable import DrivableExtractor, DrivableSettings
@@ -216,7 +215,7 @@ def _run_all(arguments: argparse.Namespace, live: Live | None) -> int:
     arguments.against = "naive"
     results = _measure(arguments, shipped_files(), live)
     for name, numbers in results.items():
-        _tell_what_moved(arguments.out / f"{name}.json", numbers)
+        tell_what_moved(arguments.out / f"{name}.json", numbers)
         write_json(arguments.out / f"{name}.json", numbers)
     write_text(arguments.out / ROOFLINE_PAGE, roofline.markdown(roofline.computed(shipped_files())))
     page = benchmark_report.markdown(results)
@@ -225,18 +224,6 @@ def _run_all(arguments: argparse.Namespace, live: Live | None) -> int:
         write_json(arguments.json, results)
     print(page)
     return 0
-
-
-def _tell_what_moved(former: Path, numbers: Mapping[str, Any]) -> None:
-    """Compare with the result that is about to be replaced, if it is one."""
-    try:
-        old = json.loads(former.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return
-    sentences = moved(old, numbers) if isinstance(old, dict) else []
-    print(f"{former.stem}, against the former result:")
-    for sentence in sentences or [f"no median moved by more than {TOLERANCE:.0%}"]:
-        print(f"  {sentence}")
 
 
 def _run_roofline(arguments: argparse.Namespace) -> int:

@@ -2,14 +2,31 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
+
+from seg_perception.benchmark.naive import LEAN_PREFIX, PREFIX
 
 TOLERANCE = 0.15
 """Share by which medians of two runs on one idle machine have differed here; what moved by less is not told."""
 CLASS = ("cpu", "cores", "board")
 """Facts of a machine that must be equal for its times to be comparable."""
 HIGHER_IS_BETTER = ("fps", "speedup", "rate_hz")
+
+
+def tell_what_moved(former: Path, numbers: Mapping[str, Any]) -> None:
+    """Compare with the result that is about to be replaced, if it is one."""
+    try:
+        old = json.loads(former.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return
+    if not isinstance(old, dict):
+        return
+    print(f"{former.stem}, against the former result:")
+    for sentence in moved(old, numbers) or [f"no median moved by more than {TOLERANCE:.0%}"]:
+        print(f"  {sentence}")
 
 
 def machine_class(numbers: Mapping[str, Any]) -> tuple[str, ...]:
@@ -46,7 +63,7 @@ def _medians(numbers: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str
     """Medians of times, and rates, by their place in the result. Other paths are compared by their ratio to ours, which
     is in the result too; what a run took in all and its growth hang on chance."""
     for name, value in numbers.items():
-        if name.startswith(("naive_", "lean_")) and not name.endswith("speedup"):
+        if name.startswith((PREFIX, LEAN_PREFIX)) and not name.endswith("speedup"):
             continue
         if isinstance(value, Mapping):
             yield from _medians(value, f"{prefix}{name}.")

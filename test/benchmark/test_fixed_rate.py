@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import copy
+import json
 import math
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from seg_perception.benchmark.fixed_rate import figures
-from seg_perception.benchmark.moved import moved
+from seg_perception.benchmark.moved import moved, tell_what_moved
 
 
 def test_latency_and_jitter_by_hand() -> None:
@@ -66,3 +68,16 @@ def test_what_lies_within_the_noise_is_not_told() -> None:
 def test_what_is_not_comparable_is_not_compared(changes: dict[str, Any], why: str) -> None:
     (sentence,) = moved(result(), result(**changes, pipeline_fps=1.0))
     assert f"other {why}" in sentence
+
+
+@pytest.mark.parametrize("former", [None, "", "[]", '"a"', "{"])
+def test_what_is_no_result_is_compared_with_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], former: str | None
+) -> None:
+    if former is not None:
+        (tmp_path / "m.json").write_text(former)
+    tell_what_moved(tmp_path / "m.json", result())
+    assert capsys.readouterr().out == ""
+    (tmp_path / "m.json").write_text(json.dumps(result()))
+    tell_what_moved(tmp_path / "m.json", result())
+    assert capsys.readouterr().out.splitlines()[1:] == ["  no median moved by more than 15%"]
