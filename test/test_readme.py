@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from places import CHECKOUT
 
+from seg_perception.datasets import DATASETS
 from seg_perception.ros.parameters import parameter_table
 from seg_perception.ros.topics import topic_table
 
@@ -44,3 +45,20 @@ def test_the_first_screen_shows_it_and_how_to_start() -> None:
 def test_tests_that_a_page_names_are_there(page: Path) -> None:
     named = re.findall(r"\btest/[\w/.*-]+\.py", page.read_text())
     assert [name for name in named if not any(CHECKOUT.glob(name))] == []
+
+
+def names_in(page: str, heading: str) -> set[str]:
+    """What the first column of the first table below a heading names."""
+    _, found, text = (CHECKOUT / "docs" / page).read_text().partition(f"\n## {heading}\n")
+    assert found
+    table = re.search(r"(?:^\|.*\n)+", text, re.MULTILINE)
+    assert table is not None
+    return {name for line in table[0].splitlines() for name in re.findall(r"`(\w+)`", line.split("|")[1])}
+
+
+def test_the_page_of_training_has_every_data_set_and_network() -> None:
+    assert names_in("training.md", "Data sets") == DATASETS.keys()
+    pytest.importorskip("torch", reason="networks need torch")
+    from seg_perception.training.networks import NETWORKS
+
+    assert names_in("training.md", "Networks") == NETWORKS.keys()
