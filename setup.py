@@ -11,27 +11,8 @@ from setuptools.command.install import install
 
 NAME = "seg_perception"
 DATA = (".css", ".cu", ".html", ".j2", ".js")
-VERBS = (
-    "run",
-    "predict",
-    "evaluate",
-    "compare",
-    "make-bag",
-    "ego-mask",
-    "label",
-    "inspect-data",
-    "teach",
-    "train",
-    "export",
-    "build-engine",
-    "benchmark",
-    "check-ground",
-    "check-tracks",
-    "compile",
-    "gpu-check",
-    "dashboard",
-)
 LIBRARIES = runpy.run_path(f"{NAME}/libraries.py")
+VERBS = runpy.run_path(f"{NAME}/verbs.py")["VERBS"]
 
 # `ros2 run` finds programs in a folder of the package's own, where setup.cfg puts them for colcon, which calls this file
 # by these commands. pip builds a wheel, whose programs go to bin, and 'run' or 'export' must not stand there.

@@ -20,57 +20,8 @@ from types import FrameType
 
 from seg_perception.errors import EXIT_ERROR, EXIT_INTERRUPTED, SegPerceptionError, nearest_name
 from seg_perception.libraries import LIBRARIES, pip_install
+from seg_perception.verbs import MODES, VERBS
 from seg_perception.writing import check_file
-
-VERBS = {
-    "run": "seg_perception.play.run_options",
-    "predict": "seg_perception.evaluation.predict",
-    "evaluate": "seg_perception.evaluation.evaluate",
-    "compare": "seg_perception.evaluation.compare",
-    "make-bag": "seg_perception.recordings.make",
-    "ego-mask": "seg_perception.recordings.own_vehicle",
-    "label": "seg_perception.labelling.label",
-    "inspect-data": "seg_perception.training.data.inspect_data",
-    "teach": "seg_perception.training.teachers.teach",
-    "train": "seg_perception.training.loop.train",
-    "export": "seg_perception.training.export.export",
-    "build-engine": "seg_perception.backends.tensorrt.build",
-    "benchmark": "seg_perception.benchmark.benchmark",
-    "check-ground": "seg_perception.evaluation.check_ground",
-    "check-tracks": "seg_perception.evaluation.check_tracks",
-    "compile": "seg_perception.benchmark.compile_loops",
-    "gpu-check": "seg_perception.gpu_check.gpu_check",
-    "dashboard": "seg_perception.dashboard.dashboard",
-}
-
-MODES = {
-    ("run", ""): "seg_perception.play.run",
-    ("train", "auto"): "seg_perception.auto.auto",
-    ("evaluate", "live"): "seg_perception.play.live",
-    ("benchmark", "live"): "seg_perception.play.end_to_end",
-}
-"""What runs a verb, or its --mode, where that needs more than its module, which answers --help."""
-
-SUMMARIES = {
-    "run": "play a video, folder, bag or camera to the real node and report what comes out",
-    "predict": "write label masks, instance masks and overlays of a folder of images",
-    "evaluate": "measure a model on labelled data",
-    "compare": "tell what differs between two reports, and whether limits are kept",
-    "make-bag": "write a rosbag2 from a video, images or the synthetic drive",
-    "ego-mask": "propose from a recording which pixels show the own vehicle",
-    "label": "choose frames to label, propose labels, take the corrected ones, compare annotators",
-    "inspect-data": "look for faults in training data, and at its classes' shares",
-    "teach": "let a large network of others label images, to be corrected",
-    "train": "train a panoptic network",
-    "export": "turn a checkpoint into a model file",
-    "build-engine": "compile a model file with TensorRT",
-    "benchmark": "time each step of a frame's path",
-    "compile": "compile the node's loops for this processor, so that it starts in seconds",
-    "check-ground": "hold drivable ground in metres against exact ground truth",
-    "check-tracks": "hold the numbers and speeds of things against exact ones",
-    "gpu-check": "check on a GPU what only a GPU can show",
-    "dashboard": "show in a browser what a running node sees and says",
-}
 
 EXIT_CODES = """exit codes of every verb (docs/commands.md):
   0 done; 1 done, but something of the input was lost; 2 nothing done, one sentence says why; 3 done, and what was judged
@@ -95,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if verb not in VERBS:
         print(f"seg_perception: there is no verb '{verb}': {nearest_name(verb, VERBS)}", file=sys.stderr)
         return EXIT_ERROR
-    name = VERBS[verb]
+    name = VERBS[verb].module
     try:
         module = importlib.import_module(name)
         parser = argparse.ArgumentParser(
@@ -180,7 +131,7 @@ def _what_is_missing(error: ImportError, module: str) -> str:
 
 def _usage() -> str:
     width = max(map(len, VERBS))
-    rows = "\n".join(f"  {verb:<{width}}  {SUMMARIES[verb]}" for verb in VERBS)
+    rows = "\n".join(f"  {verb:<{width}}  {known.summary}" for verb, known in VERBS.items())
     return (
         "usage: seg_perception <verb> [options]\n\n"
         f"{rows}\n\n"

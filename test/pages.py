@@ -10,7 +10,7 @@ from pathlib import Path
 
 from places import CHECKOUT
 
-from seg_perception.cli import VERBS
+from seg_perception.verbs import VERBS
 
 PAGES = [
     *(CHECKOUT / name for name in ("README.md", "SECURITY.md", "CONTRIBUTING.md")),

@@ -13,7 +13,7 @@ import pytest
 from pages import COMMANDS, PAGES, Command, in_text
 from places import CHECKOUT
 
-from seg_perception.cli import VERBS
+from seg_perception.verbs import VERBS
 
 TAKEN = list({command.text: command for command in (*COMMANDS, *in_text()) if command.words}.values())
 NODE = "segmentation"
@@ -31,7 +31,7 @@ def test_a_command_is_taken_as_it_is_written(command: Command) -> None:
         return
     assert verb in VERBS
     try:
-        module = importlib.import_module(VERBS[verb])
+        module = importlib.import_module(VERBS[verb].module)
     except ModuleNotFoundError as error:
         pytest.skip(f"{verb} needs {error.name}")
     parser = argparse.ArgumentParser(exit_on_error=False)

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from seg_perception import options
-from seg_perception.cli import VERBS, main
+from seg_perception.cli import main
 from seg_perception.errors import SegPerceptionError
+from seg_perception.verbs import VERBS
 
 NEEDS = {"train": "torch", "export": "torch", "run": "rclpy"}
 
@@ -19,7 +20,7 @@ def parser_of(verb: str) -> argparse.ArgumentParser:
     if verb in NEEDS:
         pytest.importorskip(NEEDS[verb], reason=f"{verb} needs {NEEDS[verb]}")
     parser = argparse.ArgumentParser()
-    importlib.import_module(VERBS[verb]).add_arguments(parser)
+    importlib.import_module(VERBS[verb].module).add_arguments(parser)
     return parser
 
 

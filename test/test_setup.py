@@ -18,8 +18,8 @@ import setup_environment
 import setup_python
 import venv_environment
 
-from seg_perception.cli import VERBS
 from seg_perception.libraries import LIBRARIES, NEEDED, OPTIONAL
+from seg_perception.verbs import VERBS
 
 ROOT = Path(__file__).resolve().parent.parent
 WHEELS, JAZZY = setup_python.Ros(None), setup_python.Ros("jazzy")
