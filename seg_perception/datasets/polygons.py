@@ -10,7 +10,18 @@ _FINE = 5
 
 
 def filled(points_xy: NDArray[np.float64], size_hw: tuple[int, int]) -> NDArray[np.bool_]:
-    """bool [H, W]: the pixels of a closed polygon [K, 2], x and y in px from the image's corner.
+    """bool [H, W]: the pixels of a closed polygon [K, 2], x and y in px from the image's corner."""
+    inside = np.zeros(size_hw, np.bool_)
+    place, part = filled_part(points_xy, size_hw)
+    inside[place] = part
+    return inside
+
+
+def filled_part(
+    points_xy: NDArray[np.float64], size_hw: tuple[int, int]
+) -> tuple[tuple[slice, slice], NDArray[np.bool_]]:
+    """The rows and columns that hold all pixels of a closed polygon, and which of theirs are its; as `filled`, without the cost
+    of a whole image.
 
     After `rleFrPoly` of the COCO API (maskApi.c; Lin et al., ECCV 2014): where the border, drawn on a finer grid, crosses the
     middle of a column, everything below it in the column changes sides.
@@ -22,9 +33,12 @@ def filled(points_xy: NDArray[np.float64], size_hw: tuple[int, int]) -> NDArray[
     column = (np.where(u[step + 1] < u[step], u[step + 1], u[step + 1] - 1) + 0.5) / _FINE - 0.5
     row = np.ceil(np.clip((np.minimum(v[step], v[step + 1]) + 0.5) / _FINE - 0.5, 0, height))
     whole = (np.floor(column) == column) & (column >= 0) & (column <= width - 1)
-    place = (column[whole] * height + row[whole]).astype(np.int64)
-    crossings = np.bincount(place, minlength=height * width + 1)[: height * width]
-    return (np.cumsum(crossings) % 2 == 1).reshape(width, height).T
+    x, y = column[whole].astype(np.int64), row[whole].astype(np.int64)
+    left, top = (int(ends.min(initial=length)) for ends, length in ((x, width), (y, height)))
+    wide, high = max(0, int(x.max(initial=-1)) + 1 - left), max(0, int(y.max(initial=0)) - top)
+    crossings = np.bincount((x - left) * high + y - top, minlength=wide * high + 1)[: wide * high]
+    inside = (np.cumsum(crossings) % 2 == 1).reshape(wide, high).T
+    return (slice(top, top + high), slice(left, left + wide)), inside
 
 
 def _line(start: NDArray[np.int64], end: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

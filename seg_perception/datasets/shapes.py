@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from seg_perception.datasets.base import Remark, Sample, refuse_same_names
 from seg_perception.datasets.label_sets import Meaning
-from seg_perception.datasets.polygons import filled
+from seg_perception.datasets.polygons import filled_part
 from seg_perception.errors import SegPerceptionError
 from seg_perception.files import read_rgb
 from seg_perception.labels import VOID
@@ -31,6 +31,9 @@ _MARGIN_PX = 2.0
 """So far tools let a corner leave the image without anybody's doing."""
 _MOST_CROSSED = 400
 """Corners of the polygons that are searched for crossings, which takes their square."""
+
+Part = tuple[tuple[slice, slice], NDArray[np.bool_]]
+"""Rows and columns of an image, and which of their pixels are meant: bool [h, w]."""
 
 
 @dataclass(frozen=True)
@@ -92,28 +95,31 @@ def painted(
     remarks: list[Remark] = []
     drawn = [(shape, inside) for shape in shapes if (inside := _inside(shape, size_hw, remarks)) is not None]
     if smallest_in_front:
-        drawn.sort(key=lambda pair: -np.count_nonzero(pair[1]))
+        drawn.sort(key=lambda pair: -np.count_nonzero(pair[1][1]))
     numbers: dict[tuple[int, str], int] = {}
-    for place, (shape, inside) in enumerate(drawn):
-        key = (shape.own_id, f"{place}" if shape.group is None else f"group {shape.group}")
-        label[inside] = shape.own_id
-        instance[inside] = 0 if shape.crowd else numbers.setdefault(key, len(numbers) + 1)
+    for order, (shape, (place, inside)) in enumerate(drawn):
+        key = (shape.own_id, f"{order}" if shape.group is None else f"group {shape.group}")
+        label[place][inside] = shape.own_id
+        instance[place][inside] = 0 if shape.crowd else numbers.setdefault(key, len(numbers) + 1)
     return label, instance, remarks
 
 
-def _inside(shape: Shape, size_hw: tuple[int, int], remarks: list[Remark]) -> NDArray[np.bool_] | None:
-    """bool [H, W] of a shape, None where it covers nothing by a fault that is told."""
+def _inside(shape: Shape, size_hw: tuple[int, int], remarks: list[Remark]) -> Part | None:
+    """Where a shape is, None where it covers nothing by a fault that is told."""
+    whole = slice(None), slice(None)
     if shape.mask is not None:
-        return shape.mask
-    rings = [ring for ring in shape.rings if _usable(ring, shape.where, size_hw, remarks)]
-    if not rings:
+        return whole, shape.mask
+    parts = [_filled(ring, size_hw) for ring in shape.rings if _usable(ring, shape.where, size_hw, remarks)]
+    if not parts:
         return None
+    if len(parts) == 1 and not shape.holes:
+        return parts[0]
     inside = np.zeros(size_hw, np.bool_)
-    for ring in rings:
-        inside |= _filled(ring, size_hw)
-    for hole in shape.holes:
-        inside &= ~_filled(hole, size_hw)
-    return inside
+    for place, part in parts:
+        inside[place] |= part
+    for place, part in (_filled(hole, size_hw) for hole in shape.holes):
+        inside[place] &= ~part
+    return whole, inside
 
 
 def _usable(ring: NDArray[np.float64], where: str, size_hw: tuple[int, int], remarks: list[Remark]) -> bool:
@@ -124,9 +130,9 @@ def _usable(ring: NDArray[np.float64], where: str, size_hw: tuple[int, int], rem
     return kind not in (FEW, OUTSIDE)
 
 
-def _filled(ring: NDArray[np.float64], size_hw: tuple[int, int]) -> NDArray[np.bool_]:
+def _filled(ring: NDArray[np.float64], size_hw: tuple[int, int]) -> Part:
     far = np.array(size_hw[::-1], np.float64)
-    return filled(np.clip(ring, -far, 2 * far), size_hw)  # without the clip a wild corner costs any memory
+    return filled_part(np.clip(ring, -far, 2 * far), size_hw)  # without the clip a wild corner costs any memory
 
 
 def _fault(ring: NDArray[np.float64], size_hw: tuple[int, int]) -> str:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from seg_perception.datasets.polygons import filled
+from seg_perception.datasets.polygons import filled, filled_part
 
 POINT = st.tuples(st.floats(-3, 24), st.floats(-3, 20))
 
@@ -48,6 +48,17 @@ def test_it_is_what_pycocotools_fills(points: list[tuple[float, float]]) -> None
     flat = [coordinate for point in points for coordinate in point]
     expected = mask.decode(mask.frPyObjects([flat], 17, 21))[:, :, 0]
     np.testing.assert_array_equal(filled(np.array(points), (17, 21)), expected)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(POINT, min_size=3, max_size=7))
+def test_the_image_s_size_cuts_and_changes_nothing(points: list[tuple[float, float]]) -> None:
+    larger = filled(np.array(points), (40, 50))
+    np.testing.assert_array_equal(filled(np.array(points), (17, 21)), larger[:17, :21])
+    place, part = filled_part(np.array(points), (40, 50))
+    assert (larger[place] == part).all() and part.sum() == larger.sum()
+    xs, ys = np.array(points).T
+    assert part.shape[1] <= np.ptp(xs) + 1 and part.shape[0] <= np.ptp(ys) + 1, "no more of it than it takes"
 
 
 @settings(max_examples=50, deadline=None)
