@@ -22,6 +22,7 @@ from seg_perception.labels import VOID, LabelSet
 
 TOOLS = (*ADAPTERS, *(name for name in DATASETS if name not in (*ADAPTERS, *RENDERED)))
 """What a corrected job may be read as: a tool's name, or a data set's."""
+_NAMED = 3
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,11 @@ class Labelled:
             return True
         pairs = np.unique(self.instance.astype(np.uint32) << 16 | other.instance)
         return all(np.unique(part).size == pairs.size for part in (pairs >> 16, pairs & 0xFFFF))
+
+
+def named(names: Sequence[str]) -> str:
+    """The first few of several names."""
+    return ", ".join(names[:_NAMED]) + (", …" if len(names) > _NAMED else "")
 
 
 class Corrected:
@@ -77,7 +83,9 @@ class Corrected:
         return Labelled(self.paths[stem], raw.rgb, label, instance)
 
     def told(self) -> Iterator[str]:
-        """A sentence for each kind of remark."""
+        """A sentence for what was left out of it, and one for each kind of remark."""
+        if self.spare:
+            yield f"{len(self.spare)} labels have no image and are left out: {named(self.spare)}"
         for kind, where, times in self.remarks.values():
             yield f"{times} {kind}; the first: {where}"
 

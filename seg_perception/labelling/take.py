@@ -26,7 +26,7 @@ from tqdm import tqdm
 from seg_perception.datasets.label_sets import open_labels, yaml_of
 from seg_perception.errors import SegPerceptionError
 from seg_perception.files import write_image
-from seg_perception.labelling.corrected import Corrected, add_export_arguments, classes_of, opened_by
+from seg_perception.labelling.corrected import Corrected, add_export_arguments, classes_of, named, opened_by
 from seg_perception.labelling.job import Picked, job_images, read_picked, recording_of
 from seg_perception.labelling.split import Row, sizes, validation_stems
 from seg_perception.labels import VOID, LabelSet
@@ -35,7 +35,6 @@ from seg_perception.writing import check_folder, folder_aside, write_json, write
 
 EXIT_SOME_LOST = 1
 LABELS = "labels.yaml"
-_NAMED = 3
 _MOSTLY = 0.5
 """Share of an image without a label that is told."""
 
@@ -145,7 +144,7 @@ def take(corrected: Corrected, picked: Sequence[Picked], labels: LabelSet, out: 
     taken.held, told = validation_stems(taken.rows, share) if share else (set(), "")
     taken.notes += [told] * bool(told)
     if bare:
-        taken.notes.append(f"{len(bare)} images are unlabelled on more than half of their pixels: {_named(bare)}")
+        taken.notes.append(f"{len(bare)} images are unlabelled on more than half of their pixels: {named(bare)}")
     _deal_out(out, taken)
     write_text(out / LABELS, yaml_of(labels))
     return taken
@@ -184,16 +183,16 @@ def _missing(corrected: Corrected, arguments: argparse.Namespace) -> _Told:
                 "was labelled"
             )
         if strange:
-            lost.append(f"{len(strange)} labelled images are not of the job and are taken too: {_named(strange)}")
+            lost.append(f"{len(strange)} labelled images are not of the job and are taken too: {named(strange)}")
     if not corrected.paths:
         raise SegPerceptionError(f"{arguments.corrected} has no labelled image: export a job that has some")
     if missing and not arguments.allow_missing:
         raise SegPerceptionError(
-            f"{len(missing)} of {len(missing) + len(corrected.paths)} images have no label: {_named(missing)}; label them, or "
+            f"{len(missing)} of {len(missing) + len(corrected.paths)} images have no label: {named(missing)}; label them, or "
             "take the others by --allow-missing"
         )
     if missing:
-        lost.append(f"{len(missing)} images have no label and are left out: {_named(missing)}")
+        lost.append(f"{len(missing)} images have no label and are left out: {named(missing)}")
     return _Told(missing, lost)
 
 
@@ -210,11 +209,7 @@ def _untouched(corrected: Corrected, arguments: argparse.Namespace, labels: Labe
     corrected.remarks.clear()
     if same and not arguments.allow_untouched:
         raise SegPerceptionError(
-            f"{len(same)} of {len(corrected.paths)} images are as they were proposed: {_named(same)}; correct them, or if they "
+            f"{len(same)} of {len(corrected.paths)} images are as they were proposed: {named(same)}; correct them, or if they "
             "are right take them by --allow-untouched"
         )
     return same
-
-
-def _named(names: Sequence[str]) -> str:
-    return ", ".join(names[:_NAMED]) + (", …" if len(names) > _NAMED else "")

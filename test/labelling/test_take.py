@@ -129,6 +129,16 @@ def test_images_without_a_label_are_named(job: Path, tmp_path: Path, capsys: pyt
     assert len(list((tmp_path / "data").glob("*/images/*"))) == 7
 
 
+@pytest.mark.parametrize("tool", ["cvat", "coco"])
+def test_labels_whose_image_is_not_in_the_export_are_told(
+    tool: str, job: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (exported(job, tool) / "images" / "two_6.png").unlink()
+    assert main(words(tmp_path)) == 1
+    assert "1 labels have no image and are left out: two_6.png" in capsys.readouterr().err
+    assert len(list((tmp_path / "data").glob("*/images/*"))) == 7
+
+
 def test_another_job_is_not_taken_for_this_one(job: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     exported(job)
     other = write_job(tmp_path / "other", ["x_1"])
