@@ -76,6 +76,16 @@ def folder_aside(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
+def new_folder(path: Path) -> Iterator[Path]:
+    """A folder to fill, which is `path` at the end of the block and gone where that fails; check_new_folder goes before."""
+    with folder_aside(path) as aside:
+        folder = aside / "new"
+        folder.mkdir()
+        yield folder
+        folder.rename(path)
+
+
+@contextmanager
 def results_folder(path: Path) -> Iterator[None]:
     """Make a folder for the results of one run, which is nobody else's until the block ends; where nothing came into a
     new one, it is taken away again.
@@ -122,6 +132,13 @@ def check_folder(path: Path) -> None:
         raise SegPerceptionError(f"{there} is no folder, and results are to be written into one: give another name")
     if not os.access(there, os.W_OK | os.X_OK):
         raise SegPerceptionError(f"the folder {there} cannot be written to (no permission): give another one")
+
+
+def check_new_folder(path: Path) -> None:
+    """Raises SegPerceptionError where no new folder could be made at path, before there is anything to put into it."""
+    if path.exists():
+        raise SegPerceptionError(f"{path} is there already: give another --out, or take it away")
+    check_folder(path.parent)
 
 
 def _is_stream(path: Path) -> bool:

@@ -23,11 +23,12 @@ from tqdm import tqdm
 from seg_perception.datasets.label_sets import open_labels
 from seg_perception.errors import SegPerceptionError
 from seg_perception.labelling.corrected import Corrected, Labelled, add_export_arguments, classes_of
-from seg_perception.labelling.page import environment, jpeg_uri, thumbnail
+from seg_perception.labelling.page import jpeg_uri, thumbnail
 from seg_perception.labels import VOID, LabelSet
 from seg_perception.metrics.agreement import Agreement
 from seg_perception.options import whole
-from seg_perception.writing import check_folder, folder_aside, write_json, write_text
+from seg_perception.reports.page import render
+from seg_perception.writing import check_new_folder, new_folder, write_json, write_text
 
 EXIT_SOME_LOST = 1
 TEMPLATE = Path(__file__).with_name("agree.html.j2")
@@ -61,9 +62,7 @@ class Pictures:
 
 def run(arguments: argparse.Namespace) -> int:
     """Compare; returns the exit code."""
-    if arguments.out.exists():
-        raise SegPerceptionError(f"{arguments.out} is there already: give another --out, or take it away")
-    check_folder(arguments.out.parent)
+    check_new_folder(arguments.out)
     labels, classes = open_labels(arguments.labels), classes_of(arguments.classes)
     both = [
         Corrected(root, arguments.tool or "", arguments.split, labels, classes)
@@ -78,10 +77,11 @@ def run(arguments: argparse.Namespace) -> int:
         for frame in worst
         if frame.same < 1
     ]
-    with folder_aside(arguments.out) as folder:
-        write_json(folder / "out" / "agreement.json", content)
-        write_text(folder / "out" / "index.html", _page(content, pictures, (arguments.first, arguments.second)))
-        (folder / "out").rename(arguments.out)
+    with new_folder(arguments.out) as folder:
+        write_json(folder / "agreement.json", content)
+        roots = arguments.first, arguments.second
+        page = render(TEMPLATE, content=content, pictures=pictures, roots=roots, text=_text)
+        write_text(folder / "index.html", page)
     if arguments.json:
         write_json(arguments.json, content)
     for problem in problems:
@@ -169,11 +169,6 @@ def _pictures(first: Labelled, second: Labelled, labels: LabelSet) -> tuple[str,
 def _painted(one: Labelled, labels: LabelSet) -> NDArray[np.uint8]:
     """An image under the colours of its classes."""
     return np.asarray((one.rgb.astype(np.uint16) + labels.colors[one.label]) // 2, np.uint8)
-
-
-def _page(content: dict[str, Any], pictures: list[Pictures], roots: tuple[Path, Path]) -> str:
-    template = environment().from_string(TEMPLATE.read_text(encoding="utf-8"))
-    return template.render(content=content, pictures=pictures, roots=roots, text=_text)
 
 
 def _text(value: float | None) -> str:

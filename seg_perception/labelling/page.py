@@ -1,23 +1,21 @@
-"""Pages that carry their pictures with them: the picked frames and why."""
+"""The page of a job: the picked frames and why."""
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
-import jinja2
 import numpy as np
 from numpy.typing import NDArray
 
-from seg_perception.errors import SegPerceptionError
 from seg_perception.labelling.job import Picked
 from seg_perception.labels import LabelSet
+from seg_perception.reports import page
 
 TEMPLATE = Path(__file__).with_name("pick.html.j2")
-_WIDTH = 320
+_WIDTH_PX = 320
 _QUALITY = 80
 _MIX = 0.55
 """Of the classes' colours in a thumbnail of the answer."""
@@ -44,20 +42,14 @@ class Card:
         return Card(picked, jpeg_uri(small), jpeg_uri(mixed), words)
 
 
-def thumbnail(rgb: NDArray[np.uint8], width: int = _WIDTH) -> NDArray[np.uint8]:
-    """A picture at most `width` px wide."""
-    if rgb.shape[1] <= width:
-        return rgb
-    height = max(1, round(rgb.shape[0] * width / rgb.shape[1]))
-    return np.asarray(cv2.resize(rgb, (width, height), interpolation=cv2.INTER_AREA))
+def thumbnail(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """A picture as small as those of these pages."""
+    return page.thumbnail(rgb, _WIDTH_PX)
 
 
 def jpeg_uri(rgb: NDArray[np.uint8]) -> str:
     """A picture that stands in the page itself."""
-    done, data = cv2.imencode(".jpg", cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])
-    if not done:
-        raise SegPerceptionError(f"a picture of {rgb.shape} cannot be written as JPEG: report this")
-    return f"data:image/jpeg;base64,{base64.b64encode(data.tobytes()).decode()}"
+    return page.jpeg_uri(rgb, _QUALITY)
 
 
 @dataclass(frozen=True)
@@ -71,10 +63,4 @@ class Line:
 
 def render(cards: Sequence[Card], lines: Sequence[Line], summary: str, problems: Sequence[str]) -> str:
     """The page of a job."""
-    template = environment().from_string(TEMPLATE.read_text(encoding="utf-8"))
-    return template.render(cards=cards, lines=lines, summary=summary, problems=problems)
-
-
-def environment() -> jinja2.Environment:
-    """How pages are made of templates."""
-    return jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined)
+    return page.render(TEMPLATE, cards=cards, lines=lines, summary=summary, problems=problems)

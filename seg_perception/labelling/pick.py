@@ -36,7 +36,7 @@ from seg_perception.offline import add_model_arguments, check_model_arguments, o
 from seg_perception.options import number, whole
 from seg_perception.recordings.open_source import open_source
 from seg_perception.recordings.sources import Source, SourceFrame
-from seg_perception.writing import check_folder, folder_aside, write_json, write_text
+from seg_perception.writing import check_new_folder, new_folder, write_json, write_text
 
 EXIT_SOME_LOST = 1
 LEAST_CONTRAST = 4.0
@@ -70,14 +70,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Pick; returns the exit code."""
     check_model_arguments(arguments)
-    if arguments.out.exists():
-        raise SegPerceptionError(f"{arguments.out} is there already: give another --out, or take it away")
-    check_folder(arguments.out.parent)
+    check_new_folder(arguments.out)
     recordings = open_recordings(arguments.input, arguments.topic, arguments.rate)
     known = open_recordings(arguments.beside, None, arguments.rate)
-    with opened_backend(arguments) as backend, folder_aside(arguments.out) as folder:
-        content = pick(recordings, Looker(backend), folder / "job", arguments.count, known)
-        (folder / "job").rename(arguments.out)
+    with opened_backend(arguments) as backend, new_folder(arguments.out) as folder:
+        content = pick(recordings, Looker(backend), folder, arguments.count, known)
     if arguments.json:
         write_json(arguments.json, content)
     for line in content["problems"]:

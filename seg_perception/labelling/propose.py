@@ -37,7 +37,7 @@ from seg_perception.options import number, whole
 from seg_perception.pipeline import Pipeline
 from seg_perception.recordings.sources import LabelFolder
 from seg_perception.results import Frame
-from seg_perception.writing import check_folder, folder_aside, write_json
+from seg_perception.writing import check_new_folder, new_folder, write_json
 
 EXIT_SOME_LOST = 1
 
@@ -102,11 +102,10 @@ def run(arguments: argparse.Namespace) -> int:
                 labels,
                 answer,
             )
-        folder = stack.enter_context(folder_aside(arguments.out)) / "proposed"
+        folder = stack.enter_context(new_folder(arguments.out))
         TOOLS[arguments.tool](_proposals(images, labels, answer, arguments, done), labels, folder)
         if not done.rows:
             raise SegPerceptionError(f"no image of {arguments.images} could be labelled; the first: {done.failed[0]}")
-        folder.rename(arguments.out)
     if arguments.json:
         write_json(arguments.json, {"images": done.rows, "failed": done.failed})
     for sentence in done.failed:
@@ -118,9 +117,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _check(arguments: argparse.Namespace) -> None:
     check_model_arguments(arguments)
-    if arguments.out.exists():
-        raise SegPerceptionError(f"{arguments.out} is there already: give another --out, or take it away")
-    check_folder(arguments.out.parent)
+    check_new_folder(arguments.out)
     if bool(arguments.sam) != bool(arguments.prompts):
         raise SegPerceptionError("--sam and --prompts belong together: give both, or none")
     if arguments.masks and arguments.model:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import jinja2
 import numpy as np
 
 from seg_perception.metrics.bootstrap import CONFIDENCE, RESAMPLES
 from seg_perception.metrics.differences import Difference, Result, Verdict
+from seg_perception.reports import page
 from seg_perception.reports.plots import as_written, figure_of, png_uri
 
 TEMPLATE = Path(__file__).with_name("compare.html.j2")
@@ -39,25 +39,22 @@ def sentence(verdict: Verdict) -> str:
 def render(result: Result) -> str:
     """The HTML page."""
     drawn_in = f"blocks of {result.block} neighbouring frames" if result.block > 1 else "frames"
-    return (
-        jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined)
-        .from_string(TEMPLATE.read_text(encoding="utf-8"))
-        .render(
-            title=f"{result.b.numbers['model']} against {result.a.numbers['model']}",
-            runs=(("A", result.a), ("B", result.b)),
-            notes=result.notes,
-            verdicts=[
-                *((f"broken: {words}", True) for words in result.broken),
-                *((sentence(verdict), verdict.broken) for verdict in result.verdicts),
-            ],
-            plot=_plot({k.removeprefix(IOU): row for k, row in result.differences.items() if k.startswith(IOU)}),
-            caption="B - A with its interval: green is better, red worse, grey may be chance",
-            rows=_rows(result),
-            percent=round(100 * CONFIDENCE),
-            explanation=f"Bootstrap percentile intervals of {RESAMPLES} resamples of {drawn_in}; bold: the interval "
-            "leaves 0 out. Each stands for itself: of twenty, one leaves 0 out by chance. Numbers without an interval "
-            "are not sums over frames, or of too few of them, as rare percentiles need many.",
-        )
+    return page.render(
+        TEMPLATE,
+        title=f"{result.b.numbers['model']} against {result.a.numbers['model']}",
+        runs=(("A", result.a), ("B", result.b)),
+        notes=result.notes,
+        verdicts=[
+            *((f"broken: {words}", True) for words in result.broken),
+            *((sentence(verdict), verdict.broken) for verdict in result.verdicts),
+        ],
+        plot=_plot({k.removeprefix(IOU): row for k, row in result.differences.items() if k.startswith(IOU)}),
+        caption="B - A with its interval: green is better, red worse, grey may be chance",
+        rows=_rows(result),
+        percent=round(100 * CONFIDENCE),
+        explanation=f"Bootstrap percentile intervals of {RESAMPLES} resamples of {drawn_in}; bold: the interval "
+        "leaves 0 out. Each stands for itself: of twenty, one leaves 0 out by chance. Numbers without an interval "
+        "are not sums over frames, or of too few of them, as rare percentiles need many.",
     )
 
 

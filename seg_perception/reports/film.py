@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from seg_perception.reports.page import thumbnail
 from seg_perception.results import Segment
 
 STEP_S = 0.1
@@ -38,11 +39,7 @@ class Film:
         if not self.wants(time_s):
             return
         self._latest_s = time_s
-        height, width = drawn.shape[:2]
-        if width > _WIDTH_PX:
-            size = _WIDTH_PX, max(1, round(height * _WIDTH_PX / width))
-            drawn = cv2.resize(drawn, size, interpolation=cv2.INTER_AREA)  # type: ignore[assignment]
-        bgr = cv2.cvtColor(drawn, cv2.COLOR_RGB2BGR)
+        bgr = cv2.cvtColor(thumbnail(drawn, _WIDTH_PX), cv2.COLOR_RGB2BGR)
         self.pictures.append(cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])[1].tobytes())
 
     def uris(self) -> list[str]:

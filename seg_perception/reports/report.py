@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import cv2
-import jinja2
 import numpy as np
 from numpy.typing import NDArray
 
 from seg_perception.errors import SegPerceptionError
 from seg_perception.labels import LabelSet
 from seg_perception.metrics.free_distance import FreeTimeline
+from seg_perception.reports import page
 from seg_perception.reports.film import STEP_S, Film
 from seg_perception.reports.plots import Timeline as Timeline
 from seg_perception.reports.plots import plots
@@ -24,6 +22,7 @@ from seg_perception.writing import write_json, write_text
 TEMPLATE = Path(__file__).with_name("report.html.j2")
 PICTURE_WIDTH_PX = 960
 """Pictures are shrunk to this, so that the file can be sent by mail."""
+_QUALITY = 85
 
 LABELLED = "frames_labelled"
 HEADLINE = (
@@ -117,33 +116,30 @@ def write(report: Report, out: Path, written: list[Path] | None = None) -> None:
 def render(report: Report) -> str:
     """The HTML page."""
     numbers = report.numbers
-    return (
-        jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined)
-        .from_string(TEMPLATE.read_text(encoding="utf-8"))
-        .render(
-            title=report.title,
-            headline=_headline(numbers),
-            facts=_facts(numbers),
-            machine=numbers.get("machine", {}),
-            problems=numbers.get("problems", []),
-            notes=numbers.get("notes", []),
-            parts=_part_rows(numbers),
-            legend=report.labels.classes,
-            class_columns=[name for _, name in CLASS_COLUMNS],
-            classes=_class_rows(report),
-            stages=numbers.get("stages_ms", {}),
-            frames_timed=numbers.get("frames_timed", numbers.get("frames")),
-            free_distance=free_distance(numbers),
-            bands=_band_rows(numbers.get("free_distance_bands", [])),
-            plots=plots(numbers, report.labels, report.timeline, report.free),
-            film=report.film.uris(),
-            film_step_ms=round(1e3 * STEP_S),
-            pictures_title=report.pictures_title,
-            pictures=[
-                (picture.title, [(caption, _picture_uri(rgb, len(picture.images))) for caption, rgb in picture.images])
-                for picture in report.pictures
-            ],
-        )
+    return page.render(
+        TEMPLATE,
+        title=report.title,
+        headline=_headline(numbers),
+        facts=_facts(numbers),
+        machine=numbers.get("machine", {}),
+        problems=numbers.get("problems", []),
+        notes=numbers.get("notes", []),
+        parts=_part_rows(numbers),
+        legend=report.labels.classes,
+        class_columns=[name for _, name in CLASS_COLUMNS],
+        classes=_class_rows(report),
+        stages=numbers.get("stages_ms", {}),
+        frames_timed=numbers.get("frames_timed", numbers.get("frames")),
+        free_distance=free_distance(numbers),
+        bands=_band_rows(numbers.get("free_distance_bands", [])),
+        plots=plots(numbers, report.labels, report.timeline, report.free),
+        film=report.film.uris(),
+        film_step_ms=round(1e3 * STEP_S),
+        pictures_title=report.pictures_title,
+        pictures=[
+            (picture.title, [(caption, _picture_uri(rgb, len(picture.images))) for caption, rgb in picture.images])
+            for picture in report.pictures
+        ],
     )
 
 
@@ -252,8 +248,4 @@ def _band_rows(bands: Sequence[Mapping[str, Any]]) -> list[tuple[str, list[str]]
 
 def _picture_uri(rgb: NDArray[np.uint8], beside: int) -> str:
     width = PICTURE_WIDTH_PX // min(beside, 2)
-    if rgb.shape[1] > width:
-        height = max(1, round(rgb.shape[0] * width / rgb.shape[1]))
-        rgb = cv2.resize(rgb, (width, height), interpolation=cv2.INTER_AREA)
-    _, encoded = cv2.imencode(".jpg", cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 85])
-    return "data:image/jpeg;base64," + base64.b64encode(encoded.tobytes()).decode()
+    return page.jpeg_uri(page.thumbnail(rgb, width), _QUALITY)
