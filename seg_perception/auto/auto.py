@@ -8,10 +8,10 @@ import sys
 from pathlib import Path
 
 from seg_perception import options
-from seg_perception.auto.classes import FILE, label_set_of
+from seg_perception.auto.classes import label_set_of
 from seg_perception.auto.found import adapter_of, held_out, layout_of, look_at
 from seg_perception.auto.plan import CPU, GPU, as_yaml, configuration
-from seg_perception.datasets.label_sets import yaml_of
+from seg_perception.datasets.label_sets import LABELS_FILE, yaml_of
 from seg_perception.errors import SegPerceptionError
 from seg_perception.evaluation.evaluate import evaluate
 from seg_perception.offline import add_model_arguments, opened_pipeline
@@ -70,7 +70,7 @@ def plan(arguments: argparse.Namespace, path: Path) -> None:
     held, told = held_out(layout, labels, seen)
     changes = {"network": arguments.network, "steps": arguments.steps, "minutes": arguments.minutes}
     content = configuration(layout, labels, seen, held, GPU if has_gpu() else CPU, changes)
-    write_text(path.parent / FILE, yaml_of(labels))
+    write_text(path.parent / LABELS_FILE, yaml_of(labels))
     write_text(path, as_yaml(content))
     print(
         f"{layout.root} is read as '{layout.name}': {seen.images} images of {seen.size_hw[1]}x{seen.size_hw[0]} and such"
@@ -78,7 +78,7 @@ def plan(arguments: argparse.Namespace, path: Path) -> None:
     print(f"classes, {why}: {', '.join(labels.names)}")
     things, ground = [c.name for c in labels.classes if c.thing], [c.name for c in labels.drivable]
     print(
-        f"things: {', '.join(things) or 'none'}; ground: {', '.join(ground) or 'none'} (else correct {path.parent / FILE})"
+        f"things: {', '.join(things) or 'none'}; ground: {', '.join(ground) or 'none'} (else correct {path.parent / LABELS_FILE})"
     )
     if told:
         print(told, file=sys.stderr)

@@ -6,12 +6,10 @@ from pathlib import Path
 
 from seg_perception.datasets.base import Adapter
 from seg_perception.datasets.categories import HINTS, VOID_WORDS, match_categories, meant_by, plain
-from seg_perception.datasets.label_sets import CONCEPTS, classes_in, open_labels
+from seg_perception.datasets.label_sets import CONCEPTS, LABELS_FILE, classes_in, open_labels
 from seg_perception.datasets.voc import voc_color
 from seg_perception.errors import SegPerceptionError
 from seg_perception.labels import BUILT_IN, NOT_GROUND, LabelClass, LabelSet
-
-FILE = "labels.yaml"
 
 _THINGS = (
     "person",
@@ -36,8 +34,8 @@ def label_set_of(adapter: Adapter, root: Path, named: str | None) -> tuple[Label
     categories' names. Raises SegPerceptionError where nothing says what the ids are."""
     if named:
         return open_labels(named), f"as --labels says, {named}"
-    if (root / FILE).is_file():
-        return open_labels(str(root / FILE)), f"as {root / FILE} says"
+    if (root / LABELS_FILE).is_file():
+        return open_labels(str(root / LABELS_FILE)), f"as {root / LABELS_FILE} says"
     if adapter.categories:
         for name, labels in BUILT_IN.items():
             if _fits_whole(adapter, labels):
@@ -47,7 +45,7 @@ def label_set_of(adapter: Adapter, root: Path, named: str | None) -> tuple[Label
         name = max(BUILT_IN, key=lambda one: (len(_taught(adapter, BUILT_IN[one])), one))
         return BUILT_IN[name], f"the built-in set '{name}', which fits {adapter.name} best"
     raise SegPerceptionError(
-        f"nothing in {root} says what the ids of its labels are: put your classes into {root / FILE}, as "
+        f"nothing in {root} says what the ids of its labels are: put your classes into {root / LABELS_FILE}, as "
         "config/labels/own_classes.yaml shows, or name a label set by --labels"
     )
 

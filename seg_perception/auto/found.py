@@ -17,7 +17,7 @@ from seg_perception.datasets.categories import meant_by
 from seg_perception.datasets.guess import fitting_adapters, looks_like
 from seg_perception.errors import SegPerceptionError
 from seg_perception.labelling.job import recording_of
-from seg_perception.labelling.split import Row, validation_stems
+from seg_perception.labelling.split import VAL_SHARE, Row, validation_stems
 from seg_perception.labels import VOID, LabelSet
 
 TRAIN_WORDS = ("train", "training", "train2017")
@@ -25,7 +25,6 @@ VAL_WORDS = ("val", "valid", "validation", "val2017", "test")
 """As data sets call what judges, the first that is there counts."""
 _LOOKED_AT = 200
 """Images whose labels are read before training, spread over all."""
-VAL_SHARE = 0.2
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 from seg_perception.auto.found import Layout, Seen
+from seg_perception.datasets.label_sets import LABELS_FILE
 from seg_perception.labels import LabelSet
 from seg_perception.network_size import STEP, SizeLimits
 
@@ -58,7 +59,7 @@ def configuration(
     pretrained = {"pretrained": _PACKAGE} if network in ("mobileseg", "bisenet") and has_pretrained() else {}
     absent = [label.name for label in labels.classes if label.id not in seen.shown]
     return {
-        "labels": "labels.yaml",
+        "labels": LABELS_FILE,
         **({"allow_absent": absent} if absent else {}),
         "network": network,
         **pretrained,

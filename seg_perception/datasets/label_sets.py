@@ -40,6 +40,10 @@ class _ClassRow:
     covers: tuple[str, ...] = ()
 
 
+LABELS_FILE = "labels.yaml"
+"""Where a data set or a training run says its classes."""
+
+
 def open_labels(name: str) -> LabelSet:
     """A built-in label set by name, or the one in a YAML file: a list of classes in the order of their ids, each with
     the fields of LabelClass but for the id.

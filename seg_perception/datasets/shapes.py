@@ -144,11 +144,13 @@ def _fault(ring: NDArray[np.float64], size_hw: tuple[int, int]) -> str:
         return OUTSIDE
     if (ring < -_MARGIN_PX).any() or (ring > size + _MARGIN_PX).any():
         return BEYOND
-    return CROSSING if len(ring) <= _MOST_CROSSED and crosses_itself(ring) else ""
+    return CROSSING if crosses_itself(ring) else ""
 
 
 def crosses_itself(ring: NDArray[np.float64]) -> bool:
-    """Whether two edges of a closed polygon [K, 2] cross between their ends."""
+    """Whether two edges of a closed polygon [K, 2] cross between their ends; False of one with too many corners to look."""
+    if len(ring) > _MOST_CROSSED:
+        return False
     start, end = ring, np.roll(ring, -1, axis=0)
 
     def side(a: NDArray[np.float64], b: NDArray[np.float64], c: NDArray[np.float64]) -> NDArray[np.float64]:

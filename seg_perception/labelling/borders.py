@@ -23,8 +23,6 @@ _STEPS = np.array([(1, 0), (0, 1), (-1, 0), (0, -1)])
 """x and y of right, down, left, up: each a turn to the right of the one before."""
 _FINER = (1.0, 0.5, 0.25, 0.0)
 """Parts of the tolerance that a border is thinned by, until no polygon crosses itself."""
-_MOST_CROSSED = 400
-"""Corners of the polygons that are searched for crossings, which takes their square."""
 
 
 @dataclass(frozen=True)
@@ -124,7 +122,7 @@ def _fine(points: Points, area: float) -> bool:
     """Whether a thinned ring still goes around something as it did, and does not cross itself."""
     if len(points) < 3 or signed_area(points) * area <= 0:
         return False
-    return len(points) > _MOST_CROSSED or not crosses_itself(points)
+    return not crosses_itself(points)
 
 
 def _borders(number: NDArray[np.int32]) -> list[_Border]:

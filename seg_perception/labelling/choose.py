@@ -7,7 +7,7 @@ Unlike what is taken: the greedy k-center of Sener and Savarese (Active learning
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -69,7 +69,7 @@ class _State:
     distance: NDArray[np.float64]
     gap_s: NDArray[np.float64]
     shown: NDArray[np.float64]
-    free: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, np.bool_))
+    free: NDArray[np.bool_]
 
 
 def choose(

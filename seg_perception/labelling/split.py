@@ -7,6 +7,8 @@ from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
+VAL_SHARE = 0.2
+"""Of the images, that validate unless somebody says otherwise."""
 _FEW = 24
 """Recordings of which the best choice is looked for, which takes the third power of their number."""
 

@@ -23,18 +23,17 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from seg_perception.datasets.label_sets import open_labels, yaml_of
+from seg_perception.datasets.label_sets import LABELS_FILE, open_labels, yaml_of
 from seg_perception.errors import SegPerceptionError
 from seg_perception.files import write_image
 from seg_perception.labelling.corrected import Corrected, add_export_arguments, classes_of, named, opened_by
 from seg_perception.labelling.job import Picked, job_images, read_picked, recording_of
-from seg_perception.labelling.split import Row, sizes, validation_stems
+from seg_perception.labelling.split import VAL_SHARE, Row, sizes, validation_stems
 from seg_perception.labels import VOID, LabelSet
 from seg_perception.options import number
-from seg_perception.writing import check_folder, folder_aside, write_json, write_text
+from seg_perception.writing import check_new_folder, new_folder, write_json, write_text
 
 EXIT_SOME_LOST = 1
-LABELS = "labels.yaml"
 _MOSTLY = 0.5
 """Share of an image without a label that is told."""
 
@@ -51,33 +50,29 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--val-share",
         type=number("--val-share", least=0),
-        default=0.2,
+        default=VAL_SHARE,
         metavar="F",
-        help="share of the images that validate, whole recordings (default: 0.2)",
+        help=f"share of the images that validate, whole recordings (default: {VAL_SHARE})",
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write what was taken here too")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Take; returns the exit code."""
-    if arguments.out.exists():
-        raise SegPerceptionError(f"{arguments.out} is there already: give another --out, or take it away")
     if arguments.val_share >= 1:
         raise SegPerceptionError(f"--val-share is {arguments.val_share:g}: give a number below 1")
-    check_folder(arguments.out.parent)
+    check_new_folder(arguments.out)
     labels = open_labels(arguments.labels)
     corrected = Corrected(
         arguments.corrected, arguments.tool or "", arguments.split, labels, classes_of(arguments.classes)
     )
     told = _missing(corrected, arguments)
     untouched = _untouched(corrected, arguments, labels) if arguments.proposed else []
-    with folder_aside(arguments.out) as folder:
-        taken = take(
-            corrected, read_picked(arguments.job) if arguments.job else [], labels, folder / "data", arguments.val_share
-        )
+    picked = read_picked(arguments.job) if arguments.job else []
+    with new_folder(arguments.out) as folder:
+        taken = take(corrected, picked, labels, folder, arguments.val_share)
         content = {**taken.to_json(), "untouched": untouched, "missing": told.missing}
-        write_json(folder / "data" / "taken.json", content)
-        (folder / "data").rename(arguments.out)
+        write_json(folder / "taken.json", content)
     if arguments.json:
         write_json(arguments.json, content)
     lost = [*told.lost, *corrected.told()]
@@ -85,7 +80,7 @@ def run(arguments: argparse.Namespace) -> int:
         print(sentence, file=sys.stderr)
     for name, (train, val) in taken.sizes.items():
         print(f"{name}: {train} train, {val} val")
-    print(f"{len(taken.rows)} images written to {arguments.out}; their classes are {arguments.out / LABELS}")
+    print(f"{len(taken.rows)} images written to {arguments.out}; their classes are {arguments.out / LABELS_FILE}")
     return EXIT_SOME_LOST if lost else 0
 
 
@@ -146,7 +141,7 @@ def take(corrected: Corrected, picked: Sequence[Picked], labels: LabelSet, out: 
     if bare:
         taken.notes.append(f"{len(bare)} images are unlabelled on more than half of their pixels: {named(bare)}")
     _deal_out(out, taken)
-    write_text(out / LABELS, yaml_of(labels))
+    write_text(out / LABELS_FILE, yaml_of(labels))
     return taken
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 from seg_perception.errors import SegPerceptionError
@@ -47,5 +46,5 @@ class UnlabelledSettings:
         if not self.sources:
             raise SegPerceptionError("unlabelled.sources names nothing: give folders of images, videos or bags")
         for name, (low, high) in _RANGES.items():
-            if not low <= getattr(self, name) <= high or math.isnan(getattr(self, name)):
+            if not low <= getattr(self, name) <= high:
                 raise SegPerceptionError(f"unlabelled.{name} is {getattr(self, name)}, allowed is {low} to {high}")
