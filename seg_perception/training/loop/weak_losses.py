@@ -40,7 +40,7 @@ def weak_loss(logits: Tensor, truth: WeakTruth, parts: Mapping[str, float]) -> T
 def noisy_or(logits: Tensor, truth: WeakTruth) -> Tensor:
     """Mean over the points of -log(1 - Π (1 - p)), p the probability of the point's class at each pixel of its mark: that
     at least one of them has it, were they independent (Viola, Platt and Zhang, NIPS 2005). One sure pixel is enough."""
-    bags = _bags(logits, truth)
+    bags = _marked(logits, truth, truth.marks)
     impossible = torch.log1p(-bags.log_probability.exp().clamp(max=1 - 1e-6))
     none = bags.sums(impossible)
     return bags.mean(-torch.log(-torch.expm1(none.clamp(max=-1e-30))))
@@ -49,7 +49,7 @@ def noisy_or(logits: Tensor, truth: WeakTruth) -> Tensor:
 def summed_bag(logits: Tensor, truth: WeakTruth) -> Tensor:
     """Mean over the points of -log of the mean probability of its class in its mark: up to a constant minus the log of the
     summed probability, a bound of noisy_or that needs no product, and asks all pixels instead of one."""
-    bags = _bags(logits, truth)
+    bags = _marked(logits, truth, truth.marks)
     return bags.mean(torch.log(bags.sizes) - bags.log_sums())
 
 
@@ -58,19 +58,15 @@ def box_projection(logits: Tensor, truth: WeakTruth) -> Tensor:
     its rows, and in each of its columns: BoxInst's projection (Tian et al., CVPR 2021, arXiv 2012.02310, eq. 2), where what
     lies outside is told by the labels there. A side that the crop cuts off may hide what reaches it: where a box touches
     left or right border, rows say nothing, and columns where it touches top or bottom."""
-    n, y, x = torch.nonzero(truth.marks < 0, as_tuple=True)
-    log_probability = -partial_cross_entropy(logits, truth.codes, truth.bias)[n, y, x]
-    numbers = -truth.marks[n, y, x]
-    boxes, box = torch.unique(n * (int(numbers.max()) + 1 if len(numbers) else 1) + numbers, return_inverse=True)
+    boxes = _marked(logits, truth, -truth.marks)
     height, width = truth.marks.shape[-2:]
-    count = len(boxes)
-    weights = _of_first(truth.weights[truth.codes[n, y, x]], box, count)
-    total, weight = logits.sum() * 0, weights.new_zeros(())
+    y, x, count = boxes.y, boxes.x, len(boxes.weights)
+    total, weight = logits.sum() * 0, boxes.weights.new_zeros(())
     for line, across, lines, end in ((y, x, height, width - 1), (x, y, width, height - 1)):
-        whole = _largest((across == 0) | (across == end), box, count) == 0
-        dice = _projection_dice(log_probability.exp(), box * lines + line, count, lines)
-        total = total + ((1 - dice) * weights * whole).sum()
-        weight = weight + (weights * whole).sum()
+        whole = _largest((across == 0) | (across == end), boxes.bag, count) == 0
+        dice = _projection_dice(boxes.log_probability.exp(), boxes.bag * lines + line, count, lines)
+        total = total + ((1 - dice) * boxes.weights * whole).sum()
+        weight = weight + (boxes.weights * whole).sum()
     return total / batch_count(weight)
 
 
@@ -111,9 +107,12 @@ def _shifted(layer: Tensor, dy: int, dx: int) -> tuple[Tensor, Tensor]:
 
 @dataclass(frozen=True)
 class _Bags:
-    """Points of a batch. log_probability: [P] of the pixels; bag: int64 [P], whose each is; weights and sizes: [B]."""
+    """Points or boxes of a batch. log_probability: [P] of the pixels; y, x: int64 [P], where they are; bag: int64 [P], whose each
+    is; weights and sizes: [B]."""
 
     log_probability: Tensor
+    y: Tensor
+    x: Tensor
     bag: Tensor
     weights: Tensor
     sizes: Tensor
@@ -133,15 +132,16 @@ class _Bags:
         return (losses * self.weights).sum() / batch_count(self.weights.sum())
 
 
-def _bags(logits: Tensor, truth: WeakTruth) -> _Bags:
-    n, y, x = torch.nonzero(truth.marks > 0, as_tuple=True)
+def _marked(logits: Tensor, truth: WeakTruth, numbers: Tensor) -> _Bags:
+    """What has a number above 0, of numbers int64 [N, H, W]."""
+    n, y, x = torch.nonzero(numbers > 0, as_tuple=True)
     log_probability = -partial_cross_entropy(logits, truth.codes, truth.bias)[n, y, x]
-    numbers = truth.marks[n, y, x]
+    own = numbers[n, y, x]
     bags, bag, sizes = torch.unique(
-        n * (int(numbers.max()) + 1 if len(numbers) else 1) + numbers, return_inverse=True, return_counts=True
+        n * (int(own.max()) + 1 if len(own) else 1) + own, return_inverse=True, return_counts=True
     )
     weights = _of_first(truth.weights[truth.codes[n, y, x]], bag, len(bags))
-    return _Bags(log_probability, bag, weights.to(logits.dtype), sizes.to(logits.dtype))
+    return _Bags(log_probability, y, x, bag, weights.to(logits.dtype), sizes.to(logits.dtype))
 
 
 def _of_first(values: Tensor, group: Tensor, count: int) -> Tensor:
