@@ -1,6 +1,6 @@
 """What cleaning up a mask afterwards would gain, and cost: the majority of a window, and a dense CRF.
 
-  python tools/measure_clean_up.py --model models/driving_mobileseg.onnx --dataset camvid --root data/camvid --split val --every 4
+  python tools/measure_clean_up.py --model models/driving_mobileseg.onnx --dataset camvid --root data/camvid --split val --every 14
 
 Nothing of it runs in the node: docs/training.md says what was measured.
 """
@@ -8,6 +8,7 @@ Nothing of it runs in the node: docs/training.md says what was measured.
 from __future__ import annotations
 
 import argparse
+import itertools
 import sys
 import time
 from collections.abc import Callable
@@ -20,10 +21,8 @@ from numpy.typing import NDArray
 from seg_perception import model_file
 from seg_perception.backends import choose
 from seg_perception.camera.preprocess import Preprocessor
-from seg_perception.datasets import open_dataset
-from seg_perception.labels import VOID
 from seg_perception.metrics.confusion import ConfusionMatrix, mean_known
-from seg_perception.results import Frame
+from seg_perception.recordings.dataset_source import LabelledSource
 
 REACH, STEP = 2, 3
 """The CRF's neighbours: 5x5 but for the pixel itself, three pixels apart."""
@@ -112,31 +111,26 @@ def main() -> int:
     parser.add_argument("--every", type=int, default=1, help="take every such image only")
     arguments = parser.parse_args()
     model = model_file.load(arguments.model)
-    dataset = open_dataset(arguments.dataset, arguments.root, arguments.split, model.labels)
-    if any(len(names) > 1 for names in dataset.meaning.values()):
-        parser.error(f"{arguments.dataset} has labels that leave several classes open")
     backend = choose(model, backend="onnxruntime", threads=1, log=lambda line: None)
     preprocess, classes = Preprocessor(model.size_hw), len(model.labels)
     ways = _ways(classes)
     found = {name: ConfusionMatrix(model.labels) for name in ways}
     seconds = dict.fromkeys(ways, 0.0)
-    numbers = range(0, len(dataset), arguments.every)
-    fine = np.full(256, VOID, np.uint8)
-    for own_id, names in dataset.meaning.items():
-        if names:
-            fine[own_id] = model.labels.by_name(names[0]).id
-    for number in numbers:
-        sample = dataset[number]
-        grid = backend.infer(preprocess(Frame(sample.rgb))).semantic_logits[0]
-        size_wh = sample.label.shape[::-1]
+    source = LabelledSource(arguments.dataset, arguments.root, arguments.split, model.labels)
+    images = 0
+    for item in itertools.islice(source, 0, None, arguments.every):
+        assert item.truth is not None
+        images += 1
+        grid = backend.infer(preprocess(item.frame)).semantic_logits[0]
+        size_wh = item.truth.semantic.shape[::-1]
         logits = np.stack([cv2.resize(channel, size_wh, interpolation=cv2.INTER_LINEAR) for channel in grid])
         for name, way in ways.items():
             began = time.process_time()
-            mask = way(logits, sample.rgb)
+            mask = way(logits, item.frame.rgb)
             seconds[name] += time.process_time() - began
-            found[name].update(mask, fine[sample.label])
+            found[name].update(mask, item.truth.semantic)
     for name in ways:
-        cost = 1e3 * (seconds[name] - seconds["as it is"]) / len(numbers)
+        cost = 1e3 * (seconds[name] - seconds["as it is"]) / max(1, images)
         print(f"{name:24} mIoU {mean_known(found[name].iou()):.4f}  {cost:8.1f} ms more of processor time")
     return 0
 
