@@ -31,8 +31,7 @@ def run(arguments: argparse.Namespace) -> int:
     options.refuse(
         given, ("data", "start_from", "stop_after"), "for a configuration of your own: leave it out beside --auto"
     )
-    if arguments.steps and arguments.minutes:
-        raise SegPerceptionError("--steps and --minutes both say how long to train: give one of them")
+    train.check_length(arguments)
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise SegPerceptionError(
             "--auto is for one process: let it write the configuration, then give that to torchrun"

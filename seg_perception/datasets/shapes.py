@@ -93,7 +93,7 @@ def painted(
     label = np.full(size_hw, VOID, np.uint8)
     instance = np.zeros(size_hw, np.uint16)
     remarks: list[Remark] = []
-    drawn = [(shape, inside) for shape in shapes if (inside := _inside(shape, size_hw, remarks)) is not None]
+    drawn = [(shape, part) for shape in shapes if (part := _inside(shape, size_hw, remarks)) is not None]
     if smallest_in_front:
         drawn.sort(key=lambda pair: -np.count_nonzero(pair[1][1]))
     numbers: dict[tuple[int, str], int] = {}

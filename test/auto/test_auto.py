@@ -168,7 +168,6 @@ def test_what_cannot_be_learnt_from_is_named_and_nothing_is_written(
     fault: str, told: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     root = tmp_path / "data"
-    more: list[str] = []
     if fault == "empty":
         root.mkdir()
     elif fault == "inside":

@@ -70,6 +70,12 @@ class _Auto(argparse.Action):
         namespace.auto, namespace.mode = values, "auto"
 
 
+def check_length(arguments: argparse.Namespace) -> None:
+    """Raises SegPerceptionError where two options say how long to train."""
+    if arguments.steps and arguments.minutes:
+        raise SegPerceptionError("--steps and --minutes both say how long to train: give one of them")
+
+
 def run(arguments: argparse.Namespace) -> int:
     """Train; returns the exit code."""
     from seg_perception.training import distributed  # torch, which --help does not need
@@ -81,8 +87,7 @@ def run(arguments: argparse.Namespace) -> int:
         )
     if arguments.resume and arguments.start_from:
         raise SegPerceptionError("--start-from begins a run and --resume goes on with one: give one of them")
-    if arguments.steps and arguments.minutes:
-        raise SegPerceptionError("--steps and --minutes both say how long to train: give one of them")
+    check_length(arguments)
     check_folder(arguments.out)
     config = load_config(arguments.config, data_root=arguments.data, steps=arguments.steps, minutes=arguments.minutes)
     with distributed.joined_processes():
