@@ -58,7 +58,7 @@ from seg_perception.recordings.recorder import CameraRecorder, Recorder
 from seg_perception.recordings.rerun_file import rerun_file
 from seg_perception.recordings.sources import LabelFolder, Source, SourceFrame
 from seg_perception.reports import fleet_report, report
-from seg_perception.reports.film import Film, follows
+from seg_perception.reports.film import Film
 from seg_perception.results import Result, Wants
 from seg_perception.tracking.settings import TrackingSettings
 from seg_perception.writing import results_folder, write_json
@@ -229,7 +229,7 @@ class _Filmed:
         self._drawn: NDArray[np.uint8] | None = None
 
     def add(self, item: SourceFrame, result: Result) -> None:
-        if not self.film.is_full and follows(result.panoptic.segments):
+        if self.film.follows(result.panoptic.segments):
             self._drawn = self._overlay.draw(item.frame.rgb, result.panoptic, out=self._drawn)
             self.film.add(self._drawn, item.frame.stamp_ns / 1e9)
 

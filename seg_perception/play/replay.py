@@ -18,7 +18,7 @@ from seg_perception.play.judge import Judge
 from seg_perception.play.spool import Spool
 from seg_perception.play.video import VideoWriter
 from seg_perception.recordings.sources import Source, SourceFrame
-from seg_perception.reports.film import Film, follows
+from seg_perception.reports.film import Film
 from seg_perception.reports.panels import Panels, Placing
 from seg_perception.reports.report import Picture
 from seg_perception.results import Answer, Frame
@@ -75,7 +75,7 @@ def replay(
                 answer = spool.answer(index)
                 if answer is not None:
                     newest, newest_index = answer, index
-                filmed = not result.film.is_full and newest is not None and follows(newest.segments)
+                filmed = newest is not None and result.film.follows(newest.segments)
                 if writer is not None or index in chosen or filmed:
                     drawn = panels.draw(item.frame.rgb, newest, index - newest_index)
                 if filmed and panels.camera is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import math
 from collections.abc import Iterable
 
 import cv2
@@ -19,24 +20,19 @@ _WIDTH_PX, _QUALITY = 640, 70
 
 
 class Film:
-    """Takes drawn frames until it is full: some 2 MB, whatever the recording. pictures: JPEG, in their order."""
+    """Takes drawn frames of one recording until it is full: some 2 MB. pictures: JPEG, in their order."""
 
     def __init__(self) -> None:
         self.pictures: list[bytes] = []
-        self._latest_s = -np.inf
+        self._latest_s = -math.inf
 
-    def wants(self, time_s: float) -> bool:
-        """Whether it takes a frame of that time; of several recordings only the first is told."""
-        return len(self.pictures) < _MOST and time_s - self._latest_s >= STEP_S - 1e-3
-
-    @property
-    def is_full(self) -> bool:
-        """Whether it takes no frame any more."""
-        return len(self.pictures) == _MOST
+    def follows(self, segments: Iterable[Segment]) -> bool:
+        """Whether to draw a frame in which these were found: there is room, and one of them is followed."""
+        return len(self.pictures) < _MOST and any(segment.track is not None for segment in segments)
 
     def add(self, drawn: NDArray[np.uint8], time_s: float) -> None:
-        """A frame with what was found in it, uint8 [H, W, 3] RGB, where it wants one."""
-        if not self.wants(time_s):
+        """A frame with what was found in it, uint8 [H, W, 3] RGB; left out where it is full or one a moment before is in it."""
+        if len(self.pictures) == _MOST or time_s - self._latest_s < STEP_S - 1e-3:
             return
         self._latest_s = time_s
         bgr = cv2.cvtColor(thumbnail(drawn, _WIDTH_PX), cv2.COLOR_RGB2BGR)
@@ -45,8 +41,3 @@ class Film:
     def uris(self) -> list[str]:
         """The pictures, as a page holds them."""
         return ["data:image/jpeg;base64," + base64.b64encode(picture).decode() for picture in self.pictures]
-
-
-def follows(segments: Iterable[Segment]) -> bool:
-    """Whether some of them are followed."""
-    return any(segment.track is not None for segment in segments)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from seg_perception.metrics.run_report import RunReport
 from seg_perception.metrics.scores import Scores
 from seg_perception.reports import compare_page, report
 from seg_perception.reports.film import Film
-from seg_perception.results import Truth
+from seg_perception.results import Segment, Track, Truth
 
 
 class Page(HTMLParser):
@@ -118,12 +119,17 @@ def test_the_ground_is_plotted_and_its_errors_are_a_table() -> None:
     assert len(Page(report.render(report.Report("none", {}, CAMVID))).sources) == 0
 
 
+NEW = Segment(1, 8, True, 0.9, 10, (0, 0, 5, 5))
+FOLLOWED = replace(NEW, track=Track(7, 8, "confirmed", 1.0, 30, 0.0, (0, 0, 5, 5), (0.0, 0.0), (1.0, 1.0)))
+
+
 def test_what_is_followed_is_played_in_small_pictures_of_the_first_seconds() -> None:
     film, seen = Film(), np.zeros((90, 1600, 3), np.uint8)
     for i in range(600):
         seen[:] = i % 250
         film.add(seen, i / 30)
-    assert film.is_full and len(film.pictures) == 80
+    assert len(film.pictures) == 80 and not film.follows([FOLLOWED])
+    assert Film().follows([NEW, FOLLOWED]) and not Film().follows([NEW])
     levels = [cv2.imdecode(np.frombuffer(picture, np.uint8), cv2.IMREAD_COLOR) for picture in film.pictures[:4]]
     assert levels[0].shape == (36, 640, 3) and [level.mean() for level in levels] == pytest.approx([0, 3, 6, 9], abs=1)
     page = report.render(report.Report("tracks", {}, CAMVID, film=film))
