@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import os
 import subprocess
@@ -28,6 +29,29 @@ def test_nothing_else_asks_numba_to_keep_anything() -> None:
     others = [path for path in (CHECKOUT / "seg_perception").rglob("*.py") if path != own]
     assert [path for path in others if "import numba" in path.read_text() or "from numba" in path.read_text()] == []
     assert len(KERNELS) > 10
+
+
+def test_no_loop_calls_a_loop_of_another_file() -> None:
+    """Numba's cache of a loop does not see that one of another file, which was compiled into it, has changed."""
+    trees = {name: ast.parse((CHECKOUT / f"{name.replace('.', '/')}.py").read_text()) for name in KERNELS}
+    loops = {name: _loops(tree) for name, tree in trees.items()}
+    assert len(loops["seg_perception.ground.end_kernels"]) > 5
+    across = [
+        f"{name}.{loop.name} calls {imported.module}.{alias.name}"
+        for name, tree in trees.items()
+        for imported in ast.walk(tree)
+        if isinstance(imported, ast.ImportFrom)
+        for alias in imported.names
+        if alias.name in {other.name for other in loops.get(str(imported.module), ())}
+        for loop in loops[name]
+        if (alias.asname or alias.name) in {word.id for word in ast.walk(loop) if isinstance(word, ast.Name)}
+    ]
+    assert across == []
+
+
+def _loops(tree: ast.Module) -> list[ast.FunctionDef]:
+    functions = [node for node in tree.body if isinstance(node, ast.FunctionDef)]
+    return [one for one in functions if any(ast.unparse(mark) == "compiled" for mark in one.decorator_list)]
 
 
 def test_everything_loads_where_there_is_no_place_to_keep_compiled_loops() -> None:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from seg_perception.errors import BackendError
 from seg_perception.labels import LabelSet
-from seg_perception.panoptic import class_kernels, instance_kernels
+from seg_perception.panoptic import mask_kernels, instance_kernels
 from seg_perception.panoptic.instance_kernels import AREA, CONFIDENCE, LEFT, RIGHT, TOP
 from seg_perception.results import NetworkOutput, Panoptic, Segment, Wants
 
@@ -194,7 +194,7 @@ class _Buffers:
     def __init__(self, logits_shape: tuple[int, ...], mask_hw: tuple[int, int], max_instances: int) -> None:
         classes, h, w = logits_shape
         self.sizes = (logits_shape, mask_hw)
-        self.down, self.across = class_kernels.axis(h, mask_hw[0]), class_kernels.axis(w, mask_hw[1])
+        self.down, self.across = mask_kernels.axis(h, mask_hw[0]), mask_kernels.axis(w, mask_hw[1])
         self.cells = (np.empty((h, w), np.uint8), np.empty((h, w), np.float32), np.empty((h, w), np.float32))
         self.semantic = np.empty(mask_hw, np.uint8)
         self.instance, self.no_instance = np.zeros(mask_hw, np.uint16), np.zeros(mask_hw, np.uint16)
@@ -216,19 +216,19 @@ class _Buffers:
     def judge_cells(self, logits: NDArray[np.float32], centers: NDArray[np.float64], rows: tuple[int, int]) -> bool:
         """Class and, if there are centres, centre of each cell in rows; False if a logit is not finite."""
         if len(centers):
-            instance_kernels.elect_centers(self.votes, centers, rows, self.elected)
-        return class_kernels.score_cells(logits, rows, *self.cells)
+            mask_kernels.elect_centers(self.votes, centers, rows, self.elected)
+        return mask_kernels.score_cells(logits, rows, *self.cells)
 
     def paint_classes(self, logits: NDArray[np.float32], part: _Part, with_confidence: bool, least: int) -> None:
-        class_kernels.paint_classes(
+        mask_kernels.paint_classes(
             logits, self.cells, self.down, self.across, part.bands, with_confidence, self.semantic, self.confidence
         )
         if least:
-            class_kernels.drop_unsure(part.pixel_rows, least, self.semantic, self.confidence)
+            mask_kernels.drop_unsure(part.pixel_rows, least, self.semantic, self.confidence)
 
     def paint_instances(self, centers: NDArray[np.float64], part: _Part, is_thing: NDArray[np.bool_]) -> None:
         if len(centers):
-            instance_kernels.paint_instances(
+            mask_kernels.paint_instances(
                 self.votes,
                 centers,
                 self.elected,

@@ -1,4 +1,4 @@
-"""Compiled loops that tell single things apart and count the pixels of every segment; rules as in panoptic_kernels."""
+"""Compiled loops around the masks: centres of things, votes for them, and what each segment holds."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from numpy.typing import NDArray
 
 from seg_perception.compiled import compiled
 from seg_perception.labels import VOID
-from seg_perception.panoptic.class_kernels import Axis, at_corners, find_candidates, largest, mix_sides
 
 SUBPIXELS = 16
 """Votes for centres are counted in this part of a mask pixel."""
@@ -86,100 +85,6 @@ def cast_votes(offset: NDArray[np.float32], size_hw: tuple[int, int], stride: in
                 finite &= abs(moved) < np.inf
                 votes[axis_index, row, column] = np.rint((at + min(max(moved, -reach), reach)) * SUBPIXELS)
     return finite
-
-
-@compiled
-def elect_centers(
-    votes: NDArray[np.float64],
-    centers: NDArray[np.float64],
-    rows: tuple[int, int],
-    elected: NDArray[np.uint16],
-) -> None:
-    """Per grid cell in rows, the index of the centre [K, 2] = (y, x) nearest to its vote; votes [2, h, w].
-
-    Squared distance less what all centres share is linear in the vote, so it upsamples as logits do: see _closeness.
-    """
-    width = votes.shape[2]
-    most = np.empty(width)
-    for row in range(rows[0], rows[1]):
-        best = elected[row]
-        best[:] = 0
-        for column in range(width):
-            most[column] = _closeness(votes[0, row, column], votes[1, row, column], centers[0])
-        for k in range(1, len(centers)):
-            y, x = centers[k]
-            norm = y * y + x * x
-            for column in range(width):
-                value = 2 * (y * votes[0, row, column] + x * votes[1, row, column]) - norm
-                best[column] = k if value > most[column] else best[column]
-                most[column] = max(value, most[column])
-
-
-@compiled
-def _closeness(y: float, x: float, center: NDArray[np.float64]) -> float:
-    """|vote|^2 - |vote - centre|^2: the nearer, the larger."""
-    value: float = 2 * (center[0] * y + center[1] * x) - (center[0] * center[0] + center[1] * center[1])
-    return value
-
-
-@compiled
-def paint_instances(
-    votes: NDArray[np.float64],
-    centers: NDArray[np.float64],
-    elected: NDArray[np.uint16],
-    down: Axis,
-    across: Axis,
-    bands: tuple[int, int],
-    is_thing: NDArray[np.bool_],
-    winner: NDArray[np.uint8],
-    semantic: NDArray[np.uint8],
-    instance: NDArray[np.uint16],
-) -> None:
-    """Write the bands' rows of instance [H, W]: 1 + index of the centre of each thing pixel, 0 elsewhere.
-
-    winner: uint8 [h, w], the class of each grid cell.
-    """
-    count = len(centers)
-    corners, chosen, sides = np.empty((count, 4)), np.empty(count, np.int64), np.empty((2, count))
-    for band in range(bands[0], bands[1]):
-        upper, lower = down.low[band], down.high[band]
-        ys = down.start[band], down.start[band + 1]
-        instance[ys[0] : ys[1]] = 0
-        for run in range(len(across.low)):
-            left, right = across.low[run], across.high[run]
-            xs = across.start[run], across.start[run + 1]
-            if not _may_hold_thing(winner, is_thing, upper, lower, left, right):
-                continue
-            winners = at_corners(elected, (upper, lower), (left, right))
-            if winners[0] == winners[1] == winners[2] == winners[3]:
-                number = np.uint16(winners[0] + 1)
-                for y in range(ys[0], ys[1]):
-                    classes, here = semantic[y, xs[0] : xs[1]], instance[y, xs[0] : xs[1]]
-                    for x in range(len(here)):
-                        here[x] = number if is_thing[classes[x]] else 0
-                continue
-            for k in range(count):
-                for i in range(4):
-                    row, column = (lower if i // 2 else upper), (right if i % 2 else left)
-                    corners[k, i] = _closeness(votes[0, row, column], votes[1, row, column], centers[k])
-            candidates = find_candidates(corners, count, winners, chosen)
-            for y in range(ys[0], ys[1]):
-                for n in range(candidates):
-                    sides[0, n], sides[1, n] = mix_sides(corners[chosen[n]], down.weight[y])
-                for x in range(xs[0], xs[1]):
-                    if is_thing[semantic[y, x]]:
-                        n = largest(sides[0], sides[1], across.weight[x], candidates)
-                        instance[y, x] = chosen[n] + 1
-
-
-@compiled
-def _may_hold_thing(
-    winner: NDArray[np.uint8], is_thing: NDArray[np.bool_], upper: int, lower: int, left: int, right: int
-) -> bool:
-    """False only if the four cells agree on a class that is no thing; where they differ any class may win between."""
-    k = winner[upper, left]
-    agree = k == winner[upper, right] and k == winner[lower, left] and k == winner[lower, right]
-    return is_thing[k] or not agree
 
 
 @compiled

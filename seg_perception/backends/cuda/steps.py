@@ -19,7 +19,7 @@ from seg_perception.backends.cuda.kernels import CudaKernels, Decode, Resize
 from seg_perception.camera.preprocess import Preprocessor, halvings, no_pixels
 from seg_perception.labels import LabelSet
 from seg_perception.model_file import INPUT, OUTPUTS, ModelInfo
-from seg_perception.panoptic import class_kernels, instance_kernels
+from seg_perception.panoptic import mask_kernels, instance_kernels
 from seg_perception.panoptic.decoder import PanopticSettings, not_finite, segments_of
 from seg_perception.raw_image import Recolor
 from seg_perception.results import Frame, Panoptic, Segment, Wants
@@ -258,7 +258,7 @@ class CudaDecoder:
     def _allocate(self) -> None:
         most, buffers = self._settings.max_instances, self._buffers
         (h, w), classes = self._steps.model.grid_hw, len(self._labels)
-        down, across = (class_kernels.axis(n, m) for n, m in zip((h, w), self._mask_hw))
+        down, across = (mask_kernels.axis(n, m) for n, m in zip((h, w), self._mask_hw))
         is_thing = np.zeros(256, np.uint8)
         is_thing[: len(self._labels.is_thing)] = self._labels.is_thing
         for name, values in (

@@ -1,4 +1,5 @@
-"""Compiled loops of the panoptic decode. They release the GIL and work on a range of rows, so that threads share a frame.
+"""Compiled loops that paint both masks. They release the GIL and work on a range of rows, so that threads share a frame; all
+of one file, because Numba's cache does not notice a change in a loop of another file that was compiled into one of its own.
 
 Both masks rest on one rule. Values are upsampled bilinearly and the largest wins, ties to the lowest index. Where the
 four grid cells around a pixel have the same winner, so has the pixel: each rounded product and sum is monotone, and
@@ -95,14 +96,14 @@ def _exp(x: np.float32) -> np.float32:
 
 
 @compiled
-def at_corners(grid: NDArray[Any], rows: tuple[int, int], columns: tuple[int, int]) -> tuple[int, int, int, int]:
+def _at_corners(grid: NDArray[Any], rows: tuple[int, int], columns: tuple[int, int]) -> tuple[int, int, int, int]:
     """What grid [h, w] holds upper left, upper right, lower left and lower right."""
     (upper, lower), (left, right) = rows, columns
     return int(grid[upper, left]), int(grid[upper, right]), int(grid[lower, left]), int(grid[lower, right])
 
 
 @compiled
-def find_candidates(
+def _find_candidates(
     corners: NDArray[np.float64], count: int, winners: tuple[int, int, int, int], chosen: NDArray[np.int64]
 ) -> int:
     """Write to chosen, in ascending order, who can win anywhere between four corners [count, 4]; returns their number."""
@@ -210,7 +211,7 @@ def _paint_mixed_classes(
     for k in range(len(logits)):
         for i in range(4):
             corners[k, i] = logits[k, rows[i // 2], columns[i % 2]]
-    count = find_candidates(corners, len(logits), at_corners(winner, rows, columns), chosen)
+    count = _find_candidates(corners, len(logits), _at_corners(winner, rows, columns), chosen)
     for n in range(count):
         for i in range(4):
             at = rows[i // 2], columns[i % 2]
@@ -222,8 +223,8 @@ def _paint_mixed_classes(
         most[:] = -np.inf
         for n in range(count):
             k = np.uint8(chosen[n])
-            left, right = mix_sides(corners[k], down.weight[y])
-            left_share, right_share = mix_sides(shares[n], down.weight[y])
+            left, right = _mix_sides(corners[k], down.weight[y])
+            left_share, right_share = _mix_sides(shares[n], down.weight[y])
             for x in range(len(weight)):
                 left_weight = 1 - weight[x]
                 value = left * left_weight + right * weight[x]
@@ -238,7 +239,7 @@ def _paint_mixed_classes(
 
 
 @compiled
-def mix_sides(corners: NDArray[np.float64], lower_weight: float) -> tuple[float, float]:
+def _mix_sides(corners: NDArray[np.float64], lower_weight: float) -> tuple[float, float]:
     """Left and right value of a mask row between upper left, upper right, lower left and lower right corner [4]."""
     upper_weight = 1 - lower_weight
     return (
@@ -248,7 +249,7 @@ def mix_sides(corners: NDArray[np.float64], lower_weight: float) -> tuple[float,
 
 
 @compiled
-def largest(left: NDArray[np.float64], right: NDArray[np.float64], right_weight: float, count: int) -> int:
+def _largest(left: NDArray[np.float64], right: NDArray[np.float64], right_weight: float, count: int) -> int:
     """Index of the largest mix of left and right [count]; ties go to the lowest."""
     left_weight = 1 - right_weight
     best, most = 0, left[0] * left_weight + right[0] * right_weight
@@ -267,3 +268,97 @@ def drop_unsure(
     for y in range(pixel_rows[0], pixel_rows[1]):
         for x in range(semantic.shape[1]):
             semantic[y, x] = semantic[y, x] if confidence[y, x] >= least else VOID
+
+
+@compiled
+def elect_centers(
+    votes: NDArray[np.float64],
+    centers: NDArray[np.float64],
+    rows: tuple[int, int],
+    elected: NDArray[np.uint16],
+) -> None:
+    """Per grid cell in rows, the index of the centre [K, 2] = (y, x) nearest to its vote; votes [2, h, w].
+
+    Squared distance less what all centres share is linear in the vote, so it upsamples as logits do: see _closeness.
+    """
+    width = votes.shape[2]
+    most = np.empty(width)
+    for row in range(rows[0], rows[1]):
+        best = elected[row]
+        best[:] = 0
+        for column in range(width):
+            most[column] = _closeness(votes[0, row, column], votes[1, row, column], centers[0])
+        for k in range(1, len(centers)):
+            y, x = centers[k]
+            norm = y * y + x * x
+            for column in range(width):
+                value = 2 * (y * votes[0, row, column] + x * votes[1, row, column]) - norm
+                best[column] = k if value > most[column] else best[column]
+                most[column] = max(value, most[column])
+
+
+@compiled
+def _closeness(y: float, x: float, center: NDArray[np.float64]) -> float:
+    """|vote|^2 - |vote - centre|^2: the nearer, the larger."""
+    value: float = 2 * (center[0] * y + center[1] * x) - (center[0] * center[0] + center[1] * center[1])
+    return value
+
+
+@compiled
+def paint_instances(
+    votes: NDArray[np.float64],
+    centers: NDArray[np.float64],
+    elected: NDArray[np.uint16],
+    down: Axis,
+    across: Axis,
+    bands: tuple[int, int],
+    is_thing: NDArray[np.bool_],
+    winner: NDArray[np.uint8],
+    semantic: NDArray[np.uint8],
+    instance: NDArray[np.uint16],
+) -> None:
+    """Write the bands' rows of instance [H, W]: 1 + index of the centre of each thing pixel, 0 elsewhere.
+
+    winner: uint8 [h, w], the class of each grid cell.
+    """
+    count = len(centers)
+    corners, chosen, sides = np.empty((count, 4)), np.empty(count, np.int64), np.empty((2, count))
+    for band in range(bands[0], bands[1]):
+        upper, lower = down.low[band], down.high[band]
+        ys = down.start[band], down.start[band + 1]
+        instance[ys[0] : ys[1]] = 0
+        for run in range(len(across.low)):
+            left, right = across.low[run], across.high[run]
+            xs = across.start[run], across.start[run + 1]
+            if not _may_hold_thing(winner, is_thing, upper, lower, left, right):
+                continue
+            winners = _at_corners(elected, (upper, lower), (left, right))
+            if winners[0] == winners[1] == winners[2] == winners[3]:
+                number = np.uint16(winners[0] + 1)
+                for y in range(ys[0], ys[1]):
+                    classes, here = semantic[y, xs[0] : xs[1]], instance[y, xs[0] : xs[1]]
+                    for x in range(len(here)):
+                        here[x] = number if is_thing[classes[x]] else 0
+                continue
+            for k in range(count):
+                for i in range(4):
+                    row, column = (lower if i // 2 else upper), (right if i % 2 else left)
+                    corners[k, i] = _closeness(votes[0, row, column], votes[1, row, column], centers[k])
+            candidates = _find_candidates(corners, count, winners, chosen)
+            for y in range(ys[0], ys[1]):
+                for n in range(candidates):
+                    sides[0, n], sides[1, n] = _mix_sides(corners[chosen[n]], down.weight[y])
+                for x in range(xs[0], xs[1]):
+                    if is_thing[semantic[y, x]]:
+                        n = _largest(sides[0], sides[1], across.weight[x], candidates)
+                        instance[y, x] = chosen[n] + 1
+
+
+@compiled
+def _may_hold_thing(
+    winner: NDArray[np.uint8], is_thing: NDArray[np.bool_], upper: int, lower: int, left: int, right: int
+) -> bool:
+    """False only if the four cells agree on a class that is no thing; where they differ any class may win between."""
+    k = winner[upper, left]
+    agree = k == winner[upper, right] and k == winner[lower, left] and k == winner[lower, right]
+    return is_thing[k] or not agree
