@@ -6,7 +6,7 @@ All arguments of nav2.launch.py, and so of camera.launch.py, hold too.
 
 from pathlib import Path
 
-from launch.actions import IncludeLaunchDescription
+from launch.actions import DeclareLaunchArgument, IncludeLaunchDescription
 from launch.launch_description_sources import PythonLaunchDescriptionSource
 
 from launch import LaunchDescription
@@ -21,4 +21,5 @@ OURS = {
 def generate_launch_description() -> LaunchDescription:
     """What ros2 launch asks for."""
     nav2 = PythonLaunchDescriptionSource(str(HERE.parent / "launch" / "nav2.launch.py"))
-    return LaunchDescription([IncludeLaunchDescription(nav2, launch_arguments=OURS.items())])
+    declared = [DeclareLaunchArgument(name, default_value=path) for name, path in OURS.items()]
+    return LaunchDescription([*declared, IncludeLaunchDescription(nav2)])

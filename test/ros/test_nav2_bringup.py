@@ -9,6 +9,7 @@ semantic_segmentation_layer.cpp of kiwicampus/semantic_segmentation_layer (Augus
 from __future__ import annotations
 
 import ast
+import runpy
 from typing import Any
 
 import pytest
@@ -145,6 +146,26 @@ def test_the_nodes_own_file_holds_parameters_that_there_are() -> None:
     assert settings.drivable.grid_length_m >= costmap["ros__parameters"]["width"] / 2
     assert settings.drivable.resolution_m == costmap["ros__parameters"]["resolution"]
     assert settings.node.base_frame == costmap["ros__parameters"]["robot_base_frame"]
+
+
+@pytest.mark.parametrize("given", [{}, {"params_file": "mine.yaml"}])
+def test_the_robots_launch_file_obeys_whoever_names_other_files(given: dict[str, str]) -> None:
+    pytest.importorskip("launch.actions", reason="launch comes with ROS, not from PyPI")
+    from launch import LaunchContext
+    from launch.actions import SetLaunchConfiguration
+
+    description = runpy.run_path(str(CHECKOUT / "bringup" / "turtlebot.launch.py"))["generate_launch_description"]()
+    context = LaunchContext()
+    context.launch_configurations.update(given)
+    *arguments, nav2 = description.entities
+    for argument in arguments:
+        argument.execute(context)
+    for action in nav2.execute(context):
+        if isinstance(action, SetLaunchConfiguration):
+            action.execute(context)
+    used = context.launch_configurations
+    assert used["params_file"] == given.get("params_file", str(CHECKOUT / "bringup" / "turtlebot_node.yaml"))
+    assert used["nav2_overlay"] == str(CHECKOUT / "bringup" / "turtlebot_nav2.yaml")
 
 
 def test_autowares_and_gazebos_cameras_are_called_as_they_call_them() -> None:
