@@ -131,7 +131,6 @@ function table(id, heads, rows) {
 }
 
 function legend(colors) {
-  if (byId("legend").childElementCount) return;
   byId("legend").replaceChildren(...Object.entries(colors).map(([name, color]) => {
     const item = document.createElement("li"), swatch = document.createElement("i");
     swatch.style.background = color;

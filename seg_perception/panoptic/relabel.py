@@ -24,6 +24,11 @@ class Told:
     table: NDArray[np.uint8] | None = None
     gone: frozenset[int] = frozenset()
 
+    @property
+    def classes(self) -> tuple[LabelClass, ...]:
+        """Those that are told."""
+        return tuple(label for label in self.labels.classes if label.id not in self.gone)
+
 
 def parameter_name(class_name: str) -> str:
     """A class's name as part of a parameter's."""

@@ -6,11 +6,11 @@ import json
 import math
 import threading
 from collections import Counter, deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
-from seg_perception.labels import LabelSet
+from seg_perception.labels import LabelClass
 from seg_perception.self_test import Outcome
 
 OK, WARN, ERROR = 0, 1, 2
@@ -58,9 +58,9 @@ def node_status(state: str, problem: str, progress: str, facts: Mapping[str, str
     return Status(ERROR, problem, values) if problem else Status(level, sentence, values)
 
 
-def legend(labels: LabelSet) -> str:
-    """A label set's names and colours as JSON, `{"road": "#804080", …}`, for whoever shows overlays."""
-    return json.dumps({label.name: "#{:02x}{:02x}{:02x}".format(*label.color) for label in labels.classes})
+def legend(classes: Iterable[LabelClass]) -> str:
+    """Classes' names and colours as JSON, `{"road": "#804080", …}`, for whoever shows overlays."""
+    return json.dumps({label.name: "#{:02x}{:02x}{:02x}".format(*label.color) for label in classes})
 
 
 def outcome_status(outcome: Outcome) -> Status:

@@ -216,8 +216,7 @@ def vision_msgs() -> tuple[ModuleType | None, str]:
 def label_info(types: Any, told: Told, header: Header, threshold: float) -> Any:
     """vision_msgs/LabelInfo of the classes that are told. types: vision_msgs.msg. threshold: least confidence of a
     pixel, 0 to 1."""
-    rows = [label for label in told.labels.classes if label.id not in told.gone]
-    classes = [types.VisionClass(class_id=label.id, class_name=label.name) for label in rows]
+    classes = [types.VisionClass(class_id=label.id, class_name=label.name) for label in told.classes]
     return types.LabelInfo(header=header, class_map=classes, threshold=threshold)
 
 

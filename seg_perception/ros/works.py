@@ -163,10 +163,15 @@ class Works:
         backend, recovery, outcome = self._backend, self._recovery, self._outcome
         return {
             **(backend.describe() if backend is not None else {}),
-            "legend": legend(backend.model.labels) if backend is not None else "",
+            "legend": self._legend(backend) if backend is not None else "",
             "backend_restarts": str(recovery.restarts if recovery is not None else 0),
             "self_test": outcome.sentence if outcome is not None else "",
         }
+
+    def _legend(self, backend: Backend) -> str:
+        """Names and colours as the outputs tell them, which are the same for all cameras."""
+        settings = self._settings()
+        return legend(settings.told(next(iter(settings.poses)), backend.model.labels).classes)
 
     @property
     def problem(self) -> str:

@@ -16,7 +16,7 @@ import pytest
 
 pytest.importorskip("aiohttp")
 from browser import Browser, program
-from ros_harness import FakeCamera, NodeProcess, Peer, make_road_and_cars_model, ros_domain
+from ros_harness import FakeCamera, NodeProcess, Peer, make_road_and_cars_model, ros_domain, set_parameters
 from verb_process import WAIT_S
 
 from seg_perception.errors import EXIT_ERROR, EXIT_INTERRUPTED
@@ -95,6 +95,9 @@ def test_a_browser_shows_the_node_while_it_looks_and_says_when_it_is_blind(page:
             browser.until("document.querySelector('#no_ground').hidden", "the ground")
             assert browser.value("document.querySelector('#overlay').width") == 192
             assert browser.value(COLORS) > 3, "the ground's picture is not empty"
+            assert set_parameters(peer, label_merge=["far away: sky, building"]).successful
+            browser.until("document.querySelectorAll('#legend li').length == 10", "the legend of what is told now")
+            assert "far away" in browser.value("document.querySelector('#legend').innerText")
             browser.screenshot(tmp_path / "page.png")
             assert watched() == [1, 1, 1, 1]
             driving.stop()

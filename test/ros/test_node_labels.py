@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -22,6 +23,7 @@ def test_costs_and_names_change_while_it_runs_for_each_camera(start: Callable[..
         name: {topic: peer.listen(kind, f"/segmentation/{name}/{topic}") for topic, kind in kinds.items()}
         for name in names
     }
+    told_of = peer.diagnostics()
     costs = {"label_cost.fence": 7, "right.label_cost.fence": 33}
     start(camera_names=list(names), **{name.replace(".", "__"): value for name, value in costs.items()})
     for name in names:
@@ -40,6 +42,10 @@ def test_costs_and_names_change_while_it_runs_for_each_camera(start: Callable[..
     def shown(name: str) -> int:
         request = GetParameters.Request(names=[name])
         return int(peer.call(GetParameters, "/segmentation/get_parameters", request).values[0].integer_value)
+
+    def legend() -> set[str]:
+        values = [value for message in told_of for status in message.status for value in status.values]
+        return set(json.loads(next((one.value for one in reversed(values) if one.key == "legend"), "{}")))
 
     before = answer("left")[0]
     assert {"fence", "pole", "sign", "sky"} == {CAMVID.names[number] for number in np.unique(before)}
@@ -65,5 +71,6 @@ def test_costs_and_names_change_while_it_runs_for_each_camera(start: Callable[..
     told = {segment.class_name: segment for segment in segments.segments}
     assert "far away" in told and not {"sky", "sign"} & told.keys()
     assert told["far away"].area == np.isin(before, list(ids.values())).sum()
+    peer.until(lambda: legend() == {"far away", *CAMVID.names} - {"sky", "sign"}, "the legend of what is told")
     assert set_parameters(peer, label_merge=[]).successful
     np.testing.assert_array_equal(answer("right")[0], before)
