@@ -87,18 +87,22 @@ def _find_runs(
         for i in range(starts[ring], starts[ring + 1]):
             if side[i] < 0 and not side[before] < 0:
                 last = i
-                after = last + 1 if last + 1 < starts[ring + 1] else starts[ring]
-                while side[after] < 0:
-                    last = after
-                    after = last + 1 if last + 1 < starts[ring + 1] else starts[ring]
+                while side[_after(starts, ring, last)] < 0:
+                    last = _after(starts, ring, last)
                 runs[found, 0], runs[found, 1], runs[found, 2] = ring, i, last
-                for k in range(2):
-                    one, other = (before, i) if k == 0 else (last, after)
-                    x, y = _crossing(points, side, one, other)
-                    along[k, found] = line[0] * y - line[1] * x
+                x, y = _crossing(points, side, before, i)
+                along[0, found] = line[0] * y - line[1] * x
+                x, y = _crossing(points, side, last, _after(starts, ring, last))
+                along[1, found] = line[0] * y - line[1] * x
                 found += 1
             before = i
     return found
+
+
+@compiled
+def _after(starts: NDArray[np.int32], ring: int, i: int) -> int:
+    """The point that follows point i of a ring."""
+    return i + 1 if i + 1 < starts[ring + 1] else int(starts[ring])
 
 
 @compiled
@@ -173,11 +177,10 @@ def _append_run(
     while True:
         out[at] = points[i]
         at += 1
-        after = i + 1 if i + 1 < end else begin
         if i == last:
             break
-        i = after
-    out[at] = _crossing(points, side, last, after)
+        i = _after(starts, ring, i)
+    out[at] = _crossing(points, side, last, _after(starts, ring, last))
     return at + 1
 
 

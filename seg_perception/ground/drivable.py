@@ -20,11 +20,11 @@ from seg_perception.camera_model import CameraModel, CameraPose
 from seg_perception.errors import SegPerceptionError, nearest_name
 from seg_perception.ground.depth import DepthProblem, DepthReader
 from seg_perception.ground.ego_mask import EgoMask
-from seg_perception.ground.end_kernels import mark_feet, nearest_in_sectors
 from seg_perception.ground.ends import EndFinder, Ends
 from seg_perception.ground.geometry import GroundProjection
 from seg_perception.ground.look_ahead import AheadMap
 from seg_perception.ground.maps import OBSTACLE, GridMap, RayMap, fill_ground, scan_free
+from seg_perception.ground.mark_kernels import mark_feet, nearest_in_sectors
 from seg_perception.ground.metric_outlines import FlatImage, ground_outlines
 from seg_perception.ground.outlines import OutlineTracer
 from seg_perception.ground.pitch import PITCH_CORRECTIONS, PitchCorrection

@@ -25,7 +25,16 @@ _DEEP_PX = 4
 
 
 @compiled
-def on_ground(
+def _at_depth(
+    base_from_optical: NDArray[np.float64], scale: float, x: float, y: float, z: float
+) -> tuple[float, float]:
+    """Where a ray, in optical axes, is after scale times its length, seen from above, from under the camera in m."""
+    r = base_from_optical
+    return (r[0, 0] * x + r[0, 1] * y + r[0, 2] * z) * scale, (r[1, 0] * x + r[1, 1] * y + r[1, 2] * z) * scale
+
+
+@compiled
+def _on_ground(
     base_from_optical: NDArray[np.float64], height_m: float, x: float, y: float, z: float
 ) -> tuple[float, float]:
     """Where a ray, in optical axes, meets the ground, from under the camera in m; NaN where it does not."""
@@ -33,15 +42,7 @@ def on_ground(
     fall = -(r[2, 0] * x + r[2, 1] * y + r[2, 2] * z)
     if not fall > _LEAST_FALL:
         return np.nan, np.nan
-    scale = height_m / fall
-    return (r[0, 0] * x + r[0, 1] * y + r[0, 2] * z) * scale, (r[1, 0] * x + r[1, 1] * y + r[1, 2] * z) * scale
-
-
-@compiled
-def at_depth(base_from_optical: NDArray[np.float64], scale: float, x: float, y: float, z: float) -> tuple[float, float]:
-    """Where a ray, in optical axes, is after scale times its length, seen from above, from under the camera in m."""
-    r = base_from_optical
-    return (r[0, 0] * x + r[0, 1] * y + r[0, 2] * z) * scale, (r[1, 0] * x + r[1, 1] * y + r[1, 2] * z) * scale
+    return _at_depth(r, height_m / fall, x, y, z)
 
 
 @compiled
@@ -183,7 +184,7 @@ def _bin(x: float, y: float, bins: int) -> float:
 
 
 @compiled
-def bearing_bin(x: float, y: float, bins: int) -> int:
+def _bearing_bin(x: float, y: float, bins: int) -> int:
     """Which of so many bearings all around is that of (x, y)."""
     return int(_bin(x, y, bins)) % bins
 
@@ -218,9 +219,10 @@ def place_ends(
         seen = True
         for corner in range(3):
             ray = 3 * i + corner
-            x, y = on_ground(base_from_optical, position[2], rays[ray, 0], rays[ray, 1], rays[ray, 2])
-            if not math.isnan(depths[i]):
-                x, y = at_depth(base_from_optical, depths[i] / rays[ray, 2], rays[ray, 0], rays[ray, 1], rays[ray, 2])
+            if math.isnan(depths[i]):
+                x, y = _on_ground(base_from_optical, position[2], rays[ray, 0], rays[ray, 1], rays[ray, 2])
+            else:
+                x, y = _at_depth(base_from_optical, depths[i] / rays[ray, 2], rays[ray, 0], rays[ray, 1], rays[ray, 2])
             if corner == 0:
                 distances[count] = math.sqrt(x * x + y * y)
                 seen = distances[count] <= limit_m  # False for NaN
@@ -236,7 +238,7 @@ def place_ends(
         depths[count] = depths[i]
         x, y = points[count, 0, 0], points[count, 0, 1]
         if costs[pixels[count, 5]] < 0:
-            middle = bearing_bin(x, y, bins)
+            middle = _bearing_bin(x, y, bins)
             nearest[middle] = min(nearest[middle], distances[count])
             left = _bin(points[count, 1, 0], points[count, 1, 1], bins)
             right = _bin(points[count, 2, 0], points[count, 2, 1], bins)
@@ -266,7 +268,7 @@ def _keep_seen(
     step of a leaning side, moved to the base frame: how many."""
     bins, kept = len(nearest), 0
     for i in range(len(pixels)):
-        at = bearing_bin(points[i, 0, 0], points[i, 0, 1], bins)
+        at = _bearing_bin(points[i, 0, 0], points[i, 0, 1], bins)
         u, v, is_upright = pixels[i, 0], pixels[i, 1], pixels[i, 2] == 0
         if distances[i] > nearest[at] * (1 + 1e-9):
             continue
@@ -332,105 +334,8 @@ def bins_of(
     for i in range(len(cells)):
         x = origin_m[0] + (cells[i] % columns + 0.5) * resolution_m - position_m[0]
         y = origin_m[1] + (cells[i] // columns + 0.5) * resolution_m - position_m[1]
-        out[i] = bearing_bin(x, y, bins)
+        out[i] = _bearing_bin(x, y, bins)
         distances[i] = math.sqrt(x * x + y * y)
-
-
-@compiled
-def mark_feet(
-    points: NDArray[np.float64],
-    labels: NDArray[np.uint8],
-    is_obstacle: NDArray[np.bool_],
-    origin_m: tuple[float, float],
-    resolution_m: float,
-    value: int,
-    cells: NDArray[np.int8],
-) -> None:
-    """Write value into every cell [rows, columns] that the near side of an obstacle's pixel [N, 3, 2] runs through."""
-    rows, columns = cells.shape
-    for i in range(len(points)):
-        if not is_obstacle[labels[i, 1]]:
-            continue
-        x, y = points[i, 1, 0] - origin_m[0], points[i, 1, 1] - origin_m[1]
-        along_x, along_y = points[i, 2, 0] - points[i, 1, 0], points[i, 2, 1] - points[i, 1, 1]
-        reach = max(abs(along_x), abs(along_y)) / resolution_m
-        column, row = x / resolution_m, y / resolution_m
-        if column < -reach or row < -reach or column > columns + reach or row > rows + reach:
-            continue
-        # Near the horizon a side may be longer than the grid: a cell is not looked at more than once or twice.
-        steps = int(min(2 * reach, 4.0 * (rows + columns))) + 1
-        for step in range(steps + 1):
-            column = math.floor((x + along_x * step / steps) / resolution_m)
-            row = math.floor((y + along_y * step / steps) / resolution_m)
-            if 0 <= row < rows and 0 <= column < columns:
-                cells[row, column] = value
-
-
-@compiled
-def nearest_in_sectors(
-    points: NDArray[np.float64],
-    labels: NDArray[np.uint8],
-    depths: NDArray[np.float64],
-    free: NDArray[np.bool_],
-    void: int,
-    angle_min: float,
-    angle_step: float,
-    limit_m: float,
-    out: NDArray[np.float64],
-) -> None:
-    """The least distance from the base frame's origin to an end of what is free, in the sector around each bearing,
-    into out [K]: inf where there is none up to limit_m, NaN where in any part of it the view begins with what is not free and
-    is not known by its depth, no farther than that end."""
-    out[:] = np.inf
-    # First what ends free ground, then where the view begins: what is seen to stand nearer counts beside that.
-    for turn in range(2 * len(points)):
-        i, begins = turn % len(points), turn >= len(points)
-        near, far, measured = labels[i, 0], labels[i, 1], not math.isnan(depths[i])
-        if free[far] or begins != (near == UNSEEN_LABEL and not measured):
-            continue
-        if not begins and (far == void or not (free[near] or near == UNSEEN_LABEL)):
-            continue
-        distance = math.sqrt(points[i, 0, 0] ** 2 + points[i, 0, 1] ** 2)
-        if distance > limit_m:
-            continue
-        one = math.atan2(points[i, 1, 1], points[i, 1, 0])
-        other = math.atan2(points[i, 2, 1], points[i, 2, 0])
-        if abs(one - other) > math.pi:
-            one, other = max(one, other), min(one, other) + 2 * math.pi
-        for around in (-2 * math.pi, 0.0, 2 * math.pi):
-            first = math.ceil((min(one, other) + around - angle_min) / angle_step - 0.5)
-            last = math.floor((max(one, other) + around - angle_min) / angle_step + 0.5)
-            for sector in range(max(first, 0), min(last, len(out) - 1) + 1):
-                if distance <= out[sector]:
-                    out[sector] = np.nan if begins else distance
-
-
-@compiled
-def nearest_in_lane(
-    points: NDArray[np.float64],
-    labels: NDArray[np.uint8],
-    depths: NDArray[np.float64],
-    class_id: int,
-    void: int,
-    half_width_m: float,
-    begins_m: float,
-) -> tuple[float, float]:
-    """Distance along x to the first end of a class on the x axis, and in any part within half_width_m of it; inf where there
-    is none, 0 where the view, which begins no farther than begins_m, begins with something else. Void is no end."""
-    straight, wide = np.inf, np.inf
-    for i in range(len(points)):
-        near, far = labels[i, 0], labels[i, 1]
-        x, one, other = points[i, 0, 0], points[i, 1, 1], points[i, 2, 1]
-        begins = near == UNSEEN_LABEL
-        behind = far != class_id and far != void
-        if not ((begins or near == class_id) and behind and x > 0):
-            continue
-        distance = 0.0 if begins and math.isnan(depths[i]) and not x > begins_m else x
-        if min(one, other) < half_width_m and max(one, other) > -half_width_m:
-            wide = min(wide, distance)
-        if one * other <= 0:
-            straight = min(straight, distance)
-    return straight, wide
 
 
 @compiled
@@ -462,38 +367,14 @@ def place_ground(
         )
         places[i, 0] = places[i, 1] = places[i, 2] = np.nan
         if len(depth) and depth[i] > 0 and depth[i] < np.inf and seen[i] != UNSEEN_LABEL:
-            x, y = at_depth(r, depth[i], slopes[i, 0], slopes[i, 1], 1.0)
+            x, y = _at_depth(r, depth[i], slopes[i, 0], slopes[i, 1], 1.0)
             if math.sqrt(x * x + y * y) <= range_max_m:
                 places[i, 0], places[i, 1] = x + position[0], y + position[1]
                 places[i, 2] = depth[i] * (r[2, 0] * slopes[i, 0] + r[2, 1] * slopes[i, 1] + r[2, 2]) + position[2]
             continue
         if costs[seen[i]] < 0:
             continue
-        x, y = on_ground(base_from_optical, position[2], slopes[i, 0], slopes[i, 1], 1.0)
+        x, y = _on_ground(base_from_optical, position[2], slopes[i, 0], slopes[i, 1], 1.0)
         distance = math.sqrt(x * x + y * y)  # NaN is within no range
-        if distance <= range_max_m and distance < nearest[bearing_bin(x, y, bins)]:
+        if distance <= range_max_m and distance < nearest[_bearing_bin(x, y, bins)]:
             places[i, 0], places[i, 1], places[i, 2] = x + position[0], y + position[1], 0.0
-
-
-@compiled
-def place_feet(
-    pixels: NDArray[np.int32],
-    points: NDArray[np.float64],
-    labels: NDArray[np.uint8],
-    depths: NDArray[np.float64],
-    is_obstacle: NDArray[np.bool_],
-    position: NDArray[np.float64],
-    range_max_m: float,
-    columns: int,
-    places: NDArray[np.float32],
-) -> None:
-    """Give the lowest pixel of each obstacle within the range the place of its near side, unless depth [N] has told it."""
-    for i in range(len(pixels)):
-        away_x, away_y = points[i, 0, 0] - position[0], points[i, 0, 1] - position[1]
-        if (
-            math.isnan(depths[i])
-            and is_obstacle[labels[i, 1]]
-            and math.sqrt(away_x * away_x + away_y * away_y) <= range_max_m
-        ):
-            at = pixels[i, 1] * columns + pixels[i, 0]
-            places[at, 0], places[at, 1], places[at, 2] = points[i, 0, 0], points[i, 0, 1], 0.0

@@ -9,11 +9,11 @@ from numpy.typing import NDArray
 
 from seg_perception.camera_model import Floats
 from seg_perception.compiled import compiled
-from seg_perception.ground.end_kernels import nearest_in_lane
 from seg_perception.ground.ends import Ends
 from seg_perception.ground.geometry import GroundProjection
 from seg_perception.ground.kernels import UNSEEN, look_along_rays
 from seg_perception.ground.maps import RayMap, walk_free
+from seg_perception.ground.mark_kernels import nearest_in_lane
 from seg_perception.labels import UNSEEN_LABEL, VOID
 from seg_perception.results import LookAhead
 

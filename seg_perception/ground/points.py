@@ -9,9 +9,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from seg_perception.ground.end_kernels import place_feet, place_ground
+from seg_perception.ground.end_kernels import place_ground
 from seg_perception.ground.ends import Ends
 from seg_perception.ground.geometry import GroundProjection, pixel_slopes
+from seg_perception.ground.mark_kernels import place_feet
 from seg_perception.results import POINT
 
 _NO_DEPTH = np.empty(0, np.float32)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from seg_perception.errors import BackendError
 from seg_perception.labels import LabelSet
-from seg_perception.panoptic import mask_kernels, instance_kernels
+from seg_perception.panoptic import instance_kernels, mask_kernels
 from seg_perception.panoptic.instance_kernels import AREA, CONFIDENCE, LEFT, RIGHT, TOP
 from seg_perception.results import NetworkOutput, Panoptic, Segment, Wants
 

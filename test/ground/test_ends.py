@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 
 from seg_perception.camera_model import CameraModel, CameraPose
 from seg_perception.ground.drivable import DrivableExtractor, DrivableSettings
-from seg_perception.ground.end_kernels import find_ends, nearest_in_lane, nearest_in_sectors
+from seg_perception.ground.end_kernels import find_ends
 from seg_perception.ground.ends import EndFinder
 from seg_perception.ground.geometry import GroundProjection
+from seg_perception.ground.mark_kernels import nearest_in_lane, nearest_in_sectors
 from seg_perception.ground.metric_outlines import FlatImage
 from seg_perception.labels import CAMVID, UNSEEN_LABEL, VOID
 from seg_perception.results import Panoptic, Wants

@@ -151,8 +151,9 @@ def test_the_nodes_own_file_holds_parameters_that_there_are() -> None:
 @pytest.mark.parametrize("given", [{}, {"params_file": "mine.yaml"}])
 def test_the_robots_launch_file_obeys_whoever_names_other_files(given: dict[str, str]) -> None:
     pytest.importorskip("launch.actions", reason="launch comes with ROS, not from PyPI")
-    from launch import LaunchContext
     from launch.actions import SetLaunchConfiguration
+
+    from launch import LaunchContext
 
     description = runpy.run_path(str(CHECKOUT / "bringup" / "turtlebot.launch.py"))["generate_launch_description"]()
     context = LaunchContext()

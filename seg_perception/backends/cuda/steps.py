@@ -19,7 +19,7 @@ from seg_perception.backends.cuda.kernels import CudaKernels, Decode, Resize
 from seg_perception.camera.preprocess import Preprocessor, halvings, no_pixels
 from seg_perception.labels import LabelSet
 from seg_perception.model_file import INPUT, OUTPUTS, ModelInfo
-from seg_perception.panoptic import mask_kernels, instance_kernels
+from seg_perception.panoptic import instance_kernels, mask_kernels
 from seg_perception.panoptic.decoder import PanopticSettings, not_finite, segments_of
 from seg_perception.raw_image import Recolor
 from seg_perception.results import Frame, Panoptic, Segment, Wants
