@@ -12,7 +12,8 @@ from rclpy.parameter import Parameter
 from seg_perception.errors import SegPerceptionError
 from seg_perception.labels import LabelSet
 from seg_perception.panoptic.relabel import parameter_name
-from seg_perception.ros.parameters import AS_FOR_ALL, LABEL_COST, Declaration, declarations, label_cost
+from seg_perception.ros.declaration import Declaration
+from seg_perception.ros.parameters import LABEL_COST, declarations, label_cost
 from seg_perception.ros.settings import Settings, camera_names
 
 # rclpy declares these itself on every node.
@@ -74,7 +75,7 @@ class ParameterServer:
         self._labels = labels
         for label in labels.classes:
             name = LABEL_COST + parameter_name(label.name)
-            own = [label_cost(f"{camera}.{name}", AS_FOR_ALL) for camera in settings.poses if camera]
+            own = [label_cost(f"{camera}.{name}") for camera in settings.poses if camera]
             for row in (label_cost(name, label.drivable_cost), *own):
                 if not self._node.has_parameter(row.name):
                     value = row.check(self._values.get(row.name, row.default))

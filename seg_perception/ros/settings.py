@@ -18,6 +18,7 @@ from seg_perception.labels import LabelSet
 from seg_perception.panoptic.decoder import PanopticSettings
 from seg_perception.panoptic.relabel import Told, told
 from seg_perception.panoptic.steadier import TemporalSettings
+from seg_perception.ros.declaration import Value
 from seg_perception.ros.parameters import (
     AS_FOR_ALL,
     CAMERA_FRAME,
@@ -33,7 +34,6 @@ from seg_perception.ros.parameters import (
     TEMPORAL,
     TRACKING,
     NodeSettings,
-    Value,
     declarations,
     is_label_cost,
     label_cost,

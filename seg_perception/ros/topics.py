@@ -52,6 +52,9 @@ INPUTS = (
     ),
 )
 
+_FORMS = tuple(topic.name.removeprefix("image") for topic in INPUTS if topic.name.startswith("image"))
+"""What an image's topic ends with, in each form that it comes in."""
+
 _WATCHED = "while subscribed"
 
 OUTPUTS = (
@@ -173,7 +176,7 @@ def remappings(image_topic: str, camera_info_topic: str, camera_names: Sequence[
     for name in camera_names or ("",):
         image, info = (topic.replace("{name}", name) for topic in (image_topic, camera_info_topic))
         prefix = f"{name}/" if name else ""
-        pairs += [(f"{prefix}image{form}", f"{image}{form}") for form in ("", "/compressed", "/ffmpeg", "/foxglove")]
+        pairs += [(f"{prefix}image{form}", f"{image}{form}") for form in _FORMS]
         pairs.append((f"{prefix}camera_info", info))
     return pairs
 
