@@ -34,9 +34,8 @@ class TrackMarkers:
         self._names = labels.names
         self._trails = Trails(foot_m)
         self._frame = ""
-        self._shown: set[int] = set()
         self._spare: list[dict[str, Marker]] = []
-        self._markers: dict[int, dict[str, Marker]] = {}
+        self._markers: dict[int, dict[str, Marker]] = {}  # of what is shown
 
     def fill(self, tracks: Iterable[Track], header: Header) -> MarkerArray:
         """Of all tracks that stand on the ground and are not new; lost ones are paler. header: with the frame that their
@@ -47,12 +46,11 @@ class TrackMarkers:
             self._trails.clear()
         known = [track for track in tracks if track.ground is not None and track.state != "new"]
         self._trails.add(known)
-        gone = self._shown - {track.id for track in known}
+        gone = self._markers.keys() - {track.id for track in known}
         array = MarkerArray()
         for number in sorted(gone):
             self._spare.append(self._markers.pop(number))
             array.markers += [Marker(ns=kind, id=number, action=Marker.DELETE) for kind in KINDS]
-        self._shown = {track.id for track in known}
         for track in known:
             array.markers += self._filled(track, header)
         return array

@@ -1,4 +1,4 @@
-"""Which thing of a frame is which track: by the overlap of masks, then by where a hidden thing should be."""
+"""How well tracks and things fit, by the overlap of masks, by place, by size and by class; and the best pairs by scores."""
 
 from __future__ import annotations
 
@@ -23,7 +23,6 @@ _LONG_UNSEEN = 0.3
 """Share of a score that a track loses until it is forgotten: who was just seen is likelier to be seen again."""
 _LARGEST_RATIO = 1.8
 """Between the sides of a box and those of the track that it may be, where they don't overlap."""
-
 _LONGEST_GAP = 1.0
 """In sizes, of what lies between the two parts of a thing."""
 

@@ -37,15 +37,19 @@ def feet_on_ground(projection: GroundProjection, feet_px: Floats, sigma_px: Floa
 
 def in_odometry(pose: PlanarPose, places: Floats, noise: Floats) -> tuple[Floats, Floats]:
     """Points [K, 2] of the base frame and their covariances [K, 2, 2] in the odometry frame."""
-    turn = np.array(((math.cos(pose.yaw), -math.sin(pose.yaw)), (math.sin(pose.yaw), math.cos(pose.yaw))))
+    turn = _turn(pose)
     return places @ turn.T + (pose.x, pose.y), turn @ noise @ turn.T
 
 
 def from_odometry(pose: PlanarPose, places: Floats) -> Floats:
     """Points [K, 2] of the odometry frame in the base frame."""
-    turn = np.array(((math.cos(pose.yaw), -math.sin(pose.yaw)), (math.sin(pose.yaw), math.cos(pose.yaw))))
-    found: Floats = (places - (pose.x, pose.y)) @ turn
+    found: Floats = (places - (pose.x, pose.y)) @ _turn(pose)
     return found
+
+
+def _turn(pose: PlanarPose) -> Floats:
+    """From the base frame's axes to the odometry frame's, [2, 2]."""
+    return np.array(((math.cos(pose.yaw), -math.sin(pose.yaw)), (math.sin(pose.yaw), math.cos(pose.yaw))))
 
 
 class Odometry:

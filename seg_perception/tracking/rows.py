@@ -104,11 +104,12 @@ def predict(
         tracks["state"][placed], tracks["cov"][placed] = motion.predict_ground(
             tracks["state"][placed], tracks["cov"][placed], dt_s, acceleration_m_s2**2
         )
-    unseen = np.flatnonzero(tracks["last_ns"] < before_ns)
+    is_unseen = tracks["last_ns"] < before_ns
+    unseen = np.flatnonzero(is_unseen)
     tracks["rates"][unseen] = _as_one(
         tracks["edges"][unseen], tracks["rates"][unseen], tracks["spread"][unseen, :, motion.VV]
     )
-    unsure = (tracks["last_ns"] < before_ns) | (tracks["seen"] == 1)
+    unsure = is_unseen | (tracks["seen"] == 1)
     if projection is not None and unsure.any():
         _walk(tracks, unsure, projection, odometry, dt_s)
     size = _sizes(tracks["edges"])[:, None]
@@ -263,7 +264,7 @@ def take_feet(
     tracks: Rows,
     holder: NDArray[np.int64],
     things: Things,
-    mask_hw: tuple[int, int],
+    mask_height: int,
     projection: GroundProjection,
     odometry: PlanarPose | None,
     foot_noise_px: float,
@@ -271,16 +272,14 @@ def take_feet(
     """Take over where the feet of all things are on the ground. foot_noise_px: see TrackingSettings."""
     if not len(things):
         return
-    height, width = mask_hw
     boxes = things.boxes.astype(np.float64)
     feet = np.column_stack(((boxes[:, 0] + boxes[:, 2] - 1) / 2, boxes[:, 3] - 0.5))
-    sigma_y = foot_noise_px * height / 720
+    sigma_y = foot_noise_px * mask_height / 720
     sigma_x = np.hypot(sigma_y, 0.03 * (boxes[:, 2] - boxes[:, 0]))
     places, noise = feet_on_ground(projection, feet, np.column_stack((sigma_x, np.full(len(feet), sigma_y))))
     if odometry is not None:
         places, noise = in_odometry(odometry, places, noise)
-    cut = (boxes[:, 0] <= 0) | (boxes[:, 2] >= width) | (boxes[:, 3] >= height)
-    usable = np.isfinite(places).all(axis=1) & ~cut & ~things.hidden[:, [0, 2, 3]].any(axis=1)
+    usable = np.isfinite(places).all(axis=1) & ~(things.cut | things.hidden)[:, [0, 2, 3]].any(axis=1)
     _update_feet(tracks, holder[usable], places[usable], noise[usable])
 
 

@@ -123,7 +123,7 @@ class Tracker:
         rows.take_shapes(self._tracks, holder, things, panoptic.instance)
         if projection is not None and measures:
             noise_px = self.settings.foot_noise_px
-            rows.take_feet(self._tracks, holder, things, size, projection, odometry, noise_px)
+            rows.take_feet(self._tracks, holder, things, size[0], projection, odometry, noise_px)
         rows.note_feet(self._tracks, projection if measures else None, odometry)
         self._stamp_ns = stamp_ns
         tracks = rows.told(self._tracks, holder, returned, self.settings.birth_frames, stamp_ns)
