@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
@@ -11,12 +10,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from rclpy.lifecycle import LifecycleNode
-from rclpy.time import Time
 
 from seg_perception.backends.base import Backend
 from seg_perception.backends.batches import Answer
 from seg_perception.camera.messages import BadImageError, ImageReader
-from seg_perception.camera_model import CameraPose
 from seg_perception.errors import BackendError, SegPerceptionError
 from seg_perception.ground.fusion import GridFusion, PlanarPose
 from seg_perception.model_file import ModelInfo
@@ -25,8 +22,10 @@ from seg_perception.pipeline import Pipeline, Ready, Seen
 from seg_perception.results import Depth, Frame, Grid, Result
 from seg_perception.ros.depth import DepthInput
 from seg_perception.ros.diagnostics import GROUND_OK, GROUND_UNWATCHED, GroundState, Status, node_status
-from seg_perception.ros.extrinsics import TransformError, TransformSource, is_same_pose
+from seg_perception.ros.extrinsics import TransformError, TransformSource
+from seg_perception.ros.image_doubts import ImageDoubts
 from seg_perception.ros.inputs import Arrival, Calibration, CameraInput
+from seg_perception.ros.mounting import Mounting
 from seg_perception.ros.outputs import SHARED_GRID, CameraOutputs, Placed, wants, watches_ground
 from seg_perception.ros.qos_events import MISMATCH
 from seg_perception.ros.settings import Settings
@@ -38,14 +37,8 @@ from seg_perception.tracking.tracker import Tracker
 FAILED = "failed"
 """Cause of a frame that the pipeline itself could not run, beside the causes of camera_messages.py."""
 
-MUCH = 1.1
-"""A stretch of width against height by that is worth a word."""
-
 OnFrame = Callable[[str, int, Mapping[str, float]], None]
 """Hears of every frame that is published: its camera, its stamp in ns and the time of each stage in ms."""
-
-FULL_DEPTH, DIM, DIM_IMAGES = 16, 4096, 30
-"""So many images in a row below that value, of 16 bit, are doubted to use them all."""
 
 
 @dataclass(frozen=True)
@@ -94,8 +87,7 @@ class Camera:
         where the backend lost a frame, and on_frame. open_model: the model file where it takes other sizes than the backend
         does. shared: the grid that all cameras add to."""
         self.name = name
-        self._open_model, self._told_hw = open_model, (0, 0)
-        self._node, self._settings, self._transforms = node, settings, transforms
+        self._node, self._settings, self._mounting = node, settings, Mounting(name, transforms)
         self._ground_changed, self._backend_failed, self._on_frame = ground_changed, backend_failed, on_frame
         self._slots, self._shared = slots, shared
         self._pipeline = self._pipeline_of(backend)
@@ -103,11 +95,10 @@ class Camera:
             ImageReader(settings.node.image_bit_depth, settings.node.image_16uc1_is_grey, settings.node.image_limits)
             for _ in range(slots)
         ]
-        self._dim_images = 0
+        self._doubts = ImageDoubts(settings.node.image_bit_depth, open_model)
         self._fusion = GridFusion(settings.fusion.half_life_s) if settings.fusion.enabled else None
-        self._pose: CameraPose | None = None
         self._ego = settings.ego(name)
-        self._ground, self._told, self._hangs = GROUND_UNWATCHED, GROUND_OK, False
+        self._ground, self._ground_told, self._hangs = GROUND_UNWATCHED, GROUND_OK, False
         self.outputs = CameraOutputs(node, name, settings.told(name, backend.model.labels))
         self._told_of = settings
         self._input: CameraInput | None = None
@@ -215,8 +206,10 @@ class Camera:
         header = arrival.message.header
         reader = self._readers[slot]
         frame = Frame(reader.read(arrival.message), arrival.stamp_ns, header.frame_id)
-        self._judge_brightness(reader.brightest, camera_input)
-        self._judge_shape(frame.size_hw)
+        if doubt := self._doubts.brightness(reader.brightest):
+            camera_input.doubt(doubt)
+        if hint := self._doubts.shape(frame.size_hw, self._pipeline.model):
+            self._node.get_logger().warning(f"{self.name or 'camera'}: {hint}")
         watched = self.outputs.watched(settings)
         if self._shared is not None and self._shared.watched(settings):
             watched |= {SHARED_GRID}
@@ -231,29 +224,6 @@ class Camera:
         except BackendError as error:
             self._backend_failed(ready.pipeline.backend, error)
             raise
-
-    def _judge_brightness(self, brightest: int | None, camera_input: CameraInput) -> None:
-        """Tell of 16-bit images that use fewer bits than is said, and so are black."""
-        is_dim = brightest is not None and brightest < DIM and self._settings.node.image_bit_depth == FULL_DEPTH
-        self._dim_images = self._dim_images + 1 if is_dim else 0
-        if self._dim_images >= DIM_IMAGES:
-            camera_input.doubt(
-                Doubt(
-                    "dim_images",
-                    f"{self._dim_images} images of 16 bit in a row hold no value above {DIM - 1}, so are black: set "
-                    "image_bit_depth to the bits that the camera uses, 12 perhaps",
-                )
-            )
-
-    def _judge_shape(self, image_hw: tuple[int, int]) -> None:
-        """Tell, once a size, of images that an engine of another shape squeezes: it is built for one size, and to build
-        another takes minutes, so who runs the node decides."""
-        if image_hw == self._told_hw:
-            return
-        self._told_hw = image_hw
-        hint = shape_hint(image_hw, self._pipeline.model, self._open_model)
-        if hint:
-            self._node.get_logger().warning(f"{self.name or 'camera'}: {hint}")
 
     def _publish(self, half: HalfDone) -> None:
         prepared = half.prepared
@@ -319,19 +289,7 @@ class Camera:
         if arrival.doubt is not None and arrival.doubt.cause == ZERO:
             self._pipeline.set_camera(None, None, self._ego)
             return GroundState(ZERO, arrival.doubt.sentence)
-        pose, ground = settings.poses[self.name], GROUND_OK
-        if pose is None:
-            try:
-                pose = self._pose_from_tf(arrival, settings)
-            except TransformError as error:
-                ground = GroundState(error.cause, f"{error}, or give camera_pose")
-        node = settings.node
-        if pose is not None and settings.ground_frame != node.base_frame:
-            try:
-                stamp = Time(nanoseconds=arrival.stamp_ns)
-                self._tf().expect_same(node.base_frame, settings.ground_frame, stamp, node.tf_tolerance)
-            except TransformError as error:
-                pose, ground = None, GroundState(error.cause, f"{error}, or leave ground_frame empty")
+        pose, ground = self._mounting.of_camera(arrival, settings)
         calibration = camera_input.calibration
         problem = calibration.problem or (calibration.camera and calibration.camera.misfit(image_hw))
         if problem:
@@ -344,29 +302,12 @@ class Camera:
 
     def _odometry(self, arrival: Arrival, settings: Settings) -> PlanarPose | None:
         """Where the vehicle is, for speeds over the ground; None where TF does not know it, which is no fault."""
-        node, tracking = settings.node, settings.tracking
-        if not (tracking.enabled and tracking.use_odometry) or self._transforms is None:
+        if not (settings.tracking.enabled and settings.tracking.use_odometry):
             return None
         try:
-            stamp = Time(nanoseconds=arrival.stamp_ns)
-            return self._transforms.planar_pose(node.odom_frame, node.base_frame, stamp, node.tf_tolerance)
+            return self._mounting.of_vehicle(arrival, settings)
         except TransformError:
             return None
-
-    def _pose_from_tf(self, arrival: Arrival, settings: Settings) -> CameraPose:
-        node, frame_id = settings.node, settings.camera_frames[self.name] or arrival.message.header.frame_id
-        stamp = Time(nanoseconds=arrival.stamp_ns)
-        pose = self._tf().camera_pose(node.base_frame, frame_id, stamp, node.tf_tolerance, node.camera_frame_axes)
-        if self._pose is None or not is_same_pose(pose, self._pose):
-            self._pose = pose
-        return self._pose
-
-    def _tf(self) -> TransformSource:
-        if self._transforms is None:
-            raise TransformError(
-                "tf_not_asked", "TF was not asked for when the node was configured: let use_tf be true"
-            )
-        return self._transforms
 
     def _placed(self, result: Result, prepared: Prepared) -> tuple[Placed, GroundState]:
         """Where the outputs on the ground are, with the grid that remembers if it shall, and what stops them now."""
@@ -385,8 +326,7 @@ class Camera:
         if doubt is not None and (doubt.cause == NOT_NEWER or (self._shared is not None and doubt.cause == AHEAD)):
             return replace(placed, grid=None), GroundState(doubt.cause, doubt.sentence, "drivable_grid")
         try:
-            stamp = Time(nanoseconds=arrival.stamp_ns)
-            pose = self._tf().planar_pose(node.odom_frame, node.base_frame, stamp, node.tf_tolerance)
+            pose = self._mounting.of_vehicle(arrival, settings)
         except TransformError as error:
             return replace(placed, grid=None), GroundState(f"odom_{error.cause}", str(error), "drivable_grid")
         if self._shared is not None and SHARED_GRID in prepared.watched:
@@ -407,13 +347,15 @@ class Camera:
         if camera_input is None:
             return node_status(state, "", "", {})
         ground = self._ground
-        if ground is not GROUND_UNWATCHED and ground.cause != self._told.cause:
+        if ground is not GROUND_UNWATCHED and ground.cause != self._ground_told.cause:
             topic = camera_input.monitor.topic
             if ground.problem:
                 self._node.get_logger().warning(f"{topic}: {ground}")
             else:
-                self._node.get_logger().info(f"{topic}: {self._told.stopped} back after: {self._told.problem}")
-            self._told = ground
+                self._node.get_logger().info(
+                    f"{topic}: {self._ground_told.stopped} back after: {self._ground_told.problem}"
+                )
+            self._ground_told = ground
         status = camera_input.monitor.status(
             time.monotonic(),
             ground,
@@ -429,22 +371,6 @@ class Camera:
             self._node.get_logger().error(f"{camera_input.monitor.topic}: nothing goes out, {standing('frames')}")
         self._hangs = hangs
         return status
-
-
-def shape_hint(image_hw: tuple[int, int], model: ModelInfo, open_model: ModelInfo | None) -> str:
-    """What to say of images that the backend's one size stretches where the model file has a better one; '' where it
-    does not, or by less than MUCH."""
-    if open_model is None:
-        return ""
-    (height, width), better = image_hw, open_model.size_for(image_hw)
-    own, best = (abs(math.log(w / h * height / width)) for h, w in (model.size_hw, better))
-    if own - best < math.log(MUCH):
-        return ""
-    used = f"{model.size_hw[1]}x{model.size_hw[0]}"
-    return (
-        f"images of {width}x{height} are squeezed to the engine's {used}, which costs accuracy: set network_size to "
-        f"[{better[1]}, {better[0]}], for which an engine is built at the next start"
-    )
 
 
 def tracking_values(tracker: Tracker | None) -> dict[str, str]:

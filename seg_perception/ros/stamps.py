@@ -13,7 +13,7 @@ NO_CLOCK = "no_clock"
 
 @dataclass(frozen=True)
 class Doubt:
-    """What is wrong with an image that is run all the same. cause: short, one of those above; sentence: for people."""
+    """What is wrong with an image that is run all the same. cause: short, of its stamp one of those above; sentence: for people."""
 
     cause: str
     sentence: str

@@ -4,7 +4,7 @@ import pytest
 from places import CHECKOUT
 
 from seg_perception import model_file
-from seg_perception.ros.camera import shape_hint
+from seg_perception.ros.image_doubts import shape_hint
 
 
 @pytest.fixture(scope="module")
