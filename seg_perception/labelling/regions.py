@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from seg_perception.datasets.nearest import from_nearest
 from seg_perception.labels import VOID
 
 _THINNEST_PX = 1.0
@@ -36,7 +37,7 @@ def regions_of(
     small = (np.bincount(number.ravel(), minlength=len(regions.keys)) < least_px) | (_depth(number) <= _THINNEST_PX)
     if not small.any() or small.all():
         return regions
-    return _connected(_nearest(keys, small[number]))
+    return _connected(from_nearest(keys, ~small[number])[0])
 
 
 def _connected(keys: NDArray[np.int32]) -> Regions:
@@ -63,16 +64,6 @@ def _depth(number: NDArray[np.int32]) -> NDArray[np.float64]:
     depth = np.zeros(int(number.max()) + 1)
     np.maximum.at(depth, number.ravel(), inside.ravel())
     return depth
-
-
-def _nearest(keys: NDArray[np.int32], lost: NDArray[np.bool_]) -> NDArray[np.int32]:
-    """The keys with those of lost pixels taken from the nearest of the others."""
-    _, place = cv2.distanceTransformWithLabels(
-        lost.astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_5, labelType=cv2.DIST_LABEL_PIXEL
-    )
-    by_place = np.zeros(int(place.max()) + 1, np.int32)
-    by_place[place[~lost]] = keys[~lost]
-    return by_place[place]
 
 
 def is_void(key: int) -> bool:

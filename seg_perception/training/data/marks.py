@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from seg_perception.datasets.nearest import from_nearest
 from seg_perception.labels import VOID
 from seg_perception.training.data.augment import Scene
 
@@ -45,13 +46,8 @@ def grown(codes: NDArray[np.uint8], by_px: int) -> NDArray[np.uint8]:
     """uint8 [H, W]: void pixels at most by_px from a labelled one get the code of a nearest."""
     if not by_px or not (codes != VOID).any():
         return codes
-    distance, nearest = cv2.distanceTransformWithLabels(
-        (codes == VOID).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_5, labelType=cv2.DIST_LABEL_PIXEL
-    )
-    labelled = codes != VOID
-    table = np.full(int(nearest.max()) + 1, VOID, np.uint8)
-    table[nearest[labelled]] = codes[labelled]
-    return np.where(distance <= by_px, table[nearest], np.uint8(VOID))
+    nearest, distance = from_nearest(codes, codes != VOID)
+    return np.where(distance <= by_px, nearest, np.uint8(VOID))
 
 
 def _pieces(codes: NDArray[np.uint8]) -> tuple[NDArray[np.int16], NDArray[np.uint8]]:
