@@ -89,8 +89,8 @@ class TrainConfig:
     """Everything that decides what a training run gives.
 
     labels: the classes to learn, a built-in set (camvid, cityscapes) or a YAML file beside the configuration;
-    pretrained: where the backbone's first weights come from, an installed package, a file or `timm`, "" = from nothing;
-    minutes: train this long instead of `steps`, 0 = by steps; the schedule then follows the time;
+    pretrained: where the backbone's first weights come from, an installed package, a file, a checkpoint or `timm`, "" =
+    from nothing; minutes: train this long instead of `steps`, 0 = by steps; the schedule then follows the time;
     size_hw: the network's input in use, and for validation; crop_hw: training images, multiples of 32; batch_size: of
     all processes together; learning_rate: at its height, after warm_up_steps, then falling to 0 at `steps` as `schedule`
     says; poly_power: of poly alone; momentum and nesterov: of sgd alone; clip_norm: longest gradient, 0 = any;

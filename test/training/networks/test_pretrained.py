@@ -129,6 +129,22 @@ def test_a_file_will_do(tmp_path: Path) -> None:
     assert str(origin) == "mine.pth (licence not stated)"
 
 
+def test_a_checkpoint_of_another_network_gives_its_backbone(tmp_path: Path) -> None:
+    teacher, student = make_network("mobileseg", CLASSES), make_network("bisenet", CLASSES)
+    content = {"network": "mobileseg", "pretrained": "a package (Apache-2.0)", "average": teacher.state_dict()}
+    torch.save(content, tmp_path / "best.pt")
+    origin = put_pretrained(student, "bisenet", str(tmp_path / "best.pt"))
+    assert str(origin) == "best.pt of mobileseg (began with a package (Apache-2.0))"
+    assert all(map(torch.equal, *map(in_order, (teacher.backbone.pretrained_part, student.backbone.pretrained_part))))
+
+
+@pytest.mark.parametrize("other", ["pidnet_s", "mobileseg_lite2"])
+def test_a_checkpoint_with_another_backbone_is_refused(other: str, tmp_path: Path) -> None:
+    torch.save({"network": other, "average": make_network(other, CLASSES).state_dict()}, tmp_path / "best.pt")
+    with pytest.raises(SegPerceptionError, match=r"best\.pt' holds weights of another architecture"):
+        put_pretrained(make_network("bisenet", CLASSES), "bisenet", str(tmp_path / "best.pt"))
+
+
 def lacking(name: str) -> Callable[[dict[str, Tensor]], object]:
     return lambda weights: weights.pop(name)
 
