@@ -16,6 +16,7 @@ from seg_perception.datasets.base import Adapter, fits
 from seg_perception.datasets.categories import meant_by
 from seg_perception.datasets.guess import fitting_adapters, looks_like
 from seg_perception.errors import SegPerceptionError
+from seg_perception.files import in_order
 from seg_perception.labelling.job import recording_of
 from seg_perception.labelling.split import VAL_SHARE, Row, validation_stems
 from seg_perception.labels import VOID, LabelSet
@@ -121,7 +122,7 @@ def held_out(layout: Layout, labels: LabelSet, seen: Seen) -> tuple[list[str], s
     if layout.is_split:
         return [], ""
     dataset = open_dataset(layout.name, layout.root, layout.train, labels, unlike_is_void=True)
-    stems = sorted(_stem(dataset, index) for index in range(len(dataset)))
+    stems = sorted((_stem(dataset, index) for index in range(len(dataset))), key=in_order)
     rows = [
         Row(stem, recording_of(stem), place, seen.classes.get(stem, frozenset())) for place, stem in enumerate(stems)
     ]

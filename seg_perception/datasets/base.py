@@ -216,6 +216,18 @@ def numbered(keys: NDArray[Any], is_object: NDArray[np.bool_]) -> NDArray[np.uin
     return instance
 
 
+def text_of(path: Path) -> str:
+    """The text of a file in UTF-8, without a mark at its start. Raises SegPerceptionError where it cannot be read."""
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise SegPerceptionError(f"{path} cannot be read ({error.strerror}): check `root` and `split`") from error
+    except UnicodeDecodeError as error:
+        raise SegPerceptionError(
+            f"{path} is no text in UTF-8 ({error.reason}): save it so, or export it again"
+        ) from error
+
+
 def require_same_size(first: Path, a: NDArray[Any], second: Path, b: NDArray[Any]) -> None:
     """Raises SegPerceptionError when two arrays [H, W, …] of one image differ in height or width."""
     if a.shape[:2] != b.shape[:2]:

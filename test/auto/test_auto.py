@@ -84,6 +84,13 @@ def test_without_a_split_whole_recordings_judge_and_no_class_is_lost(tmp_path: P
     assert config["data"][0]["leave_out"] == config["validation"]["only"] == ["b*"]
 
 
+def test_of_a_single_recording_its_end_judges_also_where_numbers_have_no_zeros(tmp_path: Path) -> None:
+    layout = layout_of(coco(tmp_path, [f"drive_{number}" for number in range(1, 13)], ["road"]))
+    labels, _ = label_set_of(adapter_of(layout), tmp_path, None)
+    patterns, told = held_out(layout, labels, look_at(layout, labels))
+    assert patterns == ["drive_11", "drive_12"] and "one recording" in told
+
+
 def test_a_pattern_that_would_take_another_recording_too_is_not_used(tmp_path: Path) -> None:
     stems = [f"{name}_{i}" for name, count in (("a[1]", 2), ("a[1]x", 9)) for i in range(count)]
     layout = layout_of(coco(tmp_path, stems, ["road"]))
