@@ -32,7 +32,8 @@ def test_the_builds_are_seen() -> None:
 
 def test_colcon_has_pytest_run_the_tests() -> None:
     """It asks an extra of this name; without one it runs unittest, which finds nothing."""
-    program = "import setuptools; setuptools.setup = lambda **all: print(all['extras_require']['test']); exec(open('setup.py').read())"
+    program = "import setuptools; setuptools.setup = lambda **all: print(all['extras_require']['test'])"
+    program += "; exec(open('setup.py').read())"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=CHECKOUT)
     assert done.stdout == "['pytest>=7']\n"
 

@@ -15,7 +15,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-aiohttp = pytest.importorskip("aiohttp")
+pytest.importorskip("aiohttp")
+import aiohttp
 from browser import Browser, program
 from ros_harness import FakeCamera, NodeProcess, Peer, make_road_and_cars_model, ros_domain, set_parameters
 from verb_process import WAIT_S
