@@ -47,13 +47,14 @@ class Layout:
 @dataclass(frozen=True)
 class Seen:
     """What the labels of images show. images: how many there are; size_hw: of most of them; classes: ids by image that was read;
-    whether a label tells things apart; unlike: categories that are like no class."""
+    whether a label tells things apart; unlike, unlike_judging: categories that are like no class, of what trains and judges."""
 
     images: int
     size_hw: tuple[int, int]
     classes: Mapping[str, frozenset[int]]
     things_apart: bool
     unlike: tuple[str, ...] = ()
+    unlike_judging: tuple[str, ...] = ()
 
     @property
     def shown(self) -> frozenset[int]:
@@ -110,10 +111,13 @@ def look_at(layout: Layout, labels: LabelSet) -> Seen:
         names = (dataset.meaning.get(own_id, ()) for own_id in np.unique(sample.label).tolist() if own_id != VOID)
         classes[_stem(dataset, index)] = frozenset(labels.by_name(name).id for some in names for name in some)
         apart |= sample.instance is not None and bool(sample.instance.any())
-    adapter = adapter_of(layout)
+    unlike = [_unlike(DATASETS[layout.name](layout.root, split), labels) for split in (layout.train, layout.val)]
+    return Seen(len(dataset), max(sizes, key=lambda size: (sizes[size], size)), classes, apart, *unlike)
+
+
+def _unlike(adapter: Adapter, labels: LabelSet) -> tuple[str, ...]:
     open_names = {name for own_id, name in adapter.categories.items() if own_id not in adapter.meaning}
-    unlike = tuple(sorted(name for name in open_names if meant_by(name, labels) is None))
-    return Seen(len(dataset), max(sizes, key=lambda size: (sizes[size], size)), classes, apart, unlike)
+    return tuple(sorted(name for name in open_names if meant_by(name, labels) is None))
 
 
 def held_out(layout: Layout, labels: LabelSet, seen: Seen) -> tuple[list[str], str]:
