@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from seg_perception.camera_model import CameraModel, CameraPose
 from seg_perception.datasets.colors import is_lossy
 from seg_perception.datasets.label_sets import Meaning
 from seg_perception.errors import SegPerceptionError
@@ -30,7 +31,7 @@ class Remark(NamedTuple):
 class Sample:
     """One labelled image. rgb: uint8 [H, W, 3]; label: uint8 [H, W] in the data set's own ids, 255 void; instance:
     uint16 [H, W], 0 = none known, or None where the data set tells no objects apart. lossy: the label's file format
-    changes values; remarks: what is odd about it."""
+    changes values; remarks: what is odd about it; view: the camera of this size and its mounting, where they are known."""
 
     name: str
     rgb: NDArray[np.uint8]
@@ -38,6 +39,7 @@ class Sample:
     instance: NDArray[np.uint16] | None = None
     lossy: bool = False
     remarks: tuple[Remark, ...] = ()
+    view: tuple[CameraModel, CameraPose] | None = None
 
 
 class Adapter(Protocol):

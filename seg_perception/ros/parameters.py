@@ -94,8 +94,8 @@ class NodeSettings:
     )
     network_size: tuple[int, ...] = _parameter(
         (),
-        "`[width, height]` of the network's input, for a model file that leaves it open; empty: by the camera's shape on "
-        "ONNX Runtime, the file's default on TensorRT, whose engines are built for one size",
+        "`[width, height]` of the network's input, for a model file that leaves it open; empty: by the images' shape, on ONNX "
+        "Runtime of each image; a TensorRT engine is built for one size, so one of a better shape is built in the background",
         limits=(32, 16384),
         lengths=(0, 2),
         item=int,
