@@ -20,6 +20,7 @@ from seg_perception.errors import BackendError
 from seg_perception.pipeline import Pipeline
 from seg_perception.results import NetworkOutput
 from seg_perception.ros import node, resizing
+from seg_perception.ros.camera import Camera
 from seg_perception.ros.newest import NewestFrames
 from seg_perception.ros.running import end_process
 
@@ -138,7 +139,7 @@ def fake_gpu() -> None:
 
 
 def quick_sizes() -> None:
-    """Nobody waits long for another size of the network, and upright ones cannot be had."""
+    """Nobody waits long for another size of the network; upright ones cannot be had, and the widest cannot be used."""
     from seg_perception.backends.tensorrt import backend as tensorrt
 
     made = tensorrt.TensorRTBackend
@@ -148,6 +149,14 @@ def quick_sizes() -> None:
             raise BackendError("CUDA's cudaMalloc failed (out of memory)")
         return made(model, **how)
 
+    use = Camera.use
+
+    def used(self: Camera, backend: Any) -> None:
+        if backend.model.size_hw == (32, 192):
+            raise MemoryError("no room for masks")
+        use(self, backend)
+
+    Camera.use = used  # type: ignore[method-assign]
     tensorrt.TensorRTBackend = make  # type: ignore[misc, assignment]
     resizing.SETTLED_S = resizing.PAUSE_S = 0.2
 

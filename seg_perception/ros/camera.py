@@ -209,7 +209,8 @@ class Camera:
         frame = Frame(reader.read(arrival.message), arrival.stamp_ns, header.frame_id)
         if doubt := self._doubts.brightness(reader.brightest):
             camera_input.doubt(doubt)
-        if self.shape is None or self.shape[0] != frame.size_hw:
+        shape = self.shape
+        if shape is None or shape[0] != frame.size_hw:
             self.shape = frame.size_hw, since_s
         watched = self.outputs.watched(settings)
         if self._shared is not None and self._shared.watched(settings):

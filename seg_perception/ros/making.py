@@ -105,6 +105,6 @@ class Maker:
         if size_hw == self.model.size_hw or size_hw in self._answers or not self.model.self_test:
             return
         model = self.model.at(size_hw)
-        on_cpu = backends.on_the_cpu(model, 1, f"what the self-test at {words(size_hw)} is held to", self._log)
+        on_cpu = backends.on_the_cpu(model, 1, "what another is held to", lambda line: None)
         self._answers[size_hw] = replace(model, self_test=self_test.answer(on_cpu))
         on_cpu.close()

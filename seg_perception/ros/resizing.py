@@ -11,8 +11,10 @@ import math
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 
 from seg_perception.backends.base import Backend
+from seg_perception.errors import SegPerceptionError
 from seg_perception.model_file import ModelInfo
 
 Size = tuple[int, int]
@@ -84,20 +86,19 @@ class Resizing:
         return f"{told}, until an engine for {words(better)} is built, in the background"
 
     def _make(self, size_hw: Size) -> None:
+        backend, taken = None, False
         try:
             backend = self._make_backend(size_hw)
+            taken = self._take_over(backend)
         except Exception as error:  # the edge of the thread; every vendor's library raises classes of its own
             self._failed[size_hw] = str(error) or type(error).__name__
-        else:
-            if self._take_over(backend):
-                self._changed_s = self._clock()
-                self._log(
-                    f"the network runs at {words(size_hw)} now; network_size {_parameter(size_hw)} starts with it"
-                )
-            else:
+        if taken:
+            self._changed_s = self._clock()
+            self._log(f"the network runs at {words(size_hw)} now; network_size {_parameter(size_hw)} starts with it")
+        elif backend is not None:
+            with suppress(SegPerceptionError):
                 backend.close()
-        finally:
-            self._making = None
+        self._making = None
 
 
 def squeezed_by(model: ModelInfo, size_hw: Size, images: Mapping[str, Size]) -> dict[str, Size]:

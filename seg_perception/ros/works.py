@@ -137,9 +137,7 @@ class Works:
         self._on_request.test = self._tested(self._maker, self._backend)
         self.frames = NewestFrames(len(cameras), alone=1)
         self._recovery = recovery = Recovery(self, self._settings().node.backend_restarts, self._log)
-        self._resizing = Resizing(
-            self._maker.beside, lambda other: recovery.replace(lambda: self._swap(other)), self._log
-        )
+        self._resizing = Resizing(self._maker.beside, lambda other: self._take_over(recovery, other), self._log)
         self._start_crew()
 
     def stop(self) -> str:
@@ -233,7 +231,8 @@ class Works:
         if maker is None or backend is None or resizing is None:
             return
         squeezes = maker.may_resize(backend)
-        shapes = {camera.name: camera.shape for camera in self._cameras if squeezes and camera.shape is not None}
+        cameras = self._cameras if squeezes else []
+        shapes = {camera.name: shape for camera in cameras if (shape := camera.shape) is not None}
         resizing.look_after(maker.model, backend.model.size_hw, shapes)
 
     def _drop(self, index: int, arrival: Arrival, error: BackendError) -> None:
@@ -327,14 +326,29 @@ class Works:
         """See Parts."""
         self._owner.leave(cause)
 
-    def _swap(self, backend: Backend) -> None:
-        """Let a backend of another size run the frames from the next one on; in the thread of resizing."""
-        crew, old, maker = self._crew, self._backend, self._maker
-        assert crew is not None and old is not None and maker is not None
+    # What resizing does, in its thread.
+
+    def _take_over(self, recovery: Recovery, backend: Backend) -> bool:
+        """Let a backend of another size run the frames from the next one on; False where there is no such one to replace."""
+        maker, old = self._maker, self._backend
+        return (
+            maker is not None
+            and old is not None
+            and maker.may_resize(old)
+            and recovery.replace(lambda: self._swap(maker, old, backend))
+        )
+
+    def _swap(self, maker: Maker, old: Backend, backend: Backend) -> None:
+        crew = self._crew
+        assert crew is not None
         crew.lane.close()
         crew.join()
+        try:
+            self.adopt(backend)
+        except BaseException:
+            self.adopt(old)
+            raise
         maker.size_hw = backend.model.size_hw
         self._on_request.test = maker.test_of(backend)
-        self.adopt(backend)
         with suppress(SegPerceptionError):
             old.close()

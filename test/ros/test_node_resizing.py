@@ -14,7 +14,7 @@ from sensor_msgs.msg import Image
 from seg_perception.network_size import SizeLimits
 
 StartNode = Callable[..., NodeProcess]
-USUAL, WIDE, TALL = (192, 128), (384, 96), (96, 384)
+USUAL, WIDE, TALL, WIDEST = (192, 128), (384, 96), (96, 384), (576, 64)
 
 
 @pytest.fixture(scope="module")
@@ -77,6 +77,12 @@ def test_an_engine_of_the_cameras_new_shape_takes_over_between_two_frames_and_on
     values = played.until("backend", lambda values: why in values["message"], process)
     assert (values["level"], values["network_size"], values["backend_restarts"]) == ("1", by_shape, "0")
 
+    played.camera.size_wh = WIDEST
+    why = "there is no engine for 192x32 (no room for masks)"
+    values = played.until("backend", lambda values: why in values["message"], process)
+    assert values["network_size"] == by_shape
+
+    played.camera.size_wh = WIDE
     assert change_state(peer, Transition.TRANSITION_DEACTIVATE), process.output
     assert change_state(peer, Transition.TRANSITION_ACTIVATE), "the self-test knows the answer at its size, too"
     played.until("backend", lambda values: values["network_size"] == by_shape, process)

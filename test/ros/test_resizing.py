@@ -118,6 +118,17 @@ def test_what_comes_too_late_is_closed_and_tried_again() -> None:
     assert works.size_hw == MODEL.size_for(WIDE) and len(works.made) == 2
 
 
+def test_what_cannot_take_over_is_closed_and_told() -> None:
+    works = Works()
+
+    def fail(backend: Any) -> bool:
+        raise MemoryError
+
+    works.resizing._take_over = fail
+    works.look(front=WIDE)
+    assert works.backends[0].closed and "(MemoryError)" in works.look(front=WIDE) and works.size_hw == OWN
+
+
 def test_one_engine_cannot_suit_cameras_of_different_shapes() -> None:
     works = Works()
     told = works.look(front=USUAL, left=WIDE)
