@@ -1,8 +1,8 @@
 """Do the tests notice a fault? Changes one place of a file at a time and runs the tests that cover it: `make mutate`.
 
 A mutant is one change of one place, drawn at random: an operator, a comparison, a number, a condition, or a statement that
-is left out. It is killed where a test fails, or takes ten times as long as it did. Everything happens in a copy of the
-checkout. Loops run as plain Python, which starts sooner; what lives through that is tried again with
+is left out. It is killed where a test that runs its function fails, or takes ten times as long as it did. Everything happens
+in a copy of the checkout. Loops run as plain Python, which starts sooner; what lives through that is tried again with
 `GROUP --again FILE --compiled`, where tests run that were too slow before.
 """
 
@@ -12,6 +12,7 @@ import argparse
 import ast
 import importlib
 import json
+import math
 import os
 import random
 import resource
@@ -19,11 +20,12 @@ import shutil
 import signal
 import sys
 import tempfile
+import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from types import FrameType
+from types import CodeType, FrameType
 from typing import Any, NoReturn
 
 CHECKOUT = Path(__file__).resolve().parents[1]
@@ -35,7 +37,12 @@ GROUPS = {
     ),
     "geometry": (
         ("ground/geometry.py", "ground/kernels.py", "camera_model.py", "distortion.py"),
-        ("test/ground", "test/test_distortion.py"),
+        (
+            "test/ground/test_geometry.py",
+            "test/test_distortion.py",
+            "test/ground/test_maps.py",
+            "test/ground/test_points.py",
+        ),
     ),
     "ground": (("ground/*.py",), ("test/ground",)),
     "metrics": (
@@ -51,7 +58,7 @@ GROUPS = {
 """Files below seg_perception, and the tests that cover them."""
 PRELOADED = ("cv2", "hypothesis", "numba", "numpy", "onnx", "onnxruntime", "pytest", "yaml")
 """Imported once, so that no mutant waits for it."""
-SLOW_S = 10.0
+SLOW_S = 5.0
 """Of processor time: slower tests are left to compiled loops, where ten times as much is allowed."""
 LONGEST_S = 900.0
 """Until a mutant that waits for ever is ended."""
@@ -85,10 +92,11 @@ LEFT_OUT = (ast.Assign, ast.AugAssign, ast.Expr, ast.Return, ast.Raise, ast.Cont
 
 @dataclass(frozen=True)
 class Mutant:
-    """Change `number` of a file, and what it is in words."""
+    """Change `number` of a file, and what it is in words. function: in which it lies, as Watch.calls has it; '' for none."""
 
     file: str
     number: int
+    function: str
     line: int
     what: str
 
@@ -151,6 +159,14 @@ def _replacer(block: list[ast.stmt], i: int) -> Callable[[], ast.AST]:
     return change
 
 
+def function_at(file: str, source: str, line: int) -> str:
+    """The outermost function around a line, as Watch.calls has it; '' where there is none."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.FunctionDef) and node.lineno <= line <= (node.end_lineno or 0):
+            return f"{file}:{min([node.lineno, *(mark.lineno for mark in node.decorator_list)])}"
+    return ""
+
+
 def mutated(source: str, number: int) -> tuple[str, int, str]:
     """The source with change `number`; its line, and the change in words."""
     tree = ast.parse(source)
@@ -169,7 +185,11 @@ def draw(files: list[str], count: int, seed: int) -> list[Mutant]:
     sources = {file: (CHECKOUT / file).read_text(encoding="utf-8") for file in files}
     places = [(file, i) for file in files for i in range(len(list(changes(ast.parse(sources[file])))))]
     drawn = random.Random(seed).sample(places, min(count, len(places)))
-    return [Mutant(file, number, *mutated(sources[file], number)[1:]) for file, number in drawn]
+    found = []
+    for file, number in drawn:
+        _, line, what = mutated(sources[file], number)
+        found.append(Mutant(file, number, function_at(file, sources[file], line), line, what))
+    return found
 
 
 class TooSlow(BaseException):
@@ -177,20 +197,26 @@ class TooSlow(BaseException):
 
 
 class Watch:
-    """A plugin of pytest: the quickest tests first, each within its time; `seconds` of those that passed."""
+    """A plugin of pytest: the quickest tests first, each within its time. Of those that pass, `seconds` and, where no test is
+    known yet, `calls`: the functions of the program that they ran, as file:line."""
 
-    def __init__(self, known: dict[str, float], slowest_s: float) -> None:
-        self.known, self.slowest_s = known, slowest_s
+    def __init__(self, known: dict[str, float], slowest_s: float, folder: Path) -> None:
+        self.known, self.slowest_s, self.folder = known, slowest_s, str(folder / "seg_perception")
         self.seconds: dict[str, float] = {}
-        self._began = 0.0
+        self.calls: dict[str, list[str]] = {}
+        self._began, self._seen = 0.0, set[CodeType]()
 
     def pytest_collection_modifyitems(self, items: list[Any]) -> None:
-        """Leave out what did not pass before."""
+        """Leave out what did not pass before, and what does not run the function."""
         if self.known:
             items[:] = sorted((i for i in items if i.nodeid in self.known), key=lambda i: self.known[i.nodeid])
 
     def pytest_runtest_setup(self, item: Any) -> None:
         """Begin to count."""
+        if not self.known:
+            self._seen.clear()
+            threading.setprofile(self._note)
+            sys.setprofile(self._note)
         signal.setitimer(signal.ITIMER_PROF, max(3.0, 10 * self.known[item.nodeid]) if self.known else self.slowest_s)
         self._began = time.process_time()
 
@@ -200,6 +226,14 @@ class Watch:
             self.seconds[report.nodeid] = time.process_time() - self._began
         if report.when == "teardown":
             signal.setitimer(signal.ITIMER_PROF, 0)
+            sys.setprofile(None)
+            own = [code for code in self._seen.copy() if code.co_filename.startswith(self.folder)]
+            start = len(self.folder) - len("seg_perception")
+            self.calls[report.nodeid] = [f"{code.co_filename[start:]}:{code.co_firstlineno}" for code in own]
+
+    def _note(self, frame: FrameType, event: str, argument: Any) -> None:
+        if event == "call":
+            self._seen.add(frame.f_code)
 
 
 def _end_test(number: int, frame: FrameType | None) -> None:
@@ -213,6 +247,7 @@ class Bench:
         """slowest_s: of processor time, tests that take longer are left out."""
         self.folder, self.tests, self.slowest_s = folder, tests, slowest_s
         self.known: dict[str, float] = {}
+        self.calls: dict[str, list[str]] = {}
         for entry in CHECKOUT.iterdir():
             if entry.name in COPIED:
                 shutil.copytree(
@@ -222,39 +257,42 @@ class Bench:
                 (folder / entry.name).symlink_to(entry)
 
     def measure(self) -> None:
-        """Which tests pass as it is, and how quickly."""
-        self._run()
-        self.known = json.loads((self.folder / "seconds.json").read_text())
+        """Which tests pass as it is, how quickly, and what each runs."""
+        self._run(self.tests, {})
+        told = json.loads((self.folder / "told.json").read_text(encoding="utf-8"))
+        self.known, self.calls = told["seconds"], told["calls"]
         if not self.known:
             raise SystemExit(f"no test of {' '.join(self.tests)} passes: mend them first")
 
     def kills(self, mutant: Mutant) -> bool:
-        """Whether a test fails with it."""
+        """Whether a test fails with it, of those that run its function; of all where it lies in none, or in a loop that is
+        compiled."""
+        known = {test: s for test, s in self.known.items() if mutant.function in self.calls[test]} or self.known
         path = self.folder / mutant.file
         times, source = path.stat(), path.read_text(encoding="utf-8")
         loops = {kept: kept.read_bytes() for kept in path.parent.glob(f"__pycache__/{path.stem}.*.nb?")}
         path.write_text(mutated(source, mutant.number)[0], encoding="utf-8")
         try:
-            return self._run("-x") != 0
+            return self._run(sorted({test.partition("::")[0] for test in known}), known, LONGEST_S) != 0
         finally:
             path.write_text(source, encoding="utf-8")
             os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
             for kept, content in loops.items():
                 kept.write_bytes(content)
 
-    def _run(self, *options: str) -> int:
-        """pytest's exit code, or the signal that ended it."""
+    def _run(self, tests: Sequence[str], known: dict[str, float], longest_s: float = math.inf) -> int:
+        """0 where they pass."""
         child = os.fork()
         if not child:
-            self._test(options)
-        until = time.monotonic() + LONGEST_S
+            self._test(tests, known)
+        until = time.monotonic() + longest_s
         while (ended := os.waitpid(child, os.WNOHANG)) == (0, 0):
             if time.monotonic() > until:
                 os.kill(child, signal.SIGKILL)
             time.sleep(0.05)
         return ended[1]
 
-    def _test(self, options: tuple[str, ...]) -> NoReturn:
+    def _test(self, tests: Sequence[str], known: dict[str, float]) -> NoReturn:
         code = 1
         try:
             os.setpgid(0, 0)
@@ -263,17 +301,19 @@ class Bench:
             sys.path[:0] = [str(self.folder)]
             sys.dont_write_bytecode = True
             signal.signal(signal.SIGPROF, _end_test)
-            if self.known:
-                limit = int(30 + 10 * sum(self.known.values()))
+            if known:
+                limit = int(30 + 10 * sum(known.values()))
                 resource.setrlimit(resource.RLIMIT_CPU, (limit, limit))
             with (self.folder / "last.log").open("w", encoding="utf-8") as log:
                 os.dup2(log.fileno(), 1)
                 os.dup2(log.fileno(), 2)
-            watch = Watch(self.known, self.slowest_s)
-            always = ["-q", "-p", "no:xdist", "-p", "no:cacheprovider", "--hypothesis-seed=0", "--rootdir=."]
-            code = int(importlib.import_module("pytest").main([*always, *options, *self.tests], plugins=[watch]))
-            if not self.known:
-                (self.folder / "seconds.json").write_text(json.dumps(watch.seconds))
+            watch = Watch(known, self.slowest_s, self.folder)
+            options = ["-q", "-p", "no:xdist", "-p", "no:cacheprovider", "--hypothesis-seed=0", "--rootdir=."]
+            options += ["-x"] if known else []
+            code = int(importlib.import_module("pytest").main([*options, *tests], plugins=[watch]))
+            if not known:
+                told = {"seconds": watch.seconds, "calls": watch.calls}
+                (self.folder / "told.json").write_text(json.dumps(told), encoding="utf-8")
         finally:
             os._exit(code)
 
