@@ -16,8 +16,8 @@ NAMED = re.compile(r"`(test/[\w/]+\.py)::(test_\w+)`")
 
 FAULTS = [
     line
-    for line in (CHECKOUT / "docs" / "reliability.md").read_text(encoding="utf-8").splitlines()
-    if line.startswith("| ") and line.count(" | ") > 1 and not line.startswith(("| fault ", "| --- "))
+    for table in (CHECKOUT / "docs" / "reliability.md").read_text(encoding="utf-8").split("| fault |")[1:]
+    for line in table.partition("\n\n")[0].splitlines()[2:]
 ]
 
 

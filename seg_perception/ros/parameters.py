@@ -58,7 +58,11 @@ class NodeSettings:
     )
     fallback: str = _parameter("none", "what to run where TensorRT was chosen and fails", choices=FALLBACKS)
     providers: tuple[str, ...] = _parameter((), "ONNX Runtime execution providers, in order; empty: the CPU")
-    threads: int = _parameter(0, "threads of the network on the CPU; 0: one per physical core", limits=(0, 256))
+    threads: int = _parameter(
+        0,
+        "threads of the network on the CPU; 0: one per physical core, fewer where a container has a share of them",
+        limits=(0, 256),
+    )
     overlap: str = _parameter(
         "auto",
         "whether a frame is placed on the ground and published while the network runs on the next; "
