@@ -25,6 +25,7 @@ from seg_perception.labels import LabelSet
 from seg_perception.model_file import ModelInfo
 from seg_perception.panoptic import steadier
 from seg_perception.panoptic.decoder import PanopticDecoder, PanopticSettings
+from seg_perception.panoptic.pieces import WholeThings
 from seg_perception.panoptic.relabel import MergingDecoder, Told
 from seg_perception.panoptic.steadier import Steadier, TemporalSettings
 from seg_perception.results import Depth, Frame, Panoptic, Result, Wants
@@ -157,7 +158,8 @@ class Pipeline:
 
     def _decoders(self) -> tuple[Decoder, ...]:
         make, table = (self._device.decoder if self._device else PanopticDecoder), self._told.table
-        made = [make(self.model.labels, self._settings[0]) for _ in range(self._slots)]
+        labels, settings = self.model.labels, self._settings[0]
+        made = [WholeThings(make(labels, settings), labels, settings) for _ in range(self._slots)]
         return tuple(made if table is None else [MergingDecoder(one, table) for one in made])
 
     @property

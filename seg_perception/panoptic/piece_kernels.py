@@ -10,7 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seg_perception.compiled import compiled
+from seg_perception.panoptic import instance_kernels as tallies
 
+KINDS, LARGE_VEHICLE = 2, 1
+"""How many kinds of classes there are, and that of vehicles whose body hides who sits in them."""
 Y, BEGIN, END, INSTANCE, CLASS, PIECE = range(6)
 """Columns of a run."""
 ID, KIND, AREA, LEFT, TOP, RIGHT, BOTTOM = range(7)
@@ -115,50 +118,127 @@ def _number_pieces(runs: NDArray[np.int32], kinds: NDArray[np.uint8], pieces: ND
 
 
 @compiled
-def find_leaders(
-    pieces: NDArray[np.int64], gap: float, leaders: NDArray[np.int64], keeps: NDArray[np.bool_], kinds: int
+def settle_pieces(
+    runs: NDArray[np.int32],
+    pieces: NDArray[np.int64],
+    gap: float,
+    least_border: float,
+    least_own: float,
+    numbers: NDArray[np.int64],
 ) -> None:
-    """The largest piece of the same instance and kind, of those near which each piece lies, to leaders [N]; itself where it
-    lies far from it. To keeps [N] whether that is of the kind that most of the instance is.
+    """The instance that each piece is of from now on, 0 for none, to numbers [N]; new ones have numbers beyond the known.
 
-    gap: how far from its box, in sizes of it, is near; kinds: how many there are.
+    Pieces near the largest of their instance and kind stay together, and those of its largest kind keep their number. The
+    others, the largest first, go to the thing of their kind that they touch most; else to one near which they lie; else, if
+    they are no part of a large vehicle and have least_own px, they are a new one; else they stay if they lie near their
+    instance. gap: how far from a piece's box, in sizes of it, is near; least_border: px, for each of the root of a
+    piece's area, along which it must touch.
     """
-    units = (pieces[:, ID].max() + 1) * kinds
-    largest, areas = np.full(units, -1, np.int64), np.zeros(units, np.int64)
+    leaders, keeps = np.empty(len(pieces), np.int64), np.empty(len(pieces), np.bool_)
+    mains = _find_leaders(pieces, gap, leaders, keeps)
+    areas, known = np.zeros(len(pieces), np.int64), len(mains)
     for at in range(len(pieces)):
-        unit = pieces[at, ID] * kinds + pieces[at, KIND]
-        if largest[unit] < 0 or pieces[at, AREA] > pieces[largest[unit], AREA]:
-            largest[unit] = at
+        areas[leaders[at]] += pieces[at, AREA]
+        numbers[at] = pieces[at, ID] if keeps[at] else 0
+    loose = np.array(
+        [at for at in np.argsort(-areas, kind="mergesort") if leaders[at] == at and not keeps[at]], np.int64
+    )
+    if not len(loose):
+        return
+    places = np.full(len(pieces), -1, np.int64)
     for at in range(len(pieces)):
-        unit = pieces[at, ID] * kinds + pieces[at, KIND]
-        leaders[at] = largest[unit] if is_near(pieces, at, largest[unit], gap) else at
-        if leaders[at] == largest[unit]:
-            areas[unit] += pieces[at, AREA]
+        for place in range(len(loose)):
+            places[at] = place if loose[place] == leaders[at] else places[at]
+    borders = np.zeros((len(loose), len(pieces)), np.int64)
+    _count_borders(runs, pieces, places, borders)
+    held = np.zeros(known + len(loose), np.int64)
     for at in range(len(pieces)):
-        first = pieces[at, ID] * kinds
-        best = first
-        for unit in range(first, first + kinds):
-            best = unit if areas[unit] > areas[best] else best
-        keeps[at] = leaders[at] == largest[best]
+        held[numbers[at]] += pieces[at, AREA]
+    for place in range(len(loose)):
+        piece, area = loose[place], areas[loose[place]]
+        number = _touched(borders[place], numbers, held, area, least_border * np.sqrt(area))
+        if number == 0:
+            number = _near_thing(pieces, mains, held, piece, area, gap)
+        if number == 0 and pieces[piece, KIND] != LARGE_VEHICLE and area >= least_own:
+            number, known = known, known + 1
+        if number == 0 and _is_near(pieces, piece, mains[pieces[piece, ID]], gap):
+            number = pieces[piece, ID]
+        for at in range(len(pieces)):
+            numbers[at] = number if places[at] == place else numbers[at]
+        held[number] += area
 
 
 @compiled
-def is_near(pieces: NDArray[np.int64], one: int, main: int, gap: float) -> bool:
+def _find_leaders(
+    pieces: NDArray[np.int64], gap: float, leaders: NDArray[np.int64], keeps: NDArray[np.bool_]
+) -> NDArray[np.int64]:
+    """The largest piece of its instance and kind, of those near which each piece lies, to leaders [N], itself where it lies
+    far from it; to keeps [N] whether that is of the kind that most of the instance is. Returns those largest pieces, by the
+    instance's number, -1 where there is none."""
+    units = (pieces[:, ID].max() + 1) * KINDS
+    largest, areas = np.full(units, -1, np.int64), np.zeros(units, np.int64)
+    for at in range(len(pieces)):
+        unit = pieces[at, ID] * KINDS + pieces[at, KIND]
+        if largest[unit] < 0 or pieces[at, AREA] > pieces[largest[unit], AREA]:
+            largest[unit] = at
+    for at in range(len(pieces)):
+        unit = pieces[at, ID] * KINDS + pieces[at, KIND]
+        leaders[at] = largest[unit] if _is_near(pieces, at, largest[unit], gap) else at
+        if leaders[at] == largest[unit]:
+            areas[unit] += pieces[at, AREA]
+    mains = np.empty(units // KINDS, np.int64)
+    for number in range(len(mains)):
+        mains[number] = largest[number * KINDS + np.argmax(areas[number * KINDS : (number + 1) * KINDS])]
+    for at in range(len(pieces)):
+        keeps[at] = leaders[at] == mains[pieces[at, ID]]
+    return mains
+
+
+@compiled
+def _is_near(pieces: NDArray[np.int64], one: int, main: int, gap: float) -> bool:
     """Whether the boxes of two pieces are no more than gap sizes of the second apart; a size is the root of its area."""
     wide = pieces[main, RIGHT] - pieces[main, LEFT] + 1
     high = pieces[main, BOTTOM] - pieces[main, TOP] + 1
     across = max(pieces[one, LEFT] - pieces[main, RIGHT], pieces[main, LEFT] - pieces[one, RIGHT])
     down = max(pieces[one, TOP] - pieces[main, BOTTOM], pieces[main, TOP] - pieces[one, BOTTOM])
-    return max(across, down) - 1 <= gap * np.sqrt(wide * high)
+    return bool(max(across, down) - 1 <= gap * np.sqrt(wide * high))
 
 
 @compiled
-def count_borders(
+def _touched(
+    borders: NDArray[np.int64], numbers: NDArray[np.int64], held: NDArray[np.int64], area: int, least: float
+) -> int:
+    """The instance that a piece touches most, along least px or more, and that is no smaller than it; 0 for none. borders:
+    [N] with each piece; numbers: [N] of those; held: the area of each instance."""
+    lengths = np.zeros(len(held), np.int64)
+    for at in range(len(borders)):
+        lengths[numbers[at]] += borders[at]
+    lengths[0] = 0
+    best = int(np.argmax(lengths))
+    return best if lengths[best] >= max(least, 1.0) and held[best] >= area else 0
+
+
+@compiled
+def _near_thing(
+    pieces: NDArray[np.int64], mains: NDArray[np.int64], held: NDArray[np.int64], piece: int, area: int, gap: float
+) -> int:
+    """The largest instance of the same kind near which a piece lies, as what a pole or a walker cuts off does; 0 for none."""
+    best = 0
+    for number in range(1, len(mains)):
+        main = mains[number]
+        if main < 0 or number == pieces[piece, ID] or pieces[main, KIND] != pieces[piece, KIND]:
+            continue
+        if held[number] >= max(area, held[best] + 1 if best else 0) and _is_near(pieces, piece, main, gap):
+            best = number
+    return best
+
+
+@compiled
+def _count_borders(
     runs: NDArray[np.int32], pieces: NDArray[np.int64], places: NDArray[np.int64], borders: NDArray[np.int64]
 ) -> None:
     """How many pixels of each piece that has a place (>= 0) in places [N] touch those of each other piece of the same kind, to
     borders [places, N]. runs, pieces: see find_pieces."""
-    borders[:] = 0
     above, here = 0, 0
     for run in range(len(runs)):
         if runs[run, Y] != runs[here, Y]:
@@ -202,27 +282,24 @@ def repaint(runs: NDArray[np.int32], numbers: NDArray[np.uint16], instance: NDAr
 
 
 @compiled
-def tally_numbers(
-    runs: NDArray[np.int32],
-    slots: NDArray[np.int64],
-    confidence: NDArray[np.uint8],
-    areas: NDArray[np.int64],
-    totals: NDArray[np.int64],
-    boxes: NDArray[np.int64],
+def tally_pieces(
+    runs: NDArray[np.int32], slots: NDArray[np.int64], confidence: NDArray[np.uint8], tally: NDArray[np.int64]
 ) -> None:
-    """Of those pieces that have a slot (>= 0) in slots [N]: their pixels by class to areas [S, C], the sum of their 8-bit
-    confidences to totals [S], and first and last columns and rows to boxes [S, 4]."""
-    areas[:] = 0
-    totals[:] = 0
-    boxes[:, :2] = np.iinfo(np.int64).max
-    boxes[:, 2:] = -1
+    """Count the pixels of those pieces that have a slot (>= 0) in slots [N] into tally [S, C, 6], as
+    instance_kernels.tally_segments does."""
+    tally[:] = 0
+    tally[:, :, tallies.LEFT : tallies.TOP + 1] = np.iinfo(np.int64).max
+    tally[:, :, tallies.RIGHT :] = -1
     for run in runs:
         slot = slots[run[PIECE]]
         if slot < 0:
             continue
-        areas[slot, run[CLASS]] += run[END] - run[BEGIN]
+        entry = tally[slot, run[CLASS]]
+        entry[tallies.AREA] += run[END] - run[BEGIN]
         for x in range(run[BEGIN], run[END]):
-            totals[slot] += np.int64(confidence[run[Y], x])
-        box = boxes[slot]
-        box[0], box[1] = min(box[0], run[BEGIN]), min(box[1], run[Y])
-        box[2], box[3] = max(box[2], run[END] - 1), max(box[3], run[Y])
+            entry[tallies.CONFIDENCE] += np.int64(confidence[run[Y], x])
+        entry[tallies.LEFT], entry[tallies.TOP] = min(entry[tallies.LEFT], run[BEGIN]), min(entry[tallies.TOP], run[Y])
+        entry[tallies.RIGHT], entry[tallies.BOTTOM] = (
+            max(entry[tallies.RIGHT], run[END] - 1),
+            max(entry[tallies.BOTTOM], run[Y]),
+        )
