@@ -92,13 +92,16 @@ class Pipeline:
         mask_hw: tuple[int, int] | None = None,
         slots: int = 1,
         told: Told | None = None,
+        whole_things: bool = True,
     ) -> None:
         """tracking: None = things are not followed; temporal: what classes keep from frame to frame; instance_ids: `frame`
         or `track`, what the instance mask holds; slots: frames whose masks are kept at once; told: classes as the
-        outputs tell them, None: as the model has them."""
+        outputs tell them, None: as the model has them; whole_things: whether instances are what hangs together, rather than
+        what the network's centres alone say."""
         self.model = model
         self.backend = backend
         self._told = told or Told(model.labels)
+        self._whole_things = whole_things
         self._mask_hw = mask_hw
         self._device = backend.device_steps() if isinstance(backend, DeviceBackend) else None
         on_cpu = Preprocessor(model.size_for)
@@ -159,7 +162,9 @@ class Pipeline:
     def _decoders(self) -> tuple[Decoder, ...]:
         make, table = (self._device.decoder if self._device else PanopticDecoder), self._told.table
         labels, settings = self.model.labels, self._settings[0]
-        made = [WholeThings(make(labels, settings), labels, settings) for _ in range(self._slots)]
+        made: list[Decoder] = [make(labels, settings) for _ in range(self._slots)]
+        if self._whole_things:
+            made = [WholeThings(one, labels, settings) for one in made]
         return tuple(made if table is None else [MergingDecoder(one, table) for one in made])
 
     @property

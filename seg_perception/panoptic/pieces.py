@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from seg_perception.labels import LabelSet
 from seg_perception.panoptic import piece_kernels
-from seg_perception.panoptic.instance_kernels import AREA
 from seg_perception.panoptic.decoder import PanopticDecoder, PanopticSettings, thing_of
+from seg_perception.panoptic.instance_kernels import AREA
 from seg_perception.panoptic.piece_kernels import ID, LARGE_VEHICLE
 from seg_perception.panoptic.relabel import Decodes
 from seg_perception.results import Panoptic, Segment, Wants
