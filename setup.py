@@ -66,7 +66,10 @@ setup(
     ],
     python_requires=">=3.10",
     install_requires=["setuptools", *LIBRARIES["NEEDED"].values()],
-    extras_require={extra: list(wanted.values()) for extra, wanted in LIBRARIES["OPTIONAL"].items()},
+    extras_require={
+        **{extra: list(wanted.values()) for extra, wanted in LIBRARIES["OPTIONAL"].items()},
+        "test": ["pytest>=7"],  # by which `colcon test` knows that pytest runs the tests; else it looks for unittest's
+    },
     zip_safe=False,
     cmdclass={"install": Install} if IN_WORKSPACE else {},
     entry_points={"console_scripts": [f"{NAME} = {NAME}.cli:main", *WORKSPACE_SCRIPTS]},

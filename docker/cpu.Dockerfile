@@ -9,7 +9,9 @@ WORKDIR /workspace
 COPY . src/seg_perception
 RUN src/seg_perception/docker/install_dependencies.sh src/seg_perception
 SHELL ["/bin/bash", "-c"]
-RUN . "/opt/ros/$ROS_DISTRO/setup.bash" && colcon build --merge-install && rm -rf build log
+RUN . "/opt/ros/$ROS_DISTRO/setup.bash" \
+    && colcon build --merge-install --base-paths src/seg_perception src/seg_perception/seg_perception_msgs \
+    && rm -rf build log
 COPY docker/entrypoint.sh /entrypoint.sh
 ENTRYPOINT ["/entrypoint.sh"]
 CMD ["ros2", "launch", "seg_perception", "camera.launch.py"]

@@ -95,10 +95,10 @@ def image_files(folder: Path) -> list[Path]:
     if not found:
         endings = ", ".join(IMAGE_ENDINGS)
         raise SegPerceptionError(f"the folder {folder} holds no images: files are looked for that end in {endings}")
-    return sorted(found, key=lambda path: _in_order(path.name))
+    return sorted(found, key=lambda path: in_order(path.name))
 
 
-def _in_order(name: str) -> tuple[list[str | int], str]:
+def in_order(name: str) -> tuple[list[str | int], str]:
     """To sort by: text and numbers take turns. The name itself tells 01 from 1."""
     parts = re.split(r"([0-9]+)", name)
     return [int(part) if place % 2 else part for place, part in enumerate(parts)], name

@@ -12,10 +12,12 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from seg_perception import model_file, self_test
+from seg_perception import model_facts, model_file, self_test
+from seg_perception.backends.graph.sizes import opened
 from seg_perception.backends.onnx_runtime import OnnxRuntimeBackend
 from seg_perception.labels import CAMVID, LabelClass, LabelSet
 from seg_perception.model_file import INPUT, OUTPUTS, ModelInfo
+from seg_perception.network_size import SizeLimits
 from seg_perception.results import NetworkOutput
 
 TWO_LABELS = LabelSet(
@@ -96,6 +98,17 @@ def with_answer(path: Path) -> Path:
     entry = next(entry for entry in model.metadata_props if entry.key == model_file.METADATA_KEY)
     content = {**json.loads(entry.value), "self_test": self_test.answer(backend)}
     assert content["self_test"], "the network is sure of too little"
+    model_file.write_metadata(model, content)
+    model_file.save(model, path)
+    return path
+
+
+def with_open_size(path: Path, limits: SizeLimits) -> Path:
+    """Leave height and width of a model file open, as export does; its nodes must not mind."""
+    info, model = model_file.read(path)
+    model = opened(model)
+    entry = next(entry for entry in model.metadata_props if entry.key == model_file.METADATA_KEY)
+    content = {**json.loads(entry.value), "sizes": model_facts.sizes_of(limits, info.size_hw, info.stride)}
     model_file.write_metadata(model, content)
     model_file.save(model, path)
     return path

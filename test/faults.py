@@ -19,7 +19,8 @@ from seg_perception.backends.onnx_runtime import OnnxRuntimeBackend
 from seg_perception.errors import BackendError
 from seg_perception.pipeline import Pipeline
 from seg_perception.results import NetworkOutput
-from seg_perception.ros import node
+from seg_perception.ros import node, resizing
+from seg_perception.ros.camera import Camera
 from seg_perception.ros.newest import NewestFrames
 from seg_perception.ros.running import end_process
 
@@ -129,12 +130,35 @@ def fake_gpu() -> None:
 
     class OnGpu(OnnxRuntimeBackend):
         def __init__(self, model: Any, **_: Any) -> None:
-            super().__init__(model)
+            super().__init__(model.at(model.size_hw))  # built for one size, as engines are
 
         def describe(self) -> Any:
             return {**super().describe(), "device": "a GPU"}
 
     tensorrt.TensorRTBackend = OnGpu  # type: ignore[misc, assignment]
+
+
+def quick_sizes() -> None:
+    """Nobody waits long for another size of the network; upright ones cannot be had, and the widest cannot be used."""
+    from seg_perception.backends.tensorrt import backend as tensorrt
+
+    made = tensorrt.TensorRTBackend
+
+    def make(model: Any, **how: Any) -> Any:
+        if model.size_hw[0] > model.size_hw[1]:
+            raise BackendError("CUDA's cudaMalloc failed (out of memory)")
+        return made(model, **how)
+
+    use = Camera.use
+
+    def used(self: Camera, backend: Any) -> None:
+        if backend.model.size_hw == (32, 192):
+            raise MemoryError("no room for masks")
+        use(self, backend)
+
+    Camera.use = used  # type: ignore[method-assign]
+    tensorrt.TensorRTBackend = make  # type: ignore[misc, assignment]
+    resizing.SETTLED_S = resizing.PAUSE_S = 0.2
 
 
 def no_gpu() -> None:
@@ -233,6 +257,7 @@ FAULTS: dict[str, Callable[[], None]] = {
         batches,
         wrong_engine,
         fake_gpu,
+        quick_sizes,
         no_gpu,
         slow_restart,
         endless_warm_up,

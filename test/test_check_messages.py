@@ -38,6 +38,16 @@ def test_what_must_not(new: str | None, word: str) -> None:
     assert word in reason
 
 
+def test_a_part_of_another_message_gains_nothing() -> None:
+    """An array of it is read one after the other: the new field would be taken for the next one's first."""
+    longer = OLD + "float32 length_m\n"
+    road = "std_msgs/Header header\nLane[] lanes\n"
+    assert check_messages.holders({"Lane": OLD, "Road": road}) == {"Lane": ["Road"], "Road": []}
+    (reason,) = check_messages.broken("Lane", OLD, longer, ["Road"])
+    assert reason == "Lane got 'float32 length_m' and is a part of Road"
+    assert check_messages.broken("Lane", OLD, OLD + "uint8 OTHER=1\n", ["Road"]) == []
+
+
 @pytest.fixture
 def released(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A checkout with one message, as its only release has it; returns the message's file."""
@@ -54,9 +64,17 @@ def released(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_the_last_release_is_what_counts(released: Path, capsys: pytest.CaptureFixture[str]) -> None:
     released.write_text(OLD + "float32 length_m\n")
-    assert check_messages.main() == 0 and "1 messages of 1.0.0 can still be read" in capsys.readouterr().out
+    assert check_messages.main() == 0 and "the messages of 1.0.0 can still be read" in capsys.readouterr().out
     released.write_text(OLD.replace("float32", "float64"))
     assert check_messages.main() == 3 and "Lane: field 2" in capsys.readouterr().out
+    released.write_text(OLD)
+    road = released.with_name("Road.msg")
+    road.write_text("Lane[<=4] lanes\n")
+    me = ("-c", "user.name=me", "-c", "user.email=me@example.com")
+    for words in (("add", "."), (*me, "commit", "-qm", "second"), ("tag", "1.1.0")):
+        subprocess.run(["git", *words], cwd=check_messages.CHECKOUT, check=True)
+    released.write_text(OLD + "float32 length_m\n")
+    assert check_messages.main() == 3 and "a part of Road" in capsys.readouterr().out
     released.unlink()
     assert check_messages.main() == 3 and capsys.readouterr().out == "Lane is gone\n"
 

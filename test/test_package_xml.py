@@ -2,7 +2,6 @@
 
 import ast
 import importlib.util
-import re
 import sys
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
@@ -63,11 +62,3 @@ def test_every_ros_package_that_is_imported_is_named_and_no_other() -> None:
 
 def test_ubuntus_packages_are_those_that_are_new_enough() -> None:
     assert {name for name in dependencies() if name.startswith("python3-")} == {f"python3-{name}" for name in ROSDEP}
-
-
-def test_one_version_everywhere() -> None:
-    texts = [(CHECKOUT / name).read_text() for name in ("package.xml", "seg_perception_msgs/package.xml")]
-    versions = {ElementTree.fromstring(text).findtext("version") for text in texts}
-    versions.add(re.search(r'version="([\d.]+)"', (CHECKOUT / "setup.py").read_text())[1])
-    versions.add(re.search(r"^version: ([\d.]+)$", (CHECKOUT / "CITATION.cff").read_text(), re.MULTILINE)[1])
-    assert len(versions) == 1

@@ -616,15 +616,6 @@ def test_pip_puts_one_program_into_bin_and_none_named_run_or_export(command):
     assert console_scripts(command) == ["seg_perception = seg_perception.cli:main"]
 
 
-def test_both_packages_have_one_version():
-    versions = {
-        ElementTree.parse(ROOT / folder / "package.xml").getroot().findtext("version")
-        for folder in (".", "seg_perception_msgs")
-    }
-    assert len(versions) == 1
-    assert f'version="{versions.pop()}"' in (ROOT / "setup.py").read_text()
-
-
 def test_every_message_is_built():
     cmake = (ROOT / "seg_perception_msgs" / "CMakeLists.txt").read_text()
     messages = {path.name for path in (ROOT / "seg_perception_msgs" / "msg").glob("*.msg")}

@@ -81,9 +81,9 @@ def plan(arguments: argparse.Namespace, path: Path) -> None:
     )
     if told:
         print(told, file=sys.stderr)
-    if seen.unlike:
+    if unlike := sorted({*seen.unlike, *seen.unlike_judging}):
         print(
-            f"left out, as they are like no class: {', '.join(seen.unlike)}; say what they are in `classes`",
+            f"left out, as they are like no class: {', '.join(unlike)}; say what they are in `classes`",
             file=sys.stderr,
         )
     if absent := content.get("allow_absent"):

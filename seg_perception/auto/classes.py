@@ -62,8 +62,12 @@ def _taught(adapter: Adapter, labels: LabelSet) -> set[str]:
 
 
 def _own(adapter: Adapter) -> LabelSet:
-    """One class a category, in the order of the ids; things, ground and colours by what a name is like."""
-    names = [name.strip() for name in dict.fromkeys(adapter.categories.values()) if plain(name) not in VOID_WORDS]
+    """One class a category, in the order of the ids, those that differ in case alone together; things, ground and colours by
+    what a name is like."""
+    words: dict[str, str] = {}
+    for name in adapter.categories.values():
+        words.setdefault(plain(name), name.strip())
+    names = [name for word, name in words.items() if word not in VOID_WORDS]
     colors: set[tuple[int, int, int]] = set()
     rows = []
     for number, name in enumerate(names):

@@ -16,6 +16,7 @@ from seg_perception.datasets.base import Adapter, fits
 from seg_perception.datasets.categories import meant_by
 from seg_perception.datasets.guess import fitting_adapters, looks_like
 from seg_perception.errors import SegPerceptionError
+from seg_perception.files import in_order
 from seg_perception.labelling.job import recording_of
 from seg_perception.labelling.split import VAL_SHARE, Row, validation_stems
 from seg_perception.labels import VOID, LabelSet
@@ -46,13 +47,14 @@ class Layout:
 @dataclass(frozen=True)
 class Seen:
     """What the labels of images show. images: how many there are; size_hw: of most of them; classes: ids by image that was read;
-    whether a label tells things apart; unlike: categories that are like no class."""
+    whether a label tells things apart; unlike, unlike_judging: categories that are like no class, of what trains and judges."""
 
     images: int
     size_hw: tuple[int, int]
     classes: Mapping[str, frozenset[int]]
     things_apart: bool
     unlike: tuple[str, ...] = ()
+    unlike_judging: tuple[str, ...] = ()
 
     @property
     def shown(self) -> frozenset[int]:
@@ -109,10 +111,13 @@ def look_at(layout: Layout, labels: LabelSet) -> Seen:
         names = (dataset.meaning.get(own_id, ()) for own_id in np.unique(sample.label).tolist() if own_id != VOID)
         classes[_stem(dataset, index)] = frozenset(labels.by_name(name).id for some in names for name in some)
         apart |= sample.instance is not None and bool(sample.instance.any())
-    adapter = adapter_of(layout)
+    unlike = [_unlike(DATASETS[layout.name](layout.root, split), labels) for split in (layout.train, layout.val)]
+    return Seen(len(dataset), max(sizes, key=lambda size: (sizes[size], size)), classes, apart, *unlike)
+
+
+def _unlike(adapter: Adapter, labels: LabelSet) -> tuple[str, ...]:
     open_names = {name for own_id, name in adapter.categories.items() if own_id not in adapter.meaning}
-    unlike = tuple(sorted(name for name in open_names if meant_by(name, labels) is None))
-    return Seen(len(dataset), max(sizes, key=lambda size: (sizes[size], size)), classes, apart, unlike)
+    return tuple(sorted(name for name in open_names if meant_by(name, labels) is None))
 
 
 def held_out(layout: Layout, labels: LabelSet, seen: Seen) -> tuple[list[str], str]:
@@ -121,7 +126,7 @@ def held_out(layout: Layout, labels: LabelSet, seen: Seen) -> tuple[list[str], s
     if layout.is_split:
         return [], ""
     dataset = open_dataset(layout.name, layout.root, layout.train, labels, unlike_is_void=True)
-    stems = sorted(_stem(dataset, index) for index in range(len(dataset)))
+    stems = sorted((_stem(dataset, index) for index in range(len(dataset))), key=in_order)
     rows = [
         Row(stem, recording_of(stem), place, seen.classes.get(stem, frozenset())) for place, stem in enumerate(stems)
     ]

@@ -44,8 +44,9 @@ def configuration(
     """The content of the YAML file. changes: what the user says, by key, None = nothing."""
     source: dict[str, Any] = {"name": layout.name, "split": layout.train}
     validation: dict[str, Any] = {"name": layout.name, "split": layout.val}
-    if seen.unlike:
-        source["classes"] = validation["classes"] = {name: [] for name in seen.unlike}
+    for part, unlike in ((source, seen.unlike), (validation, seen.unlike_judging)):
+        if unlike:
+            part["classes"] = {name: [] for name in unlike}
     if held:
         source["leave_out"], validation["only"] = list(held), list(held)
     data = [source]

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from seg_perception import model_file
 from seg_perception.errors import SegPerceptionError, nearest_name
+from seg_perception.machine import usable_cores
 from seg_perception.model_file import INPUT, OUTPUTS, ModelInfo
 from seg_perception.results import NetworkOutput
 
@@ -76,13 +77,14 @@ def check_images(images: NDArray[np.uint8], model: ModelInfo) -> None:
 
 
 def physical_cores() -> int:
-    """Cores that this process may use, two threads of one core counted once; at least 1."""
+    """Cores that this process may use, two threads of one core counted once, as far as a container's share of their time
+    goes; at least 1."""
     allowed = os.sched_getaffinity(0)
     cores = set()
     for cpu in allowed:
         siblings = Path(f"/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list")
         cores.add(siblings.read_text() if siblings.is_file() else str(cpu))
-    return max(1, len(cores))
+    return max(1, min(len(cores), usable_cores()))
 
 
 def _checked(providers: Sequence[str]) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ TOLERANCE = 0.15
 CLASS = ("cpu", "cores", "board")
 """Facts of a machine that must be equal for its times to be comparable."""
 HIGHER_IS_BETTER = ("fps", "speedup", "rate_hz")
+COSTS = ("p50", "cpu_ms", "cpu_percent", "memory_mb")
 
 
 def tell_what_moved(former: Path, numbers: Mapping[str, Any]) -> None:
@@ -25,7 +27,7 @@ def tell_what_moved(former: Path, numbers: Mapping[str, Any]) -> None:
     if not isinstance(old, dict):
         return
     print(f"{former.stem}, against the former result:")
-    for sentence in moved(old, numbers) or [f"no median moved by more than {TOLERANCE:.0%}"]:
+    for sentence in moved(old, numbers) or [f"nothing moved by more than {TOLERANCE:.0%}"]:
         print(f"  {sentence}")
 
 
@@ -43,12 +45,27 @@ def moved(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     before, changes = dict(_medians(old)), []
     for name, value in _medians(new):
         was = before.get(name)
-        if was and value and abs(value / was - 1) > TOLERANCE:
+        if was and math.isfinite(was) and math.isnan(value):
+            changes.append((math.inf, f"{name}: {was:g} -> none, worse"))
+        elif was and value and abs(value / was - 1) > TOLERANCE:
             better = (value > was) == name.endswith(HIGHER_IS_BETTER)
             changes.append(
                 (max(value / was, was / value), f"{name}: {was:g} -> {value:g}, {'better' if better else 'worse'}")
             )
-    return [sentence for _, sentence in sorted(changes, reverse=True)]
+    sentences = [sentence for _, sentence in sorted(changes, reverse=True)]
+    others = _differences(_facts(old), _facts(new))
+    return [*sentences, f"what else is not as it was: {', '.join(others)}"] if sentences and others else sentences
+
+
+def _facts(numbers: Mapping[str, Any]) -> dict[str, Any]:
+    """What may be why: libraries, threads, precision, and what else ran."""
+    load = {"load_average": numbers["load_average"]} if "load_average" in numbers else {}
+    return {**numbers.get("machine", {}), **numbers.get("backend", {}), **load}
+
+
+def _differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    names = dict.fromkeys([*old, *new])
+    return [f"{name} {old.get(name)} -> {new.get(name)}" for name in names if old.get(name) != new.get(name)]
 
 
 def _size(numbers: Mapping[str, Any]) -> object:
@@ -60,12 +77,12 @@ def _images(numbers: Mapping[str, Any]) -> object:
 
 
 def _medians(numbers: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, float]]:
-    """Medians of times, and rates, by their place in the result. Other paths are compared by their ratio to ours, which
-    is in the result too; what a run took in all and its growth hang on chance."""
+    """Medians of times, rates and what was used, by their place in the result. Other paths are compared by their ratio to
+    ours, which is in the result too; what a run took in all and its growth hang on chance. NaN: there was none."""
     for name, value in numbers.items():
         if name.startswith((PREFIX, LEAN_PREFIX)) and not name.endswith("speedup"):
             continue
         if isinstance(value, Mapping):
             yield from _medians(value, f"{prefix}{name}.")
-        elif (name == "p50" or name.endswith(HIGHER_IS_BETTER)) and isinstance(value, (int, float)):
-            yield f"{prefix}{name}", float(value)
+        elif (name in COSTS or name.endswith(HIGHER_IS_BETTER)) and isinstance(value, (int, float, type(None))):
+            yield f"{prefix}{name}", math.nan if value is None else float(value)

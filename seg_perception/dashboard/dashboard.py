@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 
 from aiohttp import web
 
@@ -37,8 +38,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Serve until Ctrl-C or SIGTERM."""
-    asyncio.run(_serve(arguments.port))
+    """Serve until Ctrl-C or SIGTERM, which is the proper end of it: `ros2 launch` takes another exit code for a fault."""
+    with contextlib.suppress(KeyboardInterrupt):
+        asyncio.run(_serve(arguments.port))
     return 0
 
 

@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Collection
 from importlib.resources import files
 from urllib.parse import urlsplit
 
-from aiohttp import WSMsgType, web
+from aiohttp import WSCloseCode, WSMsgType, web
 
 from seg_perception.dashboard.board import Board, Page
 
@@ -32,6 +32,9 @@ HEADERS = {
     "Cache-Control": "no-store",
 }
 
+GOODBYE_S = 1.0
+"""How long a page has to answer the end of its stream."""
+
 Watch = Callable[[Collection[str]], None]
 
 
@@ -41,6 +44,7 @@ class Server:
     def __init__(self, board: Board, watch: Watch) -> None:
         """watch is told of every change of what is looked at."""
         self._board, self._watch = board, watch
+        self._sockets: set[web.WebSocketResponse] = set()
 
     def application(self) -> web.Application:
         """To be run by aiohttp."""
@@ -48,12 +52,19 @@ class Server:
         for path in FILES:
             app.router.add_get(path, _file)
         app.router.add_get("/live", self._live)
+        app.on_shutdown.append(self._close)
         return app
+
+    async def _close(self, _: web.Application) -> None:
+        """End the streams: aiohttp waits a minute for what is open."""
+        for socket in list(self._sockets):
+            await socket.close(code=WSCloseCode.GOING_AWAY)
 
     async def _live(self, request: web.Request) -> web.WebSocketResponse:
         """A page says which source it looks at, `{"source": "/segmentation"}`, as often as it likes, and is sent packets."""
-        socket = web.WebSocketResponse(heartbeat=10.0, compress=False, max_msg_size=4096)
+        socket = web.WebSocketResponse(timeout=GOODBYE_S, heartbeat=10.0, compress=False, max_msg_size=4096)
         await socket.prepare(request)
+        self._sockets.add(socket)
         page = Page()
         self._board.pages.add(page)
         sending = asyncio.create_task(_send(socket, page))
@@ -64,6 +75,7 @@ class Server:
                     self._watch(self._board.sources())
         finally:
             sending.cancel()
+            self._sockets.discard(socket)
             self._board.pages.discard(page)
             self._watch(self._board.sources())
         return socket

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from seg_perception.camera_model import CameraModel, CameraPose
 from seg_perception.datasets.colors import is_lossy
 from seg_perception.datasets.label_sets import Meaning
 from seg_perception.errors import SegPerceptionError
@@ -30,7 +31,7 @@ class Remark(NamedTuple):
 class Sample:
     """One labelled image. rgb: uint8 [H, W, 3]; label: uint8 [H, W] in the data set's own ids, 255 void; instance:
     uint16 [H, W], 0 = none known, or None where the data set tells no objects apart. lossy: the label's file format
-    changes values; remarks: what is odd about it."""
+    changes values; remarks: what is odd about it; view: the camera of this size and its mounting, where they are known."""
 
     name: str
     rgb: NDArray[np.uint8]
@@ -38,6 +39,7 @@ class Sample:
     instance: NDArray[np.uint16] | None = None
     lossy: bool = False
     remarks: tuple[Remark, ...] = ()
+    view: tuple[CameraModel, CameraPose] | None = None
 
 
 class Adapter(Protocol):
@@ -214,6 +216,18 @@ def numbered(keys: NDArray[Any], is_object: NDArray[np.bool_]) -> NDArray[np.uin
     instance = np.zeros(keys.shape, np.uint16)
     instance[is_object] = np.unique(keys[is_object], return_inverse=True)[1] + 1
     return instance
+
+
+def text_of(path: Path) -> str:
+    """The text of a file in UTF-8, without a mark at its start. Raises SegPerceptionError where it cannot be read."""
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise SegPerceptionError(f"{path} cannot be read ({error.strerror}): check `root` and `split`") from error
+    except UnicodeDecodeError as error:
+        raise SegPerceptionError(
+            f"{path} is no text in UTF-8 ({error.reason}): save it so, or export it again"
+        ) from error
 
 
 def require_same_size(first: Path, a: NDArray[Any], second: Path, b: NDArray[Any]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from seg_perception.datasets.label_sets import CONCEPTS, Meaning, classes_in
 from seg_perception.errors import SegPerceptionError, nearest_name
@@ -50,10 +50,22 @@ def plain(name: str) -> str:
 def numbered_categories(names: Mapping[int, str] | list[str]) -> dict[int, int]:
     """For each category id of a file the one to keep, 0 to 253: its own where all fit, else its place."""
     ids = sorted(names) if isinstance(names, Mapping) else list(range(len(names)))
-    if len(ids) > 254:
-        raise SegPerceptionError(f"there are {len(ids)} categories, and 254 at most can be told apart: merge some")
+    require_few(len(ids))
     fit = all(0 <= number < 254 for number in ids)
     return {number: number if fit else place for place, number in enumerate(ids)}
+
+
+def numbered_words(words: Iterable[str]) -> dict[str, int]:
+    """Ids of categories that have names alone, in their order."""
+    names = sorted(set(words))
+    require_few(len(names))
+    return {name: number for number, name in enumerate(names)}
+
+
+def require_few(count: int) -> None:
+    """Raises SegPerceptionError for more categories than there are ids."""
+    if count > 254:
+        raise SegPerceptionError(f"there are {count} categories, and 254 at most can be told apart: merge some")
 
 
 def meant_by(name: str, labels: LabelSet) -> tuple[str, ...] | None:

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from seg_perception.datasets.base import Remark, named_files
-from seg_perception.datasets.labelme import FilesOfShapes, same_size
-from seg_perception.datasets.shapes import Shape, ring_of
+from seg_perception.datasets.labelme import FilesOfShapes
+from seg_perception.datasets.shapes import Shape, ring_of, same_size
 from seg_perception.errors import SegPerceptionError
 
 _VOID = (
@@ -37,7 +37,7 @@ class CityscapesPolygons(FilesOfShapes):
                 "there, or correct `root` and `split`"
             )
         files = {image: labels[stem] for stem, image in images.items() if stem in labels}
-        super().__init__("cityscapes_polygons", files, lambda content: {_name(row) for row in content["objects"]})
+        super().__init__("cityscapes_polygons", files, lambda content: {_name(row) for row in _drawn(content)})
         self.missing = [image for stem, image in images.items() if stem not in labels]
         self.spare = [path for stem, path in labels.items() if stem not in images]
         self.meaning = {number: () for number, name in self.categories.items() if name in _VOID}
@@ -46,12 +46,15 @@ class CityscapesPolygons(FilesOfShapes):
         """The objects of a file, the last one in front."""
         same_size((content.get("imgHeight"), content.get("imgWidth")), size_hw, path)
         shapes = []
-        for number, row in enumerate(content["objects"], start=1):
-            if not row.get("deleted"):
-                where = f"object {number} ('{row['label']}') of {path}"
-                crowd = str(row["label"]) != _name(row)
-                shapes.append(Shape(self._ids[_name(row)], where, (ring_of(row["polygon"], where),), crowd=crowd))
+        for number, row in enumerate(_drawn(content), start=1):
+            where = f"object {number} ('{row['label']}') of {path}"
+            crowd = str(row["label"]) != _name(row)
+            shapes.append(Shape(self._ids[_name(row)], where, (ring_of(row["polygon"], where),), crowd=crowd))
         return shapes, []
+
+
+def _drawn(content: Any) -> list[Any]:
+    return [row for row in content["objects"] if not row.get("deleted")]
 
 
 def _name(row: Any) -> str:

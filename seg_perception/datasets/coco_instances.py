@@ -18,7 +18,7 @@ from seg_perception.datasets.categories import numbered_categories
 from seg_perception.datasets.coco_panoptic import CONCEPTS_BY_CATEGORY
 from seg_perception.datasets.json_stream import elements
 from seg_perception.datasets.rle import coco_mask
-from seg_perception.datasets.shapes import Drawn, Shape, find_image, ring_of
+from seg_perception.datasets.shapes import Drawn, Shape, find_image, ring_of, same_size
 from seg_perception.errors import SegPerceptionError
 
 BOX_ONLY = "annotations have a box and no outline, and are left out"
@@ -58,19 +58,26 @@ def find_json(root: Path, split: str, kind: str) -> Path:
 def find_images(names: Iterable[str], folders: list[Path], where: Path) -> tuple[dict[str, Path], list[Path]]:
     """The files of images by the names that the JSON gives them, and the names of those that lie nowhere.
 
-    Raises SegPerceptionError where there are none, or a name comes twice.
+    Raises SegPerceptionError where there are none, a name comes twice, or two names lead to one file.
     """
     found: dict[str, Path] = {}
+    owners: dict[Path, str] = {}
     lost: list[Path] = []
     why: SegPerceptionError | None = None
     for name in names:
         if name in found:
             raise SegPerceptionError(f"{where} has two images '{name}': rename one, or export them again")
         try:
-            found[name] = find_image(name, folders, str(where))
+            found[name] = path = find_image(name, folders, str(where))
         except SegPerceptionError as error:
             why = why or error
             lost.append(Path(name))
+            continue
+        if (owner := owners.setdefault(path, name)) != name:
+            raise SegPerceptionError(
+                f"{where} has the images '{owner}' and '{name}', and of both there is the one file {path}: put each into "
+                "its own folder"
+            )
     if why is not None and not found:
         raise why
     return found, lost
@@ -85,6 +92,7 @@ class CocoInstances(Drawn):
         self._file = find_json(root, split, "instances")
         names: dict[int, str] = {}
         files: dict[Any, str] = {}
+        self._sizes: dict[str, tuple[Any, Any]] = {}
         owners: list[Any] = []
         places: list[tuple[int, int]] = []
         outlines = 0
@@ -94,6 +102,7 @@ class CocoInstances(Drawn):
                     names[int(row["id"])] = str(row["name"])
                 elif key == "images":
                     files[row["id"]] = str(row["file_name"])
+                    self._sizes[files[row["id"]]] = row.get("height"), row.get("width")
                 elif key == "annotations":
                     owners.append(row["image_id"])
                     places.append((offset, length))
@@ -134,6 +143,7 @@ class CocoInstances(Drawn):
 
     def shapes(self, key: str, size_hw: tuple[int, int]) -> tuple[list[Shape], list[Remark]]:
         """What the JSON draws on an image."""
+        same_size(self._sizes[key], size_hw, f"{key} in {self._file}")
         shapes: list[Shape] = []
         remarks: list[Remark] = []
         try:

@@ -13,14 +13,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seg_perception.datasets.base import Remark
+from seg_perception.datasets.categories import numbered_words
 from seg_perception.datasets.coco_instances import find_images
-from seg_perception.datasets.labelme import same_size
-from seg_perception.datasets.shapes import NO_AREA, Drawn, Shape, at_place, box_ring, ring_of
+from seg_perception.datasets.rle import in_turn
+from seg_perception.datasets.shapes import (
+    NO_AREA,
+    Drawn,
+    Shape,
+    at_place,
+    box_ring,
+    ellipse_ring,
+    ring_of,
+    same_size,
+    turned,
+)
 from seg_perception.errors import SegPerceptionError
 
 _AREAS = ("polygon", "box", "mask", "ellipse")
 _OTHERS = ("polyline", "points", "cuboid", "skeleton")
-_CORNERS_OF_ELLIPSE = 64
 FILE = "annotations.xml"
 
 
@@ -47,12 +57,12 @@ class Cvat(Drawn):
             told = f"of the subset '{split}' (there are: {known})" if split else "in any image"
             raise SegPerceptionError(f"{self._file} holds no shape {told}: export a job that has some")
         self._sizes = sizes
-        words = sorted({row["label"] for rows in self._rows.values() for row in rows if "label" in row})
-        self._ids = {word: number for number, word in enumerate(words)}
-        folders = [root / "images" / split, root / "images", root / "images" / "default", root / split, root]
+        self._ids = numbered_words(row["label"] for rows in self._rows.values() for row in rows if "label" in row)
+        own = [split] if split else sorted(subsets - {""})
+        folders = [root / "images" / name for name in (*own, "", "default")] + [root / split, root]
         used = [name for name, rows in self._rows.items() if rows]
         found, lost = find_images(used, folders, self._file)
-        super().__init__("cvat", dict(enumerate(words)), found, {})
+        super().__init__("cvat", {number: word for word, number in self._ids.items()}, found, {})
         self.spare = lost
         self.missing = [Path(name) for name, rows in self._rows.items() if not rows]
 
@@ -87,7 +97,7 @@ def _images(path: Path) -> Iterator[Element]:
                     raise SegPerceptionError(f"{path} is of a video: export it as 'CVAT for images 1.1'")
     except OSError as error:
         raise SegPerceptionError(f"{path} cannot be read ({error.strerror}): check `root`") from error
-    except ElementTree.ParseError as error:
+    except (ElementTree.ParseError, LookupError) as error:  # LookupError: of an encoding that is none
         raise SegPerceptionError(f"{path} is no whole XML ({error}): export it again") from error
 
 
@@ -112,30 +122,18 @@ def _outline(row: dict[str, str], size_hw: tuple[int, int], where: str) -> dict[
     if row["kind"] == "polygon":
         return {"rings": (ring_of([pair.split(",") for pair in row["points"].split(";")], where),)}
     if row["kind"] == "ellipse":
-        middle, radii = _pair(row, "cx", "cy"), _pair(row, "rx", "ry")
-        turn = np.linspace(0, 2 * np.pi, _CORNERS_OF_ELLIPSE, endpoint=False)
-        ring = middle + radii * np.stack([np.cos(turn), np.sin(turn)], axis=-1)
+        ring = ellipse_ring(_pair(row, "cx", "cy"), _pair(row, "rx", "ry"))
     else:
         (left, top), (right, bottom) = _pair(row, "xtl", "ytl").tolist(), _pair(row, "xbr", "ybr").tolist()
         ring = box_ring(left, top, right - left, bottom - top)
-    return {"rings": (_turned(ring, float(row.get("rotation", 0))),)}
+    middle = (ring.min(axis=0) + ring.max(axis=0)) / 2
+    return {"rings": (turned(ring, float(row.get("rotation", 0)), middle),)}
 
 
 def _pair(row: dict[str, str], first: str, second: str) -> NDArray[np.float64]:
     return np.array([float(row[first]), float(row[second])])
 
 
-def _turned(ring: NDArray[np.float64], degrees: float) -> NDArray[np.float64]:
-    """Around the middle of its box, clockwise as seen."""
-    middle = (ring.min(axis=0) + ring.max(axis=0)) / 2
-    cos, sin = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
-    return np.asarray(middle + (ring - middle) @ np.array([[cos, sin], [-sin, cos]]))
-
-
 def _mask(row: dict[str, str]) -> NDArray[np.bool_]:
     """bool [h, w] of runs, off and on in turn, row by row. Raises ValueError where they do not fill the box."""
-    runs = np.array([int(run) for run in row["rle"].split(",")], np.int64)
-    height, width = int(row["height"]), int(row["width"])
-    if (runs < 0).any() or runs.sum() != height * width:
-        raise ValueError(f"the runs have {runs.sum()} pixels, not {width} x {height}")
-    return np.repeat(np.arange(runs.size) % 2 == 1, runs).reshape(height, width)
+    return in_turn([int(run) for run in row["rle"].split(",")], (int(row["height"]), int(row["width"])))

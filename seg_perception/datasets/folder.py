@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,7 +52,7 @@ class Folder(PairedFiles):
         if self._all_in_color and values.ndim == 2:
             values = np.dstack([values] * 3)
         if values.ndim == 3 and (self._all_in_color or np.ptp(values[..., :3], axis=2).any()):
-            return ids_by_color(values[..., :3].astype(np.uint8), self._colors, path)
+            return ids_by_color(_of_8_bits(values[..., :3]), self._colors, path)
         if values.ndim == 3:
             values = values[..., 0]
         if values.dtype != np.uint8:
@@ -59,3 +60,8 @@ class Folder(PairedFiles):
         if values.min() < 0 or values.max() > VOID:
             raise SegPerceptionError(f"{path} holds the id {values.max()}: ids are 0 to {VOID}, number the classes so")
         return values.astype(np.uint8)
+
+
+def _of_8_bits(colors: NDArray[Any]) -> NDArray[np.uint8]:
+    """Of 16 bits the upper 8, which are the colour where a tool wrote it with more."""
+    return (colors >> 8 if colors.dtype == np.uint16 else colors).astype(np.uint8)

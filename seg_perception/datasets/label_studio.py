@@ -1,5 +1,5 @@
 """Label Studio's JSON export: a list of tasks in `<split>.json`, or the only JSON file of `root`, with the images in `images`,
-`<split>` or beside it. Polygons and boxes are in percent of the image, brushes in run lengths."""
+`<split>` or beside it. Polygons, boxes and ellipses are in percent of the image, brushes in run lengths."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from typing import Any
 import numpy as np
 
 from seg_perception.datasets.base import Remark
+from seg_perception.datasets.categories import numbered_words
 from seg_perception.datasets.coco_instances import find_images
 from seg_perception.datasets.json_stream import read_json
-from seg_perception.datasets.labelme import same_size
 from seg_perception.datasets.rle import brush_mask
-from seg_perception.datasets.shapes import NO_AREA, Drawn, Shape, box_ring, ring_of
+from seg_perception.datasets.shapes import NO_AREA, Drawn, Shape, box_ring, ellipse_ring, ring_of, same_size, turned
 from seg_perception.errors import SegPerceptionError
 
-_AREAS = ("polygonlabels", "brushlabels", "rectanglelabels")
+_AREAS = ("polygonlabels", "brushlabels", "rectanglelabels", "ellipselabels")
 _UPLOAD = re.compile(r"^[0-9a-f]{8}-")
 """What Label Studio puts before the name of a file that was uploaded."""
 
@@ -31,26 +31,27 @@ class LabelStudio(Drawn):
         self._file = _export(root, split)
         tasks = read_json(self._file)
         try:
-            done = {_image_name(task): rows for task in tasks if (rows := _result(task)) is not None}
-            self.missing_names = [_image_name(task) for task in tasks if _result(task) is None]
-            names = sorted({name for rows in done.values() for row in rows for name in _names(row)})
+            of = [_image_name(task, f"task {number}") for number, task in enumerate(tasks, start=1)]
+            done = {name: rows for name, task in zip(of, tasks, strict=True) if (rows := _result(task)) is not None}
+            missing = [name for name, task in zip(of, tasks, strict=True) if _result(task) is None]
+            names = {name for rows in done.values() for row in rows for name in _names(row)}
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise SegPerceptionError(
                 f"{self._file} is no JSON export of Label Studio ({error!r}): export as JSON, not as JSON-MIN"
             ) from error
         if not names:
             raise SegPerceptionError(f"{self._file} holds no region with a label: export a project that has some")
-        if len(done) + len(self.missing_names) < len(tasks):
+        if len(done) + len(missing) < len(tasks):
             raise SegPerceptionError(f"{self._file} has two tasks of one image: take one of them away")
         self._done = done
-        self._ids = {name: number for number, name in enumerate(names)}
+        self._ids = numbered_words(names)
         folders = [root / "images" / split, root / split, root / "images", root]
         known = {name: _on_disk(name, folders) for name in done}
         found, lost = find_images(known.values(), folders, self._file)
         images = {name: found[known[name]] for name in done if known[name] in found}
-        super().__init__("label_studio", dict(enumerate(names)), images, {})
+        super().__init__("label_studio", {number: name for name, number in self._ids.items()}, images, {})
         self.spare = lost
-        self.missing = [Path(name) for name in self.missing_names]
+        self.missing = [Path(name) for name in missing]
 
     def shapes(self, key: str, size_hw: tuple[int, int]) -> tuple[list[Shape], list[Remark]]:
         """The regions of an image."""
@@ -82,10 +83,17 @@ def _export(root: Path, split: str) -> Path:
     return found[0]
 
 
-def _image_name(task: Any) -> str:
-    """The path of a task's image: of an upload, a local file or an address."""
-    value = next(str(v) for v in task["data"].values() if isinstance(v, str) and re.search(r"\.\w{3,4}$", v))
-    parsed = urllib.parse.urlsplit(value)
+def _image_name(task: Any, where: str) -> str:
+    """The path of a task's image: of an upload, a local file or an address, with what signs it or without. Raises ValueError
+    where it has none."""
+    for value in task["data"].values():
+        if isinstance(value, str) and re.search(r"\.\w{3,4}$", path := _path_in(value)):
+            return path
+    raise ValueError(f"{where} names no image")
+
+
+def _path_in(address: str) -> str:
+    parsed = urllib.parse.urlsplit(address)
     query = urllib.parse.parse_qs(parsed.query)
     return query["d"][0] if "d" in query else urllib.parse.unquote(parsed.path).lstrip("/")
 
@@ -122,7 +130,10 @@ def _outline(row: Any, size_hw: tuple[int, int], where: str) -> dict[str, Any]:
         return {"mask": brush_mask(value["rle"], size_hw)}
     if row["type"] == "polygonlabels":
         return {"rings": (ring_of(value["points"], where) * scale,)}
+    turn = float(value.get("rotation", 0))
+    if row["type"] == "ellipselabels":
+        middle = np.array([value["x"], value["y"]], np.float64) * scale
+        radii = np.array([value["radiusX"], value["radiusY"]], np.float64) * scale
+        return {"rings": (turned(ellipse_ring(middle, radii), turn, middle),)}
     ring = box_ring(value["x"], value["y"], value["width"], value["height"]) * scale
-    turn = np.radians(float(value.get("rotation", 0)))
-    (cos, sin), corner = (np.cos(turn), np.sin(turn)), ring[0]
-    return {"rings": (corner + (ring - corner) @ np.array([[cos, sin], [-sin, cos]]),)}
+    return {"rings": (turned(ring, turn, ring[0]),)}

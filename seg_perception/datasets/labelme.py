@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from seg_perception.datasets.base import Remark
+from seg_perception.datasets.base import Remark, label_files
+from seg_perception.datasets.categories import numbered_words
 from seg_perception.datasets.json_stream import read_json
 from seg_perception.datasets.shapes import (
     NO_AREA,
@@ -16,14 +17,15 @@ from seg_perception.datasets.shapes import (
     Shape,
     at_place,
     box_ring,
+    ellipse_ring,
     find_image,
     from_base64,
     png_mask,
     ring_of,
+    same_size,
 )
 from seg_perception.errors import SegPerceptionError
 
-_CORNERS_OF_CIRCLE = 64
 _AREAS = ("polygon", "rectangle", "circle", "mask")
 
 
@@ -41,7 +43,7 @@ class FilesOfShapes(Drawn):
         if not names:
             told = "hold no shape" if files else "are not there"
             raise SegPerceptionError(f"the labels of {name} {told}: label some, or correct `root` and `split`")
-        self._ids = {word: number for number, word in enumerate(sorted(names))}
+        self._ids = numbered_words(names)
         images = {str(image): image for image in files}
         super().__init__(name, {number: word for word, number in self._ids.items()}, images, {})
 
@@ -61,25 +63,28 @@ class FilesOfShapes(Drawn):
             raise SegPerceptionError(f"{path} is no label of its tool ({error!r}): export it again") from error
 
 
-def same_size(found_hw: tuple[Any, Any], size_hw: tuple[int, int], path: Path) -> None:
-    """Raises SegPerceptionError where a label was drawn on an image of another size."""
-    if tuple(found_hw) != size_hw and None not in found_hw:
-        raise SegPerceptionError(
-            f"{path} was drawn on an image of {found_hw[1]}x{found_hw[0]}, which is {size_hw[1]}x{size_hw[0]} now: put the "
-            "image that was labelled in its place"
-        )
-
-
 class Labelme(FilesOfShapes):
     """Polygons, boxes, circles and masks; the last one is in front. Shapes of one group are one object."""
 
     def __init__(self, root: Path, split: str) -> None:
         folder = root / split
-        labels = [path for path in sorted(folder.rglob("*.json")) if path.name[0] != "."]
-        files = {_image_of(path): path for path in labels}
-        if len(files) < len(labels):
-            raise SegPerceptionError(f"two labels below {folder} are of one image: take one of them away")
+        files: dict[Path, Path] = {}
+        lost: dict[Path, SegPerceptionError] = {}
+        for path in (path for path in sorted(folder.rglob("*.json")) if path.name[0] != "."):
+            name = _image_name(path)
+            try:
+                image = find_image(name, [path.parent, path.parent.parent / "images"], str(path))
+            except SegPerceptionError as error:
+                lost[path] = error
+                continue
+            if files.setdefault(image, path) is not path:
+                raise SegPerceptionError(f"{files[image]} and {path} are of one image: take one of them away")
+        if lost and not files:
+            raise next(iter(lost.values()))
         super().__init__("labelme", files, lambda content: {str(shape["label"]) for shape in content["shapes"]})
+        self.spare = list(lost)
+        beside = {path for image in files for path in label_files(image.parent) if path.name[0] != "."}
+        self.missing = sorted(beside - files.keys())
 
     def read(self, content: Any, path: Path, size_hw: tuple[int, int]) -> tuple[list[Shape], list[Remark]]:
         """The shapes of a file."""
@@ -100,11 +105,11 @@ class Labelme(FilesOfShapes):
         return shapes, remarks
 
 
-def _image_of(path: Path) -> Path:
+def _image_name(path: Path) -> str:
     content = read_json(path)
     if not isinstance(content, dict) or "shapes" not in content:
         raise SegPerceptionError(f"{path} is no label of labelme: it has no 'shapes'; correct `root` and `split`")
-    return find_image(str(content.get("imagePath") or ""), [path.parent, path.parent.parent / "images"], str(path))
+    return str(content.get("imagePath") or "")
 
 
 def _outline(kind: str, row: Any, size_hw: tuple[int, int], where: str) -> dict[str, Any]:
@@ -115,7 +120,5 @@ def _outline(kind: str, row: Any, size_hw: tuple[int, int], where: str) -> dict[
     if kind == "rectangle":
         return {"rings": (box_ring(*points.min(axis=0), *np.ptp(points, axis=0)),)}
     if kind == "circle":
-        turn = np.linspace(0, 2 * np.pi, _CORNERS_OF_CIRCLE, endpoint=False)
-        radius = np.linalg.norm(points[1] - points[0])
-        return {"rings": (points[0] + radius * np.stack([np.cos(turn), np.sin(turn)], axis=-1),)}
+        return {"rings": (ellipse_ring(points[0], np.full(2, np.linalg.norm(points[1] - points[0]))),)}
     return {"rings": (points,)}

@@ -103,7 +103,10 @@ def _version(root: Path, folder: Path) -> tuple[Path, Path]:
 def _classes(config: Path) -> list[tuple[str, bool]]:
     """Name, and whether objects are told apart, of each id."""
     try:
-        return [(str(row["name"]), bool(row["instances"])) for row in json.loads(config.read_text())["labels"]]
+        return [
+            (str(row["name"]), bool(row["instances"]))
+            for row in json.loads(config.read_text(encoding="utf-8-sig"))["labels"]
+        ]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise SegPerceptionError(f"{config} is no Mapillary configuration ({error!r}): unpack it again") from error
 

@@ -34,11 +34,16 @@ def coco_counts(text: str) -> list[int]:
 
 def coco_mask(counts: Sequence[int] | str, size_hw: tuple[int, int]) -> NDArray[np.bool_]:
     """bool [H, W] of COCO's runs, off and on in turn, down the columns. Raises ValueError where they do not fill size_hw."""
-    runs = np.array(coco_counts(counts) if isinstance(counts, str) else counts, np.int64)
     height, width = size_hw
-    if (runs < 0).any() or runs.sum() != height * width:
-        raise ValueError(f"the RLE has {runs.sum()} pixels, not {height} x {width}")
-    return np.repeat(np.arange(runs.size) % 2 == 1, runs).reshape(width, height).T
+    return in_turn(coco_counts(counts) if isinstance(counts, str) else counts, (width, height)).T
+
+
+def in_turn(runs: Sequence[int], shape: tuple[int, int]) -> NDArray[np.bool_]:
+    """bool [rows, columns] of runs, off and on in turn, row by row. Raises ValueError where they do not fill it."""
+    lengths = [int(run) for run in runs]
+    if min(lengths, default=0) < 0 or sum(lengths) != shape[0] * shape[1]:
+        raise ValueError(f"the runs have {sum(lengths)} pixels, not {shape[1]} x {shape[0]}")
+    return np.repeat(np.arange(len(lengths)) % 2 == 1, lengths).reshape(shape)
 
 
 def brush_mask(data: Sequence[int], size_hw: tuple[int, int]) -> NDArray[np.bool_]:
@@ -48,7 +53,10 @@ def brush_mask(data: Sequence[int], size_hw: tuple[int, int]) -> NDArray[np.bool
     one; then blocks: 1 bit whether one value is repeated, 2 bits which size of length, a length less one, value or values.
     Raises ValueError where the bits end early or the values do not fill size_hw.
     """
-    bits = np.unpackbits(np.array(data, np.uint8))
+    try:
+        bits = np.unpackbits(np.array(data, np.uint8))
+    except OverflowError as error:
+        raise ValueError("the brush's RLE has a number that is no byte") from error
     place = 0
 
     def number(count: int) -> int:
@@ -60,6 +68,8 @@ def brush_mask(data: Sequence[int], size_hw: tuple[int, int]) -> NDArray[np.bool
         return found
 
     total, word = number(32), number(5) + 1
+    if word > 8:
+        raise ValueError(f"the brush's RLE has values of {word} bits, not of 8 at most")
     sizes = [number(4) + 1 for _ in range(4)]
     if total != size_hw[0] * size_hw[1] * 4:
         raise ValueError(f"the brush's RLE has {total} values, not 4 x {size_hw[0]} x {size_hw[1]}")

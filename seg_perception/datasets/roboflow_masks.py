@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 from pathlib import Path
 
-from seg_perception.datasets.base import PairedFiles, label_files, named_files
+from seg_perception.datasets.base import PairedFiles, label_files, named_files, text_of
 from seg_perception.errors import SegPerceptionError
 
 _END = "_mask.png"
@@ -25,10 +25,8 @@ class RoboflowMasks(PairedFiles):
 
 def _classes(path: Path) -> dict[int, str]:
     try:
-        rows = list(csv.reader(path.read_text(encoding="utf-8-sig").splitlines(), skipinitialspace=True))
+        rows = list(csv.reader(text_of(path).splitlines(), skipinitialspace=True))
         names = {int(row[0]): row[1].strip() for row in rows[1:] if row}
-    except OSError as error:
-        raise SegPerceptionError(f"{path} cannot be read ({error.strerror}): check `root` and `split`") from error
     except (ValueError, IndexError) as error:
         raise SegPerceptionError(f"{path} has no lines such as `1, road` ({error}): export it again") from error
     if not names or not all(0 <= number <= 254 for number in names):

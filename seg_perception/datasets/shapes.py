@@ -29,6 +29,7 @@ NO_AREA = "shapes have no area (points, lines and such) and are left out"
 
 _MARGIN_PX = 2.0
 """So far tools let a corner leave the image without anybody's doing."""
+_CORNERS_OF_ELLIPSE = 64
 _MOST_CROSSED = 400
 """Corners of the polygons that are searched for crossings, which takes their square."""
 
@@ -132,7 +133,26 @@ def _usable(ring: NDArray[np.float64], where: str, size_hw: tuple[int, int], rem
 
 def _filled(ring: NDArray[np.float64], size_hw: tuple[int, int]) -> Part:
     far = np.array(size_hw[::-1], np.float64)
-    return filled_part(np.clip(ring, -far, 2 * far), size_hw)  # without the clip a wild corner costs any memory
+    if (ring < -far).any() or (ring > 2 * far).any():  # a wild corner would cost any memory
+        ring = _cut(ring, -far, 2 * far)
+    if not len(ring):
+        return (slice(0), slice(0)), np.zeros((0, 0), np.bool_)
+    return filled_part(ring, size_hw)
+
+
+def _cut(ring: NDArray[np.float64], low: NDArray[np.float64], high: NDArray[np.float64]) -> NDArray[np.float64]:
+    """What of a polygon [K, 2] lies within a box, from low to high: cut along one side after the other (Sutherland and
+    Hodgman, CACM 1974)."""
+    for axis, limit, sign in ((0, low[0], 1), (1, low[1], 1), (0, high[0], -1), (1, high[1], -1)):
+        depth = sign * (ring[:, axis] - limit)
+        after, after_depth = np.roll(ring, -1, axis=0), np.roll(depth, -1)
+        crosses = (depth < 0) != (after_depth < 0)
+        share = np.divide(depth, depth - after_depth, out=np.zeros_like(depth), where=crosses)
+        met = ring + share[:, None] * (after - ring)
+        met[:, axis] = limit
+        kept = np.stack([depth >= 0, crosses], axis=1)  # a corner, then where the edge from it leaves or enters
+        ring = np.stack([ring, met], axis=1)[kept]
+    return ring
 
 
 def _fault(ring: NDArray[np.float64], size_hw: tuple[int, int]) -> str:
@@ -167,7 +187,7 @@ def ring_of(points: Any, where: str) -> NDArray[np.float64]:
     """float64 [K, 2] of pairs of numbers, or of numbers in turn. Raises SegPerceptionError for anything else."""
     try:
         ring = np.array(points, np.float64).reshape(-1, 2)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise SegPerceptionError(f"{where} is no list of x and y ({error}): export it again") from error
     if not np.isfinite(ring).all():
         raise SegPerceptionError(f"{where} has a corner that is no number: export it again")
@@ -177,6 +197,18 @@ def ring_of(points: Any, where: str) -> NDArray[np.float64]:
 def box_ring(x: float, y: float, width: float, height: float) -> NDArray[np.float64]:
     """The corners of a box."""
     return np.array([(x, y), (x + width, y), (x + width, y + height), (x, y + height)], np.float64)
+
+
+def ellipse_ring(middle: NDArray[np.float64], radii: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Corners of an ellipse; middle and radii: x and y."""
+    turn = np.linspace(0, 2 * np.pi, _CORNERS_OF_ELLIPSE, endpoint=False)
+    return np.asarray(middle + radii * np.stack([np.cos(turn), np.sin(turn)], axis=-1))
+
+
+def turned(ring: NDArray[np.float64], degrees: float, around: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Clockwise as seen."""
+    cos, sin = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
+    return np.asarray(around + (ring - around) @ np.array([[cos, sin], [-sin, cos]]))
 
 
 def png_mask(data: bytes, where: str) -> NDArray[np.bool_]:
@@ -208,6 +240,15 @@ def at_place(mask: NDArray[np.bool_], x: int, y: int, size_hw: tuple[int, int], 
     whole = np.zeros(size_hw, np.bool_)
     whole[y : y + height, x : x + width] = mask
     return whole
+
+
+def same_size(found_hw: tuple[Any, Any], size_hw: tuple[int, int], where: Path | str) -> None:
+    """Raises SegPerceptionError where a label was drawn on an image of another size; None and 0 are what nobody wrote down."""
+    if tuple(found_hw) != size_hw and all(found_hw):
+        raise SegPerceptionError(
+            f"{where} was drawn on an image of {found_hw[1]}x{found_hw[0]}, which is {size_hw[1]}x{size_hw[0]} now: put the "
+            "image that was labelled in its place"
+        )
 
 
 def find_image(name: str, folders: Iterable[Path], where: str) -> Path:

@@ -6,10 +6,10 @@ import zlib
 from pathlib import Path
 from typing import Any
 
-from seg_perception.datasets.base import Remark
+from seg_perception.datasets.base import Remark, label_files
 from seg_perception.datasets.json_stream import read_json
-from seg_perception.datasets.labelme import FilesOfShapes, same_size
-from seg_perception.datasets.shapes import NO_AREA, Shape, at_place, box_ring, from_base64, png_mask, ring_of
+from seg_perception.datasets.labelme import FilesOfShapes
+from seg_perception.datasets.shapes import NO_AREA, Shape, at_place, box_ring, from_base64, png_mask, ring_of, same_size
 from seg_perception.errors import SegPerceptionError
 
 
@@ -22,16 +22,25 @@ class Supervisely(FilesOfShapes):
                 f"there is no {root / 'meta.json'}: check `root`, or export annotations and images again"
             )
         folders = [folder.parent for folder in sorted(root.glob(f"{split or '*'}/ann"))]
-        images = [path for folder in folders for path in sorted((folder / "img").iterdir()) if path.name[0] != "."]
+        images = [
+            path
+            for folder in folders
+            if (folder / "img").is_dir()
+            for path in sorted(label_files(folder / "img"))
+            if path.name[0] != "."
+        ]
         if not images:
             raise SegPerceptionError(
                 f"there is no image in {root}/{split or '*'}/img: check `split`, or export images too"
             )
         pairs = {image: image.parent.parent / "ann" / f"{image.name}.json" for image in images}
-        classes = {str(row["title"]) for row in read_json(root / "meta.json").get("classes", [])}
+        classes = _titles(root / "meta.json")
         files = {image: path for image, path in pairs.items() if path.is_file()}
         super().__init__("supervisely", files, lambda content: {str(row["classTitle"]) for row in content["objects"]})
         self.missing = [image for image, path in pairs.items() if not path.is_file()]
+        self.spare = sorted(
+            {path for folder in folders for path in (folder / "ann").glob("*.json")} - {*pairs.values()}
+        )
         unknown = sorted(set(self._ids) - classes)
         if unknown:
             raise SegPerceptionError(
@@ -51,6 +60,14 @@ class Supervisely(FilesOfShapes):
             else:
                 shapes.append(Shape(self._ids[str(row["classTitle"])], where, **outline))
         return shapes, remarks
+
+
+def _titles(path: Path) -> set[str]:
+    """Names of the classes that meta.json lists."""
+    try:
+        return {str(row["title"]) for row in read_json(path)["classes"]}
+    except (KeyError, TypeError) as error:
+        raise SegPerceptionError(f"{path} is no meta.json of Supervisely ({error!r}): export it again") from error
 
 
 def _outline(row: Any, size_hw: tuple[int, int], where: str) -> dict[str, Any] | None:

@@ -92,7 +92,8 @@ class SyntheticDrives(_Rendered):
         else:
             drive, number = SyntheticDrive(seed=index % self.drives_of_val), 31 * (index // self.drives_of_val)
         frame = drive.frame(number)
-        return Sample(f"drive_{index:06d}", frame.rgb, frame.semantic, frame.instance)
+        view = drive.camera, drive.pose_at(number)
+        return Sample(f"drive_{index:06d}", frame.rgb, frame.semantic, frame.instance, view=view)
 
     def _training_drive(self, index: int) -> tuple[SyntheticDrive, int]:
         rng = np.random.default_rng([self.first_training_seed, index])

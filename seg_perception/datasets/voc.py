@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from seg_perception.datasets.base import PairedFiles, label_files, named_files, numbered, require_same_size
+from seg_perception.datasets.base import PairedFiles, label_files, named_files, numbered, require_same_size, text_of
+from seg_perception.datasets.categories import require_few
 from seg_perception.datasets.colors import Color, ids_by_color
 from seg_perception.errors import SegPerceptionError
 from seg_perception.files import read_rgb
@@ -80,11 +81,10 @@ def _listed(images: dict[str, Path], root: Path, split: str) -> dict[str, Path]:
     if not split:
         return images
     path = root / "ImageSets" / "Segmentation" / f"{split}.txt"
-    try:
-        stems = [Path(line.strip()).name for line in path.read_text().splitlines() if line.strip()]
-    except OSError as error:
+    if not path.is_file():
         known = ", ".join(sorted(found.stem for found in path.parent.glob("*.txt"))) or "none"
-        raise SegPerceptionError(f"{path} cannot be read ({error.strerror}): the splits there are {known}") from error
+        raise SegPerceptionError(f"there is no {path}: the splits there are {known}")
+    stems = [Path(line.strip()).name for line in text_of(path).splitlines() if line.strip()]
     lost = [stem for stem in stems if stem not in images]
     if lost:
         raise SegPerceptionError(
@@ -96,17 +96,15 @@ def _listed(images: dict[str, Path], root: Path, split: str) -> dict[str, Path]:
 def _classes(root: Path) -> tuple[dict[int, str], dict[int, Color]]:
     """Names, none where they are VOC's own, and colours by id."""
     if (path := root / "labelmap.txt").is_file():
-        rows = [
-            _row(line, path)
-            for line in path.read_text(encoding="utf-8").splitlines()
-            if line.strip(" #") and line[0] != "#"
-        ]
+        rows = [_row(line, path) for line in text_of(path).splitlines() if line.strip(" #") and line[0] != "#"]
         if not rows:
             raise SegPerceptionError(f"{path} names no class: lines such as `road:128,64,128::` are expected")
+        require_few(len(rows))
         return dict(enumerate(name for name, _ in rows)), dict(enumerate(color for _, color in rows))
     names: dict[int, str] = {}
     if (path := root / "class_names.txt").is_file():
-        names = dict(enumerate(line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()))
+        names = dict(enumerate(line.strip() for line in text_of(path).splitlines() if line.strip()))
+        require_few(len(names))
     colors = {number: voc_color(number) for number in names or range(len(VOC_NAMES))}
     return names, colors if _BORDER in colors.values() else {**colors, VOID: _BORDER}
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from seg_perception.datasets.base import Remark
+from seg_perception.datasets.base import Remark, refuse_same_names, text_of
 from seg_perception.datasets.categories import numbered_categories
 from seg_perception.datasets.shapes import Drawn, Shape
 from seg_perception.errors import SegPerceptionError, nearest_name
@@ -28,6 +28,7 @@ class Yolo(Drawn):
     def __init__(self, root: Path, split: str) -> None:
         names, images = _data(root, split or "train")
         self._numbers = numbered_categories(names)
+        refuse_same_names(images)
         self._labels = {image.name: _label_of(image) for image in images}
         found = {image.name: image for image in images if _has_text(self._labels[image.name])}
         if not found:
@@ -56,7 +57,7 @@ def polygons(path: Path) -> list[tuple[int, NDArray[np.float64]]]:
     Raises SegPerceptionError naming the line that is none.
     """
     found = []
-    for number, line in enumerate(path.read_text().splitlines(), start=1):
+    for number, line in enumerate(text_of(path).splitlines(), start=1):
         if not line.strip():
             continue
         try:
@@ -75,7 +76,7 @@ def polygons(path: Path) -> list[tuple[int, NDArray[np.float64]]]:
 
 
 def _has_text(path: Path) -> bool:
-    return path.is_file() and bool(path.read_text().strip())
+    return path.is_file() and bool(text_of(path).strip())
 
 
 def _label_of(image: Path) -> Path:
@@ -121,7 +122,7 @@ def _images(root: Path, content: dict[str, Any], entry: Any, data: Path) -> list
         )
     if found.is_dir():
         return image_files(found)
-    lines = [line.strip() for line in found.read_text().splitlines() if line.strip()]
+    lines = [line.strip() for line in text_of(found).splitlines() if line.strip()]
     images = [next((p for p in (found.parent / line, root / line) if p.is_file()), root / line) for line in lines]
     if not images:
         raise SegPerceptionError(f"{found} names no images: one path a line is expected")

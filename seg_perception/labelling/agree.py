@@ -25,7 +25,7 @@ from seg_perception.errors import SegPerceptionError
 from seg_perception.labelling.corrected import Corrected, Labelled, add_export_arguments, classes_of
 from seg_perception.labelling.page import jpeg_uri, thumbnail
 from seg_perception.labels import VOID, LabelSet
-from seg_perception.metrics.agreement import Agreement
+from seg_perception.metrics.agreement import Agreement, FrameAgreement
 from seg_perception.options import whole
 from seg_perception.reports.page import render
 from seg_perception.writing import check_new_folder, new_folder, write_json, write_text
@@ -71,7 +71,7 @@ def run(arguments: argparse.Namespace) -> int:
     agreement, problems = compare(both[0], both[1], labels)
     problems += [told for corrected in both for told in corrected.told()]
     content = numbers(agreement, problems)
-    worst = sorted(agreement.frames, key=lambda frame: (frame.same, frame.name))[: arguments.worst]
+    worst = _worst_first(agreement)[: arguments.worst]
     pictures = [
         Pictures(frame.name, frame.same, *_pictures(both[0][frame.name], both[1][frame.name], labels))
         for frame in worst
@@ -135,10 +135,15 @@ def numbers(agreement: Agreement, problems: list[str]) -> dict[str, Any]:
         "confused": _confused(agreement),
         "frames": [
             {"name": frame.name, "agreed": _known(frame.same), "labelled_by_both": frame.both}
-            for frame in sorted(agreement.frames, key=lambda frame: (frame.same, frame.name))
+            for frame in _worst_first(agreement)
         ],
         "problems": problems,
     }
+
+
+def _worst_first(agreement: Agreement) -> list[FrameAgreement]:
+    """Images of which nothing is known, because no pixel is of both, last."""
+    return sorted(agreement.frames, key=lambda frame: (math.isnan(frame.same), frame.same, frame.name))
 
 
 def _confused(agreement: Agreement, most: int = 5) -> list[dict[str, Any]]:

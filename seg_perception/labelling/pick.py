@@ -14,9 +14,10 @@ Example:
 from __future__ import annotations
 
 import argparse
+import itertools
 import sys
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -216,6 +217,7 @@ def _write(
     often = (frames.shares >= LEAST_SHARE).mean(axis=0)
     wanted = {(seen.recording[choice.index], seen.places[choice.index]): choice for choice in choices}
     found: dict[int, tuple[Picked, Card]] = {}
+    files: set[str] = set()
     for number_of, recording in enumerate(recordings):
         last = max((place for owner, place in wanted if owner == number_of), default=-1)
         for place, item in recording.frames():
@@ -224,6 +226,7 @@ def _write(
             if (choice := wanted.get((number_of, place))) is None:
                 continue
             file, origin = recording.names(place, item)
+            files.add(file := _unlike(file, files))
             picked = Picked(
                 file,
                 origin,
@@ -236,6 +239,13 @@ def _write(
             found[choice.index] = picked, Card.of(picked, item.frame.rgb, looker(item.frame).answer, looker.labels)
     rows = [found[choice.index] for choice in choices]
     return [picked for picked, _ in rows], [card for _, card in rows]
+
+
+def _unlike(file: str, taken: Collection[str]) -> str:
+    """The name of a file, with a number where another has it."""
+    stem, ending = Path(file).stem, Path(file).suffix
+    names = (f"{stem}-{number}{ending}" for number in itertools.count(2))
+    return next(name for name in itertools.chain([file], names) if name not in taken)
 
 
 def _line(name: str, frames: Frames, choices: Sequence[Choice], recording: int) -> Line:

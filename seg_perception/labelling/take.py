@@ -25,7 +25,7 @@ from tqdm import tqdm
 
 from seg_perception.datasets.label_sets import LABELS_FILE, open_labels, yaml_of
 from seg_perception.errors import SegPerceptionError
-from seg_perception.files import write_image
+from seg_perception.files import in_order, write_image
 from seg_perception.labelling.corrected import Corrected, add_export_arguments, classes_of, named, opened_by
 from seg_perception.labelling.job import Picked, job_images, read_picked, recording_of
 from seg_perception.labelling.split import VAL_SHARE, Row, sizes, validation_stems
@@ -122,7 +122,8 @@ def take(corrected: Corrected, picked: Sequence[Picked], labels: LabelSet, out: 
     """
     known = {Path(frame.file).stem: frame for frame in picked}
     taken, bare = Taken(), []
-    for stem in tqdm(sorted(corrected.paths), unit="image", desc="take", mininterval=1):
+    ordered = sorted(corrected.paths, key=in_order)
+    for place, stem in enumerate(tqdm(ordered, unit="image", desc="take", mininterval=1)):
         one = corrected[stem]
         path = out / "all" / "labels" / f"{stem}.png"
         write_image(path, one.label)
@@ -131,11 +132,11 @@ def take(corrected: Corrected, picked: Sequence[Picked], labels: LabelSet, out: 
         (out / "all" / "images").mkdir(exist_ok=True)
         shutil.copyfile(one.path, out / "all" / "images" / one.path.name)
         frame = known.get(stem)
-        recording, place = (frame.recording, frame.number) if frame else (recording_of(stem), 0)
+        recording, when = (frame.recording, frame.number) if frame else (recording_of(stem), place)
         taken.files[stem] = one.path.name
         if (one.label == VOID).mean() > _MOSTLY:
             bare.append(one.path.name)
-        taken.rows.append(Row(stem, recording, place, frozenset(np.unique(one.label).tolist()) - {VOID}))
+        taken.rows.append(Row(stem, recording, when, frozenset(np.unique(one.label).tolist()) - {VOID}))
     taken.held, told = validation_stems(taken.rows, share) if share else (set(), "")
     taken.notes += [told] * bool(told)
     if bare:

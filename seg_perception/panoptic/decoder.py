@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 
 from seg_perception.errors import BackendError
 from seg_perception.labels import LabelSet
+from seg_perception.machine import usable_cores
 from seg_perception.panoptic import instance_kernels, mask_kernels
 from seg_perception.panoptic.instance_kernels import AREA, CONFIDENCE, LEFT, RIGHT, TOP
 from seg_perception.results import NetworkOutput, Panoptic, Segment, Wants
@@ -289,7 +289,7 @@ def not_finite(name: str) -> BackendError:
 
 
 def _threads() -> int:
-    return min(MOST_THREADS, len(os.sched_getaffinity(0)))
+    return min(MOST_THREADS, usable_cores())
 
 
 @lru_cache(maxsize=1)

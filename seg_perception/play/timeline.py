@@ -19,7 +19,7 @@ import multiprocessing
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -154,10 +154,14 @@ class _Run:
         """How many there are."""
         return len(self._cameras)
 
-    def take(self, most: int, wait_s: float) -> Sequence[tuple[int, Arrival]]:
+    def take(self, most: int, wait_s: float, ended: Callable[[], bool]) -> Sequence[tuple[int, Arrival]]:
+        """See Frames: there is always one, until there are no more."""
         taken = [(next(self._turn), self._arrival()) for _ in range(min(most, self._left))]
         self._left -= len(taken)
         return taken
+
+    def wake(self) -> None:
+        """See Frames: nobody waits."""
 
     def _arrival(self) -> Arrival:
         number = next(self._count)

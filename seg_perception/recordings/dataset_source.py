@@ -53,6 +53,7 @@ class DatasetSource(Source):
                 self.problems.append(str(error))
                 continue
             told[sample.instance is not None] += 1
+            self.camera, self.pose = sample.view or (None, None)
             yield SourceFrame(Frame(sample.rgb, index), sample.name, Truth(sample.label, sample.instance))
         if all(told):
             self.problems.append(

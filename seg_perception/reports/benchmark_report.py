@@ -87,8 +87,34 @@ def markdown(results: Mapping[str, Mapping[str, Any]]) -> str:
             f"|{' --- |' * len(columns)}",
             *(f"| {' | '.join(cell(name, n) for cell in columns.values())} |" for name, n in results.items()),
             "",
+            *_fixed_rates(results),
         ]
     )
+
+
+def _fixed_rates(results: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Lines about cameras of a fixed rate; none where they were not measured."""
+    rows = [
+        f"| `{name}` | {rate} Hz | {one['missed']} of {one['sent']} | {_all(one['latency_ms'])} | {_all(one['jitter_ms'])} "
+        f"| {one['cpu_percent']:.0f} % | {one['memory_mb']:.0f} |"
+        for name, numbers in results.items()
+        for rate, one in numbers.get("fixed_rates_hz", {}).items()
+    ]
+    heads = (
+        "model",
+        "camera",
+        "missed",
+        "latency ms p50 / p90 / p95 / p99 / max",
+        "jitter ms p50 / p95 / max",
+        "of one core",
+        "memory MB",
+    )
+    words = "One camera of a fixed rate, each for ten seconds. Latency is from sending an image to receiving its mask."
+    return [words, "", f"| {' | '.join(heads)} |", f"|{' --- |' * len(heads)}", *rows, ""] if rows else []
+
+
+def _all(values: Mapping[str, float]) -> str:
+    return " / ".join(f"{value:.1f}" for value in values.values())
 
 
 def _speedups(numbers: Mapping[str, Any], prefix: str) -> str:

@@ -28,6 +28,7 @@ from seg_perception.ros.inputs import Arrival, Calibration, CameraInput
 from seg_perception.ros.mounting import Mounting
 from seg_perception.ros.outputs import SHARED_GRID, CameraOutputs, Placed, wants, watches_ground
 from seg_perception.ros.qos_events import MISMATCH
+from seg_perception.ros.resizing import stretch, words
 from seg_perception.ros.settings import Settings
 from seg_perception.ros.shared_grid import SharedGrid
 from seg_perception.ros.stamps import AHEAD, NOT_NEWER, ZERO, Doubt
@@ -79,13 +80,12 @@ class Camera:
         ground_changed: Callable[[], None],
         backend_failed: Callable[[Backend, BackendError], object],
         slots: int = 1,
-        open_model: ModelInfo | None = None,
         on_frame: OnFrame | None = None,
         shared: SharedGrid | None = None,
     ) -> None:
         """Called from a worker thread: ground_changed where what stops the outputs on the ground is another, backend_failed
-        where the backend lost a frame, and on_frame. open_model: the model file where it takes other sizes than the backend
-        does. shared: the grid that all cameras add to."""
+        where the backend lost a frame, and on_frame. shared: the grid that all cameras add to. `shape`: of the newest image,
+        (height, width), and since when by the steady clock; None before the first."""
         self.name = name
         self._node, self._settings, self._mounting = node, settings, Mounting(name, transforms)
         self._ground_changed, self._backend_failed, self._on_frame = ground_changed, backend_failed, on_frame
@@ -95,7 +95,8 @@ class Camera:
             ImageReader(settings.node.image_bit_depth, settings.node.image_16uc1_is_grey, settings.node.image_limits)
             for _ in range(slots)
         ]
-        self._doubts = ImageDoubts(settings.node.image_bit_depth, open_model)
+        self._doubts = ImageDoubts(settings.node.image_bit_depth)
+        self.shape: tuple[tuple[int, int], float] | None = None
         self._fusion = GridFusion(settings.fusion.half_life_s) if settings.fusion.enabled else None
         self._ego = settings.ego(name)
         self._ground, self._ground_told, self._hangs = GROUND_UNWATCHED, GROUND_OK, False
@@ -142,7 +143,7 @@ class Camera:
 
     def listen(self, accept: Callable[[Arrival], bool | None]) -> None:
         """Subscribe; accept gets every readable message and says whether it replaced one, None where it was not taken."""
-        settings = self._settings
+        settings, self.shape = self._settings, None
         self._input = CameraInput(self._node, self.name, settings.node, accept, self._calibration)
         if topic := settings.depth_topics[self.name]:
             self._depth = DepthInput(self._node, topic, settings.node.depth_tolerance)
@@ -208,8 +209,9 @@ class Camera:
         frame = Frame(reader.read(arrival.message), arrival.stamp_ns, header.frame_id)
         if doubt := self._doubts.brightness(reader.brightest):
             camera_input.doubt(doubt)
-        if hint := self._doubts.shape(frame.size_hw, self._pipeline.model):
-            self._node.get_logger().warning(f"{self.name or 'camera'}: {hint}")
+        shape = self.shape
+        if shape is None or shape[0] != frame.size_hw:
+            self.shape = frame.size_hw, since_s
         watched = self.outputs.watched(settings)
         if self._shared is not None and self._shared.watched(settings):
             watched |= {SHARED_GRID}
@@ -360,7 +362,11 @@ class Camera:
             time.monotonic(),
             ground,
             settings.node.enabled,
-            {**tracking_values(self._pipeline.tracker), "temporal_problem": self._pipeline.temporal_problem},
+            {
+                **tracking_values(self._pipeline.tracker),
+                "temporal_problem": self._pipeline.temporal_problem,
+                **size_values(self._pipeline.model, self.shape),
+            },
         )
         hangs = status.values["hangs"] == "true"
         if not settings.node.enabled:
@@ -383,6 +389,14 @@ def tracking_values(tracker: Tracker | None) -> dict[str, str]:
         **{f"tracking_restarts_{cause}": str(count) for cause, count in sorted(tracker.restarts.items())},
         "tracking_restart": tracker.reason,
     }
+
+
+def size_values(model: ModelInfo, shape: tuple[tuple[int, int], float] | None) -> dict[str, str]:
+    """At which size the network sees the latest image, and by how much that stretches it."""
+    if shape is None:
+        return {}
+    size_hw = model.size_for(shape[0])
+    return {"network_size": words(size_hw), "network_stretch": f"{stretch(shape[0], size_hw):.2f}"}
 
 
 @contextmanager

@@ -39,8 +39,11 @@ def _on_cpu(backend: Backend) -> bool:
 class Frames(Protocol):
     """Where frames wait: see newest.NewestFrames."""
 
-    def take(self, most: int, wait_s: float) -> Sequence[tuple[int, Any]]:
+    def take(self, most: int, wait_s: float, ended: Callable[[], bool]) -> Sequence[tuple[int, Any]]:
         """Cameras and frames, none in the end."""
+
+    def wake(self) -> None:
+        """Ask again who waits in take whether that has ended."""
 
 
 class Steps(Protocol):
@@ -88,7 +91,7 @@ class Lane:
         """A worker thread, until there are no more frames. slot: its number, which no other has."""
         while True:
             with self._network:
-                taken = () if self._full else self._frames.take(self._most, self._wait_s)
+                taken = self._frames.take(self._most, self._wait_s, lambda: self._full)
                 if not taken:
                     return
                 halves = self._see(taken, slot, time.monotonic())
@@ -127,8 +130,9 @@ class Lane:
         return batch[0] if batch is not None and time.monotonic() - batch[1] > limit_s else ()
 
     def close(self) -> None:
-        """Take no more frames."""
+        """Take no more frames; who waits for one waits no longer."""
         self._full = True
+        self._frames.wake()
 
     def leave(self) -> None:
         """Take no more frames, and publish nothing of those that are in the network now, whenever that returns."""

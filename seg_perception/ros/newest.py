@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import threading
 import time
+from collections.abc import Callable
 from typing import Generic, TypeVar
 
 _Frame = TypeVar("_Frame")
@@ -37,15 +38,17 @@ class NewestFrames(Generic[_Frame]):
             self._filled.notify()
             return replaced
 
-    def take(self, most: int = 1, wait_s: float = 0.0) -> list[tuple[int, _Frame]]:
+    def take(
+        self, most: int = 1, wait_s: float = 0.0, ended: Callable[[], bool] = lambda: False
+    ) -> list[tuple[int, _Frame]]:
         """Wait for a frame, then take it and those of other cameras, most of them at most; the camera that was served
-        longest ago comes first. Empty once closed.
+        longest ago comes first. Empty once closed, and once ended says so, which is asked at every wake.
 
         A frame waits up to wait_s for those of cameras whose next one is due, by their last interval, within that time: not
         for one that is slower, nor for one that has stalled.
         """
         with self._filled:
-            while self._open:
+            while self._open and not ended():
                 cameras = self._ready(most)
                 left_s = self._worth_waiting(cameras, wait_s) - time.monotonic() if 0 < len(cameras) < most else 0.0
                 if cameras and left_s <= 0:
@@ -53,6 +56,11 @@ class NewestFrames(Generic[_Frame]):
                     return [(camera, self._emptied(camera)) for camera in cameras]
                 self._filled.wait(left_s if cameras else None)
             return []
+
+    def wake(self) -> None:
+        """Let those who wait in take ask whether that has ended for them; the frames stay."""
+        with self._filled:
+            self._filled.notify_all()
 
     def close(self) -> None:
         """Let take return nothing, now and ever after."""

@@ -96,8 +96,6 @@ class SegmentationNode(ManagedNode):
         settings = self._parameter_server.settings
         self._step("starting the backend")
         backend = self._works.open(loaded, scheduling)
-        fixed = settings.network_hw is None and backend.model.limits is None and loaded.limits is not None
-        open_model = loaded if fixed else None
         if node.use_tf:
             self._transforms = TransformSource(self)
             self._hear_tf()
@@ -114,7 +112,6 @@ class SegmentationNode(ManagedNode):
                 self._ground_changed,
                 self._works.failed,
                 self._works.slots,
-                open_model,
                 self._on_frame,
                 self._shared,
             )

@@ -58,7 +58,11 @@ class NodeSettings:
     )
     fallback: str = _parameter("none", "what to run where TensorRT was chosen and fails", choices=FALLBACKS)
     providers: tuple[str, ...] = _parameter((), "ONNX Runtime execution providers, in order; empty: the CPU")
-    threads: int = _parameter(0, "threads of the network on the CPU; 0: one per physical core", limits=(0, 256))
+    threads: int = _parameter(
+        0,
+        "threads of the network on the CPU; 0: one per physical core, fewer where a container has a share of them",
+        limits=(0, 256),
+    )
     overlap: str = _parameter(
         "auto",
         "whether a frame is placed on the ground and published while the network runs on the next; "
@@ -94,8 +98,8 @@ class NodeSettings:
     )
     network_size: tuple[int, ...] = _parameter(
         (),
-        "`[width, height]` of the network's input, for a model file that leaves it open; empty: by the camera's shape on "
-        "ONNX Runtime, the file's default on TensorRT, whose engines are built for one size",
+        "`[width, height]` of the network's input, for a model file that leaves it open; empty: by the images' shape, on ONNX "
+        "Runtime of each image; a TensorRT engine is built for one size, so one of a better shape is built in the background",
         limits=(32, 16384),
         lengths=(0, 2),
         item=int,

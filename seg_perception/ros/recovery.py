@@ -48,17 +48,17 @@ class Recovery:
     def __init__(self, parts: Parts, per_minute: int, log: Callable[[str], None]) -> None:
         """per_minute: restarts in any minute, beyond which it gives up."""
         self._parts, self._limit, self._log = parts, per_minute, log
-        self._lock = threading.Lock()
+        self._lock, self._replacing = threading.Lock(), threading.Lock()
         self._begun_s: deque[float] = deque()
         self._error: BackendError | None = None
-        self._stopped = False
+        self._stopped = self._busy = False
         self._problem = ""
         self._restarts, self._last, self._last_s = 0, "", 0.0
 
     def begin(self, error: BackendError, hangs: bool = False) -> bool:
         """The backend failed so; hangs: it has not returned. Any thread; False where that is known already."""
         with self._lock:
-            if self._stopped or self._error is not None:
+            if self._stopped or self._busy or self._error is not None:
                 return False
             self._error = error
         threading.Thread(target=self._recover, args=(error, hangs), name="recovery", daemon=True).start()
@@ -68,7 +68,23 @@ class Recovery:
         """Begin nothing any more; says why there is no backend, empty where there is one."""
         with self._lock:
             self._stopped = True
+        with self._replacing:
             return self.problem
+
+    def replace(self, swap: Callable[[], None]) -> bool:
+        """Let swap put another backend in the place of one that works; False, and nothing done, where it does not work
+        any more or the end has come. What the old one fails at meanwhile is of no matter."""
+        with self._replacing:
+            with self._lock:
+                if self._stopped or self._error is not None:
+                    return False
+                self._busy = True
+            try:
+                with watched(RESTART_S, self._late):
+                    swap()
+            finally:
+                self._busy = False
+        return True
 
     @property
     def problem(self) -> str:
@@ -133,5 +149,5 @@ class Recovery:
 
     def _late(self) -> None:
         self._parts.leave(
-            f"restarting the backend does not end after {RESTART_S:g} s ({standing('recovery', 'frames')})"
+            f"restarting the backend does not end after {RESTART_S:g} s ({standing('recovery', 'resizing', 'frames')})"
         )

@@ -7,10 +7,8 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from pathlib import Path
 from typing import Any, Protocol
 
-from seg_perception import backends
 from seg_perception.backends.base import Backend
 from seg_perception.backends.batches import Answer, Batches
 from seg_perception.errors import BackendError, SegPerceptionError
@@ -18,10 +16,12 @@ from seg_perception.model_file import ModelInfo
 from seg_perception.ros.camera import Camera, Prepared
 from seg_perception.ros.diagnostics import legend
 from seg_perception.ros.inputs import Arrival
-from seg_perception.ros.lane import MOST_TOGETHER, Frames, Lane, Steps, overlaps, together
+from seg_perception.ros.lane import Frames, Lane, Steps, overlaps, together
+from seg_perception.ros.making import Maker
 from seg_perception.ros.newest import NewestFrames
 from seg_perception.ros.real_time import Scheduling
 from seg_perception.ros.recovery import RESTART_S, Recovery
+from seg_perception.ros.resizing import Resizing
 from seg_perception.ros.settings import Settings
 from seg_perception.ros.watchdog import standing
 from seg_perception.self_test import Outcome, SelfTest
@@ -104,38 +104,40 @@ class OnRequest:
 
 
 class Works:
-    """Opened when the node is configured, started when it is activated; see recovery.Parts for what its thread does."""
+    """Opened when the node is configured, started when it is activated; see recovery.Parts for what its thread does, and
+    resizing.py for what another one does."""
 
     def __init__(self, owner: Owner, settings: Callable[[], Settings], log: Callable[[str], None]) -> None:
         self._owner, self._settings, self._log = owner, settings, log
-        self._model: ModelInfo | None = None
+        self._maker: Maker | None = None
         self._backend: Backend | None = None
         self._cameras: list[Camera] = []
         self._scheduling = Scheduling()
         self._crew: Crew | None = None
         self._recovery: Recovery | None = None
+        self._resizing: Resizing | None = None
         self._on_request = OnRequest(self._judge_request)
         self._outcome: Outcome | None = None
         self._asked: list[Callable[[Outcome], None]] = []
-        self._falls_back = ""
         self.slots = 1
         self.frames: NewestFrames[Arrival] = NewestFrames(0)
 
     def open(self, model: ModelInfo, scheduling: Scheduling) -> Backend:
         """Start the backend of a model file. Raises SegPerceptionError as backends.choose."""
         settings = self._settings()
-        self._model, self._scheduling, self._falls_back = model, scheduling, ""
-        self._backend = backend = self._make_backend()
+        self._maker, self._scheduling = Maker(model, self._settings, self._log), scheduling
+        self._backend = backend = self._maker.make()
         self.slots = 2 if overlaps(settings.node.overlap, backend, len(settings.poses)) else 1
         return backend
 
     def start(self, cameras: list[Camera]) -> None:
         """Test the backend, then run frames. Raises BackendError where the self-test failed and that counts."""
-        assert self._backend is not None
+        assert self._backend is not None and self._maker is not None
         self._cameras = cameras
-        self._on_request.test = self._tested(self._backend)
+        self._on_request.test = self._tested(self._maker, self._backend)
         self.frames = NewestFrames(len(cameras), alone=1)
-        self._recovery = Recovery(self, self._settings().node.backend_restarts, self._log)
+        self._recovery = recovery = Recovery(self, self._settings().node.backend_restarts, self._log)
+        self._resizing = Resizing(self._maker.beside, lambda other: self._take_over(recovery, other), self._log)
         self._start_crew()
 
     def stop(self) -> str:
@@ -152,7 +154,7 @@ class Works:
         """Give the backend back."""
         # Diagnostics go on meanwhile, in the executor: they must not ask a backend that is being closed.
         backend, self._backend = self._backend, None
-        self._cameras, self._recovery = [], None
+        self._cameras, self._recovery, self._resizing = [], None, None
         self._on_request.test = self._outcome = None
         if backend is not None:
             backend.close()
@@ -160,10 +162,11 @@ class Works:
     @property
     def facts(self) -> dict[str, str]:
         """For diagnostics."""
-        backend, recovery, outcome = self._backend, self._recovery, self._outcome
+        backend, maker, recovery, outcome = self._backend, self._maker, self._recovery, self._outcome
         return {
             **(backend.describe() if backend is not None else {}),
             "legend": self._legend(backend) if backend is not None else "",
+            "network_size": maker.size_of(backend) if backend is not None and maker is not None else "",
             "backend_restarts": str(recovery.restarts if recovery is not None else 0),
             "self_test": outcome.sentence if outcome is not None else "",
         }
@@ -185,7 +188,8 @@ class Works:
         """What is to be known of the backend, empty where nothing is."""
         backend = self._backend
         fallback = backend.describe().get("fallback", "") if backend is not None else ""
-        return "; ".join(filter(None, (fallback, self._recovery.warning if self._recovery is not None else "")))
+        parts = (self._recovery, self._resizing)
+        return "; ".join(filter(None, (fallback, *(part.warning for part in parts if part is not None))))
 
     def test(self, answer: Callable[[Outcome], None]) -> None:
         """Test between two frames, and call answer from another thread; at once where no frames are run."""
@@ -205,7 +209,8 @@ class Works:
             crew.lane.close()
 
     def look_after(self) -> None:
-        """Once a second while frames are run: notice a network that hangs."""
+        """Once a second while frames are run: notice a network that hangs, and one of another shape than the images."""
+        self._look_after_size()
         crew, recovery, backend, node = self._crew, self._recovery, self._backend, self._settings().node
         late = crew.lane.overdue(node.backend_timeout) if crew is not None else ()
         if not late or recovery is None or backend is None:
@@ -221,48 +226,30 @@ class Works:
             for index, arrival in late:
                 self._drop(index, arrival, error)
 
+    def _look_after_size(self) -> None:
+        maker, backend, resizing = self._maker, self._backend, self._resizing
+        if maker is None or backend is None or resizing is None:
+            return
+        squeezes = maker.may_resize(backend)
+        cameras = self._cameras if squeezes else []
+        shapes = {camera.name: shape for camera in cameras if (shape := camera.shape) is not None}
+        resizing.look_after(maker.model, backend.model.size_hw, shapes)
+
     def _drop(self, index: int, arrival: Arrival, error: BackendError) -> None:
         if index < len(self._cameras):
             self._cameras[index].drop(arrival, error)
         else:
             self._judge(Outcome(False, f"the self-test failed: {error}", 1.0))
 
-    def _make_backend(self) -> Backend:
-        """What the parameters name, or what is fallen back to."""
-        settings, model = self._settings(), self._model
-        node = settings.node
-        assert model is not None
-        if settings.network_hw is not None:
-            model = model.at(settings.network_hw)
-        if self._falls_back:
-            return backends.on_the_cpu(model, node.threads or None, self._falls_back, self._log)
-        return backends.choose(
-            model,
-            backend=node.backend,
-            fallback=node.fallback,
-            providers=node.providers,
-            precision=node.precision,
-            cache_dir=Path(node.engine_cache).expanduser() if node.engine_cache else None,
-            threads=node.threads or None,
-            batch=1 if node.batch == "never" else min(len(settings.poses), MOST_TOGETHER),
-            log=self._log,
-        )
-
     def _start_crew(self) -> None:
         assert self._backend is not None
         steps: list[Steps] = [*self._cameras, self._on_request]
         self._crew = Crew(self.frames, steps, self._settings, self._backend, self.slots, self._scheduling)
 
-    def _tested(self, backend: Backend) -> SelfTest:
+    def _tested(self, maker: Maker, backend: Backend) -> SelfTest:
         """The backend's self-test; raises BackendError where it failed and that counts."""
-        assert self._model is not None
-        choice, test = self._settings().node.self_test, SelfTest(self._model, backend)
-        if choice == "skip":
-            return test
-        outcome = test.run()
-        self._judge(outcome)
-        if choice != "warn" and (outcome.passed is False or (choice == "require" and not outcome.passed)):
-            raise BackendError(outcome.sentence, "self_test")
+        test = maker.test_of(backend)
+        maker.check(test, self._judge)
         return test
 
     def _judge(self, outcome: Outcome) -> None:
@@ -305,10 +292,11 @@ class Works:
 
     def remake(self) -> Backend:
         """See Parts."""
-        backend = self._make_backend()
+        assert self._maker is not None
+        backend = self._maker.make()
         try:
             backend.warm_up()
-            self._on_request.test = self._tested(backend)
+            self._on_request.test = self._tested(self._maker, backend)
         except BaseException:
             backend.close()
             raise
@@ -316,9 +304,10 @@ class Works:
 
     def may_fall_back(self, because: BackendError) -> bool:
         """See Parts."""
-        if self._falls_back or self._settings().node.fallback == "none":
+        maker = self._maker
+        if maker is None or maker.falls_back or self._settings().node.fallback == "none":
             return False
-        self._falls_back = f"fallback to the CPU: {because}"
+        maker.falls_back = f"fallback to the CPU: {because}"
         return True
 
     def adopt(self, backend: Backend) -> None:
@@ -336,3 +325,30 @@ class Works:
     def leave(self, cause: str) -> None:
         """See Parts."""
         self._owner.leave(cause)
+
+    # What resizing does, in its thread.
+
+    def _take_over(self, recovery: Recovery, backend: Backend) -> bool:
+        """Let a backend of another size run the frames from the next one on; False where there is no such one to replace."""
+        maker, old = self._maker, self._backend
+        return (
+            maker is not None
+            and old is not None
+            and maker.may_resize(old)
+            and recovery.replace(lambda: self._swap(maker, old, backend))
+        )
+
+    def _swap(self, maker: Maker, old: Backend, backend: Backend) -> None:
+        crew = self._crew
+        assert crew is not None
+        crew.lane.close()
+        crew.join()
+        try:
+            self.adopt(backend)
+        except BaseException:
+            self.adopt(old)
+            raise
+        maker.size_hw = backend.model.size_hw
+        self._on_request.test = maker.test_of(backend)
+        with suppress(SegPerceptionError):
+            old.close()

@@ -183,7 +183,7 @@ class TrainConfig:
         if self.validation.weak:
             raise SegPerceptionError("validation is by masks, and its source has weak labels: take another")
         kinds = {source.weak for source in self.data}
-        for kind, losses in (("points", ("noisy_or", "summed_bag")), ("boxes", ("box_projection",))):
+        for kind, losses in (("points", ("noisy_or", "summed_bag")), ("boxes", ("box_projection", "box_tightness"))):
             used = [name for name in losses if self.loss.weak.get(name)]
             if kind in kinds and not used:
                 raise SegPerceptionError(

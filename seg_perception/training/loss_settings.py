@@ -21,7 +21,7 @@ SEMANTIC_LOSS_NAMES = (
 )
 """What `semantic` and `auxiliary` may name; the functions are in seg_perception.training.loop.losses."""
 
-WEAK_LOSS_NAMES = ("box_projection", "noisy_or", "smoothness", "summed_bag")
+WEAK_LOSS_NAMES = ("box_projection", "box_tightness", "noisy_or", "smoothness", "summed_bag")
 """What `weak` may name; the functions are in seg_perception.training.loop.weak_losses."""
 
 _RANGES = {

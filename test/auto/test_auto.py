@@ -84,6 +84,13 @@ def test_without_a_split_whole_recordings_judge_and_no_class_is_lost(tmp_path: P
     assert config["data"][0]["leave_out"] == config["validation"]["only"] == ["b*"]
 
 
+def test_of_a_single_recording_its_end_judges_also_where_numbers_have_no_zeros(tmp_path: Path) -> None:
+    layout = layout_of(coco(tmp_path, [f"drive_{number}" for number in range(1, 13)], ["road"]))
+    labels, _ = label_set_of(adapter_of(layout), tmp_path, None)
+    patterns, told = held_out(layout, labels, look_at(layout, labels))
+    assert patterns == ["drive_11", "drive_12"] and "one recording" in told
+
+
 def test_a_pattern_that_would_take_another_recording_too_is_not_used(tmp_path: Path) -> None:
     stems = [f"{name}_{i}" for name, count in (("a[1]", 2), ("a[1]x", 9)) for i in range(count)]
     layout = layout_of(coco(tmp_path, stems, ["road"]))
@@ -115,6 +122,31 @@ def test_categories_without_a_class_of_the_named_set_are_left_out_and_written_do
     assert "&id" not in (tmp_path / "config.yaml").read_text()
     config = load_config(tmp_path / "config.yaml")
     assert seen.unlike == ("dog",) and len(config.open_source(config.data[0], labels)) == 1
+
+
+@pytest.mark.parametrize(("train", "val"), [(["road", "dog"], ["road"]), (["road"], ["road", "dog"])])
+def test_a_category_without_a_class_may_be_in_one_split_alone(train: list[str], val: list[str], tmp_path: Path) -> None:
+    """As where categories are the names that somebody drew."""
+    for split, names in (("train", train), ("val", val)):
+        for number, name in enumerate(names):
+            stem = tmp_path / "d" / split / f"{split}_{number}"
+            write_image(stem.with_suffix(".png"), np.zeros((40, 60, 3), np.uint8))
+            shape = {"label": name, "points": [[0, 0], [40, 0], [40, 40]]}
+            stem.with_suffix(".json").write_text(json.dumps({"shapes": [shape], "imagePath": f"{stem.name}.png"}))
+    layout = layout_of(tmp_path / "d")
+    labels, _ = label_set_of(adapter_of(layout), tmp_path, "camvid")
+    (tmp_path / "labels.yaml").write_text(yaml_of(labels))
+    content = configuration(layout, labels, look_at(layout, labels), [], CPU, {})
+    (tmp_path / "config.yaml").write_text(as_yaml(content))
+    config = load_config(tmp_path / "config.yaml")
+    sources = config.data[0], config.validation
+    assert [len(config.open_source(source, labels)) for source in sources] == [len(train), len(val)]
+
+
+def test_categories_that_differ_in_case_are_one_class(tmp_path: Path) -> None:
+    layout = layout_of(coco(tmp_path, ["a_0", "b_0", "c_0"], ["Road", "my_thing", "road", "My Thing"]))
+    labels, _ = label_set_of(adapter_of(layout), tmp_path, None)
+    assert labels.names == ("Road", "my_thing")
 
 
 def test_a_fault_in_the_training_split_is_told_as_what_it_is(tmp_path: Path) -> None:

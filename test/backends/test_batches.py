@@ -150,7 +150,7 @@ def frames_per_second(cameras: list[Camera], backend: Any, most: int, frames: in
     """Of a lane of one thread whose cameras always have a frame."""
     left = [frames]
 
-    def take(most: int, wait_s: float) -> list[tuple[int, None]]:
+    def take(most: int, wait_s: float, ended: Any) -> list[tuple[int, None]]:
         count = min(most, left[0])
         left[0] -= count
         return [((left[0] + k) % len(cameras), None) for k in range(count)]

@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from places import CHECKOUT
 
 from seg_perception.benchmark.fixed_rate import figures
 from seg_perception.benchmark.moved import moved, tell_what_moved
+from seg_perception.reports.benchmark_report import markdown
 
 
 def test_latency_and_jitter_by_hand() -> None:
@@ -52,6 +54,29 @@ def test_what_moved_is_told_with_its_direction_the_largest_first() -> None:
     ]
 
 
+def test_what_may_be_why_is_told_beside_what_moved() -> None:
+    fixed = {"fixed_rates_hz": {"30": {"cpu_percent": 100.0, "memory_mb": 350.0, "missed": 1}}}
+    now = {"fixed_rates_hz": {"30": {"cpu_percent": 140.0, "memory_mb": 351.0, "missed": 3}}}
+    machine = {"cpu": "one", "cores": "2", "python": "3.12", "numba": "0.68"}
+    assert moved(result(**fixed, load_average=0.1), result(**now, load_average=2.5, machine=machine)) == [
+        "fixed_rates_hz.30.cpu_percent: 100 -> 140, worse",
+        "what else is not as it was: python 3.11 -> 3.12, load_average 0.1 -> 2.5, numba None -> 0.68",
+    ]
+    assert moved(result(load_average=0.1), result(load_average=2.5)) == [], (
+        "nothing moved, so nothing is to be explained"
+    )
+
+
+def test_a_rate_that_there_is_no_more_is_the_largest_change() -> None:
+    fixed = {"fixed_rates_hz": {"30": {"mean_frame_rate_hz": 29.9}}}
+    silent = {"fixed_rates_hz": {"30": {"mean_frame_rate_hz": None}}}
+    assert moved(result(**fixed), result(**silent, pipeline_fps=5.0)) == [
+        "fixed_rates_hz.30.mean_frame_rate_hz: 29.9 -> none, worse",
+        "pipeline_fps: 50 -> 5, worse",
+    ]
+    assert moved(result(**silent), result(**silent)) == [] and moved(result(**silent), result(**fixed)) == []
+
+
 def test_what_lies_within_the_noise_is_not_told() -> None:
     assert moved(result(), result(pipeline_fps=56.0)) == []
 
@@ -80,4 +105,11 @@ def test_what_is_no_result_is_compared_with_nothing(
     assert capsys.readouterr().out == ""
     (tmp_path / "m.json").write_text(json.dumps(result()))
     tell_what_moved(tmp_path / "m.json", result())
-    assert capsys.readouterr().out.splitlines()[1:] == ["  no median moved by more than 15%"]
+    assert capsys.readouterr().out.splitlines()[1:] == ["  nothing moved by more than 15%"]
+
+
+def test_the_committed_page_is_of_the_committed_results() -> None:
+    folder = CHECKOUT / "benchmarks"
+    results = {path.stem: json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))}
+    assert (folder / "README.md").read_text() == markdown(results)
+    assert all(list(numbers["fixed_rates_hz"]) == ["10", "30", "60"] for numbers in results.values())

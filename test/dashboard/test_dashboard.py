@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import signal
 import socket
@@ -15,11 +16,12 @@ import numpy as np
 import pytest
 
 pytest.importorskip("aiohttp")
+import aiohttp
 from browser import Browser, program
 from ros_harness import FakeCamera, NodeProcess, Peer, make_road_and_cars_model, ros_domain, set_parameters
 from verb_process import WAIT_S
 
-from seg_perception.errors import EXIT_ERROR, EXIT_INTERRUPTED
+from seg_perception.errors import EXIT_ERROR
 from seg_perception.ros.fill_messages import ImageFiller
 
 VERB = [sys.executable, "-m", "seg_perception", "dashboard"]
@@ -67,7 +69,7 @@ def page(domain: None) -> Iterator[str]:
         assert process.stdout is not None
         yield re.match(r"(http://127\.0\.0\.1:\d+) ", process.stdout.readline())[1]  # type: ignore[index]
         process.send_signal(signal.SIGTERM)
-        assert process.wait(WAIT_S) == EXIT_INTERRUPTED
+        assert process.wait(WAIT_S) == 0
     finally:
         process.kill()
         process.wait()
@@ -128,3 +130,27 @@ def test_a_port_that_is_taken_is_named() -> None:
         done = subprocess.run([*VERB, "--port", str(port)], capture_output=True, text=True, timeout=WAIT_S)
     assert done.returncode == EXIT_ERROR
     assert f"port {port} cannot be used" in done.stderr and "--port" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_ctrl_c_is_its_proper_end_also_while_a_page_is_open(domain: None) -> None:
+    """`ros2 launch` sends it to everything, and calls what does not end with 0 within seconds dead."""
+    process = subprocess.Popen([*VERB, "--port", "0"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+    async def look(address: str) -> int | None:
+        """How the page's stream was closed after Ctrl-C."""
+        async with aiohttp.ClientSession() as session, session.ws_connect(f"{address}/live") as stream:
+            await stream.send_json({"source": "/segmentation"})
+            await stream.receive_bytes()
+            process.send_signal(signal.SIGINT)
+            async for _ in stream:
+                pass
+            return stream.close_code
+
+    try:
+        assert process.stdout is not None
+        code = asyncio.run(look(process.stdout.readline().split()[0]))
+        _, said = process.communicate(timeout=WAIT_S)
+    finally:
+        process.kill()
+        process.wait()
+    assert (process.returncode, said, code) == (0, "", aiohttp.WSCloseCode.GOING_AWAY)

@@ -61,6 +61,17 @@ def test_the_worst_image_is_first_and_the_classes_are_named(
     assert not re.search(r"(src|href)=\"(?!data:)", page)
 
 
+def test_an_image_that_only_one_labelled_hides_none_of_the_worst(exports: tuple[Path, Path], tmp_path: Path) -> None:
+    path = exports[1] / "a.json"
+    content = json.loads(path.read_text())
+    content["shapes"] = [{**content["shapes"][0], "label": "void"}]
+    path.write_text(json.dumps(content))
+    assert main(words(*exports, tmp_path / "out", "--worst", "1")) == 0
+    frames = json.loads((tmp_path / "out" / "agreement.json").read_text())["frames"]
+    assert [(frame["name"], frame["agreed"] is None) for frame in frames] == [("b", False), ("c", False), ("a", True)]
+    assert "b: " in (tmp_path / "out" / "index.html").read_text()
+
+
 def test_it_is_the_same_the_other_way_round(exports: tuple[Path, Path], tmp_path: Path) -> None:
     for out, pair in (("one", exports), ("two", exports[::-1])):
         assert main(words(*pair, tmp_path / out, "--worst", "0")) == 0

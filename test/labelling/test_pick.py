@@ -61,6 +61,18 @@ def test_a_job_holds_the_frames_says_why_and_is_the_same_again(
     assert all(row["file"] in page and row["why"][0] in page for row in rows)
 
 
+def test_no_frame_takes_the_file_of_another(tmp_path: Path) -> None:
+    """Names that differ in their ending alone, or in what a file's name cannot have."""
+    folder = photos(tmp_path / "a", 4)
+    for old, new in (("drive_001", "drive_000.bmp"), ("drive_002", "a b.png"), ("drive_003", "a_b.png")):
+        image = cv2.imread(str(folder / f"{old}.png"))
+        (folder / f"{old}.png").unlink()
+        cv2.imwrite(str(folder / new), image)
+    assert main([*words(tmp_path, folder), "--out", str(tmp_path / "job"), "--json", str(tmp_path / "j.json")]) == 0
+    rows = json.loads((tmp_path / "j.json").read_text())["frames"]
+    assert len(rows) == len({row["file"] for row in rows}) == 4 == len(list((tmp_path / "job" / "images").iterdir()))
+
+
 def test_frames_that_show_nothing_are_left_out_and_counted(tmp_path: Path) -> None:
     folder = photos(tmp_path / "a", 3)
     cv2.imwrite(str(folder / "dark.png"), np.full((80, 120, 3), 7, np.uint8))

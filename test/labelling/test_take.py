@@ -92,6 +92,13 @@ def test_where_images_are_from_is_known_by_the_job(job: Path, tmp_path: Path) ->
     assert {row["recording"] for row in taken["frames"] if row["split"] == "val"} == {"b"}
 
 
+def test_of_a_single_recording_its_end_validates_also_where_numbers_have_no_zeros(tmp_path: Path) -> None:
+    exported(write_job(tmp_path / "job", [f"drive_{number}" for number in range(8, 13)]))
+    shutil.rmtree(tmp_path / "job")
+    assert main(words(tmp_path, "--val-share", "0.4")) == 0
+    assert sorted(path.stem for path in (tmp_path / "data/val/images").iterdir()) == ["drive_11", "drive_12"]
+
+
 def test_a_half_corrected_job_is_named(job: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     shutil.copytree(exported(job), tmp_path / "proposed")
     correct(tmp_path / "export", *NAMES[:5])

@@ -16,10 +16,14 @@ from seg_perception.errors import SegPerceptionError
 from seg_perception.files import is_whole, read_mask, read_rgb, write_image
 from seg_perception.ground.ego_mask import EgoMask
 from seg_perception.labels import CAMVID, VOID
+from seg_perception.metrics.false_ground import FalseGround
 from seg_perception.recordings.containers import missing_bytes
+from seg_perception.recordings.dataset_source import DatasetSource
 from seg_perception.recordings.make import write_bag
 from seg_perception.recordings.open_source import open_source
+from seg_perception.recordings.projections import Projections
 from seg_perception.recordings.sources import FolderSource, LabelFolder, SyntheticSource
+from seg_perception.synthetic.tracked_drive import TrackedDrive
 from seg_perception.writing import written_aside
 
 
@@ -47,6 +51,20 @@ def test_a_video_of_changing_rate_has_the_stamps_of_its_container(tmp_path: Path
     write_bag(source, tmp_path / "bag", "mcap")
     stamps_ns = [item.frame.stamp_ns for item in open_source(str(tmp_path / "bag"))]
     assert [(stamp_ns - stamps_ns[0]) / 1e6 for stamp_ns in stamps_ns] == pytest.approx(stamps_ms, abs=1)
+
+
+def test_a_rendered_drive_says_where_its_camera_is_so_that_false_ground_is_measured_in_metres() -> None:
+    """The camera of a hard drive shakes, so each frame has its own pose."""
+    source = DatasetSource("synthetic_drive", None, "hard", CAMVID)
+    item = next(iter(source))
+    drive = TrackedDrive(0)
+    assert (source.camera, source.pose) == (drive.camera, drive.pose_at(17))
+    assert item.truth is not None
+    projection = Projections().of(source, item.truth)
+    assert projection is not None
+    tally = FalseGround(CAMVID)
+    tally.add(np.full_like(item.truth.semantic, CAMVID.by_name("road").id), item.truth.semantic, projection)
+    assert tally.summary()["false_patch_of"] == 1
 
 
 def write_avi(path: Path, frames: int, told: int) -> None:

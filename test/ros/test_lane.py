@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import Any
@@ -31,12 +31,15 @@ class Line:
             self._frames.put(frame)
         self.taken = 0
 
-    def take(self, most: int, wait_s: float) -> list[tuple[int, Any]]:
+    def take(self, most: int, wait_s: float, ended: Callable[[], bool]) -> list[tuple[int, Any]]:
         taken: list[tuple[int, Any]] = []
-        while len(taken) < most and not self._frames.empty():
+        while not ended() and len(taken) < most and not self._frames.empty():
             taken.append(self._frames.get_nowait())
         self.taken += len(taken)
         return taken
+
+    def wake(self) -> None:
+        """Nobody waits here."""
 
 
 class Watched:

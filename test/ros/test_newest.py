@@ -197,3 +197,16 @@ def test_no_frame_waits_longer_than_the_bound_and_none_is_lost(
             last.update(batch)
             free_s = at_s + run_s
         assert last == {camera: max(come for come, one in events if one == camera) for _, camera in events}
+
+
+def test_who_waits_ends_when_told_and_the_frame_stays_for_the_next() -> None:
+    frames: NewestFrames[str] = NewestFrames(1)
+    ended, taken = threading.Event(), []
+    waiting = threading.Thread(target=lambda: taken.append(frames.take(1, 0.0, ended.is_set)))
+    waiting.start()
+    ended.set()
+    frames.wake()
+    waiting.join(20.0)
+    assert taken == [[]] and not waiting.is_alive()
+    frames.put(0, "next")
+    assert frames.take(1, 0.0, lambda: True) == [] and frames.take() == [(0, "next")]

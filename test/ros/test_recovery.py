@@ -129,6 +129,39 @@ def test_a_backend_that_comes_after_the_end_is_closed() -> None:
     assert late.closed and "adopted" not in parts.events
 
 
+def test_one_backend_replaces_another_that_works_and_no_other() -> None:
+    swapped: list[str] = []
+    parts, goes_on = Parts(lambda: goes_on.wait(WAIT_S) and backend()), threading.Event()
+    one = Recovery(parts, 3, print)
+
+    def swap() -> None:
+        assert not one.begin(ERROR), "what the old one fails at meanwhile is of no matter"
+        swapped.append("once")
+
+    assert one.replace(swap) and one.problem == one.warning == ""
+    assert one.begin(ERROR), "the new one may fail"
+    assert not one.replace(swap), "a restart is under way"
+    goes_on.set()
+    parts.until("adopted")
+    next((thread.join(WAIT_S) for thread in threading.enumerate() if thread.name == "recovery"), None)
+    one.stop()
+    assert not one.replace(swap) and swapped == ["once"], "after the end"
+
+
+def test_the_end_waits_for_a_swap_that_is_under_way() -> None:
+    one, begun, goes_on, ended = Recovery(Parts(backend), 3, print), *(threading.Event() for _ in range(3))
+    swap = threading.Thread(target=lambda: one.replace(lambda: begun.set() or goes_on.wait(WAIT_S)))  # type: ignore[func-returns-value]
+    stop = threading.Thread(target=lambda: (one.stop(), ended.set()))
+    swap.start()
+    assert begun.wait(WAIT_S)
+    stop.start()
+    assert not ended.wait(0.05)
+    goes_on.set()
+    assert ended.wait(WAIT_S)
+    swap.join(WAIT_S)
+    stop.join(WAIT_S)
+
+
 def test_what_does_not_come_back_ends_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(recovery, "RESTART_S", 0.01)
     goes_on = threading.Event()

@@ -20,12 +20,13 @@ LEAST_NUMBERS = 1024
 
 
 def narrowed(model: onnx.ModelProto) -> onnx.ModelProto:
-    """The model with large float32 weights as float16 and a Cast each; with numbers that float16 cannot hold they stay."""
-    outputs = {value.name for value in model.graph.output}
+    """The model with large float32 weights as float16 and a Cast each; with numbers that float16 cannot hold they stay, and
+    so do the scales of quantised ones, of which the least must not become 0."""
+    kept = {value.name for value in model.graph.output} | _scales(model)
 
     def change(weight: TensorProto) -> tuple[TensorProto, list[onnx.NodeProto]]:
         large = weight.data_type == TensorProto.FLOAT and np.prod(weight.dims) >= LEAST_NUMBERS
-        if not large or weight.name in outputs:
+        if not large or weight.name in kept:
             return weight, []
         with np.errstate(over="ignore"):
             values = numpy_helper.to_array(weight).astype(np.float16)
@@ -36,6 +37,10 @@ def narrowed(model: onnx.ModelProto) -> onnx.ModelProto:
         return numpy_helper.from_array(values, name), [cast]
 
     return _with_weights(model, change, dropped=set())
+
+
+def _scales(model: onnx.ModelProto) -> set[str]:
+    return {node.input[1] for node in model.graph.node if node.op_type in ("QuantizeLinear", "DequantizeLinear")}
 
 
 def widened(model: onnx.ModelProto) -> onnx.ModelProto:

@@ -25,9 +25,10 @@ from seg_perception.model_file import INPUT
 TRIAL_IMAGES = 6
 """Images that each trial is measured on, none of which has calibrated."""
 
-MOST_KEPT = 16
-PATIENCE = 4
-"""Layers kept float at most, and how many more are tried without a gain before the search ends."""
+MOST_KEPT = 32
+PATIENCE = 8
+"""Layers kept float at most, and how many more are tried without a gain before the search ends: ReLU6 and depthwise layers
+spread the damage over many, so that the gain of the next few may be nothing."""
 
 CENTER_PROBABILITY = 0.1
 """Heatmap above which a cell matters as a centre, as in the decode."""

@@ -56,26 +56,44 @@ def summed_bag(logits: Tensor, truth: WeakTruth) -> Tensor:
 def box_projection(logits: Tensor, truth: WeakTruth) -> Tensor:
     """Mean over the boxes of 1 - Dice coefficient between ones and the largest probability of the box's class in each of
     its rows, and in each of its columns: BoxInst's projection (Tian et al., CVPR 2021, arXiv 2012.02310, eq. 2), where what
-    lies outside is told by the labels there. A side that the crop cuts off may hide what reaches it: where a box touches
-    left or right border, rows say nothing, and columns where it touches top or bottom."""
+    lies outside is told by the labels there. Its gradient falls with the probability, so it holds what is learnt and teaches
+    little of a class that other pixels have made unlikely: box_tightness does."""
+    return _mean_of_lines(logits, truth, _one_minus_dice)
+
+
+def box_tightness(logits: Tensor, truth: WeakTruth) -> Tensor:
+    """Mean over the boxes of -log of the largest probability of the box's class, a mean over its rows, and one over its columns:
+    each line across a tight box holds a pixel of what is in it (Hsu et al., NeurIPS 2019, eq. 2, their positive bags)."""
+    return _mean_of_lines(logits, truth, _minus_log)
+
+
+def _mean_of_lines(logits: Tensor, truth: WeakTruth, cost: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+    """Mean of cost over boxes, of their rows and of their columns; see _one_minus_dice. A side that the crop cuts off may hide
+    what reaches it: where a box touches left or right border, rows say nothing, and columns where it touches top or bottom."""
     boxes = _marked(logits, truth, -truth.marks)
     height, width = truth.marks.shape[-2:]
     y, x, count = boxes.y, boxes.x, len(boxes.weights)
     total, weight = logits.sum() * 0, boxes.weights.new_zeros(())
     for line, across, lines, end in ((y, x, height, width - 1), (x, y, width, height - 1)):
         whole = _largest((across == 0) | (across == end), boxes.bag, count) == 0
-        dice = _projection_dice(boxes.log_probability.exp(), boxes.bag * lines + line, count, lines)
-        total = total + ((1 - dice) * boxes.weights * whole).sum()
+        key = boxes.bag * lines + line
+        largest = boxes.log_probability.new_zeros(count * lines)
+        largest = largest.scatter_reduce(0, key, boxes.log_probability, "amax", include_self=False).view(count, lines)
+        seen = torch.zeros_like(largest).view(-1).index_fill(0, torch.unique(key), 1).view(count, lines)
+        total = total + (cost(largest, seen) * boxes.weights * whole).sum()
         weight = weight + (boxes.weights * whole).sum()
     return total / batch_count(weight)
 
 
-def _projection_dice(probability: Tensor, key: Tensor, count: int, lines: int) -> Tensor:
-    """[count]: Dice coefficients of the boxes' lines, each the largest of its pixels' probabilities, with ones."""
-    largest = probability.new_zeros(count * lines).scatter_reduce(0, key, probability, "amax", include_self=False)
-    seen = torch.zeros_like(largest).index_fill(0, torch.unique(key), 1).view(count, lines)
-    largest = largest.view(count, lines) * seen
-    return 2 * largest.sum(dim=1) / (largest.square().sum(dim=1) + seen.sum(dim=1)).clamp(min=1e-6)
+def _one_minus_dice(log_largest: Tensor, seen: Tensor) -> Tensor:
+    """[count] of the boxes' lines [count, lines]: log of the largest probability in each, and 1 where the box has that line."""
+    largest = log_largest.exp() * seen
+    return 1 - 2 * largest.sum(dim=1) / (largest.square().sum(dim=1) + seen.sum(dim=1)).clamp(min=1e-6)
+
+
+def _minus_log(log_largest: Tensor, seen: Tensor) -> Tensor:
+    """The same as the mean of -log."""
+    return -(log_largest * seen).sum(dim=1) / seen.sum(dim=1).clamp(min=1)
 
 
 def smoothness(logits: Tensor, truth: WeakTruth) -> Tensor:
@@ -156,6 +174,7 @@ def _largest(is_so: Tensor, group: Tensor, count: int) -> Tensor:
 
 WEAK_LOSSES: dict[str, Callable[[Tensor, WeakTruth], Tensor]] = {
     "box_projection": box_projection,
+    "box_tightness": box_tightness,
     "noisy_or": noisy_or,
     "smoothness": smoothness,
     "summed_bag": summed_bag,

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from seg_perception.errors import SegPerceptionError, nearest_name
 from seg_perception.training.networks.heads import IMAGENET_MEAN, IMAGENET_STD, Features
+from seg_perception.training.networks.others import imported
 
 HEADS_STRIDE = 4
 
@@ -60,8 +61,7 @@ class KnownNetwork(nn.Module):
     light_heads = False
 
     def __init__(self, known: Known, encoder: str) -> None:
-        import segmentation_models_pytorch as smp  # optional
-
+        smp = imported("segmentation_models_pytorch")
         super().__init__()
         names = smp.encoders.get_encoder_names()
         if encoder not in names and not encoder.startswith("tu-"):
@@ -107,8 +107,7 @@ class FCN(nn.Module):
     input_mean, input_std = IMAGENET_MEAN, IMAGENET_STD
 
     def __init__(self, known: Known, encoder: str) -> None:
-        from torchvision.models import segmentation  # optional
-
+        segmentation = imported("torchvision.models.segmentation")
         super().__init__()
         makers = {"resnet50": segmentation.fcn_resnet50, "resnet101": segmentation.fcn_resnet101}
         if encoder not in makers:
@@ -178,8 +177,7 @@ def exportable(decoder: nn.Module) -> nn.Module:
 
 def _normalisation(encoder: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Mean and standard deviation, 0-255, that the encoder's public weights want: timm's where it is one of timm's."""
-    import timm  # optional, and there wherever segmentation-models-pytorch is
-
+    timm = imported("timm")  # which is there wherever segmentation-models-pytorch is
     told = timm.models.get_pretrained_cfg(encoder.removeprefix("tu-").removeprefix("timm-"), allow_unregistered=True)
     if told is None or not encoder.startswith(("tu-", "timm-")):
         return IMAGENET_MEAN, IMAGENET_STD

@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from seg_perception.errors import SegPerceptionError
+from seg_perception.training.networks.others import imported
 from seg_perception.training.teachers.base import Region
 
 MASK_THRESHOLD = 0.5
@@ -22,8 +23,7 @@ class MaskRCNN:
     def __init__(
         self, weights: Path | None, threshold: float, categories: Sequence[str] = (), long_side: int = 0
     ) -> None:
-        from torchvision.models import detection  # optional
-
+        detection = imported("torchvision.models.detection")
         names = list(categories) or detection.MaskRCNN_ResNet50_FPN_Weights.DEFAULT.meta["categories"]
         self.categories = {i: name for i, name in enumerate(names) if i and name != "N/A"}
         self._threshold = threshold

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from seg_perception.errors import SegPerceptionError
 from seg_perception.training.networks.heads import IMAGENET_MEAN, IMAGENET_STD
+from seg_perception.training.networks.others import imported
 from seg_perception.training.teachers.base import Region
 
 SIDE_OF = 32
@@ -36,10 +37,9 @@ class MaskTransformer:
     @classmethod
     def load(cls, folder: Path, long_side: int, threshold: float) -> MaskTransformer:
         """A model as transformers saved it, config.json and weights. Raises SegPerceptionError where it is none."""
-        from transformers import AutoModelForUniversalSegmentation  # optional
-
+        transformers = imported("transformers")
         try:
-            model = AutoModelForUniversalSegmentation.from_pretrained(folder, local_files_only=True)
+            model = transformers.AutoModelForUniversalSegmentation.from_pretrained(folder, local_files_only=True)
         except (OSError, ValueError, KeyError) as error:
             raise SegPerceptionError(
                 f"{folder} holds no model that transformers can open ({' '.join(str(error).split())[:200]}): give the folder "

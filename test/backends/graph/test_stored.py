@@ -69,6 +69,28 @@ def test_only_what_is_large_is_stored_as_float16(model: onnx.ModelProto) -> None
     assert model.SerializeToString() == before
 
 
+def test_the_scales_of_quantised_weights_stay() -> None:
+    """A channel that training left without weight has a scale that float16 rounds to 0, which TensorRT refuses."""
+    scales = np.full(LEAST_NUMBERS, 0.01, np.float32)
+    scales[3] = 1e-10
+    nodes = [
+        helper.make_node("QuantizeLinear", ["x", "scales", "zeros"], ["whole"], axis=0),
+        helper.make_node("DequantizeLinear", ["whole", "scales", "zeros"], ["y"], axis=0),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "quantised",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, scales.shape)],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, scales.shape)],
+        [
+            numpy_helper.from_array(scales, "scales"),
+            numpy_helper.from_array(np.zeros(LEAST_NUMBERS, np.int8), "zeros"),
+        ],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    assert narrowed(model) == model
+
+
 def test_infinite_and_undefined_weights_stay() -> None:
     for odd in (np.inf, np.nan):
         values = np.ones(LEAST_NUMBERS, np.float32)

@@ -101,6 +101,67 @@ def test_a_box_that_the_crop_cuts_off_is_judged_along_the_cut_alone() -> None:
     assert cost("box_projection", rows, corner, A) == 0
 
 
+def test_a_tight_box_has_a_pixel_of_its_class_in_each_line() -> None:
+    """As above: -log of 0.9 and of 0.6, rows and columns alike."""
+    rows = [of_a(0.5, 0.5, 0.5, 0.5), of_a(0.5, 0.9, 0.1, 0.5), of_a(0.5, 0.2, 0.6, 0.5), of_a(0.5, 0.5, 0.5, 0.5)]
+    box = [[0, 0, 0, 0], [0, -1, -1, 0], [0, -1, -1, 0], [0, 0, 0, 0]]
+    wanted = -(math.log(0.9) + math.log(0.6)) / 2
+    assert cost("box_tightness", rows, box, A) == pytest.approx(wanted)
+    corner = [[-1, -1, 0, 0], [-1, -1, 0, 0], [0, 0, 0, 0], [0, 0, 0, 0]]
+    assert cost("box_tightness", rows, corner, A) == 0
+
+
+def slow_lines(logits: torch.Tensor, truth: WeakTruth, name: str) -> float:
+    """Box by box and line by line."""
+    total, weight = 0.0, 0.0
+    for i, marks in enumerate(truth.marks):
+        for number in sorted({int(mark) for mark in marks.unique() if mark < 0}):
+            y, x = torch.nonzero(marks == number, as_tuple=True)
+            code = int(truth.codes[i, y[0], x[0]])
+            names = [A, B] if code == A_OR_B else [code]
+            p = logits[i].softmax(dim=0)[names].sum(dim=0)
+            for lines, across, end in ((y, x, marks.shape[1] - 1), (x, y, marks.shape[0] - 1)):
+                if int(across.min()) == 0 or int(across.max()) == end:
+                    continue
+                best = [
+                    max(float(p[a, b]) for a, b, at in zip(y, x, lines, strict=True) if at == line)
+                    for line in set(lines.tolist())
+                ]
+                dice = 2 * sum(best) / (sum(value**2 for value in best) + len(best))
+                logs = -sum(map(math.log, best)) / len(best)
+                own = float(truth.weights[code])
+                total, weight = total + own * (logs if name == "box_tightness" else 1 - dice), weight + own
+    return total / weight
+
+
+@pytest.mark.parametrize("name", ["box_projection", "box_tightness"])
+def test_box_losses_are_those_of_a_slow_walk_over_all_lines(name: str) -> None:
+    """Of 2 images with 2 boxes and a third at the border."""
+    for seed in range(3):
+        logits, truth = some_marks(seed)
+        truth.marks[:, 4:, 5:] = -3
+        truth.codes[:, 4:, 5:] = A
+        assert weak_loss(logits, truth, {name: 1.0}).item() == pytest.approx(slow_lines(logits, truth, name), rel=1e-5)
+
+
+def test_what_teaches_a_class_that_seems_impossible() -> None:
+    """A class of probability 0.001 in a box of 4 x 4, and in a point of 1 and of 11 x 11 px where it has 1/11: sums of the
+    gradient on it. Bags larger than the number of classes are content with chance, and a projection with what is not there."""
+
+    def pull(name: str, side: int, probability: float, sign: int) -> float:
+        marks = torch.zeros(1, 16, 16, dtype=torch.int64)
+        marks[:, 2 : 2 + side, 2 : 2 + side] = sign
+        logits = torch.zeros(1, 3, 16, 16, dtype=torch.float64)
+        logits[:, A] = math.log(2 * probability / (1 - probability))
+        logits.requires_grad_(True)
+        weak_loss(logits, truth_of(marks, torch.where(marks != 0, A, VOID)), {name: 1.0}).backward()
+        return -float(logits.grad[:, A].sum())
+
+    assert pull("box_tightness", 4, 0.001, -1) > 0.99 and pull("box_projection", 4, 0.001, -1) < 0.01
+    assert pull("noisy_or", 1, 1 / 11, 1) > 0.9 and pull("noisy_or", 11, 1 / 11, 1) < 0.001
+    assert pull("summed_bag", 11, 1 / 11, 1) > 0.9
+
+
 def test_neighbours_of_one_colour_should_be_of_one_class() -> None:
     """Two pixels of HALF and FIFTH: both have the same with probability 0.5 x 0.2 + 0.3 x 0.4 + 0.2 x 0.4 = 0.3."""
     assert cost("smoothness", [[HALF, FIFTH]], [[0, 0]], VOID) == pytest.approx(-math.log(0.3))

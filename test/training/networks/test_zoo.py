@@ -44,6 +44,19 @@ def test_a_missing_library_is_told_with_what_installs_it(tmp_path: Path, capsys:
     assert "segmentation_models_pytorch" in told and "pip install 'segmentation-models-pytorch" in told
 
 
+def test_a_torchvision_that_does_not_fit_torch_is_told_with_what_installs_both(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """PyPI's, which is built for CUDA, beside torch's build for a CPU says just this."""
+    (tmp_path / "segmentation_models_pytorch.py").write_text(
+        "raise RuntimeError('operator torchvision::nms does not exist')"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "segmentation_models_pytorch", raising=False)
+    with pytest.raises(SegPerceptionError, match=r"beside torch .*nms does not exist\): .*--index-url"):
+        make_network("unet", 5)
+
+
 def test_the_nearest_name_may_be_of_the_zoo() -> None:
     with pytest.raises(SegPerceptionError, match="did you mean 'deeplabv3plus'"):
         make_network("deeplabv3+", 5)

@@ -1,0 +1,110 @@
+"""The backends of a node that is configured: what is made, at which size, and what its self-test is to answer. Needs no ROS."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from seg_perception import backends, self_test
+from seg_perception.backends.base import Backend
+from seg_perception.errors import BackendError
+from seg_perception.model_file import ModelInfo
+from seg_perception.ros.lane import MOST_TOGETHER
+from seg_perception.ros.resizing import Size, words
+from seg_perception.ros.settings import Settings
+from seg_perception.self_test import Outcome, SelfTest
+
+
+class Maker:
+    """Makes backends of one model file as the parameters say. size_hw: of those that are built for one size, None for the
+    file's own; falls_back: why the CPU takes their place, empty where it does not."""
+
+    def __init__(self, model: ModelInfo, settings: Callable[[], Settings], log: Callable[[str], None]) -> None:
+        self.model, self._settings, self._log = model, settings, log
+        self.size_hw = self._asked
+        self.falls_back = ""
+        self._answers: dict[Size, ModelInfo] = {}
+        self._beside = threading.Lock()
+
+    @property
+    def _asked(self) -> Size | None:
+        return self._settings().network_hw
+
+    def make(self) -> Backend:
+        """What the parameters name, or what is fallen back to. Raises SegPerceptionError as backends.choose."""
+        if self.falls_back:
+            model, threads = self._sized(self._asked), self._settings().node.threads or None
+            return backends.on_the_cpu(model, threads, self.falls_back, self._log)
+        return self._choose(self.size_hw, self._settings().node.fallback)
+
+    def beside(self, size_hw: Size) -> Backend:
+        """One of another size than the one that runs, warm and tested. Raises SegPerceptionError where that cannot be; one at a
+        time, others wait."""
+        with self._beside:
+            backend = self._choose(size_hw, fallback="none")
+            try:
+                backend.warm_up()
+                self._learn_answer(size_hw)
+                self.check(self.test_of(backend))
+            except BaseException:
+                backend.close()
+                raise
+        return backend
+
+    def test_of(self, backend: Backend) -> SelfTest:
+        """The self-test of a backend of this maker."""
+        return SelfTest(self._answers.get(backend.model.size_hw, self.model), backend)
+
+    def check(self, test: SelfTest, judged: Callable[[Outcome], None] = lambda outcome: None) -> None:
+        """Run a test, unless none is wanted, and say how it ended; raises BackendError where it failed and that counts."""
+        choice = self._settings().node.self_test
+        if choice == "skip":
+            return
+        outcome = test.run()
+        judged(outcome)
+        if choice != "warn" and (outcome.passed is False or (choice == "require" and not outcome.passed)):
+            raise BackendError(outcome.sentence, "self_test")
+
+    def may_resize(self, backend: Backend) -> bool:
+        """Whether it was built for one size that nobody asked for, though the file takes others."""
+        return self.model.limits is not None and backend.model.limits is None and self._asked is None
+
+    def size_of(self, backend: Backend) -> str:
+        """At which size it runs, and why that."""
+        if backend.model.limits is not None:
+            return "by the shape of each camera's images"
+        size = words(backend.model.size_hw)
+        if self.model.limits is None:
+            return f"{size}: the model file takes no other"
+        if self._asked is not None:
+            return f"{size}: by network_size"
+        return f"{size}: by {'the model file' if self.size_hw is None else 'the shape of the images'}"
+
+    def _choose(self, size_hw: Size | None, fallback: str) -> Backend:
+        settings = self._settings()
+        node = settings.node
+        return backends.choose(
+            self._sized(size_hw),
+            backend=node.backend,
+            fallback=fallback,
+            providers=node.providers,
+            precision=node.precision,
+            cache_dir=Path(node.engine_cache).expanduser() if node.engine_cache else None,
+            threads=node.threads or None,
+            batch=1 if node.batch == "never" else min(len(settings.poses), MOST_TOGETHER),
+            log=self._log,
+        )
+
+    def _sized(self, size_hw: Size | None) -> ModelInfo:
+        return self.model if size_hw is None else self.model.at(size_hw)
+
+    def _learn_answer(self, size_hw: Size) -> None:
+        """The file holds the known image's masks at its own size alone: at another they are what the CPU makes of it."""
+        if size_hw == self.model.size_hw or size_hw in self._answers or not self.model.self_test:
+            return
+        model = self.model.at(size_hw)
+        on_cpu = backends.on_the_cpu(model, 1, "what another is held to", lambda line: None)
+        self._answers[size_hw] = replace(model, self_test=self_test.answer(on_cpu))
+        on_cpu.close()

@@ -1,0 +1,234 @@
+"""Exports that are damaged, incomplete or odd: each is named, none raises what only a programmer can read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from test_coco_instances import SQUARE, content, export
+from test_cvat import BOX, ROAD, xml
+from test_datasets import photo, write
+from test_tools import cvat, drawn, labelme, picture, task, text, yolo
+
+from seg_perception.datasets import DATASETS, open_dataset
+from seg_perception.datasets.polygons import filled
+from seg_perception.datasets.shapes import Shape, painted
+from seg_perception.errors import SegPerceptionError
+from seg_perception.labels import CAMVID, VOID
+
+WHOLE = [[0, 0], [4, 0], [4, 4], [0, 4]]
+HUGE = 10**400
+
+
+def coco(root: Path, outline: Any) -> str:
+    export(root, content({"category_id": 1, "segmentation": outline}, names={1: "road"}))
+    photo(root / "images/a.jpg", 6, 8)
+    return "coco_instances"
+
+
+def brushed(root: Path, values: list[int]) -> str:
+    photo(root / "images/a.jpg", 4, 4)
+    text(
+        root / "tasks.json", [task("a.jpg", ("brushlabels", {"format": "rle", "rle": values, "brushlabels": ["car"]}))]
+    )
+    return "label_studio"
+
+
+def of_cvat(root: Path, shape: str) -> str:
+    xml(root, shape)
+    return "cvat"
+
+
+MASK = '<mask label="road" rle="{}" left="0" top="0" width="2" height="2"></mask>'
+
+
+@pytest.mark.parametrize(
+    ("make", "told"),
+    [
+        (lambda root: coco(root, {"size": [6, 8], "counts": "o" * 40 + "0"}), "RLE of annotation 1"),
+        (lambda root: coco(root, {"size": [6, 8], "counts": [10**30, 5]}), "RLE of annotation 1"),
+        (lambda root: coco(root, [[0, 0, HUGE, 0, 4, 4]]), "no list of x and y"),
+        (lambda root: brushed(root, [300, 1, 2, 3]), "region r0 of a.jpg"),
+        (lambda root: of_cvat(root, MASK.format(f"0, {10**30}")), "shape 1"),
+    ],
+)
+def test_numbers_beyond_all_bounds_are_named(make: Callable[[Path], str], told: str, tmp_path: Path) -> None:
+    with pytest.raises(SegPerceptionError, match=told):
+        open_dataset(make(tmp_path), tmp_path, "", CAMVID)[0]
+
+
+def yolo_text(root: Path, data: bytes) -> str:
+    yolo(root, "train: images\nnames: [road]\n", "images/a.jpg", "labels/a.txt", "")
+    (root / "labels/a.txt").write_bytes(data)
+    return "yolo"
+
+
+def voc_text(root: Path, data: bytes) -> str:
+    cvat(root)
+    (root / "labelmap.txt").write_bytes(data)
+    return "voc"
+
+
+@pytest.mark.parametrize(
+    ("make", "good", "bad"),
+    [
+        (yolo_text, "0 0 0 1 0 1 1 0 1\n", b"0 0 0 1 0 1 1 0 1 \xff\n"),
+        (voc_text, "# label\nroad:128,64,128::\ncar:0,0,142::\n", "straße:128,64,128::\n".encode("latin-1")),
+    ],
+)
+def test_text_may_begin_with_a_byte_order_mark_and_must_be_utf_8(
+    make: Callable[[Path, bytes], str], good: str, bad: bytes, tmp_path: Path
+) -> None:
+    name = make(tmp_path, b"\xef\xbb\xbf" + good.encode())
+    assert picture(tmp_path, name)[0][0] == "r"
+    make(tmp_path, bad)
+    with pytest.raises(SegPerceptionError, match=r"(a|labelmap)\.txt .*UTF-8"):
+        open_dataset(name, tmp_path, "", CAMVID)[0]
+
+
+def test_more_categories_than_ids_are_named(tmp_path: Path) -> None:
+    labelme(tmp_path, *(drawn(f"thing {number}", WHOLE) for number in range(255)))
+    cvat(tmp_path / "voc")
+    text(tmp_path / "voc/labelmap.txt", "".join(f"c{i}:{i % 256},{i // 256},7::\n" for i in range(300)))
+    for name, root, count in (("labelme", tmp_path, 255), ("voc", tmp_path / "voc", 300)):
+        with pytest.raises(SegPerceptionError, match=f"there are {count} categories, and 254 at most"):
+            DATASETS[name](root, "")
+
+
+def test_yolo_images_of_one_name_in_two_folders_are_named(tmp_path: Path) -> None:
+    yolo(tmp_path, "train: train.txt\nnames: [road]\n", "images/a/1.jpg", "labels/a/1.txt", "0 0 0 1 0 1 1\n")
+    photo(tmp_path / "images/b/1.jpg", 4, 4)
+    text(tmp_path / "train.txt", "images/a/1.jpg\nimages/b/1.jpg\n")
+    with pytest.raises(SegPerceptionError, match=r"a/1\.jpg and .*b/1\.jpg share the name '1'"):
+        open_dataset("yolo", tmp_path, "train", CAMVID)
+
+
+def test_a_project_of_cvat_has_a_folder_for_each_subset(tmp_path: Path) -> None:
+    extra = f'<image id="0" name="b.png" subset="val" width="4" height="4">{BOX.format(z=0, more="")}</image>'
+    xml(tmp_path, ROAD, more='subset="train"', extra=extra)
+    (tmp_path / "images/train").mkdir()
+    (tmp_path / "images/a.png").rename(tmp_path / "images/train/a.png")
+    photo(tmp_path / "images/val/b.png", 4, 4)
+    assert [len(open_dataset("cvat", tmp_path, split, CAMVID)) for split in ("", "train", "val")] == [2, 1, 1]
+    assert picture(tmp_path, "cvat", index=1)[0] == "cc.."
+
+
+def test_two_names_that_lead_to_one_file_are_named(tmp_path: Path) -> None:
+    extra = f'<image id="1" name="x/a.png" width="4" height="4">{ROAD}</image>'
+    xml(tmp_path, ROAD, extra=extra)
+    with pytest.raises(SegPerceptionError, match=r"images 'a\.png' and 'x/a\.png'.*the one file .*images/a\.png"):
+        open_dataset("cvat", tmp_path, "", CAMVID)
+
+
+def test_an_unknown_encoding_of_xml_is_named(tmp_path: Path) -> None:
+    text(tmp_path / "annotations.xml", '<?xml version="1.0" encoding="foo"?><annotations></annotations>')
+    with pytest.raises(SegPerceptionError, match=r"no whole XML .*unknown encoding"):
+        open_dataset("cvat", tmp_path, "", CAMVID)
+
+
+def test_coco_s_polygons_are_refused_on_an_image_of_another_size(tmp_path: Path) -> None:
+    rows = content({"category_id": 1, "segmentation": [SQUARE]}, names={1: "road"})
+    rows["images"][0] |= {"width": 8, "height": 6}
+    export(tmp_path, rows)
+    photo(tmp_path / "images/a.jpg", 12, 16)
+    with pytest.raises(SegPerceptionError, match="was drawn on an image of 8x6, which is 16x12 now"):
+        open_dataset("coco_instances", tmp_path, "", CAMVID)[0]
+    rows["images"][0] |= {"width": 0, "height": 0}
+    export(tmp_path, rows)
+    assert open_dataset("coco_instances", tmp_path, "", CAMVID)[0].label[2, 2] != VOID, "some exporters do not know it"
+
+
+def test_labelme_tells_labels_without_image_and_images_without_label(tmp_path: Path) -> None:
+    labelme(tmp_path, drawn("road", WHOLE))
+    lost = labelme(tmp_path, drawn("road", WHOLE), stem="b")
+    (tmp_path / "b.jpg").unlink()
+    photo(tmp_path / "c.jpg", 4, 4)
+    adapter = DATASETS["labelme"](tmp_path, "")
+    assert len(adapter) == 1 and list(adapter.spare) == [lost] and list(adapter.missing) == [tmp_path / "c.jpg"]
+
+
+def supervisely(root: Path) -> dict[str, Any]:
+    ring = {"exterior": WHOLE, "interior": []}
+    one = {"classTitle": "road", "geometryType": "polygon", "points": ring}
+    text(root / "meta.json", {"classes": [{"title": "road"}]})
+    text(root / "ds/ann/a.jpg.json", rows := {"size": {"height": 4, "width": 4}, "objects": [one]})
+    photo(root / "ds/img/a.jpg", 4, 4)
+    return rows
+
+
+def test_supervisely_s_faults_are_named(tmp_path: Path) -> None:
+    rows = supervisely(tmp_path)
+    text(tmp_path / "ds/ann/b.jpg.json", rows)
+    text(tmp_path / "ds/img/Thumbs.db", "no image")
+    adapter = DATASETS["supervisely"](tmp_path, "")
+    assert list(adapter.spare) == [tmp_path / "ds/ann/b.jpg.json"] and not adapter.missing
+    for meta in ([1], {"classes": ["road"]}):
+        text(tmp_path / "meta.json", meta)
+        with pytest.raises(SegPerceptionError, match=r"meta\.json is no .*of Supervisely"):
+            DATASETS["supervisely"](tmp_path, "")
+    (tmp_path / "ds/img").rename(tmp_path / "ds/pictures")
+    with pytest.raises(SegPerceptionError, match="no image in"):
+        DATASETS["supervisely"](tmp_path, "")
+
+
+def test_label_studio_finds_the_image_in_an_address_with_a_signature(tmp_path: Path) -> None:
+    region = ("polygonlabels", {"points": [[0, 0], [100, 0], [100, 100]], "polygonlabels": ["Road"]})
+    photo(tmp_path / "images/a.jpg", 4, 4)
+    text(tmp_path / "tasks.json", [task("https://bucket.example/b/a.jpg?X-Amz-Signature=0f", region)])
+    assert picture(tmp_path, "label_studio")[0][-1] == "r"
+    text(tmp_path / "tasks.json", [task("no image at all", region)])
+    with pytest.raises(SegPerceptionError, match="task 1 names no image"):
+        picture(tmp_path, "label_studio")
+
+
+def test_label_studio_s_ellipse_has_an_area(tmp_path: Path) -> None:
+    photo(tmp_path / "images/a.jpg", 4, 4)
+    value = {"x": 50, "y": 50, "radiusX": 50, "radiusY": 25, "rotation": 90, "ellipselabels": ["Road"]}
+    text(tmp_path / "tasks.json", [task("a.jpg", ("ellipselabels", value))])
+    assert picture(tmp_path, "label_studio") == [".rr.", ".rr.", ".rr.", ".rr."]
+
+
+def test_colours_of_16_bits_are_colours(tmp_path: Path) -> None:
+    photo(tmp_path / "train/images/a.png", 1, 2)
+    road = CAMVID.by_name("road").color
+    for scale in (256, 257):
+        write(tmp_path / "train/labels/a.png", [[tuple(scale * part for part in road), (0, 0, 0)]], np.uint16)
+        assert picture(tmp_path, "folder", "train") == ["r."]
+
+
+def test_a_deleted_object_of_cityscapes_needs_no_class(tmp_path: Path) -> None:
+    photo(tmp_path / "leftImg8bit/train/x/a_leftImg8bit.png", 4, 4)
+    rows = [{"label": "road", "polygon": WHOLE}, {"label": "slip of the pen", "polygon": WHOLE, "deleted": 1}]
+    text(tmp_path / "gtFine/train/x/a_gtFine_polygons.json", {"imgHeight": 4, "imgWidth": 4, "objects": rows})
+    assert picture(tmp_path, "cityscapes_polygons", "train")[0] == "rrrr"
+
+
+FAR = st.tuples(st.integers(-900, 900), st.integers(-900, 900))
+SIZE_HW = 40, 60
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(FAR, min_size=3, max_size=6))
+def test_corners_far_outside_change_nothing_inside(points: list[tuple[int, int]]) -> None:
+    """But for pixels whose middle is within half a pixel of an edge: edges are drawn on a grid of a fifth of a pixel."""
+    ring = np.array(points, np.float64)
+    label, _, remarks = painted([Shape(1, "it", (ring,))], SIZE_HW, smallest_in_front=False)
+    if not any("outside" in remark.kind for remark in remarks):
+        apart = (label == 1) != filled(ring, SIZE_HW)
+        assert not (apart & (_from_edges(ring) > 0.5)).any()
+
+
+def _from_edges(ring: np.ndarray) -> np.ndarray:
+    """[H, W]: how far the middle of each pixel is from the nearest edge, px."""
+    middles = np.stack(np.meshgrid(np.arange(SIZE_HW[1]), np.arange(SIZE_HW[0])), axis=-1) + 0.5
+    apart = []
+    for start, end in zip(ring, np.roll(ring, -1, axis=0), strict=True):
+        along = end - start
+        share = ((middles - start) @ along / max(along @ along, 1)).clip(0, 1)
+        apart.append(np.linalg.norm(middles - start - share[..., None] * along, axis=-1))
+    return np.min(apart, axis=0)
