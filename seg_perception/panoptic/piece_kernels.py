@@ -131,7 +131,7 @@ def settle_pieces(
     Pieces near the largest of their instance and kind stay together, and those of its largest kind keep their number. The
     others, the largest first, go to the thing of their kind that they touch most; else to one near which they lie; else, if
     they are no part of a large vehicle and have least_own px, they are a new one; else they stay if they lie near their
-    instance. gap: how far from a piece's box, in sizes of it, is near; least_border: px, for each of the root of a
+    instance. Where they touch only what lies beside a thing's largest piece, and are large enough with it, both are a new one. gap: how far from a piece's box, in sizes of it, is near; least_border: px, for each of the root of a
     piece's area, along which it must touch.
     """
     leaders, keeps = np.empty(len(pieces), np.int64), np.empty(len(pieces), np.bool_)
@@ -157,6 +157,10 @@ def settle_pieces(
     for place in range(len(loose)):
         piece, area = loose[place], areas[loose[place]]
         number = _touched(borders[place], numbers, held, area, least_border * np.sqrt(area))
+        if 0 < number < len(mains) and pieces[piece, KIND] != LARGE_VEHICLE and borders[place, mains[number]] == 0:
+            if area + _move(pieces, borders[place], numbers, held, number, number) >= least_own:
+                _move(pieces, borders[place], numbers, held, number, known)
+                number, known = known, known + 1
         if number == 0:
             number = _near_thing(pieces, mains, held, piece, area, gap)
         if number == 0 and pieces[piece, KIND] != LARGE_VEHICLE and area >= least_own:
@@ -216,6 +220,27 @@ def _touched(
     lengths[0] = 0
     best = int(np.argmax(lengths))
     return best if lengths[best] >= max(least, 1.0) and held[best] >= area else 0
+
+
+@compiled
+def _move(
+    pieces: NDArray[np.int64],
+    borders: NDArray[np.int64],
+    numbers: NDArray[np.int64],
+    held: NDArray[np.int64],
+    number: int,
+    other: int,
+) -> int:
+    """Give the pieces of thing `number` that touch another piece, along borders [N], to thing `other`; how many px those
+    are."""
+    area = 0
+    for at in range(len(pieces)):
+        if borders[at] > 0 and numbers[at] == number:
+            numbers[at] = other
+            area += pieces[at, AREA]
+    held[number] -= area
+    held[other] += area
+    return area
 
 
 @compiled

@@ -104,6 +104,13 @@ def test_a_walkers_legs_are_his_though_they_went_to_the_car_behind():
     assert at(found, 33, 20) == at(found, 33, 45) and at(found, 33, 45).box == (30, 12, 8, 38)
 
 
+def test_a_walker_of_whom_the_car_has_one_half_and_another_walker_the_other_is_one_of_his_own():
+    halves = ((WALKER, 1, (40, 20, 44, 45)), (WALKER, 2, (44, 20, 48, 45)))
+    found = checked(drawn((CAR, 1, (5, 10, 40, 50)), *halves, (WALKER, 2, (56, 10, 68, 50))))
+    assert at(found, 42, 30).box == (40, 20, 8, 25) and at(found, 60, 30).box == (56, 10, 12, 40)
+    assert at(found, 20, 30).box == (5, 10, 35, 40)
+
+
 def test_a_cars_side_that_went_to_the_walker_before_it_is_the_cars():
     found = checked(drawn((CAR, 1, (10, 20, 28, 45)), (CAR, 2, (36, 20, 46, 40)), (WALKER, 2, (28, 5, 36, 55))))
     assert at(found, 40, 30) == at(found, 12, 30) and at(found, 12, 30).box == (10, 20, 36, 25)
