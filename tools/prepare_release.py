@@ -76,6 +76,7 @@ def check(version: str) -> None:
         )
     if _git("status", "--porcelain"):
         raise RefusedError("some files are changed or not in git: commit them first")
+    _git("var", "GIT_COMMITTER_IDENT")  # else the commit would fail when all is written
     last = _git("describe", "--tags", "--abbrev=0")
     reasons = check_messages.reasons(last) if last else []
     if reasons and _numbers(last)[:1] >= _numbers(version)[:1]:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from seg_perception.camera.messages import to_host_memory
 from seg_perception.errors import BadImageError
 from seg_perception.results import Depth
 
@@ -37,6 +38,7 @@ def read_depth(message: Any, image_hw: tuple[int, int], frame_id: str) -> Depth:
             f"depth is of the frame '{message.header.frame_id}' and the image of '{frame_id}': give depth that is aligned "
             "to the image, and so seen from its frame",
         )
+    to_host_memory(message, "depth_no_host_memory")
     expected = step * (height - 1) + width * size
     if step < width * size or len(message.data) < expected:
         raise BadImageError(

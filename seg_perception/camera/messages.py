@@ -26,6 +26,7 @@ from seg_perception.raw_image import Mix, RawImage, Recolor, from_bayer, from_yu
 WRONG_ENCODING = "wrong_encoding"
 TRUNCATED = "truncated"
 EMPTY = "empty"
+NO_HOST_MEMORY = "no_host_memory"
 
 JPEG_START, JPEG_END = b"\xff\xd8", b"\xff\xd9"
 PNG_START, PNG_END = b"\x89PNG", b"IEND"
@@ -44,6 +45,25 @@ class DecodedImage:
 
     header: Any
     image: RawImage
+
+
+def to_host_memory(message: Any, cause: str = NO_HOST_MEMORY) -> None:
+    """Copy the message's data to where NumPy and OpenCV can read it, if it is not there: from Lyrical on rclpy may give a
+    `rosidl_buffer.Buffer` of another device. Raises BadImageError, of this cause, where
+    that cannot be.
+    """
+    try:
+        memoryview(message.data)
+    except TypeError:
+        kind = getattr(message.data, "backend_type", type(message.data).__name__)
+        try:
+            message.data = message.data.to_array()
+        except (AttributeError, RuntimeError) as error:
+            raise BadImageError(
+                cause,
+                f"the data lies in memory of '{kind}', which cannot be copied to the CPU's ({error}): let the publisher send "
+                "what lies in the CPU's memory",
+            ) from error
 
 
 def check_image(message: Any, grey_16uc1: bool = False, limits: ImageLimits = LIMITS) -> Layout:

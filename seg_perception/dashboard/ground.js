@@ -1,6 +1,6 @@
 // The ground from above, in the vehicle's frame: x ahead is up, y to the left is left. Metres until the last moment.
 
-const FREE = [43, 143, 184], BLOCKED = [165, 69, 47], UNKNOWN = [38, 41, 44];
+const FREE = [43, 143, 184], COSTLY = [143, 122, 60], BLOCKED = [165, 69, 47], UNKNOWN = [38, 41, 44];
 const TRAIL_S = 4;
 
 export const ground = { grid: null, freeSpace: null, things: null, trails: new Map() };
@@ -33,13 +33,18 @@ export function follow(things) {
   ground.things = things;
 }
 
+/** From the legend's free over its costly to its blocked. */
+function colorOf(cost) {
+  if (cost < 0) return UNKNOWN;
+  const [from, to, share] = cost < 50 ? [FREE, COSTLY, cost / 50] : [COSTLY, BLOCKED, cost / 50 - 1];
+  return from.map((value, k) => value + share * (to[k] - value));
+}
+
 function gridPicture({ width, height, cells }) {
   const picture = new ImageData(width, height);
   for (let cell = 0; cell < cells.length; cell++) {
-    const cost = cells[cell], share = cost / 100;
-    for (let k = 0; k < 3; k++) {
-      picture.data[4 * cell + k] = cost < 0 ? UNKNOWN[k] : FREE[k] + share * (BLOCKED[k] - FREE[k]);
-    }
+    const color = colorOf(cells[cell]);
+    for (let k = 0; k < 3; k++) picture.data[4 * cell + k] = color[k];
     picture.data[4 * cell + 3] = 255;
   }
   const canvas = new OffscreenCanvas(width, height);

@@ -104,10 +104,11 @@ class CocoInstances(Drawn):
                     files[row["id"]] = str(row["file_name"])
                     self._sizes[files[row["id"]]] = row.get("height"), row.get("width")
                 elif key == "annotations":
+                    hash(row["image_id"])  # raises TypeError where it can be no key
                     owners.append(row["image_id"])
                     places.append((offset, length))
                     outlines += bool(row.get("segmentation"))
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise SegPerceptionError(
                 f"{self._file} is no instance JSON of COCO ({error!r}): export it again"
             ) from error
@@ -129,10 +130,10 @@ class CocoInstances(Drawn):
     def _keep(self, owners: list[Any], places: list[tuple[int, int]], files: dict[Any, str]) -> None:
         """The places of each image's annotations, by the image's name, in arrays that workers share."""
         numbers = {owner: number for number, owner in enumerate(files)}
-        lost = next((owner for owner in owners if owner not in numbers), None)
-        if lost is not None:
+        lost = [owner for owner in owners if owner not in numbers]
+        if lost:
             raise SegPerceptionError(
-                f"{self._file} has annotations of the image {lost!r}, which it does not list: export it again"
+                f"{self._file} has annotations of the image {lost[0]!r}, which it does not list: export it again"
             )
         images = np.array([numbers[owner] for owner in owners], np.int64)
         order = np.argsort(images, kind="stable")

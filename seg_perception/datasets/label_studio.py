@@ -62,7 +62,7 @@ class LabelStudio(Drawn):
             names = _names(row)
             try:
                 if not names or row["type"] not in _AREAS:
-                    if row.get("type", "").endswith("labels"):
+                    if str(row.get("type")).endswith("labels"):
                         remarks.append(Remark(NO_AREA, where))
                     continue
                 same_size((row.get("original_height"), row.get("original_width")), size_hw, self._file)

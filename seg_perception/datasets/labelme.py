@@ -83,7 +83,8 @@ class Labelme(FilesOfShapes):
             raise next(iter(lost.values()))
         super().__init__("labelme", files, lambda content: {str(shape["label"]) for shape in content["shapes"]})
         self.spare = list(lost)
-        beside = {path for image in files for path in label_files(image.parent) if path.name[0] != "."}
+        folders = {image.parent for image in files}
+        beside = {path for own in folders for path in label_files(own) if path.name[0] != "."}
         self.missing = sorted(beside - files.keys())
 
     def read(self, content: Any, path: Path, size_hw: tuple[int, int]) -> tuple[list[Shape], list[Remark]]:

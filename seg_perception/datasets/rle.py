@@ -40,7 +40,10 @@ def coco_mask(counts: Sequence[int] | str, size_hw: tuple[int, int]) -> NDArray[
 
 def in_turn(runs: Sequence[int], shape: tuple[int, int]) -> NDArray[np.bool_]:
     """bool [rows, columns] of runs, off and on in turn, row by row. Raises ValueError where they do not fill it."""
-    lengths = [int(run) for run in runs]
+    try:
+        lengths = [int(run) for run in runs]
+    except OverflowError as error:
+        raise ValueError("a run is no number") from error
     if min(lengths, default=0) < 0 or sum(lengths) != shape[0] * shape[1]:
         raise ValueError(f"the runs have {sum(lengths)} pixels, not {shape[1]} x {shape[0]}")
     return np.repeat(np.arange(len(lengths)) % 2 == 1, lengths).reshape(shape)

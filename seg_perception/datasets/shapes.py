@@ -27,6 +27,8 @@ BEYOND = "shapes reach out of their image and are cut at its border"
 CROSSING = "polygons cross themselves, so that parts of them count as outside"
 NO_AREA = "shapes have no area (points, lines and such) and are left out"
 
+_FAR_PX = 1e9
+"""Corners are no farther away, so that nothing overflows."""
 _MARGIN_PX = 2.0
 """So far tools let a corner leave the image without anybody's doing."""
 _CORNERS_OF_ELLIPSE = 64
@@ -110,7 +112,8 @@ def _inside(shape: Shape, size_hw: tuple[int, int], remarks: list[Remark]) -> Pa
     whole = slice(None), slice(None)
     if shape.mask is not None:
         return whole, shape.mask
-    parts = [_filled(ring, size_hw) for ring in shape.rings if _usable(ring, shape.where, size_hw, remarks)]
+    rings = [np.nan_to_num(ring).clip(-_FAR_PX, _FAR_PX) for ring in shape.rings]
+    parts = [_filled(ring, size_hw) for ring in rings if _usable(ring, shape.where, size_hw, remarks)]
     if not parts:
         return None
     if len(parts) == 1 and not shape.holes:
@@ -118,7 +121,7 @@ def _inside(shape: Shape, size_hw: tuple[int, int], remarks: list[Remark]) -> Pa
     inside = np.zeros(size_hw, np.bool_)
     for place, part in parts:
         inside[place] |= part
-    for place, part in (_filled(hole, size_hw) for hole in shape.holes):
+    for place, part in (_filled(hole.clip(-_FAR_PX, _FAR_PX), size_hw) for hole in shape.holes):
         inside[place] &= ~part
     return whole, inside
 
@@ -251,6 +254,14 @@ def same_size(found_hw: tuple[Any, Any], size_hw: tuple[int, int], where: Path |
         )
 
 
+def _is_file(path: Path) -> bool:
+    """False also of a name that no file can have."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
+
+
 def find_image(name: str, folders: Iterable[Path], where: str) -> Path:
     """The file of an image that a label names, in the first folder that has it, with or without the name's own folders.
 
@@ -259,7 +270,7 @@ def find_image(name: str, folders: Iterable[Path], where: str) -> Path:
     plain = name.replace("\\", "/")
     places = list(folders)
     for folder, wanted in itertools.product(places, dict.fromkeys((plain, Path(plain).name))):
-        if wanted and (folder / wanted).is_file():
+        if wanted and _is_file(folder / wanted):
             return folder / wanted
     looked = ", ".join(dict.fromkeys(map(str, places)))
     raise SegPerceptionError(f"{where} is of the image '{name}', which is in none of {looked}: put it there")

@@ -114,6 +114,8 @@ def _row(line: str, path: Path) -> tuple[str, Color]:
     try:
         name, color, *_ = line.split(":")
         red, green, blue = map(int, color.split(","))
+        if not all(0 <= part <= 255 for part in (red, green, blue)):
+            raise ValueError("no colour of 8 bits")
     except ValueError as error:
         raise SegPerceptionError(f"{path} has the line '{line}', expected one such as `road:128,64,128::`") from error
     return name.strip(), (red, green, blue)

@@ -16,7 +16,14 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import Header
 
 from seg_perception.camera.encodings import encoding_note
-from seg_perception.camera.messages import BadImageError, DecodedImage, check_compressed, check_image, to_camera_model
+from seg_perception.camera.messages import (
+    BadImageError,
+    DecodedImage,
+    check_compressed,
+    check_image,
+    to_camera_model,
+    to_host_memory,
+)
 from seg_perception.camera_model import CameraModel
 from seg_perception.errors import SegPerceptionError
 from seg_perception.ros.diagnostics import CameraMonitor
@@ -202,13 +209,15 @@ class CameraInput:
     def _on_image(self, message: Any, lost: int = 0, publisher: str | None = None) -> None:
         now_s = time.monotonic()
         self.monitor.received(now_s)
-        if self._video is not None:
-            self._on_packet(self._video, message, now_s, lost, publisher)
-            return
         try:
-            self._check(message)
+            to_host_memory(message)
+            if self._video is None:
+                self._check(message)
         except BadImageError as error:
             self.reject(error.cause, str(error))
+            return
+        if self._video is not None:
+            self._on_packet(self._video, message, now_s, lost, publisher)
             return
         self._tell_once(encoding_note(getattr(message, "encoding", "")))
         self._take(Arrival(message, now_s))

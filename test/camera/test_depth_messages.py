@@ -57,6 +57,7 @@ def test_metres_come_out_whatever_the_rows_hold_beside_them(encoding: str, pad: 
         ({"step": 15}, "depth_truncated"),
         ({"data": bytes(47)}, "depth_truncated"),
         ({"step": 10**9}, "depth_truncated"),
+        ({"data": SimpleNamespace(backend_type="the depth camera")}, "depth_no_host_memory"),
     ],
 )
 def test_what_is_no_aligned_depth_is_named(changed: dict[str, Any], cause: str) -> None:

@@ -22,20 +22,21 @@ from seg_perception.errors import SegPerceptionError
 from seg_perception.labels import CAMVID, VOID
 
 WHOLE = [[0, 0], [4, 0], [4, 4], [0, 4]]
-HUGE = 10**400
+HUGE, INFINITE = 10**400, float("inf")
 
 
-def coco(root: Path, outline: Any) -> str:
-    export(root, content({"category_id": 1, "segmentation": outline}, names={1: "road"}))
+def coco(root: Path, outline: Any, more: Any = None, category: Any = None) -> str:
+    rows = content({"category_id": 1, "segmentation": outline}, names={1: "road"})
+    rows["annotations"][0] |= more or {}
+    rows["categories"][0] |= category or {}
+    export(root, rows)
     photo(root / "images/a.jpg", 6, 8)
     return "coco_instances"
 
 
-def brushed(root: Path, values: list[int]) -> str:
+def brushed(root: Path, values: list[int], kind: Any = "brushlabels") -> str:
     photo(root / "images/a.jpg", 4, 4)
-    text(
-        root / "tasks.json", [task("a.jpg", ("brushlabels", {"format": "rle", "rle": values, "brushlabels": ["car"]}))]
-    )
+    text(root / "tasks.json", [task("a.jpg", (kind, {"format": "rle", "rle": values, "brushlabels": ["car"]}))])
     return "label_studio"
 
 
@@ -53,13 +54,24 @@ MASK = '<mask label="road" rle="{}" left="0" top="0" width="2" height="2"></mask
         (lambda root: coco(root, {"size": [6, 8], "counts": "o" * 40 + "0"}), "RLE of annotation 1"),
         (lambda root: coco(root, {"size": [6, 8], "counts": [10**30, 5]}), "RLE of annotation 1"),
         (lambda root: coco(root, [[0, 0, HUGE, 0, 4, 4]]), "no list of x and y"),
+        (lambda root: coco(root, {"size": [6, 8], "counts": [3, INFINITE]}), "RLE of annotation 1"),
+        (lambda root: coco(root, [SQUARE], {"image_id": None}), "annotations of the image None"),
+        (lambda root: coco(root, [SQUARE], {"image_id": {}}), "no instance JSON of COCO"),
+        (lambda root: coco(root, [SQUARE], {}, {"id": INFINITE}), "no instance JSON of COCO"),
         (lambda root: brushed(root, [300, 1, 2, 3]), "region r0 of a.jpg"),
+        (lambda root: brushed(root, [], 3.7), "no region with a label"),
         (lambda root: of_cvat(root, MASK.format(f"0, {10**30}")), "shape 1"),
     ],
 )
-def test_numbers_beyond_all_bounds_are_named(make: Callable[[Path], str], told: str, tmp_path: Path) -> None:
+def test_values_beyond_all_bounds_are_named(make: Callable[[Path], str], told: str, tmp_path: Path) -> None:
     with pytest.raises(SegPerceptionError, match=told):
         open_dataset(make(tmp_path), tmp_path, "", CAMVID)[0]
+
+
+def test_a_corner_beyond_all_bounds_is_far_away(tmp_path: Path) -> None:
+    coco(tmp_path, [[-1e308, -1e308, 1e308, -1e308, 0, 1e308]])
+    sample = open_dataset("coco_instances", tmp_path, "", CAMVID).read(0)
+    assert (sample.label != VOID).all() and "reach out of their image" in sample.remarks[0].kind
 
 
 def yolo_text(root: Path, data: bytes) -> str:
@@ -123,6 +135,22 @@ def test_two_names_that_lead_to_one_file_are_named(tmp_path: Path) -> None:
     xml(tmp_path, ROAD, extra=extra)
     with pytest.raises(SegPerceptionError, match=r"images 'a\.png' and 'x/a\.png'.*the one file .*images/a\.png"):
         open_dataset("cvat", tmp_path, "", CAMVID)
+
+
+def test_a_name_that_no_file_can_have_is_named(tmp_path: Path) -> None:
+    xml(tmp_path, ROAD)
+    path = tmp_path / "annotations.xml"
+    path.write_text(path.read_text().replace("a.png", "9" * 400 + ".png"))
+    with pytest.raises(SegPerceptionError, match=r"the image '9+\.png', which is in none of"):
+        open_dataset("cvat", tmp_path, "", CAMVID)
+
+
+@pytest.mark.parametrize("color", ["256,0,0", "-1,0,0", "99999999999,0,0"])
+def test_a_colour_beyond_8_bits_is_named(color: str, tmp_path: Path) -> None:
+    cvat(tmp_path)
+    text(tmp_path / "labelmap.txt", f"road:{color}::\n")
+    with pytest.raises(SegPerceptionError, match=f"has the line 'road:{color}::'"):
+        open_dataset("voc", tmp_path, "", CAMVID)
 
 
 def test_an_unknown_encoding_of_xml_is_named(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
@@ -117,6 +118,39 @@ def test_images_are_heard_where_rclpy_tells_their_numbers_and_where_not(
     assert accepted == sent
     values = camera_input.monitor.status(0.0).values
     assert (values["frames_in"], values["lost"]) == ("2", "2" if numbered else "unknown")
+
+
+class DeviceBuffer:
+    """What rclpy gives from Lyrical on where a publisher's data lie on another device: no buffer for NumPy."""
+
+    backend_type = "cuda"
+
+    def __init__(self, values: bytes, fault: str = "") -> None:
+        self._values, self._fault = values, fault
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def to_array(self) -> array[int]:
+        if self._fault:
+            raise RuntimeError(self._fault)
+        return array("B", self._values)
+
+
+@pytest.mark.parametrize("fault", ["", "the device is lost"])
+def test_data_of_another_device_are_copied_or_the_image_is_refused(fault: str) -> None:
+    node: Any = Subscribing()
+    accepted: list[Any] = []
+    camera_input = CameraInput(node, "", NodeSettings(), lambda arrival: bool(accepted.append(arrival)), Calibration())
+    image = SimpleNamespace(header=Image().header, encoding="mono8", width=2, height=1, step=2, is_bigendian=0)
+    image.data = DeviceBuffer(bytes((7, 9)), fault)
+    camera_input._on_image(image)
+    values = camera_input.monitor.status(0.0).values
+    if fault:
+        assert not accepted and values["bad_no_host_memory"] == "1"
+        assert f"memory of 'cuda', which cannot be copied to the CPU's ({fault})" in values["last_problem"]
+    else:
+        assert accepted[0].message.data == array("B", (7, 9))
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ from seg_perception.backends.cuda.driver import Cuda, Gpu
 from seg_perception.backends.shipped_models import given_model
 from seg_perception.backends.tensorrt import engine as engines
 from seg_perception.backends.tensorrt.backend import engine_key
-from seg_perception.backends.tensorrt.cache import EngineCache, EngineKey, write_engine
+from seg_perception.backends.tensorrt.cache import EngineCache, EngineKey, check_place, write_engine
 from seg_perception.backends.tensorrt.engine import Flavor
 from seg_perception.errors import SegPerceptionError
 from seg_perception.network_size import size_hw_of
@@ -72,6 +72,7 @@ def run(arguments: argparse.Namespace) -> int:
     out = arguments.out or _default_out(arguments, key)
     if not out.parent.is_dir():
         raise SegPerceptionError(f"there is no folder {out.parent} to write {out.name} to: make it, or change --out")
+    check_place(out, arguments.json)
     started = time.monotonic()
     with tqdm(total=100, desc="engine", unit="%", bar_format="{l_bar}{bar}| {elapsed} {postfix}") as bar:
 

@@ -128,6 +128,25 @@ def write_engine(path: Path, key: EngineKey, engine: bytes) -> None:
     write_aside(_note(path), json.dumps(note, indent=1).encode())
 
 
+def check_place(engine: Path, other: Path | None) -> None:
+    """Raises SegPerceptionError where an engine's note would take the place of another file: one of somebody else's, the
+    engine itself, or other, which is written too."""
+    note = _note(engine)
+    if note in (engine, other) or (note.exists() and not _is_note(note)):
+        raise SegPerceptionError(
+            f"beside {engine.name} its note is written as {note.name}, in place of another file of that name: give --out "
+            "another name"
+        )
+
+
+def _is_note(path: Path) -> bool:
+    try:
+        content = json.loads(_read(path, LARGEST_NOTE))
+    except (OSError, ValueError, RecursionError):
+        return False
+    return isinstance(content, dict) and {"key", "sha256", "bytes"} <= set(content)
+
+
 def read_kept(path: Path, largest: int = 1 << 28) -> bytes | None:
     """What write_kept wrote; None where there is nothing, or not just that."""
     try:

@@ -45,6 +45,20 @@ def test_a_model_compiles_and_the_note_beside_it_fits(tmp_path, fixed, batch, ca
 
 
 @needs_rtx
+def test_the_note_takes_no_other_files_place(tmp_path, capsys):
+    model, out = tiny_model(tmp_path / "tiny.onnx"), tmp_path / "tiny.engine"
+    words = ["--model", model.path, "--compute-capability", "8.6"]
+    for name, *more in (("tiny.json",), ("tiny.engine", "--json", tmp_path / "tiny.json")):
+        assert _run(*words, "--out", tmp_path / name, *more) == 2
+        assert "its note is written as tiny.json" in capsys.readouterr().err
+    (tmp_path / "tiny.json").write_text('{"mine": 1}')
+    assert _run(*words, "--out", out) == 2
+    assert (tmp_path / "tiny.json").read_text() == '{"mine": 1}' and not out.exists()
+    (tmp_path / "tiny.json").unlink()
+    assert _run(*words, "--out", out) == _run(*words, "--out", out) == 0, "its own note may be replaced"
+
+
+@needs_rtx
 @pytest.mark.parametrize("harm", ["truncated", "flipped", "empty", "of another version", "cut before its note"])
 def test_a_harmed_engine_of_the_real_builder_is_built_again(tmp_path, harm):
     model, flavor = tiny_model(tmp_path / "tiny.onnx"), engines.load_flavor("rtx")
