@@ -23,7 +23,7 @@ from seg_perception.ground.fusion import PlanarPose
 from seg_perception.ground.geometry import GroundProjection
 from seg_perception.labels import LabelSet
 from seg_perception.model_file import ModelInfo
-from seg_perception.panoptic import steadier
+from seg_perception.panoptic import pieces, steadier
 from seg_perception.panoptic.decoder import PanopticDecoder, PanopticSettings
 from seg_perception.panoptic.pieces import WholeThings
 from seg_perception.panoptic.relabel import MergingDecoder, Told
@@ -218,6 +218,8 @@ class Pipeline:
         self._camera = placed
         if self._device is None:
             steadier.warm_up(self.labels)
+        if self._whole_things:
+            pieces.warm_up(self.model.labels)
         if self._tracker is not None:
             tracker.warm_up()
 

@@ -131,8 +131,9 @@ def settle_pieces(
     Pieces near the largest of their instance and kind stay together, and those of its largest kind keep their number. The
     others, the largest first, go to the thing of their kind that they touch most; else to one near which they lie; else, if
     they are no part of a large vehicle and have least_own px, they are a new one; else they stay if they lie near their
-    instance. Where they touch only what lies beside a thing's largest piece, and are large enough with it, both are a new one. gap: how far from a piece's box, in sizes of it, is near; least_border: px, for each of the root of a
-    piece's area, along which it must touch.
+    instance. Where they touch only what lies beside a thing's largest piece, and are large enough with it, both are a new
+    one. gap: how far from a piece's box, in sizes of it, is near; least_border: px, for each of the root of a piece's area,
+    along which it must touch.
     """
     leaders, keeps = np.empty(len(pieces), np.int64), np.empty(len(pieces), np.bool_)
     mains = _find_leaders(pieces, gap, leaders, keeps)
@@ -157,13 +158,16 @@ def settle_pieces(
     for place in range(len(loose)):
         piece, area = loose[place], areas[loose[place]]
         number = _touched(borders[place], numbers, held, area, least_border * np.sqrt(area))
-        if 0 < number < len(mains) and pieces[piece, KIND] != LARGE_VEHICLE and borders[place, mains[number]] == 0:
-            if area + _move(pieces, borders[place], numbers, held, number, number) >= least_own:
-                _move(pieces, borders[place], numbers, held, number, known)
+        may_stand = pieces[piece, KIND] != LARGE_VEHICLE
+        if may_stand and 0 < number < len(mains) and borders[place, mains[number]] == 0:
+            beside = _move(pieces, borders[place], numbers, held, number, known)
+            if area + beside >= least_own:
                 number, known = known, known + 1
+            else:
+                _move(pieces, borders[place], numbers, held, known, number)
         if number == 0:
             number = _near_thing(pieces, mains, held, piece, area, gap)
-        if number == 0 and pieces[piece, KIND] != LARGE_VEHICLE and area >= least_own:
+        if number == 0 and may_stand and area >= least_own:
             number, known = known, known + 1
         if number == 0 and _is_near(pieces, piece, mains[pieces[piece, ID]], gap):
             number = pieces[piece, ID]

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from seg_perception.compiled import counted
 from seg_perception.labels import BUILT_IN, CAMVID
 from seg_perception.panoptic import pieces
 from seg_perception.panoptic.decoder import PanopticSettings
@@ -215,6 +216,13 @@ def test_masks_and_segments_agree_whatever_the_network_says(seed):
     found = checked(drawn(*parts, seed=seed), min_thing_area=float(rng.choice([0.0, 0.01])))
     again = found.instance.copy()
     assert len(np.unique(again)) == len({s.id for s in found.segments if s.is_thing}) + bool((again == 0).any())
+
+
+def test_after_warming_up_no_frame_waits_for_a_compiler():
+    pieces.warm_up(CAMVID)
+    with counted() as compilations:
+        checked(drawn((CAR, 1, (10, 20, 60, 45)), (WALKER, 1, (30, 15, 38, 50)), (CAR, 1, (100, 5, 104, 8))))
+        assert compilations() == 0
 
 
 def test_buses_and_cars_are_of_one_kind_and_whoever_rides_is_of_the_other():
