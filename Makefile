@@ -8,6 +8,7 @@ MINUTES ?= 30
 CAMERA ?=
 N ?= 100000
 JOBS ?= 2
+GROUP ?= panoptic
 
 # A variable as one word for the shell, just as it was given: neither make nor the shell looks into its '$' and quotes.
 as_given = '$(subst ','\'',$(value $1))'
@@ -29,7 +30,7 @@ endef
 ON_THE_PATH = test/test_*.py test/camera test/ground test/panoptic test/tracking
 LOOPS = test/test_compiled.py test/ground test/panoptic test/tracking
 
-.PHONY: help run shell test check coverage site fuzz install-check benchmark soak gpu-check setup setup-test clean
+.PHONY: help run shell test check coverage mutate site fuzz install-check benchmark soak gpu-check setup setup-test clean
 
 help:
 	@echo "make run [INPUT=video|bag|folder|/dev/video0] [OUT=dir] [MODEL=file.onnx] [CAMERA=words]"
@@ -38,6 +39,7 @@ help:
 	@echo "make shell      a shell in which seg_perception and ROS 2's messages are found, from any folder"
 	@echo "make test [JOBS=2]  run every test, in so many processes; a few take both of two cores, so more gain little"
 	@echo "make coverage   which branches of the frame's path and of the ROS edge no test takes"
+	@echo "make mutate [GROUP=panoptic|geometry|ground|metrics]  change one place at a time, and say which changes no test notices"
 	@echo "make fuzz [N=100000]  send N bad messages through a camera's way in the node, and say what they did"
 	@echo "make check      ruff, mypy and every test"
 	@echo "make site       the documentation as a site, its links checked; out/site/index.html"
@@ -79,6 +81,9 @@ coverage: setup-test
 	@NUMBA_DISABLE_JIT=1 .venv/bin/python -m coverage run -m pytest -q -p no:xdist $(LOOPS)
 	$(IN_ENV) -m coverage combine -q
 	$(IN_ENV) -m coverage report
+
+mutate: setup-test
+	$(IN_ENV) tools/mutate.py $(call as_given,GROUP)
 
 site: setup-test
 	$(IN_ENV) tools/build_site.py out/site

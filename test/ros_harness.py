@@ -175,6 +175,27 @@ class NodeProcess:
         """Send a signal."""
         self._process.send_signal(number)
 
+    def end(self, *numbers: int) -> tuple[int, float]:
+        """Send signals and wait for the end; returns the exit code and the seconds that it took, without those in which
+        its threads were ready and all cores were busy with something else."""
+        since_s, before = time.monotonic(), self._starved_s()
+        for number in numbers:
+            self.signal(number)
+        starved = dict(before)
+        while self._process.poll() is None and time.monotonic() < since_s + WAIT_S:
+            starved.update(self._starved_s())
+            time.sleep(0.01)
+        took_s = time.monotonic() - since_s
+        return self.wait(), took_s - sum(starved.values()) + sum(before.values())
+
+    def _starved_s(self) -> dict[str, float]:
+        """By thread, how long it has waited for a core so far; empty where the system does not say."""
+        found = {}
+        for task in Path(f"/proc/{self.pid}/task").glob("*"):
+            with suppress(OSError):  # it has ended meanwhile
+                found[task.name] = int((task / "schedstat").read_text().split()[1]) / 1e9
+        return found
+
     def close(self) -> None:
         """End it whatever state it is in; in order, where what it ran is being measured."""
         if self._process.poll() is None and "COVERAGE_PROCESS_CONFIG" in os.environ:

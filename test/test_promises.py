@@ -14,10 +14,22 @@ ROW = re.compile(r"^\| (\*\*.+) \| (`test/.+`) \|$", re.MULTILINE)
 NAMED = re.compile(r"`(test/[\w/]+\.py)::(test_\w+)`")
 
 
+FAULTS = [
+    line
+    for table in (CHECKOUT / "docs" / "reliability.md").read_text(encoding="utf-8").split("| fault |")[1:]
+    for line in table.partition("\n\n")[0].splitlines()[2:]
+]
+
+
 def promises() -> Iterator[tuple[str, str, str]]:
-    for sentence, tests in ROW.findall(PAGE):
+    for sentence, tests in [*ROW.findall(PAGE), *(line.rsplit(" | ", 1) for line in FAULTS)]:
         for file, name in NAMED.findall(tests):
-            yield sentence, file, name
+            yield sentence.partition(" | ")[0], file, name
+
+
+def test_every_fault_has_a_test() -> None:
+    assert len(FAULTS) > 50
+    assert [line for line in FAULTS if not NAMED.search(line.rsplit(" | ", 1)[1])] == []
 
 
 def test_every_row_is_a_promise_with_a_test() -> None:

@@ -85,7 +85,7 @@ def score_cells(
 
 @compiled
 def _exp(x: np.float32) -> np.float32:
-    """e to the x <= 0, within 4e-7: exp(x / 32) by its Taylor series, squared five times. math.exp has no vector form
+    """e to the x <= 0, within 2e-6: exp(x / 32) by its Taylor series, squared five times. math.exp has no vector form
     and takes four times as long; below -16 nothing is left that counts."""
     x = max(x, np.float32(-16)) * np.float32(1 / 32)
     y = np.float32(1 / 24) + x * (np.float32(1 / 120) + x * np.float32(1 / 720))

@@ -62,8 +62,9 @@ class ManagedNode(LifecycleNode):
 
     @property
     def state(self) -> str:
-        """The life cycle's state: unconfigured, inactive, active, finalized, or between them configuring and so on."""
-        return str(self._state_machine.current_state[1])
+        """The life cycle's state: unconfigured, inactive, active, finalized, or between them configuring and so on.
+        Raises InvalidHandle once the node is destroyed."""
+        return self._current()[1]
 
     def tell(self) -> None:
         """Called in the transition's thread after each change of the state, for diagnostics."""
@@ -87,7 +88,7 @@ class ManagedNode(LifecycleNode):
         end_s = time.monotonic() + timeout_s
         if not self._changing.acquire(timeout=timeout_s):
             return False
-        transition = _SHUTDOWN.get(self._state_machine.current_state[0])
+        transition = _SHUTDOWN.get(self._current()[0])
         done: Future[bool] = Future()
         ended = threading.Event()
         done.add_done_callback(lambda _: ended.set())
@@ -99,6 +100,16 @@ class ManagedNode(LifecycleNode):
         super().destroy_node()
         # rclpy forgets this one, which holds the node, and with it the network and its shared memory.
         self._state_machine.destroy_when_not_in_use()
+
+    def _current(self) -> tuple[int, str]:
+        # Held, since a thread that comes back after destroy_node would crash the process.
+        with self._state_machine:
+            number, label = self._state_machine.current_state
+        return number, label
+
+    def _end_transition(self, result: TransitionCallbackReturn) -> None:
+        with self._state_machine:
+            self._state_machine.trigger_transition_by_label(result.to_label(), True)
 
     def _begin(self, transitions: tuple[int, ...], done: Future[bool]) -> None:
         """Start a transition's thread, which gives the lock back."""
@@ -122,6 +133,8 @@ class ManagedNode(LifecycleNode):
         succeeded = False
         try:
             succeeded = all(self._take(transition, done) for transition in transitions)
+        except rclpy_implementation.InvalidHandle:  # it hung until the node had signed off, and the process leaves
+            return
         finally:
             self._changing.release()
             self._answer(done, succeeded)
@@ -135,19 +148,20 @@ class ManagedNode(LifecycleNode):
 
     def _take(self, transition: int, done: Future[bool]) -> bool:
         """One transition, and the way back where it fails; whether it succeeded."""
-        number, label = self._state_machine.current_state
+        number, label = self._current()
         before = LifecycleState(label=label, state_id=number)
         try:
-            self._state_machine.trigger_transition_by_id(transition, True)
+            with self._state_machine:
+                self._state_machine.trigger_transition_by_id(transition, True)
         except rclpy_implementation.RCLError:
             self.get_logger().warning(f"transition {transition} was refused: the node is {label}")
             return False
         self.tell()
         with watched(None if transition == CONFIGURE else PATIENCE_S, lambda: self._late(done)):
             result = self._call(before)
-            self._state_machine.trigger_transition_by_label(result.to_label(), True)
+            self._end_transition(result)
             if result == TransitionCallbackReturn.ERROR:
-                self._state_machine.trigger_transition_by_label(self._call(before).to_label(), True)
+                self._end_transition(self._call(before))
         if result == TransitionCallbackReturn.SUCCESS:
             self.problem = ""
         self.tell()
@@ -155,7 +169,7 @@ class ManagedNode(LifecycleNode):
 
     def _call(self, before: LifecycleState) -> TransitionCallbackReturn:
         """Call what belongs to the state of now; what it raises becomes the problem."""
-        callback = getattr(self, _CALLBACKS[self._state_machine.current_state[0]])
+        callback = getattr(self, _CALLBACKS[self._current()[0]])
         try:
             return callback(before)
         except SegPerceptionError as error:
@@ -168,7 +182,11 @@ class ManagedNode(LifecycleNode):
 
     def _late(self, done: Future[bool]) -> None:
         """The watchdog's thread: a transition waits for what does not end."""
-        self.leave(f"{self.state} does not end after {PATIENCE_S:g} s ({standing('frames', 'transition')})", done)
+        try:
+            state = self.state
+        except rclpy_implementation.InvalidHandle:  # the process leaves already
+            return
+        self.leave(f"{state} does not end after {PATIENCE_S:g} s ({standing('frames', 'transition')})", done)
 
     def leave(self, cause: str, done: Future[bool] | None = None) -> None:
         """End the process, since something in it waits for ever. done: a transition's answer that is due before."""

@@ -86,6 +86,16 @@ def keep_memory() -> bool:
     return all([bool(mallopt(name, value)) for name, value in wanted])  # noqa: C419 - each must be called
 
 
+def give_back_memory() -> bool:
+    """Give all memory that is free now back to the system, where keep_memory has kept it; False where the C library is not
+    glibc. For when a backend has gone: what the next one leaves free between its own parts would add up."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is None:
+        return False
+    trim(0)
+    return True
+
+
 def freeze_garbage() -> None:
     """Leave all objects of now out of future collections, which else look at them all while a frame waits."""
     gc.collect()

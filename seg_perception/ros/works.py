@@ -19,7 +19,7 @@ from seg_perception.ros.inputs import Arrival
 from seg_perception.ros.lane import Frames, Lane, Steps, overlaps, together
 from seg_perception.ros.making import Maker
 from seg_perception.ros.newest import NewestFrames
-from seg_perception.ros.real_time import Scheduling
+from seg_perception.ros.real_time import Scheduling, give_back_memory
 from seg_perception.ros.recovery import RESTART_S, Recovery
 from seg_perception.ros.resizing import Resizing
 from seg_perception.ros.settings import Settings
@@ -158,6 +158,8 @@ class Works:
         self._on_request.test = self._outcome = None
         if backend is not None:
             backend.close()
+        del backend
+        give_back_memory()
 
     @property
     def facts(self) -> dict[str, str]:
@@ -289,6 +291,8 @@ class Works:
         if backend is not None and not hangs:
             with suppress(SegPerceptionError):
                 backend.close()
+            del backend
+            give_back_memory()
 
     def remake(self) -> Backend:
         """See Parts."""

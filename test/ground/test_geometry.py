@@ -287,7 +287,7 @@ def test_an_image_wholly_beyond_the_field_of_its_lens_is_told_apart_from_a_wrong
 @pytest.mark.parametrize(
     ("hw", "fits"),
     [((480, 640), True), ((240, 320), True), ((241, 320), True), ((333, 444), True), ((360, 640), False),
-     ((480, 600), False)],
+     ((480, 600), False), ((478, 640), False), ((482, 640), False)],
 )  # fmt: skip
 def test_an_image_of_another_shape_is_not_this_camera_s(hw, fits):
     misfit = camera().misfit(hw)

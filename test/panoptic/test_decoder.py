@@ -11,6 +11,7 @@ from panoptic_cases import FAR, WHOLE_CELLS, network_output, network_outputs
 
 from seg_perception.errors import SegPerceptionError
 from seg_perception.labels import CAMVID, VOID, LabelClass, LabelSet
+from seg_perception.panoptic import mask_kernels
 from seg_perception.panoptic.decoder import PanopticDecoder, PanopticSettings
 from seg_perception.results import NetworkOutput, Wants
 
@@ -141,6 +142,12 @@ def test_confidence_is_the_winners_upsampled_probability():
     output = network_output(np.array([[[np.log(3.0), 0.0]], [[0.0, np.log(2.0)]]]))
     panoptic = _decode(output, (1, 3), labels=_label_set(2))
     assert panoptic.semantic.tolist() == [[0, 0, 1]] and panoptic.confidence.tolist() == [[191, 138, 170]]
+
+
+def test_the_quick_exponential_is_as_near_as_it_says():
+    x = -np.linspace(0, 20, 2001, dtype=np.float32)
+    found = [mask_kernels._exp(one) for one in x]
+    np.testing.assert_allclose(found, np.exp(x.astype(np.float64)), rtol=0, atol=2e-6)
 
 
 def test_unsure_pixels_become_void_and_belong_to_no_segment():

@@ -140,7 +140,7 @@ def test_a_clock_that_never_starts_or_stands_is_told_while_masks_go_on(start: St
 
 def test_outputs_that_are_old_are_told_until_they_are_not(start: StartNode, peer: Peer, tmp_path: Path) -> None:
     slow = make_tiny_model(tmp_path / "slow.onnx", size_hw=(256, 352), busy=10)
-    start(model=str(slow), threads=1, max_age=0.02)
+    start(model=str(slow), threads=1, max_age=0.02, camera_timeout=3600.0)
     diagnostics, masks, camera = peer.diagnostics(), peer.listen(Image, MASKS), FakeCamera(peer)
     connect(peer, camera, masks)
     says(peer, diagnostics, 1, "s old, more than max_age (0.02 s)")

@@ -151,7 +151,7 @@ def test_bad_frames_are_named_while_good_ones_flow(start: StartNode, peer: Peer)
 
 
 def test_parameters_change_while_frames_flow_or_are_refused_with_a_reason(start: StartNode, peer: Peer) -> None:
-    start()
+    start(camera_timeout=3600.0)  # what is said of a stalled camera would be added to "disabled"
     camera = FakeCamera(peer)
     masks = peer.listen(Image, "/segmentation/label_mask")
     diagnostics = peer.listen(DiagnosticArray, "/diagnostics")

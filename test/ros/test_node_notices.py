@@ -40,14 +40,6 @@ def hang(process: NodeProcess, peer: Peer, camera: FakeCamera) -> None:
     peer.node.create_timer(0.02, camera.send)
 
 
-def end(process: NodeProcess, *numbers: int) -> tuple[int, float]:
-    """Send signals; returns the exit code and the seconds to the end."""
-    since_s = time.monotonic()
-    for number in numbers:
-        process.signal(number)
-    return process.wait(), time.monotonic() - since_s
-
-
 def test_a_network_that_hangs_is_an_error_and_deactivating_ends_the_process(start: StartNode, peer: Peer) -> None:
     process = start(["hang"], camera_timeout=1.0, backend_timeout=3600.0)
     camera, masks = FakeCamera(peer), peer.listen(Image, "/segmentation/label_mask")
@@ -76,7 +68,7 @@ def test_a_signal_ends_a_node_whose_network_hangs(start: StartNode, peer: Peer, 
     camera, masks = FakeCamera(peer), peer.listen(Image, "/segmentation/label_mask")
     connect(peer, camera, masks)
     hang(process, peer, camera)
-    code, seconds = end(process, number)
+    code, seconds = process.end(number)
     assert (code, seconds < SIGNAL_S) == (EXIT_HUNG, True), f"{seconds:.1f} s\n{process.output}"
 
 
@@ -97,7 +89,7 @@ def test_while_it_configures_it_listens_and_a_signal_ends_it(start: StartNode, p
     assert (values["level"], values["lifecycle_state"]) == ("1", "configuring")
     assert state(peer) == "configuring"
     assert not change_state(peer, Transition.TRANSITION_ACTIVATE), "one transition at a time"
-    code, seconds = end(process, signal.SIGINT)
+    code, seconds = process.end(signal.SIGINT)
     assert (code, seconds < SIGNAL_S) == (0, True), f"{seconds:.1f} s\n{process.output}"
     assert "left in the middle of configuring (thread 'transition' stands in threading.py:" in process.output
 
@@ -122,7 +114,7 @@ def test_the_second_signal_ends_it_at_once(start: StartNode, peer: Peer) -> None
     process = start(["endless_warm_up"])
     process.wait_for_line("warming up")
     first, _ = process.signal(signal.SIGINT), time.sleep(0.2)
-    code, seconds = end(process, signal.SIGINT)
+    code, seconds = process.end(signal.SIGINT)
     assert (first, code, seconds < 1.0) == (None, EXIT_INTERRUPTED, True), f"{seconds:.1f} s\n{process.output}"
 
 
@@ -138,7 +130,7 @@ def test_a_signal_ends_it_in_every_state_of_rest(start: StartNode, peer: Peer) -
         process = start(autostart=False)
         assert all(change_state(peer, transition) for transition in way)
         assert state(peer) == resting
-        code, seconds = end(process, number)
+        code, seconds = process.end(number)
         assert (code, seconds < SIGNAL_S) == (0, True), f"{resting}: {seconds:.1f} s\n{process.output}"
         took_s.append(seconds)
         peer.until(lambda: not peer.node.count_publishers("/segmentation/transition_event"), "its departure")

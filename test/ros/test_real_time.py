@@ -164,3 +164,28 @@ def test_threads_share_the_memory_that_is_kept() -> None:
     if "no glibc" in done.stderr:
         pytest.skip("memory is kept by glibc's malloc only")
     assert int(done.stdout) < 16_000, done.stdout
+
+
+GONE = """
+import sys
+import numpy as np
+from seg_perception.ros.real_time import give_back_memory, keep_memory
+if not keep_memory():
+    sys.exit("no glibc")
+def resident_kb():
+    return int(next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmRSS")))
+images = [np.ones(1 << 20, np.uint8) for _ in range(100)]
+full, images = resident_kb(), images[-1:]
+kept = resident_kb()
+give_back_memory()
+print(full - kept, kept - resident_kb())
+"""
+
+
+def test_memory_that_is_kept_is_given_back_when_asked() -> None:
+    """Of 100 MB of which only what was taken last is still in use."""
+    done = subprocess.run([sys.executable, "-c", GONE], capture_output=True, text=True, check=False)
+    if "no glibc" in done.stderr:
+        pytest.skip("memory is kept by glibc's malloc only")
+    by_itself, asked = map(int, done.stdout.split())
+    assert by_itself < 10_000 < 90_000 < asked

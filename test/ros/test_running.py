@@ -37,3 +37,40 @@ def test_a_signal_that_another_thread_gets_stops_the_node_and_the_second_ends_it
         [sys.executable, "-c", PROGRAM, number, str(times)], capture_output=True, text=True, timeout=60, check=False
     )
     assert (done.stdout.strip(), done.returncode) == ("heard\nstopped", code), done.stderr
+
+
+LATE = """
+import threading
+import rclpy
+from lifecycle_msgs.msg import Transition
+from rclpy.impl.implementation_singleton import rclpy_implementation
+from rclpy.lifecycle import TransitionCallbackReturn
+from seg_perception.ros.life_cycle import ManagedNode
+
+class Hangs(ManagedNode):
+    begun, goes_on = threading.Event(), threading.Event()
+    def on_configure(self, before):
+        self.begun.set()
+        self.goes_on.wait()
+        return TransitionCallbackReturn.SUCCESS
+
+rclpy.init()
+node = Hangs("late", threading.Event())
+done = node.change_state(Transition.TRANSITION_CONFIGURE)
+node.begun.wait()
+(thread,) = [thread for thread in threading.enumerate() if thread.name == "transition"]
+node.destroy_node()
+node._late(done)
+node.goes_on.set()
+thread.join()
+try:
+    node.state
+except rclpy_implementation.InvalidHandle:
+    print("left", done.done())
+"""
+
+
+def test_a_thread_that_comes_back_after_the_node_has_signed_off_does_not_crash_it() -> None:
+    """The watchdog and the transition that hung may both look at the life cycle while the process leaves."""
+    done = subprocess.run([sys.executable, "-c", LATE], capture_output=True, text=True, check=False)
+    assert (done.stdout.strip(), done.returncode) == ("left True", 0), done.stderr

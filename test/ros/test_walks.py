@@ -141,9 +141,8 @@ class Walker:
 
     def end(self, hangs: bool = False) -> None:
         """A signal ends it."""
-        since_s = time.monotonic()
-        code = self.process.stop(self.random.choice([signal.SIGINT, signal.SIGTERM]))
-        self.measured["signal_s"].append(time.monotonic() - since_s)
+        code, seconds = self.process.end(self.random.choice([signal.SIGINT, signal.SIGTERM]))
+        self.measured["signal_s"].append(seconds)
         assert self.measured["signal_s"][-1] < SIGNAL_S, self.told()
         assert code == (EXIT_HUNG if hangs else 0), self.told()
 
