@@ -23,8 +23,9 @@ from seg_perception.ground.fusion import PlanarPose
 from seg_perception.ground.geometry import GroundProjection
 from seg_perception.labels import LabelSet
 from seg_perception.model_file import ModelInfo
-from seg_perception.panoptic import steadier
+from seg_perception.panoptic import pieces, steadier
 from seg_perception.panoptic.decoder import PanopticDecoder, PanopticSettings
+from seg_perception.panoptic.pieces import WholeThings
 from seg_perception.panoptic.relabel import MergingDecoder, Told
 from seg_perception.panoptic.steadier import Steadier, TemporalSettings
 from seg_perception.results import Depth, Frame, Panoptic, Result, Wants
@@ -91,13 +92,16 @@ class Pipeline:
         mask_hw: tuple[int, int] | None = None,
         slots: int = 1,
         told: Told | None = None,
+        whole_things: bool = True,
     ) -> None:
         """tracking: None = things are not followed; temporal: what classes keep from frame to frame; instance_ids: `frame`
         or `track`, what the instance mask holds; slots: frames whose masks are kept at once; told: classes as the
-        outputs tell them, None: as the model has them."""
+        outputs tell them, None: as the model has them; whole_things: whether instances are what hangs together, rather than
+        what the network's centres alone say."""
         self.model = model
         self.backend = backend
         self._told = told or Told(model.labels)
+        self._whole_things = whole_things
         self._mask_hw = mask_hw
         self._device = backend.device_steps() if isinstance(backend, DeviceBackend) else None
         on_cpu = Preprocessor(model.size_for)
@@ -157,7 +161,10 @@ class Pipeline:
 
     def _decoders(self) -> tuple[Decoder, ...]:
         make, table = (self._device.decoder if self._device else PanopticDecoder), self._told.table
-        made = [make(self.model.labels, self._settings[0]) for _ in range(self._slots)]
+        labels, settings = self.model.labels, self._settings[0]
+        made: list[Decoder] = [make(labels, settings) for _ in range(self._slots)]
+        if self._whole_things:
+            made = [WholeThings(one, labels, settings) for one in made]
         return tuple(made if table is None else [MergingDecoder(one, table) for one in made])
 
     @property
@@ -211,6 +218,8 @@ class Pipeline:
         self._camera = placed
         if self._device is None:
             steadier.warm_up(self.labels)
+        if self._whole_things:
+            pieces.warm_up(self.model.labels)
         if self._tracker is not None:
             tracker.warm_up()
 

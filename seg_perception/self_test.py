@@ -166,8 +166,8 @@ class SelfTest:
 
 
 def pipeline_of(backend: Backend) -> Pipeline:
-    """A pipeline of the settings that the answer was made with."""
-    return Pipeline(backend.model, backend, panoptic=PanopticSettings())
+    """A pipeline of the settings that the answer was made with: the network's word alone, whatever is made of it later."""
+    return Pipeline(backend.model, backend, panoptic=PanopticSettings(), whole_things=False)
 
 
 def _image_hw(size_hw: tuple[int, int]) -> tuple[int, int]:

@@ -46,6 +46,7 @@ def test_a_part_of_another_message_gains_nothing() -> None:
     (reason,) = check_messages.broken("Lane", OLD, longer, ["Road"])
     assert reason == "Lane got 'float32 length_m' and is a part of Road"
     assert check_messages.broken("Lane", OLD, OLD + "uint8 OTHER=1\n", ["Road"]) == []
+    assert check_messages.holders({"Lane": OLD, "Road": "seg_perception_msgs/Lane lane\n"})["Lane"] == ["Road"]
 
 
 @pytest.fixture
@@ -76,6 +77,8 @@ def test_the_last_release_is_what_counts(released: Path, capsys: pytest.CaptureF
     released.write_text(OLD + "float32 length_m\n")
     assert check_messages.main() == 3 and "a part of Road" in capsys.readouterr().out
     released.unlink()
+    subprocess.run(["git", *me, "commit", "-qam", "third"], cwd=check_messages.CHECKOUT, check=True)
+    subprocess.run(["git", *me, "tag", "lane-is-gone"], cwd=check_messages.CHECKOUT, check=True)
     assert check_messages.main() == 3 and capsys.readouterr().out == "Lane is gone\n"
 
 

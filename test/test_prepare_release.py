@@ -79,6 +79,8 @@ def test_the_next_one_needs_changes_of_its_own_and_keeps_messages(
     ("words", "reason"),
     [
         (["1.0"], "'1.0' is no version"),
+        (["1.02.0"], "'1.02.0' is no version"),
+        (["١.0.0"], "is no version"),
         (["0.1.0"], "0.1.0 is not above 0.1.0"),
         (["0.0.9"], "is not above"),
         ([], "prepare_release.py 1.0.0"),
@@ -106,3 +108,30 @@ def test_what_is_not_committed_is_in_no_release(checkout: Path, capsys: pytest.C
     git(checkout, "tag", "1.0.0")
     assert prepare_release.main(["1.0.0"]) == 2 and "a tag 1.0.0" in capsys.readouterr().err
     assert set(prepare_release.versions().values()) == {"0.1.0"}
+
+
+def test_an_empty_line_under_forthcoming_is_none_of_its_changes(checkout: Path) -> None:
+    for name in prepare_release.CHANGE_LOGS:
+        (checkout / name).write_text(LOG.replace("\n* New", "\n\n* New"))
+    git(checkout, "commit", "-qam", "log")
+    assert prepare_release.main(["1.0.0"]) == 0
+    assert "Forthcoming" not in (checkout / prepare_release.CHANGE_LOGS[1]).read_text()
+
+
+def test_a_commit_that_fails_leaves_all_as_it_was(checkout: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    hook = checkout / ".git" / "hooks" / "pre-commit"
+    hook.parent.mkdir(exist_ok=True)
+    hook.write_text("#!/bin/sh\necho not today >&2\nexit 1\n")
+    hook.chmod(0o755)
+    assert prepare_release.main(["1.0.0"]) == 2 and "not today" in capsys.readouterr().err
+    assert git(checkout, "status", "--porcelain") == "" and git(checkout, "log", "--format=%s") == "work"
+    assert set(prepare_release.versions().values()) == {"0.1.0"}
+
+
+def test_a_tag_that_is_no_version_hides_no_release(checkout: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    git(checkout, "tag", "0.1.0")
+    segment = checkout / check_messages.FOLDER / "Segment.msg"
+    segment.write_text(segment.read_text() + "float32 weight_kg\n")
+    git(checkout, "commit", "-qam", "more")
+    git(checkout, "tag", "before-the-move")
+    assert prepare_release.main(["0.2.0"]) == 2 and "messages are not what 0.1.0 has" in capsys.readouterr().err

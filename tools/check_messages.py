@@ -57,8 +57,12 @@ def broken(name: str, old: str, new: str | None, part_of: Collection[str] = ()) 
 
 def holders(messages: Mapping[str, str]) -> dict[str, list[str]]:
     """By message: those that have a field of it. messages: their texts by name."""
-    types = {name: {re.split(r"[\[<\s]", field)[0] for field in fields(text)[0]} for name, text in messages.items()}
+    types = {name: {_type(field) for field in fields(text)[0]} for name, text in messages.items()}
     return {name: sorted(other for other, held in types.items() if name in held) for name in messages}
+
+
+def _type(field: str) -> str:
+    return re.split(r"[\[<\s]", field)[0].removeprefix("seg_perception_msgs/")
 
 
 def _now(new_fields: list[str], place: int) -> str:
@@ -77,9 +81,14 @@ def reasons(tag: str) -> list[str]:
     return found
 
 
+def last_release() -> str | None:
+    """The last tag that is a version, None before the first."""
+    return _git("describe", "--tags", "--abbrev=0", "--match", "[0-9]*.[0-9]*.[0-9]*")
+
+
 def main() -> int:
     """The exit code."""
-    tag = sys.argv[1] if len(sys.argv) > 1 else _git("describe", "--tags", "--abbrev=0")
+    tag = sys.argv[1] if len(sys.argv) > 1 else last_release()
     if not tag or _git("rev-parse", "--verify", "--quiet", f"{tag}^{{commit}}") is None:
         print("there is no release to compare with: tag one, or name a commit", file=sys.stderr)
         return 2

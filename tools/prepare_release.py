@@ -12,7 +12,7 @@ import datetime
 import re
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import check_messages
@@ -27,7 +27,7 @@ PLACES = {
 }
 """Where the version stands; () is it."""
 CHANGE_LOGS = ("CHANGELOG.rst", "seg_perception_msgs/CHANGELOG.rst")
-FORTHCOMING = re.compile(r"^Forthcoming\n-+\n(?=\*|\S.*\n~)", re.MULTILINE)
+FORTHCOMING = re.compile(r"^Forthcoming\n-+\n+(?=\*|\S.*\n~)", re.MULTILINE)
 """Its heading, where changes follow: a list, or parts with headings of their own."""
 
 Version = tuple[int, ...]
@@ -67,7 +67,7 @@ def prepare(version: str, date: str) -> dict[str, str]:
 
 def check(version: str) -> None:
     """Raises RefusedError where this version cannot follow on what is there."""
-    if not re.fullmatch(r"\d+\.\d+\.\d+", version):
+    if not re.fullmatch(r"(0|[1-9][0-9]*)(\.(0|[1-9][0-9]*)){2}", version):
         raise RefusedError(f"'{version}' is no version: give three numbers, such as 1.0.0")
     present = versions()
     if any(_numbers(old) >= _numbers(version) for old in present.values()):
@@ -77,9 +77,9 @@ def check(version: str) -> None:
     if _git("status", "--porcelain"):
         raise RefusedError("some files are changed or not in git: commit them first")
     _git("var", "GIT_COMMITTER_IDENT")  # else the commit would fail when all is written
-    last = _git("describe", "--tags", "--abbrev=0")
+    last = check_messages.last_release()
     reasons = check_messages.reasons(last) if last else []
-    if reasons and _numbers(last)[:1] >= _numbers(version)[:1]:
+    if last and reasons and _numbers(last)[:1] >= _numbers(version)[:1]:
         raise RefusedError(f"messages are not what {last} has ({'; '.join(reasons)}): that needs a new major version")
 
 
@@ -94,16 +94,24 @@ def main(words: Sequence[str]) -> int:
         texts = prepare(version, datetime.date.today().isoformat())
         if _git("tag", "--list", version):
             raise RefusedError(f"there is a tag {version} already: delete it, or give a later version")
-        for name, text in texts.items():
-            (CHECKOUT / name).write_text(text, encoding="utf-8")
-        _git("add", *texts)
-        _git("commit", "--quiet", "--message", version)
+        _commit(version, texts)
         _git("tag", version)
     except RefusedError as error:
         print(f"prepare_release: {error}", file=sys.stderr)
         return 2
     print(f"{version} is committed and tagged. Run the tests, then: git push origin HEAD {version}")
     return 0
+
+
+def _commit(version: str, texts: Mapping[str, str]) -> None:
+    """Raises RefusedError where git will not, such as by a hook, and leaves the files as they were."""
+    try:
+        for name, text in texts.items():
+            (CHECKOUT / name).write_text(text, encoding="utf-8")
+        _git("commit", "--quiet", "--message", version, "--", *texts)
+    except (RefusedError, OSError):
+        _git("checkout", "HEAD", "--", *texts)
+        raise
 
 
 def _pattern(pattern: str) -> re.Pattern[str]:
@@ -115,9 +123,9 @@ def _numbers(version: str) -> Version:
 
 
 def _git(*words: str) -> str:
-    """What git says. Raises RefusedError where it will not, but for a description, which there may be none of."""
+    """What git says. Raises RefusedError where it will not."""
     ran = subprocess.run(["git", *words], cwd=CHECKOUT, capture_output=True, text=True, check=False)
-    if ran.returncode and words[0] != "describe":
+    if ran.returncode:
         raise RefusedError(f"git {words[0]} failed ({ran.stderr.strip()})")
     return ran.stdout.strip()
 

@@ -99,10 +99,14 @@ class CocoInstances(Drawn):
         try:
             for key, offset, length, row in elements(self._file):
                 if key == "categories":
+                    self._once(int(row["id"]) in names, f"categories of the id {row['id']}")
                     names[int(row["id"])] = str(row["name"])
                 elif key == "images":
-                    files[row["id"]] = str(row["file_name"])
-                    self._sizes[files[row["id"]]] = row.get("height"), row.get("width")
+                    name = str(row["file_name"])
+                    self._once(row["id"] in files, f"images of the id {row['id']}")
+                    self._once(name in self._sizes, f"images '{name}'")
+                    files[row["id"]] = name
+                    self._sizes[name] = row.get("height"), row.get("width")
                 elif key == "annotations":
                     hash(row["image_id"])  # raises TypeError where it can be no key
                     owners.append(row["image_id"])
@@ -126,6 +130,11 @@ class CocoInstances(Drawn):
         meaning = {self._numbers[i]: CONCEPTS_BY_CATEGORY.get(name, ()) for i, name in names.items()} if is_coco else {}
         super().__init__("coco_instances", {self._numbers[i]: name for i, name in names.items()}, images, meaning)
         self.spare = lost
+
+    def _once(self, is_known: bool, what: str) -> None:
+        """Raises SegPerceptionError where labels would go to the wrong one of two."""
+        if is_known:
+            raise SegPerceptionError(f"{self._file} has two {what}: rename one, or export them again")
 
     def _keep(self, owners: list[Any], places: list[tuple[int, int]], files: dict[Any, str]) -> None:
         """The places of each image's annotations, by the image's name, in arrays that workers share."""

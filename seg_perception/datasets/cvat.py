@@ -3,6 +3,7 @@ subset of the task."""
 
 from __future__ import annotations
 
+import re
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator
 from pathlib import Path
@@ -97,7 +98,7 @@ def _images(path: Path) -> Iterator[Element]:
                     raise SegPerceptionError(f"{path} is of a video: export it as 'CVAT for images 1.1'")
     except OSError as error:
         raise SegPerceptionError(f"{path} cannot be read ({error.strerror}): check `root`") from error
-    except (ElementTree.ParseError, LookupError) as error:  # LookupError: of an encoding that is none
+    except (ElementTree.ParseError, LookupError, ValueError) as error:  # the last two: of an encoding it cannot read
         raise SegPerceptionError(f"{path} is no whole XML ({error}): export it again") from error
 
 
@@ -112,7 +113,7 @@ def _number(element: Element, name: str, path: Path) -> int:
 
 def _z_order(row: dict[str, str]) -> int:
     text = row.get("z_order", "0")
-    return int(text) if text.lstrip("-").isdecimal() else 0
+    return int(text) if re.fullmatch(r"-?[0-9]{1,9}", text) else 0
 
 
 def _outline(row: dict[str, str], size_hw: tuple[int, int], where: str) -> dict[str, Any]:

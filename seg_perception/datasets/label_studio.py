@@ -18,6 +18,7 @@ from seg_perception.datasets.json_stream import read_json
 from seg_perception.datasets.rle import brush_mask
 from seg_perception.datasets.shapes import NO_AREA, Drawn, Shape, box_ring, ellipse_ring, ring_of, same_size, turned
 from seg_perception.errors import SegPerceptionError
+from seg_perception.files import IMAGE_ENDINGS
 
 _AREAS = ("polygonlabels", "brushlabels", "rectanglelabels", "ellipselabels")
 _UPLOAD = re.compile(r"^[0-9a-f]{8}-")
@@ -86,10 +87,11 @@ def _export(root: Path, split: str) -> Path:
 def _image_name(task: Any, where: str) -> str:
     """The path of a task's image: of an upload, a local file or an address, with what signs it or without. Raises ValueError
     where it has none."""
-    for value in task["data"].values():
-        if isinstance(value, str) and re.search(r"\.\w{3,4}$", path := _path_in(value)):
-            return path
-    raise ValueError(f"{where} names no image")
+    texts = (_path_in(value) for value in task["data"].values() if isinstance(value, str))
+    paths = [text for text in texts if re.search(r"\.\w{3,4}$", text)]
+    if not paths:
+        raise ValueError(f"{where} names no image")
+    return next((path for path in paths if Path(path).suffix.lower() in IMAGE_ENDINGS), paths[0])
 
 
 def _path_in(address: str) -> str:

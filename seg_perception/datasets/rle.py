@@ -81,10 +81,12 @@ def brush_mask(data: Sequence[int], size_hw: tuple[int, int]) -> NDArray[np.bool
     while start < total:
         is_run = number(1)
         length = 1 + number(sizes[number(2)])
+        if start + length > total:
+            raise ValueError("the brush's RLE has more values than it says")
         if is_run:
             values[start : start + length] = number(word)
         else:
-            if place + length * word > bits.size or start + length > total:
+            if place + length * word > bits.size:
                 raise ValueError("the brush's RLE ends early")
             words = bits[place : place + length * word].reshape(length, word)
             values[start : start + length] = words @ (1 << np.arange(word)[::-1])

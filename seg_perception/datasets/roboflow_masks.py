@@ -27,7 +27,7 @@ def _classes(path: Path) -> dict[int, str]:
     try:
         rows = list(csv.reader(text_of(path).splitlines(), skipinitialspace=True))
         names = {int(row[0]): row[1].strip() for row in rows[1:] if row}
-    except (ValueError, IndexError) as error:
+    except (ValueError, IndexError, csv.Error) as error:
         raise SegPerceptionError(f"{path} has no lines such as `1, road` ({error}): export it again") from error
     if not names or not all(0 <= number <= 254 for number in names):
         raise SegPerceptionError(f"{path} names no class of an id from 0 to 254: export it again")

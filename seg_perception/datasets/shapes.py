@@ -209,7 +209,9 @@ def ellipse_ring(middle: NDArray[np.float64], radii: NDArray[np.float64]) -> NDA
 
 
 def turned(ring: NDArray[np.float64], degrees: float, around: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Clockwise as seen."""
+    """Clockwise as seen. Raises ValueError for what is no number."""
+    if not (np.isfinite(ring).all() and np.isfinite(degrees)):
+        raise ValueError("a corner or a turn that is no number")
     cos, sin = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
     return np.asarray(around + (ring - around) @ np.array([[cos, sin], [-sin, cos]]))
 

@@ -126,4 +126,4 @@ def _images(root: Path, content: dict[str, Any], entry: Any, data: Path) -> list
     images = [next((p for p in (found.parent / line, root / line) if p.is_file()), root / line) for line in lines]
     if not images:
         raise SegPerceptionError(f"{found} names no images: one path a line is expected")
-    return images
+    return list(dict.fromkeys(images))  # some name an image twice, so that it is seen more often

@@ -11,7 +11,8 @@ from seg_perception.gpu_check.lab import Lab
 from seg_perception.gpu_check.stand_in import StandIn
 from seg_perception.gpu_check.timing import gpu_ms, wall_ms
 from seg_perception.gpu_check.torch_network import TorchNetwork
-from seg_perception.panoptic.decoder import PanopticDecoder, PanopticSettings
+from seg_perception.panoptic.decoder import PanopticSettings
+from seg_perception.panoptic.pieces import decoder_on_cpu
 from seg_perception.pipeline import Pipeline
 from seg_perception.results import Frame, Wants
 
@@ -41,7 +42,7 @@ def _time(lab: Lab, what: str, size_hw: tuple[int, int]) -> None:
     for _ in range(3):
         pipeline.see(frame)
     lab.row(f"{what}: start", f"{time.perf_counter() - began:.1f} s, {network.state}")
-    expected = PanopticDecoder(stand_in.model.labels, PanopticSettings()).decode(
+    expected = decoder_on_cpu(stand_in.model.labels, PanopticSettings()).decode(
         output, 0, image_hw, stand_in.model.stride, Wants()
     )
     apart = difference(pipeline.see(frame).panoptic, expected)

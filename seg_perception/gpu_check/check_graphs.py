@@ -11,7 +11,8 @@ from seg_perception.gpu_check import scenes
 from seg_perception.gpu_check.agreement import Difference, copied, difference, equal
 from seg_perception.gpu_check.lab import Lab
 from seg_perception.gpu_check.stand_in import StandIn
-from seg_perception.panoptic.decoder import PanopticDecoder, PanopticSettings
+from seg_perception.panoptic.decoder import PanopticSettings
+from seg_perception.panoptic.pieces import decoder_on_cpu
 from seg_perception.pipeline import Pipeline
 from seg_perception.results import Frame, Panoptic, Wants
 
@@ -40,7 +41,7 @@ def _same_size(lab: Lab, stand_in: StandIn, pipeline: Pipeline) -> None:
     size, count = ((90, 120), 12) if lab.quick else ((720, 1280), 1000)
     frames = scenes.drive(size, 2 if lab.quick else SCENES)
     outputs = [scenes.output_of(frame, NETWORK_HW) for frame in frames]
-    on_cpu = PanopticDecoder(stand_in.model.labels, PanopticSettings())
+    on_cpu = decoder_on_cpu(stand_in.model.labels, PanopticSettings())
     first: list[Panoptic] = []
     worst, unequal, free, calls = Difference(), 0, list[int](), Counter[str]()
     for number in range(count):
@@ -73,7 +74,7 @@ def _sizes(lab: Lab, stand_in: StandIn, pipeline: Pipeline) -> None:
     worst = Difference()
     for _ in range(3):
         for size, frame in zip(sizes, frames):
-            on_cpu = PanopticDecoder(stand_in.model.labels, PanopticSettings())
+            on_cpu = decoder_on_cpu(stand_in.model.labels, PanopticSettings())
             expected = on_cpu.decode(output, 0, size, stand_in.model.stride, Wants())
             for _ in range(2):
                 worst = worst.worse(difference(pipeline.see(Frame(frame.rgb)).panoptic, expected))

@@ -258,6 +258,13 @@ def _merged(tallies: list[NDArray[np.int64]]) -> NDArray[np.int64]:
     return merged
 
 
+def thing_of(number: int, tally: NDArray[np.int64]) -> Segment:
+    """Of an instance's entries of a tally, int64 [C, 6], of the class that most of its pixels have."""
+    low, high = tally[:, LEFT : TOP + 1].min(0), tally[:, RIGHT:].max(0)
+    area, total = tally[:, : CONFIDENCE + 1].sum(0)
+    return _segment(number, int(tally[:, AREA].argmax()), True, int(area), int(total), *low.tolist(), *high.tolist())
+
+
 def _segment(
     number: int, class_id: int, is_thing: bool, area: int, total: int, left: int, top: int, right: int, bottom: int
 ) -> Segment:

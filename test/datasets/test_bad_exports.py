@@ -61,6 +61,8 @@ MASK = '<mask label="road" rle="{}" left="0" top="0" width="2" height="2"></mask
         (lambda root: brushed(root, [300, 1, 2, 3]), "region r0 of a.jpg"),
         (lambda root: brushed(root, [], 3.7), "no region with a label"),
         (lambda root: of_cvat(root, MASK.format(f"0, {10**30}")), "shape 1"),
+        (lambda root: of_cvat(root, BOX.format(z=0, more=' rotation="inf"')), "shape 1"),
+        (lambda root: of_cvat(root, BOX.format(z=0, more="").replace('xbr="2.0"', 'xbr="nan"')), "shape 1"),
     ],
 )
 def test_values_beyond_all_bounds_are_named(make: Callable[[Path], str], told: str, tmp_path: Path) -> None:
@@ -153,9 +155,10 @@ def test_a_colour_beyond_8_bits_is_named(color: str, tmp_path: Path) -> None:
         open_dataset("voc", tmp_path, "", CAMVID)
 
 
-def test_an_unknown_encoding_of_xml_is_named(tmp_path: Path) -> None:
-    text(tmp_path / "annotations.xml", '<?xml version="1.0" encoding="foo"?><annotations></annotations>')
-    with pytest.raises(SegPerceptionError, match=r"no whole XML .*unknown encoding"):
+@pytest.mark.parametrize(("encoding", "why"), [("foo", "unknown encoding"), ("gbk", "multi-byte encodings")])
+def test_an_encoding_of_xml_that_cannot_be_read_is_named(encoding: str, why: str, tmp_path: Path) -> None:
+    text(tmp_path / "annotations.xml", f'<?xml version="1.0" encoding="{encoding}"?><annotations></annotations>')
+    with pytest.raises(SegPerceptionError, match=f"no whole XML .*{why}"):
         open_dataset("cvat", tmp_path, "", CAMVID)
 
 
@@ -260,3 +263,58 @@ def _from_edges(ring: np.ndarray) -> np.ndarray:
         share = ((middles - start) @ along / max(along @ along, 1)).clip(0, 1)
         apart.append(np.linalg.norm(middles - start - share[..., None] * along, axis=-1))
     return np.min(apart, axis=0)
+
+
+@pytest.mark.parametrize(
+    ("key", "row", "told"),
+    [
+        ("images", {"id": 7, "file_name": "b.jpg"}, "two images of the id 7"),
+        ("images", {"id": 8, "file_name": "a.jpg"}, "two images 'a.jpg'"),
+        ("categories", {"id": 1, "name": "car"}, "two categories of the id 1"),
+    ],
+)
+def test_what_coco_lists_twice_is_named(key: str, row: dict[str, Any], told: str, tmp_path: Path) -> None:
+    """As in files merged by hand: labels would go to the wrong one of the two, or to none."""
+    rows = content({"category_id": 1, "segmentation": [[0, 0, 4, 0, 4, 4]]}, names={1: "road"})
+    rows[key].append(row)
+    export(tmp_path, rows)
+    for name in "ab":
+        photo(tmp_path / f"images/{name}.jpg", 6, 8)
+    with pytest.raises(SegPerceptionError, match=told):
+        open_dataset("coco_instances", tmp_path, "", CAMVID)
+
+
+def test_a_list_of_yolo_may_name_an_image_twice(tmp_path: Path) -> None:
+    yolo(tmp_path, "train: train.txt\nnames: [road]\n", "images/1.jpg", "labels/1.txt", "0 0 0 1 0 1 1\n")
+    text(tmp_path / "train.txt", "images/1.jpg\nimages/1.jpg\n./images/1.jpg\n")
+    assert len(open_dataset("yolo", tmp_path, "train", CAMVID)) == 1
+
+
+@pytest.mark.parametrize("other", ["12.05.2024", "v1.100", "report.txt"])
+def test_label_studio_s_image_is_not_another_text_with_a_dot(other: str, tmp_path: Path) -> None:
+    photo(tmp_path / "images/a.jpg", 4, 4)
+    one = task("a.jpg", ("polygonlabels", {"points": [[0, 0], [100, 0], [100, 100]], "polygonlabels": ["road"]}))
+    text(tmp_path / "tasks.json", [{**one, "data": {"other": other, **one["data"]}}])
+    assert len(open_dataset("label_studio", tmp_path, "", CAMVID)) == 1
+
+
+def test_a_depth_that_is_no_number_is_the_plain_one(tmp_path: Path) -> None:
+    xml(tmp_path, BOX.format(z="--1", more=""))
+    assert picture(tmp_path, "cvat")[0] == "cc.."
+
+
+def test_a_table_that_csv_cannot_read_is_named(tmp_path: Path) -> None:
+    photo(tmp_path / "a.jpg", 4, 4)
+    text(tmp_path / "_classes.csv", "Pixel Value, Class\n0, " + "a" * 140_000)
+    write(tmp_path / "a_mask.png", np.zeros((4, 4), np.uint8))
+    with pytest.raises(SegPerceptionError, match=r"_classes\.csv has no lines such as"):
+        open_dataset("roboflow_masks", tmp_path, "", CAMVID)
+
+
+def test_a_brush_whose_run_leaves_the_image_is_named(tmp_path: Path) -> None:
+    """One run of 65 values of an image that has 64: 32 bits, 5, 4 x 4, then the run."""
+    bits = f"{64:032b}{7:05b}{15:04b}{15:04b}{15:04b}{15:04b}" + f"1{0:02b}{64:016b}{255:08b}"
+    bits += "0" * (-len(bits) % 8)
+    values = [int(bits[i : i + 8], 2) for i in range(0, len(bits), 8)]
+    with pytest.raises(SegPerceptionError, match=r"region r0 of a\.jpg"):
+        open_dataset(brushed(tmp_path, values), tmp_path, "", CAMVID)[0]
