@@ -47,11 +47,10 @@ def moved(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
         was = before.get(name)
         if was and math.isfinite(was) and math.isnan(value):
             changes.append((math.inf, f"{name}: {was:g} -> none, worse"))
-        elif was and value and abs(value / was - 1) > TOLERANCE:
+        elif was and abs(value / was - 1) > TOLERANCE:
             better = (value > was) == name.endswith(HIGHER_IS_BETTER)
-            changes.append(
-                (max(value / was, was / value), f"{name}: {was:g} -> {value:g}, {'better' if better else 'worse'}")
-            )
+            by = max(value / was, was / value) if value else math.inf
+            changes.append((by, f"{name}: {was:g} -> {value:g}, {'better' if better else 'worse'}"))
     sentences = [sentence for _, sentence in sorted(changes, reverse=True)]
     others = _differences(_facts(old), _facts(new))
     return [*sentences, f"what else is not as it was: {', '.join(others)}"] if sentences and others else sentences

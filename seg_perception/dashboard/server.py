@@ -44,7 +44,7 @@ class Server:
     def __init__(self, board: Board, watch: Watch) -> None:
         """watch is told of every change of what is looked at."""
         self._board, self._watch = board, watch
-        self._sockets: set[web.WebSocketResponse] = set()
+        self._open: dict[web.WebSocketResponse, asyncio.Transport | None] = {}
 
     def application(self) -> web.Application:
         """To be run by aiohttp."""
@@ -56,15 +56,19 @@ class Server:
         return app
 
     async def _close(self, _: web.Application) -> None:
-        """End the streams: aiohttp waits a minute for what is open."""
-        for socket in list(self._sockets):
-            await socket.close(code=WSCloseCode.GOING_AWAY)
+        """End the streams: aiohttp waits a minute for what is open, and for ever to send to a page that reads no more."""
+        closing = [asyncio.create_task(socket.close(code=WSCloseCode.GOING_AWAY)) for socket in self._open]
+        if closing:
+            await asyncio.wait(closing, timeout=2 * GOODBYE_S)
+        for transport in self._open.values():
+            if transport is not None:
+                transport.abort()
 
     async def _live(self, request: web.Request) -> web.WebSocketResponse:
         """A page says which source it looks at, `{"source": "/segmentation"}`, as often as it likes, and is sent packets."""
         socket = web.WebSocketResponse(timeout=GOODBYE_S, heartbeat=10.0, compress=False, max_msg_size=4096)
         await socket.prepare(request)
-        self._sockets.add(socket)
+        self._open[socket] = request.transport
         page = Page()
         self._board.pages.add(page)
         sending = asyncio.create_task(_send(socket, page))
@@ -75,7 +79,7 @@ class Server:
                     self._watch(self._board.sources())
         finally:
             sending.cancel()
-            self._sockets.discard(socket)
+            self._open.pop(socket, None)
             self._board.pages.discard(page)
             self._watch(self._board.sources())
         return socket

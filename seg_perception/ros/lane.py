@@ -136,7 +136,8 @@ class Lane:
 
     def leave(self) -> None:
         """Take no more frames, and publish nothing of those that are in the network now, whenever that returns."""
-        self._full = self._left = True
+        self._left = True
+        self.close()
 
     def is_published(self, timeout_s: float) -> bool:
         """After leave: wait until nothing is being published any more; False where that takes too long."""

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from seg_perception import backends, self_test
 from seg_perception.backends.base import Backend
-from seg_perception.errors import BackendError
+from seg_perception.errors import BackendError, SegPerceptionError
 from seg_perception.model_file import ModelInfo
 from seg_perception.ros.lane import MOST_TOGETHER
 from seg_perception.ros.resizing import Size, words
@@ -19,12 +19,14 @@ from seg_perception.self_test import Outcome, SelfTest
 
 class Maker:
     """Makes backends of one model file as the parameters say. size_hw: of those that are built for one size, None for the
-    file's own; falls_back: why the CPU takes their place, empty where it does not."""
+    file's own; falls_back: why the CPU takes their place, empty where it does not; outcome_beside: of the self-test of what
+    beside made last, None where none was wanted."""
 
     def __init__(self, model: ModelInfo, settings: Callable[[], Settings], log: Callable[[str], None]) -> None:
         self.model, self._settings, self._log = model, settings, log
         self.size_hw = self._asked
         self.falls_back = ""
+        self.outcome_beside: Outcome | None = None
         self._answers: dict[Size, ModelInfo] = {}
         self._beside = threading.Lock()
 
@@ -37,17 +39,24 @@ class Maker:
         if self.falls_back:
             model, threads = self._sized(self._asked), self._settings().node.threads or None
             return backends.on_the_cpu(model, threads, self.falls_back, self._log)
-        return self._choose(self.size_hw, self._settings().node.fallback)
+        if self.size_hw != self._asked:
+            try:
+                return self._engine(self.size_hw)
+            except SegPerceptionError as error:
+                self._log(f"the network runs at the model file's own size again: {error}")
+                self.size_hw = self._asked
+        return self._choose(self._asked, self._settings().node.fallback)
 
     def beside(self, size_hw: Size) -> Backend:
         """One of another size than the one that runs, warm and tested. Raises SegPerceptionError where that cannot be; one at a
         time, others wait."""
         with self._beside:
-            backend = self._choose(size_hw, fallback="none")
+            backend = self._engine(size_hw)
+            self.outcome_beside = None
             try:
                 backend.warm_up()
                 self._learn_answer(size_hw)
-                self.check(self.test_of(backend))
+                self.check(self.test_of(backend), self._note_beside)
             except BaseException:
                 backend.close()
                 raise
@@ -81,6 +90,16 @@ class Maker:
         if self._asked is not None:
             return f"{size}: by network_size"
         return f"{size}: by {'the model file' if self.size_hw is None else 'the shape of the images'}"
+
+    def _note_beside(self, outcome: Outcome) -> None:
+        self.outcome_beside = outcome
+
+    def _engine(self, size_hw: Size | None) -> Backend:
+        """Of a size that nobody asked for: an engine or nothing, for what runs on the CPU takes every size."""
+        chosen, why = backends.resolve(self._settings().node.backend)
+        if chosen != "tensorrt":
+            raise BackendError(f"there is nothing to build an engine with ({why})")
+        return self._choose(size_hw, fallback="none")
 
     def _choose(self, size_hw: Size | None, fallback: str) -> Backend:
         settings = self._settings()

@@ -71,9 +71,9 @@ class Recovery:
         with self._replacing:
             return self.problem
 
-    def replace(self, swap: Callable[[], None]) -> bool:
-        """Let swap put another backend in the place of one that works; False, and nothing done, where it does not work
-        any more or the end has come. What the old one fails at meanwhile is of no matter."""
+    def replace(self, swap: Callable[[], bool]) -> bool:
+        """Let swap put another backend in the place of one that works, and say whether it did; False, and nothing done, where
+        that does not work any more or the end has come. What the old one fails at meanwhile is of no matter."""
         with self._replacing:
             with self._lock:
                 if self._stopped or self._error is not None:
@@ -81,10 +81,9 @@ class Recovery:
                 self._busy = True
             try:
                 with watched(RESTART_S, self._late):
-                    swap()
+                    return swap()
             finally:
                 self._busy = False
-        return True
 
     @property
     def problem(self) -> str:

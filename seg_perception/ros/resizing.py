@@ -66,8 +66,8 @@ class Resizing:
         if not squeezed:
             return ""
         told = f"{_list(squeezed)} squeezed to the engine's {words(size_hw)}, which costs accuracy"
-        if self._making is not None:
-            return f"{told}, until an engine for {words(self._making)} is built, in the background"
+        if (making := self._making) is not None:  # read once: its thread may end now
+            return f"{told}, until an engine for {words(making)} is built, in the background"
         better = size_for_all(model, squeezed, images)
         if better is None:
             return f"{told}: one engine cannot suit cameras of such different shapes, start a node for each shape"

@@ -255,9 +255,12 @@ class Works:
         return test
 
     def _judge(self, outcome: Outcome) -> None:
+        self._tell_outcome(outcome)
+        self._answer_asked(outcome)
+
+    def _tell_outcome(self, outcome: Outcome) -> None:
         self._outcome = outcome
         self._owner.say_outcome(outcome)
-        self._answer_asked(outcome)
 
     def _judge_request(self, outcome: Outcome) -> None:
         self._judge(outcome)
@@ -334,25 +337,25 @@ class Works:
 
     def _take_over(self, recovery: Recovery, backend: Backend) -> bool:
         """Let a backend of another size run the frames from the next one on; False where there is no such one to replace."""
-        maker, old = self._maker, self._backend
-        return (
-            maker is not None
-            and old is not None
-            and maker.may_resize(old)
-            and recovery.replace(lambda: self._swap(maker, old, backend))
-        )
+        return recovery.replace(lambda: self._swap(backend))
 
-    def _swap(self, maker: Maker, old: Backend, backend: Backend) -> None:
-        crew = self._crew
-        assert crew is not None
+    def _swap(self, backend: Backend) -> bool:
+        maker, crew, old, test = self._maker, self._crew, self._backend, self._on_request.test
+        if maker is None or crew is None or old is None or not maker.may_resize(old):
+            return False
         crew.lane.close()
         crew.join()
+        # Before frames are run: a test that was asked for meanwhile must not find the old backend, which is being closed.
+        self._on_request.test = maker.test_of(backend)
         try:
             self.adopt(backend)
         except BaseException:
+            self._on_request.test = test
             self.adopt(old)
             raise
         maker.size_hw = backend.model.size_hw
-        self._on_request.test = maker.test_of(backend)
+        if maker.outcome_beside is not None:
+            self._tell_outcome(maker.outcome_beside)
         with suppress(SegPerceptionError):
             old.close()
+        return True

@@ -74,6 +74,7 @@ def test_a_rate_that_there_is_no_more_is_the_largest_change() -> None:
         "fixed_rates_hz.30.mean_frame_rate_hz: 29.9 -> none, worse",
         "pipeline_fps: 50 -> 5, worse",
     ]
+    assert moved(result(), result(pipeline_fps=0.0)) == ["pipeline_fps: 50 -> 0, worse"]
     assert moved(result(**silent), result(**silent)) == [] and moved(result(**silent), result(**fixed)) == []
 
 

@@ -177,3 +177,24 @@ def test_a_page_that_talks_nonsense_is_lived_with_and_what_it_watched_ends_with_
 
     asyncio.run(asyncio.wait_for(play(), 30))
     assert watched[:3] == [set(), set(), set()]
+
+
+def test_the_end_waits_for_no_page_that_reads_no_more() -> None:
+    """As of a machine that fell asleep; what was to be sent to it fills all buffers."""
+
+    async def play() -> None:
+        board = Board()
+        async with TestServer(Server(board, lambda sources: None).application()) as server:
+            reader, writer = await asyncio.open_connection(server.host, server.port, limit=1 << 10)
+            key = "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA=="
+            writer.write(
+                f"GET /live HTTP/1.1\r\nHost: {server.host}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n{key}\r\n\r\n".encode()
+            )
+            await reader.readuntil(b"\r\n\r\n")
+            for _ in range(16):
+                board.post("", "sources", bytes(1 << 20))
+                await asyncio.sleep(0)
+                await asyncio.sleep(0)
+        writer.transport.abort()
+
+    asyncio.run(asyncio.wait_for(play(), 30))

@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from seg_perception.ros.lane import Lane, overlaps, together
+from seg_perception.ros.newest import NewestFrames
 
 WAIT_S = 20.0
 
@@ -263,3 +264,13 @@ def test_frames_go_together_where_that_gains_and_the_model_file_allows_it(
 ) -> None:
     backend: Any = SimpleNamespace(describe=lambda: {"device": device}, model=SimpleNamespace(batch=batch))
     assert together(choice, backend, cameras) == frames
+
+
+def test_who_waits_for_a_frame_when_the_lane_is_left_leaves_too_and_takes_no_others_wake() -> None:
+    """Else the next frame would wake it alone, and not those who come after."""
+    frames: NewestFrames[str] = NewestFrames(1)
+    lane = Lane(frames, [Watched(free=True)], lambda: None, network)
+    with working(lane, 1):
+        lane.leave()
+    frames.put(0, "a")
+    assert frames.take() == [(0, "a")]

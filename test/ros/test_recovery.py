@@ -134,10 +134,12 @@ def test_one_backend_replaces_another_that_works_and_no_other() -> None:
     parts, goes_on = Parts(lambda: goes_on.wait(WAIT_S) and backend()), threading.Event()
     one = Recovery(parts, 3, print)
 
-    def swap() -> None:
+    def swap() -> bool:
         assert not one.begin(ERROR), "what the old one fails at meanwhile is of no matter"
         swapped.append("once")
+        return True
 
+    assert not one.replace(lambda: False), "where that does nothing"
     assert one.replace(swap) and one.problem == one.warning == ""
     assert one.begin(ERROR), "the new one may fail"
     assert not one.replace(swap), "a restart is under way"
@@ -150,7 +152,7 @@ def test_one_backend_replaces_another_that_works_and_no_other() -> None:
 
 def test_the_end_waits_for_a_swap_that_is_under_way() -> None:
     one, begun, goes_on, ended = Recovery(Parts(backend), 3, print), *(threading.Event() for _ in range(3))
-    swap = threading.Thread(target=lambda: one.replace(lambda: begun.set() or goes_on.wait(WAIT_S)))  # type: ignore[func-returns-value]
+    swap = threading.Thread(target=lambda: one.replace(lambda: bool(begun.set() or goes_on.wait(WAIT_S))))  # type: ignore[func-returns-value]
     stop = threading.Thread(target=lambda: (one.stop(), ended.set()))
     swap.start()
     assert begun.wait(WAIT_S)

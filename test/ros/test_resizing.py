@@ -159,5 +159,19 @@ def test_stretch_is_the_same_both_ways(image_hw: tuple[int, int], size_hw: tuple
     assert stretch(image_hw[::-1], size_hw[::-1]) == pytest.approx(by)
 
 
+def test_a_look_at_the_moment_when_the_thread_ends_is_a_look_like_any_other() -> None:
+    making: list[tuple[int, int] | None] = [None, WIDE]
+
+    class Ending(Resizing):
+        """Has ended when it is looked at for the second time."""
+
+        _making = property(lambda self: making.pop(), lambda self, value: None)  # type: ignore[assignment]
+
+    works = Works()
+    one = Ending(works.make, works.take_over, works.logged.append, lambda: works.now_s)
+    one.look_after(MODEL, OWN, {"front": (WIDE, 0.0)})
+    assert "is built" in one.warning
+
+
 def test_nothing_is_said_where_no_camera_has_sent() -> None:
     assert Works().look() == "" and resizing.SETTLED_S < resizing.PAUSE_S

@@ -1,0 +1,199 @@
+"""What becomes of a node's backend while another one takes its place, and which one is made again."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any, ClassVar
+
+import pytest
+from fakes import FakeBackend, empty_output, model_info
+
+from seg_perception import backends
+from seg_perception.errors import BackendError
+from seg_perception.model_file import ModelInfo
+from seg_perception.network_size import SizeLimits
+from seg_perception.ros import making
+from seg_perception.ros.making import Maker
+from seg_perception.ros.real_time import Scheduling
+from seg_perception.ros.works import Works
+from seg_perception.self_test import Outcome
+
+MODEL = replace(model_info(size_hw=(96, 128)), limits=SizeLimits((32, 32), (256, 256)))
+OTHER = (64, 192)
+WAIT_S = 20.0
+
+
+class Engine(FakeBackend):
+    """Built for one size."""
+
+    def __init__(self, model: ModelInfo) -> None:
+        super().__init__(lambda images: empty_output(model))
+        self.model = model.at(model.size_hw)
+
+
+class OnCpu(FakeBackend):
+    """Takes whatever its model does."""
+
+    def __init__(self, model: ModelInfo) -> None:
+        super().__init__(lambda images: empty_output(model))
+        self.model = model
+
+    def describe(self) -> Any:
+        return {**super().describe(), "device": "CPU"}
+
+
+def settings(**values: Any) -> Any:
+    node = {
+        "backend": "tensorrt", "fallback": "none", "providers": (), "precision": "auto", "engine_cache": "", "threads": 1,
+        "batch": "auto", "batch_wait_ms": 0.0, "overlap": "auto", "self_test": "check", "backend_restarts": 3,
+    }  # fmt: skip
+    return SimpleNamespace(node=SimpleNamespace(**{**node, **values}), network_hw=None, poses={"": None})
+
+
+class Gpu:
+    """Where engines are made, or not; without one `auto` is ONNX Runtime."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.here, self.fails = True, False
+        self.made: list[Any] = []
+        monkeypatch.setattr(backends, "resolve", lambda name: ("tensorrt" if self.here else "onnxruntime", "its state"))
+        monkeypatch.setattr(backends, "choose", self.choose)
+        monkeypatch.setattr(Maker, "_learn_answer", lambda self, size_hw: None)
+        monkeypatch.setattr(making, "SelfTest", Test)
+
+    def choose(self, model: ModelInfo, *, fallback: str, **_: Any) -> Any:
+        if self.here and self.fails and fallback == "none":
+            raise BackendError("CUDA's cudaMalloc failed (out of memory)")
+        self.made.append(Engine(model) if self.here and not self.fails else OnCpu(model))
+        return self.made[-1]
+
+
+class Test:
+    """A self-test that notes which backend it ran, and whether that was closed."""
+
+    __test__ = False
+    ran: ClassVar[list[tuple[Any, bool]]] = []
+    passes = True
+
+    def __init__(self, model: ModelInfo, backend: Any) -> None:
+        self.backend = backend
+
+    def run(self) -> Outcome:
+        self.ran.append((self.backend, self.backend.closed))
+        return Outcome(self.passes, f"at {self.backend.model.size_hw}")
+
+
+@pytest.fixture
+def gpu(monkeypatch: pytest.MonkeyPatch) -> Gpu:
+    monkeypatch.setattr(Test, "ran", [])
+    monkeypatch.setattr(Test, "passes", True)
+    return Gpu(monkeypatch)
+
+
+@pytest.fixture
+def owner() -> Any:
+    said: list[Outcome] = []
+    return SimpleNamespace(
+        said=said, say_outcome=said.append, tell=lambda: None, leave=pytest.fail, give_up=lambda: True
+    )
+
+
+@pytest.fixture
+def works(gpu: Gpu, owner: Any) -> Iterator[Works]:
+    works = Works(owner, lambda: settings(self_test="warn"), lambda line: None)
+    works.open(MODEL, Scheduling())
+    works.start([])
+    yield works
+    works.stop()
+    works.close()
+
+
+def take_over(works: Works, backend: Any) -> bool:
+    assert works._recovery is not None
+    return works._take_over(works._recovery, backend)
+
+
+def beside(works: Works) -> Any:
+    assert works._maker is not None
+    return works._maker.beside(OTHER)
+
+
+def test_a_test_that_is_asked_for_during_an_exchange_is_of_the_new_backend(
+    works: Works, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The old one is being closed, on a GPU from under whoever still runs it."""
+    old, other, answered = works._backend, beside(works), threading.Event()
+    adopt = works.adopt
+
+    def asked_meanwhile(backend: Any) -> None:
+        adopt(backend)
+        works.test(lambda outcome: answered.set())
+        assert answered.wait(WAIT_S)
+
+    monkeypatch.setattr(works, "adopt", asked_meanwhile)
+    assert take_over(works, other) and old.closed  # type: ignore[union-attr]
+    assert Test.ran[-1] == (other, False)
+
+
+def test_what_a_restart_made_meanwhile_is_what_is_replaced_and_closed(works: Works) -> None:
+    """One that was restarted between the look and the exchange."""
+    other, recovery, restarted = beside(works), works._recovery, Engine(MODEL)
+    assert recovery is not None
+    exchange = recovery.replace
+
+    def after_a_restart(swap: Any) -> bool:
+        works._backend = restarted  # type: ignore[assignment]
+        return exchange(swap)
+
+    recovery.replace = after_a_restart  # type: ignore[method-assign]
+    assert take_over(works, other) and works._backend is other and restarted.closed
+
+
+def test_what_runs_on_the_cpu_meanwhile_is_not_replaced(works: Works) -> None:
+    other, works._backend = beside(works), OnCpu(MODEL)  # type: ignore[assignment]
+    assert not take_over(works, other)
+
+
+def test_a_new_size_that_only_warns_of_its_self_test_says_how_it_ended(works: Works, owner: Any) -> None:
+    Test.passes = False
+    other = beside(works)
+    assert owner.said[-1].passed and works.problem == "", "it does not run yet"
+    assert take_over(works, other)
+    assert owner.said[-1] == Outcome(False, f"at {OTHER}") and works.problem == f"at {OTHER}"
+
+
+@pytest.mark.parametrize(("here", "backend", "fallback"), [(True, "tensorrt", "cpu"), (False, "auto", "none")])
+def test_what_takes_every_size_is_not_held_to_the_one_that_an_engine_had(
+    gpu: Gpu, here: bool, backend: str, fallback: str
+) -> None:
+    maker = Maker(MODEL, lambda: settings(backend=backend, fallback=fallback), lambda line: None)
+    maker.size_hw = OTHER
+    assert maker.make().model.size_hw == OTHER
+    gpu.here, gpu.fails = here, True
+    made = maker.make()
+    assert made.model == MODEL and not maker.may_resize(made)
+    assert maker.size_of(made) == "by the shape of each camera's images"
+    with pytest.raises(BackendError):
+        maker.beside(OTHER)
+
+
+def test_an_engine_that_cannot_be_made_again_is_one_of_the_files_own_size(
+    gpu: Gpu, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    logged: list[str] = []
+    maker = Maker(MODEL, settings, logged.append)
+    maker.size_hw = OTHER
+    choose = gpu.choose
+
+    def no_room(model: ModelInfo, **how: Any) -> Any:
+        if model.size_hw == OTHER:
+            raise BackendError("no room")
+        return choose(model, **how)
+
+    monkeypatch.setattr(backends, "choose", no_room)
+    made = maker.make()
+    assert made.model.size_hw == MODEL.size_hw and maker.size_hw is None
+    assert logged == ["the network runs at the model file's own size again: no room"]
