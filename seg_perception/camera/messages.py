@@ -49,8 +49,7 @@ class DecodedImage:
 
 def to_host_memory(message: Any, cause: str = NO_HOST_MEMORY) -> None:
     """Copy the message's data to where NumPy and OpenCV can read it, if it is not there: from Lyrical on rclpy may give a
-    `rosidl_buffer.Buffer` of another device. Raises BadImageError, of this cause, where
-    that cannot be.
+    `rosidl_buffer.Buffer` of another device. Raises BadImageError, of this cause, where that cannot be.
     """
     try:
         memoryview(message.data)
@@ -58,7 +57,7 @@ def to_host_memory(message: Any, cause: str = NO_HOST_MEMORY) -> None:
         kind = getattr(message.data, "backend_type", type(message.data).__name__)
         try:
             message.data = message.data.to_array()
-        except (AttributeError, RuntimeError) as error:
+        except Exception as error:  # whoever made the buffer raises classes of its own, and in the executor's thread
             raise BadImageError(
                 cause,
                 f"the data lies in memory of '{kind}', which cannot be copied to the CPU's ({error}): let the publisher send "

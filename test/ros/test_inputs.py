@@ -125,25 +125,27 @@ class DeviceBuffer:
 
     backend_type = "cuda"
 
-    def __init__(self, values: bytes, fault: str = "") -> None:
-        self._values, self._fault = values, fault
+    def __init__(self, values: bytes, fault: str, kind: type[Exception]) -> None:
+        self._values, self._fault, self._kind = values, fault, kind
 
     def __len__(self) -> int:
         return len(self._values)
 
     def to_array(self) -> array[int]:
         if self._fault:
-            raise RuntimeError(self._fault)
+            raise self._kind(self._fault)
         return array("B", self._values)
 
 
-@pytest.mark.parametrize("fault", ["", "the device is lost"])
-def test_data_of_another_device_are_copied_or_the_image_is_refused(fault: str) -> None:
+@pytest.mark.parametrize(
+    ("fault", "kind"), [("", RuntimeError), ("the device is lost", RuntimeError), ("its process is gone", OSError)]
+)
+def test_data_of_another_device_are_copied_or_the_image_is_refused(fault: str, kind: type[Exception]) -> None:
     node: Any = Subscribing()
     accepted: list[Any] = []
     camera_input = CameraInput(node, "", NodeSettings(), lambda arrival: bool(accepted.append(arrival)), Calibration())
     image = SimpleNamespace(header=Image().header, encoding="mono8", width=2, height=1, step=2, is_bigendian=0)
-    image.data = DeviceBuffer(bytes((7, 9)), fault)
+    image.data = DeviceBuffer(bytes((7, 9)), fault, kind)
     camera_input._on_image(image)
     values = camera_input.monitor.status(0.0).values
     if fault:

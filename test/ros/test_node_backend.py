@@ -83,7 +83,7 @@ def test_a_backend_that_goes_on_failing_ends_in_error_with_the_reason_and_can_be
     def failed() -> bool:
         watched.send(THROW)
         values = watched.values("backend")
-        return values["lifecycle_state"] == "unconfigured" and words in values["message"] and values["level"] == "2"
+        return values.get("lifecycle_state") == "unconfigured" and words in values["message"] and values["level"] == "2"
 
     peer.until(failed, f"the error\n{watched.process.output}")
     watched.judge()
