@@ -57,6 +57,12 @@ def test_every_kind_of_place_is_changed_and_no_type_or_word() -> None:
         assert ast.unparse(ast.parse(source)) != plain and 4 <= line <= 13
 
 
+def test_a_function_within_another_is_changed_once() -> None:
+    source = "def outer(x):\n    def inner(y):\n        return y\n    return inner(x)\n"
+    count = len(list(mutate.changes(ast.parse(source))))
+    assert sorted(mutate.mutated(source, number)[1] for number in range(count)) == [3, 4]
+
+
 def test_the_draw_is_the_same_for_a_seed() -> None:
     files = mutate.files_of("panoptic")
     assert mutate.draw(files, 5, 1) == mutate.draw(files, 5, 1) != mutate.draw(files, 5, 2)
@@ -85,3 +91,8 @@ def test_what_no_test_notices_lives_and_the_checkout_stays_as_it_is(tmp_path: Pa
         one["what"] for one in json.loads((tmp_path / "living.json").read_text())
     }
     assert decoder.read_text() == SOURCE
+    (tmp_path / "living.json").write_text("[]")
+    again = subprocess.run(
+        [*command[:3], "--again", "living.json"], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert again.returncode == 0 and again.stdout.endswith("0 mutants, 0 live\n"), again.stdout + again.stderr

@@ -104,6 +104,8 @@ class Mutant:
 def changes(tree: ast.Module) -> Iterator[tuple[ast.AST, Callable[[], ast.AST]]]:
     """Each place that can be changed, and what changes it within the tree and returns what then stands there."""
     spared = {id(part) for node in ast.walk(tree) for kept in _spared(node) for part in ast.walk(kept)}
+    functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
+    inner = {id(node) for outer in functions for node in ast.walk(outer) if node is not outer}
     for node in ast.walk(tree):
         if id(node) in spared:
             continue
@@ -117,7 +119,7 @@ def changes(tree: ast.Module) -> Iterator[tuple[ast.AST, Callable[[], ast.AST]]]
             yield node, _setter(node, "value", value)
         if isinstance(node, (ast.If, ast.IfExp, ast.While)):
             yield node.test, _setter(node, "test", ast.UnaryOp(ast.Not(), node.test), "test")
-        if isinstance(node, ast.FunctionDef):
+        if isinstance(node, ast.FunctionDef) and id(node) not in inner:
             yield from _omissions(node)
 
 
@@ -355,8 +357,10 @@ def main() -> int:
     else:
         mutants = draw(files_of(arguments.group), arguments.count, arguments.seed)
     os.environ["NUMBA_DISABLE_JIT"] = "0" if arguments.compiled else "1"
-    living = try_all(mutants, GROUPS[arguments.group][1], SLOW_S * (10 if arguments.compiled else 1))
-    print(f"{len(mutants)} mutants, {len(living)} live, {1 - len(living) / len(mutants):.0%} killed")
+    slowest_s = SLOW_S * (10 if arguments.compiled else 1)
+    living = try_all(mutants, GROUPS[arguments.group][1], slowest_s) if mutants else []
+    killed = f", {1 - len(living) / len(mutants):.0%} killed" if mutants else ""
+    print(f"{len(mutants)} mutants, {len(living)} live{killed}")
     if arguments.json:
         arguments.json.write_text(json.dumps([asdict(one) for one in living], indent=1) + "\n", encoding="utf-8")
     return 0

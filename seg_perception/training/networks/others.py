@@ -16,8 +16,9 @@ def imported(module: str) -> Any:
     try:
         return importlib.import_module(module)
     except (RuntimeError, OSError) as error:
+        why = (str(error) or repr(error)).splitlines()[0]
         raise SegPerceptionError(
-            f"{module} cannot be imported beside torch {torch.__version__} ({str(error).splitlines()[0]}): torchvision must be "
+            f"{module} cannot be imported beside torch {torch.__version__} ({why}): torchvision must be "
             "the one that belongs to torch; take both from one index, such as pip install torch torchvision --index-url "
             "https://download.pytorch.org/whl/cpu"
         ) from error

@@ -44,16 +44,18 @@ def test_a_missing_library_is_told_with_what_installs_it(tmp_path: Path, capsys:
     assert "segmentation_models_pytorch" in told and "pip install 'segmentation-models-pytorch" in told
 
 
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [("RuntimeError('operator torchvision::nms does not exist')", "nms does not exist"), ("OSError()", "OSError")],
+)
 def test_a_torchvision_that_does_not_fit_torch_is_told_with_what_installs_both(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    error: str, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """PyPI's, which is built for CUDA, beside torch's build for a CPU says just this."""
-    (tmp_path / "segmentation_models_pytorch.py").write_text(
-        "raise RuntimeError('operator torchvision::nms does not exist')"
-    )
+    """PyPI's, which is built for CUDA, beside torch's build for a CPU says just the first."""
+    (tmp_path / "segmentation_models_pytorch.py").write_text(f"raise {error}")
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.delitem(sys.modules, "segmentation_models_pytorch", raising=False)
-    with pytest.raises(SegPerceptionError, match=r"beside torch .*nms does not exist\): .*--index-url"):
+    with pytest.raises(SegPerceptionError, match=rf"beside torch .*{told}.*\): .*--index-url"):
         make_network("unet", 5)
 
 
