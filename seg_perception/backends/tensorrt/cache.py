@@ -132,7 +132,8 @@ def check_place(engine: Path, other: Path | None) -> None:
     """Raises SegPerceptionError where an engine's note would take the place of another file: one of somebody else's, the
     engine itself, or other, which is written too."""
     note = _note(engine)
-    if note in (engine, other) or (note.exists() and not _is_note(note)):
+    written = {path.resolve() for path in (engine, other) if path is not None}
+    if note.resolve() in written or (note.exists() and not _is_note(note)):
         raise SegPerceptionError(
             f"beside {engine.name} its note is written as {note.name}, in place of another file of that name: give --out "
             "another name"

@@ -3,6 +3,7 @@
 import dataclasses
 import importlib.util
 import json
+from pathlib import Path
 
 import pytest
 from fakes import tiny_model
@@ -12,7 +13,8 @@ from seg_perception import cli, model_file
 from seg_perception.backends.cuda.driver import Gpu
 from seg_perception.backends.tensorrt import build
 from seg_perception.backends.tensorrt import engine as engines
-from seg_perception.backends.tensorrt.cache import EngineCache, read_engine, write_engine
+from seg_perception.backends.tensorrt.cache import EngineCache, check_place, read_engine, write_engine
+from seg_perception.errors import SegPerceptionError
 
 needs_rtx = pytest.mark.skipif("rtx" not in engines.installed(), reason="TensorRT for RTX is not installed")
 
@@ -42,6 +44,16 @@ def test_a_model_compiles_and_the_note_beside_it_fits(tmp_path, fixed, batch, ca
     assert read_engine(out, key, pytest.fail) == out.read_bytes()
     assert str(out) in capsys.readouterr().out
     assert not list(tmp_path.glob(".*"))
+
+
+def test_a_place_is_the_same_by_whatever_way_it_is_named(tmp_path, monkeypatch):
+    (tmp_path / "sub").mkdir()
+    monkeypatch.chdir(tmp_path)
+    for out, other in (("a.engine", tmp_path / "a.json"), ("sub/../a.engine", Path("a.json"))):
+        with pytest.raises(SegPerceptionError, match="its note is written as"):
+            check_place(Path(out), other)
+    check_place(Path("a.engine"), Path("sub/a.json"))
+    check_place(Path("a.engine"), None)
 
 
 @needs_rtx
