@@ -99,8 +99,9 @@ class CocoInstances(Drawn):
         try:
             for key, offset, length, row in elements(self._file):
                 if key == "categories":
-                    self._once(int(row["id"]) in names, f"categories of the id {row['id']}")
-                    names[int(row["id"])] = str(row["name"])
+                    number, name = int(row["id"]), str(row["name"])
+                    self._once(names.get(number, name) != name, f"categories of the id {number}")
+                    names[number] = name
                 elif key == "images":
                     name = str(row["file_name"])
                     self._once(row["id"] in files, f"images of the id {row['id']}")
