@@ -56,6 +56,14 @@ def test_a_release_is_one_commit_with_its_tag(checkout: Path, capsys: pytest.Cap
         assert "Forthcoming" not in (checkout / name).read_text()
 
 
+def test_a_log_may_begin_with_a_sentence(checkout: Path) -> None:
+    text = LOG.replace("* New.", "What it is.\n\n**Parts**\n\n* New.")
+    (checkout / prepare_release.CHANGE_LOGS[0]).write_text(text)
+    git(checkout, "commit", "-qam", "log")
+    assert prepare_release.main(["1.0.0"]) == 0
+    assert "------------------\nWhat it is." in (checkout / prepare_release.CHANGE_LOGS[0]).read_text()
+
+
 def test_the_next_one_needs_changes_of_its_own_and_keeps_messages(
     checkout: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -83,7 +91,6 @@ def test_the_next_one_needs_changes_of_its_own_and_keeps_messages(
         (["١.0.0"], "is no version"),
         (["0.1.0"], "0.1.0 is not above 0.1.0"),
         (["0.0.9"], "is not above"),
-        ([], "prepare_release.py 1.0.0"),
     ],
 )
 def test_what_is_refused(checkout: Path, words: list[str], reason: str, capsys: pytest.CaptureFixture[str]) -> None:

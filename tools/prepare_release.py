@@ -8,6 +8,7 @@ keep their version, and knows no CITATION.cff. Nothing is pushed. Exit code 0: d
 
 from __future__ import annotations
 
+import argparse
 import datetime
 import re
 import subprocess
@@ -27,8 +28,8 @@ PLACES = {
 }
 """Where the version stands; () is it."""
 CHANGE_LOGS = ("CHANGELOG.rst", "seg_perception_msgs/CHANGELOG.rst")
-FORTHCOMING = re.compile(r"^Forthcoming\n-+\n+(?=\*|\S.*\n~)", re.MULTILINE)
-"""Its heading, where changes follow: a list, or parts with headings of their own."""
+FORTHCOMING = re.compile(r"^Forthcoming\n-+\n+(?=\S)(?!\d+\.\d+\.\d+ \()", re.MULTILINE)
+"""Its heading, where changes follow, and not the heading of the last release."""
 
 Version = tuple[int, ...]
 
@@ -85,10 +86,9 @@ def check(version: str) -> None:
 
 def main(words: Sequence[str]) -> int:
     """The exit code."""
-    if len(words) != 1:
-        print(__doc__, file=sys.stderr)
-        return 2
-    (version,) = words
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("version", help="three numbers, above those of the last release")
+    version = parser.parse_args(words).version
     try:
         check(version)
         texts = prepare(version, datetime.date.today().isoformat())
