@@ -42,6 +42,8 @@ GROUPS = {
             "test/test_distortion.py",
             "test/ground/test_maps.py",
             "test/ground/test_points.py",
+            "test/ground/test_depth.py",
+            "test/ros/test_extrinsics.py",
         ),
     ),
     "ground": (("ground/*.py",), ("test/ground",)),

@@ -145,7 +145,7 @@ def pixel_slopes(lens: Lens, image_hw: tuple[int, int]) -> NDArray[np.float32]:
     """Slopes of the rays of all pixels of an image of (height, width), float32 [H * W, 2]; NaN where the lens has none. The
     same array while it is asked for again: not to be written."""
     height, width = image_hw
-    at = np.stack(np.meshgrid(np.arange(width), np.arange(height)), axis=-1).reshape(-1, 2)
+    at = np.stack(np.meshgrid(np.arange(width), np.arange(height)), axis=-1)
     return lens.to_slopes(at).astype(np.float32)
 
 

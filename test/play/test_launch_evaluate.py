@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import sys
 from collections.abc import Iterator
@@ -92,6 +93,8 @@ def test_the_bag_is_played_to_the_node_and_all_ends_with_it(
 
 
 def test_a_robot_whose_topics_the_bag_has_is_not_played_to(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    log = logging.getLogger("launch")
+    log.addHandler(caplog.handler)  # it hands nothing on
     robot = Peer("front_driver")
     try:
         camera = FakeCamera(robot, topic=IMAGE_TOPIC)
@@ -99,6 +102,7 @@ def test_a_robot_whose_topics_the_bag_has_is_not_played_to(tmp_path: Path, caplo
         assert camera.images.get_subscription_count() == 0
     finally:
         robot.close()
+        log.removeHandler(caplog.handler)
     assert f"/front_driver on {IMAGE_TOPIC}" in caplog.text
 
 
