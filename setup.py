@@ -48,7 +48,7 @@ def installed(folder: str, pattern: str, home: str = f"share/{NAME}") -> list[tu
 
 setup(
     name=NAME,
-    version="0.1.0",
+    version="1.0.0",
     description="Camera images to panoptic masks and drivable ground, in real time",
     long_description=Path("README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",

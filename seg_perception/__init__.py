@@ -1,3 +1,3 @@
 """Real-time panoptic perception: camera images to masks and drivable ground."""
 
-__version__ = "0.1.0"
+__version__ = "1.0.0"
