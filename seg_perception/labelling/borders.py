@@ -49,6 +49,14 @@ class _Arc:
             self.thinned = thinned(self.points, tolerance * _FINER[self.finer])
         return self.thinned
 
+    def make_finer(self) -> bool:
+        """Thin less from now on, once however often it is asked before it is looked at again; False where it is exact, or
+        was asked already."""
+        if self.thinned is None or self.finer + 1 == len(_FINER):
+            return False
+        self.finer, self.thinned = self.finer + 1, None
+        return True
+
 
 @dataclass
 class _Border:
@@ -67,15 +75,12 @@ class _Border:
 def rings_of(number: NDArray[np.int32], tolerance: float) -> list[Ring]:
     """The rings of every region of number, int32 [H, W] from 0; tolerance in px, 0 = no corner is left out."""
     borders = _borders(number)
-    for _ in _FINER[1:]:
-        faulty = [border for border in borders if not _fine(border.points(tolerance), border.area)]
-        if not faulty:
-            break
-        for border in faulty:
-            for arc, _ in border.arcs:
-                if arc.thinned is not None and arc.finer + 1 < len(_FINER):
-                    arc.finer += 1
-                    arc.thinned = None
+    looked_at = borders
+    while looked_at:
+        faulty = [border for border in looked_at if not _fine(border.points(tolerance), border.area)]
+        finer = {id(arc) for border in faulty for arc, _ in border.arcs if arc.make_finer()}
+        # a border that was right may not be so beside one that is finer now
+        looked_at = [border for border in borders if any(id(arc) in finer for arc, _ in border.arcs)]
     return [Ring(border.region, border.points(tolerance), border.area, border.beyond) for border in borders]
 
 

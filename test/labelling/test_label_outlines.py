@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -165,6 +165,7 @@ def test_only_pixels_within_the_tolerance_of_a_border_change(
 
 @settings(max_examples=40, deadline=None)
 @given(SMOOTH, st.sampled_from([1.5, 3.0]))
+@example(_blobs(20293, 25, 16, 2), 3.0)  # a ring that crosses itself once its neighbour's border is finer
 def test_no_polygon_crosses_itself_and_neighbours_share_their_corners(
     masks: tuple[NDArray[np.uint8], NDArray[np.uint16]], tolerance: float
 ) -> None:
