@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from seg_perception.backends.base import Backend, Decoder, DeviceBackend
+from seg_perception.backends.base import Backend, DeviceBackend
 from seg_perception.backends.batches import Answer, answers_of
 from seg_perception.camera.preprocess import Preprocessor
 from seg_perception.camera_model import CameraModel, CameraPose
@@ -24,7 +24,7 @@ from seg_perception.ground.geometry import GroundProjection
 from seg_perception.labels import LabelSet
 from seg_perception.model_file import ModelInfo
 from seg_perception.panoptic import pieces, steadier
-from seg_perception.panoptic.decoder import PanopticDecoder, PanopticSettings
+from seg_perception.panoptic.decoder import Decoder, PanopticDecoder, PanopticSettings
 from seg_perception.panoptic.pieces import WholeThings
 from seg_perception.panoptic.relabel import MergingDecoder, Told
 from seg_perception.panoptic.steadier import Steadier, TemporalSettings

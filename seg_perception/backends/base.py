@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from seg_perception.labels import LabelSet
 from seg_perception.model_file import INPUT, OUTPUTS, ModelInfo
-from seg_perception.panoptic.decoder import PanopticSettings
-from seg_perception.results import Frame, NetworkOutput, Panoptic, Wants
+from seg_perception.panoptic.decoder import Decoder, PanopticSettings
+from seg_perception.results import Frame, NetworkOutput
 
 PRECISION_CHOICES = ("auto", "fp32", "fp16")
 AUTO_PRECISION = PRECISION_CHOICES[0]
@@ -46,13 +46,6 @@ class OnDevice:
     """The first `count` images, or the network's outputs for them, in a backend's own memory on its device."""
 
     count: int
-
-
-class Decoder(Protocol):
-    """Makes masks of the output of a backend."""
-
-    def decode(self, output: Any, index: int, mask_hw: tuple[int, int], stride: int, wants: Wants) -> Panoptic:
-        """Masks of image `index` of the batch: see PanopticDecoder.decode."""
 
 
 class DeviceSteps(Protocol):

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
-from typing import TypeVar
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -60,6 +60,13 @@ class PanopticSettings:
     def center_radius(self, stride: int) -> int:
         """Cells from a centre to the edge of its window, where a cell has `stride` px of the network's input."""
         return max(1, int(self.center_window_px / (2 * stride)))
+
+
+class Decoder(Protocol):
+    """Makes masks of the output of a backend."""
+
+    def decode(self, output: Any, index: int, mask_hw: tuple[int, int], stride: int, wants: Wants) -> Panoptic:
+        """Masks of image `index` of the batch: see PanopticDecoder.decode."""
 
 
 class PanopticDecoder:

@@ -11,10 +11,9 @@ from numpy.typing import NDArray
 
 from seg_perception.labels import LabelSet
 from seg_perception.panoptic import piece_kernels
-from seg_perception.panoptic.decoder import PanopticDecoder, PanopticSettings, thing_of
+from seg_perception.panoptic.decoder import Decoder, PanopticDecoder, PanopticSettings, thing_of
 from seg_perception.panoptic.instance_kernels import AREA
 from seg_perception.panoptic.piece_kernels import ID, LARGE_VEHICLE
-from seg_perception.panoptic.relabel import Decodes
 from seg_perception.results import Panoptic, Segment, Wants
 
 LARGE_VEHICLES = frozenset(
@@ -43,7 +42,7 @@ class WholeThings:
     where it lies near a piece of its instance, whatever its kind, and belongs to none where it does not.
     """
 
-    def __init__(self, decoder: Decodes, labels: LabelSet, settings: PanopticSettings) -> None:
+    def __init__(self, decoder: Decoder, labels: LabelSet, settings: PanopticSettings) -> None:
         self._decoder, self._labels, self._settings = decoder, labels, settings
         self._kinds = np.zeros(256, np.uint8)
         self._kinds[[label.id for label in labels.classes if label.name in LARGE_VEHICLES]] = LARGE_VEHICLE
@@ -104,7 +103,7 @@ class WholeThings:
 
 
 def decoder_on_cpu(labels: LabelSet, settings: PanopticSettings) -> WholeThings:
-    """What makes the masks of a pipeline whose backend has no steps of its own on a device."""
+    """What makes the masks of a network whose output lies in this machine's memory."""
     return WholeThings(PanopticDecoder(labels, settings), labels, settings)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any
 
 import cv2
 import numpy as np
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from seg_perception.errors import SegPerceptionError, nearest_name
 from seg_perception.labels import NOT_GROUND, LabelClass, LabelSet
+from seg_perception.panoptic.decoder import Decoder
 from seg_perception.results import Panoptic, Segment, Wants
 
 
@@ -107,17 +108,10 @@ def _members(
     return name.strip(), members
 
 
-class Decodes(Protocol):
-    """What makes masks: see backends.base.Decoder."""
-
-    def decode(self, output: Any, index: int, mask_hw: tuple[int, int], stride: int, wants: Wants) -> Panoptic:
-        """Masks of image `index` of the batch."""
-
-
 class MergingDecoder:
     """A decoder whose masks and segments have the ids that are told. table: as Told has it."""
 
-    def __init__(self, decoder: Decodes, table: NDArray[np.uint8]) -> None:
+    def __init__(self, decoder: Decoder, table: NDArray[np.uint8]) -> None:
         self._decoder, self._table = decoder, table
         self._semantic: Any = None
 

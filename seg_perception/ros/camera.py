@@ -16,24 +16,29 @@ from seg_perception.backends.batches import Answer
 from seg_perception.camera.messages import BadImageError, ImageReader
 from seg_perception.errors import BackendError, SegPerceptionError
 from seg_perception.ground.fusion import GridFusion, PlanarPose
-from seg_perception.model_file import ModelInfo
 from seg_perception.panoptic.relabel import Told
 from seg_perception.pipeline import Pipeline, Ready, Seen
 from seg_perception.results import Depth, Frame, Grid, Result
 from seg_perception.ros.depth import DepthInput
-from seg_perception.ros.diagnostics import GROUND_OK, GROUND_UNWATCHED, GroundState, Status, node_status
+from seg_perception.ros.diagnostics import (
+    GROUND_OK,
+    GROUND_UNWATCHED,
+    GroundState,
+    Status,
+    node_status,
+    tracking_values,
+)
 from seg_perception.ros.extrinsics import TransformError, TransformSource
 from seg_perception.ros.image_doubts import ImageDoubts
 from seg_perception.ros.inputs import Arrival, Calibration, CameraInput
 from seg_perception.ros.mounting import Mounting
 from seg_perception.ros.outputs import SHARED_GRID, CameraOutputs, Placed, wants, watches_ground
 from seg_perception.ros.qos_events import MISMATCH
-from seg_perception.ros.resizing import stretch, words
+from seg_perception.ros.resizing import size_values
 from seg_perception.ros.settings import Settings
 from seg_perception.ros.shared_grid import SharedGrid
 from seg_perception.ros.stamps import AHEAD, NOT_NEWER, ZERO, Doubt
 from seg_perception.ros.watchdog import standing
-from seg_perception.tracking.tracker import Tracker
 
 FAILED = "failed"
 """Cause of a frame that the pipeline itself could not run, beside the causes of camera_messages.py."""
@@ -377,26 +382,6 @@ class Camera:
             self._node.get_logger().error(f"{camera_input.monitor.topic}: nothing goes out, {standing('frames')}")
         self._hangs = hangs
         return status
-
-
-def tracking_values(tracker: Tracker | None) -> dict[str, str]:
-    """What diagnostics say of the tracks: how many there are, and how often and why they began anew."""
-    if tracker is None:
-        return {"tracking": "off"}
-    return {
-        "tracking": "on",
-        "tracks": str(tracker.count),
-        **{f"tracking_restarts_{cause}": str(count) for cause, count in sorted(tracker.restarts.items())},
-        "tracking_restart": tracker.reason,
-    }
-
-
-def size_values(model: ModelInfo, shape: tuple[tuple[int, int], float] | None) -> dict[str, str]:
-    """At which size the network sees the latest image, and by how much that stretches it."""
-    if shape is None:
-        return {}
-    size_hw = model.size_for(shape[0])
-    return {"network_size": words(size_hw), "network_stretch": f"{stretch(shape[0], size_hw):.2f}"}
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from types import MappingProxyType
 
 from seg_perception.labels import LabelClass
 from seg_perception.self_test import Outcome
+from seg_perception.tracking.tracker import Tracker
 
 OK, WARN, ERROR = 0, 1, 2
 """Levels of diagnostic_msgs/DiagnosticStatus."""
@@ -272,3 +273,15 @@ def _trim(times_s: deque[float], now_s: float) -> deque[float]:
     while times_s and times_s[0] < now_s - WINDOW_S:
         times_s.popleft()
     return times_s
+
+
+def tracking_values(tracker: Tracker | None) -> dict[str, str]:
+    """What diagnostics say of the tracks: how many there are, and how often and why they began anew."""
+    if tracker is None:
+        return {"tracking": "off"}
+    return {
+        "tracking": "on",
+        "tracks": str(tracker.count),
+        **{f"tracking_restarts_{cause}": str(count) for cause, count in sorted(tracker.restarts.items())},
+        "tracking_restart": tracker.reason,
+    }

@@ -122,6 +122,14 @@ def stretch(image_hw: Size, size_hw: Size) -> float:
     return max(ratio, 1 / ratio)
 
 
+def size_values(model: ModelInfo, shape: tuple[Size, float] | None) -> dict[str, str]:
+    """At which size the network sees the latest image, and by how much that stretches it."""
+    if shape is None:
+        return {}
+    size_hw = model.size_for(shape[0])
+    return {"network_size": words(size_hw), "network_stretch": f"{stretch(shape[0], size_hw):.2f}"}
+
+
 def words(size_hw: Size) -> str:
     """As people write it."""
     return f"{size_hw[1]}x{size_hw[0]}"

@@ -14,7 +14,8 @@ from tqdm import tqdm
 from seg_perception.camera.preprocess import Preprocessor
 from seg_perception.labels import LabelSet
 from seg_perception.metrics.confusion import ConfusionMatrix, mean_known
-from seg_perception.panoptic.decoder import PanopticDecoder, PanopticSettings
+from seg_perception.panoptic.decoder import PanopticSettings
+from seg_perception.panoptic.pieces import decoder_on_cpu
 from seg_perception.pictures.overlay import Overlay
 from seg_perception.recordings.dataset_source import Comparison
 from seg_perception.results import Frame, NetworkOutput, Truth, Wants
@@ -48,7 +49,7 @@ def draw_first(network: PanopticNetwork, config: TrainConfig, labels: LabelSet) 
     output = NetworkOutput(*(part.cpu().numpy() for part in _run(network, Preprocessor(config.size_hw), rgb)))
     size_hw: tuple[int, int] = (rgb.shape[0], rgb.shape[1])
     stride = config.size_hw[0] // output.semantic_logits.shape[2]
-    panoptic = PanopticDecoder(labels, PanopticSettings()).decode(output, 0, size_hw, stride, Wants())
+    panoptic = decoder_on_cpu(labels, PanopticSettings()).decode(output, 0, size_hw, stride, Wants())
     return Overlay(labels).draw(rgb, panoptic)
 
 
