@@ -28,10 +28,8 @@ CONFIG, MODEL = "config.yaml", "model.onnx"
 def run(arguments: argparse.Namespace) -> int:
     """Do all of it; returns the exit code."""
     given = options.given(arguments, train.add_arguments)
-    options.refuse(
-        given, ("data", "start_from", "stop_after"), "for a configuration of your own: leave it out beside --auto"
-    )
-    train.check_length(arguments)
+    options.refuse(given, ("data", "stop_after"), "for a configuration of your own: leave it out beside --auto")
+    train.check_options(arguments)
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise SegPerceptionError(
             "--auto is for one process: let it write the configuration, then give that to torchrun"
@@ -41,8 +39,10 @@ def run(arguments: argparse.Namespace) -> int:
     if not (arguments.resume and path.is_file()):
         plan(arguments, path)
     config = load_config(path)
-    words = ["--config", str(path), "--out", str(arguments.out), *(["--resume"] if arguments.resume else [])]
-    train.run(_parsed(train, words))
+    begin = ["--resume"] if arguments.resume else []
+    if arguments.start_from:
+        begin = ["--start-from", str(arguments.start_from)]
+    train.run(_parsed(train, ["--config", str(path), "--out", str(arguments.out), *begin]))
     model = arguments.out / MODEL
     export.run(_parsed(export, ["--checkpoint", str(arguments.out / "best.pt"), "--out", str(model)]))
     told = measure(config, model)
@@ -60,6 +60,7 @@ def plan(arguments: argparse.Namespace, path: Path) -> None:
     """Write the configuration to path, and the classes beside it, and print both. Raises SegPerceptionError where a run is
     there already, or the folder cannot be learnt from."""
     from seg_perception.training.distributed import has_gpu  # torch
+    from seg_perception.training.loop.beginning import network_of
 
     if (path.parent / "last.pt").exists():
         raise SegPerceptionError(f"{path.parent} holds a training run already: add --resume, or choose another --out")
@@ -67,8 +68,15 @@ def plan(arguments: argparse.Namespace, path: Path) -> None:
     labels, why = label_set_of(adapter_of(layout), layout.root, arguments.labels)
     seen = look_at(layout, labels)
     held, told = held_out(layout, labels, seen)
-    changes = {"network": arguments.network, "steps": arguments.steps, "minutes": arguments.minutes}
+    start = arguments.start_from
+    changes = {
+        "network": arguments.network or (start and network_of(start)),
+        "steps": arguments.steps,
+        "minutes": arguments.minutes,
+    }
     content = configuration(layout, labels, seen, held, GPU if has_gpu() else CPU, changes)
+    if start:
+        content.pop("pretrained", None)  # the file's backbone has learned more than ImageNet
     write_text(path.parent / LABELS_FILE, yaml_of(labels))
     write_text(path, as_yaml(content))
     print(

@@ -237,6 +237,25 @@ def test_from_labels_to_a_model_that_was_measured(tmp_path: Path, capsys: pytest
     assert main([*words, "--resume"]) == 0 and (tmp_path / "out" / "val" / "report.json").is_file()
 
 
+def test_a_model_file_is_gone_on_from_whose_network_it_is(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    root = own_folder(tmp_path / "data", {"train": 4, "val": 2})
+    words = ["train", "--auto", str(root), "--steps", "1"]
+    assert main([*words, "--out", str(tmp_path / "first"), "--network", "noisy"]) == 0
+    start = ["--start-from", str(tmp_path / "first" / "model.onnx")]
+    capsys.readouterr()
+    assert main([*words, "--out", str(tmp_path / "second"), *start]) == 0
+    assert "network: noisy" in capsys.readouterr().out
+    assert model_file.load(tmp_path / "second" / "model.onnx").network == "noisy"
+    assert main([*words, "--out", str(tmp_path / "second"), *start, "--resume"]) == 2
+    assert "give one of them" in capsys.readouterr().err
+    start[1] = str(tmp_path / "first" / "best.pt")
+    assert main([*words, "--out", str(tmp_path / "third"), *start, "--network", "tiny"]) == 2
+    assert "is of the network 'noisy', the configuration asks for 'tiny'" in capsys.readouterr().err
+
+
 def test_a_part_of_a_data_set_is_measured_alone(tmp_path: Path) -> None:
     from seg_perception.recordings.dataset_source import DatasetSource
 

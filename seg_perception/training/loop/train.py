@@ -56,7 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--stop-after", type=whole("--stop-after", 1), help="stop after this step, to go on later with --resume"
     )
-    parser.add_argument("--start-from", type=Path, help="begin with the averaged weights of this checkpoint")
+    parser.add_argument("--start-from", type=Path, help="begin with the weights of this checkpoint or model file")
     parser.add_argument("--resume", action="store_true", help="go on from OUT/last.pt")
     parser.add_argument("--json", type=Path, help="write the last validation here")
 
@@ -70,10 +70,12 @@ class _Auto(argparse.Action):
         namespace.auto, namespace.mode = values, "auto"
 
 
-def check_length(arguments: argparse.Namespace) -> None:
-    """Raises SegPerceptionError where two options say how long to train."""
+def check_options(arguments: argparse.Namespace) -> None:
+    """Raises SegPerceptionError where two options say how long to train, or where to begin."""
     if arguments.steps and arguments.minutes:
         raise SegPerceptionError("--steps and --minutes both say how long to train: give one of them")
+    if arguments.resume and arguments.start_from:
+        raise SegPerceptionError("--start-from begins a run and --resume goes on with one: give one of them")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -85,9 +87,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise SegPerceptionError(
             "--labels and --network are for --auto, and the configuration names both: leave them out"
         )
-    if arguments.resume and arguments.start_from:
-        raise SegPerceptionError("--start-from begins a run and --resume goes on with one: give one of them")
-    check_length(arguments)
+    check_options(arguments)
     check_folder(arguments.out)
     config = load_config(arguments.config, data_root=arguments.data, steps=arguments.steps, minutes=arguments.minutes)
     with distributed.joined_processes():

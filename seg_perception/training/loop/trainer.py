@@ -26,6 +26,7 @@ from seg_perception.training.data.stream import TrainingStream
 from seg_perception.training.data.unlabelled import UnlabelledStream
 from seg_perception.training.distributed import mean_over_processes, rank, told_by_first, wait_for_all, world_size
 from seg_perception.training.loop import checkpoint
+from seg_perception.training.loop.beginning import read_beginning
 from seg_perception.training.loop.consistency import consistency_loss, mixed_images, pseudo_labels, ramped_weight, split
 from seg_perception.training.loop.distillation import Teacher
 from seg_perception.training.loop.objective import Objective
@@ -36,6 +37,7 @@ from seg_perception.training.loop.validate import draw_first, validate
 from seg_perception.training.networks import make_network
 from seg_perception.training.networks.heads import PanopticNetwork, TrainingOutput, in_float32
 from seg_perception.training.networks.pretrained import put_pretrained
+from seg_perception.training.networks.unfolded import spread
 
 try:
     from torch.amp import GradScaler
@@ -44,6 +46,9 @@ except ImportError:  # before torch 2.3
 
 LOG_EVERY = 20
 """Steps between two rows of the log."""
+
+SPREAD_BATCHES = 8
+"""Of images, from which the folded normalisations of a model file get their statistics."""
 
 LEAST_SCALE = 1.0
 """Where fp16 gradients overflow although the loss is scaled by no more than this, training has diverged."""
@@ -79,6 +84,7 @@ class Trainer:
         self.step, self.best = 0, -1.0
         self.trained_s = 0.0
         self.origin = ""
+        self.data_before: list[str] = []
         self.metrics: dict[str, Any] = {}
         self._outputs = _wrapped_for_processes(_TrainingOutputs(network), self.device)
 
@@ -214,23 +220,30 @@ class Trainer:
             self.average.load_state_dict(self.network.state_dict())
 
     def start_from(self, path: Path) -> None:
-        """Take the averaged weights of another run as far as they fit, and nothing else of it.
+        """Take the averaged weights of another run, or those of a model file (.onnx), as far as they fit, and nothing else.
 
-        Layers that do not, and those that name the classes when these differ, keep their fresh weights.
+        Layers that do not, and those that name the classes when these differ, keep their fresh weights. Raises
+        SegPerceptionError as checkpoint.load or read_model_file.
         """
-        content = told_by_first(lambda: checkpoint.load(path, self.config.network))
+        begun = told_by_first(lambda: read_beginning(path, self.network, self.config.network))
         own = self.network.state_dict()
-        fresh = () if LabelSet.from_json(content["labels"]) == self.labels else self.network.class_layers
+        fresh = () if begun.labels == self.labels else self.network.class_layers
         taken = {
             name: value
-            for name, value in content["average"].items()
+            for name, value in begun.weights.items()
             if name in own and own[name].shape == value.shape and not name.startswith(fresh)
         }
-        for network in (self.network, self.average):
-            network.load_state_dict(taken, strict=False)
-        self.origin = content.get("pretrained") or self.origin
+        self.network.load_state_dict(taken, strict=False)
+        if begun.folded:
+            spread(self.network, begun.folded, self._few_images())
+        self.average.load_state_dict(self.network.state_dict())
+        self.origin, self.data_before = begun.origin or self.origin, begun.data
         if len(taken) < len(own) and rank() == 0:
             tqdm.write(f"{len(taken)} of {len(own)} tensors come from {path}, the others start anew")
+
+    def _few_images(self) -> Iterator[Tensor]:
+        for batch in self.batches(self.step + SPREAD_BATCHES):
+            yield batch["image"].to(self.device)
 
     def resume(self) -> None:
         """Take everything from OUT/last.pt. Raises SegPerceptionError when it is of another network, optimiser or labels."""
@@ -251,7 +264,7 @@ class Trainer:
             self.scaler.load_state_dict(content["scaler"])
         self.step, self.best = content["step"], content["best"]
         self.trained_s, self.origin = content.get("trained_s", 0.0), content.get("pretrained", "")
-        self.metrics = content.get("metrics", {})
+        self.data_before, self.metrics = content["data"], content.get("metrics", {})
         changed = [key for key, value in self._plain_config().items() if key in before and before[key] != value]
         if changed and rank() == 0:
             tqdm.write(f"resumed at step {self.step} with other settings than before: {', '.join(changed)}")
@@ -273,7 +286,7 @@ class Trainer:
                 "network": self.config.network,
                 "labels": self.labels.to_json(),
                 "size_hw": list(self.config.size_hw),
-                "data": [source.name for source in self.config.data] + self._unlabelled_names(),
+                "data": self._data_names(),
                 "config": self._plain_config(),
                 "step": self.step,
                 "trained_s": self.trained_s,
@@ -287,10 +300,13 @@ class Trainer:
             },
         )
 
-    def _unlabelled_names(self) -> list[str]:
-        """Their licence may bind what was learnt from them, too."""
-        settings = self.config.unlabelled
-        return [] if settings is None else [f"unlabelled {Path(words).name}" for words in settings.sources]
+    def _data_names(self) -> list[str]:
+        """Of all that the weights learned from, each once: the licence of what came before, and of frames without labels,
+        may bind them too."""
+        names = [*self.data_before, *(source.name for source in self.config.data)]
+        if self.config.unlabelled is not None:
+            names += [f"unlabelled {Path(words).name}" for words in self.config.unlabelled.sources]
+        return list(dict.fromkeys(names))
 
     def _plain_config(self) -> dict[str, Any]:
         plain: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(self.config)))

@@ -1,0 +1,43 @@
+"""What a run may begin with: the averaged weights of another run, or those of a model file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+from torch import Tensor
+
+from seg_perception import model_file
+from seg_perception.labels import LabelSet
+from seg_perception.training.loop import checkpoint
+from seg_perception.training.networks.heads import PanopticNetwork
+from seg_perception.training.networks.unfolded import read_model_file
+
+
+class Beginning(NamedTuple):
+    """weights by the network's names; of these labels; origin: whose pretrained weights they began with; data: the data sets
+    that they learned from, whose licences bind what goes on; folded: see Unfolded."""
+
+    weights: dict[str, Tensor]
+    labels: LabelSet
+    origin: str
+    data: list[str]
+    folded: list[tuple[str, str]]
+
+
+def network_of(path: Path) -> str:
+    """The network's name of a checkpoint or, by its ending .onnx, a model file. Raises SegPerceptionError as their loading."""
+    if path.suffix == ".onnx":
+        return model_file.load(path).network
+    return str(checkpoint.load(path)["network"])
+
+
+def read_beginning(path: Path, network: PanopticNetwork, name: str) -> Beginning:
+    """Of a checkpoint or, by its ending .onnx, a model file of the network `name`. Raises SegPerceptionError as
+    checkpoint.load and read_model_file."""
+    if path.suffix == ".onnx":
+        weights, folded, info = read_model_file(path, network, name)
+        return Beginning(weights, info.labels, info.pretrained, info.training_data.split(", "), folded)
+    content = checkpoint.load(path, name)
+    labels = LabelSet.from_json(content["labels"])
+    return Beginning(content["average"], labels, content.get("pretrained", ""), content["data"], [])
