@@ -70,9 +70,9 @@ class DataSource:
 
 @dataclass(frozen=True)
 class DistillSettings:
-    """A trained network to learn from. checkpoint: its best.pt; weight: of what the student is asked to imitate, against
-    the labels' 1; temperature: by which both networks' logits are divided before they are compared, 1 = as they are;
-    features: how much the likeness of any two places in the features counts besides, 0 = not."""
+    """A trained network to learn from. checkpoint: its best.pt, or its model file; weight: of what the student is asked to
+    imitate, against the labels' 1; temperature: by which both networks' logits are divided before they are compared, 1 = as
+    they are; features: how much the likeness of any two places in the features counts besides, 0 = not."""
 
     checkpoint: str
     weight: float = 1.0

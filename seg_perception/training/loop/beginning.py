@@ -1,4 +1,4 @@
-"""What a run may begin with: the averaged weights of another run, or those of a model file."""
+"""What a run may begin with, or learn from: the averaged weights of another run, or those of a model file."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from torch import Tensor
 from seg_perception import model_file
 from seg_perception.labels import LabelSet
 from seg_perception.training.loop import checkpoint
+from seg_perception.training.networks import make_network
 from seg_perception.training.networks.heads import PanopticNetwork
 from seg_perception.training.networks.unfolded import read_model_file
 
@@ -30,6 +31,18 @@ def network_of(path: Path) -> str:
     if path.suffix == ".onnx":
         return model_file.load(path).network
     return str(checkpoint.load(path)["network"])
+
+
+def trained_network(path: Path) -> tuple[PanopticNetwork, LabelSet]:
+    """The network of a checkpoint, with its averaged weights, or of a model file, ready for inference, and its classes.
+    Raises SegPerceptionError as read_beginning."""
+    if path.suffix != ".onnx":
+        content = checkpoint.load(path)
+        return checkpoint.averaged_network(content), LabelSet.from_json(content["labels"])
+    info = model_file.load(path)
+    network = make_network(info.network, len(info.labels))
+    network.load_state_dict(read_model_file(path, network, info.network).weights, strict=False)
+    return network.eval(), info.labels
 
 
 def read_beginning(path: Path, network: PanopticNetwork, name: str) -> Beginning:

@@ -11,7 +11,7 @@ from torch import Tensor
 from seg_perception.errors import SegPerceptionError
 from seg_perception.labels import LabelSet
 from seg_perception.training.config import DistillSettings, TrainConfig
-from seg_perception.training.loop import checkpoint
+from seg_perception.training.loop.beginning import trained_network
 from seg_perception.training.loop.losses import center_loss, offset_loss
 from seg_perception.training.networks.heads import TrainingOutput, in_float32
 
@@ -20,21 +20,20 @@ AFFINITY_CELLS = 4
 
 
 class Teacher:
-    """The averaged network of a checkpoint, frozen.
+    """The averaged network of a checkpoint, or that of a model file, frozen.
 
-    Raises SegPerceptionError when the checkpoint is none or was trained for other classes.
+    Raises SegPerceptionError when the file is neither or was trained for other classes.
     """
 
     def __init__(self, config: TrainConfig, settings: DistillSettings, labels: LabelSet, device: torch.device) -> None:
         path = Path(settings.checkpoint).expanduser()
-        content = checkpoint.load(path)
-        if LabelSet.from_json(content["labels"]) != labels:
+        network, known = trained_network(path)
+        if known != labels:
             raise SegPerceptionError(
                 f"the teacher {path} knows other classes than this configuration: distil from one of the same label set"
             )
         self._settings, self._loss = settings, config.loss
-        network = checkpoint.averaged_network(content).requires_grad_(False)
-        self._network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._network = network.requires_grad_(False).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._is_thing = torch.from_numpy(labels.is_thing[: len(labels)]).to(device)
 
     @torch.no_grad()

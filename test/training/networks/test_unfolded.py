@@ -19,8 +19,9 @@ from seg_perception import model_file  # noqa: E402
 from seg_perception.cli import main  # noqa: E402
 from seg_perception.errors import SegPerceptionError  # noqa: E402
 from seg_perception.labels import CAMVID, LabelSet  # noqa: E402
-from seg_perception.training.config import load_config  # noqa: E402
+from seg_perception.training.config import DistillSettings, load_config  # noqa: E402
 from seg_perception.training.loop import checkpoint  # noqa: E402
+from seg_perception.training.loop.distillation import Teacher  # noqa: E402
 from seg_perception.training.loop.trainer import Trainer  # noqa: E402
 from seg_perception.training.networks import make_network  # noqa: E402
 from seg_perception.training.networks.heads import PanopticNetwork  # noqa: E402
@@ -148,6 +149,18 @@ def test_other_classes_start_anew(garden: Path) -> None:
     own = trainer.network.state_dict()
     assert torch.equal(own["semantic.classify.weight"], fresh["semantic.classify.weight"])
     assert not torch.equal(own["instance.center.1.weight"], fresh["instance.center.1.weight"])
+
+
+def test_a_model_file_teaches_as_its_checkpoint_does(garden: Path) -> None:
+    config = load_config(garden / "config.yaml", data_root=str(garden))
+    device = torch.device("cpu")
+    by_file, by_checkpoint = (
+        Teacher(config, DistillSettings(str(garden / name)), CAMVID, device).answer(images())
+        for name in ("tiny.onnx", "of.pt")
+    )
+    assert_same_answers(list(by_file)[:4], list(by_checkpoint)[:4], 0.01)
+    with pytest.raises(SegPerceptionError, match="knows other classes"):
+        Teacher(config, DistillSettings(str(garden / "tiny.onnx")), LabelSet(CAMVID.classes[:5]), device)
 
 
 def of_half_precision(path: Path) -> Path:
