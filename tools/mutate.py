@@ -58,9 +58,9 @@ GROUPS = {
     ),
 }
 """Files below seg_perception, and the tests that cover them."""
-PRELOADED = ("cv2", "hypothesis", "numba", "numpy", "onnx", "onnxruntime", "pytest", "yaml")
+PRELOADED = ("cv2", "hypothesis", "numba", "numpy", "onnx", "onnxruntime", "pytest", "shapely", "yaml")
 """Imported once, so that no mutant waits for it."""
-SLOW_S = 5.0
+SLOW_S = 3.0
 """Of processor time: slower tests are left to compiled loops, where ten times as much is allowed."""
 LONGEST_S = 900.0
 """Until a mutant that waits for ever is ended."""

@@ -304,7 +304,9 @@ def _is_stair(
     run = 0
     for k in range(_SIDE_PX):
         x, y = u + side_x * (1 if is_upright else 1 + k), v + side_y * (1 + k if is_upright else 1)
-        if not (0 <= x < mask.shape[1] and 0 <= y < mask.shape[0] and (mask[y, x] == far or costs[mask[y, x]] < 0)):
+        if not (0 <= x < mask.shape[1] and 0 <= y < mask.shape[0]) or mask[y, x] == UNSEEN_LABEL:
+            break
+        if not (mask[y, x] == far or costs[mask[y, x]] < 0):
             break
         run += 1
     if run in (0, _SIDE_PX):

@@ -28,15 +28,19 @@ def mark_feet(
             continue
         x, y = points[i, 1, 0] - origin_m[0], points[i, 1, 1] - origin_m[1]
         along_x, along_y = points[i, 2, 0] - points[i, 1, 0], points[i, 2, 1] - points[i, 1, 1]
-        reach = max(abs(along_x), abs(along_y)) / resolution_m
-        column, row = x / resolution_m, y / resolution_m
-        if column < -reach or row < -reach or column > columns + reach or row > rows + reach:
+        # Near the horizon a side may be longer than the grid: only what of it lies in there is looked at.
+        first, last = 0.0, 1.0
+        for start, along, size in ((x, along_x, columns * resolution_m), (y, along_y, rows * resolution_m)):
+            if along != 0:
+                enters, leaves = -start / along, (size - start) / along
+                first, last = max(first, min(enters, leaves)), min(last, max(enters, leaves))
+        if not first <= last:
             continue
-        # Near the horizon a side may be longer than the grid: a cell is not looked at more than once or twice.
-        steps = int(min(2 * reach, 4.0 * (rows + columns))) + 1
+        steps = int(2 * max(abs(along_x), abs(along_y)) * (last - first) / resolution_m) + 1
         for step in range(steps + 1):
-            column = math.floor((x + along_x * step / steps) / resolution_m)
-            row = math.floor((y + along_y * step / steps) / resolution_m)
+            share = first + (last - first) * step / steps
+            column = math.floor((x + share * along_x) / resolution_m)
+            row = math.floor((y + share * along_y) / resolution_m)
             if 0 <= row < rows and 0 <= column < columns:
                 cells[row, column] = value
 

@@ -232,3 +232,25 @@ def test_settings_name_what_is_out_of_range(field, value):
 def test_the_grid_is_bounded():
     with pytest.raises(ValueError, match="cells"):
         DrivableSettings(resolution_m=0.01, grid_length_m=500.0, grid_width_m=500.0)
+
+
+@pytest.mark.parametrize(("range_m", "step_m"), [(10.0, 0.05), (100.0, 0.05), (101.0, 0.0505), (1000.0, 0.5)])
+def test_a_ray_has_two_thousand_samples_at_most(range_m, step_m):
+    made = DrivableExtractor(CAMVID, DrivableSettings(range_max_m=range_m))
+    assert made._ground.scan.step_m == pytest.approx(step_m)
+    assert made._ground.scan.pixels.shape[1] == round(range_m / step_m) <= 2000
+
+
+def test_what_stands_in_the_grid_is_marked_beyond_the_range_too():
+    made = extractor(range_max_m=5.0)
+    wall = painted(lambda x, y: np.where(x > 18, BUILDING, ROAD))
+    grid = made.extract(panoptic(wall), Wants(areas=False)).grid
+    assert (grid.cells[:, 176:184] == 100).any(axis=1)[40:160].all() and not (grid.cells[:, :176] == 100).any()
+
+
+def test_masks_of_another_shape_are_of_images_that_fit_the_calibration():
+    made = DrivableExtractor(CAMVID, DrivableSettings())
+    made.set_camera(CAMERA, POSE, (120, 320), (240, 320))
+    assert made.ground_problem is None and made.projection.image_hw == (120, 320)
+    made.set_camera(CAMERA, POSE, (120, 320))
+    assert "320x120" in made.ground_problem and made.projection is None

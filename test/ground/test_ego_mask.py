@@ -258,3 +258,16 @@ def test_a_mask_of_another_shape_stops_the_ground_and_names_both_sizes(tmp_path:
 def test_a_polygon_beside_the_picture_or_over_all_of_it_stops_the_ground(corners: Sequence[float], words: str) -> None:
     said = problem(EgoMask.of_polygon("bonnet", corners))
     assert said is not None and words in said and "1280x720" in said
+
+
+def test_a_thin_post_beside_the_own_vehicle_is_an_obstacle() -> None:
+    """One pixel of it, seen beside a bar whose far edge leans as its own side would: it was taken for a side of the bar."""
+    mask = road()
+    mask[430:500, 300] = POLE
+    bar = EgoMask.of_polygon("bar", (301, 380, 310, 380, 310, 719, 301, 719))
+    answer = found(mask, bar)
+    u, v = 300, 499.5
+    place = GroundProjection(CAMERA, POSE, HW).pixels_to_ground(np.array(((u, v),)))[0]
+    assert answer.grid is not None
+    row, column = int((place[1] - answer.grid.origin_m[1]) / 0.1), int((place[0] - answer.grid.origin_m[0]) / 0.1)
+    assert answer.grid.cells[row, column] == 100

@@ -6,11 +6,13 @@ import math
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from seg_perception.camera_model import CameraModel, CameraPose
 from seg_perception.ground.drivable import DrivableExtractor, DrivableSettings
-from seg_perception.ground.end_kernels import find_ends
+from seg_perception.ground.end_kernels import _bearing_bin, end_depths, find_ends
 from seg_perception.ground.ends import EndFinder
 from seg_perception.ground.geometry import GroundProjection
 from seg_perception.ground.mark_kernels import nearest_in_lane, nearest_in_sectors
@@ -192,3 +194,105 @@ def test_ends_by_words_are_those_by_pixels(shape: tuple[int, int], only_obstacle
         assert found[0] == found[1] == sorted(plain)
         seen += len(plain)
     assert seen > 100
+
+
+HW = (16, 16)
+HEIGHT_M = 2.0
+
+
+def plain_ends(
+    mask: NDArray[np.uint8], depth: NDArray[np.float32] | None
+) -> list[tuple[tuple[int, ...], NDArray[np.float64], float]]:
+    """The rule for a camera whose way to the camera is down the picture: each end's pixel, labels, the places of its near side's
+    middle and corners from under the camera, and its depth."""
+    made, costs = finder(HW), CAMVID.drivable_costs
+    projection, found = made._projection, []
+    for v, u in np.ndindex(*HW):
+        far, near = int(mask[v, u]), int(mask[v + 1, u]) if v < HW[0] - 1 else UNSEEN_LABEL
+        begins = near == UNSEEN_LABEL and costs[far] < 0
+        if far in (UNSEEN_LABEL, near) or not (begins or (near != UNSEEN_LABEL and costs[near] >= 0)):
+            continue
+        out = np.full(1, math.nan)
+        if depth is not None:
+            end_depths(mask, costs, depth, np.array(((u, v, 0, 1, near, far),), np.int32), out)
+        side = np.array(((u, v + 0.5), (u - 0.5, v + 0.5), (u + 0.5, v + 0.5)))
+        if math.isnan(out[0]):
+            places = projection.pixels_to_ground(side) - projection.position[:2]
+        else:
+            places = out[0] * projection.pixels_to_rays(side)[:, :2]
+        found.append(((u, v, near, far), places, float(out[0])))
+    return found
+
+
+@settings(max_examples=40, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1), with_depth=st.booleans(), coarse=st.sampled_from((1, 2, 4)))
+def test_ends_are_placed_and_what_is_behind_something_on_its_bearing_is_none(
+    seed: int, with_depth: bool, coarse: int
+) -> None:
+    """By the rule, end by end: but where the edge of what hides is within two of the bearings that are told apart."""
+    rng = np.random.default_rng(seed)
+    mask = np.kron(
+        rng.choice([ROAD, ROAD, ROAD, PAVEMENT, CAR, VOID], (16 // coarse, 16 // coarse)).astype(np.uint8),
+        np.ones((coarse, coarse), np.uint8),
+    )
+    depth = np.where(rng.random(HW) < 0.8, rng.uniform(1.0, 6.0, HW), np.nan).astype(np.float32) if with_depth else None
+    made = finder(HW)
+    ends = made.find(mask, depth)
+    told = {tuple(pixel[:2]): number for number, pixel in enumerate(ends.pixels.tolist())}
+    all_ends = plain_ends(mask, depth)
+    bearing = 2 * math.pi / len(ends.nearest) * 2
+    spans = []
+    for (_, _, _, far), places, _ in all_ends:
+        turns = np.arctan2(places[:, 1], places[:, 0])
+        if CAMVID.drivable_costs[far] < 0:
+            spans.append((float(np.hypot(*places[0])), turns.min(), turns.max()))
+    sure = 0
+    for (u, v, near, far), places, metres in all_ends:
+        away, turn = float(np.hypot(*places[0])), math.atan2(places[0, 1], places[0, 0])
+        surely = any(d < away * (1 - 1e-6) and low + bearing < turn < high - bearing for d, low, high in spans)
+        maybe = any(
+            d < away * (1 + 1e-6) and low - bearing < turn < high + bearing for d, low, high in spans if d != away
+        )
+        number = told.get((u, v))
+        if number is None:
+            assert maybe, (u, v)
+            continue
+        assert not surely, (u, v)
+        sure += 1
+        assert ends.labels[number].tolist() == [near, far] and ends.pixels[number].tolist() == [u, v, 0, 1, near, far]
+        np.testing.assert_allclose(ends.points[number], places, rtol=1e-6, atol=1e-9)
+        np.testing.assert_array_equal(ends.depths[number], metres)
+    assert sure == len(told)
+    for turn in np.linspace(-0.5, 0.5, 101).tolist():
+        if any(abs(turn - edge) < bearing for _, *edges in spans for edge in edges):
+            continue
+        nearest = min((d for d, low, high in spans if low < turn < high), default=math.inf)
+        found = ends.nearest[_bearing_bin(math.cos(turn), math.sin(turn), len(ends.nearest))]
+        assert found == pytest.approx(nearest, rel=1e-6)
+
+
+def test_an_end_beyond_the_limit_is_none_and_hides_nothing() -> None:
+    mask = np.full(HW, ROAD, np.uint8)
+    mask[4:6, 5:9] = CAR
+    made = finder(HW)
+    away_m = float(np.hypot(*made.find(mask).points[:, 0].T).max())
+    for limit_m, count in ((away_m + 0.01, 4), (away_m - 0.05, 0)):
+        made.update(made._projection, FlatImage.of(made._projection.lens, HW), limit_m)
+        ends = made.find(mask)
+        assert len(ends.points) == count and np.isfinite(ends.nearest).any() == (count > 0)
+
+
+def test_more_ends_than_there_was_room_for_are_found() -> None:
+    """A picture like sand, where none had ends before: as by one that has had room from the start."""
+    hw = (64, 64)
+    made, roomy = finder(hw), finder(hw)
+    calm = np.full(hw, ROAD, np.uint8)
+    assert len(made.find(calm).points) == 0
+    mask = np.random.default_rng(0).choice([ROAD, PAVEMENT], hw).astype(np.uint8)
+    room = len(made._pixels)
+    roomy._room(4 * mask.size)
+    ends, same = made.find(mask), roomy.find(mask)
+    assert len(made._pixels) > room and len(ends.points) > 900
+    for name in ("pixels", "points", "labels", "nearest", "depths"):
+        np.testing.assert_array_equal(getattr(ends, name), getattr(same, name))
+    assert len(made.find(calm).points) == 0

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from seg_perception.camera_model import CameraModel, CameraPose
-from seg_perception.ground.ends import EndFinder
+from seg_perception.ground.ends import EndFinder, Ends
 from seg_perception.ground.geometry import GroundProjection
-from seg_perception.ground.look_ahead import AheadMap, stand_before, walk_sideways
+from seg_perception.ground.look_ahead import AheadMap, stand_before, view_begins, walk_sideways
 from seg_perception.ground.metric_outlines import FlatImage
 from seg_perception.labels import CAMVID, VOID
 
@@ -194,3 +194,64 @@ def test_the_middle_is_looked_along_however_wide_the_step() -> None:
     finder.update(PROJECTION, FlatImage.of(PROJECTION.lens, HW), 100.0)
     straight, over_width = ahead_map(1.8, step_m=1.0).free(mask, ROAD, finder.find(mask))
     assert straight == math.inf and math.isnan(over_width)
+
+
+@pytest.mark.parametrize(
+    ("rays", "begins"),
+    [
+        ([[0, 1, 2]], 0.5),
+        ([[-1, -1, 2]], 2.5),
+        ([[-1, 1, 2], [0, 1, 2]], 1.5),
+        ([[0, 1, 2], [-1, 1, 2]], 1.5),
+        ([[-1, 1, 2], [-1, -1, -1]], 1.5),  # a ray that sees nothing tells nothing
+        ([[-1, -1, -1]], math.nan),
+        ([[-1, 1, -1], [-1, -1, 0], [0, 0, 0]], 2.5),
+    ],
+)
+def test_the_view_begins_where_on_all_rays_that_see_anything_it_is_seen(rays: list[list[int]], begins: float) -> None:
+    np.testing.assert_array_equal(view_begins(np.array(rays, np.int32)), begins)
+
+
+@pytest.mark.parametrize(
+    ("known_m", "end_m", "row_share", "told_m"),
+    [
+        (2.5, 3.0, 0.0, 2.5),
+        (2.5, 2.0, 0.0, 2.0),
+        (2.5, math.inf, 0.0, 2.5),
+        (math.inf, 4.0, 0.0, 4.0),
+        (math.nan, 4.0, 0.0, math.nan),
+        # By depth the mask may show it nearer by a row of pixels, here 0.1 * 2.5 * 2.5 m, and a step of 0.05 m.
+        (2.5, 3.17, 0.1, 3.17),
+        (2.5, 3.18, 0.1, 2.5),
+        (2.5, 2.0, 0.1, 2.0),
+        (2.5, math.inf, 0.1, 2.5),
+        (math.inf, 4.0, 0.1, 4.0),
+        (math.nan, 4.0, 0.1, math.nan),
+    ],
+)
+def test_a_class_ends_where_the_mask_or_an_end_says(
+    known_m: float, end_m: float, row_share: float, told_m: float
+) -> None:
+    none = np.empty(0)
+    ends = Ends(none.reshape(0, 3, 2), np.empty((0, 2), np.uint8), none, np.empty((0, 6), np.int32), none, row_share)
+    np.testing.assert_allclose(ahead_map()._end(known_m, end_m, ends), told_m)
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "limit_m", "row_m"),
+    [
+        # Both angles, of a step of 2 cm and of a pixel's 1 / 450, over how far it is aside (0.3 m at least), and 1.5 rows:
+        # 10 * (0.02 + 10 / 450) / 0.3 + 1.5 * 10 * 10 / (450 * 1.5) = 1.41 + 0.22 m nearer than the point.
+        (10.0, 0.0, 10.0 - 1.63, 0.11),
+        (10.0, 0.3, 10.004 - 1.63, 0.11),
+        (10.0, 2.0, 10.198 - 0.449, 0.16),
+        (10.0, -2.0, 10.198 - 0.449, 0.16),
+        (20.0, 0.5, 20.006 - 3.469, 0.41),
+    ],
+)
+def test_ground_is_hidden_by_what_stands_well_before_it(x: float, y: float, limit_m: float, row_m: float) -> None:
+    """Something from a distance on: it hides a point from the limit on, but for a row of pixels and a sample of 0.2 m."""
+    point = np.array(((x, y),))
+    for off_m, hidden in ((-row_m - 0.21, True), (row_m + 0.01, False)):
+        mask = painted(lambda x, y: np.where(np.hypot(x, y) < limit_m + off_m, ROAD, BUILDING))  # noqa: B023
+        assert ahead_map()._hidden(mask, CAMVID.drivable_costs, point).tolist() == [hidden], off_m

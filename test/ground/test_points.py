@@ -5,8 +5,9 @@ import pytest
 
 from seg_perception.camera_model import CameraModel, CameraPose
 from seg_perception.ground.drivable import DrivableExtractor, DrivableSettings
+from seg_perception.ground.ego_mask import EgoMask
 from seg_perception.labels import CAMVID, VOID
-from seg_perception.results import POINT, Panoptic, Wants
+from seg_perception.results import POINT, Depth, Panoptic, Wants
 
 SKY, ROAD, CAR = (CAMVID.by_name(name).id for name in ("sky", "road", "car"))
 HW = (90, 160)
@@ -98,3 +99,36 @@ def test_what_stands_beyond_the_range_has_no_place():
         points, _ = points_of(mask, range_max_m=range_m)
         assert np.isfinite(points["x"][row, 75:85]).all() == placed
         assert np.isfinite(points["x"][mask == CAR]).any() == placed
+
+
+@pytest.mark.parametrize("camera", [PINHOLE, FISHEYE])
+def test_by_depth_each_pixel_is_where_its_ray_is_then(camera):
+    """Whatever is seen; what has no depth is on flat ground where it is ground, and what is unseen is nowhere."""
+    mask, ground, projection = all_road(camera)
+    mask[60:70, 30:50] = CAR
+    rng = np.random.default_rng(0)
+    metres = rng.uniform(1.0, 12.0, HW).astype(np.float32)
+    metres[mask == SKY] += 10.0
+    unknown = rng.random(HW) < 0.2
+    metres[unknown] = rng.choice(np.array([np.nan, np.inf, 0.0, -1.0], np.float32), unknown.sum())
+    extractor = DrivableExtractor(CAMVID, DrivableSettings(range_max_m=15.0))
+    ego = EgoMask.of_polygon("bar", (0, 80, 159, 80, 159, 83, 0, 83))
+    extractor.set_camera(camera, POSE, HW, HW, ego)
+    panoptic = Panoptic(mask, np.zeros(HW, np.uint16), np.full(HW, 200, np.uint8), ())
+    points = extractor.extract(panoptic, ONLY_POINTS, Depth(metres)).points
+    assert extractor.depth_problem is None
+    rows, columns = np.mgrid[: HW[0], : HW[1]]
+    rays = projection.pixels_to_rays(np.column_stack((columns.ravel(), rows.ravel()))).reshape(*HW, 3)
+    at = projection.position + rays * metres[..., None]
+    away = np.hypot(*(at - projection.position)[..., :2].transpose(2, 0, 1))
+    seen = np.ones(HW, bool)
+    seen[80:84] = False
+    known = ~unknown & seen
+    near, far = known & (away < 14.99), known & (away > 15.01)
+    xyz = np.stack([points[axis] for axis in "xyz"], axis=-1)
+    assert near.sum() > 5000 and far.sum() > 500
+    np.testing.assert_allclose(xyz[near], at[near], rtol=1e-4, atol=1e-4)
+    assert np.isnan(xyz[far]).all() and np.isnan(xyz[~seen]).all()
+    flat = np.isfinite(xyz[..., 0]) & unknown
+    assert flat.sum() > 100 and (mask[flat] == ROAD).all() and (xyz[flat][:, 2] == 0).all()
+    np.testing.assert_allclose(xyz[flat][:, :2], ground[flat], rtol=1e-4, atol=1e-3)

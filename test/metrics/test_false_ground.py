@@ -58,6 +58,14 @@ def test_without_anything_there_is_no_share() -> None:
         ((6, 8, 0.4, 3.0), True),  # half in it: 2 m by 0.5 m
         ((16, 20, -2, 2), False),  # too far away
         ((14.2, 20, -2, 2), True),  # begins before
+        # 0.9 m to each side are the way: 4 m of 0.15 m in it are 0.6 m², of 0.1 m 0.4 m².
+        ((6, 10, 0.75, 3.0), True),
+        ((6, 10, 0.8, 3.0), False),
+        ((6, 10, -3.0, -0.75), True),
+        ((6, 10, -3.0, -0.8), False),
+        # 15 m ahead it ends: 1.8 m by 0.35 m and by 0.2 m.
+        ((14.65, 20, -2, 2), True),
+        ((14.8, 20, -2, 2), False),
     ],
 )
 def test_a_patch_counts_by_its_area_in_the_vehicles_way(car: tuple[float, ...], found: bool) -> None:
@@ -74,3 +82,21 @@ def test_two_small_patches_are_no_large_one_and_frames_are_counted() -> None:
     assert told((road, small))["false_patch_frames"] == 0.0
     both = told((road, small), (road, large), (road[::2, ::2], large))
     assert (both["false_patch_frames"], both["false_patch_of"]) == (pytest.approx(2 / 3), 3)
+
+
+def test_the_way_is_as_wide_as_the_vehicle() -> None:
+    beside = np.where(box(6, 8, 1.0, 3.0), CAR, ROAD).astype(np.uint8)
+    for width_m, found in ((1.8, 0.0), (2.4, 0.0), (2.6, 1.0)):  # 2 m of 0.2 m in it, and of 0.3 m
+        false_ground = FalseGround(CAMVID, width_m)
+        false_ground.add(np.full(HW, ROAD, np.uint8), beside, PROJECTION)
+        assert false_ground.summary()["false_patch_frames"] == found
+
+
+def test_another_camera_looks_at_its_own_way() -> None:
+    """Turned to the left by 0.3 rad, the same pixels show what is beside the way."""
+    turned = GroundProjection(CAMERA, CameraPose(0, 0, 1.5, pitch=0.2, yaw=0.3), HW)
+    ahead = np.where(box(6, 8, -0.5, 0.5), CAR, ROAD).astype(np.uint8)
+    false_ground = FalseGround(CAMVID)
+    for projection in (PROJECTION, turned, PROJECTION):
+        false_ground.add(np.full(HW, ROAD, np.uint8), ahead, projection)
+    assert false_ground.summary()["false_patch_frames"] == pytest.approx(2 / 3)
