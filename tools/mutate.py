@@ -60,7 +60,7 @@ GROUPS = {
 """Files below seg_perception, and the tests that cover them."""
 PRELOADED = ("cv2", "hypothesis", "numba", "numpy", "onnx", "onnxruntime", "pytest", "shapely", "yaml")
 """Imported once, so that no mutant waits for it."""
-SLOW_S = 3.0
+SLOW_S = 2.0
 """Of processor time: slower tests are left to compiled loops, where ten times as much is allowed."""
 LONGEST_S = 900.0
 """Until a mutant that waits for ever is ended."""
@@ -202,13 +202,15 @@ class TooSlow(BaseException):
 
 class Watch:
     """A plugin of pytest: the quickest tests first, each within its time. Of those that pass, `seconds` and, where no test is
-    known yet, `calls`: the functions of the program that they ran, as file:line."""
+    known yet, `calls`: the functions of the program that they ran, as file:line. A test that is too slow once is so for all of
+    its parameters."""
 
     def __init__(self, known: dict[str, float], slowest_s: float, folder: Path) -> None:
         self.known, self.slowest_s, self.folder = known, slowest_s, str(folder / "seg_perception")
         self.seconds: dict[str, float] = {}
         self.calls: dict[str, list[str]] = {}
         self._began, self._seen = 0.0, set[CodeType]()
+        self._slow = set[str]()
 
     def pytest_collection_modifyitems(self, items: list[Any]) -> None:
         """Leave out what did not pass before, and what does not run the function."""
@@ -218,6 +220,8 @@ class Watch:
     def pytest_runtest_setup(self, item: Any) -> None:
         """Begin to count."""
         if not self.known:
+            if item.nodeid.partition("[")[0] in self._slow:
+                importlib.import_module("pytest").skip("too slow with other parameters")
             self._seen.clear()
             threading.setprofile(self._note)
             sys.setprofile(self._note)
@@ -228,6 +232,8 @@ class Watch:
         """End it."""
         if report.when == "call" and report.passed:
             self.seconds[report.nodeid] = time.process_time() - self._began
+        if report.when == "call" and report.failed and time.process_time() - self._began >= self.slowest_s:
+            self._slow.add(report.nodeid.partition("[")[0])
         if report.when == "teardown":
             signal.setitimer(signal.ITIMER_PROF, 0)
             sys.setprofile(None)
