@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from builtin_interfaces.msg import Time as Stamp
-from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.qos import DurabilityPolicy, QoSPolicyKind, QoSProfile, ReliabilityPolicy
 from rclpy.time import Time
 from sensor_msgs.msg import CameraInfo
 from std_msgs.msg import Header
@@ -78,6 +78,10 @@ class Hearing:
 
     def get_logger(self) -> Any:
         return SimpleNamespace(warning=self.warned.append, info=self.told.append)
+
+    def mismatch(self, topic: str, policy: QoSPolicyKind) -> None:
+        """As the middleware tells that a publisher of the topic offers less than was asked for."""
+        self.on(topic).events.incompatible_qos(SimpleNamespace(last_policy_kind=policy))
 
     def on(self, topic: str) -> SimpleNamespace:
         (found,) = [one for one in self.subscribed if one.topic_name == topic]
@@ -237,7 +241,7 @@ def test_a_publisher_that_sends_nothing_again_is_listened_to_all_the_same(camera
     """The middleware tells that it offers less than was asked for: said once, and no trouble."""
     one = camera()
     first = one.node.on("/front/image/foxglove")
-    one.input._on_mismatch("RELIABILITY", "a publisher offers less")
+    one.node.mismatch("/front/image/foxglove", QoSPolicyKind.RELIABILITY)
     assert not one.node.warned
     one.input.look_at_publishers()
     again = one.node.on("/front/image/foxglove")
@@ -255,8 +259,9 @@ def test_a_publisher_that_sends_nothing_again_is_listened_to_all_the_same(camera
 def test_another_mismatch_is_told_again_while_nothing_comes(camera: Callable[..., VideoCamera]) -> None:
     one = camera()
     one.node.publishers["/front/image/foxglove"] = [Publisher()]
-    one.input._on_mismatch("DURABILITY", "a publisher offers less DURABILITY")
-    assert one.node.warned == ["a publisher offers less DURABILITY"]
+    one.node.mismatch("/front/image/foxglove", QoSPolicyKind.DURABILITY)
+    (warned,) = one.node.warned
+    assert warned.startswith("a publisher of /front/image/foxglove offers less DURABILITY than this node asks for")
     assert one.values()["qos_mismatch"] == "1"
     one.input.look_at_publishers()
     assert one.values()["qos_mismatch"] == "2"

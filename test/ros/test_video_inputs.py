@@ -71,26 +71,70 @@ def test_after_a_gap_it_waits_for_a_key_frame(played: Played) -> None:
     assert (played.numbers, played.causes) == ([*range(5), *range(10, 25)], [NO_KEY_FRAME] * 3)
 
 
-def test_a_decoder_that_cannot_keep_up_goes_on_at_the_newest_key_frame(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def slow(monkeypatch: pytest.MonkeyPatch) -> tuple[threading.Event, threading.Event]:
+    """Decoding has begun, and may go on."""
     begun, go_on = threading.Event(), threading.Event()
     read = VideoReader.read
 
-    def slow(self: VideoReader, message: Any, tag: Any = None) -> Any:
+    def held(self: VideoReader, message: Any, tag: Any = None) -> Any:
         begun.set()
         assert go_on.wait(WAIT_S)
         return read(self, message, tag)
 
-    monkeypatch.setattr(VideoReader, "read", slow)
-    played = Played()
+    monkeypatch.setattr(VideoReader, "read", held)
+    return begun, go_on
+
+
+def test_a_decoder_that_cannot_keep_up_goes_on_at_the_newest_key_frame(
+    slow: tuple[threading.Event, threading.Event], played: Played
+) -> None:
+    begun, go_on = slow
     packets = stream("h264", MOST_WAITING + 20, gop=10)
     played.put(packets[0])
     assert begun.wait(WAIT_S)
     dropped = sum(played.put(packet) for packet in packets[1:])
     go_on.set()
     played.wait(1 + len(packets) - 1 - dropped)
-    played.thread.close()
     kept = [number for number in played.numbers if number]
     assert dropped >= MOST_WAITING - 10 and kept == [*range(1 + dropped, len(packets))] and kept[0] % 10 == 0
+
+
+def test_without_a_key_frame_nothing_that_waits_is_of_use(
+    slow: tuple[threading.Event, threading.Event], played: Played
+) -> None:
+    """So many packets that stand on one of which the frame is long gone, one of them of a codec that is not read."""
+    begun, go_on = slow
+    packets = stream("h264", MOST_WAITING + 12, gop=MOST_WAITING + 10)
+    played.put(packets[0])
+    assert begun.wait(WAIT_S)
+    dropped = sum(played.put(packet) for packet in packets[1:MOST_WAITING])
+    assert not dropped
+    dropped = played.put(packets[MOST_WAITING], "theora") + played.put(packets[MOST_WAITING + 1])
+    assert dropped == MOST_WAITING + 1
+    for packet in packets[MOST_WAITING + 2 :]:
+        assert played.put(packet) == 0
+    go_on.set()
+    played.wait(len(packets) - dropped)
+    assert played.numbers == [0, MOST_WAITING + 10, MOST_WAITING + 11]
+    assert played.causes == [NO_KEY_FRAME] * (len(packets) - dropped - 3)
+
+
+def test_each_packet_says_that_there_is_no_decoder(played: Played, monkeypatch: pytest.MonkeyPatch) -> None:
+    def none(*_: Any) -> Any:
+        raise SegPerceptionError("this FFmpeg has no decoder for h264")
+
+    monkeypatch.setattr(VideoReader, "read", none)
+    for packet in stream("h264", 2):
+        played.put(packet)
+    played.wait(2)
+    assert (played.numbers, played.causes) == ([], ["no_decoder"] * 2)
+
+
+def test_a_packet_without_bytes_is_refused(played: Played) -> None:
+    played.put(stream("h264", 1)[0]._replace(data=b""))
+    played.wait(1)
+    assert (played.numbers, played.causes) == ([], ["empty"])
 
 
 def test_an_image_beyond_the_limits_is_not_decoded() -> None:
