@@ -232,6 +232,8 @@ def test_other_data_is_refused_unless_forced(tmp_path: Path, capsys: pytest.Capt
         other = saved(tmp_path / "b.json", content)
         assert run(first, other) == 2
         assert sentence in capsys.readouterr().err
+        with pytest.raises(SegPerceptionError, match=sentence):
+            difference(a, content)
         assert run(first, other, "--force", "--json", tmp_path / "d.json") == 0
         row = json.loads((tmp_path / "d.json").read_text())["differences"]["miou"]
         assert row["difference"] == pytest.approx(content["miou"] - a["miou"], abs=1e-5)
