@@ -12,11 +12,10 @@ from pathlib import Path
 
 from places import CHECKOUT
 
-spec = importlib.util.spec_from_file_location("mutate", CHECKOUT / "tools" / "mutate.py")
-assert spec and spec.loader
-mutate = importlib.util.module_from_spec(spec)
-sys.modules["mutate"] = mutate
-spec.loader.exec_module(mutate)
+sys.path.insert(0, str(CHECKOUT / "tools"))
+import mutants
+import mutate
+import mutate_bench
 
 SOURCE = '''"""A file."""
 import math
@@ -35,8 +34,8 @@ def unseen(x):
 
 
 def test_every_kind_of_place_is_changed_and_no_type_or_word() -> None:
-    count = len(list(mutate.changes(ast.parse(SOURCE))))
-    made = [mutate.mutated(SOURCE, number) for number in range(count)]
+    count = len(list(mutants.changes(ast.parse(SOURCE))))
+    made = [mutants.mutated(SOURCE, number) for number in range(count)]
     assert sorted(what for _, _, what in made) == sorted(
         [
             "0.5 -> 1.5",
@@ -59,20 +58,42 @@ def test_every_kind_of_place_is_changed_and_no_type_or_word() -> None:
 
 def test_a_function_within_another_is_changed_once() -> None:
     source = "def outer(x):\n    def inner(y):\n        return y\n    return inner(x)\n"
-    count = len(list(mutate.changes(ast.parse(source))))
-    assert sorted(mutate.mutated(source, number)[1] for number in range(count)) == [3, 4]
+    count = len(list(mutants.changes(ast.parse(source))))
+    assert sorted(mutants.mutated(source, number)[1] for number in range(count)) == [3, 4]
+
+
+def test_a_function_is_changed_where_it_is(tmp_path: Path) -> None:
+    """For all who hold it; not where its default changes, which was made when it was."""
+    (tmp_path / "part.py").write_text("def twice(x, times=2):\n    return x * times\n")
+    spec = importlib.util.spec_from_file_location("part", tmp_path / "part.py")
+    assert spec and spec.loader
+    part = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(part)
+    held, code = part.twice, part.twice.__code__
+    answers = {}
+    for number in range(len(list(mutants.changes(ast.parse((tmp_path / "part.py").read_text()))))):
+        _, line, what = mutants.mutated((tmp_path / "part.py").read_text(), number)
+        in_place = mutate_bench.put_in_place(mutants.Mutant("part.py", number, "part.py:1", line, what), tmp_path)
+        answers[what] = in_place, held(6)
+        part.twice.__code__ = code
+    assert answers == {
+        "2 -> 3": (False, 12),
+        "return x * times -> pass": (True, None),
+        "x * times -> x / times": (True, 3.0),
+    }
 
 
 def test_the_draw_is_the_same_for_a_seed() -> None:
     files = mutate.files_of("panoptic")
-    assert mutate.draw(files, 5, 1) == mutate.draw(files, 5, 1) != mutate.draw(files, 5, 2)
+    assert mutants.draw(files, 5, 1) == mutants.draw(files, 5, 1) != mutants.draw(files, 5, 2)
 
 
 def test_what_no_test_notices_lives_and_the_checkout_stays_as_it_is(tmp_path: Path) -> None:
     """A checkout of one file, one of whose functions has a test; another test fails as it is and is left out."""
     for folder in ("tools", "seg_perception/panoptic", "test/panoptic"):
         (tmp_path / folder).mkdir(parents=True)
-    shutil.copy(CHECKOUT / "tools" / "mutate.py", tmp_path / "tools")
+    for name in ("mutants.py", "mutate.py", "mutate_bench.py"):
+        shutil.copy(CHECKOUT / "tools" / name, tmp_path / "tools")
     decoder = tmp_path / "seg_perception/panoptic/decoder.py"
     decoder.write_text(SOURCE)
     for package in ("seg_perception", "seg_perception/panoptic"):
