@@ -146,6 +146,8 @@ class Pipeline:
             self._tracker.settings = tracking
         if temporal is not None:
             self._steadier.settings = temporal
+        if told is not None and told.table is not None and self._tracker is not None:
+            self._tracker.tell_as(told.table)
         self._told = told or self._told
         self._settings = panoptic or self._settings[0], drivable or self._settings[1]
         decoders, extractor = self._steps

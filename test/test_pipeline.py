@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from fakes import FakeBackend, empty_output, model_info, tiny_model
@@ -9,8 +11,10 @@ from seg_perception.ground.drivable import DrivableSettings
 from seg_perception.labels import VOID
 from seg_perception.model_file import OUTPUTS
 from seg_perception.panoptic.decoder import PanopticSettings
+from seg_perception.panoptic.relabel import told
 from seg_perception.pipeline import STAGES, Pipeline
 from seg_perception.results import Frame, Wants
+from seg_perception.tracking.settings import TrackingSettings
 
 MODEL = model_info()
 CAMERA = CameraModel.from_matrices(
@@ -69,6 +73,19 @@ def test_settings_change_between_frames():
     assert not pipeline.run(_frame()).panoptic.instance.any()
     pipeline.configure(drivable=DrivableSettings(resolution_m=0.2))
     assert not pipeline.run(_frame()).panoptic.instance.any()
+
+
+def test_things_are_followed_as_the_class_that_they_are_told_as_from_now_on():
+    pipeline = Pipeline(MODEL, FakeBackend(_road_below), tracking=TrackingSettings())
+
+    def thing(i):
+        segments = pipeline.run(replace(_frame(), stamp_ns=10**9 + i * 10**8)).panoptic.segments
+        return next(segment for segment in segments if segment.is_thing)
+
+    assert {thing(i).track.class_id for i in range(3)} == {8}
+    pipeline.configure(told=told(MODEL.labels, {}, ["two-tracked: bicyclist, car"]))
+    found = thing(3)
+    assert (found.class_id, found.track.class_id, found.track.id) == (10, 10, 1)
 
 
 def test_ground_comes_and_goes_with_the_calibration():

@@ -221,8 +221,9 @@ def label_info(types: Any, told: Told, header: Header, threshold: float) -> Any:
 
 
 def detections(types: Any, panoptic: Panoptic, labels: LabelSet, header: Header) -> Any:
-    """vision_msgs/Detection2DArray of the things; id is the track's, without one the segment's, class_id the number that
-    LabelInfo names."""
+    """vision_msgs/Detection2DArray of the things; id is the track's, empty where only others are tracks, as in a frame that
+    comes late, and the segment's where nothing is; class_id the number that LabelInfo names."""
+    follows = any(segment.track is not None for segment in panoptic.segments)
     rows = []
     for segment in panoptic.segments:
         if not segment.is_thing:
@@ -230,8 +231,9 @@ def detections(types: Any, panoptic: Panoptic, labels: LabelSet, header: Header)
         hypothesis = types.ObjectHypothesisWithPose()
         hypothesis.hypothesis.class_id = str(segment.class_id)
         hypothesis.hypothesis.score = float(segment.score)
-        number = segment.track.id if segment.track is not None else segment.id
-        detection = types.Detection2D(header=header, id=str(number), results=[hypothesis])
+        own = "" if follows else str(segment.id)
+        number = own if segment.track is None else str(segment.track.id)
+        detection = types.Detection2D(header=header, id=number, results=[hypothesis])
         x, y, width, height = segment.box
         detection.bbox.center.position.x = x + (width - 1) / 2
         detection.bbox.center.position.y = y + (height - 1) / 2

@@ -299,6 +299,14 @@ def _update_feet(tracks: Rows, rows: NDArray[np.int64], places: Floats, noise: F
     tracks["cov"][fresh, :2, :2] = noise[~known]
 
 
+def merge_votes(tracks: Rows, table: NDArray[np.uint8]) -> None:
+    """Count the votes for classes that are told as others for those. table: uint8 [256], which class each is told as."""
+    votes = tracks["votes"]
+    merged = np.zeros_like(votes)
+    np.add.at(merged.T, table[: votes.shape[1]], votes.T)
+    tracks["votes"] = merged
+
+
 def told(
     rows: Rows, found: NDArray[np.int64], returned: NDArray[np.int64], birth_frames: int, stamp_ns: int
 ) -> tuple[Track, ...]:

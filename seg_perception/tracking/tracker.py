@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from seg_perception.ground.fusion import PlanarPose
 from seg_perception.ground.geometry import GroundProjection
@@ -76,6 +77,7 @@ class Tracker:
         self._frame = ""
         self._placed_ns = 0
         self._odometry = Odometry()
+        self._told_as: NDArray[np.uint8] | None = None
 
     @property
     def count(self) -> int:
@@ -86,6 +88,11 @@ class Tracker:
         """Begin anew with another recording, numbers too."""
         self._restart("recording", "another recording began")
         self._next_id = 1
+
+    def tell_as(self, table: NDArray[np.uint8]) -> None:
+        """From the next frame on some classes are told as others, and what was called so before counts for those. table:
+        uint8 [256], which class each is told as. From any thread."""
+        self._told_as = table
 
     def update(
         self,
@@ -105,7 +112,10 @@ class Tracker:
         if dt_s <= 0:
             return self._recognised(panoptic, things, dt_s)
         odometry = odometry if self.settings.use_odometry else None
-        measures = self._place(projection, odometry, dt_s, stamp_ns)
+        measures = self._place(projection, odometry, stamp_ns)
+        if self._told_as is not None:
+            rows.merge_votes(self._tracks, self._told_as)
+            self._told_as = None
         if len(self._tracks):
             ground = projection if measures else None
             rows.predict(self._tracks, self._stamp_ns or 0, dt_s, self.settings.acceleration_m_s2, ground, odometry)
@@ -161,18 +171,15 @@ class Tracker:
     def _count(self, cause: str) -> None:
         self.restarts = self.restarts + Counter((cause,))  # another one, since other threads read it
 
-    def _place(
-        self, projection: GroundProjection | None, odometry: PlanarPose | None, dt_s: float, stamp_ns: int
-    ) -> bool:
+    def _place(self, projection: GroundProjection | None, odometry: PlanarPose | None, stamp_ns: int) -> bool:
         """Settle what ground motion is measured in from now on; it is forgotten where that is something else than before.
         Whether it can be measured in this frame: what is missing for a moment, as late odometry is, changes nothing."""
         frame = "" if projection is None else "base" if odometry is None else "odometry"
-        if _FRAMES.index(frame) < _FRAMES.index(self._frame):
-            if stamp_ns - self._placed_ns <= self.settings.memory_s * 1e9:
-                return False
-        else:
-            self._placed_ns = stamp_ns
-        if self._odometry.jumped(odometry, dt_s):
+        since_s = (stamp_ns - self._placed_ns) / 1e9  # frames in between may have lacked odometry, or geometry
+        if _FRAMES.index(frame) < _FRAMES.index(self._frame) and since_s <= self.settings.memory_s:
+            return False
+        self._placed_ns = stamp_ns
+        if self._odometry.jumped(odometry, since_s):
             self._count("odometry")
             self.reason = "the odometry jumped, so speeds on the ground began anew"
             self._tracks["placed"] = False

@@ -205,6 +205,9 @@ def test_detections_are_the_things_with_their_ids() -> None:
     track = Track(77, 8, "new", 0.0, 1, 0.0, (1.0, 2.0, 2.0, 3.0), (0.0, 0.0), (9.0, 9.0))
     followed = replace(panoptic(), segments=(replace(CAR, track=track), ROAD))
     assert [d.id for d in fill.detections(vision_types(), followed, CAMVID, HEADER).detections] == ["77"]
+    # of a frame that comes late: what is no track must not have the number of one
+    late = replace(panoptic(), segments=(replace(CAR, track=replace(track, id=2)), replace(CAR, id=2), ROAD))
+    assert [d.id for d in fill.detections(vision_types(), late, CAMVID, HEADER).detections] == ["2", ""]
 
 
 def test_the_masks_calibration_puts_their_pixels_on_the_rays_of_the_image() -> None:

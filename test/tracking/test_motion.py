@@ -214,6 +214,19 @@ def test_odometry_that_is_late_for_a_moment_changes_nothing():
     assert late.tracks[0].ground.covariance[2][2] > before.ground.covariance[2][2]
 
 
+@pytest.mark.parametrize("lacking", [(PROJECTION, None), (None, PlanarPose(0.0, 0.0, 0.0))])
+def test_odometry_or_geometry_that_comes_back_after_some_frames_is_no_jump(lacking):
+    """At 12 m/s, and for a quarter of a second without."""
+    tracker = Tracker(11, TrackingSettings())
+    for i in range(60):
+        x = 12.0 * i * DT_S
+        known = (PROJECTION, PlanarPose(x, 0.0, 0.0)) if not 40 <= i < 48 else lacking
+        tracked = tracker.update(box_thing((40.0 - 0.2 * x, 1.0)), 10**9 + i * PERIOD_NS, *known)
+        assert tracked.frame == "odometry"
+        assert i < 40 or tracked.tracks[0].ground.covariance[2][2] < 15.0
+    assert tracker.restarts == {}
+
+
 def test_a_foot_that_is_cut_off_by_the_image_is_not_measured():
     tracker = Tracker(11, TrackingSettings())
     instance = np.zeros(HW, np.uint16)

@@ -252,6 +252,16 @@ def test_the_class_is_that_of_most_votes():
         assert track.id == 1 and track.class_id == 9
 
 
+def test_what_a_class_was_called_counts_for_the_one_that_it_is_told_as_from_now_on():
+    tracker, table = Tracker(CLASSES, TrackingSettings()), np.arange(256, dtype=np.uint8)
+    follow([Thing(1, going(80, 90, 20), (40, 30), class_id=10)], 5, tracker)
+    table[10] = 8
+    tracker.tell_as(table)
+    panoptic, _ = draw([Thing(1, going(80, 90, 20), (40, 30), class_id=8)], 5 * PERIOD_NS / 1e9)
+    (track,) = tracker.update(panoptic, START_NS + 5 * PERIOD_NS).tracks
+    assert (track.id, track.class_id, track.seen) == (1, 8, 6)
+
+
 def test_the_speed_in_the_image_is_measured_with_its_deviation():
     found = follow([Thing(1, going(60, 60, 45, 30), (40, 30))], 40)
     track = found[-1][1]
