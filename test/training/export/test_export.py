@@ -180,6 +180,16 @@ def test_frames_are_spread_over_the_folder_and_squeezed_to_the_networks_size(
         np.testing.assert_array_equal(image, Preprocessor((32, 64))(frame))
 
 
+def test_a_mean_of_checkpoints_says_all_that_taught_it(root: Path, tmp_path: Path) -> None:
+    """Whose licences bind it; what has no share taught nothing."""
+    first, paths = checkpoint.load(root / "c.pt"), []
+    for name, data, pretrained in (("a", ["camvid", "mine"], ""), ("b", ["kitti", "mine"], "W (L)"), ("c", ["x"], "X")):
+        paths.append(tmp_path / f"{name}.pt")
+        checkpoint.save(paths[-1], {**first, "data": data, "pretrained": pretrained})
+    facts = from_checkpoint.from_checkpoints(paths, [0.5, 0.5, 0.0], None, None).facts
+    assert (facts["training_data"], facts["pretrained"]) == ("camvid, mine, kitti", "W (L)")
+
+
 def test_a_network_that_gives_no_numbers_is_not_written(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     content = checkpoint.load(root / "c.pt")
     content["average"]["semantic.classify.bias"][0] = float("inf")

@@ -27,6 +27,7 @@ from seg_perception.training.networks.efficientnet_lite import (  # noqa: E402
     same_conv_bn,
 )
 from seg_perception.training.networks.pretrained import package_of, put_pretrained  # noqa: E402
+from seg_perception.training.networks.zoo import KnownNetwork  # noqa: E402
 
 CLASSES = 5
 
@@ -136,6 +137,23 @@ def test_a_checkpoint_of_another_network_gives_its_backbone(tmp_path: Path) -> N
     origin = put_pretrained(student, "bisenet", str(tmp_path / "best.pt"))
     assert str(origin) == "best.pt of mobileseg (began with a package (Apache-2.0))"
     assert all(map(torch.equal, *map(in_order, (teacher.backbone.pretrained_part, student.backbone.pretrained_part))))
+
+
+def test_a_checkpoint_gives_a_network_of_others_its_encoder_too(tmp_path: Path) -> None:
+    """Without the zoo's libraries: an encoder of one layer."""
+
+    def made() -> SimpleNamespace:
+        backbone = KnownNetwork.__new__(KnownNetwork)
+        nn.Module.__init__(backbone)
+        backbone.encoder_name, backbone.pretrained_part = "resnet18", nn.Conv2d(3, 4, 1)
+        return SimpleNamespace(backbone=backbone)
+
+    teacher, student = made(), made()
+    average = {f"backbone.{name}": value for name, value in teacher.backbone.state_dict().items()}
+    torch.save({"network": "unet", "pretrained": "a hub (MIT)", "average": average}, tmp_path / "best.pt")
+    origin = put_pretrained(student, "fpn", str(tmp_path / "best.pt"))
+    assert str(origin) == "best.pt of unet (began with a hub (MIT))"
+    assert torch.equal(student.backbone.pretrained_part.weight, teacher.backbone.pretrained_part.weight)
 
 
 @pytest.mark.parametrize("other", ["pidnet_s", "mobileseg_lite2"])
