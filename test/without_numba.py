@@ -13,9 +13,15 @@ from panoptic_cases import network_output
 from seg_perception.camera_model import CameraModel, CameraPose
 from seg_perception.ground.drivable import DrivableExtractor, DrivableSettings
 from seg_perception.labels import CAMVID, VOID
+from seg_perception.metrics.calibration import Calibration
+from seg_perception.metrics.drivable_curve import DrivableCurve
 from seg_perception.metrics.scores import Scores
 from seg_perception.panoptic.decoder import PanopticDecoder, PanopticSettings
+from seg_perception.panoptic.pieces import WholeThings
+from seg_perception.panoptic.steadier import Steadier, TemporalSettings
 from seg_perception.results import Truth, Wants
+from seg_perception.tracking.settings import TrackingSettings
+from seg_perception.tracking.tracker import Tracker
 
 HW = (48, 64)
 
@@ -38,13 +44,15 @@ def plain(value: Any) -> Any:
 def answers() -> dict[str, Any]:
     """Decode, ground and metrics of a few frames."""
     rng = np.random.default_rng(0)
-    decoder, found = PanopticDecoder(CAMVID, PanopticSettings(min_confidence=0.12)), {}
+    settings = PanopticSettings(min_confidence=0.12)
+    decoder, found = WholeThings(PanopticDecoder(CAMVID, settings), CAMVID, settings), {}
+    steadier, tracker = Steadier(CAMVID, TemporalSettings(1.0)), Tracker(len(CAMVID), TrackingSettings())
     camera = CameraModel(
         64, 48, ((50.0, 0, 31.5), (0, 50.0, 23.5), (0, 0, 1)), "plumb_bob", (-0.1, 0.01, 0.0, 0.0, 0.0)
     )
     extractor = DrivableExtractor(CAMVID, DrivableSettings(look_ahead_m=(4.0,), range_max_m=8.0))
     extractor.set_camera(camera, CameraPose(0.0, 0.0, 1.5, pitch=0.2), HW)
-    scores = Scores(CAMVID)
+    scores, curve, calibration = Scores(CAMVID), DrivableCurve(CAMVID), Calibration()
     for number in range(2):
         logits = rng.normal(size=(len(CAMVID), 6, 8)) * 3
         logits[CAMVID.by_name("road").id, 3:] += 9
@@ -52,15 +60,20 @@ def answers() -> dict[str, Any]:
         logits[CAMVID.by_name("car").id, 2:5, 2:4] += 14
         offset = rng.normal(size=(2, 6, 8)) * 6
         output = network_output(logits, rng.random((6, 8)), offset)
+        output = steadier.steady(np.zeros((*HW, 3), np.uint8), output, 1 + number * 10**8)
         panoptic = decoder.decode(output, 0, HW, 8, Wants())
+        found[f"tracks {number}"] = plain(tracker.update(panoptic, 1 + number * 10**8, extractor.projection))
         found[f"panoptic {number}"] = plain(panoptic)
         truth = np.where(rng.random(HW) < 0.1, np.uint8(VOID), np.roll(panoptic.semantic, 2, 1)).astype(np.uint8)
         scores.add(
             panoptic.semantic, panoptic.instance, Truth(truth, np.roll(panoptic.instance, 2, 1)), panoptic.segments
         )
+        curve.add(panoptic.semantic, panoptic.confidence, truth)
+        calibration.add(panoptic.semantic, panoptic.confidence, truth)
         drivable = extractor.extract(panoptic, Wants())
         found[f"drivable {number}"] = plain(drivable)
     found["scores"] = plain(scores.summary())
+    found["confidence"] = plain([curve.summary(), calibration.summary()])
     return found
 
 

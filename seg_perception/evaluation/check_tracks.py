@@ -41,7 +41,7 @@ from seg_perception.panoptic.steadier import TemporalSettings
 from seg_perception.pipeline import Pipeline
 from seg_perception.results import Frame, Panoptic, Segment, Track, Wants
 from seg_perception.synthetic.script import DRIVES
-from seg_perception.synthetic.tracked_drive import TrackedDrive, TrackedFrame
+from seg_perception.synthetic.tracked_drive import FRAMES, TrackedDrive, TrackedFrame
 from seg_perception.tracking.numbers import track_mask
 from seg_perception.tracking.settings import TrackingSettings
 from seg_perception.tracking.tracker import Tracker
@@ -78,7 +78,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"the first so many of {DRIVES} (default: all)",
     )
     parser.add_argument(
-        "--frames", type=whole("--frames", 2), default=300, metavar="N", help="frames of each drive (default: 300)"
+        "--frames", type=whole("--frames", 2), default=FRAMES, metavar="N", help=f"of each drive (default: {FRAMES})"
     )
     parser.add_argument("--perfect-only", action="store_true", help="follow perfect masks only, without a network")
     parser.add_argument(
@@ -96,6 +96,8 @@ def run(arguments: argparse.Namespace) -> int:
     check_model_arguments(arguments)
     if arguments.drives > DRIVES:
         raise SegPerceptionError(f"--drives is {arguments.drives}: there are {DRIVES}")
+    if arguments.frames > FRAMES:
+        raise SegPerceptionError(f"--frames is {arguments.frames}: each drive has {FRAMES}")
     if arguments.perfect_only and arguments.strength:
         raise SegPerceptionError("--strength is of the network's masks: leave it or --perfect-only out")
     if arguments.perfect_only:
@@ -125,7 +127,7 @@ def check_tracks(pipeline: Pipeline | None, drives: Iterable[int], frames: int) 
             drive, perfect = TrackedDrive(place, *SIZE_WH), Tracker(len(CAMVID), TrackingSettings())
             if pipeline is not None and pipeline.tracker is not None:
                 pipeline.tracker.forget()
-            for i in range(min(frames, len(drive))):
+            for i in range(frames):
                 frame = drive.frame(i)
                 answers = _answers(drive, frame, i, perfect, pipeline)
                 for kind, (panoptic, frame_of_speeds) in answers.items():

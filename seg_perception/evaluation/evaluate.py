@@ -195,8 +195,9 @@ def evaluate(
                 if pipeline.tracker is not None:
                     if source is sources[0]:
                         film.add(item, result)
+                    usable = None if miou is None else truth
                     for tally in tallies:
-                        tally.add_tracks(result, semantic, truth, source.part, steady)
+                        tally.add_tracks(result, semantic, usable, source.part, steady)
                 if miou is not None and truth is not None:
                     worst.offer(miou, whole.frames, item, semantic, truth)
                 progress.update()
@@ -238,8 +239,8 @@ def _results(
     pipeline: Pipeline, source: Source, cameras: Sequence[CameraRecorder]
 ) -> Iterator[tuple[SourceFrame, Result]]:
     """Every frame of a source and what was found in it, which holds until the next; cameras: what write it to files."""
-    if cameras:
-        pipeline.set_camera(source.camera, source.pose, source.ego)
+    # for the tracks, too, where nothing else on the ground is wanted
+    pipeline.set_camera(source.camera, source.pose, source.ego)
     wants = Wants() if cameras else Wants(areas=False, grid=False, free_space=False)
     for item in source:
         result = pipeline.run(item.frame, wants)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from seg_perception.compiled import compiled
 from seg_perception.errors import SegPerceptionError
-from seg_perception.labels import VOID, LabelSet
+from seg_perception.labels import NOT_GROUND, VOID, LabelSet
 
 
 class ConfusionMatrix:
@@ -65,6 +65,11 @@ class ConfusionMatrix:
             return math.nan
         hits = self.counts[np.ix_(ground, ground)].sum()
         return float(ratio(hits, self.counts[ground].sum() + self.counts[:, ground].sum() - hits))
+
+    def drivable_false_positives(self) -> float:
+        """Share of the pixels labelled as no ground that were told as ground; NaN without such pixels."""
+        ground = np.array([c.drivable_cost != NOT_GROUND for c in self.labels.classes], np.bool_)
+        return float(ratio(self.counts[~ground, :-1][:, ground].sum(), self.counts[~ground].sum()))
 
 
 def iou_per_class(counts: NDArray[np.int64]) -> NDArray[np.float64]:

@@ -72,7 +72,7 @@ def _count(
                 continue
             is_ground = ground[truth[y, x]]
             if ground[semantic[y, x]]:
-                predicted[int(is_ground), confidence[y, x] * BINS // 256] += 1
+                predicted[int(is_ground), int(confidence[y, x]) * BINS // 256] += 1
             elif is_ground:
                 missed += 1
     return missed

@@ -1,7 +1,8 @@
-"""Ground that is none: how often a vehicle would be told to drive where something stands."""
+"""Ground that is none in the vehicle's way: how often it would be told to drive where something stands."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import cv2
@@ -20,8 +21,7 @@ CELL_M = 0.05
 
 
 class FalseGround:
-    """Sums over frames: pixels that are labelled as no ground, and those of them that were told as ground; frames with a
-    projection, and those of them with a false patch in the vehicle's way.
+    """Sums over frames: those with a projection, and those of them with a false patch in the vehicle's way.
 
     A false patch is a connected area (8 neighbours) on the flat ground of at least LEAST_PATCH_M2, within AHEAD_M ahead of
     the base frame's origin and half of vehicle_width_m to each side of the x axis, where the label is no ground and the
@@ -34,7 +34,6 @@ class FalseGround:
         self._ground = labels.drivable_costs != NOT_GROUND
         self._others = ~self._ground & (np.arange(256) != VOID)
         self._width_m = vehicle_width_m
-        self._pixels = np.zeros(2, np.int64)
         self._frames = np.zeros(2, np.int64)
         self._places: tuple[GroundProjection, NDArray[np.intp], NDArray[np.bool_]] | None = None
 
@@ -43,23 +42,20 @@ class FalseGround:
     ) -> None:
         """One frame: predicted classes [H, W], which are brought to the labels' size by the middles of their
         pixels, and the labels; projection: of an image of the labels' size, None where the camera is not calibrated."""
-        semantic = at_middles(semantic, truth.shape)
-        others = self._others[truth]
-        false = others & self._ground[semantic]
-        self._pixels += np.count_nonzero(others), np.count_nonzero(false)
         if projection is not None:
+            false = self._others[truth] & self._ground[at_middles(semantic, truth.shape)]
             self._frames += 1, self._patch_m2(false, projection) >= LEAST_PATCH_M2
 
+    def add_summary(self, summary: Mapping[str, Any]) -> None:
+        """Add the frames of another evaluation, by its summary; a report from before there was one has none."""
+        frames = summary.get("false_patch_of") or 0
+        self._frames += frames, round(frames * (summary.get("false_patch_frames") or 0.0))
+
     def summary(self) -> dict[str, Any]:
-        """`drivable_false_positives`: share of the pixels labelled as no ground that were told as ground, None without
-        such pixels; `false_patch_frames`: share of the frames with a false patch, None without a calibrated camera;
-        `false_patch_of`: how many frames that is of."""
-        (others, false), (frames, patches) = self._pixels.tolist(), self._frames.tolist()
-        return {
-            "drivable_false_positives": false / others if others else None,
-            "false_patch_frames": patches / frames if frames else None,
-            "false_patch_of": frames,
-        }
+        """`false_patch_frames`: share of the frames with a false patch, None without a calibrated camera; `false_patch_of`:
+        how many frames that is of."""
+        frames, patches = self._frames.tolist()
+        return {"false_patch_frames": patches / frames if frames else None, "false_patch_of": frames}
 
     def _patch_m2(self, false: NDArray[np.bool_], projection: GroundProjection) -> float:
         """Area of the largest connected false patch in the vehicle's way."""

@@ -37,7 +37,9 @@ class FrameScores:
             (counts.diagonal(axis1=1, axis2=2), counts.sum(axis=2), counts[:, :, :-1].sum(axis=1)), axis=1
         )
         self._ground = np.array([name in (drivable or ()) for name in self._classes], np.bool_)
-        self._ground_hits = counts[:, self._ground][:, :, :-1][:, :, self._ground].sum(axis=(1, 2))
+        as_ground = counts[:, :, :-1][:, :, self._ground].sum(axis=2)
+        self._ground_hits = as_ground[:, self._ground].sum(axis=1)
+        self._false_ground = as_ground[:, ~self._ground].sum(axis=1)
         self._things = None if things is None else np.array([name in things for name in self._classes], np.bool_)
         own = [report.classes.index(name) for name in self._classes]
         quality = report.quality[places][:, :, own]
@@ -64,6 +66,7 @@ class FrameScores:
             both = weights @ self._ground_hits
             either = truth[:, self._ground].sum(axis=1) + predicted[:, self._ground].sum(axis=1) - both
             found["drivable_iou"] = ratio(both, either)
+            found["drivable_false_positives"] = ratio(weights @ self._false_ground, truth[:, ~self._ground].sum(axis=1))
         if self._quality is not None:
             found.update(self._panoptic(_weighted(weights, self._quality)))
         return found

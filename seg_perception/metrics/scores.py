@@ -116,6 +116,7 @@ class Scores:
             "ap": mean_known(precision),
             "ap50": mean_known(precision[:, 0]),
             "drivable_iou": confusion.drivable_iou(),
+            "drivable_false_positives": confusion.drivable_false_positives(),
             "boundary_f1": mean_known(self.boundary()),
         }
         by_class = {

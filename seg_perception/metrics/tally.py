@@ -25,6 +25,7 @@ from seg_perception.metrics.track_scores import TrackScores
 from seg_perception.metrics.without_labels import WithoutLabels
 from seg_perception.results import Result, Truth, at_middles
 from seg_perception.tracking.numbers import track_mask
+from seg_perception.tracking.settings import TrackingSettings
 
 
 class Tally:
@@ -43,7 +44,8 @@ class Tally:
         self.frames = 0
         self._faults = Faults()
         self.tracks, self.lengths, self.delay = TrackScores(labels), TrackLengths(labels), ObstacleDelay(labels)
-        self._followed_ns: dict[str, int] = {}
+        self._follows = False
+        self._judged_ns: dict[str, int] = {}
 
     @property
     def bad_labels(self) -> int:
@@ -90,18 +92,25 @@ class Tally:
     def add_tracks(
         self, result: Result, semantic: NDArray[np.uint8], truth: Truth | None, sequence: str, steady: bool
     ) -> None:
-        """The tracks of a frame that has just been added. sequence: the recording that it belongs to; steady: whether
-        the truth's things keep their numbers there, so that tracks can be judged by them."""
+        """The tracks of a frame that has just been added. truth: only where its labels can be used; sequence: the recording
+        that it belongs to; steady: whether the truth's things keep their numbers there, so that tracks can be judged by
+        them."""
         found, stamp_ns = track_mask(result.panoptic), result.frame.stamp_ns
-        before_ns, self._followed_ns[sequence] = self._followed_ns.get(sequence, stamp_ns), stamp_ns
+        self._follows = True
         self.lengths.add(semantic, at_middles(found, semantic.shape), stamp_ns, sequence)
         if not steady or truth is None or truth.instance is None:
             return
         size = truth.semantic.shape
         answer, tracks = at_middles(semantic, size), at_middles(found, size)
         pairs = pair_segments(answer, tracks, truth.semantic, truth.instance, self.labels.is_thing)
-        self.tracks.add(pairs, sequence, (stamp_ns - before_ns) / 1e9)
+        self.tracks.add(pairs, sequence, self._since_judged_s(sequence, stamp_ns))
         self.delay.add(semantic, truth, sequence)
+
+    def _since_judged_s(self, sequence: str, stamp_ns: int) -> float:
+        """Since the last frame whose tracks were judged, which may be the tenth before this; nothing is known of a thing
+        that was not looked at for longer than tracks last."""
+        before_ns, self._judged_ns[sequence] = self._judged_ns.get(sequence, stamp_ns), stamp_ns
+        return min(max((stamp_ns - before_ns) / 1e9, 0.0), TrackingSettings.memory_s)
 
     def numbers(self) -> dict[str, Any]:
         """Under their names in report.json; metrics only where a frame has labels."""
@@ -120,7 +129,7 @@ class Tally:
         }
 
     def _track_numbers(self) -> dict[str, Any]:
-        if not self._followed_ns:
+        if not self._follows:
             return {}
         judged = {}
         if self.tracks.frames:

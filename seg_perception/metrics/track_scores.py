@@ -39,7 +39,8 @@ class TrackScores:
     in common times the IoU of thing and number over the whole sequence, by the thing's pixels. *VPQ* of k frames (Kim et
     al., "Video Panoptic Segmentation", CVPR 2020): PQ of the tubes in every window of k frames; the mean over WINDOWS.
     *HOTA* of things by the IoU of masks of one class. An *id switch*: a thing whose mask is found (IoU above one half) has
-    another number than when it was found last. What lies on void or a crowd for more than half is not counted as false.
+    another number than when it was found last. What finds no thing and lies on void or a crowd for more than half is not
+    counted as false.
     """
 
     def __init__(self, labels: LabelSet) -> None:
@@ -50,8 +51,8 @@ class TrackScores:
         self._seconds = 0.0
 
     def add(self, pairs: SegmentPairs, sequence: str, period_s: float) -> None:
-        """One frame, in which predictions have the numbers of their tracks. sequence: what it belongs to; period_s: until
-        the next one."""
+        """One frame, in which predictions have the numbers of their tracks. sequence: what it belongs to; period_s: for
+        how long its things were seen since the one before."""
         of = self._sequences.setdefault(sequence, _Sequence())
         self.frames += 1
         self._add_areas(pairs, of)
@@ -86,15 +87,19 @@ class TrackScores:
 
     def _add_things(self, pairs: SegmentPairs, of: _Sequence, period_s: float) -> None:
         true = [key for key in pairs.true_area if self._is_thing(key) and not self._is_crowd(key)]
-        found = [key for key in pairs.area if self._is_thing(key) and not self._excused(key, pairs)]
-        iou = np.zeros((len(true), len(found)))
+        answered = [key for key in pairs.area if self._is_thing(key)]
+        iou = np.zeros((len(true), len(answered)))
         for row, true_key in enumerate(true):
-            for column, key in enumerate(found):
+            for column, key in enumerate(answered):
                 pixels = pairs.pixels.get((true_key, key), 0)
                 if pixels and true_key >> 16 == key >> 16:
                     beside = pairs.pixels.get((VOID_KEY, key), 0)
                     iou[row, column] = pixels / (pairs.area[key] + pairs.true_area[true_key] - pixels - beside)
-        numbers = [key & 0xFFFF for key in found]
+        counts = [
+            bool((iou[:, column] > _SAME).any()) or not self._excused(key, pairs) for column, key in enumerate(answered)
+        ]
+        iou = np.ascontiguousarray(iou[:, counts])
+        numbers = [key & 0xFFFF for key, is_counted in zip(answered, counts, strict=True) if is_counted]
         of.hota.add(true, numbers, iou)
         matched = {true[row]: numbers[column] for row, column in np.argwhere(iou > _SAME).tolist()}
         of.switches.add(true, matched)

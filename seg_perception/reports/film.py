@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import math
 from collections.abc import Iterable
+from itertools import pairwise
+from statistics import median
 
 import cv2
 import numpy as np
@@ -14,7 +16,9 @@ from seg_perception.reports.page import thumbnail
 from seg_perception.results import Segment
 
 STEP_S = 0.1
-"""Between two pictures, at least; also how fast they are played."""
+"""Between two pictures, at least."""
+_LONGEST_S = 1.0
+"""For so long a picture is shown at most. A clock that goes back by more is another time, and not a frame that comes late."""
 _MOST = 80
 _WIDTH_PX, _QUALITY = 640, 70
 
@@ -24,7 +28,7 @@ class Film:
 
     def __init__(self) -> None:
         self.pictures: list[bytes] = []
-        self._latest_s = -math.inf
+        self._times_s: list[float] = []
 
     def follows(self, segments: Iterable[Segment]) -> bool:
         """Whether to draw a frame in which these were found: there is room, and one of them is followed."""
@@ -32,11 +36,18 @@ class Film:
 
     def add(self, drawn: NDArray[np.uint8], time_s: float) -> None:
         """A frame with what was found in it, uint8 [H, W, 3] RGB; left out where it is full or one a moment before is in it."""
-        if len(self.pictures) == _MOST or time_s - self._latest_s < STEP_S - 1e-3:
+        since_s = time_s - self._times_s[-1] if self._times_s else math.inf
+        if len(self.pictures) == _MOST or -_LONGEST_S < since_s < STEP_S - 1e-3:
             return
-        self._latest_s = time_s
+        self._times_s.append(time_s)
         bgr = cv2.cvtColor(thumbnail(drawn, _WIDTH_PX), cv2.COLOR_RGB2BGR)
         self.pictures.append(cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])[1].tobytes())
+
+    @property
+    def step_s(self) -> float:
+        """For how long each picture is shown, so that they pass as fast as they were taken."""
+        steps = [later - sooner for sooner, later in pairwise(self._times_s) if later > sooner]
+        return min(max(STEP_S, median(steps)), _LONGEST_S) if steps else STEP_S
 
     def uris(self) -> list[str]:
         """The pictures, as a page holds them."""

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from seg_perception.metrics.false_ground import FalseGround
 from seg_perception.metrics.scores import Scores
 from seg_perception.metrics.times import percentiles
 from seg_perception.model_file import ModelInfo
@@ -20,13 +21,13 @@ _ALIKE = ("backend", "machine")
 class FleetReport:
     """Adds up the report.json of bags that one model was evaluated on.
 
-    Metrics are those of all frames together, from the summed confusions and PQ counts; AP is told by bag only. Frames
-    are named `<bag>: <frame>`.
+    Metrics are those of all frames together, from the summed confusions and PQ counts; AP, calibration, flicker and tracks
+    are told by bag only. Frames are named `<bag>: <frame>`.
     """
 
     def __init__(self, model: ModelInfo) -> None:
         self._model = model
-        self._scores = Scores(model.labels)
+        self._scores, self._false_ground = Scores(model.labels), FalseGround(model.labels)
         self._counts: dict[str, int] = {}
         self._frames: list[Mapping[str, Any]] = []
         self._problems: list[str] = []
@@ -41,6 +42,7 @@ class FleetReport:
                 self._counts[key] = self._counts.get(key, 0) + numbers[key]
         if numbers.get("confusion"):
             self._scores.add_summary(numbers, numbers["frames_labelled"])
+        self._false_ground.add_summary(numbers)
         rows = numbers["per_frame"]
         self._frames += [{**row, "name": f"{name}: {row['name']}"} for row in rows]
         self._problems += [f"{name}: {problem}" for problem in numbers["problems"]]
@@ -74,7 +76,7 @@ class FleetReport:
             "source": f"{len(self._bags)} bags",
             "frames": 0,
             **self._counts,
-            **(self._scores.summary() if self._scores.frames else {}),
+            **({**self._scores.summary(), **self._false_ground.summary()} if self._scores.frames else {}),
             **({"age_ms": ages} if ages else {}),
             "stages_ms": {"network": network} if network else {},
             "model": self._model.name,

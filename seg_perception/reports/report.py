@@ -14,7 +14,7 @@ from seg_perception.errors import SegPerceptionError
 from seg_perception.labels import LabelSet
 from seg_perception.metrics.free_distance import FreeTimeline
 from seg_perception.reports import page
-from seg_perception.reports.film import STEP_S, Film
+from seg_perception.reports.film import Film
 from seg_perception.reports.plots import Timeline as Timeline
 from seg_perception.reports.plots import plots
 from seg_perception.writing import write_json, write_text
@@ -61,6 +61,9 @@ HEADLINE = (
     ("unlabelled", "left unlabelled", "{:.2%}"),
 )
 """Numbers at the top, where the report holds them: its key, what to call it, how to write it."""
+
+_NOT_IN_TABLE = ("frames_in", "frames_out", "dropped", "fps", "age_ms.p50", "age_ms.p95")
+"""What a play tells in words of its own."""
 
 CLASS_COLUMNS = (
     ("iou", "IoU"),
@@ -134,7 +137,7 @@ def render(report: Report) -> str:
         bands=_band_rows(numbers.get("free_distance_bands", [])),
         plots=plots(numbers, report.labels, report.timeline, report.free),
         film=report.film.uris(),
-        film_step_ms=round(1e3 * STEP_S),
+        film_step_ms=round(1e3 * report.film.step_s),
         pictures_title=report.pictures_title,
         pictures=[
             (picture.title, [(caption, _picture_uri(rgb, len(picture.images))) for caption, rgb in picture.images])
@@ -148,14 +151,16 @@ def table(numbers: Mapping[str, Any]) -> str:
     rows = list(numbers.get("iou", {}).items())
     lines = [f"{'class':<15} {'IoU':>7}"] if rows else []
     lines += [f"{name:<15} {'-' if iou is None else format(iou, '7.3f'):>7}" for name, iou in rows]
-    for key, name, form in HEADLINE:
-        value = _labelled(numbers) if key == LABELLED else numbers.get(key)
-        if key not in ("frames_in", "frames_out", "dropped", "fps") and "." not in key and value is not None:
-            lines.append(f"{name:<15} {form.format(value):>7}")
+    lines += [f"{name:<15} {text:>7}" for key, name, text in _told(numbers) if key not in _NOT_IN_TABLE]
     return "\n".join(lines)
 
 
 def _headline(numbers: Mapping[str, Any]) -> list[tuple[str, str]]:
+    return [(name, text) for _, name, text in _told(numbers)]
+
+
+def _told(numbers: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    """Key, name and number of what HEADLINE names and the report holds."""
     found = []
     for key, name, form in HEADLINE:
         value: Any = numbers
@@ -163,7 +168,7 @@ def _headline(numbers: Mapping[str, Any]) -> list[tuple[str, str]]:
             value = value.get(part) if isinstance(value, Mapping) else None
         value = _labelled(numbers) if key == LABELLED else value
         if value is not None:
-            found.append((name, form.format(value)))
+            found.append((key, name, form.format(value)))
     return found
 
 

@@ -25,7 +25,8 @@ from seg_perception.synthetic.lorries import paint_bus, paint_lorry
 from seg_perception.synthetic.objects import BICYCLIST, CAR, PEDESTRIAN, paint_bicyclist, paint_car, paint_pedestrian
 from seg_perception.synthetic.script import DRIVES, Actor, scene_of, shaken
 
-SECONDS = 10.0
+FRAMES = round(10 * RATE_HZ)
+"""Of each drive: 10 s."""
 RANGE_M = 120.0
 """Who is farther ahead is not painted."""
 _BEHIND_M = 0.8
@@ -77,7 +78,7 @@ class TrackedDrive(SyntheticDrive):
     def __init__(self, number: int, width: int = 1280, height: int = 720) -> None:
         if not 0 <= number < DRIVES:
             raise ValueError(f"there is no drive {number} to track in: they are 0 to {DRIVES - 1}")
-        super().__init__(width, height, seed=5000 + number, frames=round(SECONDS * RATE_HZ))
+        super().__init__(width, height, seed=5000 + number, frames=FRAMES)
         self.scene = scene_of(number, self._right, self._left)
         self._weather = self.scene.weather
         self._streets_cross = self.scene.junction_m is not None

@@ -36,9 +36,10 @@ def test_a_few_frames_of_a_drive(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert all(words in printed for words, _ in check.ROWS.values())
 
 
-def test_more_drives_than_there_are_is_refused(capsys: pytest.CaptureFixture[str]):
-    assert cli.main(["check-tracks", "--perfect-only", "--drives", "11"]) == cli.EXIT_ERROR
-    assert "--drives is 11: there are 10" in capsys.readouterr().err
+def test_more_drives_or_frames_than_there_are_are_refused(capsys: pytest.CaptureFixture[str]):
+    for option, value, told in (("--drives", 11, "there are 10"), ("--frames", 301, "each drive has 300")):
+        assert cli.main(["check-tracks", "--perfect-only", option, str(value)]) == cli.EXIT_ERROR
+        assert f"{option} is {value}: {told}" in capsys.readouterr().err
 
 
 def test_speeds_are_judged_near_ahead_and_once_confirmed():
@@ -62,23 +63,46 @@ def test_speeds_are_judged_near_ahead_and_once_confirmed():
     assert error("new", (12.0, 0.0)) is None and error("confirmed", (25.0, 0.0)) is None
 
 
-@pytest.mark.parametrize("steady", [True, False])
-def test_evaluate_judges_tracks_of_a_bag_where_labels_keep_their_numbers(tmp_path: Path, steady: bool):
-    model = tmp_path / "tiny.onnx"
-    tiny_model(model)
+def bag_of_a_car(folder: Path, values: tuple[int, ...] = ()) -> list[str]:
+    """A bag of a car that moves, with labels and instances, in the first frame of which the labels hold these values too;
+    returns the words that evaluate it."""
+    tiny_model(folder / "tiny.onnx")
     messages = []
     things = [Thing(1, lambda t: (60 + 40 * t, 90), (40, 30))]
     for i in range(4):
         time_ns = START_NS + i * PERIOD_NS
         panoptic, _ = draw(things, i / 10)
         rgb = np.repeat(panoptic.semantic[..., None] * 20, 3, axis=2)
+        if i == 0:
+            panoptic.semantic[0, : len(values)] = values
         masks = (("label", panoptic.semantic, "mono8"), ("instance", panoptic.instance, "mono16"))
         messages += [(f"/camera/{name}", IMAGE, image(mask, code, time_ns), time_ns) for name, mask, code in masks]
         messages.append(("/camera/image", IMAGE, image(rgb, "rgb8", time_ns), time_ns))
-    write(tmp_path / "bag", messages)
-    words = ["evaluate", "--model", str(model), "--bag", str(tmp_path / "bag"), "--out", str(tmp_path / "out")]
+    write(folder / "bag", messages)
+    return [
+        "evaluate",
+        "--model",
+        str(folder / "tiny.onnx"),
+        "--bag",
+        str(folder / "bag"),
+        "--out",
+        str(folder / "out"),
+    ]
+
+
+@pytest.mark.parametrize("steady", [True, False])
+def test_evaluate_judges_tracks_of_a_bag_where_labels_keep_their_numbers(tmp_path: Path, steady: bool):
+    words = bag_of_a_car(tmp_path)
     assert cli.main(words + ["--tracked-labels"] * steady) == 0
     numbers = json.loads((tmp_path / "out" / "report.json").read_text())
     assert numbers["frames_with_objects"] == 4
     assert {"tracks", "track_length_s", "number_changes_per_minute"} <= numbers.keys()
     assert ("stq" in numbers) == ("id_switches_per_minute" in numbers) == ("obstacle_delay" in numbers) == steady
+
+
+def test_tracks_are_not_judged_by_labels_of_a_value_that_no_class_has(tmp_path: Path):
+    words = bag_of_a_car(tmp_path, values=(77,))
+    assert cli.main([*words, "--tracked-labels"]) == 1
+    numbers = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert (numbers["frames"], numbers["bad_labels"]) == (4, 1) and "value 77" in numbers["problems"][0]
+    assert numbers["thing_seconds"] == pytest.approx(2 * PERIOD_NS / 1e9)

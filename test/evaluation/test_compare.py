@@ -323,7 +323,7 @@ def camvid_report(seed: int, frames: int = 6) -> tuple[dict[str, Any], Scores]:
 def test_sums_of_all_frames_are_the_metrics_of_the_report() -> None:
     (a, _), (b, _) = camvid_report(1), camvid_report(2)
     found = difference(a, b)
-    exact = ["miou", "pixel_accuracy", "dice", "drivable_iou", "pq", "sq", "rq"]
+    exact = ["miou", "pixel_accuracy", "dice", "drivable_iou", "drivable_false_positives", "pq", "sq", "rq"]
     exact += [f"{name}_{part}" for name in ("pq", "sq", "rq") for part in ("things", "stuff")]
     for content, side in ((a, "a"), (b, "b")):
         report = RunReport(side, content)

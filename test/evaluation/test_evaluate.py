@@ -7,6 +7,7 @@ import errno
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -23,7 +24,8 @@ from seg_perception.metrics.scores import Scores
 from seg_perception.pipeline import Pipeline
 from seg_perception.recordings.dataset_source import Comparison
 from seg_perception.reports import report
-from seg_perception.results import Frame, Truth
+from seg_perception.results import Frame, Panoptic, Truth
+from seg_perception.tracking.tracker import Tracked, Tracker
 
 CAMVID_VOID = 11
 COUNT = 12
@@ -97,10 +99,20 @@ def test_data_set_and_bag_give_the_same_numbers(tmp_path: Path, model: Path, pip
     assert from_bag["miou"] == pytest.approx(numbers["miou"], abs=1e-9)
 
 
-def test_a_calibrated_bag_tells_of_false_patches_in_the_vehicles_way(tmp_path: Path, model: Path) -> None:
+def test_a_calibrated_bag_tells_of_false_patches_in_the_vehicles_way_and_its_tracks_know_the_ground(
+    tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert cli.main(["make-bag", "--synthetic", "2", "--out", str(tmp_path / "bag")]) == 0
+    known, update = [], Tracker.update
+
+    def watched(self: Tracker, panoptic: Panoptic, stamp_ns: int, *ground: Any) -> Tracked:
+        if ground and stamp_ns:  # not while it warms up
+            known.append(ground[0] is not None)
+        return update(self, panoptic, stamp_ns, *ground)
+
+    monkeypatch.setattr(Tracker, "update", watched)
     _, numbers = evaluate(model, tmp_path / "out", "--bag", tmp_path / "bag")
-    assert numbers["false_patch_of"] == 2
+    assert numbers["false_patch_of"] == 2 and known == [True, True]
     assert numbers["false_patch_frames"] in (0.0, 0.5, 1.0)
     assert 0 <= numbers["drivable_false_positives"] <= 1
     assert 0 <= numbers["ece"] <= 1

@@ -9,7 +9,7 @@ import pytest
 from metric_maps import ALL_MAPS, LABELS, Maps
 
 from seg_perception.errors import SegPerceptionError
-from seg_perception.labels import VOID
+from seg_perception.labels import CAMVID, VOID
 from seg_perception.metrics.boundary import BOUNDARY_TOLERANCE, boundary_f1
 from seg_perception.metrics.confusion import ConfusionMatrix, iou_per_class
 from seg_perception.metrics.scores import Scores
@@ -140,6 +140,16 @@ def test_hand_drawn_frame() -> None:
     assert summary["pq_things"] == pytest.approx(3 / 4)
     assert summary["pq_stuff"] == pytest.approx((7 / 8 + 3 / 4) / 2)
     assert summary["drivable_iou"] == pytest.approx(7 / 8)
+
+
+def test_false_ground_by_hand() -> None:
+    road, pavement, car, sky = (CAMVID.by_name(name).id for name in ("road", "pavement", "car", "sky"))
+    matrix = ConfusionMatrix(CAMVID)
+    assert math.isnan(matrix.drivable_false_positives())
+    # wrong; right; ground taken for other ground; unlabelled; void is no ground; a missed ground is another error
+    truth = np.array([[car, car, pavement, VOID, sky, road]], np.uint8)
+    matrix.update(np.array([[road, car, road, road, VOID, car]], np.uint8), truth)
+    assert matrix.drivable_false_positives() == pytest.approx(1 / 3)
 
 
 def test_without_true_instances_the_quality_of_things_is_not_invented() -> None:

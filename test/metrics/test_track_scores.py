@@ -14,9 +14,10 @@ from seg_perception.metrics.hota import ALPHAS, HotaSequence, IdSwitches, hota
 from seg_perception.metrics.new_things import ObstacleDelay
 from seg_perception.metrics.panoptic_quality import PanopticQuality
 from seg_perception.metrics.segment_pairs import pair_segments
+from seg_perception.metrics.tally import Tally
 from seg_perception.metrics.track_lengths import TrackLengths
 from seg_perception.metrics.track_scores import TrackScores
-from seg_perception.results import Truth
+from seg_perception.results import Drivable, Frame, Panoptic, Result, Segment, Track, Truth
 
 LABELS = LabelSet(
     (
@@ -190,6 +191,37 @@ def test_sequences_are_counted_apart():
     assert scores.summary(1.0)["stq"] == pytest.approx(1.0) and scores.summary(1.0)["id_switches"] == 0
 
 
+def test_what_finds_a_thing_counts_however_much_of_it_lies_on_void():
+    """2 px of a car beside 3 px of void, all answered as a car: IoU 1. Beside it one that lies on void alone: no false one."""
+    semantic_true, true = np.array([[1, 1, 255, 255, 255, 255]], np.uint8), np.array([[1, 1, 0, 0, 0, 0]], np.uint16)
+    semantic, found = np.ones((1, 6), np.uint8), np.array([[7, 7, 7, 7, 7, 4]], np.uint16)
+    masks = ([part] * 2 for part in (semantic_true, true, semantic))
+    summary = scored(*masks, [found, np.where(found == 7, np.uint16(9), found)]).summary(None)
+    assert summary["hota_detection"] == pytest.approx(1.0)
+    assert (summary["vpq_windows"]["1"], summary["id_switches"]) == (1.0, 1)
+
+
+def _answered(numbers, time_s):
+    """One row of cars, each of which is the track of its number."""
+    semantic, instance = _line(*numbers)
+    segments = []
+    for number in sorted({*numbers} - {0}):
+        track = Track(number, 1, "confirmed", 1.0, 9, 0.0, (0.0, 0.0, 1.0, 1.0), (0.0, 0.0), (1.0, 1.0))
+        segments.append(Segment(number, 1, True, 0.9, numbers.count(number), (0, 0, len(numbers), 1), track))
+    panoptic = Panoptic(semantic, instance, np.full_like(semantic, 255), tuple(segments))
+    return Result(Frame(np.zeros((1, len(numbers), 3), np.uint8), round(time_s * 1e9)), panoptic, Drivable(()))
+
+
+def test_a_thing_was_seen_since_the_labels_before_but_not_through_a_gap():
+    """Every third frame of 0.1 s has labels; an hour later the recording goes on, and then its clock goes back."""
+    tally = Tally(LABELS)
+    truth = Truth(*_line(1, 1, 0, 0))
+    for i, time_s in enumerate((0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 3600.0, 0.0)):
+        result = _answered((7, 7, 0, 0), time_s)
+        tally.add_tracks(result, result.panoptic.semantic, truth if i % 3 == 0 or i > 6 else None, "", True)
+    assert tally.tracks.summary(None)["thing_seconds"] == pytest.approx(0.6 + 2.0)
+
+
 def test_without_things_nothing_is_claimed():
     summary = TrackScores(LABELS).summary(None)
     assert all(summary[key] is None for key in ("stq", "aq", "vpq", "hota", "id_switches_per_minute"))
@@ -217,3 +249,10 @@ def test_lengths_and_changes_of_numbers_need_no_labels():
         lengths.add(semantic, instance, i * 10**9, "")
     assert lengths.summary() == {"tracks": 3, "track_length_s": 1.0, "number_changes_per_minute": pytest.approx(30.0)}
     assert TrackLengths(LABELS).summary()["track_length_s"] is None
+
+
+def test_a_number_that_changes_over_a_gap_or_where_the_clock_goes_back_is_another_track():
+    lengths = TrackLengths(LABELS)
+    for time_s, number in ((5.0, 3), (5.5, 3), (9.0, 4), (9.5, 4), (9.4, 4), (0.0, 3), (0.5, 3)):
+        lengths.add(*_line(number, number, 0, 0), round(time_s * 1e9), "")
+    assert lengths.summary() == {"tracks": 3, "track_length_s": 0.5, "number_changes_per_minute": 0.0}

@@ -137,6 +137,18 @@ def test_what_is_followed_is_played_in_small_pictures_of_the_first_seconds() -> 
     assert "<script" not in report.render(report.Report("none", {}, CAMVID))
 
 
+@pytest.mark.parametrize(("period_s", "shown_ms"), [(1 / 30, 100), (0.25, 250), (20.0, 1000)])
+def test_it_is_played_as_fast_as_it_was_taken_and_a_clock_that_goes_back_does_not_stop_it(
+    period_s: float, shown_ms: int
+) -> None:
+    film = Film()
+    for i in [*range(40), *range(40)]:
+        film.add(np.zeros((9, 16, 3), np.uint8), 100 + i * period_s)
+    assert len(film.pictures) == (28 if period_s < 0.1 else 80)
+    page = report.render(report.Report("tracks", {}, CAMVID, film=film))
+    assert f"}}, {shown_ms});" in page
+
+
 def test_what_is_told_without_labels_of_many_parts_and_of_odd_recordings() -> None:
     bags = [
         {"name": "north", "frames": 7, "miou": 0.25, "pq": None, "failure": None},
@@ -163,10 +175,11 @@ def test_without_labels_no_metric_is_shown() -> None:
 
 
 def test_the_table_names_every_class_and_metric() -> None:
-    text = report.table(numbers())
+    text = report.table(numbers(obstacle_delay={"mean": 0.25, "max": 1, "of": 8, "never": 0}))
     rows = {line.rsplit(None, 1)[0].strip(): line.rsplit(None, 1)[1] for line in text.splitlines()}
     assert rows["car"] == "-" and float(rows["road"]) == pytest.approx(1.0)
     assert float(rows["mIoU"]) == pytest.approx(numbers()["miou"], abs=5e-4)
+    assert rows["obstacle delay, frames"] == "0.25" and not any("age" in name for name in rows)
 
 
 def test_a_folder_that_cannot_be_written_is_one_sentence(tmp_path: Path) -> None:
