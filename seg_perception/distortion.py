@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from seg_perception.errors import SegPerceptionError, nearest_name
+from seg_perception.errors import LONGEST_QUOTE, SegPerceptionError, nearest_name, quoted
 
 _COUNTS = {
     "plumb_bob": (0, 4, 5, 8, 12, 14),
@@ -52,7 +52,9 @@ def known_distortion(
     if not any(values) and found not in _COUNTS and "fisheye" not in name:
         return "plumb_bob", ()
     if found is None:
-        raise SegPerceptionError(f"there is no distortion model '{model}': {nearest_name(name, _SYNONYMS)}")
+        raise SegPerceptionError(
+            f"there is no distortion model '{quoted(model)}': {nearest_name(name[:LONGEST_QUOTE], _SYNONYMS)}"
+        )
     if found in (_INVERSE, _MODIFIED):
         return "plumb_bob", _fitted(found, _shortened(model, values, (4, 5)), matrix, size)
     return found, _shortened(model, values, _COUNTS[found])
@@ -67,7 +69,7 @@ def _shortened(model: str, values: tuple[float, ...], counts: tuple[int, ...]) -
             return values[:count]
     allowed = " or ".join(map(str, counts))
     raise SegPerceptionError(
-        f"distortion model {model} came with {len(values)} coefficients: {allowed} are needed, or zeros behind them"
+        f"distortion model {quoted(model)} came with {len(values)} coefficients: {allowed} are needed, or zeros behind them"
     )
 
 

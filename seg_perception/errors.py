@@ -36,6 +36,16 @@ class BackendError(SegPerceptionError):
         self.cause = cause
 
 
+LONGEST_QUOTE = 80
+"""Letters of a text that came from outside, in a sentence."""
+
+
+def quoted(text: object, most: int = LONGEST_QUOTE) -> str:
+    """What came from outside, short enough for a sentence in the log and in each of the diagnostics from then on."""
+    said = str(text)
+    return said if len(said) <= most else f"{said[:most]}… ({len(said)} letters)"
+
+
 def nearest_name(wrong: str, known: Iterable[str]) -> str:
     """End of an error sentence: the nearest known name, or all of them when none is near."""
     names = sorted(known)

@@ -163,7 +163,7 @@ def save(model: onnx.ModelProto, path: Path) -> None:
     entry.value = before
     start = data.rindex(_CHECKSUM_START) + len(_CHECKSUM_START)
     data[start : start + 64] = hashlib.sha256(data).hexdigest().encode()
-    with written_aside(path) as aside:
+    with written_aside(path, durable=True) as aside:
         aside.write_bytes(data)
 
 

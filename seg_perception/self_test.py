@@ -99,7 +99,7 @@ class Masks:
                 raise ValueError(f"{rows} rows and {columns} columns")
             unpacked = zlib.decompressobj().decompress(base64.b85decode(content["masks"]), 2 * rows * columns)
             semantic, instance = np.frombuffer(unpacked, np.uint8).reshape(2, rows, columns)
-        except (KeyError, TypeError, ValueError, binascii.Error, zlib.error) as error:
+        except (KeyError, TypeError, ValueError, OverflowError, binascii.Error, zlib.error) as error:
             raise SegPerceptionError(
                 f"the model file's self_test cannot be read ({error!r}): export it again"
             ) from error
@@ -156,7 +156,8 @@ class SelfTest:
         )
         if share <= allowed:
             return Outcome(True, f"passed: {told}", share)
-        where = ", ".join(f"{self._model.labels.classes[k].name} {part:.0%}" for k, part in differs)
+        names = dict(enumerate(self._model.labels.names))  # an answer of another model may hold others
+        where = ", ".join(f"{names.get(k, k)} {part:.0%}" for k, part in differs)
         return Outcome(
             False,
             f"the self-test failed: {told}{', most of them ' if where else ''}{where}: the engine, the GPU or the "

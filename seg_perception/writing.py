@@ -9,6 +9,7 @@ import os
 import re
 import shutil
 import tempfile
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -21,12 +22,13 @@ _ASIDE = re.compile(r"\..+\.\d+(\..*)?")
 
 
 @contextmanager
-def written_aside(path: Path, *, follow: bool = True) -> Iterator[Path]:
+def written_aside(path: Path, *, follow: bool = True, durable: bool = False) -> Iterator[Path]:
     """A path with the ending of `path` to write to: beside it, renamed to it at the end, removed when the block fails.
 
-    Of a link the target is written, or with follow False the link itself replaced. A device or a pipe, which must not be
-    replaced, gets the bytes at the end. What a killed process left behind of the same file is removed. Raises
-    SegPerceptionError where path is a folder.
+    Of a link the target is written, or with follow False the link itself replaced. durable: let the disk have all of it before
+    it has its name, so that no power cut leaves half of it there. Threads may write the same file at once. A device or a pipe,
+    which must not be replaced, gets the bytes at the end. What a killed process left behind of the same file is removed.
+    Raises SegPerceptionError where path is a folder.
     """
     if path.is_dir():
         raise SegPerceptionError(f"{path} is a folder, and a file is to be written: give another name")
@@ -42,13 +44,15 @@ def written_aside(path: Path, *, follow: bool = True) -> Iterator[Path]:
     if path.exists():
         _asides.cache_clear()
     _remove_left_over(path.parent, re.compile(rf"\.{re.escape(path.stem)}\.\d+{re.escape(path.suffix)}"))
-    aside = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
+    aside = path.with_name(f".{path.stem}.{threading.get_native_id()}{path.suffix}")
     if aside.is_symlink():
         aside.unlink()
     held = os.open(aside, os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW, 0o666)
     try:
         _lock(held)
         yield aside
+        if durable:
+            os.fsync(held)
         aside.replace(path)
     finally:
         os.close(held)

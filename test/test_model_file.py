@@ -339,7 +339,9 @@ def test_sizes_are_judged_before_anything_is_allocated(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
-def test_a_power_cut_while_a_model_is_written_leaves_the_one_before(tmp_path: Path, share: float) -> None:
+def test_a_power_cut_while_a_model_is_written_leaves_the_one_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, share: float
+) -> None:
     """In the middle of the bytes, or before they have their name."""
     path = tiny_model(tmp_path / "tiny.onnx").path
     before, model = model_file.load(path), onnx.load(str(path))
@@ -355,7 +357,10 @@ def test_a_power_cut_while_a_model_is_written_leaves_the_one_before(tmp_path: Pa
         model_file.save(model, path)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
     assert model_file.load(path).sha256 == before.sha256
+    synced: list[int] = []
+    monkeypatch.setattr(os, "fsync", lambda file: synced.append(os.fstat(file).st_size))
     model_file.save(model, path)
+    assert synced == [path.stat().st_size], "the disk has it before it has its name"
     assert [file.name for file in tmp_path.iterdir()] == ["tiny.onnx"]
 
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -132,6 +133,7 @@ def test_what_cannot_be_compared_is_neither_passed_nor_failed(model):
         {"rows": 0},
         {"rows": 10**9},
         {"rows": "many"},
+        {"rows": math.inf},
         {"masks": "no base 85 \N{SNOWMAN}"},
         {"masks": "abcde"},
         {"masks": None},
@@ -142,6 +144,13 @@ def test_an_answer_that_makes_no_sense_is_a_failure(model, damage):
     with pytest.raises(SegPerceptionError, match="cannot be read"):
         Masks.from_json(content)
     assert SelfTest(replace(model, self_test=content), OnnxRuntimeBackend(model)).run().passed is False
+
+
+def test_an_answer_with_classes_that_the_model_does_not_have_is_a_failure(model):
+    wanted = Masks.from_json(model.self_test)
+    foreign = replace(wanted, semantic=np.where(wanted.semantic == UNSURE, UNSURE, 200).astype(np.uint8)).to_json()
+    outcome = SelfTest(replace(model, self_test=foreign), OnnxRuntimeBackend(model)).run()
+    assert outcome.passed is False and "200 100%" in outcome.sentence
 
 
 def test_a_network_that_sees_one_class_only_has_no_answer(model):

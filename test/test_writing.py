@@ -28,6 +28,46 @@ def test_of_a_link_the_target_is_written(tmp_path: Path) -> None:
     assert sorted(path.name for path in (tmp_path / "far").iterdir()) == ["real.json"]
 
 
+def test_two_threads_that_write_one_file_write_two_and_the_later_one_stays(tmp_path: Path) -> None:
+    path, asides = tmp_path / "kept.cache", []
+
+    def write(text: str) -> None:
+        with written_aside(path) as aside:
+            asides.append(aside)
+            aside.write_text(text)
+            if len(asides) == 1:
+                other = threading.Thread(target=write, args=("theirs",))
+                other.start()
+                other.join()
+                assert path.read_text() == "theirs" and aside.read_text() == text
+
+    write("mine")
+    assert path.read_text() == "mine" and [file.name for file in tmp_path.iterdir()] == ["kept.cache"]
+
+
+@pytest.mark.parametrize("durable", [False, True])
+def test_what_must_outlast_a_power_cut_is_on_the_disk_before_it_has_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, durable: bool
+) -> None:
+    steps: list[tuple[str, int, int]] = []
+    fsync, replace = os.fsync, Path.replace
+
+    def synced(file: int) -> None:
+        fsync(file)
+        steps.append(("synced", os.fstat(file).st_ino, os.fstat(file).st_size))
+
+    def named(self: Path, target: Path) -> Path:
+        steps.append(("named", self.stat().st_ino, self.stat().st_size))
+        return replace(self, target)
+
+    monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr(Path, "replace", named)
+    with written_aside(tmp_path / "file", durable=durable) as aside:
+        aside.write_text("all of it")
+    inode = (tmp_path / "file").stat().st_ino
+    assert steps == [*([("synced", inode, 9)] * durable), ("named", inode, 9)]
+
+
 def test_a_device_and_a_pipe_get_the_bytes_and_stay_what_they_are(tmp_path: Path) -> None:
     before = Path("/dev/null").stat()
     write_text(Path("/dev/null"), "nothing")

@@ -51,7 +51,8 @@ class OnnxRuntimeBackend:
 
     def describe(self) -> Mapping[str, str]:
         """See Backend."""
-        active = self._session.get_providers() if self._session else []
+        session = self._session  # read once: another thread may close it now
+        active = session.get_providers() if session else []
         return {
             "backend": f"onnxruntime {ort.__version__}",
             "device": ", ".join(name.removesuffix("ExecutionProvider") for name in active),

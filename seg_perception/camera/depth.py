@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seg_perception.camera.messages import to_host_memory
-from seg_perception.errors import BadImageError
+from seg_perception.errors import BadImageError, quoted
 from seg_perception.results import Depth
 
 ENCODING, TRUNCATED, SIZE, FRAME = "depth_encoding", "depth_truncated", "depth_size", "depth_frame"
@@ -24,7 +24,9 @@ def read_depth(message: Any, image_hw: tuple[int, int], frame_id: str) -> Depth:
     """
     dtype = _DTYPES.get(message.encoding)
     if dtype is None:
-        raise BadImageError(ENCODING, f"depth has the encoding '{message.encoding}': 16UC1 in mm or 32FC1 in m is read")
+        raise BadImageError(
+            ENCODING, f"depth has the encoding '{quoted(message.encoding)}': 16UC1 in mm or 32FC1 in m is read"
+        )
     height, width, step, size = message.height, message.width, message.step, np.dtype(dtype).itemsize
     if (height, width) != image_hw:
         raise BadImageError(
@@ -35,8 +37,8 @@ def read_depth(message: Any, image_hw: tuple[int, int], frame_id: str) -> Depth:
     if message.header.frame_id.lstrip("/") != frame_id.lstrip("/"):
         raise BadImageError(
             FRAME,
-            f"depth is of the frame '{message.header.frame_id}' and the image of '{frame_id}': give depth that is aligned "
-            "to the image, and so seen from its frame",
+            f"depth is of the frame '{quoted(message.header.frame_id)}' and the image of '{quoted(frame_id)}': give depth that "
+            "is aligned to the image, and so seen from its frame",
         )
     to_host_memory(message, "depth_no_host_memory")
     expected = step * (height - 1) + width * size

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import cv2
 import numpy as np
 
-from seg_perception.errors import nearest_name
+from seg_perception.errors import LONGEST_QUOTE, nearest_name, quoted
 
 
 @dataclass(frozen=True)
@@ -93,12 +93,12 @@ def encoding_note(encoding: str) -> str:
     layout = None if encoding in ENCODINGS else find_layout(encoding)
     if layout is None:
         return ""
-    return f"the encoding '{encoding}' is no name of sensor_msgs: it is read as {layout.name}"
+    return f"the encoding '{quoted(encoding)}' is no name of sensor_msgs: it is read as {layout.name}"
 
 
 def why_not_read(encoding: str) -> str:
     """What to say of an encoding that is not read."""
-    start = f"the image has the encoding '{encoding}', which is not read: "
+    start = f"the image has the encoding '{quoted(encoding)}', which is not read: "
     if encoding == DEPTH_OR_GREY:
         return (
             f"{start}it is a depth camera's as a rule; if it is a grey picture, set image_16uc1_is_grey, or name the topic "
@@ -106,4 +106,4 @@ def why_not_read(encoding: str) -> str:
         )
     if re.fullmatch(r"\d+[SFU]C\d+", encoding):
         return f"{start}it holds numbers and shows no picture, so give the topic of a colour or grey image"
-    return start + nearest_name(encoding, ENCODINGS)
+    return start + nearest_name(encoding[:LONGEST_QUOTE], ENCODINGS)

@@ -10,6 +10,8 @@ from collections.abc import Iterator
 SLICE, KEY_SLICE, SEQUENCE = 1, 5, 7
 """Types of the units that are looked at."""
 _HIGH_PROFILES = (44, 83, 86, 100, 110, 118, 122, 128, 244)
+_MOST_BITS = 16
+"""Of a frame's number (7.4.2.1.1)."""
 _HEAD_BYTES = 64
 """Of a unit: more than the fields that are read here take."""
 
@@ -52,7 +54,10 @@ class FrameNumbers:
             bits.take(1)
             if bits.take(1):
                 return  # scaling lists, which nobody sends: numbers stay unknown
-        self._bits = bits.exp_golomb() + 4
+        number_bits = bits.exp_golomb() + 4
+        if number_bits > _MOST_BITS:
+            return  # damaged: numbers stay unknown
+        self._bits = number_bits
         order = bits.exp_golomb()
         if order == 0:
             bits.exp_golomb()

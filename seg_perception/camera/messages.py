@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from seg_perception.camera.encodings import DEPTH_OR_GREY, GREY, Layout, find_layout, why_not_read
 from seg_perception.camera_model import CameraModel
 from seg_perception.errors import BadImageError as BadImageError
+from seg_perception.errors import quoted
 from seg_perception.image_limits import UNDECODABLE as UNDECODABLE
 from seg_perception.image_limits import ImageLimits, bare_png
 from seg_perception.raw_image import Mix, RawImage, Recolor, from_bayer, from_yuv
@@ -81,7 +82,7 @@ def check_image(message: Any, grey_16uc1: bool = False, limits: ImageLimits = LI
     row_bytes = width * layout.channels * np.dtype(layout.dtype).itemsize
     if step < row_bytes:
         raise BadImageError(
-            TRUNCATED, f"step is {step}, but a row of {width} pixels of {message.encoding} takes {row_bytes} bytes"
+            TRUNCATED, f"step is {step}, but a row of {width} pixels of {layout.name} takes {row_bytes} bytes"
         )
     expected = step * (height - 1) + row_bytes
     if layout.chroma:
@@ -90,7 +91,7 @@ def check_image(message: Any, grey_16uc1: bool = False, limits: ImageLimits = LI
     if len(message.data) < expected:
         raise BadImageError(
             TRUNCATED,
-            f"the image holds {len(message.data)} bytes, but {width}x{height} {message.encoding} with step {step} "
+            f"the image holds {len(message.data)} bytes, but {width}x{height} {layout.name} with step {step} "
             f"takes {expected}",
         )
     return layout
@@ -101,7 +102,7 @@ def check_compressed(message: Any, limits: ImageLimits = LIMITS) -> None:
     BadImageError otherwise."""
     data = memoryview(message.data)
     if not len(data):
-        raise BadImageError(EMPTY, f"the compressed image '{message.format}' holds no bytes: check the camera driver")
+        raise BadImageError(EMPTY, f"{_compressed(message)} holds no bytes: check the camera driver")
     start, tail = bytes(data[:12]), bytes(data[-COMPRESSED_TAIL_BYTES:])
     if start.startswith(JPEG_START):
         whole = JPEG_END in tail
@@ -110,10 +111,15 @@ def check_compressed(message: Any, limits: ImageLimits = LIMITS) -> None:
     elif start[:4] == RIFF and start[8:] == WEBP:
         whole = len(data) >= 8 + int.from_bytes(start[4:8], "little")
     else:
-        raise BadImageError(WRONG_ENCODING, f"the compressed image '{message.format}' is no JPEG, PNG or WebP")
+        raise BadImageError(WRONG_ENCODING, f"{_compressed(message)} is no JPEG, PNG or WebP")
     if not whole:
-        raise BadImageError(TRUNCATED, f"the compressed image '{message.format}' of {len(data)} bytes ends too early")
-    limits.check_encoded(data, f"the compressed image '{message.format}'")
+        raise BadImageError(TRUNCATED, f"{_compressed(message)} of {len(data)} bytes ends too early")
+    limits.check_encoded(data, _compressed(message))
+
+
+def _compressed(message: Any) -> str:
+    """What errors call it."""
+    return f"the compressed image '{quoted(message.format)}'"
 
 
 class ImageReader:
@@ -198,13 +204,9 @@ class ImageReader:
         try:
             bgr = cv2.imdecode(np.frombuffer(bare_png(message.data), np.uint8), flags)
         except cv2.error as error:
-            raise BadImageError(
-                UNDECODABLE, f"the compressed image '{message.format}' is damaged ({error.err})"
-            ) from error
+            raise BadImageError(UNDECODABLE, f"{_compressed(message)} is damaged ({error.err})") from error
         if bgr is None:
-            raise BadImageError(
-                UNDECODABLE, f"the compressed image '{message.format}' is damaged: OpenCV cannot decode it"
-            )
+            raise BadImageError(UNDECODABLE, f"{_compressed(message)} is damaged: OpenCV cannot decode it")
         return bgr
 
     def _odd_yuv422(self, pixels: NDArray[Any], code: int) -> NDArray[np.uint8]:

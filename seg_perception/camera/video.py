@@ -17,7 +17,7 @@ import numpy as np
 
 from seg_perception.camera.h264 import FrameNumbers, units
 from seg_perception.camera.messages import EMPTY, LIMITS, UNDECODABLE, WRONG_ENCODING, BadImageError, DecodedImage
-from seg_perception.errors import SegPerceptionError
+from seg_perception.errors import SegPerceptionError, quoted
 from seg_perception.image_limits import ImageLimits
 from seg_perception.libraries import pip_install
 from seg_perception.raw_image import Plane, RawImage, from_yuv, yuv_matrix
@@ -37,6 +37,8 @@ _PLANAR = ("yuv420p", "yuvj420p", "yuv422p", "yuvj422p", "yuv444p", "yuvj444p")
 """Decoded frames whose planes are taken as they are; others become the last but one of these."""
 _FULL_RANGE, _BT709 = 2, 1
 """As FFmpeg numbers them (AVCOL_RANGE_JPEG, AVCOL_SPC_BT709)."""
+_LENGTH_BYTES = 8
+"""Of a unit's length in AV1, at most (4.10.5)."""
 _WAITING = 64
 """Frames that a decoder may hold back at most, whose packets are remembered."""
 
@@ -66,7 +68,7 @@ def codec_of(message: Any) -> str:
         if any(mark in name for mark in marks):
             return codec
     raise BadImageError(
-        WRONG_ENCODING, f"the video has the codec '{words}', which is not read: {', '.join(CODECS)} are"
+        WRONG_ENCODING, f"the video has the codec '{quoted(words)}', which is not read: {', '.join(CODECS)} are"
     )
 
 
@@ -224,11 +226,11 @@ def _obu_kinds(data: bytes) -> Iterator[int]:
         yield head >> 3 & 15
         if not head & 2:
             return
-        length = shift = 0
-        while at < len(data):
-            length |= (data[at] & 127) << shift
-            shift, at = shift + 7, at + 1
-            if not data[at - 1] & 128:
+        length = 0
+        for place, byte in enumerate(data[at : at + _LENGTH_BYTES]):
+            length |= (byte & 127) << 7 * place
+            at += 1
+            if not byte & 128:
                 break
         at += length
 

@@ -21,6 +21,7 @@ from seg_perception.pipeline import Pipeline, Ready, Seen
 from seg_perception.results import Depth, Frame, Grid, Result
 from seg_perception.ros.depth import DepthInput
 from seg_perception.ros.diagnostics import (
+    FAILED,
     GROUND_OK,
     GROUND_UNWATCHED,
     GroundState,
@@ -39,9 +40,6 @@ from seg_perception.ros.settings import Settings
 from seg_perception.ros.shared_grid import SharedGrid
 from seg_perception.ros.stamps import AHEAD, NOT_NEWER, ZERO, Doubt
 from seg_perception.ros.watchdog import standing
-
-FAILED = "failed"
-"""Cause of a frame that the pipeline itself could not run, beside the causes of camera_messages.py."""
 
 OnFrame = Callable[[str, int, Mapping[str, float]], None]
 """Hears of every frame that is published: its camera, its stamp in ns and the time of each stage in ms."""
@@ -157,8 +155,7 @@ class Camera:
         """Once a second, in the executor: hear of what is published in another way than most."""
         camera_input = self._input
         if camera_input is not None:
-            camera_input.hear_latched_infos()
-            camera_input.look_at_publishers()
+            camera_input.look_around()
             for sentence in self.outputs.mismatches():
                 camera_input.monitor.doubted(MISMATCH, sentence, time.monotonic())
 

@@ -31,6 +31,9 @@ STATES: Mapping[str, tuple[int, str]] = {
 }
 """What the node says in each state of its life cycle where nothing is wrong."""
 
+FAILED = "failed"
+"""Cause of a frame at which a step raised what it never should, beside the causes of camera/messages.py."""
+
 WINDOW_S = 5.0
 """Rates and verdicts look this far back."""
 

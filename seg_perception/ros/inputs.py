@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -41,6 +42,8 @@ SOURCE_GONE_S = 2.0
 """Silence of the publisher of video after which another one's packets are taken."""
 MOST_PUBLISHERS = 8
 """Of images on one topic, whose numbers are kept."""
+MOST_NOTES = 32
+"""That are told once; names that came with messages may be without end."""
 NUMBERED = hasattr(Subscription, "CallbackType")
 """Whether rclpy tells callbacks a message's number: from Iron on; Humble's gives them the message alone."""
 
@@ -152,6 +155,7 @@ class CameraInput:
         self._stamps = StampJudge(settings.stamp_max_age, settings.stamp_max_ahead)
         self._logged_s: dict[str, float] = {}
         self._latched: Any = None
+        self._is_open, self._subscribing = True, threading.Lock()
         self._told: set[str] = set()
         self.calibration = calibration
         if calibration.camera is None:
@@ -169,10 +173,12 @@ class CameraInput:
         """Stop listening."""
         if self._video is not None:
             self._video.close()
-        self._node.destroy_subscription(self._images)
-        self._node.destroy_subscription(self._infos)
-        if self._latched is not None:
-            self._node.destroy_subscription(self._latched)
+        with self._subscribing:
+            self._is_open = False
+            self._node.destroy_subscription(self._images)
+            self._node.destroy_subscription(self._infos)
+            if self._latched is not None:
+                self._node.destroy_subscription(self._latched)
 
     def reject(self, cause: str, sentence: str, details: str = "") -> None:
         """Count a frame that cannot be used, and log each cause at most every LOG_EVERY_S seconds."""
@@ -193,7 +199,7 @@ class CameraInput:
 
     def _tell_once(self, note: str) -> None:
         """Log what is odd, though it does no harm."""
-        if note and note not in self._told:
+        if note and note not in self._told and len(self._told) < MOST_NOTES:
             self._told.add(note)
             self._node.get_logger().info(f"{self.monitor.topic}: {note}")
 
@@ -262,8 +268,15 @@ class CameraInput:
             self._node.get_logger().warning(sentence)
             self.monitor.doubted(MISMATCH, sentence, time.monotonic())
 
-    def look_at_publishers(self) -> None:
-        """Once a second, in the executor: name what is wrong with who publishes the images."""
+    def look_around(self) -> None:
+        """Once a second, in the executor: subscribe to what is published in another way than most, and name what is wrong with
+        who publishes the images; nothing once another thread has stopped listening."""
+        with self._subscribing:
+            if self._is_open:
+                self._hear_latched_infos()
+                self._look_at_publishers()
+
+    def _look_at_publishers(self) -> None:
         topic = self._images.topic_name
         publishers = self._node.get_publishers_info_by_topic(topic)
         names = sorted({f"{one.node_namespace.rstrip('/')}/{one.node_name}" for one in publishers})
@@ -302,7 +315,7 @@ class CameraInput:
         self._node.destroy_subscription(self._images)
         self._images = self._subscribe(topic, QoSProfile(depth=MOST_WAITING, reliability=ReliabilityPolicy.BEST_EFFORT))
 
-    def hear_latched_infos(self) -> None:
+    def _hear_latched_infos(self) -> None:
         """Subscribe to a calibration that is published once for all who come later, where there is such a publisher.
 
         Not from the start: every other publisher would then warn of a subscriber that asks for more than it offers.

@@ -5,6 +5,8 @@ from __future__ import annotations
 import threading
 import time
 import traceback
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from typing import Any
 
 from lifecycle_msgs.msg import State, Transition
@@ -18,10 +20,16 @@ from seg_perception.errors import SegPerceptionError
 from seg_perception.ros.watchdog import standing, watched
 
 PATIENCE_S = 4.0
-"""How long a transition may take, all but configuring, which may build an engine."""
+"""How long a transition may take that ends something: whoever asks for it wants it ended, by the end of the process where it
+does not come otherwise."""
+BEGIN_S = 30.0
+"""How long activating may take, which begins something: nothing goes out before, and a new process on a machine that is too
+busy would take longer still."""
 
 CONFIGURE, ACTIVATE = Transition.TRANSITION_CONFIGURE, Transition.TRANSITION_ACTIVATE
 DEACTIVATE = Transition.TRANSITION_DEACTIVATE
+_LIMITS_S: dict[int, float | None] = {CONFIGURE: None, ACTIVATE: BEGIN_S}
+"""Of those that may take another time than PATIENCE_S; configuring may build an engine."""
 _SHUTDOWN = {
     State.PRIMARY_STATE_UNCONFIGURED: Transition.TRANSITION_UNCONFIGURED_SHUTDOWN,
     State.PRIMARY_STATE_INACTIVE: Transition.TRANSITION_INACTIVE_SHUTDOWN,
@@ -157,10 +165,11 @@ class ManagedNode(LifecycleNode):
             self.get_logger().warning(f"transition {transition} was refused: the node is {label}")
             return False
         self.tell()
-        with watched(None if transition == CONFIGURE else PATIENCE_S, lambda: self._late(done)):
+        with self._in_time(_LIMITS_S.get(transition, PATIENCE_S), done):
             result = self._call(before)
             self._end_transition(result)
-            if result == TransitionCallbackReturn.ERROR:
+        if result == TransitionCallbackReturn.ERROR:
+            with self._in_time(PATIENCE_S, done):
                 self._end_transition(self._call(before))
         if result == TransitionCallbackReturn.SUCCESS:
             self.problem = ""
@@ -180,13 +189,16 @@ class ManagedNode(LifecycleNode):
             self.get_logger().error(traceback.format_exc())
         return TransitionCallbackReturn.ERROR
 
-    def _late(self, done: Future[bool]) -> None:
+    def _in_time(self, limit_s: float | None, done: Future[bool]) -> AbstractContextManager[None]:
+        return nullcontext() if limit_s is None else watched(limit_s, partial(self._late, limit_s, done))
+
+    def _late(self, limit_s: float, done: Future[bool]) -> None:
         """The watchdog's thread: a transition waits for what does not end."""
         try:
             state = self.state
         except rclpy_implementation.InvalidHandle:  # the process leaves already
             return
-        self.leave(f"{state} does not end after {PATIENCE_S:g} s ({standing('frames', 'transition')})", done)
+        self.leave(f"{state} does not end after {limit_s:g} s ({standing('frames', 'transition')})", done)
 
     def leave(self, cause: str, done: Future[bool] | None = None) -> None:
         """End the process, since something in it waits for ever. done: a transition's answer that is due before."""

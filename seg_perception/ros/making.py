@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -28,7 +27,6 @@ class Maker:
         self.falls_back = ""
         self.outcome_beside: Outcome | None = None
         self._answers: dict[Size, ModelInfo] = {}
-        self._beside = threading.Lock()
 
     @property
     def _asked(self) -> Size | None:
@@ -48,18 +46,17 @@ class Maker:
         return self._choose(self._asked, self._settings().node.fallback)
 
     def beside(self, size_hw: Size) -> Backend:
-        """One of another size than the one that runs, warm and tested. Raises SegPerceptionError where that cannot be; one at a
-        time, others wait."""
-        with self._beside:
-            backend = self._engine(size_hw)
-            self.outcome_beside = None
-            try:
-                backend.warm_up()
-                self._learn_answer(size_hw)
-                self.check(self.test_of(backend), self._note_beside)
-            except BaseException:
-                backend.close()
-                raise
+        """One of another size than the one that runs, warm and tested. Raises SegPerceptionError where that cannot be. One
+        thread at a time."""
+        backend = self._engine(size_hw)
+        self.outcome_beside = None
+        try:
+            backend.warm_up()
+            self._learn_answer(size_hw)
+            self.check(self.test_of(backend), self._note_beside)
+        except BaseException:
+            backend.close()
+            raise
         return backend
 
     def test_of(self, backend: Backend) -> SelfTest:

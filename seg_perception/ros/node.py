@@ -102,21 +102,21 @@ class SegmentationNode(ManagedNode):
         self._step("opening the outputs")
         if settings.fusion.cameras:
             self._shared = SharedGrid(self, list(settings.poses), settings)
-        self._cameras = [
-            Camera(
-                self,
-                name,
-                backend,
-                settings,
-                self._transforms,
-                self._ground_changed,
-                self._works.failed,
-                self._works.slots,
-                self._on_frame,
-                self._shared,
+        for name in settings.poses:  # one by one: where one fails, those before it are given back
+            self._cameras.append(
+                Camera(
+                    self,
+                    name,
+                    backend,
+                    settings,
+                    self._transforms,
+                    self._ground_changed,
+                    self._works.failed,
+                    self._works.slots,
+                    self._on_frame,
+                    self._shared,
+                )
             )
-            for name in settings.poses
-        ]
         why = why_compiling()
         self._step(
             f"warming up; {why}, which takes up to a minute once: `seg_perception compile` does it ahead"

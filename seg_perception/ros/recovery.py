@@ -6,10 +6,11 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Protocol
 
 from seg_perception.backends.base import Backend
-from seg_perception.errors import BackendError
+from seg_perception.errors import BackendError, SegPerceptionError
 from seg_perception.ros.watchdog import standing, watched
 
 MINUTE_S = 60.0
@@ -32,7 +33,7 @@ class Parts(Protocol):
         """Whether remake makes another kind of backend from now on; asked once there were too many failures."""
 
     def adopt(self, backend: Backend) -> None:
-        """Run frames with it."""
+        """Run frames with it; where that raises, none are run."""
 
     def give_up(self) -> bool:
         """No backend is made any more; False where it must be told once more."""
@@ -52,6 +53,7 @@ class Recovery:
         self._begun_s: deque[float] = deque()
         self._error: BackendError | None = None
         self._stopped = self._busy = False
+        self._thread: threading.Thread | None = None
         self._problem = ""
         self._restarts, self._last, self._last_s = 0, "", 0.0
 
@@ -61,7 +63,8 @@ class Recovery:
             if self._stopped or self._busy or self._error is not None:
                 return False
             self._error = error
-        threading.Thread(target=self._recover, args=(error, hangs), name="recovery", daemon=True).start()
+            self._thread = threading.Thread(target=self._recover, args=(error, hangs), name="recovery", daemon=True)
+            self._thread.start()
         return True
 
     def stop(self) -> str:
@@ -70,6 +73,16 @@ class Recovery:
             self._stopped = True
         with self._replacing:
             return self.problem
+
+    @property
+    def runs(self) -> bool:
+        """Whether a recovery is under way, which may have the driver make a backend even after stop."""
+        return self._thread is not None and self._thread.is_alive()
+
+    def join(self) -> None:
+        """After stop: wait until nothing of it runs any more. What does not end within RESTART_S ends the process."""
+        if self._thread is not None:
+            self._thread.join()
 
     def replace(self, swap: Callable[[], bool]) -> bool:
         """Let swap put another backend in the place of one that works, and say whether it did; False, and nothing done, where
@@ -108,16 +121,23 @@ class Recovery:
             self._parts.take_apart(hangs)
         while not self._stopped and self._may(error):
             try:
-                with watched(RESTART_S, self._late):
-                    backend = self._parts.remake()
+                self._try(error)
+                return
             except Exception as again:  # the edge of the thread; every vendor's library raises classes of its own
                 error = again if isinstance(again, BackendError) else BackendError(f"{type(again).__name__}: {again}")
                 self._log(f"restarting the backend failed: {error}")
                 time.sleep(PAUSE_S)
-                continue
-            if not self._adopted(backend, error):
-                backend.close()
-            return
+
+    def _try(self, error: BackendError) -> None:
+        """One try; what the new backend or its adoption raises is raised when that one is closed."""
+        with watched(RESTART_S, self._late):
+            backend, adopted = self._parts.remake(), False
+            try:
+                adopted = self._adopted(backend, error)
+            finally:
+                if not adopted:
+                    with suppress(SegPerceptionError):
+                        backend.close()
 
     def _may(self, error: BackendError) -> bool:
         """Whether another try is due; counts it, and gives up where it is one too many."""

@@ -30,22 +30,29 @@ PAUSE_S = 60.0
 
 class Resizing:
     """From one activation to the next deactivation. One size is made at a time, in a thread of its own, since an engine may
-    take minutes."""
+    take minutes, and so longer than the node is active."""
 
     def __init__(
         self,
         make: Callable[[Size], Backend],
         take_over: Callable[[Backend], bool],
         log: Callable[[str], None],
+        turn: threading.Lock,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """make: a warm backend of that size that has passed its self-test; whatever it raises leaves the old one. take_over:
-        lets it run the frames from the next one on; False where the old one has failed meanwhile, or the end has come."""
+        lets it run the frames from the next one on; False where the old one has failed meanwhile, or the end has come. turn:
+        held while one is made, by whichever activation: two builders at once would share the GPU and its memory."""
         self._make_backend, self._take_over, self._log, self._clock = make, take_over, log, clock
+        self._turn, self._stopped = turn, False
         self._making: Size | None = None
         self._failed: dict[Size, str] = {}
         self._changed_s = -math.inf
         self._told = ""
+
+    def stop(self) -> None:
+        """Begin nothing any more; what is being made is closed when it comes."""
+        self._stopped = True
 
     @property
     def warning(self) -> str:
@@ -86,6 +93,12 @@ class Resizing:
         return f"{told}, until an engine for {words(better)} is built, in the background"
 
     def _make(self, size_hw: Size) -> None:
+        with self._turn:
+            if not self._stopped:
+                self._make_in_turn(size_hw)
+        self._making = None
+
+    def _make_in_turn(self, size_hw: Size) -> None:
         backend, taken = None, False
         try:
             backend = self._make_backend(size_hw)
@@ -98,7 +111,6 @@ class Resizing:
         elif backend is not None:
             with suppress(SegPerceptionError):
                 backend.close()
-        self._making = None
 
 
 def squeezed_by(model: ModelInfo, size_hw: Size, images: Mapping[str, Size]) -> dict[str, Size]:

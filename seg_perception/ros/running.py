@@ -136,13 +136,13 @@ def _end(node: ManagedNode, spinning: Spinning) -> int:
     end_s = time.monotonic() + END_S
     configuring = node.state == "configuring"
     if node.hung.is_set() or not node.shut_down(END_S):
-        if configuring:
+        if configuring and not node.hung.is_set():
             node.get_logger().info(f"left in the middle of configuring ({standing('transition')})")
         elif not node.hung.is_set():
             node.get_logger().fatal(f"does not end, leaving it: {standing('frames', 'transition')}")
         spinning.end(LAST_WORDS_S)
         _sign_off(node, LAST_WORDS_S)
-        os._exit(0 if configuring else EXIT_HUNG)
+        os._exit(0 if configuring and not node.hung.is_set() else EXIT_HUNG)
     if not spinning.end(max(end_s - time.monotonic(), LAST_WORDS_S)):
         node.get_logger().fatal(f"does not end, leaving it: {standing('executor')}")
         os._exit(EXIT_HUNG)

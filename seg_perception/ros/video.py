@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import importlib
 import threading
+import traceback
 from collections import deque
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -14,6 +15,7 @@ from seg_perception.camera.video import VideoReader, codec_of, is_key_frame
 from seg_perception.errors import SegPerceptionError
 from seg_perception.image_limits import ImageLimits
 from seg_perception.libraries import missing, pip_install
+from seg_perception.ros.diagnostics import FAILED
 
 VIDEO_MESSAGES = {
     "ffmpeg": ("ffmpeg_image_transport_msgs", "FFMPEGPacket"),
@@ -50,12 +52,12 @@ class Waiting(NamedTuple):
 
 class VideoThread:
     """Decodes one stream in a thread of its own. deliver gets each frame, with when its packet came; reject each packet
-    that cannot be decoded, by cause and sentence."""
+    that cannot be decoded, by cause and sentence, and where it was no fault of the packet with a traceback."""
 
     def __init__(
         self,
         deliver: Callable[[DecodedImage, float], None],
-        reject: Callable[[str, str], None],
+        reject: Callable[..., None],
         limits: ImageLimits,
     ) -> None:
         self._deliver, self._reject, self._limits = deliver, reject, limits
@@ -108,14 +110,15 @@ class VideoThread:
                 reader.lose()
                 continue
             try:
-                frames = reader.read(waiting.message, waiting.arrived_s)
+                for arrived_s, image in reader.read(waiting.message, waiting.arrived_s):
+                    self._deliver(image, arrived_s)
             except BadImageError as error:
                 self._reject(error.cause, str(error))
             except SegPerceptionError as error:  # no decoder: each packet says so
                 self._reject("no_decoder", str(error))
-            else:
-                for arrived_s, image in frames:
-                    self._deliver(image, arrived_s)
+            except Exception as error:  # the edge of the thread: one packet that fails must not end the camera
+                self._reject(FAILED, f"{type(error).__name__}: {error}", traceback.format_exc())
+                reader = VideoReader(self._limits)
 
 
 def _begins_anew(message: Any) -> bool:

@@ -14,11 +14,8 @@ SHOWN_CALLS = 2
 
 
 @contextmanager
-def watched(limit_s: float | None, late: Callable[[], None]) -> Iterator[None]:
-    """Call late once, in a thread of its own, where the block has not ended after limit_s; None: it may take for ever."""
-    if limit_s is None:
-        yield
-        return
+def watched(limit_s: float, late: Callable[[], None]) -> Iterator[None]:
+    """Call late once, in a thread of its own, where the block has not ended after limit_s."""
     timer = threading.Timer(limit_s, late)
     timer.name, timer.daemon = "watchdog", True
     timer.start()

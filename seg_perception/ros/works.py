@@ -61,13 +61,17 @@ class Crew:
         node = settings().node
         most = together(node.batch, backend, len(settings().poses))
         self.lane = Lane(frames, cameras, settings, self._answers, most, node.batch_wait_ms / 1e3)
-        self._threads = [
-            threading.Thread(target=self.lane.work, args=(slot,), name=f"frames {slot}", daemon=True)
-            for slot in range(slots)
-        ]
-        for thread in self._threads:
-            thread.start()
-            scheduling.apply(thread)
+        self._threads: list[threading.Thread] = []
+        try:
+            for slot in range(slots):
+                thread = threading.Thread(target=self.lane.work, args=(slot,), name=f"frames {slot}", daemon=True)
+                thread.start()
+                self._threads.append(thread)
+                scheduling.apply(thread)
+        except BaseException:
+            self.lane.close()
+            self.join()
+            raise
 
     def _answers(self, prepared: Sequence[Prepared]) -> Iterator[tuple[int, Answer]]:
         return self._batches.answers(self._backend, [one.ready.images for one in prepared])
@@ -116,14 +120,22 @@ class Works:
         self._crew: Crew | None = None
         self._recovery: Recovery | None = None
         self._resizing: Resizing | None = None
+        self._former: Recovery | None = None
+        self._one_size = threading.Lock()
         self._on_request = OnRequest(self._judge_request)
         self._outcome: Outcome | None = None
         self._asked: list[Callable[[Outcome], None]] = []
+        self._asking = threading.Lock()
         self.slots = 1
         self.frames: NewestFrames[Arrival] = NewestFrames(0)
 
     def open(self, model: ModelInfo, scheduling: Scheduling) -> Backend:
-        """Start the backend of a model file. Raises SegPerceptionError as backends.choose."""
+        """Start the backend of a model file, once what was begun before has ended: a restart that was under way may still
+        have the driver make another one. Raises SegPerceptionError as backends.choose."""
+        former, self._former = self._former, None
+        if former is not None and former.runs:
+            self._log("waiting for the end of the restart that was under way")
+            former.join()
         settings = self._settings()
         self._maker, self._scheduling = Maker(model, self._settings, self._log), scheduling
         self._backend = backend = self._maker.make()
@@ -137,12 +149,16 @@ class Works:
         self._on_request.test = self._tested(self._maker, self._backend)
         self.frames = NewestFrames(len(cameras), alone=1)
         self._recovery = recovery = Recovery(self, self._settings().node.backend_restarts, self._log)
-        self._resizing = Resizing(self._maker.beside, lambda other: self._take_over(recovery, other), self._log)
+        self._resizing = Resizing(
+            self._maker.beside, lambda other: self._take_over(recovery, other), self._log, self._one_size
+        )
         self._start_crew()
 
     def stop(self) -> str:
         """Finish the frame that runs and take no more; says why there is no backend, empty where there is one."""
         without_backend = self._recovery.stop() if self._recovery is not None else ""
+        if self._resizing is not None:
+            self._resizing.stop()
         self.frames.close()
         crew, self._crew = self._crew, None
         if crew is not None:
@@ -154,6 +170,7 @@ class Works:
         """Give the backend back."""
         # Diagnostics go on meanwhile, in the executor: they must not ask a backend that is being closed.
         backend, self._backend = self._backend, None
+        self._former = self._recovery or self._former
         self._cameras, self._recovery, self._resizing = [], None, None
         self._on_request.test = self._outcome = None
         if backend is not None:
@@ -195,11 +212,13 @@ class Works:
 
     def test(self, answer: Callable[[Outcome], None]) -> None:
         """Test between two frames, and call answer from another thread; at once where no frames are run."""
-        if self._crew is None:
+        with self._asking:  # stop answers what was asked before it took the crew away, and nothing later
+            is_asked = self._crew is not None
+            if is_asked:
+                self._asked.append(answer)
+                self.frames.put(len(self._cameras), Arrival(None, time.monotonic()))
+        if not is_asked:
             answer(Outcome(None, "no self-test: no frames are run; the node tests itself when it is activated"))
-            return
-        self._asked.append(answer)
-        self.frames.put(len(self._cameras), Arrival(None, time.monotonic()))
 
     def failed(self, backend: Backend | None, error: BackendError) -> None:
         """A worker thread: the backend lost a frame."""
@@ -268,7 +287,8 @@ class Works:
             self.failed(self._backend, BackendError(outcome.sentence, "self_test"))
 
     def _answer_asked(self, outcome: Outcome) -> None:
-        asked, self._asked = self._asked, []
+        with self._asking:
+            asked, self._asked = self._asked, []
         for answer in asked:
             answer(outcome)
 
@@ -320,9 +340,13 @@ class Works:
     def adopt(self, backend: Backend) -> None:
         """See Parts."""
         self._backend = backend
-        for camera in self._cameras:
-            camera.use(backend)
-        self._start_crew()
+        try:
+            for camera in self._cameras:
+                camera.use(backend)
+            self._start_crew()
+        except BaseException:
+            self._backend = None
+            raise
         self._owner.tell()
 
     def give_up(self) -> bool:

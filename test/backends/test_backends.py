@@ -86,6 +86,24 @@ def test_a_closed_backend_says_so(model):
         backend.infer(_images())
 
 
+def test_facts_may_be_asked_for_while_another_thread_closes_it(model):
+    looks = []
+
+    class Closing(OnnxRuntimeBackend):
+        @property
+        def _session(self):
+            looks.append(1)
+            return looks_at if len(looks) == 1 else None
+
+        @_session.setter
+        def _session(self, session):
+            nonlocal looks_at
+            looks_at = session
+
+    looks_at = None
+    assert Closing(model).describe()["device"] == "CPU"
+
+
 def test_a_model_that_does_not_load_is_named(tmp_path, model):
     broken = tmp_path / "broken.onnx"
     broken.write_bytes(model.path.read_bytes()[:300])

@@ -102,6 +102,12 @@ def test_where_numbers_say_nothing_nothing_is_a_gap(begin: bytes):
     assert gaps(begin, picture(0, 0x65), picture(1), picture(9)) == [False, False, False]
 
 
+@pytest.mark.parametrize("bits", [17, 1 << 40, 1 << 70])
+def test_numbers_of_more_bits_than_there_can_be_say_nothing(bits: int):
+    """A damaged sequence may say that they have so many that no machine holds the largest."""
+    assert gaps(sequence(bits=bits), picture(0, 0x65, 17), picture(1, bits=17), picture(9, bits=17)) == [False] * 3
+
+
 def test_units_that_say_nothing_are_passed_over():
     numbers = FrameNumbers()
     assert not numbers.is_gap(sequence() + START)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import array
 import math
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,8 +15,10 @@ from image_messages import encode, message, picture
 from numpy.typing import NDArray
 
 from seg_perception.camera import messages
+from seg_perception.camera.depth import read_depth
 from seg_perception.camera.encodings import ENCODINGS, encoding_note, find_layout
 from seg_perception.camera.messages import BadImageError, ImageReader, check_image, to_rgb
+from seg_perception.camera.video import codec_of
 from seg_perception.errors import SegPerceptionError
 
 BAYER = {"rggb": "RGGB", "bggr": "BGGR", "gbrg": "GBRG", "grbg": "GRBG"}
@@ -240,6 +243,37 @@ def test_trailing_zeros_of_a_usb_camera_are_no_damage() -> None:
     sent = compressed(".jpg", picture(48, 64))
     sent.data.extend([0] * 1000)
     assert to_rgb(sent).shape == (48, 64, 3)
+
+
+LONG = "x" * 1_000_000
+DEEP = SimpleNamespace(frame_id=LONG)
+
+
+@pytest.mark.parametrize(
+    "read",
+    [
+        lambda: to_rgb(message(LONG, encode("rgb8", picture(4, 4)), (4, 4))),
+        lambda: to_rgb(message(f"{' ' * len(LONG)}rgb8", encode("rgb8", picture(4, 4))[:1], (4, 4))),
+        lambda: to_rgb(SimpleNamespace(format=LONG, data=b"")),
+        lambda: to_rgb(SimpleNamespace(format=LONG, data=b"GIF89a")),
+        lambda: to_rgb(SimpleNamespace(format=LONG, data=compressed(".jpg", picture(48, 64)).data[:-99])),
+        lambda: to_rgb(SimpleNamespace(format=LONG, data=b"\xff\xd8\xff\xd9")),
+        lambda: codec_of(SimpleNamespace(format=LONG, timestamp=0)),
+        lambda: read_depth(SimpleNamespace(encoding=LONG), (4, 4), ""),
+        lambda: read_depth(
+            SimpleNamespace(encoding="16UC1", height=4, width=4, step=8, header=DEEP), (4, 4), "y" + LONG
+        ),
+        lambda: messages.CameraModel.from_matrices(4, 4, LONG, [1.0], np.eye(3).ravel(), np.eye(3).ravel(), [0.0] * 12),
+        lambda: messages.CameraModel.from_matrices(
+            4, 4, f"plumb{'_' * len(LONG)}bob", [1.0] * 9, np.eye(3).ravel(), np.eye(3).ravel(), [0.0] * 12
+        ),
+    ],
+)
+def test_a_text_that_comes_with_a_message_is_not_repeated_at_length(read: Callable[[], object]) -> None:
+    """The sentence stands in every diagnostics message from then on."""
+    with pytest.raises(SegPerceptionError) as caught:
+        read()
+    assert len(str(caught.value)) < 1000
 
 
 def test_camera_info_becomes_a_camera_model() -> None:

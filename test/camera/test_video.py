@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import tracemalloc
 from typing import Any
 
 import numpy as np
@@ -56,6 +57,16 @@ def test_key_frames_are_told_by_their_bytes(codec: str) -> None:
     packets = stream(codec, 12, gop=5)
     assert [is_key_frame(codec, packet.data) for packet in packets] == [packet.is_key for packet in packets]
     assert sum(packet.is_key for packet in packets) > 1
+
+
+def test_a_packet_of_av1_whose_length_never_ends_costs_no_more_than_its_bytes() -> None:
+    data = b"\x12" + b"\xff" * 50_000
+    tracemalloc.start()
+    try:
+        assert not is_key_frame("av1", data)
+        assert tracemalloc.get_traced_memory()[1] < 10_000, "numbers as long as the packet"
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.mark.parametrize("codec", CODECS)

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import threading
 from array import array
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from rclpy.qos import DurabilityPolicy
 from rclpy.time import Time
 from sensor_msgs.msg import CameraInfo, Image, RegionOfInterest
 
 from seg_perception.ros import inputs
-from seg_perception.ros.inputs import Calibration, CameraInput, SequenceGaps
+from seg_perception.ros.inputs import MOST_NOTES, Calibration, CameraInput, SequenceGaps
 from seg_perception.ros.parameters import NodeSettings
 
 
@@ -166,6 +168,42 @@ def test_an_odd_name_of_an_encoding_is_told_once(encoding: str, words: str) -> N
         node.hear["image"](Image(encoding=encoding, width=2, height=1, step=8, data=[1] * 8), {})
     assert len(accepted) == 3 and len(node.told) == bool(words)
     assert all(line.startswith("/image: ") and words in line for line in node.told)
+
+
+def test_nothing_is_subscribed_to_once_it_has_stopped_listening() -> None:
+    """The executor looks around while another thread deactivates."""
+    alive: list[Any] = []
+    stopping = threading.Thread(target=lambda: camera_input.destroy())
+
+    class Graph(Subscribing):
+        def create_subscription(self, *rest: Any, **named: Any) -> Any:
+            alive.append(super().create_subscription(*rest, **named))
+            return alive[-1]
+
+        def destroy_subscription(self, subscription: Any) -> None:
+            alive.remove(subscription)
+
+        def get_publishers_info_by_topic(self, topic: str) -> list[Any]:
+            if not stopping.ident:
+                stopping.start()
+                stopping.join(0.2)  # unless it waits for this
+            latched = SimpleNamespace(durability=DurabilityPolicy.TRANSIENT_LOCAL)
+            return [SimpleNamespace(qos_profile=latched, node_name="", node_namespace="/", topic_type="")]
+
+    node: Any = Graph()
+    camera_input = CameraInput(node, "", NodeSettings(), lambda arrival: False, Calibration())
+    camera_input.look_around()
+    stopping.join()
+    camera_input.look_around()
+    assert alive == []
+
+
+def test_odd_names_without_end_are_not_all_told_and_kept() -> None:
+    node: Any = Subscribing()
+    CameraInput(node, "", NodeSettings(), lambda arrival: False, Calibration())
+    for spaces in range(1000):
+        node.hear["image"](Image(encoding="rgb8" + " " * spaces, width=1, height=1, step=3, data=[1] * 3), {})
+    assert 1 < len(node.told) <= MOST_NOTES
 
 
 @pytest.mark.parametrize("is_grey", [False, True])

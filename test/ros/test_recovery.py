@@ -20,9 +20,9 @@ ERROR = BackendError("it fell off the bus")
 class Parts:
     """Notes what is asked of it; `make` is what remake does."""
 
-    def __init__(self, make: Callable[[], Any], fallback: bool = False, busy: int = 0) -> None:
-        """busy: so often giving up is not possible yet."""
-        self._make, self._fallback, self._busy = make, fallback, busy
+    def __init__(self, make: Callable[[], Any], fallback: bool = False, busy: int = 0, unfit: int = 0) -> None:
+        """busy: so often giving up is not possible yet; unfit: so many backends cannot be adopted."""
+        self._make, self._fallback, self._busy, self._unfit = make, fallback, busy, unfit
         self.events: list[str] = []
         self.changed = threading.Condition()
 
@@ -48,6 +48,9 @@ class Parts:
         return fallback
 
     def adopt(self, backend: Any) -> None:
+        self._unfit -= 1
+        if self._unfit >= 0:
+            raise MemoryError("no room for masks")
         self.note("adopted")
 
     def give_up(self) -> bool:
@@ -127,6 +130,42 @@ def test_a_backend_that_comes_after_the_end_is_closed() -> None:
     goes_on.set()
     next(thread for thread in threading.enumerate() if thread.name == "recovery").join(WAIT_S)
     assert late.closed and "adopted" not in parts.events
+
+
+def test_a_backend_that_cannot_be_adopted_is_closed_and_counts_as_a_try() -> None:
+    made: list[FakeBackend] = []
+    parts = Parts(lambda: made.append(backend()) or made[-1], unfit=1)  # type: ignore[func-returns-value]
+    one = Recovery(parts, 3, print)
+    one.begin(ERROR)
+    parts.until("adopted")
+    assert [other.closed for other in made] == [True, False] and one.stop() == ""
+    assert "MemoryError: no room for masks" in one.warning
+
+    made.clear()
+    parts = Parts(lambda: made.append(backend()) or made[-1], unfit=9)  # type: ignore[func-returns-value]
+    one = Recovery(parts, 2, print)
+    one.begin(ERROR)
+    parts.until("given up")
+    assert [other.closed for other in made] == [True, True]
+    assert one.stop().endswith("the last time: MemoryError: no room for masks")
+
+
+def test_who_joins_it_waits_for_what_it_still_makes() -> None:
+    goes_on, late, joined = threading.Event(), backend(), threading.Event()
+    parts = Parts(lambda: goes_on.wait(WAIT_S) and late)
+    one = Recovery(parts, 3, print)
+    one.join()
+    assert not one.runs
+    one.begin(ERROR)
+    parts.until("made")
+    one.stop()
+    assert one.runs
+    waiting = threading.Thread(target=lambda: (one.join(), joined.set()))
+    waiting.start()
+    assert not joined.wait(0.05)
+    goes_on.set()
+    assert joined.wait(WAIT_S) and late.closed and not one.runs
+    waiting.join(WAIT_S)
 
 
 def test_one_backend_replaces_another_that_works_and_no_other() -> None:

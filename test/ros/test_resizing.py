@@ -24,7 +24,7 @@ WAIT_S = 20.0
 class Works:
     """Makes backends at once, or when it is let; notes what was asked of it."""
 
-    def __init__(self, fails: str = "", taken: bool = True) -> None:
+    def __init__(self, fails: str = "", taken: bool = True, turn: threading.Lock | None = None) -> None:
         self.fails, self.taken = fails, taken
         self.now_s, self.size_hw = 100.0, OWN
         self.made: list[tuple[int, int]] = []
@@ -32,7 +32,8 @@ class Works:
         self.backends: list[FakeBackend] = []
         self.goes_on = threading.Event()
         self.goes_on.set()
-        self.resizing = Resizing(self.make, self.take_over, self.logged.append, lambda: self.now_s)
+        turn = turn or threading.Lock()
+        self.resizing = Resizing(self.make, self.take_over, self.logged.append, turn, lambda: self.now_s)
 
     def make(self, size_hw: tuple[int, int]) -> Any:
         self.made.append(size_hw)
@@ -138,6 +139,24 @@ def test_one_engine_cannot_suit_cameras_of_different_shapes() -> None:
     assert works.made == [MODEL.size_for(WIDE)]
 
 
+def test_what_a_former_activation_still_builds_is_waited_for_and_what_was_never_begun_is_not() -> None:
+    turn = threading.Lock()
+    first, second, third = (Works(turn=turn) for _ in range(3))
+    for works in (first, second, third):
+        works.goes_on.clear()
+        works.look(front=WIDE)
+    threads = [thread for thread in threading.enumerate() if thread.name == "resizing"]
+    first.resizing.stop()
+    second.resizing.stop()
+    assert len(threads) == 3 and (first.made, second.made, third.made) == ([MODEL.size_for(WIDE)], [], [])
+    for works in (first, second, third):
+        works.taken = works is third
+        works.goes_on.set()
+    for thread in threads:
+        thread.join(WAIT_S)
+    assert first.backends[0].closed and second.made == [] and third.size_hw == MODEL.size_for(WIDE)
+
+
 SIZES = st.tuples(st.integers(60, 2000), st.integers(60, 2000))
 
 
@@ -168,7 +187,7 @@ def test_a_look_at_the_moment_when_the_thread_ends_is_a_look_like_any_other() ->
         _making = property(lambda self: making.pop(), lambda self, value: None)  # type: ignore[assignment]
 
     works = Works()
-    one = Ending(works.make, works.take_over, works.logged.append, lambda: works.now_s)
+    one = Ending(works.make, works.take_over, works.logged.append, threading.Lock(), lambda: works.now_s)
     one.look_after(MODEL, OWN, {"front": (WIDE, 0.0)})
     assert "is built" in one.warning
 

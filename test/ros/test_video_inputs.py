@@ -36,7 +36,7 @@ class Played:
             assert arrived_s == image.header.stamp.sec
             self._changed.notify()
 
-    def _reject(self, cause: str, sentence: str) -> None:
+    def _reject(self, cause: str, sentence: str, details: str = "") -> None:
         with self._changed:
             self.causes.append(cause)
             self._changed.notify()
@@ -135,6 +135,25 @@ def test_a_packet_without_bytes_is_refused(played: Played) -> None:
     played.put(stream("h264", 1)[0]._replace(data=b""))
     played.wait(1)
     assert (played.numbers, played.causes) == ([], ["empty"])
+
+
+def test_what_the_decoder_was_never_meant_to_raise_costs_one_packet_and_no_camera(
+    monkeypatch: pytest.MonkeyPatch, played: Played
+) -> None:
+    read = VideoReader.read
+
+    def failing(self: VideoReader, message: Any, tag: Any = None) -> Any:
+        if tag == 3:
+            raise OverflowError("too many digits in integer")
+        return read(self, message, tag)
+
+    monkeypatch.setattr(VideoReader, "read", failing)
+    packets = stream("h264", 20, gop=10)
+    for packet in packets:
+        played.put(packet)
+    played.wait(len(packets))
+    assert played.numbers == [*range(3), *range(10, 20)]
+    assert played.causes == ["failed", *[NO_KEY_FRAME] * 6]
 
 
 def test_an_image_beyond_the_limits_is_not_decoded() -> None:

@@ -165,6 +165,94 @@ def test_a_new_size_that_only_warns_of_its_self_test_says_how_it_ended(works: Wo
     assert owner.said[-1] == Outcome(False, f"at {OTHER}") and works.problem == f"at {OTHER}"
 
 
+class Held:
+    """Makes backends, of one size when it is let."""
+
+    def __init__(self, gpu: Gpu, monkeypatch: pytest.MonkeyPatch, size_hw: tuple[int, int]) -> None:
+        self.begun, self.again, self.goes_on = threading.Event(), threading.Event(), threading.Event()
+        choose = gpu.choose
+
+        def held(model: ModelInfo, **how: Any) -> Any:
+            if model.size_hw == size_hw and not self.goes_on.is_set():
+                (self.again if self.begun.is_set() else self.begun).set()
+                assert self.goes_on.wait(WAIT_S)
+            return choose(model, **how)
+
+        monkeypatch.setattr(backends, "choose", held)
+
+
+def reopened(works: Works) -> threading.Thread:
+    """Deactivated, cleaned up, and being configured and activated anew."""
+    works.stop()
+    works.close()
+    thread = threading.Thread(target=lambda: (works.open(MODEL, Scheduling()), works.start([])))
+    thread.start()
+    return thread
+
+
+def test_what_a_restart_makes_after_its_end_is_waited_for_and_no_test_is_of_it(
+    gpu: Gpu, works: Works, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held, answered = Held(gpu, monkeypatch, MODEL.size_hw), threading.Event()
+    works.failed(works._backend, BackendError("it fell off the bus"))
+    assert held.begun.wait(WAIT_S)
+    thread = reopened(works)
+    assert not held.again.wait(0.05), "two at once on one GPU"
+    held.goes_on.set()
+    thread.join(WAIT_S)
+    works.test(lambda outcome: answered.set())
+    assert answered.wait(WAIT_S)
+    assert Test.ran[-1] == (works._backend, False)
+    assert [made.closed for made in gpu.made] == [True, True, False]
+
+
+def test_what_is_built_in_the_background_is_one_at_a_time_also_after_configuring_anew(
+    gpu: Gpu, works: Works, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held, shapes = Held(gpu, monkeypatch, MODEL.size_for((375, 1242))), {"": ((375, 1242), -1e9)}
+    works._resizing.look_after(MODEL, MODEL.size_hw, shapes)  # type: ignore[union-attr]
+    assert held.begun.wait(WAIT_S)
+    reopened(works).join(WAIT_S)
+    works._resizing.look_after(MODEL, MODEL.size_hw, shapes)  # type: ignore[union-attr]
+    assert "is built, in the background" in works.warning
+    assert not held.again.wait(0.05), "two builders at once"
+    threads = [thread for thread in threading.enumerate() if thread.name == "resizing"]
+    held.goes_on.set()
+    for thread in threads:
+        thread.join(WAIT_S)
+    assert len(threads) == 2 and works._backend is gpu.made[-1]
+    assert [made.closed for made in gpu.made] == [True, True, True, False]
+
+
+def test_a_test_that_is_asked_for_while_the_node_is_deactivated_is_answered(works: Works) -> None:
+    stopping, answers = threading.Thread(target=works.stop), list[Outcome]()
+
+    class Late(list[Any]):
+        def append(self, answer: Any) -> None:
+            stopping.start()
+            stopping.join(0.2)  # unless it waits for this
+            super().append(answer)
+
+    works._asked = Late()
+    works.test(answers.append)
+    stopping.join(WAIT_S)
+    assert len(answers) == 1
+
+
+def test_where_the_threads_of_frames_cannot_be_begun_none_is_left(
+    works: Works, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(self: Scheduling, thread: threading.Thread) -> None:
+        raise PermissionError("SCHED_FIFO")
+
+    other = beside(works)
+    old, before = works._crew, threading.active_count()
+    monkeypatch.setattr(Scheduling, "apply", refuse)
+    with pytest.raises(PermissionError):
+        works.adopt(other)
+    assert works._backend is None and works._crew is old and threading.active_count() == before
+
+
 @pytest.mark.parametrize(("here", "backend", "fallback"), [(True, "tensorrt", "cpu"), (False, "auto", "none")])
 def test_what_takes_every_size_is_not_held_to_the_one_that_an_engine_had(
     gpu: Gpu, here: bool, backend: str, fallback: str

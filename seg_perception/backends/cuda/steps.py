@@ -6,6 +6,7 @@ run on no GPU so far.
 
 from __future__ import annotations
 
+import threading
 import weakref
 from collections.abc import Callable, Mapping
 
@@ -53,17 +54,20 @@ class CudaSteps:
         self.model, self.kernels, self.stream, self.tensors, self.log = model, kernels, stream, tensors, log
         self.closed = False
         self._made: weakref.WeakSet[CudaPreprocessor | CudaDecoder] = weakref.WeakSet()
+        self._counting = threading.Lock()
 
     def preprocessor(self) -> CudaPreprocessor:
         """See DeviceSteps."""
         made = CudaPreprocessor(self)
-        self._made.add(made)
+        with self._counting:
+            self._made.add(made)
         return made
 
     def decoder(self, labels: LabelSet, settings: PanopticSettings) -> CudaDecoder:
         """See DeviceSteps."""
         made = CudaDecoder(self, labels, settings)
-        self._made.add(made)
+        with self._counting:
+            self._made.add(made)
         return made
 
     def close(self) -> None:
@@ -73,11 +77,16 @@ class CudaSteps:
     def release(self) -> None:
         """Give back what the steps hold, but not the kernels, which others may share; may be called twice."""
         self.closed = True
-        do_all(made.close for made in list(self._made))
+        do_all(made.close for made in self._steps())
 
     def graphs(self) -> list[tuple[str, str]]:
-        """Name of each step that has work, and the state of that work."""
-        return sorted((made.name, work.state) for made in list(self._made) for work in made.works())
+        """Name of each step that has work, and the state of that work. Any thread."""
+        return sorted((made.name, work.state) for made in self._steps() for work in made.works())
+
+    def _steps(self) -> list[CudaPreprocessor | CudaDecoder]:
+        """Those that are in use; settings that change make others meanwhile, in another thread."""
+        with self._counting:
+            return list(self._made)
 
     def check_open(self) -> None:
         """Raise RuntimeError after close()."""

@@ -3,6 +3,8 @@
 import ctypes
 import gc
 import re
+import threading
+import weakref
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -82,6 +84,28 @@ def _same_regions(a, b):
     """Whether two instance masks show the same things, whatever their ids."""
     pairs = set(zip(a.ravel().tolist(), b.ravel().tolist()))
     return len({i for i, _ in pairs}) == len({j for _, j in pairs}) == len(pairs) and np.array_equal(a == 0, b == 0)
+
+
+def test_graphs_are_told_while_settings_that_change_make_other_steps():
+    """Diagnostics ask in a thread of their own."""
+    made = CudaSteps(model_info(), None, None, {}, pytest.fail)
+    kept, adding = (
+        [made.preprocessor(), made.preprocessor()],
+        threading.Thread(target=lambda: kept.append(made.preprocessor())),
+    )
+
+    class Watched(weakref.WeakSet):
+        def __iter__(self):
+            for step in super().__iter__():
+                if not adding.ident:
+                    adding.start()
+                    adding.join(0.2)  # unless it waits for this
+                yield step
+
+    made._made = Watched(made._made)
+    assert made.graphs() == []
+    adding.join()
+    assert len(made._steps()) == len(kept) == 3
 
 
 # Masks
