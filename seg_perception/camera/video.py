@@ -83,7 +83,7 @@ class VideoReader:
         self._limits, self._codec = limits, ""
         self._decoder: Any = None
         self._numbers = FrameNumbers()
-        self._waits = True
+        self._waits, self._met_damage = True, False
         self._messages: OrderedDict[int, Any] = OrderedDict()
         self._count = self.skipped = 0
 
@@ -128,7 +128,10 @@ class VideoReader:
     def _start(self, data: bytes) -> list[tuple[Any, DecodedImage]]:
         """Begin anew at a key frame; returns what was held back before."""
         before = self._drained()
-        self._decoder.flush_buffers()
+        if self._met_damage:  # of which flushing does not rid every decoder
+            self._decoder, self._met_damage = open_decoder(self._codec, self._limits), False
+        else:
+            self._decoder.flush_buffers()
         self._numbers = FrameNumbers()
         self._numbers.is_gap(data)
         self._waits = False
@@ -142,7 +145,7 @@ class VideoReader:
         try:
             frames = list(self._named(self._decoder.decode(None)))
         except av.FFmpegError:  # it was told of the packet that is damaged
-            frames = []
+            frames, self._met_damage = [], True
         self.skipped += len(self._messages)
         self._messages.clear()
         return frames
@@ -159,7 +162,7 @@ class VideoReader:
         try:
             frames = self._decoder.decode(packet)
         except av.FFmpegError as error:
-            self._waits = True
+            self._waits = self._met_damage = True
             raise BadImageError(
                 UNDECODABLE, f"the packet of {self._codec} video is damaged ({error.strerror}): check the encoder"
             ) from error

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 import tracemalloc
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from video_streams import HEIGHT, WIDTH, Packet, av, ffmpeg, foxglove, level, moving_picture, stream
 
 from seg_perception.camera import video
@@ -126,6 +130,52 @@ def test_neither_a_frame_that_the_decoder_painted_over_is_shown_nor_those_made_o
     data[len(data) // 3 : len(data) // 3 + 8] = b"\x5a\x33" * 4
     packets[4] = packets[4]._replace(data=bytes(data))
     assert play(packets) == ([*range(4), *range(10, 30)], [UNDECODABLE, *[NO_KEY_FRAME] * 5])
+
+
+@pytest.mark.parametrize("codec", CODECS)
+def test_no_damage_keeps_the_next_key_frame_from_being_shown(codec: str) -> None:
+    """FFmpeg's decoder of VP9 has damage from which it never comes back, however often it is flushed."""
+    packets = stream(codec, 9, gop=6)
+    for end in range(4, 30):
+        data = packets[2].data[:3] + packets[2].data[end:]
+        numbers, _ = play([*packets[:2], packets[2]._replace(data=data), *packets[3:]], codec)
+        assert numbers[-3:] == [6, 7, 8], f"bytes 3 to {end} of a packet were lost"
+
+
+@functools.cache
+def good(codec: str) -> list[Packet]:
+    return stream(codec, 8, gop=4)
+
+
+@settings(max_examples=40, deadline=None)
+@given(codec=st.sampled_from(CODECS), seed=st.integers(0, 2**32 - 1))
+def test_whatever_packets_hold_they_are_refused_or_decoded_and_good_ones_that_follow_are_shown(
+    codec: str, seed: int
+) -> None:
+    """Bits flipped, most in the headers, parts cut out and doubled, packets of another codec."""
+    rng, reader = np.random.default_rng(seed), VideoReader()
+    for packet in good(codec):
+        data, end = bytearray(packet.data), len(packet.data)
+        a, b = sorted(int(place) for place in rng.integers(0, end, 2))
+        kind = rng.choice(["flipped", "cut", "doubled", "other", "whole"])
+        if kind == "flipped":
+            for place in rng.integers(0, 64 if rng.random() < 0.7 else end, int(rng.choice([1, 5, 50]))):
+                data[min(int(place), end - 1)] ^= 1 << int(rng.integers(8))
+        elif kind == "cut":
+            del data[a:b]
+        elif kind == "doubled":
+            data[b:b] = data[a:]
+        elif kind == "other":
+            data = bytearray(good(str(rng.choice(CODECS)))[0].data)
+        with suppress(BadImageError):
+            for _, decoded in reader.read(foxglove(Packet(bytes(data), packet.number, packet.is_key), codec)):
+                assert ImageReader().read(decoded).to_rgb().ndim == 3
+    shown = []
+    for packet in good(codec):
+        with suppress(BadImageError):
+            shown += [number for number, _ in reader.read(foxglove(packet, codec), packet.number)]
+    shown += [number for number, _ in reader.rest()]
+    assert {4, 5, 6, 7} <= set(shown), shown
 
 
 @pytest.mark.parametrize(

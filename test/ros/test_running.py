@@ -158,3 +158,21 @@ def test_who_leaves_while_it_configures_says_whether_something_hangs(
     with pytest.raises(SystemExit):
         running._end(node, SimpleNamespace(end=lambda timeout_s: True))  # type: ignore[arg-type]
     assert left == [EXIT_HUNG if hangs else 0]
+
+
+FAULTY = """
+import threading
+import rclpy
+from seg_perception.ros.life_cycle import ManagedNode
+from seg_perception.ros.running import run
+
+rclpy.init()
+node = ManagedNode("faulty", threading.Event())
+node.create_timer(0.01, lambda: 1 / 0)
+run(node, autostart=False)
+"""
+
+
+def test_a_fault_of_the_program_ends_it_with_its_traceback() -> None:
+    done = subprocess.run([sys.executable, "-c", FAULTY], capture_output=True, text=True, check=False)
+    assert done.returncode == 1 and "ZeroDivisionError" in done.stderr, done.stderr

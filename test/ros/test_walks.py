@@ -32,7 +32,8 @@ from sensor_msgs.msg import Image
 
 from seg_perception.errors import EXIT_HUNG
 
-FIRST, WALKS, STEPS = int(os.environ.get("FIRST_WALK", "0")), int(os.environ.get("WALKS", "2")), 10
+FIRST, WALKS, STEPS = int(os.environ.get("FIRST_WALK", "133")), int(os.environ.get("WALKS", "2")), 10
+"""The first two are active three times, and have kills, failures, refusals, a jump of time, parameters, and a hang at the end."""
 SIGNAL_S = 5.0
 ALLOWED = {
     ("unconfigured", Transition.TRANSITION_CONFIGURE): "inactive",
@@ -87,19 +88,23 @@ class Walker:
         likely = [5 * weight if resting == self.state else weight for (resting, _), weight in zip(ALLOWED, OFTEN)]
         (transition,) = self.random.choices(TRANSITIONS, likely)
         after = ALLOWED.get((self.state, transition))
-        self._ask(transition, after is not None, after or self.state)
+        self.ask(transition, after is not None, after or self.state)
 
     def fail(self) -> None:
-        """A transition that is allowed raises: the node says why, is unconfigured, and goes on from there."""
+        """A transition that is allowed raises."""
         ways = [transition for resting, transition in ALLOWED if resting == self.state]
         if ways:
-            assert set_parameters(self.peer, jpeg_quality=UNLUCKY).successful, self.told()
-            self._ask(self.random.choice(ways), False, "unconfigured")
-            said = lambda: OUT_OF_LUCK in values_of(self.diagnostics, "backend").get("message", "")  # noqa: E731
-            self.peer.until(said, f"the reason in diagnostics: {self.told()}")
-            assert set_parameters(self.peer, jpeg_quality=50).successful, self.told()
+            self.fail_at(self.random.choice(ways))
 
-    def _ask(self, transition: int, succeeds: bool, after: str) -> None:
+    def fail_at(self, transition: int) -> None:
+        """It raises: the node says why, is unconfigured, and goes on from there."""
+        assert set_parameters(self.peer, jpeg_quality=UNLUCKY).successful, self.told()
+        self.ask(transition, False, "unconfigured")
+        said = lambda: OUT_OF_LUCK in values_of(self.diagnostics, "backend").get("message", "")  # noqa: E731
+        self.peer.until(said, f"the reason in diagnostics: {self.told()}")
+        assert set_parameters(self.peer, jpeg_quality=50).successful, self.told()
+
+    def ask(self, transition: int, succeeds: bool, after: str) -> None:
         """A transition. Images that were sent while the node was not active, nor about to be, have no mask ever."""
         if self.state != "active":
             self.idle_ns.update(self.sent_ns[self.idle_from :])
@@ -167,4 +172,21 @@ def test_a_walk_ends_with_a_signal(start: Callable[..., NodeProcess], seed: int)
         walker.walk()
     finally:
         print(json.dumps({"way": walker.way, "load": os.getloadavg()[0], **walker.measured}))
+        walker.peer.close()
+
+
+def test_each_transition_may_fail_half_way_and_the_next_try_succeeds(start: Callable[..., NodeProcess]) -> None:
+    """Every one, from every state that allows it; a walk meets some of them."""
+    ways = {"unconfigured": 0, "inactive": 1, "active": 2}
+    there = (Transition.TRANSITION_CONFIGURE, Transition.TRANSITION_ACTIVATE)
+    walker = Walker(start, 0)
+    try:
+        for resting, transition in ALLOWED:
+            for step in there[: ways[resting]]:
+                walker.ask(step, True, ALLOWED[walker.state, step])
+            walker.fail_at(transition)
+        for step in there:
+            walker.ask(step, True, ALLOWED[walker.state, step])
+        walker.end()
+    finally:
         walker.peer.close()

@@ -15,11 +15,14 @@ from seg_perception import backends
 from seg_perception.errors import BackendError
 from seg_perception.model_file import ModelInfo
 from seg_perception.network_size import SizeLimits
+from seg_perception.pipeline import Pipeline
 from seg_perception.ros import making
+from seg_perception.ros.camera import Camera
 from seg_perception.ros.making import Maker
 from seg_perception.ros.real_time import Scheduling
 from seg_perception.ros.works import Works
 from seg_perception.self_test import Outcome
+from seg_perception.tracking.settings import TrackingSettings
 
 MODEL = replace(model_info(size_hw=(96, 128)), limits=SizeLimits((32, 32), (256, 256)))
 OTHER = (64, 192)
@@ -45,12 +48,12 @@ class OnCpu(FakeBackend):
         return {**super().describe(), "device": "CPU"}
 
 
-def settings(**values: Any) -> Any:
+def settings(network_hw: tuple[int, int] | None = None, **values: Any) -> Any:
     node = {
         "backend": "tensorrt", "fallback": "none", "providers": (), "precision": "auto", "engine_cache": "", "threads": 1,
         "batch": "auto", "batch_wait_ms": 0.0, "overlap": "auto", "self_test": "check", "backend_restarts": 3,
     }  # fmt: skip
-    return SimpleNamespace(node=SimpleNamespace(**{**node, **values}), network_hw=None, poses={"": None})
+    return SimpleNamespace(node=SimpleNamespace(**{**node, **values}), network_hw=network_hw, poses={"": None})
 
 
 class Gpu:
@@ -266,6 +269,30 @@ def test_what_takes_every_size_is_not_held_to_the_one_that_an_engine_had(
     assert maker.size_of(made) == "by the shape of each camera's images"
     with pytest.raises(BackendError):
         maker.beside(OTHER)
+
+
+def test_a_size_that_was_asked_for_stays_and_nothing_is_said(gpu: Gpu, owner: Any) -> None:
+    works = Works(owner, lambda: settings(network_hw=OTHER, self_test="warn"), lambda line: None)
+    works.open(MODEL, Scheduling())
+    works.start([])
+    works._cameras = [SimpleNamespace(name="front", shape=((480, 480), -1e9))]  # type: ignore[list-item]
+    works._look_after_size()
+    assert works.warning == "" and [made.model.size_hw for made in gpu.made] == [OTHER]
+    assert works.facts["network_size"] == "192x64: by network_size"
+    works._maker._settings = lambda: settings(self_test="warn")  # type: ignore[union-attr]
+    works._look_after_size()
+    assert "images of 480x480 (front) are squeezed to the engine's 192x64" in works.warning, "where nobody asked for it"
+    works.stop()
+    works.close()
+
+
+def test_tracks_go_on_with_another_backend() -> None:
+    """After a restart, and at another size."""
+    one, other = (Pipeline(MODEL, Engine(MODEL), tracking=TrackingSettings()) for _ in range(2))  # type: ignore[arg-type]
+    camera = Camera.__new__(Camera)
+    camera._pipeline, camera._pipeline_of = one, lambda backend: other  # type: ignore[method-assign]
+    camera.use(Engine(MODEL))  # type: ignore[arg-type]
+    assert camera._pipeline is other and other.tracker is one.tracker is not None
 
 
 def test_an_engine_that_cannot_be_made_again_is_one_of_the_files_own_size(

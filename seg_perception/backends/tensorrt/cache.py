@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import re
+import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -62,17 +63,27 @@ class EngineCache:
         """Where the engine of key is, or will be."""
         return self.folder / f"{file_name(key.model_name)}-{key.fingerprint}.engine"
 
-    def get(self, key: EngineKey, build: Callable[[], bytes], log: Callable[[str], None]) -> bytes:
-        """The engine of key: from disk when it is whole, else built and kept. Waits while another process builds it."""
+    def get(self, key: EngineKey, build: Callable[[], bytes], log: Callable[[str], None], least: int = 0) -> bytes:
+        """The engine of key: from disk when it is whole, else built and kept. Waits while another process builds it. least:
+        bytes that the engine takes at least; raises SegPerceptionError, before anything is built, where there is no room."""
         path = self.path(key)
         engine = read_engine(path, key, log)
         if engine is None:
             with _lock(path, log):
                 engine = read_engine(path, key, log)
                 if engine is None:
+                    self._check_room(least)
                     engine = build()
                     write_engine(path, key, engine)
         return engine
+
+    def _check_room(self, least: int) -> None:
+        free = shutil.disk_usage(self.folder).free
+        if free < least:
+            raise SegPerceptionError(
+                f"{self.folder} has {free / 1e6:.0f} MB free, and an engine takes {least / 1e6:.0f} MB or more: free space or "
+                "name another engine cache"
+            )
 
     def discard(self, key: EngineKey) -> None:
         """Forget an engine that turned out not to load. Raises SegPerceptionError where the cache cannot be changed."""

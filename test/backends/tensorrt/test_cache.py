@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import random
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -81,6 +83,19 @@ def test_a_cache_that_cannot_be_written_still_gives_what_it_holds(
         kept.get(replace(KEY, batch=2), lambda: pytest.fail("built, though it cannot be kept"), pytest.fail)
     with pytest.raises(SegPerceptionError, match="cannot be removed"):
         kept.discard(KEY)
+
+
+def test_on_a_full_disk_nothing_is_built_that_could_not_be_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = EngineCache(tmp_path)
+    monkeypatch.setattr(cache.shutil, "disk_usage", lambda folder: SimpleNamespace(free=9_000_000))
+    with pytest.raises(
+        SegPerceptionError, match="has 9 MB free, and an engine takes 10 MB or more: free space or name"
+    ):
+        kept.get(KEY, lambda: pytest.fail("built, though it cannot be kept"), pytest.fail, 10_000_000)
+    assert kept.get(KEY, lambda: b"engine", pytest.fail, 8_000_000) == b"engine"
+    assert kept.get(KEY, lambda: pytest.fail("built"), pytest.fail, 10_000_000) == b"engine", "it is there"
 
 
 def test_a_file_in_place_of_the_cache_is_named(tmp_path: Path) -> None:
@@ -243,6 +258,7 @@ def _cut_at(step: int, work: Callable[[], Any]) -> bool:
     child = os.fork()
     if child:
         return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    gc.disable()  # what other tests left may wait, when it is collected, for threads that are not here
     left = step
 
     def counted(do: Callable[..., Any], half: Callable[..., Any] = lambda *_: None) -> Callable[..., Any]:
