@@ -243,13 +243,13 @@ def test_a_publisher_that_sends_nothing_again_is_listened_to_all_the_same(camera
     first = one.node.on("/front/image/foxglove")
     one.node.mismatch("/front/image/foxglove", QoSPolicyKind.RELIABILITY)
     assert not one.node.warned
-    one.input.look_at_publishers()
+    one.input.look_around()
     again = one.node.on("/front/image/foxglove")
     assert again is not first and again.qos.reliability == ReliabilityPolicy.BEST_EFFORT
     assert again.qos.depth == MOST_WAITING and again.kind is first.kind
     (told,) = one.node.told
     assert "published as best effort" in told
-    one.input.look_at_publishers()
+    one.input.look_around()
     assert one.node.on("/front/image/foxglove") is again
     for packet in stream("h264", 3):
         one.send(packet)
@@ -263,19 +263,19 @@ def test_another_mismatch_is_told_again_while_nothing_comes(camera: Callable[...
     (warned,) = one.node.warned
     assert warned.startswith("a publisher of /front/image/foxglove offers less DURABILITY than this node asks for")
     assert one.values()["qos_mismatch"] == "1"
-    one.input.look_at_publishers()
+    one.input.look_around()
     assert one.values()["qos_mismatch"] == "2"
     one.send(stream("h264", 1)[0])
-    one.input.look_at_publishers()
+    one.input.look_around()
     assert one.values()["qos_mismatch"] == "2"
 
 
 def test_two_publishers_and_what_is_of_another_type_are_named(camera: Callable[..., VideoCamera]) -> None:
     one = camera()
-    one.input.look_at_publishers()
+    one.input.look_around()
     assert "two_publishers" not in one.values()
     one.node.publishers["/front/image/foxglove"] = [Publisher("left"), Publisher("right", "sensor_msgs/msg/Image")]
-    one.input.look_at_publishers()
+    one.input.look_around()
     assert one.values()["two_publishers"] == one.values()["wrong_type"] == "1"
     words = "\n".join(one.node.warned)
     assert "2 publishers send images on this topic (/left, /right)" in words
@@ -288,11 +288,11 @@ def test_two_publishers_and_what_is_of_another_type_are_named(camera: Callable[.
 def test_a_calibration_that_is_published_once_is_heard_by_who_comes_later(camera: Callable[..., VideoCamera]) -> None:
     one, topic = camera(), "/front/camera_info"
     one.node.publishers[topic] = [Publisher("info", "sensor_msgs/msg/CameraInfo")]
-    one.input.hear_latched_infos()
+    one.input.look_around()
     assert one.node.on(topic).qos.reliability == ReliabilityPolicy.BEST_EFFORT
     one.node.publishers[topic].append(Publisher("info", "sensor_msgs/msg/CameraInfo", latched=True))
-    one.input.hear_latched_infos()
-    one.input.hear_latched_infos()
+    one.input.look_around()
+    one.input.look_around()
     _, latched = [subscribed for subscribed in one.node.subscribed if subscribed.topic_name == topic]
     assert latched.qos.durability == DurabilityPolicy.TRANSIENT_LOCAL
     info = CameraInfo(width=640, height=480, distortion_model="plumb_bob")
@@ -304,7 +304,7 @@ def test_a_calibration_that_is_published_once_is_heard_by_who_comes_later(camera
 def test_what_ends_leaves_no_thread_and_no_subscription(camera: Callable[..., VideoCamera]) -> None:
     one = camera()
     one.node.publishers["/front/camera_info"] = [Publisher("info", latched=True)]
-    one.input.hear_latched_infos()
+    one.input.look_around()
     threads = [thread for thread in threading.enumerate() if thread.name == "video"]
     assert len(threads) == 1 and len(one.node.subscribed) == 3
     one.input.destroy()

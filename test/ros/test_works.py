@@ -278,10 +278,11 @@ def test_a_size_that_was_asked_for_stays_and_nothing_is_said(gpu: Gpu, owner: An
     works._cameras = [SimpleNamespace(name="front", shape=((480, 480), -1e9))]  # type: ignore[list-item]
     works._look_after_size()
     assert works.warning == "" and [made.model.size_hw for made in gpu.made] == [OTHER]
-    assert works.facts["network_size"] == "192x64: by network_size"
-    works._maker._settings = lambda: settings(self_test="warn")  # type: ignore[union-attr]
-    works._look_after_size()
-    assert "images of 480x480 (front) are squeezed to the engine's 192x64" in works.warning, "where nobody asked for it"
+    maker, backend = works._maker, works._backend
+    assert maker is not None and backend is not None
+    assert maker.size_of(backend) == "192x64: by network_size" and not maker.may_resize(backend)
+    maker._settings = lambda: settings(self_test="warn")
+    assert maker.may_resize(backend), "where nobody asked for it"
     works.stop()
     works.close()
 
