@@ -8,6 +8,7 @@ import os
 import re
 import time
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -85,11 +86,14 @@ def _segments(folder: Path) -> dict[Path, os.stat_result]:
 
 def give_back(segments: Collection[Path]) -> list[Path]:
     """Delete those that no live process owns: the owner keeps the lock beside each. Returns them."""
-    dead = [segment for segment in segments if not is_locked(_lock(segment))]
-    for segment in dead:
-        segment.unlink(missing_ok=True)
-        _lock(segment).unlink(missing_ok=True)
-    return dead
+    gone = []
+    for segment in segments:
+        if not is_locked(_lock(segment)):
+            with suppress(OSError):  # somebody else's by now
+                segment.unlink(missing_ok=True)
+                gone.append(segment)
+                _lock(segment).unlink(missing_ok=True)
+    return gone
 
 
 def _lock(segment: Path) -> Path:
@@ -99,10 +103,13 @@ def _lock(segment: Path) -> Path:
 def is_locked(path: Path) -> bool:
     """Whether a live process holds the file; those of dead ones stay behind and are free."""
     try:
-        with path.open("rb") as file:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
+        held = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # the folder is everybody's, and a pipe would be waited for
     except OSError:  # not there, or another user's
         return False
+    try:
+        fcntl.flock(held, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(held)
     return False

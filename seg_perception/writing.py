@@ -166,7 +166,7 @@ def _remove_left_over(folder: Path, name: re.Pattern[str]) -> None:
         if not name.fullmatch(left):
             continue
         with suppress(OSError):  # taken away by another, or not ours: then it is no matter of this process
-            held = os.open(path, os.O_RDONLY)
+            held = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # a pipe would be waited for
             try:
                 if _lock(held):
                     shutil.rmtree(path) if path.is_dir() else path.unlink()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import threading
 import time
 from pathlib import Path
 
@@ -58,6 +59,30 @@ def test_without_a_profile_that_can_be_read_nothing_is_said(tmp_path: Path) -> N
     broken.write_text("<dds>")
     for environment in ({}, {NEW: str(broken)}, {NEW: str(tmp_path / "none.xml")}):
         assert shared_memory_problem(environment, 0) == ""
+
+
+def test_what_another_user_put_in_the_way_stops_no_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The folder is everybody's: a pipe in place of a lock, a file that may not be deleted."""
+    piped, kept, dead = "fastdds_11111111", "fastdds_22222222", "fastdds_33333333"
+    for name in (piped, kept, dead):
+        (tmp_path / name).write_bytes(bytes(100))
+    os.mkfifo(tmp_path / f"{piped}_el")
+    unlink = Path.unlink
+
+    def refused(self: Path, missing_ok: bool = False) -> None:
+        if self.name.startswith(kept):
+            raise PermissionError(1, "Operation not permitted", str(self))
+        unlink(self, missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", refused)
+    for path in tmp_path.iterdir():
+        os.utime(path, (time.time() - 2 * YOUNG_S,) * 2)
+    freed: list[int] = []
+    starting = threading.Thread(target=lambda: freed.append(clear_shared_memory(tmp_path)), daemon=True)
+    starting.start()
+    starting.join(20)
+    assert freed == [200], "it waits for a writer, or does not end"
+    assert [path.name for path in tmp_path.iterdir()] == [kept]
 
 
 def test_what_killed_processes_left_is_cleared_and_nothing_else(tmp_path: Path) -> None:

@@ -28,6 +28,23 @@ def test_of_a_link_the_target_is_written(tmp_path: Path) -> None:
     assert sorted(path.name for path in (tmp_path / "far").iterdir()) == ["real.json"]
 
 
+@pytest.mark.parametrize("place", ["file", "folder"])
+def test_a_pipe_that_has_the_name_of_what_was_left_aside_stops_nobody(tmp_path: Path, place: str) -> None:
+    os.mkfifo(tmp_path / (".kept.7.cache" if place == "file" else ".kept.7.made"))
+
+    def write() -> None:
+        if place == "file":
+            write_text(tmp_path / "kept.cache", "words")
+        else:
+            with folder_aside(tmp_path / "kept"):
+                pass
+
+    writing = threading.Thread(target=write, daemon=True)
+    writing.start()
+    writing.join(20)
+    assert not writing.is_alive(), "it waits for a writer"
+
+
 def test_two_threads_that_write_one_file_write_two_and_the_later_one_stays(tmp_path: Path) -> None:
     path, asides = tmp_path / "kept.cache", []
 

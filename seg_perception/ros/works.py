@@ -26,6 +26,9 @@ from seg_perception.ros.settings import Settings
 from seg_perception.ros.watchdog import standing
 from seg_perception.self_test import Outcome, SelfTest
 
+MOST_LEFT_BEHIND = 8
+"""Networks that hang in one process, each with its thread and its memory: at the next a new process is due."""
+
 
 class Owner(Protocol):
     """The node. left_behind: whether a thread was, that waits for ever."""
@@ -121,6 +124,7 @@ class Works:
         self._recovery: Recovery | None = None
         self._resizing: Resizing | None = None
         self._former: Recovery | None = None
+        self._left_behind = 0
         self._one_size = threading.Lock()
         self._on_request = OnRequest(self._judge_request)
         self._outcome: Outcome | None = None
@@ -243,6 +247,9 @@ class Works:
             # What hangs in a GPU's driver holds its context, and with it whatever this process begins there anew.
             self._owner.leave(str(error))
             return
+        if self._left_behind >= MOST_LEFT_BEHIND:
+            self._owner.leave(f"{error}; one was left behind {MOST_LEFT_BEHIND} times before, with its memory")
+            return
         if recovery.begin(error, hangs=True):
             for index, arrival in late:
                 self._drop(index, arrival, error)
@@ -304,6 +311,7 @@ class Works:
         if hangs:
             crew.lane.leave()
             self._owner.left_behind = True
+            self._left_behind += 1
             if not crew.lane.is_published(RESTART_S):
                 self._owner.leave(f"publishing does not end ({standing('frames')})")
         else:

@@ -18,9 +18,10 @@ from seg_perception.network_size import SizeLimits
 from seg_perception.pipeline import Pipeline
 from seg_perception.ros import making
 from seg_perception.ros.camera import Camera
+from seg_perception.ros.inputs import Arrival
 from seg_perception.ros.making import Maker
 from seg_perception.ros.real_time import Scheduling
-from seg_perception.ros.works import Works
+from seg_perception.ros.works import MOST_LEFT_BEHIND, Works
 from seg_perception.self_test import Outcome
 from seg_perception.tracking.settings import TrackingSettings
 
@@ -188,7 +189,12 @@ def reopened(works: Works) -> threading.Thread:
     """Deactivated, cleaned up, and being configured and activated anew."""
     works.stop()
     works.close()
-    thread = threading.Thread(target=lambda: (works.open(MODEL, Scheduling()), works.start([])))
+
+    def again() -> None:
+        works.open(MODEL, Scheduling())
+        works.start([])
+
+    thread = threading.Thread(target=again)
     thread.start()
     return thread
 
@@ -240,6 +246,28 @@ def test_a_test_that_is_asked_for_while_the_node_is_deactivated_is_answered(work
     works.test(answers.append)
     stopping.join(WAIT_S)
     assert len(answers) == 1
+
+
+def test_what_was_left_behind_too_often_costs_the_process(
+    gpu: Gpu, owner: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each thread that hangs keeps its backend's memory, and a few a minute are allowed for ever."""
+    left: list[str] = []
+    owner.leave, gpu.here = left.append, False
+    works = Works(owner, lambda: settings(self_test="warn", backend_timeout=5.0), lambda line: None)
+    works.open(MODEL, Scheduling())
+    works.start([])
+    for count in range(MOST_LEFT_BEHIND + 1):
+        assert works._crew is not None and works._recovery is not None
+        monkeypatch.setattr(works._crew.lane, "overdue", lambda limit_s: ((0, Arrival(None, 0.0)),))
+        monkeypatch.setattr(works._recovery, "_limit", 1000)
+        works.look_after()
+        works._recovery.join()
+        assert len(left) == (count == MOST_LEFT_BEHIND)
+    assert "the network has not answered for 5 s" in left[0] and f"left behind {MOST_LEFT_BEHIND} times" in left[0]
+    assert len(gpu.made) == 1 + MOST_LEFT_BEHIND
+    works.stop()
+    works.close()
 
 
 def test_where_the_threads_of_frames_cannot_be_begun_none_is_left(
