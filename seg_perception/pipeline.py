@@ -282,4 +282,5 @@ class Pipeline:
             return panoptic, Tracked(panoptic.segments, (), "")
         tracked = self._tracker.update(panoptic, ready.frame.stamp_ns, self._extractor.projection, ready.odometry)
         panoptic = replace(panoptic, segments=tracked.segments)
-        return (numbered_by_track(panoptic) if self._by_track else panoptic), tracked
+        numbered = self._by_track and ready.frame.stamp_ns != 0  # without a stamp nothing is followed
+        return (numbered_by_track(panoptic) if numbered else panoptic), tracked

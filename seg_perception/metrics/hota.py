@@ -50,7 +50,7 @@ class HotaSequence:
         found_count: NDArray[np.float64],
     ) -> NDArray[np.float64]:
         sums = np.zeros((5, len(ALPHAS)))
-        matches = np.zeros((len(ALPHAS), *alignment.shape))
+        matches: dict[tuple[int, int], NDArray[np.float64]] = {}  # few of all pairs meet, in hours of a recording
         for (t, f), (_, _, iou) in zip(rows, self._frames, strict=True):
             hits = np.zeros(len(ALPHAS))
             if t and f:
@@ -59,15 +59,15 @@ class HotaSequence:
                 pairs = np.flatnonzero(chosen >= 0)
                 overlap = iou[pairs, chosen[pairs]]
                 good = overlap[None] >= ALPHAS[:, None] - _EPSILON
-                for place, column in enumerate(chosen[pairs].tolist()):
-                    matches[:, t[pairs[place]], f[column]] += good[:, place]
+                for place, row in enumerate(pairs.tolist()):
+                    matches.setdefault((t[row], f[chosen[row]]), np.zeros(len(ALPHAS)))[:] += good[:, place]
                 hits = good.sum(axis=1)
                 sums[4] += (good * overlap).sum(axis=1)
             sums[0] += hits
             sums[1] += len(t) - hits
             sums[2] += len(f) - hits
-        either = np.maximum(true_count[:, None] + found_count[None] - matches, 1)
-        sums[3] = (matches * (matches / either)).sum(axis=(1, 2))
+        for (true, found), count in matches.items():
+            sums[3] += count * (count / np.maximum(true_count[true] + found_count[found] - count, 1))
         return sums
 
     def _places(self) -> tuple[Mapping[int, int], Mapping[int, int]]:

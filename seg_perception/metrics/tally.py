@@ -12,7 +12,7 @@ from seg_perception.faults import Faults
 from seg_perception.ground.geometry import GroundProjection
 from seg_perception.labels import LabelSet
 from seg_perception.metrics.calibration import Calibration
-from seg_perception.metrics.confusion import mean_known
+from seg_perception.metrics.confusion import ConfusionMatrix, mean_known
 from seg_perception.metrics.drivable_curve import DrivableCurve
 from seg_perception.metrics.false_ground import FalseGround
 from seg_perception.metrics.new_things import ObstacleDelay
@@ -44,6 +44,7 @@ class Tally:
         self.frames = 0
         self._faults = Faults()
         self.tracks, self.lengths, self.delay = TrackScores(labels), TrackLengths(labels), ObstacleDelay(labels)
+        self._confusion = ConfusionMatrix(labels)  # of the frames whose tracks are judged
         self._follows = False
         self._judged_ns: dict[str, int] = {}
 
@@ -104,6 +105,7 @@ class Tally:
         answer, tracks = at_middles(semantic, size), at_middles(found, size)
         pairs = pair_segments(answer, tracks, truth.semantic, truth.instance, self.labels.is_thing)
         self.tracks.add(pairs, sequence, self._since_judged_s(sequence, stamp_ns))
+        self._confusion.update(answer, truth.semantic)
         self.delay.add(semantic, truth, sequence)
 
     def _since_judged_s(self, sequence: str, stamp_ns: int) -> float:
@@ -133,5 +135,5 @@ class Tally:
             return {}
         judged = {}
         if self.tracks.frames:
-            judged = {**self.tracks.summary(mean_known(self.scores.confusion.iou())), **self.delay.summary()}
+            judged = {**self.tracks.summary(mean_known(self._confusion.iou())), **self.delay.summary()}
         return {**self.lengths.summary(), **judged}

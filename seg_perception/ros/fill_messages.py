@@ -220,10 +220,9 @@ def label_info(types: Any, told: Told, header: Header, threshold: float) -> Any:
     return types.LabelInfo(header=header, class_map=classes, threshold=threshold)
 
 
-def detections(types: Any, panoptic: Panoptic, labels: LabelSet, header: Header) -> Any:
-    """vision_msgs/Detection2DArray of the things; id is the track's, empty where only others are tracks, as in a frame that
-    comes late, and the segment's where nothing is; class_id the number that LabelInfo names."""
-    follows = any(segment.track is not None for segment in panoptic.segments)
+def detections(types: Any, panoptic: Panoptic, labels: LabelSet, header: Header, follows: bool = False) -> Any:
+    """vision_msgs/Detection2DArray of the things; id is the track's, of what is none the segment's, or nothing where others are
+    followed, as in a frame that comes late; class_id the number that LabelInfo names."""
     rows = []
     for segment in panoptic.segments:
         if not segment.is_thing:

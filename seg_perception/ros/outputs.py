@@ -188,7 +188,7 @@ class CameraOutputs:
             "instance_mask": lambda: self._images["instance_mask"].fill(panoptic.instance, header),
             "confidence": lambda: self._images["confidence"].fill(panoptic.confidence, header),
             "segments": lambda: fill.segments(panoptic, labels, header, placed.motion_frame),
-            "detections": lambda: fill.detections(self._vision, panoptic, labels, header),
+            "detections": lambda: fill.detections(self._vision, panoptic, labels, header, bool(result.tracks)),
             "drivable_areas": lambda: fill.drivable_areas(drivable, labels, header, placed.frame, self._points),
         }
         motion = Header(stamp=header.stamp, frame_id=placed.motion_frame)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -26,14 +27,9 @@ def track_mask(panoptic: Panoptic) -> NDArray[np.uint16]:
 
 
 def numbered_by_track(panoptic: Panoptic) -> Panoptic:
-    """The same with the ids of its tracks, in the mask too, which is changed in place; things that are no track are none.
-
-    As it is where no thing is followed, as in images without a stamp.
-    """
+    """The same with the ids of its tracks, in the mask too, which is changed in place; things that are no track are none."""
     things = [s for s in panoptic.segments if s.is_thing]
-    if not any(s.track for s in things):
-        return panoptic
-    numbers = np.zeros(max(s.id for s in things) + 1, np.uint16)
+    numbers = np.zeros(max((s.id for s in things), default=0) + 1, np.uint16)
     segments: list[Segment] = []
     for s in panoptic.segments:
         if s.track is not None:
@@ -41,7 +37,12 @@ def numbered_by_track(panoptic: Panoptic) -> Panoptic:
             segments.append(replace(s, id=s.track.id))
         elif not s.is_thing:
             segments.append(replace(s, id=FIRST_STUFF_ID + s.class_id))
+    if things:
+        _renumber_within(things, numbers, panoptic.instance)
+    return replace(panoptic, segments=tuple(sorted(segments, key=lambda segment: segment.id)))
+
+
+def _renumber_within(things: Sequence[Segment], numbers: NDArray[np.uint16], instance: NDArray[np.uint16]) -> None:
     left, top = (min(s.box[axis] for s in things) for axis in (0, 1))
     right, bottom = (max(s.box[axis] + s.box[axis + 2] for s in things) for axis in (0, 1))
-    renumber(numbers, panoptic.instance[top:bottom, left:right])
-    return replace(panoptic, segments=tuple(sorted(segments, key=lambda segment: segment.id)))
+    renumber(numbers, instance[top:bottom, left:right])

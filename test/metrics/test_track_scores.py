@@ -3,6 +3,7 @@
 import itertools
 import math
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -220,6 +221,18 @@ def test_a_thing_was_seen_since_the_labels_before_but_not_through_a_gap():
         result = _answered((7, 7, 0, 0), time_s)
         tally.add_tracks(result, result.panoptic.semantic, truth if i % 3 == 0 or i > 6 else None, "", True)
     assert tally.tracks.summary(None)["thing_seconds"] == pytest.approx(0.6 + 2.0)
+
+
+def test_the_segmentation_part_of_stq_is_of_the_frames_whose_tracks_are_judged():
+    """A frame whose labels tell no objects apart, and are of a class that the answer never has, takes no part."""
+    tally, right = Tally(LABELS), _answered((7, 7, 0, 0), 0.0)
+    tally.add_tracks(right, right.panoptic.semantic, Truth(*_line(1, 1, 0, 0)), "", True)
+    alone = tally.numbers()["stq"]
+    other = Truth(np.full((1, 4), 2, np.uint8))
+    result = replace(_answered((7, 7, 0, 0), 0.1), stages_ms={"network": 1.0})
+    tally.add("a", result, result.panoptic.semantic, other)
+    tally.add_tracks(result, result.panoptic.semantic, other, "", True)
+    assert tally.numbers()["miou"] == 0.0 and tally.numbers()["stq"] == alone == pytest.approx(1.0)
 
 
 def test_without_things_nothing_is_claimed():

@@ -207,7 +207,8 @@ def test_detections_are_the_things_with_their_ids() -> None:
     assert [d.id for d in fill.detections(vision_types(), followed, CAMVID, HEADER).detections] == ["77"]
     # of a frame that comes late: what is no track must not have the number of one
     late = replace(panoptic(), segments=(replace(CAR, track=replace(track, id=2)), replace(CAR, id=2), ROAD))
-    assert [d.id for d in fill.detections(vision_types(), late, CAMVID, HEADER).detections] == ["2", ""]
+    found = fill.detections(vision_types(), late, CAMVID, HEADER, follows=True)
+    assert [d.id for d in found.detections] == ["2", ""]
 
 
 def test_the_masks_calibration_puts_their_pixels_on_the_rays_of_the_image() -> None:

@@ -35,9 +35,9 @@ def test_mask_and_segments_get_the_numbers_of_tracks():
         assert s.id == s.track.id and int((numbered.instance == s.id).sum()) == s.area
 
 
-def test_without_tracks_numbers_stay_those_of_the_frame():
-    panoptic, _ = draw([Thing(1, lambda t: (60, 90), (30, 20))], 0)
-    assert numbered_by_track(panoptic) is panoptic
+def test_stuff_has_its_own_numbers_in_a_frame_without_things_too():
+    panoptic, _ = draw([], 0)
+    assert [s.id for s in numbered_by_track(panoptic).segments] == [FIRST_STUFF_ID + 3]
 
 
 def test_what_is_no_track_in_a_late_frame_is_no_thing():
@@ -48,6 +48,9 @@ def test_what_is_no_track_in_a_late_frame_is_no_thing():
     late = numbered_by_track(replace(panoptic, segments=tracker.update(panoptic, 9 * PERIOD_NS).segments))
     assert [s.id for s in late.segments] == [1, FIRST_STUFF_ID + 3]
     assert set(np.unique(late.instance)) == {0, 1}
+    panoptic, _ = draw([two], 0)
+    late = numbered_by_track(replace(panoptic, segments=tracker.update(panoptic, 8 * PERIOD_NS).segments))
+    assert [s.id for s in late.segments] == [FIRST_STUFF_ID + 3] and not late.instance.any()
 
 
 def _two_cars(columns):
@@ -85,6 +88,12 @@ def test_a_pipeline_follows_what_swaps_its_rank(instance_ids):
             assert result.panoptic.instance[y + height // 2, x + width // 2] == s.id
             assert (s.id == s.track.id) or instance_ids == "frame"
     assert seen[0] == seen[1]
+
+
+def test_images_without_a_stamp_have_the_numbers_of_the_frame():
+    pipeline = Pipeline(MODEL, FakeBackend(_two_cars([(0.9, 2)])), tracking=TrackingSettings(), instance_ids="track")
+    segments = pipeline.run(Frame(np.zeros((64, 96, 3), np.uint8))).panoptic.segments
+    assert [s.id for s in segments] == list(range(1, len(segments) + 1)) and segments[0].is_thing
 
 
 @pytest.mark.parametrize("cameras", [4, 8])
