@@ -376,7 +376,9 @@ class Camera:
         elif camera_input.monitor.is_silent(time.monotonic()):
             self.retract_grid(status.message)
         if hangs and not self._hangs:
-            self._node.get_logger().error(f"{camera_input.monitor.topic}: nothing goes out, {standing('frames')}")
+            self._node.get_logger().error(
+                f"{camera_input.monitor.topic}: nothing goes out, {standing('frames', 'video')}"
+            )
         self._hangs = hangs
         return status
 

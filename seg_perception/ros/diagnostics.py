@@ -112,6 +112,7 @@ class CameraMonitor:
         self._lock = threading.Lock()
         self._last_input_s: float | None = None
         self._waiting_s: float | None = None
+        self._decoding_s: float | None = None
         self._answered_s, self._finished_s = -math.inf, now_s
         self._inputs_s: deque[float] = deque()
         self._outputs_s: deque[float] = deque()
@@ -155,6 +156,11 @@ class CameraMonitor:
             self._answered_s = arrived_s
             if self._waiting_s is not None and self._waiting_s <= arrived_s:
                 self._waiting_s = None
+
+    def decodes(self, since_s: float | None) -> None:
+        """Since when the thread that decodes video is at one packet; None between two."""
+        with self._lock:
+            self._decoding_s = since_s
 
     def lost(self, count: int | None) -> None:
         """So many frames were sent and never came: the middleware lost or overwrote them; None: that is not known."""
@@ -235,7 +241,8 @@ class CameraMonitor:
 
     def _waiting(self, now_s: float) -> float:
         """For how long images have come and nothing has gone out, s."""
-        return 0.0 if self._waiting_s is None else now_s - self._waiting_s
+        since_s = [moment for moment in (self._waiting_s, self._decoding_s) if moment is not None]
+        return now_s - min(since_s) if since_s else 0.0
 
     def _values(self, now_s: float, ground: GroundState) -> dict[str, str]:
         span_s = max(min(WINDOW_S, now_s - self._started_s), 1e-3)

@@ -273,6 +273,7 @@ class CameraInput:
         who publishes the images; nothing once another thread has stopped listening."""
         with self._subscribing:
             if self._is_open:
+                self.monitor.decodes(self._video.decoding_s if self._video is not None else None)
                 self._hear_latched_infos()
                 self._look_at_publishers()
 

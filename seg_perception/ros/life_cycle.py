@@ -198,7 +198,7 @@ class ManagedNode(LifecycleNode):
             state = self.state
         except rclpy_implementation.InvalidHandle:  # the process leaves already
             return
-        self.leave(f"{state} does not end after {limit_s:g} s ({standing('frames', 'transition')})", done)
+        self.leave(f"{state} does not end after {limit_s:g} s ({standing('frames', 'transition', 'video')})", done)
 
     def leave(self, cause: str, done: Future[bool] | None = None) -> None:
         """End the process, since something in it waits for ever. done: a transition's answer that is due before."""

@@ -139,7 +139,7 @@ def _end(node: ManagedNode, spinning: Spinning) -> int:
         if configuring and not node.hung.is_set():
             node.get_logger().info(f"left in the middle of configuring ({standing('transition')})")
         elif not node.hung.is_set():
-            node.get_logger().fatal(f"does not end, leaving it: {standing('frames', 'transition')}")
+            node.get_logger().fatal(f"does not end, leaving it: {standing('frames', 'transition', 'video')}")
         spinning.end(LAST_WORDS_S)
         _sign_off(node, LAST_WORDS_S)
         os._exit(0 if configuring and not node.hung.is_set() else EXIT_HUNG)

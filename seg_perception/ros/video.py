@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import importlib
 import threading
+import time
 import traceback
 from collections import deque
 from collections.abc import Callable
@@ -64,6 +65,8 @@ class VideoThread:
         self._queue: deque[Waiting] = deque()
         self._filled = threading.Condition()
         self._open = True
+        self.decoding_s: float | None = None
+        """Since when, of the steady clock, the packet of now is being decoded; None between two."""
         self._thread = threading.Thread(target=self._work, name="video", daemon=True)
         self._thread.start()
 
@@ -109,6 +112,7 @@ class VideoThread:
             if waiting.message is None:
                 reader.lose()
                 continue
+            self.decoding_s = time.monotonic()
             try:
                 for arrived_s, image in reader.read(waiting.message, waiting.arrived_s):
                     self._deliver(image, arrived_s)
@@ -119,6 +123,7 @@ class VideoThread:
             except Exception as error:  # the edge of the thread: one packet that fails must not end the camera
                 self._reject(FAILED, f"{type(error).__name__}: {error}", traceback.format_exc())
                 reader = VideoReader(self._limits)
+            self.decoding_s = None
 
 
 def _begins_anew(message: Any) -> bool:

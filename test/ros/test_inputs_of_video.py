@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 from typing import Any
@@ -19,6 +20,7 @@ from video_streams import HEIGHT, WIDTH, Packet, stream
 
 from seg_perception.camera.video import NO_KEY_FRAME, VideoReader
 from seg_perception.ros import inputs
+from seg_perception.ros.diagnostics import ERROR
 from seg_perception.ros.inputs import Arrival, Calibration, CameraInput
 from seg_perception.ros.parameters import NodeSettings
 from seg_perception.ros.video import MOST_WAITING, VIDEO_MESSAGES
@@ -214,6 +216,38 @@ def test_what_cannot_be_decoded_is_refused_by_its_cause(camera: Callable[..., Vi
     one.send(stream("h264", 1)[0], codec="theora")
     one.until("bad_wrong_encoding", "1")
     assert not one.frames
+
+
+def test_a_decoder_that_hangs_is_an_error_in_diagnostics(
+    camera: Callable[..., VideoCamera], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a network that does: packets come, and nothing goes out."""
+    begun, go_on, read = threading.Event(), threading.Event(), VideoReader.read
+
+    def hang(self: VideoReader, message: Any, tag: Any = None) -> Any:
+        begun.set()
+        assert go_on.wait(WAIT_S)
+        return read(self, message, tag)
+
+    one, packet = camera(), stream("h264", 1)[0]
+    one.input.look_around()
+    assert one.values()["hangs"] == "false"
+    monkeypatch.setattr(VideoReader, "read", hang)
+    one.send(packet)
+    assert begun.wait(WAIT_S)
+    one.input.look_around()
+    late_s = time.monotonic() + 3.0
+    one.input.monitor.received(late_s)
+    status = one.input.monitor.status(late_s)
+    assert (status.level, status.values["hangs"]) == (ERROR, "true")
+    assert status.message.startswith("images come on /front/image/foxglove, nothing goes out since 3.")
+    go_on.set()
+    one.wait(1)
+    one.input.monitor.answered(one.frames[0].arrived_s)
+    assert one.input._video is not None
+    one.input._video.close()  # once the packet is decoded
+    one.input.look_around()
+    assert one.input.monitor.status(late_s).values["hangs"] == "false"
 
 
 def test_packets_that_are_left_out_since_decoding_is_slow_count_as_replaced(
