@@ -36,8 +36,8 @@ class BackendError(SegPerceptionError):
         self.cause = cause
 
 
-LONGEST_QUOTE = 80
-"""Letters of a text that came from outside, in a sentence."""
+LONGEST_QUOTE, LONGEST_REASON = 80, 500
+"""Letters of a text that came from outside, in a sentence, and of what a library says of it."""
 
 
 def quoted(text: object, most: int = LONGEST_QUOTE) -> str:

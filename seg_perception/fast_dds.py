@@ -110,6 +110,8 @@ def is_locked(path: Path) -> bool:
         fcntl.flock(held, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return True
+    except OSError:  # where no file can be locked
+        return False
     finally:
         os.close(held)
     return False

@@ -14,7 +14,7 @@ from rclpy.lifecycle import LifecycleNode
 from seg_perception.backends.base import Backend
 from seg_perception.backends.batches import Answer
 from seg_perception.camera.messages import BadImageError, ImageReader
-from seg_perception.errors import BackendError, SegPerceptionError
+from seg_perception.errors import LONGEST_REASON, BackendError, SegPerceptionError, quoted
 from seg_perception.ground.fusion import GridFusion, PlanarPose
 from seg_perception.panoptic.relabel import Told
 from seg_perception.pipeline import Pipeline, Ready, Seen
@@ -394,5 +394,5 @@ def _answering(camera_input: CameraInput, arrival: Arrival) -> Iterator[None]:
     except SegPerceptionError as error:
         camera_input.reject(FAILED, str(error))
     except Exception as error:  # the edge of the worker thread: one frame that fails must not end perception
-        camera_input.reject(FAILED, f"{type(error).__name__}: {error}", traceback.format_exc())
+        camera_input.reject(FAILED, f"{type(error).__name__}: {quoted(error, LONGEST_REASON)}", traceback.format_exc())
     camera_input.monitor.answered(arrival.arrived_s)

@@ -13,15 +13,13 @@ from rclpy.node import Node
 from rclpy.time import Time
 
 from seg_perception.camera_model import NORM_TOLERANCE, OPTICAL_FROM_BODY, CameraPose, turned
-from seg_perception.errors import SegPerceptionError, quoted
+from seg_perception.errors import LONGEST_REASON, SegPerceptionError, quoted
 from seg_perception.ground.fusion import PlanarPose
 
 _SAME_M, _SAME_RAD = 1e-3, 1e-3
 """Two frames coincide where they differ by less."""
 _NOISE_M, _NOISE_RAD = 1e-4, 1e-5
 """Rounding in a chain of transforms: a camera 1.2 m up that moves by less sees the ground at 20 m move by 5 mm."""
-_LONGEST_REASON = 500
-"""Letters of what TF says, which names frames as they came."""
 _STRAGGLER_NS = 10**9
 """How far ahead of simulated time a transform must be to be from before a jump."""
 
@@ -131,7 +129,7 @@ class TransformSource:
                 found = self._newest(target, source, stamp, tolerance_s, way)
         except self._tf2.TransformException as error:
             raise TransformError(
-                "tf_missing", f"no transform {way} ({quoted(error, _LONGEST_REASON)}): publish it in TF"
+                "tf_missing", f"no transform {way} ({quoted(error, LONGEST_REASON)}): publish it in TF"
             ) from error
         at, turn = found.transform.translation, found.transform.rotation
         numbers = (at.x, at.y, at.z, turn.x, turn.y, turn.z, turn.w)

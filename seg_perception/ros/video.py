@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from seg_perception.camera.messages import BadImageError, DecodedImage
 from seg_perception.camera.video import VideoReader, codec_of, is_key_frame
-from seg_perception.errors import SegPerceptionError
+from seg_perception.errors import LONGEST_REASON, SegPerceptionError, quoted
 from seg_perception.image_limits import ImageLimits
 from seg_perception.libraries import missing, pip_install
 from seg_perception.ros.diagnostics import FAILED
@@ -121,7 +121,7 @@ class VideoThread:
             except SegPerceptionError as error:  # no decoder: each packet says so
                 self._reject("no_decoder", str(error))
             except Exception as error:  # the edge of the thread: one packet that fails must not end the camera
-                self._reject(FAILED, f"{type(error).__name__}: {error}", traceback.format_exc())
+                self._reject(FAILED, f"{type(error).__name__}: {quoted(error, LONGEST_REASON)}", traceback.format_exc())
                 reader = VideoReader(self._limits)
             self.decoding_s = None
 

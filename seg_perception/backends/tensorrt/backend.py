@@ -198,9 +198,8 @@ class TensorRTBackend:
         """The deserialized engine of key; a cached one that does not load is built again, once."""
         runtime = self._runtime = self._flavor.trt.Runtime(self._flavor.logger)
         runtime.engine_host_code_allowed = False  # an engine is numbers and kernels for the GPU, no program for the CPU
-        least = (
-            self.model.path.stat().st_size
-        )  # its weights are as many; a full disk is told before minutes of building
+        # Its weights are as many: a full disk is told before minutes of building.
+        least = self.model.path.stat().st_size
         engine = runtime.deserialize_cuda_engine(self._cache.get(key, self._build, self._log, least))
         if engine is None:
             self._log(f"engine {self._cache.path(key)} does not load here, so it is built again")
