@@ -59,7 +59,7 @@ def _taken(path: Path, settings: UnlabelledSettings) -> Iterator[NDArray[np.uint
     source = open_source(str(path), topic=settings.topic or None)
     step_ns, due, count = int(settings.every_s * 1e9), None, 0
     for item in tqdm(source, desc=f"reading {path.name}", unit="frame", mininterval=1, leave=False, disable=rank() > 0):
-        if due is not None and item.frame.stamp_ns < due:
+        if due is not None and due - step_ns <= item.frame.stamp_ns < due:  # a clock that went back is another time
             continue
         due, count = item.frame.stamp_ns + step_ns, count + 1
         bgr = cv2.cvtColor(item.frame.rgb, cv2.COLOR_RGB2BGR)

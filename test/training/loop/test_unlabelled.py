@@ -12,7 +12,7 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="training needs torch")
 
-from bag_fixtures import pictures, write  # noqa: E402
+from bag_fixtures import PERIOD_NS, pictures, write  # noqa: E402
 from training_fixtures import TINY_CONFIG, known_test_networks, write_camvid  # noqa: E402, F401
 
 from seg_perception.errors import SegPerceptionError  # noqa: E402
@@ -40,7 +40,8 @@ def config_of(root: Path, **changes: Any) -> TrainConfig:
 
 
 def test_frames_of_a_folder_and_of_a_bag(root: Path, tmp_path: Path) -> None:
-    """Ten frames of a bag, 0.1 s apart; every 0.25 s gives 0, 0.3, 0.6, 0.9, of which two are wanted."""
+    """Ten frames of a bag, 0.1 s apart; every 0.25 s gives 0, 0.3, 0.6, 0.9, of which two are wanted. Of a bag whose clock
+    goes back both parts are taken."""
     bag = write(tmp_path / "bag", pictures(10))
     folder = root / "camvid/val/images"
     frames = UnlabelledFrames(UnlabelledSettings((str(folder), str(bag)), every_s=0.25, frames=2), Path())
@@ -48,6 +49,9 @@ def test_frames_of_a_folder_and_of_a_bag(root: Path, tmp_path: Path) -> None:
     assert (len(frames), len(alone)) == (5, 10)
     apart = [np.abs(frames[4].astype(int) - alone[i]).mean() for i in range(10)]
     assert int(np.argmin(apart)) == 3
+    earlier = [(topic, kind, message, time_ns + 20 * PERIOD_NS) for topic, kind, message, time_ns in pictures(6)]
+    back = write(tmp_path / "back", pictures(6, first=10) + earlier)
+    assert len(UnlabelledFrames(UnlabelledSettings((str(back),), every_s=0.25), Path())) == 4
     with pytest.raises(SegPerceptionError, match=r"unlabelled: .*empty holds no image|empty"):
         (tmp_path / "empty").mkdir()
         UnlabelledFrames(UnlabelledSettings((str(tmp_path / "empty"),)), Path())
