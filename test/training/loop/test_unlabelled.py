@@ -19,7 +19,7 @@ from seg_perception.errors import SegPerceptionError  # noqa: E402
 from seg_perception.labels import CAMVID  # noqa: E402
 from seg_perception.training.config import TrainConfig, load_config  # noqa: E402
 from seg_perception.training.data.unlabelled import UnlabelledFrames, UnlabelledStream, rectangle  # noqa: E402
-from seg_perception.training.loop import consistency  # noqa: E402
+from seg_perception.training.loop import checkpoint, consistency  # noqa: E402
 from seg_perception.training.loop.trainer import Trainer  # noqa: E402
 from seg_perception.training.networks.heads import TrainingOutput  # noqa: E402
 from seg_perception.training.unlabelled_settings import UnlabelledSettings  # noqa: E402
@@ -130,7 +130,7 @@ def test_training_learns_from_them_and_a_resumed_run_repeats_it(root: Path, tmp_
     rest = Trainer(config_of(root), CAMVID, tmp_path / "parts")
     rest.resume()
     assert [rest.one_step(batch) for batch in rest.batches(4)] == losses[2:]
-    assert whole._unlabelled_names() == ["unlabelled images"]
+    assert "unlabelled images" in checkpoint.load(tmp_path / "parts/last.pt")["data"]
 
 
 def test_labelled_outputs_are_those_of_the_labelled_images() -> None:
