@@ -13,7 +13,8 @@ from seg_perception.backends.shipped_models import find_model, given_model
 from seg_perception.errors import SegPerceptionError
 from seg_perception.model_file import ModelInfo
 from seg_perception.network_size import size_hw_of
-from seg_perception.options import whole
+from seg_perception.options import number, whole
+from seg_perception.panoptic.decoder import PanopticSettings
 from seg_perception.pipeline import Pipeline
 
 
@@ -39,6 +40,24 @@ def add_model_arguments(parser: argparse.ArgumentParser, *, required: bool = Tru
         metavar="N",
         help="threads of the network on the CPU (default: one per core)",
     )
+
+
+def add_panoptic_arguments(parser: argparse.ArgumentParser) -> None:
+    """--min-ground-confidence."""
+    parser.add_argument(
+        "--min-ground-confidence",
+        type=number("--min-ground-confidence", least=0, most=1),
+        default=PanopticSettings.min_ground_confidence,
+        metavar="P",
+        help="probability of ground below which the likeliest other class is told, as the node's "
+        "panoptic.min_ground_confidence "
+        "(default: %(default)s)",
+    )
+
+
+def panoptic_settings(arguments: argparse.Namespace) -> PanopticSettings:
+    """How the arguments of add_panoptic_arguments want masks to be made."""
+    return PanopticSettings(min_ground_confidence=arguments.min_ground_confidence)
 
 
 def check_model_arguments(arguments: argparse.Namespace) -> None:

@@ -26,16 +26,24 @@ def whole(option: str, least: int, most: int | None = None) -> Callable[[str], i
 
 
 def number(
-    option: str, *, least: float = -math.inf, above: float | None = None, infinite: bool = False
+    option: str,
+    *,
+    least: float = -math.inf,
+    most: float = math.inf,
+    above: float | None = None,
+    infinite: bool = False,
 ) -> Callable[[str], float]:
-    """What reads a number of at least `least` and more than `above`, finite unless `infinite`; raises as whole."""
+    """What reads a number of at least `least`, at most `most` and more than `above`, finite unless `infinite`; raises as
+    whole."""
 
     def read(text: str) -> float:
         try:
             value = float(text)
         except ValueError:
             value = math.nan
-        if not value >= least or (above is not None and value <= above) or (math.isinf(value) and not infinite):
+        if not least <= value <= most or (above is not None and value <= above) or (math.isinf(value) and not infinite):
+            if most < math.inf:
+                raise SegPerceptionError(f"{option} is {text}: give a number from {least:g} to {most:g}")
             limit = f", at least {least:g}" if least > -math.inf else "" if above is None else f", more than {above:g}"
             raise SegPerceptionError(f"{option} is {text}: give a number{limit}")
         return value

@@ -163,10 +163,10 @@ class Pipeline:
 
     def _decoders(self) -> tuple[Decoder, ...]:
         make, table = (self._device.decoder if self._device else PanopticDecoder), self._told.table
-        labels, settings = self.model.labels, self._settings[0]
-        made: list[Decoder] = [make(labels, settings) for _ in range(self._slots)]
+        settings = self._settings[0]
+        made: list[Decoder] = [make(self.labels, settings) for _ in range(self._slots)]
         if self._whole_things:
-            made = [WholeThings(one, labels, settings) for one in made]
+            made = [WholeThings(one, self.model.labels, settings) for one in made]
         return tuple(made if table is None else [MergingDecoder(one, table) for one in made])
 
     @property

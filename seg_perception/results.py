@@ -130,17 +130,21 @@ class Segment:
 @dataclass(frozen=True)
 class Panoptic:
     """Masks of one frame. semantic: uint8 [H, W] class id, 255 = void. instance: uint16 [H, W], 0 = none, else the
-    id of a thing segment. confidence: uint8 [H, W], 255 x the winner's softmax probability."""
+    id of a thing segment. confidence: uint8 [H, W], 255 x the winner's softmax probability. ground: float32 [h, w], the
+    softmax probability of all ground classes together on the network's grid, None where nobody wants it."""
 
     semantic: NDArray[np.uint8]
     instance: NDArray[np.uint16]
     confidence: NDArray[np.uint8]
     segments: tuple[Segment, ...]
+    ground: NDArray[np.float32] | None = None
 
     def __post_init__(self) -> None:
         _expect("semantic", self.semantic, np.uint8, None, None)
         _expect("instance", self.instance, np.uint16, *self.semantic.shape)
         _expect("confidence", self.confidence, np.uint8, *self.semantic.shape)
+        if self.ground is not None:
+            _expect("ground", self.ground, np.float32, None, None)
 
 
 @dataclass(frozen=True)
@@ -265,7 +269,7 @@ class Drivable:
 
 @dataclass(frozen=True)
 class Wants:
-    """What somebody watches, so what is worth computing beside the semantic mask."""
+    """What somebody watches, so what is worth computing beside the semantic mask. ground: that of Panoptic."""
 
     instances: bool = True
     confidence: bool = True
@@ -273,6 +277,7 @@ class Wants:
     grid: bool = True
     free_space: bool = True
     points: bool = False
+    ground: bool = False
 
 
 @dataclass(frozen=True)

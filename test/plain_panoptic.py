@@ -27,9 +27,33 @@ def semantic(logits: NDArray[np.float32], size_hw: tuple[int, int]) -> NDArray[n
 
 def confidence(logits: NDArray[np.float32], size_hw: tuple[int, int]) -> NDArray[np.float64]:
     """float64 [H, W] in [0, 1]: the upsampled softmax probability of the winning class."""
+    return confidence_of(logits, semantic(logits, size_hw), size_hw)
+
+
+def confidence_of(
+    logits: NDArray[np.float32], classes: NDArray[np.uint8], size_hw: tuple[int, int]
+) -> NDArray[np.float64]:
+    """float64 [H, W] in [0, 1]: the upsampled softmax probability of each pixel's class, uint8 [H, W]."""
     shifted = np.exp(logits.astype(np.float64) - logits.max(0))
     probabilities = upsample(shifted / shifted.sum(0), size_hw)
-    return np.take_along_axis(probabilities, semantic(logits, size_hw).astype(np.intp)[None], 0)[0]
+    return np.take_along_axis(probabilities, classes.astype(np.intp)[None], 0)[0]
+
+
+def likeliest_other(
+    logits: NDArray[np.float32], is_ground: NDArray[np.bool_], size_hw: tuple[int, int]
+) -> NDArray[np.uint8]:
+    """uint8 [H, W]: upsample, then argmax among the classes that are no ground; 255 where all are."""
+    others = np.flatnonzero(~is_ground[: len(logits)])
+    if not len(others):
+        return np.full(size_hw, 255, np.uint8)
+    return others[upsample(logits[others], size_hw).argmax(0)].astype(np.uint8)
+
+
+def ground(logits: NDArray[np.float32], is_ground: NDArray[np.bool_], size_hw: tuple[int, int]) -> NDArray[np.float64]:
+    """float64 [H, W] in [0, 1]: the upsampled softmax probability of all ground classes together; is_ground: by class."""
+    shifted = np.exp(logits.astype(np.float64) - logits.max(0))
+    shares = shifted[is_ground[: len(logits)]].sum(0) / shifted.sum(0)
+    return upsample(shares[None], size_hw)[0]
 
 
 def centers(heatmap: NDArray[np.float32], radius: int, threshold: float, most: int) -> list[tuple[int, int]]:

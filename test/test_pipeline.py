@@ -189,6 +189,23 @@ def test_a_frame_may_be_placed_after_the_next_one_is_seen():
     assert "not calibrated" in pipeline.ground_problem and pipeline.projection is None
 
 
+def test_ground_that_is_not_sure_is_what_is_told_as_ground():
+    """Road with half of the probability, the rest sky's: sky, and road again once road is told as no ground."""
+
+    def unsure(images):
+        output = empty_output(MODEL, len(images))
+        output.semantic_logits[:, [0, 3]] = 20
+        output.semantic_logits[:, 3, 4:] += 1e-3
+        return output
+
+    pipeline = Pipeline(MODEL, FakeBackend(unsure), panoptic=PanopticSettings(min_ground_confidence=0.6))
+    assert set(np.unique(pipeline.run(_frame()).panoptic.semantic)) == {0}
+    pipeline.configure(told=told(MODEL.labels, {"road": -1}, []))
+    assert set(np.unique(pipeline.run(_frame()).panoptic.semantic)) == {0, 3}
+    pipeline.configure(told=told(MODEL.labels, {}, []), panoptic=PanopticSettings(min_ground_confidence=0.4))
+    assert set(np.unique(pipeline.run(_frame()).panoptic.semantic)) == {0, 3}
+
+
 def test_every_slot_is_warm():
     backend = FakeBackend(_road_below)
     Pipeline(MODEL, backend, slots=2).warm_up()

@@ -44,7 +44,7 @@ def plain(value: Any) -> Any:
 def answers() -> dict[str, Any]:
     """Decode, ground and metrics of a few frames."""
     rng = np.random.default_rng(0)
-    settings = PanopticSettings(min_confidence=0.12)
+    settings = PanopticSettings(min_confidence=0.12, min_ground_confidence=0.97)
     decoder, found = WholeThings(PanopticDecoder(CAMVID, settings), CAMVID, settings), {}
     steadier, tracker = Steadier(CAMVID, TemporalSettings(1.0)), Tracker(len(CAMVID), TrackingSettings())
     camera = CameraModel(

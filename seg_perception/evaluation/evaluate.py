@@ -48,7 +48,7 @@ from seg_perception.evaluation.tta import Views, parse_scales
 from seg_perception.evaluation.worst_frames import WorstFrames
 from seg_perception.labels import LabelSet
 from seg_perception.metrics.tally import Tally
-from seg_perception.offline import opened_pipeline
+from seg_perception.offline import opened_pipeline, panoptic_settings
 from seg_perception.pictures.overlay import Overlay
 from seg_perception.pipeline import Pipeline
 from seg_perception.recordings import own_vehicle
@@ -100,7 +100,8 @@ def _say(numbers: Mapping[str, Any], more: str) -> None:
 def _evaluate_one(arguments: argparse.Namespace) -> report.Report:
     views = Views(parse_scales(arguments.scales), flip=arguments.tta == "flip")
     tracking = None if arguments.dataset else TrackingSettings()  # a data set's frames do not follow each other
-    with opened_pipeline(arguments, partial(views.pipeline, tracking=tracking)) as pipeline:
+    settings = panoptic_settings(arguments)
+    with opened_pipeline(arguments, partial(views.pipeline, tracking=tracking, panoptic=settings)) as pipeline:
         sources = open_sources(arguments, pipeline.labels)
         with ExitStack() as open_files:
             recorders = [open_files.enter_context(file) for file in _recorders(arguments, pipeline.labels)]
@@ -241,7 +242,7 @@ def _results(
     """Every frame of a source and what was found in it, which holds until the next; cameras: what write it to files."""
     # for the tracks, too, where nothing else on the ground is wanted
     pipeline.set_camera(source.camera, source.pose, source.ego)
-    wants = Wants() if cameras else Wants(areas=False, grid=False, free_space=False)
+    wants = Wants(ground=True) if cameras else Wants(areas=False, grid=False, free_space=False, ground=True)
     for item in source:
         result = pipeline.run(item.frame, wants)
         for camera in cameras:

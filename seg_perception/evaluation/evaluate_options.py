@@ -12,7 +12,7 @@ from seg_perception.evaluation import many
 from seg_perception.evaluation.compare import add_baseline_arguments
 from seg_perception.labels import VOID
 from seg_perception.network import add_domain_argument
-from seg_perception.offline import add_model_arguments, check_model_arguments
+from seg_perception.offline import add_model_arguments, add_panoptic_arguments, check_model_arguments
 from seg_perception.options import number, whole
 from seg_perception.recordings import own_vehicle
 from seg_perception.recordings.video_encoder import ENCODERS
@@ -24,6 +24,7 @@ ALL_TOPICS = "all"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the verb."""
     add_model_arguments(parser)
+    add_panoptic_arguments(parser)
     data = parser.add_mutually_exclusive_group(required=True)
     data.add_argument("--dataset", metavar="NAME", help="labelled data set, such as camvid, or synthetic_drive")
     data.add_argument(

@@ -14,6 +14,7 @@ import argparse
 import math
 import sys
 from collections import Counter
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,13 @@ from seg_perception.files import image_files, read_rgb, write_image
 from seg_perception.ground.drivable import DrivableSettings
 from seg_perception.ground.ego_mask import EgoMask
 from seg_perception.metrics.times import StageTimes
-from seg_perception.offline import add_model_arguments, check_model_arguments, opened_pipeline
+from seg_perception.offline import (
+    add_model_arguments,
+    add_panoptic_arguments,
+    check_model_arguments,
+    opened_pipeline,
+    panoptic_settings,
+)
 from seg_perception.pictures.birds_eye import BirdsEye
 from seg_perception.pictures.overlay import Overlay
 from seg_perception.pipeline import Pipeline
@@ -42,6 +49,7 @@ EXIT_SOME_FAILED = 1
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the verb."""
     add_model_arguments(parser)
+    add_panoptic_arguments(parser)
     parser.add_argument("--images", type=Path, required=True, metavar="DIR", help="folder of images")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write to")
     add_argument(parser)
@@ -61,7 +69,7 @@ def run(arguments: argparse.Namespace) -> int:
         )
     assumed = AssumedCamera.parse(arguments.assume_camera) if arguments.assume_camera else None
     ego = own_vehicle.of_option(arguments)
-    with opened_pipeline(arguments) as pipeline:
+    with opened_pipeline(arguments, partial(Pipeline, panoptic=panoptic_settings(arguments))) as pipeline:
         report = predict(pipeline, files, arguments.out, assumed, ego)
     if arguments.json:
         write_json(arguments.json, report)

@@ -46,14 +46,22 @@ class Views:
                 "the smallest image that it can see"
             )
 
-    def pipeline(self, model: ModelInfo, backend: Backend, tracking: TrackingSettings | None = None) -> Pipeline:
-        """A pipeline that sees every frame in all views; each costs at least one run of backend. tracking: see Pipeline."""
+    def pipeline(
+        self,
+        model: ModelInfo,
+        backend: Backend,
+        tracking: TrackingSettings | None = None,
+        panoptic: PanopticSettings | None = None,
+    ) -> Pipeline:
+        """A pipeline that sees every frame in all views; each costs at least one run of backend. tracking, panoptic: see
+        Pipeline."""
         if self == Views():
-            return Pipeline(model, backend, tracking=tracking)
+            return Pipeline(model, backend, panoptic=panoptic, tracking=tracking)
         augmented = AugmentedBackend(model, backend, self)
+        panoptic = panoptic or PanopticSettings()
         # the window is told in px of the network's input, which is that much larger now
-        window_px = PanopticSettings().center_window_px * max(self.scales)
-        settings = PanopticSettings(center_window_px=window_px)
+        window_px = panoptic.center_window_px * max(self.scales)
+        settings = dataclasses.replace(panoptic, center_window_px=window_px)
         return Pipeline(augmented.model, augmented, panoptic=settings, tracking=tracking)
 
     def __str__(self) -> str:

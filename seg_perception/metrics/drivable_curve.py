@@ -1,10 +1,11 @@
-"""Drivable ground over the confidence that is asked for: what a robot gains in precision and loses in recall."""
+"""Drivable ground over what is asked of its pixels: what a robot gains in precision and loses in recall."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -25,8 +26,8 @@ class DrivableCurve:
         self._missed = 0
 
     def add(self, semantic: NDArray[np.uint8], confidence: NDArray[np.uint8], truth: NDArray[np.uint8]) -> None:
-        """One frame: predicted classes and their confidence of 0 to 255, both [H, W], and the labels, which a prediction of
-        another size is brought to by the middles of their pixels."""
+        """One frame: predicted classes and their confidence of 0 to 255, or how likely ground is there, both [H, W], and the
+        labels, which a prediction of another size is brought to by the middles of their pixels."""
         semantic = at_middles(semantic, truth.shape)
         confidence = at_middles(confidence, truth.shape)
         self._missed += _count(semantic, confidence, truth, self._ground, self._predicted)
@@ -47,6 +48,12 @@ class DrivableCurve:
             "recall": [int(hit) / truth for hit in right],
             "iou": [int(hit) / (truth + int(miss)) for hit, miss in zip(right, wrong)],
         }
+
+
+def on_mask(likely: NDArray[np.float32], mask_hw: tuple[int, int]) -> NDArray[np.uint8]:
+    """Probabilities of 0 to 1 on the network's grid, [h, w], upsampled bilinearly to a mask: 0 to 255, [H, W]."""
+    upsampled = cv2.resize(likely, mask_hw[::-1], interpolation=cv2.INTER_LINEAR)
+    return np.clip(np.rint(255 * upsampled), 0, 255).astype(np.uint8)
 
 
 def at_best(curve: Mapping[str, Any]) -> tuple[float, float]:

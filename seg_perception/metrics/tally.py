@@ -13,7 +13,7 @@ from seg_perception.ground.geometry import GroundProjection
 from seg_perception.labels import LabelSet
 from seg_perception.metrics.calibration import Calibration
 from seg_perception.metrics.confusion import ConfusionMatrix, mean_known
-from seg_perception.metrics.drivable_curve import DrivableCurve
+from seg_perception.metrics.drivable_curve import DrivableCurve, on_mask
 from seg_perception.metrics.false_ground import FalseGround
 from seg_perception.metrics.new_things import ObstacleDelay
 from seg_perception.metrics.per_frame import PerFrame
@@ -36,7 +36,7 @@ class Tally:
         self.labels = labels
         self.scores = Scores(labels)
         self.per_frame = PerFrame(self.scores)
-        self._curve = DrivableCurve(labels)
+        self._curve, self._ground_curve = DrivableCurve(labels), DrivableCurve(labels)
         self._calibration = Calibration()
         self._false_ground = FalseGround(labels)
         self._without_labels = WithoutLabels()
@@ -79,6 +79,9 @@ class Tally:
                 miou = self.scores.add(semantic, result.panoptic.instance, truth, result.panoptic.segments)
                 instances = truth.instance is not None
                 self._curve.add(semantic, result.panoptic.confidence, truth.semantic)
+                if result.panoptic.ground is not None:
+                    likely = on_mask(result.panoptic.ground, result.panoptic.semantic.shape)
+                    self._ground_curve.add(semantic, likely, truth.semantic)
                 self._calibration.add(semantic, result.panoptic.confidence, truth.semantic)
                 self._false_ground.add(semantic, truth.semantic, projection)
             except SegPerceptionError as error:
@@ -127,6 +130,7 @@ class Tally:
             **self._without_labels.summary(),
             **self._track_numbers(),
             "drivable_curve": self._curve.summary(),
+            "ground_curve": self._ground_curve.summary(),
             "stages_ms": self.times.summary(),
         }
 

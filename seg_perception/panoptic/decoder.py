@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seg_perception.errors import BackendError
-from seg_perception.labels import LabelSet
+from seg_perception.labels import NOT_GROUND, LabelSet
 from seg_perception.machine import usable_cores
 from seg_perception.panoptic import instance_kernels, mask_kernels
 from seg_perception.panoptic.instance_kernels import AREA, CONFIDENCE, LEFT, RIGHT, TOP
@@ -35,7 +35,9 @@ class PanopticSettings:
     a centre must be the largest, in px of the network's input (never less than the 3x3 cells around it).
     max_instances: the best this many centres are kept. min_stuff_area, min_thing_area: smaller segments, as a share of
     the mask's pixels, are left out of the segments; their pixels keep their class, and a thing's get instance 0.
-    min_confidence: pixels whose confidence (0 to 1) is less become void.
+    min_confidence: pixels whose confidence (0 to 1) is less become void. min_ground_confidence: pixels of ground go to the
+    likeliest class that is none where the probabilities of all ground classes together are less. Void would hide what stands
+    behind it, and at the foot of every obstacle ground becomes unsure.
     """
 
     center_threshold: float = 0.1
@@ -44,6 +46,7 @@ class PanopticSettings:
     min_stuff_area: float = 0.001
     min_thing_area: float = 0.0
     min_confidence: float = 0.0
+    min_ground_confidence: float = 0.0
 
     def __post_init__(self) -> None:
         for name, low, high in (
@@ -53,6 +56,7 @@ class PanopticSettings:
             ("min_stuff_area", 0.0, 1.0),
             ("min_thing_area", 0.0, 1.0),
             ("min_confidence", 0.0, 1.0),
+            ("min_ground_confidence", 0.0, 1.0),
         ):
             if not low <= getattr(self, name) <= high:
                 raise ValueError(f"{name} is {getattr(self, name)}, allowed is {low} to {high}")
@@ -88,6 +92,7 @@ class PanopticDecoder:
     def __init__(self, labels: LabelSet, settings: PanopticSettings) -> None:
         self.settings = settings
         self._labels = labels
+        self._is_ground: NDArray[np.bool_] = labels.drivable_costs != NOT_GROUND
         self._buffers: _Buffers | None = None
 
     def decode(
@@ -107,14 +112,20 @@ class PanopticDecoder:
             centers = self._centers(output, index, mask_hw, stride, buffers)
         else:
             _check_finite(output, index)
-        if not all(_shared(buffers.cell_parts, lambda rows: buffers.judge_cells(logits, centers, rows))):
+        if not all(
+            _shared(buffers.cell_parts, lambda rows: buffers.judge_cells(logits, self._is_ground, centers, rows))
+        ):
             raise not_finite("semantic_logits")
-        least = int(np.ceil(self.settings.min_confidence * 255))
+        least, least_ground = int(np.ceil(self.settings.min_confidence * 255)), self.settings.min_ground_confidence
 
         def paint(part: _Part) -> None:
-            buffers.paint_classes(logits, part, with_confidence, least)
+            buffers.paint_classes(logits, part, with_confidence)
+            if least_ground:
+                buffers.replace_unsure_ground(logits, part, least_ground, self._is_ground)
+            if least:
+                mask_kernels.drop_unsure(part.pixel_rows, least, buffers.semantic, buffers.confidence)
             if wants.instances:
-                buffers.paint_instances(centers, part, self._labels.is_thing)
+                buffers.paint_instances(centers, part, self._labels.is_thing, least_ground)
 
         _shared(buffers.parts, paint)
         segments: tuple[Segment, ...] = ()
@@ -125,6 +136,7 @@ class PanopticDecoder:
             buffers.instance if len(centers) else buffers.no_instance,
             buffers.confidence if with_confidence else buffers.no_confidence,
             segments,
+            buffers.ground if wants.ground else None,
         )
 
     def _sized(self, logits_shape: tuple[int, ...], mask_hw: tuple[int, int]) -> _Buffers:
@@ -203,6 +215,7 @@ class _Buffers:
         self.sizes = (logits_shape, mask_hw)
         self.down, self.across = mask_kernels.axis(h, mask_hw[0]), mask_kernels.axis(w, mask_hw[1])
         self.cells = (np.empty((h, w), np.uint8), np.empty((h, w), np.float32), np.empty((h, w), np.float32))
+        self.ground = np.empty((h, w), np.float32)
         self.semantic = np.empty(mask_hw, np.uint8)
         self.instance, self.no_instance = np.zeros(mask_hw, np.uint16), np.zeros(mask_hw, np.uint16)
         self.confidence, self.no_confidence = np.zeros(mask_hw, np.uint8), np.zeros(mask_hw, np.uint8)
@@ -220,20 +233,42 @@ class _Buffers:
             for begin, end in _split(len(self.down.low))
         ]
 
-    def judge_cells(self, logits: NDArray[np.float32], centers: NDArray[np.float64], rows: tuple[int, int]) -> bool:
+    def judge_cells(
+        self,
+        logits: NDArray[np.float32],
+        is_ground: NDArray[np.bool_],
+        centers: NDArray[np.float64],
+        rows: tuple[int, int],
+    ) -> bool:
         """Class and, if there are centres, centre of each cell in rows; False if a logit is not finite."""
         if len(centers):
             mask_kernels.elect_centers(self.votes, centers, rows, self.elected)
-        return mask_kernels.score_cells(logits, rows, *self.cells)
+        return mask_kernels.score_cells(logits, rows, is_ground, *self.cells, self.ground)
 
-    def paint_classes(self, logits: NDArray[np.float32], part: _Part, with_confidence: bool, least: int) -> None:
+    def paint_classes(self, logits: NDArray[np.float32], part: _Part, with_confidence: bool) -> None:
         mask_kernels.paint_classes(
             logits, self.cells, self.down, self.across, part.bands, with_confidence, self.semantic, self.confidence
         )
-        if least:
-            mask_kernels.drop_unsure(part.pixel_rows, least, self.semantic, self.confidence)
 
-    def paint_instances(self, centers: NDArray[np.float64], part: _Part, is_thing: NDArray[np.bool_]) -> None:
+    def replace_unsure_ground(
+        self, logits: NDArray[np.float32], part: _Part, least: float, is_ground: NDArray[np.bool_]
+    ) -> None:
+        mask_kernels.replace_unsure_ground(
+            logits,
+            self.cells,
+            self.ground,
+            self.down,
+            self.across,
+            part.bands,
+            np.float32(least),
+            is_ground,
+            self.semantic,
+            self.confidence,
+        )
+
+    def paint_instances(
+        self, centers: NDArray[np.float64], part: _Part, is_thing: NDArray[np.bool_], least_ground: float
+    ) -> None:
         if len(centers):
             mask_kernels.paint_instances(
                 self.votes,
@@ -244,6 +279,8 @@ class _Buffers:
                 part.bands,
                 is_thing,
                 self.cells[0],
+                self.ground,
+                np.float32(least_ground),
                 self.semantic,
                 self.instance,
             )

@@ -33,6 +33,7 @@ from seg_perception.play.process import NodeProcess
 from seg_perception.play.replay import Replay, replay
 from seg_perception.play.spool import Spool
 from seg_perception.reports import report
+from seg_perception.ros.parameters import PANOPTIC
 from seg_perception.ros.real_time import keep_memory
 
 IMAGE_WORDS = ("compressed", "image", "image_raw", "image_color", "image_rect", "image_rect_color")
@@ -82,6 +83,7 @@ def _check(arguments: argparse.Namespace) -> None:
 
 def _parameters(arguments: argparse.Namespace, feeds: Sequence[Feed]) -> dict[str, Any]:
     parameters = {**network_parameters(arguments), **camera_parameters(feeds)}
+    parameters[PANOPTIC + "min_ground_confidence"] = arguments.min_ground_confidence
     if arguments.clock:
         parameters["use_sim_time"] = True
     return parameters

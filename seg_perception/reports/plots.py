@@ -50,6 +50,9 @@ def plots(
     if numbers.get("drivable_curve"):
         caption = "Drivable ground where only pixels of at least this confidence count as found"
         found.append((caption, _curve(numbers["drivable_curve"])))
+    if numbers.get("ground_curve"):
+        caption = "Drivable ground where only pixels count as found that are ground with at least this probability"
+        found.append((caption, _curve(numbers["ground_curve"])))
     if numbers.get("reliability"):
         caption = f"Is confidence earned? Expected calibration error {numbers['ece']:.3f}"
         found.append((caption, _reliability(numbers["reliability"])))

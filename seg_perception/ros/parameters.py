@@ -242,6 +242,11 @@ STEP_SPECS: dict[str, Spec] = {
     "panoptic.min_stuff_area": _live("share of the mask below which stuff is no segment", 0.0, 1.0),
     "panoptic.min_thing_area": _live("share of the mask below which an object is no segment", 0.0, 1.0),
     "panoptic.min_confidence": _live("confidence below which a pixel is unlabelled", 0.0, 1.0),
+    "panoptic.min_ground_confidence": _live(
+        "probability of all ground classes together below which a pixel of ground is told as the likeliest other class",
+        0.0,
+        1.0,
+    ),
     "drivable.grid_length_m": _live("length of the grid, ahead", 0.1, 1000.0),
     "drivable.grid_width_m": _live("width of the grid", 0.1, 1000.0),
     "drivable.grid_near_m": _live("where the grid begins, m ahead of base_frame", -1000.0, 1000.0),

@@ -119,6 +119,24 @@ def test_a_calibrated_bag_tells_of_false_patches_in_the_vehicles_way_and_its_tra
     assert "Is confidence earned?" in (tmp_path / "out" / "report.html").read_text()
 
 
+def test_the_curve_of_ground_tells_what_the_option_does(tmp_path: Path, model: Path, camvid: Path) -> None:
+    data = ["--dataset", "camvid", "--root", camvid]
+    _, plain = evaluate(model, tmp_path / "plain", *data)
+    least = next(i for i, recall in enumerate(plain["ground_curve"]["recall"]) if recall < 0.95)
+    _, asked = evaluate(model, tmp_path / "asked", *data, "--min-ground-confidence", least / 32)
+    assert plain["ground_curve"]["iou"][0] == plain["drivable_iou"]
+    assert asked["drivable_iou"] < plain["drivable_iou"] and asked["unlabelled"] == plain["unlabelled"] == 0
+    assert asked["drivable_iou"] == pytest.approx(plain["ground_curve"]["iou"][least], abs=0.01)
+    assert "with at least this probability" in (tmp_path / "plain" / "report.html").read_text()
+
+
+@pytest.mark.parametrize("value", ["1.5", "-0.1", "nan", "half"])
+def test_a_probability_that_is_none_is_refused(value: str, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["evaluate", "--model", "m.onnx", "--bag", "b", "--out", "o", "--min-ground-confidence", value]
+    assert cli.main(words) == 2
+    assert f"--min-ground-confidence is {value}: give a number from 0 to 1" in capsys.readouterr().err
+
+
 def without_times(numbers: dict) -> dict:
     rows = [{key: row[key] for key in row if key != "network_ms"} for row in numbers["per_frame"]]
     kept = {key: value for key, value in numbers.items() if key not in ("stages_ms", "machine", "topics")}

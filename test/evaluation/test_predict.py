@@ -48,6 +48,19 @@ def test_masks_are_those_of_the_pipeline_at_the_images_size(tmp_path: Path, mode
     assert len(list((tmp_path / "out").iterdir())) == 9
 
 
+def test_ground_that_is_not_sure_is_told_as_something_else_where_that_is_asked(tmp_path: Path, model: Path) -> None:
+    write_images(tmp_path / "images", 1)
+    words = ["predict", "--model", model, "--images", tmp_path / "images", "--out", tmp_path / "out"]
+    assert cli.main([*map(str, words), "--min-ground-confidence", "1"]) == 0
+    info = model_file.load(model)
+    pipeline = Pipeline(info, backends.choose(info, backend="onnxruntime", log=print))
+    expected = pipeline.run(Frame(picture(0))).panoptic.semantic
+    labels = cv2.imread(str(tmp_path / "out" / "000_labels.png"), cv2.IMREAD_UNCHANGED)
+    ground = np.isin(expected, [label.id for label in CAMVID.drivable])
+    assert ground.any() and np.array_equal(labels[~ground], expected[~ground])
+    assert not np.isin(labels, [VOID, *(label.id for label in CAMVID.drivable)]).any()
+
+
 def test_bad_images_are_named_and_the_others_done(
     tmp_path: Path, model: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -10,17 +10,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 from eval_fixtures import picture, write_images, write_labels
-from fakes import FakeBackend, model_info, tiny_model
+from fakes import FakeBackend, empty_output, model_info, tiny_model
 
 from seg_perception import cli
 from seg_perception.errors import SegPerceptionError
 from seg_perception.evaluation.tta import AugmentedBackend, Views, parse_scales
 from seg_perception.network_size import SizeLimits
+from seg_perception.panoptic.decoder import PanopticSettings
 from seg_perception.pipeline import Pipeline
 from seg_perception.results import Frame, NetworkOutput
 
 MODEL = model_info(size_hw=(64, 96), stride=8)
-CLASSES = len(MODEL.labels)
+CLASSES, ROAD = len(MODEL.labels), MODEL.labels.by_name("road").id
 Answer = Callable[[np.ndarray], NetworkOutput]
 
 
@@ -229,6 +230,20 @@ def test_centres_are_as_far_apart_in_the_image_at_every_scale() -> None:
     assert [segment.is_thing for segment in pipeline.run(Frame(rgb)).panoptic.segments] == [True]
     rgb[64:72, 88:96], rgb[64:72, 128:136] = 0, 190
     assert len(pipeline.run(Frame(rgb)).panoptic.segments) == 2
+
+
+@pytest.mark.parametrize("views", [Views(), Views((1.0,), flip=True)])
+def test_masks_are_made_as_asked_in_all_views(views: Views) -> None:
+    def road(images: np.ndarray) -> NetworkOutput:
+        output = empty_output(MODEL, len(images))
+        output.semantic_logits[:] = 0
+        output.semantic_logits[:, ROAD] = 1
+        return output
+
+    frame = Frame(np.zeros((*MODEL.size_hw, 3), np.uint8))
+    asked = PanopticSettings(min_ground_confidence=1.0)
+    assert (views.pipeline(MODEL, FakeBackend(road)).run(frame).panoptic.semantic == ROAD).all()
+    assert not (views.pipeline(MODEL, FakeBackend(road), panoptic=asked).run(frame).panoptic.semantic == ROAD).any()
 
 
 @pytest.mark.parametrize("views", [Views((1.0,), flip=True), Views((1.0, 1.5))])

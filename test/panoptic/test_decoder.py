@@ -160,6 +160,76 @@ def test_unsure_pixels_become_void_and_belong_to_no_segment():
     assert [(s.class_id, s.area) for s in panoptic.segments] == [(1, 1), (0, 1)]
 
 
+GROUND = LabelSet(
+    (
+        LabelClass(0, "road", (128, 64, 128), drivable_cost=0),
+        LabelClass(1, "pavement", (244, 35, 232), drivable_cost=60),
+        LabelClass(2, "car", (0, 0, 142), thing=True),
+        LabelClass(3, "grass", (152, 251, 152)),
+    )
+)
+
+
+def test_unsure_ground_is_told_as_what_else_it_may_be_and_a_border_between_two_kinds_of_ground_stays():
+    """Probabilities of road, pavement, car and grass: 0.52, 0.38, 0.06, 0.04 is ground with 0.9 though no class is sure of
+    itself; 0.6, 0, 0.3, 0.1 with 0.6; the third is grass and stays. Of five pixels the second lies 2/5 of the way between the
+    first two cells, where ground has 0.78."""
+    logits = np.log([[[0.52, 0.6, 0.2]], [[0.38, 1e-7, 0.2]], [[0.06, 0.3, 0.0001]], [[0.04, 0.1, 0.6]]])
+    output = network_output(logits, heatmap=[[0, 0.9, 0]])
+
+    def seen(least, size_hw=(1, 3)):
+        return _decode(
+            output, size_hw, PanopticSettings(min_ground_confidence=least, min_stuff_area=0.0), labels=GROUND
+        )
+
+    assert seen(0.55).semantic.tolist() == [[0, 0, 3]] and not seen(0.55).instance.any()
+    asked = seen(0.7)
+    assert asked.semantic.tolist() == [[0, 2, 3]] and asked.confidence.tolist() == [[133, 76, 153]]
+    assert asked.instance.tolist() == [[0, 1, 0]]
+    assert [(s.class_id, s.is_thing, s.area) for s in asked.segments] == [(2, True, 1), (0, False, 1), (3, False, 1)]
+    assert seen(0.95).semantic.tolist() == [[2, 2, 3]]
+    assert seen(0.77, (1, 5)).semantic[0, :3].tolist() == [0, 0, 2]
+    assert seen(0.79, (1, 5)).semantic[0, :3].tolist() == [0, 2, 2]
+
+
+def test_a_model_of_ground_alone_is_always_sure_of_it():
+    labels = LabelSet(tuple(LabelClass(i, f"c{i}", (i, i, i), drivable_cost=i) for i in range(3)))
+    output = network_output(np.random.default_rng(0).normal(size=(3, 6, 7)))
+    sure = _decode(output, (40, 50), PanopticSettings(min_ground_confidence=0.999), labels=labels)
+    assert np.array_equal(sure.semantic, plain.semantic(output.semantic_logits[0], (40, 50)))
+
+
+def _every_kind(classes):
+    return LabelSet(
+        tuple(
+            LabelClass(i, f"c{i}", (i, i, i), thing=i % 4 == 1, drivable_cost=i if i % 2 == 0 else -1)
+            for i in range(classes)
+        )
+    )
+
+
+@settings(max_examples=200, deadline=None)
+@given(case=CASES, least=st.sampled_from([0.05, 0.3, 0.5, 0.8]))
+def test_unsure_ground_is_replaced_by_the_plain_definition(case, least):
+    output, size_hw = case
+    logits = output.semantic_logits[0]
+    labels = _every_kind(len(logits))
+    chosen = PanopticSettings(min_ground_confidence=least, min_stuff_area=0.0)
+    seen = _decode(output, size_hw, chosen, labels=labels)
+    semantic, likely = plain.semantic(logits, size_hw), plain.ground(logits, labels.drivable_costs >= 0, size_hw)
+    near = np.abs(likely - least) < 1e-5  # the kernels add in float32, by a quick exponential
+    unsure = (labels.drivable_costs[semantic] >= 0) & (likely < least)
+    expected = np.where(unsure, plain.likeliest_other(logits, labels.drivable_costs >= 0, size_hw), semantic)
+    assert np.array_equal(seen.semantic[~near], expected[~near])
+    sure = plain.confidence_of(logits, np.where(expected == VOID, semantic, expected), size_hw)
+    assert np.abs(seen.confidence - 255 * sure)[~near].max(initial=0) <= 0.51
+
+    found = plain.centers(output.center_heatmap[0, 0], 1, 0.1, 200)
+    nearest = plain.nearest_center(output.center_offset[0], found, size_hw, 8) * labels.is_thing[seen.semantic]
+    assert np.array_equal(nearest == 0, seen.instance == 0)
+    assert len(set(zip(nearest.ravel().tolist(), seen.instance.ravel().tolist()))) == len(np.unique(nearest))
+
+
 # Instances
 
 
@@ -362,6 +432,7 @@ def test_a_frame_takes_no_memory_that_grows_with_the_image():
         ("max_instances", 0),
         ("min_stuff_area", -0.1),
         ("min_confidence", float("nan")),
+        ("min_ground_confidence", 1.1),
     ],
 )
 def test_settings_out_of_range_are_refused_by_name(field, value):

@@ -3,7 +3,7 @@
 // The rules are those of preprocess.py, mask_kernels.py and instance_kernels.py, which say why they are right. Every
 // choice between classes or centres is made in the same float64 and integer arithmetic, in the same order and without
 // fused multiply-adds, and every count is an integer: so the outcome depends on no order of threads. Only confidence may
-// differ, by one of 255 levels, since exponentials are rounded differently.
+// differ, by one of 255 levels, since exponentials between cells are rounded differently.
 //
 // One thread per element and no barrier, no shared memory, no header: a C++ compiler takes this file for the CPU, too.
 
@@ -87,11 +87,11 @@ struct Decode {
     const float *logits;   // [classes, h, w]
     const float *heatmap;  // [h, w]
     const float *offset;   // [2, h, w] = (dy, dx) in px of the network's input
-    const uint8 *is_thing;                       // [256] by class
+    const uint8 *is_thing, *is_ground;           // [256] by class
     const int *low_y, *low_x;                    // [height], [width]: the cell above, left of a pixel
     const double *weight_y, *weight_x;           // [height], [width]: share of the cell below, right of it
     uint8 *winner;                               // [h, w]
-    float *peak, *share;                         // [h, w]: the winner's logit and softmax probability
+    float *peak, *share, *ground;                // [h, w]: the winner's logit and probability, that of all ground classes
     int *peak_cells;                             // [h * w]: maxima of the heatmap, in no order
     int *centers;                                // [max_instances, 2] = (y, x) in 1/SUBPIXELS of a pixel
     int *votes;                                  // [2, h, w], likewise
@@ -107,6 +107,7 @@ struct Decode {
     double center_threshold, least_thing_area;   // least_thing_area in px
     double cell_height, cell_width;              // in px of the mask
     double vote_scale_y, vote_scale_x, reach;    // px of the mask per px of the network's input; longest move in px
+    double least_ground;                         // probability of ground below which another class is told
     int classes, h, w, height, width;
     int radius, max_instances, least_confidence, with_confidence, with_instances;
 };
@@ -125,11 +126,20 @@ KERNEL reset(const Decode d) {
     entry[RIGHT] = entry[BOTTOM] = -1;
 }
 
+// e to the x <= 0, by the CPU's series, so that sums of it are equal.
+__device__ inline float quick_exp(float x) {
+    x = (x > -16.0f ? x : -16.0f) * (1.0f / 32);
+    float y = 1.0f / 24 + x * (1.0f / 120 + x * (1.0f / 720));
+    y = 1.0f + x * (1.0f + x * (1.0f / 2 + x * (1.0f / 6 + x * y)));
+    for (int i = 0; i < 5; i++) y *= y;
+    return y;
+}
+
 KERNEL score_cells(const Decode d) {
     int cell = thread_index(), cells = d.h * d.w;
     if (cell >= cells) return;
     int best = 0;
-    float top = d.logits[cell], total = 0.0f;
+    float top = d.logits[cell], total = 0.0f, ground = 0.0f;
     bool finite = true;
     for (int k = 1; k < d.classes; k++) {
         float here = d.logits[k * cells + cell];
@@ -138,12 +148,15 @@ KERNEL score_cells(const Decode d) {
     for (int k = 0; k < d.classes; k++) {
         float here = d.logits[k * cells + cell];
         finite = finite && isfinite(here);
-        total += expf(here - top);
+        float odds = quick_exp(here - top);
+        total += odds;
+        if (d.is_ground[k]) ground += odds;
     }
     if (!finite) atomicOr(d.state + 1, LOGITS_NOT_FINITE);
     d.winner[cell] = (uint8)best;
     d.peak[cell] = top;
     d.share[cell] = 1.0f / total;
+    d.ground[cell] = ground / total;
 }
 
 KERNEL find_peaks(const Decode d) {
@@ -363,6 +376,30 @@ __device__ inline uint8 confidence_of(const Decode &d, const Pixel &p, int k, bo
     return (uint8)(mix(at[0], at[1], at[2], at[3], (float)p.weight_y, (float)p.weight_x) + 0.5f);
 }
 
+// Whether ground is less likely at a pixel than asked for; between four cells that all have as much it is not.
+__device__ inline bool is_unsure_ground(const Decode &d, const Pixel &p) {
+    float least = (float)d.least_ground, at[4];
+    bool enough = true;
+    for (int i = 0; i < 4; i++) {
+        at[i] = d.ground[p.corners.cell[i]];
+        enough = enough && at[i] >= least;
+    }
+    return !enough && !(mix(at[0], at[1], at[2], at[3], (float)p.weight_y, (float)p.weight_x) >= least);
+}
+
+// The class that is no ground and has the largest logit, VOID_CLASS where all are ground. Few pixels ask, so float64 may.
+__device__ int likeliest_other(const Decode &d, const Pixel &p) {
+    Logits logits = {d};
+    int best = VOID_CLASS;
+    double most = 0;
+    for (int k = 0; k < d.classes; k++) {
+        if (d.is_ground[k]) continue;
+        double here = value_at(logits, p, k, p.weight_y, p.weight_x).here;
+        if (best == VOID_CLASS || here > most) most = here, best = k;
+    }
+    return best;
+}
+
 KERNEL paint_masks(const Decode d) {
     int i = thread_index();
     if (i >= d.height * d.width) return;
@@ -371,8 +408,13 @@ KERNEL paint_masks(const Decode d) {
     Logits logits = {d};
     bool all_win = agree(d.winner, p.corners);
     int k = all_win ? d.winner[p.cell] : largest(logits, p, d.classes, d.class_sets + p.cell * words(d.classes));
+    int sure = k;  // whose confidence is told
+    if (d.least_ground > 0 && d.is_ground[k] && is_unsure_ground(d, p)) {
+        k = likeliest_other(d, p);
+        if (k != VOID_CLASS) sure = k, all_win = false;
+    }
     if (d.with_confidence) {
-        d.confidence[i] = confidence_of(d, p, k, all_win);
+        d.confidence[i] = confidence_of(d, p, sure, all_win);
         if (d.confidence[i] < d.least_confidence) k = VOID_CLASS;
     }
     d.semantic[i] = (uint8)k;

@@ -39,9 +39,11 @@ class Decode(ctypes.Structure):
 
     _fields_ = _fields(
         {
-            ctypes.c_void_p: "logits heatmap offset is_thing low_y low_x weight_y weight_x winner peak share peak_cells"
-            " centers votes elected class_sets center_sets semantic confidence instance tally areas scores numbers state",
-            ctypes.c_double: "center_threshold least_thing_area cell_height cell_width vote_scale_y vote_scale_x reach",
+            ctypes.c_void_p: "logits heatmap offset is_thing is_ground low_y low_x weight_y weight_x winner peak share"
+            " ground peak_cells centers votes elected class_sets center_sets semantic confidence instance tally areas scores"
+            " numbers state",
+            ctypes.c_double: "center_threshold least_thing_area cell_height cell_width vote_scale_y vote_scale_x reach"
+            " least_ground",
             ctypes.c_int: "classes h w height width radius max_instances least_confidence with_confidence"
             " with_instances",
         }

@@ -18,7 +18,7 @@ from seg_perception.backends.base import OnDevice
 from seg_perception.backends.cuda.driver import Buffers, DeviceMemory, Stream, Transfer, Work, do_all
 from seg_perception.backends.cuda.kernels import CudaKernels, Decode, Resize
 from seg_perception.camera.preprocess import Preprocessor, halvings, no_pixels
-from seg_perception.labels import LabelSet
+from seg_perception.labels import NOT_GROUND, LabelSet
 from seg_perception.model_file import INPUT, OUTPUTS, ModelInfo
 from seg_perception.panoptic import instance_kernels, mask_kernels
 from seg_perception.panoptic.decoder import PanopticSettings, not_finite, segments_of
@@ -202,7 +202,7 @@ class CudaDecoder:
         self._steps, self._labels, self._settings = steps, labels, settings
         self._key: tuple[tuple[int, int], int] | None = None
         self._buffers = Buffers(steps.stream)
-        self._works: dict[tuple[int, bool, bool], Work] = {}
+        self._works: dict[tuple[int, bool, bool, bool], Work] = {}
 
     def decode(self, output: OnDevice, index: int, mask_hw: tuple[int, int], stride: int, wants: Wants) -> Panoptic:
         """As PanopticDecoder.decode; waits for the GPU."""
@@ -213,12 +213,12 @@ class CudaDecoder:
             self._start(mask_hw, stride)
         settings = self._settings
         with_confidence = wants.confidence or wants.instances or wants.areas or settings.min_confidence > 0
-        kinds = (index, with_confidence, wants.instances)
+        kinds = (index, with_confidence, wants.instances, wants.ground)
         if kinds not in self._works:
             self._works[kinds] = self._work(*kinds)
         self._works[kinds].run()
         self._steps.stream.synchronize()
-        return self._panoptic(wants.instances, with_confidence)
+        return self._panoptic(wants, with_confidence)
 
     def works(self) -> list[Work]:
         """What it queues, of the present size of mask."""
@@ -247,31 +247,31 @@ class CudaDecoder:
             raise
         self._key = (mask_hw, stride)
 
-    def _panoptic(self, with_instances: bool, with_confidence: bool) -> Panoptic:
+    def _panoptic(self, wants: Wants, with_confidence: bool) -> Panoptic:
         results = {name: transfer.array for name, transfer in self._buffers.results.items()}
         found, problems = results["state"]
         if problems:
             flags = (LOGITS_NOT_FINITE, HEATMAP_NOT_FINITE, OFFSET_NOT_FINITE)
             raise not_finite(next(name for name, flag in zip(OUTPUTS, flags) if problems & flag))
         segments: tuple[Segment, ...] = ()
-        if with_instances:
+        if wants.instances:
             tally = results["tally"][: min(found, self._settings.max_instances) + 1]
             _, segments = segments_of(tally, self._labels, self._settings, self._nothing.size)
         return Panoptic(
             results["semantic"],
-            results["instance"] if with_instances else self._nothing,
+            results["instance"] if wants.instances else self._nothing,
             results["confidence"] if with_confidence else self._unsure,
             segments,
+            results["ground"] if wants.ground else None,
         )
 
     def _allocate(self) -> None:
         most, buffers = self._settings.max_instances, self._buffers
         (h, w), classes = self._steps.model.grid_hw, len(self._labels)
         down, across = (mask_kernels.axis(n, m) for n, m in zip((h, w), self._mask_hw))
-        is_thing = np.zeros(256, np.uint8)
-        is_thing[: len(self._labels.is_thing)] = self._labels.is_thing
         for name, values in (
-            ("is_thing", is_thing),
+            ("is_thing", self._labels.is_thing.astype(np.uint8)),
+            ("is_ground", (self._labels.drivable_costs != NOT_GROUND).astype(np.uint8)),
             ("low_y", np.repeat(down.low, np.diff(down.start)).astype(np.int32)),
             ("low_x", np.repeat(across.low, np.diff(across.start)).astype(np.int32)),
             ("weight_y", down.weight),
@@ -296,6 +296,7 @@ class CudaDecoder:
         for name, shape, dtype in (
             ("semantic", self._mask_hw, np.uint8),
             ("confidence", self._mask_hw, np.uint8),
+            ("ground", (h, w), np.float32),
             ("instance", self._mask_hw, np.uint16),
             ("tally", (most + 1, classes, 6), np.int64),
             ("state", (2,), np.int32),
@@ -323,6 +324,7 @@ class CudaDecoder:
             vote_scale_y=height / h / self._stride,
             vote_scale_x=width / w / self._stride,
             reach=instance_kernels.VOTE_REACH * max(height, width),
+            least_ground=settings.min_ground_confidence,
             classes=classes,
             h=h,
             w=w,
@@ -335,7 +337,7 @@ class CudaDecoder:
             with_instances=with_instances,
         )
 
-    def _work(self, index: int, with_confidence: bool, with_instances: bool) -> Work:
+    def _work(self, index: int, with_confidence: bool, with_instances: bool, with_ground: bool) -> Work:
         steps, most, results = self._steps, self._settings.max_instances, self._buffers.results
         arguments = self._arguments(index, with_confidence, with_instances)
         (h, w), (height, width), classes = steps.model.grid_hw, self._mask_hw, len(self._labels)
@@ -349,6 +351,8 @@ class CudaDecoder:
         wanted = [results["state"], results["semantic"]]
         if with_confidence:
             wanted.append(results["confidence"])
+        if with_ground:
+            wanted.append(results["ground"])
         if with_instances:
             launches[3:3] = [
                 ("find_peaks", cells),

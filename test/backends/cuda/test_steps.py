@@ -172,6 +172,28 @@ def test_unsure_pixels_become_void_and_belong_to_no_segment(library):
     assert [(s.class_id, s.area) for s in seen.segments] == [(1, 1), (0, 1)]
 
 
+@settings(max_examples=100, deadline=None)
+@given(case=CASES, least=st.sampled_from([0.05, 0.5, 0.8]), least_of_all=st.sampled_from([0.0, 0.0, 0.4]))
+def test_ground_that_is_not_sure_is_that_of_the_cpu_on_every_pixel(library, case, least, least_of_all):
+    (output, size_hw), backwards = case
+    classes = output.semantic_logits.shape[1]
+    labels = LabelSet(
+        tuple(
+            LabelClass(i, f"c{i}", (i, i, i), thing=i % 4 == 1, drivable_cost=i % 64 if i % 2 == 0 else -1)
+            for i in range(classes)
+        )
+    )
+    chosen, wants = PanopticSettings(min_ground_confidence=least, min_stuff_area=0.0), replace(EXTRA, ground=True)
+    seen = Device(library, labels, output, backwards).decode(size_hw, chosen, wants)
+    expected = PanopticDecoder(labels, chosen).decode(output, 0, size_hw, 8, wants)
+    assert np.array_equal(seen.semantic, expected.semantic) and _same_regions(seen.instance, expected.instance)
+    assert np.array_equal(seen.ground, expected.ground)
+    assert np.abs(seen.confidence.astype(int) - expected.confidence).max() <= 1
+    both = replace(chosen, min_confidence=least_of_all)
+    again = Device(library, labels, output, backwards).decode(size_hw, both)
+    assert np.array_equal(again.semantic, np.where(seen.confidence < np.ceil(255 * least_of_all), VOID, seen.semantic))
+
+
 def test_equal_things_are_numbered_by_their_centres(library):
     """A row of six car cells of one confidence, centres at cells 1 and 4, the right one better."""
     logits = np.zeros((2, 1, 6))
