@@ -8,6 +8,7 @@ from seg_perception import backends
 from seg_perception.camera_model import CameraModel, CameraPose
 from seg_perception.errors import BackendError, SegPerceptionError
 from seg_perception.ground.drivable import DrivableSettings
+from seg_perception.ground.maps import OBSTACLE
 from seg_perception.labels import VOID
 from seg_perception.model_file import OUTPUTS
 from seg_perception.panoptic.decoder import PanopticSettings
@@ -204,6 +205,18 @@ def test_ground_that_is_not_sure_is_what_is_told_as_ground():
     assert set(np.unique(pipeline.run(_frame()).panoptic.semantic)) == {0, 3}
     pipeline.configure(told=told(MODEL.labels, {}, []), panoptic=PanopticSettings(min_ground_confidence=0.4))
     assert set(np.unique(pipeline.run(_frame()).panoptic.semantic)) == {0, 3}
+
+
+def test_ground_that_is_not_sure_costs_no_obstacle_its_foot():
+    """The car's foot is where road is sure of itself on one side only: unlabelled pixels there would hide the car."""
+
+    def marked(**asked):
+        pipeline = Pipeline(MODEL, FakeBackend(_road_below), panoptic=PanopticSettings(**asked))
+        pipeline.set_camera(CAMERA, POSE)
+        return int((pipeline.run(_frame()).drivable.grid.cells == OBSTACLE).sum())
+
+    assert marked(min_ground_confidence=0.9) > 0.8 * marked() > 0
+    assert marked(min_confidence=0.9) < 0.2 * marked()
 
 
 def test_every_slot_is_warm():

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from eval_fixtures import picture, truncate, write_images
 from fakes import TWO_LABELS, tiny_model
-from ros_harness import make_tiny_model
+from ros_harness import make_road_and_cars_model, make_tiny_model
 
 from seg_perception import backends, cli, model_file
 from seg_perception.labels import CAMVID, VOID
@@ -48,7 +48,8 @@ def test_masks_are_those_of_the_pipeline_at_the_images_size(tmp_path: Path, mode
     assert len(list((tmp_path / "out").iterdir())) == 9
 
 
-def test_ground_that_is_not_sure_is_told_as_something_else_where_that_is_asked(tmp_path: Path, model: Path) -> None:
+def test_ground_that_is_not_sure_is_told_as_something_else_where_that_is_asked(tmp_path: Path) -> None:
+    model = make_road_and_cars_model(tmp_path / "road.onnx")
     write_images(tmp_path / "images", 1)
     words = ["predict", "--model", model, "--images", tmp_path / "images", "--out", tmp_path / "out"]
     assert cli.main([*map(str, words), "--min-ground-confidence", "1"]) == 0
