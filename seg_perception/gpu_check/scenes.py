@@ -141,5 +141,6 @@ def at_random(rng: np.random.Generator) -> Case:
         min_thing_area=float(rng.choice([0.0, 0.02])),
         max_instances=int(rng.choice([1, 3, 40, 200])),
         center_window_px=float(rng.choice([1, 24, 64])),
+        min_ground_confidence=float(rng.choice([0.0, 0.5])),
     )
     return Case(f"grid {h}x{w}, mask {mask_hw}, {chosen}", output, mask_hw, int(rng.choice([4, 8])), chosen)
