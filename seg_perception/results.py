@@ -11,7 +11,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -77,8 +77,7 @@ class NetworkOutput:
         return NetworkOutput(self.semantic_logits[one], self.center_heatmap[one], self.center_offset[one])
 
 
-@dataclass(frozen=True)
-class GroundMotion:
+class GroundMotion(NamedTuple):
     """Where a thing's foot is on the ground and how it moves there. foot_m: x, y in m; velocity_m_s: x, y in m/s;
     covariance: of (x, y, vx, vy), rows of four numbers. All in the frame that Result.motion_frame names."""
 
@@ -87,8 +86,7 @@ class GroundMotion:
     covariance: tuple[tuple[float, ...], ...]
 
 
-@dataclass(frozen=True)
-class Track:
+class Track(NamedTuple):
     """A thing as it is followed through the frames.
 
     id: its number, which no other thing of the stream has. class_id: what it was called most, by score. state: `new`,

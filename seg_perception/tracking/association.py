@@ -1,4 +1,4 @@
-"""How well tracks and things fit, by the overlap of masks, by place, by size and by class; and the best pairs by scores."""
+"""How well tracks and things fit, by the overlap of masks, by place, by size and by class."""
 
 from __future__ import annotations
 
@@ -6,13 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seg_perception.camera_model import Floats
-from seg_perception.tracking.kernels import SIDE, assign
+from seg_perception.tracking.kernels import score_overlaps
 
-_PART = 0.6
-"""What it counts for, beside an overlap of equals, that a thing lies within a track's shape or the other way round: it is
-partly hidden, or was."""
-_LEAST_PART = 0.15
-"""Share of the larger that a part must have."""
 _OTHER_CLASS = 0.34
 """What is left of a score where a track was never called so: a mask that is the same but for its rim is still taken."""
 _KNOWN_CLASS = 0.15
@@ -31,19 +26,10 @@ Bools = NDArray[np.bool_]
 
 
 def overlap_scores(counts: Ints, boxes: Floats, areas: Ints) -> tuple[Floats, Floats]:
-    """How well masks fit, both [T, K] in [0, 1], from counts [T, K + 1] of kernels.count_overlaps.
-
-    boxes: [T, 4] where shapes were put, of which counts what lies within the image; areas: [K] px of the things. The first is
-    the intersection over the union; the second, where that is more, _PART of the share of the smaller mask that lies in the
-    other.
-    """
-    point_px = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1]) / SIDE**2
-    mine, theirs = np.maximum(counts.sum(axis=1) * point_px, 1e-9)[:, None], areas[None, :].astype(np.float64)
-    smaller = np.minimum(mine, theirs)
-    both = np.minimum(counts[:, 1:] * point_px[:, None], smaller)
-    whole = both / (mine + theirs - both)
-    part = np.where(smaller >= _LEAST_PART * np.maximum(mine, theirs), both / smaller, 0.0)
-    return whole, np.maximum(whole, _PART * part * (part > 0.5))
+    """How well masks fit, both [T, K] in [0, 1]: see kernels.score_overlaps."""
+    whole, part = np.empty((2, len(boxes), len(areas)))
+    score_overlaps(counts, boxes, areas, whole, part)
+    return whole, part
 
 
 def place_scores(predicted: Floats, reach_px: Floats, boxes: Floats, partly: Bools) -> Floats:
@@ -104,15 +90,3 @@ def recency_factors(unseen: Floats) -> Floats:
     """[T, 1] from how much of the time after which tracks are forgotten they have not been seen, [T] in [0, 1]."""
     factors: Floats = 1 - _LONG_UNSEEN * np.clip(unseen, 0, 1)[:, None]
     return factors
-
-
-def pairs_of(scores: Floats, least: float) -> Ints:
-    """[T] the thing of each track, -1 where it has none: the pairs that score `least` or more and most together."""
-    chosen = np.full(len(scores), -1, np.int64)
-    allowed = np.where(scores >= least, scores, 0.0)
-    rows, columns = np.flatnonzero(allowed.any(axis=1)), np.flatnonzero(allowed.any(axis=0))
-    if len(rows):
-        found = np.empty(len(rows), np.int64)
-        assign(np.ascontiguousarray(allowed[np.ix_(rows, columns)]), found)
-        chosen[rows[found >= 0]] = columns[found[found >= 0]]
-    return chosen

@@ -13,6 +13,11 @@ from seg_perception.compiled import compiled
 
 SIDE = 24
 """Points of a shape along each side of its box."""
+_PART = 0.6
+"""What it counts for, beside an overlap of equals, that a thing lies within a track's shape or the other way round: it is
+partly hidden, or was."""
+_LEAST_PART = 0.15
+"""Share of the larger that a part must have."""
 _RIM = 0.15
 """Where a thing ends on one side is told by the pixels in this share of its box there."""
 _BESIDE_PX = 3
@@ -26,19 +31,44 @@ def count_overlaps(
     """Of each shape [T, SIDE, SIDE], put where its box is, how many points lie in each thing of instance [H, W], to
     counts [T, K + 1]: column 0 is for pixels of no thing; points beside the image count nowhere."""
     height, width = instance.shape
-    side = shapes.shape[1]
+    xs, ys = np.empty(SIDE, np.int64), np.empty(SIDE, np.int64)
     counts[:] = 0
     for t in range(len(shapes)):
-        left, top, right, bottom = boxes[t]
-        for row in range(side):
-            y = int(np.floor(top + (row + 0.5) * (bottom - top) / side))
-            if not 0 <= y < height:
+        _place_points(boxes[t], xs, ys)
+        for row in range(SIDE):
+            if not 0 <= ys[row] < height:
                 continue
-            for column in range(side):
-                if shapes[t, row, column]:
-                    x = int(np.floor(left + (column + 0.5) * (right - left) / side))
-                    if 0 <= x < width and instance[y, x] < counts.shape[1]:
-                        counts[t, instance[y, x]] += 1
+            for column in range(SIDE):
+                if shapes[t, row, column] and 0 <= xs[column] < width:
+                    number = instance[ys[row], xs[column]]
+                    if number < counts.shape[1]:
+                        counts[t, number] += 1
+
+
+@compiled
+def score_overlaps(
+    counts: NDArray[np.int64],
+    boxes: NDArray[np.float64],
+    areas: NDArray[np.int64],
+    whole: NDArray[np.float64],
+    part: NDArray[np.float64],
+) -> None:
+    """How well masks fit, to whole and part [T, K] in [0, 1], from counts [T, K + 1] of count_overlaps.
+
+    boxes: [T, 4] where shapes were put, of which counts what lies within the image; areas: [K] px of the things. whole is
+    the intersection over the union; part is, where that is more, _PART of the share of the smaller mask that lies in the
+    other.
+    """
+    for t in range(len(boxes)):
+        left, top, right, bottom = boxes[t]
+        point_px = (right - left) * (bottom - top) / SIDE**2
+        mine = max(counts[t].sum() * point_px, 1e-9)
+        for k in range(len(areas)):
+            smaller = min(mine, float(areas[k]))
+            both = min(counts[t, k + 1] * point_px, smaller)
+            share = both / smaller if smaller >= _LEAST_PART * max(mine, float(areas[k])) else 0.0
+            whole[t, k] = both / (mine + areas[k] - both)
+            part[t, k] = max(whole[t, k], _PART * share) if share > 0.5 else whole[t, k]
 
 
 @compiled
@@ -52,20 +82,27 @@ def sample_shapes(
     """The shape of each thing of ids [K] in its box, to shapes [K, SIDE, SIDE], 1 where it is seen, and how many points
     that are, to points [K]."""
     height, width = instance.shape
-    side = shapes.shape[1]
+    xs, ys = np.empty(SIDE, np.int64), np.empty(SIDE, np.int64)
     shapes[:] = 0
     points[:] = 0
     for k in range(len(ids)):
-        left, top, right, bottom = boxes[k]
-        for row in range(side):
-            y = int(np.floor(top + (row + 0.5) * (bottom - top) / side))
-            if not 0 <= y < height:
+        _place_points(boxes[k], xs, ys)
+        for row in range(SIDE):
+            if not 0 <= ys[row] < height:
                 continue
-            for column in range(side):
-                x = int(np.floor(left + (column + 0.5) * (right - left) / side))
-                if 0 <= x < width and instance[y, x] == ids[k]:
+            for column in range(SIDE):
+                if 0 <= xs[column] < width and instance[ys[row], xs[column]] == ids[k]:
                     shapes[k, row, column] = 1
                     points[k] += 1
+
+
+@compiled
+def _place_points(box: NDArray[np.float64], xs: NDArray[np.int64], ys: NDArray[np.int64]) -> None:
+    """The pixels of a shape's points in a box, to xs and ys [SIDE]; they may lie outside the image."""
+    left, top, right, bottom = box
+    for n in range(SIDE):
+        xs[n] = int(np.floor(left + (n + 0.5) * (right - left) / SIDE))
+        ys[n] = int(np.floor(top + (n + 0.5) * (bottom - top) / SIDE))
 
 
 @compiled
@@ -84,6 +121,7 @@ def find_hidden(
     a round one leaves.
     """
     height, width = instance.shape
+    hidden[:] = False
     for k in range(len(ids)):
         left, top, right, bottom = boxes[k]
         for side in range(4):
@@ -93,6 +131,9 @@ def find_hidden(
             reach = max(1, int(_RIM * (end - start)))
             step = 1 if side < 2 else -1
             begin = start if side < 2 else end - 1
+            strip = (begin - _BESIDE_PX, begin + reach) if side < 2 else (end - reach, end + _BESIDE_PX)
+            if not _has_nearer(boxes, bottom, strip, (first, last), side % 2):
+                continue
             ends = touched = 0
             for line in range(first, last):
                 for depth in range(reach):
@@ -111,6 +152,40 @@ def find_hidden(
                             break
                     break
             hidden[k, side] = 3 * touched > ends
+
+
+@compiled
+def _has_nearer(
+    boxes: NDArray[np.int64], bottom: int, strip: tuple[int, int], lines: tuple[int, int], axis: int
+) -> bool:
+    """Whether any of boxes [K, 4] that ends below bottom has a pixel in a strip of these columns and lines (axis 0), or rows
+    and lines (axis 1)."""
+    for box in boxes:
+        beside = box[axis] < strip[1] and box[axis + 2] > strip[0]
+        if box[3] > bottom and beside and box[1 - axis] < lines[1] and box[3 - axis] > lines[0]:
+            return True
+    return False
+
+
+@compiled
+def choose_pairs(chosen: NDArray[np.int64], scores: NDArray[np.float64], least: float) -> None:
+    """Write the pairs that score most together, each `least` or more, to chosen [T], the thing of each track: of the tracks
+    that have none yet, -1, and the things that no track has. scores: [T, K]."""
+    allowed = np.where(scores >= least, scores, 0.0)
+    for t in range(len(chosen)):
+        if chosen[t] >= 0:
+            allowed[t], allowed[:, chosen[t]] = 0.0, 0.0
+    is_row, is_column = np.zeros(allowed.shape[0], np.bool_), np.zeros(allowed.shape[1], np.bool_)
+    for t in range(allowed.shape[0]):
+        for k in range(allowed.shape[1]):
+            if allowed[t, k] != 0:
+                is_row[t] = is_column[k] = True
+    rows, columns = np.flatnonzero(is_row), np.flatnonzero(is_column)
+    found = np.empty(len(rows), np.int64)
+    assign(allowed[rows][:, columns], found)
+    for n in range(len(rows)):
+        if found[n] >= 0:
+            chosen[rows[n]] = columns[found[n]]
 
 
 @compiled

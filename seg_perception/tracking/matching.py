@@ -6,9 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seg_perception.camera_model import Floats
-from seg_perception.tracking import association, motion
+from seg_perception.tracking import association, sides
 from seg_perception.tracking.association import Bools, Ints
-from seg_perception.tracking.kernels import SIDE, count_overlaps
+from seg_perception.tracking.kernels import SIDE, choose_pairs, count_overlaps
 from seg_perception.tracking.rows import Rows
 from seg_perception.tracking.settings import TrackingSettings
 from seg_perception.tracking.things import Things
@@ -46,13 +46,13 @@ def associate(
     # A thing that was half hidden a frame ago is so now: then what was seen of it tells more than the whole.
     of_seen = _overlaps(instance, things.ids, tracks["last_shape"], seen)
     whole = np.maximum(whole, association.overlap_scores(of_seen, seen, things.areas)[0])
-    _choose(chosen, whole * factors, _SURE_OVERLAP)
-    if (chosen < 0).any() and len(free := without(len(things), chosen)):
-        _choose(chosen, np.where(known, part, whole) * factors, _LEAST_OVERLAP)
+    choose_pairs(chosen, whole * factors, _SURE_OVERLAP)
+    if (chosen < 0).any() and len(without(len(things), chosen)):
+        choose_pairs(chosen, np.where(known, part, whole) * factors, _LEAST_OVERLAP)
     if (chosen < 0).any() and len(free := without(len(things), chosen)):
         lost = np.flatnonzero(chosen < 0)
         _choose_by_place(
-            chosen, tracks[lost], lost, things.only(free), free, factors[np.ix_(lost, free)], unseen_s[lost]
+            chosen, tracks[lost], lost, things.only(free), free, factors[lost[:, None], free], unseen_s[lost]
         )
     merged = _merged(counts, chosen, tracks, things.areas)
     return chosen, *_covered(counts, chosen, things.boxes[:, 3], tracks["points"]), merged
@@ -62,32 +62,25 @@ def without(count: int, taken: Ints) -> Ints:
     """The numbers below count that are not taken; -1 is none."""
     is_free = np.ones(count + 1, np.bool_)
     is_free[taken] = False
-    return np.flatnonzero(is_free[:count])
-
-
-def _choose(chosen: Ints, scores: Floats, least: float) -> None:
-    """Write those of the pairs that are left which score most together, `least` or more, to chosen [T]; scores: [T, K]."""
-    lost, free = np.flatnonzero(chosen < 0), without(scores.shape[1], chosen)
-    found = association.pairs_of(scores[np.ix_(lost, free)], least)
-    chosen[lost[found >= 0]] = free[found[found >= 0]]
+    return is_free[:count].nonzero()[0]
 
 
 def _choose_by_place(
     chosen: Ints, tracks: Rows, lost: Ints, things: Things, free: Ints, factors: Floats, unseen_s: Floats
 ) -> None:
-    """The same of tracks that are lost and things that are free, [L] and [F] numbers of rows, by where they are: those of one
-    size near where they should be, then slivers of what is nearly hidden. factors: [L, F]."""
+    """Choose, as choose_pairs does, of tracks that are lost and things that are free, [L] and [F] numbers of rows, by where
+    they are: those of one size near where they should be, then slivers of what is nearly hidden. factors: [L, F]."""
     boxes = things.boxes.astype(np.float64)
     same = tracks["votes"].argmax(axis=1)[:, None] == things.classes[None]
     whole_px = np.sqrt(tracks["whole_wh"].prod(axis=1))
-    spread_px = np.sqrt(tracks["spread"][:, :, motion.PP].mean(axis=1))
+    spread_px = np.sqrt(tracks["spread"][:, :, sides.PP].mean(axis=1))
     reach_px = np.minimum(_REACH * whole_px + _SIGMAS * spread_px, _MOST_REACH * whole_px)
     near = association.place_scores(tracks["edges"], reach_px, boxes, things.partly) * same
     near *= association.size_factors(tracks["whole_area"], things.areas)
     rest = _rest_scores(tracks, things, boxes, whole_px, unseen_s) * factors * same
     mine = np.full(len(lost), -1, np.int64)
-    _choose(mine, near, _LEAST_NEARNESS)
-    _choose(mine, rest, _LEAST_REST)
+    choose_pairs(mine, near, _LEAST_NEARNESS)
+    choose_pairs(mine, rest, _LEAST_REST)
     chosen[lost[mine >= 0]] = free[mine[mine >= 0]]
 
 

@@ -1,4 +1,4 @@
-"""Filters of constant velocity, for many tracks at once: of single coordinates, and of points on the ground.
+"""Filters of constant velocity of points on the ground, for many tracks at once.
 
 Velocities change by white noise of spectral density q, which in dt adds q [[dt^3/3, dt^2/2], [dt^2/2, dt]] to the covariance
 of position and velocity (Bar-Shalom, Li & Kirubarajan, "Estimation with Applications to Tracking and Navigation", 2001,
@@ -15,34 +15,6 @@ _WANDER = np.stack(
     [np.kron(part, np.eye(2)) for part in (((1, 0), (0, 0)), ((0, 1), (1, 0)), ((0, 0), (0, 1)))], axis=-1
 )
 """Where a point's covariance has the noise of position, of both and of velocity, [4, 4, 3]."""
-PP, PV, VV = range(3)
-"""Columns of a coordinate's covariance: of position, of both, of velocity."""
-
-
-def predict_coordinates(position: Floats, velocity: Floats, covariance: Floats, dt_s: float, q: Floats) -> None:
-    """Move coordinates [..., N] ahead by dt_s, in place; covariance: [..., N, 3], q: of each, broadcast to [..., N]."""
-    position += velocity * dt_s
-    covariance[..., PP] += (2 * covariance[..., PV] + covariance[..., VV] * dt_s) * dt_s + q * (dt_s**3 / 3)
-    covariance[..., PV] += covariance[..., VV] * dt_s + q * (dt_s**2 / 2)
-    covariance[..., VV] += q * dt_s
-
-
-def update_coordinates(
-    position: Floats, velocity: Floats, covariance: Floats, measured: Floats, variance: Floats
-) -> tuple[Floats, Floats, Floats]:
-    """Position, velocity and covariance after measuring the positions with this variance (inf: not measured)."""
-    total = covariance[..., PP] + variance
-    gain, gain_velocity = covariance[..., PP] / total, covariance[..., PV] / total
-    off = measured - position
-    updated = np.stack(
-        (
-            covariance[..., PP] * (1 - gain),
-            covariance[..., PV] * (1 - gain),
-            covariance[..., VV] - gain_velocity * covariance[..., PV],
-        ),
-        axis=-1,
-    )
-    return position + gain * off, velocity + gain_velocity * off, updated
 
 
 def predict_ground(state: Floats, covariance: Floats, dt_s: float, q: float) -> tuple[Floats, Floats]:

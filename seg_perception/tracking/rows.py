@@ -11,7 +11,7 @@ from seg_perception.camera_model import Floats
 from seg_perception.ground.fusion import PlanarPose
 from seg_perception.ground.geometry import GroundProjection
 from seg_perception.results import GroundMotion, Track
-from seg_perception.tracking import motion
+from seg_perception.tracking import motion, sides
 from seg_perception.tracking.feet import feet_on_ground, from_odometry, in_odometry
 from seg_perception.tracking.kernels import SIDE, sample_shapes
 from seg_perception.tracking.things import Things
@@ -20,28 +20,8 @@ Rows = NDArray[np.void]
 """Tracks, of row_type [T]."""
 
 NEW, CONFIRMED, RETURNED, LOST = "new", "confirmed", "returned", "lost"
-_EDGE_PX, _EDGE_SHARE = 1.0, 0.02
-"""Standard deviation of a box's edge: so many px, and this share of the box's size."""
-_HIDDEN_FACTOR = 2.0
-"""How much less is known of an edge that is hidden by another thing, and so taken to move as the opposite one does."""
-_COVERED = 0.08
-"""Share of a track's mask that nearer things cover from which on edges that come in are theirs rather than its own."""
-_MISSING = 0.4
-"""Share of a track's mask that is not seen though nothing nearer is there, from which on it is not where it was thought."""
-_OPPOSITE = [2, 3, 0, 1]
-_OUTWARD = np.array((-1.0, -1.0, 1.0, 1.0))
-_EDGE_CHANGE_PX, _EDGE_CHANGE_SHARE = 60.0, 3.0
-"""How fast the speed of an edge changes, in px/s and in sizes per s, within a second."""
 _FIRST_SPEED_SHARE, _FIRST_SPEED_PX = 2.0, 100.0
 """Standard deviation of an edge's speed before it is known: in sizes per s, and px/s."""
-_OUTLIER = 3.0
-"""Standard deviations from which on a measured edge is not believed: masks of networks merge, split and have stray pixels."""
-_MOST_GROWTH = 0.5
-"""In sizes per s, of a box that is not seen."""
-_MOST_OFF = 5
-"""Frames in a row after which a side is where it is seen, far off or not."""
-_ENTERED = 4
-"""Frames from which on no jump of a side is taken for the speed of a thing that the image still cuts off on the other."""
 _SURE_FOOT_M = 2.0
 """Standard deviation of a foot up to which it tells how a box moves that is not seen."""
 _LARGEST_STEP, _LARGEST_GROWTH = 1.0, 0.2
@@ -106,20 +86,16 @@ def predict(
         )
     is_unseen = tracks["last_ns"] < before_ns
     unseen = np.flatnonzero(is_unseen)
-    tracks["rates"][unseen] = _as_one(
-        tracks["edges"][unseen], tracks["rates"][unseen], tracks["spread"][unseen, :, motion.VV]
-    )
+    rates = tracks["rates"][unseen]
+    sides.move_as_one(tracks["edges"][unseen], rates, tracks["spread"][unseen])
+    tracks["rates"][unseen] = rates
     unsure = is_unseen | (tracks["seen"] == 1)
     if projection is not None and unsure.any():
         _walk(tracks, unsure, projection, odometry, dt_s)
-    size = _sizes(tracks["edges"])[:, None]
-    q = (_EDGE_CHANGE_PX + _EDGE_CHANGE_SHARE * size) ** 2
     tracks["last_box"] += tracks["rates"] * dt_s
-    motion.predict_coordinates(tracks["edges"], tracks["rates"], tracks["spread"], dt_s, q)
-    edges = tracks["edges"]
-    middle = (edges[:, :2] + edges[:, 2:]) / 2
-    np.minimum(edges[:, :2], middle - 0.5, out=edges[:, :2])
-    np.maximum(edges[:, 2:], middle + 0.5, out=edges[:, 2:])
+    edges, rates, spread = (tracks[name].copy() for name in ("edges", "rates", "spread"))
+    sides.predict_sides(edges, rates, spread, dt_s, (dt_s**3 / 3, dt_s**2 / 2))
+    tracks["edges"], tracks["spread"] = edges, spread
 
 
 def _walk(
@@ -177,53 +153,25 @@ def learn(
     of theirs; all [rows]."""
     if not len(rows):
         return
-    measured = things.boxes[found].astype(np.float64)
-    edges, spread = tracks["edges"][rows], tracks["spread"][rows]
-    sigma = np.broadcast_to(_edge_sigmas(measured), measured.shape)
-    off = (measured - edges) / np.sqrt(spread[..., motion.PP] + sigma**2)
-    # A hidden edge lies at least as far out as what is seen, and moves as the other side does.
-    slips = (covered > _COVERED)[:, None] & (np.abs(measured - edges) > sigma)
-    hidden = ((things.hidden[found] | slips) & (missing < _MISSING)[:, None] | things.cut[found]) & (off * _OUTWARD < 0)
-    # Merged with another, it may go on for many frames: what is far off by its own size, not by what is still known.
-    if merged.any():
-        hidden |= merged[:, None] & (np.abs(measured - edges) > _OUTLIER * _edge_sigmas(edges))
-    measured = np.where(hidden, edges + (measured - edges)[:, _OPPOSITE], measured)
-    is_off = ~hidden & (np.abs(off) > _OUTLIER)
-    sigma = sigma * np.where(hidden, _HIDDEN_FACTOR, np.maximum(1.0, np.abs(off) / _OUTLIER))
-    both = hidden & hidden[:, _OPPOSITE]
-    sigma[both] = np.inf
-    if is_off.any():
-        # What enters the image grows at a speed that is not known in its first frames.
-        entering = (tracks["seen"][rows] < _ENTERED)[:, None] & things.cut[found][:, _OPPOSITE]
-        # Both sides far off by as much the same way are a thing, or a camera, that jerks.
-        moved = measured - edges
-        jerks = is_off[:, _OPPOSITE] & (np.abs(moved - moved[:, _OPPOSITE]) < _OUTLIER * _edge_sigmas(edges))
-        sigma[(is_off & ~entering & ~jerks) | (hidden & is_off[:, _OPPOSITE])] = np.inf
-    edges, rates, spread = motion.update_coordinates(edges, tracks["rates"][rows], spread, measured, sigma**2)
-    rates = np.where(both, (rates + rates[:, _OPPOSITE]) / 2, rates)  # it neither grows nor shrinks
-    _begin_sides_anew(tracks, rows, is_off, measured, edges, rates, spread)
-    tracks["edges"][rows], tracks["rates"][rows], tracks["spread"][rows] = edges, rates, spread
+    edges, rates, spread, off = (tracks[name][rows] for name in ("edges", "rates", "spread", "off"))
+    sides.learn_sides(
+        (edges, rates, spread, off),
+        things.boxes[found],
+        things.hidden[found],
+        things.cut[found],
+        tracks["seen"][rows],
+        (covered, missing),
+        merged,
+    )
+    tracks["edges"][rows], tracks["rates"][rows], tracks["spread"][rows], tracks["off"][rows] = (
+        edges,
+        rates,
+        spread,
+        off,
+    )
     tracks["last_ns"][rows] = stamp_ns
     tracks["seen"][rows] += 1
     tracks["votes"][rows, things.classes[found]] += things.scores[found]
-
-
-def _begin_sides_anew(
-    tracks: Rows,
-    rows: NDArray[np.int64],
-    is_off: NDArray[np.bool_],
-    measured: Floats,
-    edges: Floats,
-    rates: Floats,
-    spread: Floats,
-) -> None:
-    """A side that is far off for _MOST_OFF frames in a row is where it is seen, and moves as the opposite one does."""
-    tracks["off"][rows] = np.where(is_off, tracks["off"][rows] + 1, 0)
-    anew = tracks["off"][rows] >= _MOST_OFF
-    edges[anew] = measured[anew]
-    rates[anew] = rates[:, _OPPOSITE][anew]
-    spread[anew] = spread[:, _OPPOSITE][anew]
-    tracks["off"][rows] = np.where(anew, 0, tracks["off"][rows])
 
 
 def born_of(row: np.dtype[Any], ids: list[int], things: Things, fresh: NDArray[np.int64], stamp_ns: int) -> Rows:
@@ -234,8 +182,8 @@ def born_of(row: np.dtype[Any], ids: list[int], things: Things, fresh: NDArray[n
     born["seen"] = 1
     born["edges"] = things.boxes[fresh]
     size = _sizes(born["edges"])[:, None]
-    born["spread"][:, :, motion.PP] = _edge_sigmas(born["edges"]) ** 2
-    born["spread"][:, :, motion.VV] = (_FIRST_SPEED_PX + _FIRST_SPEED_SHARE * size) ** 2
+    born["spread"][:, :, sides.PP] = _edge_sigmas(born["edges"]) ** 2
+    born["spread"][:, :, sides.VV] = (_FIRST_SPEED_PX + _FIRST_SPEED_SHARE * size) ** 2
     born["votes"][np.arange(len(fresh)), things.classes[fresh]] = np.maximum(things.scores[fresh], 1e-3)
     return born
 
@@ -273,10 +221,9 @@ def take_feet(
     if not len(things):
         return
     boxes = things.boxes.astype(np.float64)
-    feet = np.column_stack(((boxes[:, 0] + boxes[:, 2] - 1) / 2, boxes[:, 3] - 0.5))
-    sigma_y = foot_noise_px * mask_height / 720
-    sigma_x = np.hypot(sigma_y, 0.03 * (boxes[:, 2] - boxes[:, 0]))
-    places, noise = feet_on_ground(projection, feet, np.column_stack((sigma_x, np.full(len(feet), sigma_y))))
+    feet = (boxes[:, (0, 3)] + boxes[:, (2, 3)] - 1) / 2
+    sigma = np.hypot(foot_noise_px * mask_height / 720, (boxes[:, 2:3] - boxes[:, :1]) * (0.03, 0.0))
+    places, noise = feet_on_ground(projection, feet, sigma)
     if odometry is not None:
         places, noise = in_odometry(odometry, places, noise)
     usable = np.isfinite(places).all(axis=1) & ~(things.cut | things.hidden)[:, [0, 2, 3]].any(axis=1)
@@ -293,6 +240,8 @@ def _update_feet(tracks: Rows, rows: NDArray[np.int64], places: Floats, noise: F
         tracks["misses"][old] = np.where(fits, 0, tracks["misses"][old] + 1)
         known = known & (tracks["misses"][rows] < _FOOT_MISSES)
     fresh = rows[~known]
+    if not len(fresh):
+        return
     tracks["placed"][fresh], tracks["misses"][fresh] = True, 0
     tracks["state"][fresh] = np.column_stack((places[~known], np.zeros((len(fresh), 2))))
     tracks["cov"][fresh] = np.eye(4) * _FIRST_SPEED_M_S**2
@@ -316,9 +265,9 @@ def told(
     states[returned] = RETURNED
     states[(states != LOST) & (rows["seen"] < birth_frames)] = NEW
     edges, rates, spread = rows["edges"], rows["rates"], rows["spread"]
-    boxes = np.column_stack((edges[:, :2], edges[:, 2:] - edges[:, :2])).tolist()
+    boxes = np.concatenate((edges[:, :2], edges[:, 2:] - edges[:, :2]), axis=1).tolist()
     speeds = ((rates[:, :2] + rates[:, 2:]) / 2).tolist()
-    stds = (np.sqrt(spread[:, :2, motion.VV] + spread[:, 2:, motion.VV]) / 2).tolist()
+    stds = (np.sqrt(spread[:, :2, sides.VV] + spread[:, 2:, sides.VV]) / 2).tolist()
     entries = zip(
         rows["id"].tolist(),
         rows["votes"].argmax(axis=1).tolist() if len(rows) else [],
@@ -341,20 +290,9 @@ def _ground_motions(tracks: Rows) -> list[GroundMotion | None]:
     ]
 
 
-def _as_one(boxes: Floats, rates: Floats, variances: Floats) -> Floats:
-    """Speeds of the sides of boxes, all [N, 4], of things that are not seen: both move at the speed that is known best, and
-    a box grows by no more than _MOST_GROWTH of itself in a second. What made it narrower was what it vanished behind."""
-    low, high = rates[:, :2], rates[:, 2:]
-    weight = variances[:, 2:] / (variances[:, :2] + variances[:, 2:])
-    both = low * weight + high * (1 - weight)
-    growth = np.clip(high - low, 0, _MOST_GROWTH * (boxes[:, 2:] - boxes[:, :2]))
-    middle = np.where(high < low, both, (low + high) / 2)
-    return np.concatenate((middle - growth / 2, middle + growth / 2), axis=1)
-
-
 def _edge_sigmas(boxes: Floats) -> Floats:
     """Standard deviation of the edges of boxes [N, 4], px [N, 1]."""
-    sigmas: Floats = (_EDGE_PX + _EDGE_SHARE * _sizes(boxes))[:, None]
+    sigmas: Floats = (sides.EDGE_PX + sides.EDGE_SHARE * _sizes(boxes))[:, None]
     return sigmas
 
 

@@ -10,7 +10,7 @@ from seg_perception.camera_model import CameraModel, CameraPose
 from seg_perception.ground.fusion import PlanarPose
 from seg_perception.ground.geometry import GroundProjection
 from seg_perception.results import Panoptic, Segment
-from seg_perception.tracking import motion
+from seg_perception.tracking import motion, sides
 from seg_perception.tracking.feet import Odometry, feet_on_ground, in_odometry
 from seg_perception.tracking.settings import TrackingSettings
 from seg_perception.tracking.tracker import Tracker
@@ -70,25 +70,26 @@ def test_a_filter_that_believes_too_much_is_noticed_by_that_test():
 def test_errors_of_a_coordinate_are_as_large_as_its_covariance_says():
     rng, runs, q, sigma = np.random.default_rng(2), 500, 900.0, 1.5
     truth, speed = rng.uniform(0, 500, runs), rng.normal(0, 60, runs)
-    position = truth + rng.normal(0, sigma, runs)
-    velocity, cov = np.zeros(runs), np.zeros((runs, 3))
-    cov[:, motion.PP], cov[:, motion.VV] = sigma**2, 60.0**2
+    states = [(x, 0.0) for x in truth + rng.normal(0, sigma, runs)]
+    cov = np.zeros((runs, 3))
+    cov[:, sides.PP], cov[:, sides.VV] = sigma**2, 60.0**2
+    grown = (q * DT_S**3 / 3, q * DT_S**2 / 2, q * DT_S)
     root = np.linalg.cholesky(np.array(((DT_S**3 / 3, DT_S**2 / 2), (DT_S**2 / 2, DT_S))) * q)
     for _ in range(30):
         wander = root @ rng.normal(0, 1, (2, runs))
         truth, speed = truth + speed * DT_S + wander[0], speed + wander[1]
-        motion.predict_coordinates(position, velocity, cov, DT_S, np.array(q))
         measured = truth + rng.normal(0, sigma, runs)
-        position, velocity, cov = motion.update_coordinates(position, velocity, cov, measured, np.array(sigma**2))
-    full = np.stack((cov[:, [motion.PP, motion.PV]], cov[:, [motion.PV, motion.VV]]), axis=1)
+        states = [sides.predict_coordinate(state, c, DT_S, grown) for state, c in zip(states, cov)]
+        states = [sides.update_coordinate(state, c, x, sigma**2) for state, c, x in zip(states, cov, measured)]
+    full = np.stack((cov[:, [sides.PP, sides.PV]], cov[:, [sides.PV, sides.VV]]), axis=1)
     low, high = chi_square_bounds(2, runs)
-    assert low < nees(np.column_stack((position - truth, velocity - speed)), full).mean() < high
+    assert low < nees(np.array(states) - np.column_stack((truth, speed)), full).mean() < high
 
 
 def test_what_is_not_measured_changes_nothing():
-    position, velocity, cov = np.array([3.0]), np.array([4.0]), np.array([[1.0, 0.5, 2.0]])
-    found = motion.update_coordinates(position, velocity, cov, np.array([99.0]), np.array([np.inf]))
-    assert [part.tolist() for part in found] == [[3.0], [4.0], [[1.0, 0.5, 2.0]]]
+    cov = np.array([1.0, 0.5, 2.0])
+    assert sides.update_coordinate((3.0, 4.0), cov, 99.0, np.inf) == (3.0, 4.0)
+    assert cov.tolist() == [1.0, 0.5, 2.0]
 
 
 def test_two_short_steps_are_one_long_one():
