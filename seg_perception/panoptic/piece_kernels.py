@@ -25,20 +25,19 @@ def find_pieces(
     semantic: NDArray[np.uint8],
     instance: NDArray[np.uint16],
     kinds: NDArray[np.uint8],
-    window: tuple[int, int, int, int],
+    boxes: NDArray[np.int64],
     runs: NDArray[np.int32],
     pieces: NDArray[np.int64],
 ) -> tuple[int, int]:
-    """Write the runs of all instances within window (left, top, right, bottom of the masks [H, W]) to runs [M, 6], and their
-    pieces, in the order of their first pixels, to pieces [N, 7]; how many those are, or (0, 0) where there is not enough room.
+    """Write the runs of all instances to runs [M, 6], and their pieces, in the order of their first pixels, to pieces [N, 7]; how
+    many those are, or (0, 0) where there is not enough room.
 
-    kinds: uint8 [256], of each class.
+    kinds: uint8 [256], of each class; boxes: [K, 4] = left, top, width, height, in which all instances of the masks [H, W] are.
     """
-    left, top, right, bottom = window
     above, here, count = 0, 0, 0
-    for y in range(top, bottom):
+    for y in range(boxes[:, 1].min(), (boxes[:, 1] + boxes[:, 3]).max()):
         above, here = here, count
-        x = left
+        x, right = _columns_of(boxes, y)
         while x < right:
             number = instance[y, x]
             if number == 0:
@@ -55,6 +54,16 @@ def find_pieces(
         _join_row(runs, kinds, above, here, count)
     found = _number_pieces(runs[:count], kinds, pieces)
     return (count, found) if found >= 0 else (0, 0)
+
+
+@compiled
+def _columns_of(boxes: NDArray[np.int64], y: int) -> tuple[int, int]:
+    """From which column on, and before which, boxes [K, 4] have pixels in row y; (0, 0) for none."""
+    begin, end = np.iinfo(np.int64).max, np.int64(0)
+    for left, top, width, height in boxes:
+        if top <= y < top + height:
+            begin, end = min(begin, left), max(end, left + width)
+    return min(begin, end), end
 
 
 @compiled

@@ -68,10 +68,9 @@ class WholeThings:
         return self._renumbered(panoptic, things, runs, pieces, numbers)
 
     def _find(self, panoptic: Panoptic, things: Sequence[Segment]) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
-        left, top = (min(s.box[axis] for s in things) for axis in (0, 1))
-        right, bottom = (max(s.box[axis] + s.box[axis + 2] for s in things) for axis in (0, 1))
+        boxes = np.array([s.box for s in things], np.int64)
         runs, pieces = piece_kernels.find_pieces(
-            panoptic.semantic, panoptic.instance, self._kinds, (left, top, right, bottom), self._runs, self._pieces
+            panoptic.semantic, panoptic.instance, self._kinds, boxes, self._runs, self._pieces
         )
         return self._runs[:runs], self._pieces[:pieces]
 
