@@ -160,26 +160,28 @@ def _fuse(
             odds = now[0][row, column]
             for s in range(len(stuff)):
                 odds[s] = logits[stuff[s], row, column] - top
-            best, most = k, np.float32(0)
+            best = k
             y, x = row + back[row, column, 1], column + back[row, column, 0]
             seen = memory > 0 and -0.5 <= y < height - 0.5 and -0.5 <= x < width - 0.5
-            if seen and not (past[1][int(y + 0.5), int(x + 0.5)] == k and _is_inside(winner, row, column)):
-                _sample(past[0], y, x, before)
-                before -= before.max()
-                most = -np.float32(np.inf)
-                for s in range(len(stuff)):
-                    pull = min(max(before[s] - odds[s], -most_pull), most_pull)
-                    before[s] = odds[s] + memory * pull
-                    if before[s] > most:
-                        best, most = s, before[s]
+            settled = seen and past[1][int(y + 0.5), int(x + 0.5)] == k and _is_inside(winner, row, column)
+            if seen and not settled and _sample(past[0], y, x, before):
+                best = _pull(odds, before, memory, most_pull)
                 if is_obstacle[k] and not is_obstacle[best]:
-                    best, most = k, np.float32(0)
+                    best = k
                 else:
-                    for s in range(len(stuff)):
-                        odds[s] = before[s] - most
+                    odds[:] = before - before[best]
             now[1][row, column] = best
             for s in range(len(stuff)):
                 out[stuff[s], row, column] = odds[s] + top
+
+
+@compiled
+def _pull(odds: NDArray[np.float32], before: NDArray[np.float32], memory: np.float32, most_pull: np.float32) -> np.intp:
+    """Pull odds [S] towards those of the frame before [S], which become the result; returns the best of it."""
+    before -= before.max()
+    for s in range(len(odds)):
+        before[s] = odds[s] + memory * min(max(before[s] - odds[s], -most_pull), most_pull)
+    return before.argmax()
 
 
 @compiled
@@ -194,9 +196,10 @@ def _is_inside(winner: NDArray[np.uint8], row: int, column: int) -> bool:
 
 
 @compiled
-def _sample(odds: NDArray[np.float32], y: float, x: float, found: NDArray[np.float32]) -> None:
+def _sample(odds: NDArray[np.float32], y: float, x: float, found: NDArray[np.float32]) -> bool:
     """odds [h, w, S] at (y, x), between cells by cubic convolution (Keys, "Cubic convolution interpolation", IEEE ASSP 1981), to
-    found [S]: what is thinner than two cells is not worn away by moving from frame to frame."""
+    found [S]: what is thinner than two cells is not worn away by moving from frame to frame. False where one is no number, so
+    that a frame that failed does not spoil those after it."""
     height, width, classes = odds.shape
     row, column = int(np.floor(y)), int(np.floor(x))
     found[:] = 0
@@ -208,6 +211,7 @@ def _sample(odds: NDArray[np.float32], y: float, x: float, found: NDArray[np.flo
             here = line[min(max(column + j - 1, 0), width - 1)]
             for s in range(classes):
                 found[s] += weight * here[s]
+    return bool(np.isfinite(found.sum()))
 
 
 @compiled

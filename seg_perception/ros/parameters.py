@@ -272,8 +272,8 @@ STEP_SPECS: dict[str, Spec] = {
         "with camera_names: whether `~/drivable_grid` is one grid of all cameras, beside each camera's own; needs fusion.enabled"
     ),
     "temporal.strength": _live(
-        "log-odds that a cell's class of the frame before has ahead of others; 0: every frame alone. What becomes an "
-        "obstacle or a thing is never held back. Not on the GPU",
+        "log-odds by which the frames before pull at a class at most; 0: every frame alone. What becomes an obstacle or a "
+        "thing is never held back. Not on the GPU",
         0.0,
         10.0,
     ),

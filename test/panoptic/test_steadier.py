@@ -166,6 +166,14 @@ def test_what_becomes_an_obstacle_or_a_thing_shows_at_once_however_unsure(before
     assert (winners(steadier, output(before, 9), output(before, 9), output(now, 0.01)) == now).all()
 
 
+def test_a_frame_that_is_no_number_spoils_none_after_it():
+    steadier, broken, after = Steadier(LABELS, TemporalSettings(strength=2.0)), output(GRASS, 3), output(GRASS, 0.5)
+    broken.semantic_logits[0, :, 5:20, 5:20] = np.nan
+    assert np.isnan(steadier.steady(picture(), broken, PERIOD_NS).semantic_logits).any(), "the decoder must refuse it"
+    for i in (2, 3):
+        assert np.isfinite(steadier.steady(picture(), after, i * PERIOD_NS).semantic_logits).all()
+
+
 def test_labels_of_one_class_that_is_no_thing_are_left_as_they_are():
     labels = LabelSet(
         (LabelClass(0, "road", (128, 64, 128), drivable_cost=0), LabelClass(1, "car", (0, 0, 142), thing=True))
