@@ -206,7 +206,7 @@ def test_detections_are_the_things_with_their_ids() -> None:
     followed = replace(panoptic(), segments=(replace(CAR, track=track), ROAD))
     assert [d.id for d in fill.detections(vision_types(), followed, CAMVID, HEADER).detections] == ["77"]
     # of a frame that comes late: what is no track must not have the number of one
-    late = replace(panoptic(), segments=(replace(CAR, track=replace(track, id=2)), replace(CAR, id=2), ROAD))
+    late = replace(panoptic(), segments=(replace(CAR, track=track._replace(id=2)), replace(CAR, id=2), ROAD))
     found = fill.detections(vision_types(), late, CAMVID, HEADER, follows=True)
     assert [d.id for d in found.detections] == ["2", ""]
 
