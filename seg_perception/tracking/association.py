@@ -28,7 +28,7 @@ Bools = NDArray[np.bool_]
 def overlap_scores(counts: Ints, boxes: Floats, areas: Ints) -> tuple[Floats, Floats]:
     """How well masks fit, both [T, K] in [0, 1]: see kernels.score_overlaps."""
     whole, part = np.empty((2, len(boxes), len(areas)))
-    score_overlaps(counts, boxes, areas, whole, part)
+    score_overlaps(np.ascontiguousarray(counts), boxes, np.ascontiguousarray(areas), whole, part)
     return whole, part
 
 

@@ -1,12 +1,14 @@
 """Numbers that stay: on films of ellipses whose truth is known."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from moving_things import PERIOD_NS, Thing, draw
 
 from seg_perception.results import Panoptic, Segment
+from seg_perception.tracking import kernels, sides
 from seg_perception.tracking.settings import TrackingSettings
 from seg_perception.tracking.tracker import MOST_IDS, MOST_TRACKS, Tracker
 
@@ -378,3 +380,19 @@ def test_numbers_begin_again_past_those_in_use():
 def test_settings_out_of_range_are_refused_by_name(name, value):
     with pytest.raises(ValueError, match=name):
         TrackingSettings(**{name: value})
+
+
+def test_no_frame_waits_for_a_compiler():
+    """Whatever the number of tracks and things, loops are called with arrays of the kinds that the warm-up has: another layout
+    would be compiled in the midst of a drive."""
+    tracker = Tracker(CLASSES, TrackingSettings())
+    for round_, count in enumerate((3, 1, 0, 2, 4, 1)):
+        things = [Thing(k, going(40 + 60 * k, 90, 20), (30, 20), depth=-k) for k in range(count)]
+        for i in range(3):
+            panoptic, _ = draw(things, i / 30)
+            panoptic = replace(panoptic, segments=panoptic.segments[::-1])
+            tracker.update(panoptic, START_NS + (3 * round_ + i) * PERIOD_NS)
+    loops = {name: loop for module in (kernels, sides) for name, loop in vars(module).items() if callable(loop)}
+    assert {
+        name: len(loop.signatures) for name, loop in loops.items() if len(getattr(loop, "signatures", ())) > 1
+    } == {}
