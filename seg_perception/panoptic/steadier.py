@@ -24,7 +24,7 @@ SMALLEST_FLOW_PX = 16
 LONGEST_GAP_NS = 500_000_000
 """After a longer one the frame before tells nothing."""
 _MEMORY, _MEMORY_NS = 0.75, 33_333_333
-"""What the past counts for after so long: the mean is over as much time at any frame rate."""
+"""What the past counts for after so long or less; after longer, for as much less as so many frames would have left of it."""
 _FLOW_STEPS = 4
 """Of each patch's search: its neighbours' result is near."""
 
@@ -81,7 +81,7 @@ class Steadier:
         if self._logits.shape != logits.shape:
             self._past, self._spare = (_Past(grid, len(self._stuff)) for _ in range(2))
             self._logits, self._winner = np.empty_like(logits), np.empty(grid, np.uint8)
-        memory = _MEMORY ** (gap_ns / _MEMORY_NS) if follows else 0.0
+        memory = _MEMORY ** max(gap_ns / _MEMORY_NS, 1.0) if follows else 0.0
         back = self._back(grey) if follows else np.zeros((*grid, 2), np.float32)
         self._logits[self._things] = logits[self._things]
         _find_best(logits, self._stuff, self._winner)

@@ -54,6 +54,14 @@ def test_what_changes_by_little_is_held_and_what_changes_by_more_is_not():
     assert (winners(Steadier(LABELS, settings), output(WALL, 30), output(ROAD, 1.6)) == ROAD).all(), "nothing lingers"
 
 
+@pytest.mark.parametrize("gap_ns, margin", [(1, 1.6), (PERIOD_NS // 10, 1.6), (6 * PERIOD_NS, 0.6)])
+def test_the_past_counts_for_less_after_a_longer_time_and_never_for_more(gap_ns, margin):
+    steadier = Steadier(LABELS, TemporalSettings(strength=1.0))
+    steadier.steady(picture(), output(ROAD, 3), PERIOD_NS)
+    found = steadier.steady(picture(), output(GRASS, margin), PERIOD_NS + gap_ns)
+    assert (found.semantic_logits[0].argmax(axis=0) == GRASS).all()
+
+
 def test_a_thing_that_goes_leaves_nothing_behind():
     settings = TemporalSettings(strength=10.0)
     assert (winners(Steadier(LABELS, settings), output(CAR, 9), output(CAR, 9), output(ROAD, 0.1)) == ROAD).all()
@@ -126,7 +134,7 @@ def test_fusion_is_what_its_definition_says(seed):
         found = steadier.steady(picture(grid=grid), frame, i * PERIOD_NS).semantic_logits[0]
         now = logits[:, :, :CAR].astype(np.float64)
         now -= now.max(axis=2, keepdims=True)
-        past = now if past is None else by_definition(now, past, back, strength, 0.75 ** (PERIOD_NS / 33_333_333))
+        past = now if past is None else by_definition(now, past, back, strength, 0.75)
         odds = found[:CAR].transpose(1, 2, 0) - found[:CAR].max(axis=0)[..., None]
         np.testing.assert_allclose(odds, past, atol=1e-4)
 
