@@ -21,7 +21,7 @@ from seg_perception.ros.camera import Camera
 from seg_perception.ros.inputs import Arrival
 from seg_perception.ros.making import Maker
 from seg_perception.ros.real_time import Scheduling
-from seg_perception.ros.works import MOST_LEFT_BEHIND, Works
+from seg_perception.ros.works import MOST_LEFT_BEHIND, OnRequest, Works
 from seg_perception.self_test import Outcome
 from seg_perception.tracking.settings import TrackingSettings
 
@@ -341,3 +341,18 @@ def test_an_engine_that_cannot_be_made_again_is_one_of_the_files_own_size(
     made = maker.make()
     assert made.model.size_hw == MODEL.size_hw and maker.size_hw is None
     assert logged == ["the network runs at the model file's own size again: no room"]
+
+
+def test_a_self_test_that_throws_has_failed_and_ends_nothing() -> None:
+    outcomes: list[Outcome] = []
+    request = OnRequest(outcomes.append)
+    request.prepare(None, None, 0, 0)
+    assert not outcomes, "there is none while the backend is being made anew"
+
+    def run() -> Outcome:
+        raise ZeroDivisionError("by zero")
+
+    request.test = SimpleNamespace(run=run)  # type: ignore[assignment]
+    request.prepare(None, None, 0, 0)
+    (outcome,) = outcomes
+    assert outcome.passed is False and outcome.sentence == "the self-test failed: ZeroDivisionError: by zero"
