@@ -7,7 +7,7 @@ import math
 import cv2
 import numpy as np
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
@@ -90,8 +90,13 @@ def test_a_line_moves_until_no_point_is_near_it() -> None:
     np.testing.assert_allclose(lines[:, 2], (-0.998, -0.998, 1.004, -4.0), atol=1e-12)
 
 
+BLOCK = np.zeros((60, 80), np.bool_)
+BLOCK[3:55, 5:77] = True
+
+
 @settings(max_examples=60, deadline=None)
 @given(mask=MASKS, step=st.integers(1, 4))
+@example(mask=BLOCK, step=4)
 def test_borders_have_a_point_more_wherever_they_cross_the_lattice(mask: NDArray[np.bool_], step: int) -> None:
     """In the order in which they come to it; edges of less than a pixel, across corners, cross none."""
     rings = traced(mask)
@@ -101,7 +106,7 @@ def test_borders_have_a_point_more_wherever_they_cross_the_lattice(mask: NDArray
         for before, at in zip(np.roll(points[first:end], 1, axis=0), points[first:end], strict=True):
             along = int(np.abs(at - before).argmax())
             low, high = sorted((before[along], at[along]))
-            crossed = [float(k) for k in range(0, 20, step) if low < k < high] if (at == before).any() else []
+            crossed = [float(k) for k in range(0, 100, step) if low < k < high] if (at == before).any() else []
             for place in crossed if at[along] > before[along] else crossed[::-1]:
                 expected.append(at.copy())
                 expected[-1][along] = place

@@ -92,6 +92,18 @@ def test_patches_and_holes_of_small_drawings(mask: NDArray[np.bool_], outer_ring
     assert len(in_pixels(traced(mask)).geoms) == outer_rings
 
 
+@pytest.mark.parametrize("side", [7, 12, 15, 16, 64])
+def test_as_many_patches_as_there_are(side: int) -> None:
+    """A chessboard: none of its squares hangs together with another, and each loses an eighth of itself at each corner. Those of
+    64 px have 2,048 rings and 8,192 corners."""
+    mask = np.add.outer(np.arange(side), np.arange(side)) % 2 == 0
+    rings = traced(mask)
+    assert len(rings.outers) == mask.sum() and rings.outers.tolist() == [*range(mask.sum())]
+    assert rings.area() == mask.sum() / 2 and np.diff(rings.starts).tolist() == [4] * mask.sum()
+    middles = [tuple(points.mean(axis=0).tolist()) for points in np.split(rings.points, rings.starts[1:-1])]
+    assert sorted(middles) == sorted((float(x), float(y)) for y, x in np.argwhere(mask))
+
+
 def test_specks_and_pinholes_are_left_out() -> None:
     mask = np.zeros((20, 30), np.bool_)
     mask[2:12, 3:23] = True
