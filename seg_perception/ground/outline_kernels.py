@@ -104,11 +104,7 @@ def _outer_rings(
     another ring of the same patch, which lies higher."""
     outers = np.empty(len(starts) - 1, np.int32)
     for ring in range(len(outers)):
-        top = starts[ring]
-        for i in range(starts[ring], starts[ring + 1]):
-            if points[i, 1] < points[top, 1] or (points[i, 1] == points[top, 1] and points[i, 0] < points[top, 0]):
-                top = i
-        x, y = points[top]
+        x, y = points[starts[ring]]  # its highest corner: there it was found
         outers[ring] = ring
         if framed[y, x] == 0:
             y -= 1

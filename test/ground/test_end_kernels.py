@@ -21,6 +21,7 @@ LABELS = {name[0]: CAMVID.by_name(name).id for name in ("road", "pavement", "car
         ("r", "cccc", (3, 5, 4, 6, 7), 5.0),  # the second nearest of four
         ("r", "cccc", (3, 4, 4, 6, 7), 4.0),
         ("r", "cccc", (3, 5, 4, 6, math.nan), 5.0),
+        ("r", "cccc", (3, 0.5, 0.4, 0.6, 0.7), 0.5),  # as near as may be
         ("r", "cccc", (3, 5, 4, math.nan, math.nan), 4.0),  # of two the nearest: too few to doubt it
         ("r", "cccc", (3, math.nan, 0, -1, 7), 7.0),
         ("r", "ccccc", (3, 5, 7, 6, 8, 1), 6.0),  # the fifth pixel does not count
@@ -29,6 +30,7 @@ LABELS = {name[0]: CAMVID.by_name(name).id for name in ("road", "pavement", "car
         # What has no depth is placed by the ground before it.
         ("r", "s", (3, math.nan), 3.0),
         ("r", "cccc", (3, math.inf, math.nan, 0, -2), 3.0),
+        ("r", "s", (0.25, math.nan), 0.25),
         ("r", "s", (math.nan, math.nan), math.nan),
         ("r", "s", (math.inf, math.nan), math.nan),
         ("r", "s", (0, math.nan), math.nan),

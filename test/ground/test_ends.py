@@ -263,6 +263,8 @@ def test_ends_are_placed_and_what_is_behind_something_on_its_bearing_is_none(
         np.testing.assert_allclose(ends.points[number], places, rtol=1e-6, atol=1e-9)
         np.testing.assert_array_equal(ends.depths[number], metres)
     assert sure == len(told)
+    # A row of pixels is so long a share of the squared distance: 1 / (64 px * 2 m).
+    assert ends.row_share == (pytest.approx(1 / 128) if with_depth else 0.0)
     for turn in np.linspace(-0.5, 0.5, 101).tolist():
         if any(abs(turn - edge) < bearing for _, *edges in spans for edge in edges):
             continue

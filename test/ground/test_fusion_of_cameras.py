@@ -55,6 +55,11 @@ class Robot:
         return self.see(camera, at_s, cells).get((row + FIRST_ROW, column + FIRST_COLUMN), UNKNOWN)
 
 
+def test_before_the_first_frame_nothing_is_known() -> None:
+    fusion = GridFusion(HALF_LIFE_S)
+    assert fusion.stamp_ns == 0 and fusion.behind_s("front") == math.inf and not fusion.holds("front")
+
+
 def test_what_one_sees_free_and_another_as_an_obstacle_is_an_obstacle() -> None:
     """However often the other says so: front sees the post at 2 Hz, left sees free ground there at 30 Hz."""
     robot = Robot()

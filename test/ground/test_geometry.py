@@ -21,10 +21,21 @@ LENSES = {
     "fisheye": ("fisheye", (-0.02, 0.004, -0.003, 0.0005)),
     "equidistant": ("equidistant", (-0.02, 0.004, -0.003, 0.0005)),
 }
+_RATIONAL = LENSES["rational_polynomial"][1]
+MORE_LENSES = {
+    **LENSES,
+    "thin prism": ("rational_polynomial", (*_RATIONAL, 0.01, -0.02, 0.015, 0.006)),
+    "tilted": ("rational_polynomial", (*_RATIONAL, 0.01, -0.02, 0.015, 0.006, 0.05, -0.08)),
+    "slanted": (
+        "rational_polynomial",
+        (-0.2, 0.05, 0.002, -0.003, -0.01, 0.1, -0.03, 0.02, 0.0, 0.0, 0.0, 0.0, -0.07, 0.0),
+    ),
+}
+"""With those that few cameras have."""
 
 
 def camera(lens: str = "none") -> CameraModel:
-    return CameraModel(640, 480, K, *LENSES[lens])
+    return CameraModel(640, 480, K, *MORE_LENSES[lens])
 
 
 def test_straight_down_the_road():
@@ -68,7 +79,7 @@ def test_pixel_to_ground_and_back(lens, height, roll, pitch, yaw, pixels):
     np.testing.assert_allclose(back, np.array(pixels)[hits], atol=1e-5)
 
 
-@pytest.mark.parametrize("lens", sorted(LENSES))
+@pytest.mark.parametrize("lens", sorted(MORE_LENSES))
 def test_agrees_with_opencv_forward_model(lens):
     pose = CameraPose(0.0, 0.0, 1.5, pitch=0.2)
     projection = GroundProjection(camera(lens), pose, (480, 640))
@@ -78,10 +89,11 @@ def test_agrees_with_opencv_forward_model(lens):
     down = h * math.cos(0.2) - x * math.sin(0.2)
     ahead = x * math.cos(0.2) + h * math.sin(0.2)
     objects = np.stack((right, down, ahead), axis=-1).reshape(-1, 1, 3)
-    model, d = LENSES[lens]
+    model, d = MORE_LENSES[lens]
     project = cv2.fisheye.projectPoints if model in ("fisheye", "equidistant") else cv2.projectPoints
     expected, _ = project(objects, np.zeros(3), np.zeros(3), np.array(K), np.array(d or (0.0,) * 4))
     np.testing.assert_allclose(projection.ground_to_pixels(points), expected.reshape(-1, 2), atol=1e-6)
+    np.testing.assert_allclose(projection.pixels_to_ground(expected.reshape(-1, 2)), points, atol=1e-6)
 
 
 SMALL = st.floats(-0.01, 0.01)

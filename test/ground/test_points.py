@@ -107,7 +107,7 @@ def test_by_depth_each_pixel_is_where_its_ray_is_then(camera):
     mask, ground, projection = all_road(camera)
     mask[60:70, 30:50] = CAR
     rng = np.random.default_rng(0)
-    metres = rng.uniform(1.0, 12.0, HW).astype(np.float32)
+    metres = rng.uniform(0.1, 12.0, HW).astype(np.float32)
     metres[mask == SKY] += 10.0
     unknown = rng.random(HW) < 0.2
     metres[unknown] = rng.choice(np.array([np.nan, np.inf, 0.0, -1.0], np.float32), unknown.sum())
