@@ -8,12 +8,14 @@ import numpy as np
 import pytest
 
 from seg_perception.camera_model import CameraModel, CameraPose
-from seg_perception.ground.drivable import DrivableSettings
+from seg_perception.ground.drivable import DrivableExtractor, DrivableSettings
 from seg_perception.ground.geometry import GroundProjection
+from seg_perception.labels import CAMVID
 from seg_perception.metrics.ground_truth import GroundTruth
-from seg_perception.metrics.thin_posts import Post, drawn, is_told, places
-from seg_perception.results import Drivable, FreeSpace, Grid
+from seg_perception.metrics.thin_posts import Post, count_told, drawn, is_told, places
+from seg_perception.results import Drivable, FreeSpace, Grid, Panoptic
 
+ROAD, POLE, SKY = (CAMVID.by_name(name).id for name in ("road", "pole", "sky"))
 HW = (200, 300)
 CAMERA = CameraModel(300, 200, ((200.0, 0, 149.5), (0, 250.0, 59.5), (0, 0, 1)))
 LEVEL = GroundProjection(CAMERA, CameraPose(1.0, 0.0, 1.5), HW)
@@ -104,3 +106,29 @@ def test_posts_stand_on_free_ground_that_counts_and_are_two_pixels_wide() -> Non
     assert any(post.width_m > 2.0 * 12 / 200 for post in posts)
     few = places(truth, LEVEL, 4, 0)
     assert len(few) == 4 and len(set(few)) == 4 and few == places(truth, LEVEL, 4, 0) != places(truth, LEVEL, 4, 1)
+
+
+def test_posts_are_drawn_one_at_a_time_and_those_that_are_told_are_counted() -> None:
+    """Poles are told, what looks like road is not; without a camera there is no place for one."""
+    settings = DrivableSettings(grid_length_m=10.0, grid_width_m=2.0, resolution_m=1.0)
+    counted = np.zeros((2, 10), np.bool_)
+    counted[:, 5:] = True
+    truth = GroundTruth(
+        np.zeros((2, 10, 25), np.int8),
+        np.zeros((2, 10), np.bool_),
+        counted,
+        np.ones((10, 50), np.bool_),
+        8.0,
+        8.0,
+        (),
+        settings,
+    )
+    mask = np.full(HW, ROAD, np.uint8)
+    mask[:60] = SKY
+    panoptic = Panoptic(mask, np.zeros(HW, np.uint16), np.full(HW, 255, np.uint8), ())
+    extractor = DrivableExtractor(CAMVID, settings)
+    assert count_told(extractor, panoptic, truth, POLE, 3, 0) == (0, 0)
+    extractor.set_camera(CAMERA, LEVEL.pose, HW)
+    assert count_told(extractor, panoptic, truth, POLE, 3, 0) == (3, 3)
+    assert count_told(extractor, panoptic, truth, ROAD, 3, 0) == (0, 3)
+    assert (panoptic.semantic[60:] == ROAD).all()

@@ -190,6 +190,7 @@ def test_sequences_are_counted_apart():
             pairs = pair_segments(semantic[t], _line(number, number, 0, 0)[1], semantic[t], true[t], THINGS)
             scores.add(pairs, name, 0.1)
     assert scores.summary(1.0)["stq"] == pytest.approx(1.0) and scores.summary(1.0)["id_switches"] == 0
+    assert scores.frames == 4
 
 
 def test_what_finds_a_thing_counts_however_much_of_it_lies_on_void():
@@ -236,6 +237,7 @@ def test_the_segmentation_part_of_stq_is_of_the_frames_whose_tracks_are_judged()
 
 
 def test_without_things_nothing_is_claimed():
+    assert TrackScores(LABELS).frames == 0
     summary = TrackScores(LABELS).summary(None)
     assert all(summary[key] is None for key in ("stq", "aq", "vpq", "hota", "id_switches_per_minute"))
 
