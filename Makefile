@@ -29,6 +29,8 @@ endef
 # What runs the frame's path and the ROS edge; loops that Numba compiles are seen by running them as plain Python.
 ON_THE_PATH = test/test_*.py test/camera test/ground test/panoptic test/tracking
 LOOPS = test/test_compiled.py test/ground test/panoptic test/tracking
+# Minutes as plain Python, of loops that smaller pictures run as well.
+WHOLE_PICTURES = test/ground/test_depth.py test/ground/test_one_camera.py test/ground/test_what_a_planner_reads.py
 
 .PHONY: help run shell test check coverage mutate site fuzz install-check benchmark soak gpu-check setup setup-test clean
 
@@ -78,7 +80,7 @@ check: setup-test
 coverage: setup-test
 	$(IN_ENV) -m coverage erase
 	$(IN_ENV) -m coverage run -m pytest -q -n $(call as_given,JOBS) --dist loadfile $(ON_THE_PATH) test/ros
-	@NUMBA_DISABLE_JIT=1 .venv/bin/python -m coverage run -m pytest -q -p no:xdist $(LOOPS)
+	@NUMBA_DISABLE_JIT=1 .venv/bin/python -m coverage run -m pytest -q -p no:xdist $(LOOPS) $(addprefix --ignore=,$(WHOLE_PICTURES))
 	$(IN_ENV) -m coverage combine -q
 	$(IN_ENV) -m coverage report
 

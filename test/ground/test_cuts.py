@@ -57,7 +57,7 @@ def half_plane(line: NDArray[np.float64], far: float = 1e3) -> Polygon:
     return Polygon([corner.tolist() for corner in corners])
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(
     mask=MASKS,
     cuts=st.lists(
@@ -138,7 +138,7 @@ def test_without_points_there_are_no_rows() -> None:
     assert (rows.tolist(), len(order), row_px) == ([0, 0], 0, 1.0)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(mask=MASKS, data=st.data())
 def test_a_short_cut_is_refused_where_it_would_leave_a_point_on_its_other_side(
     mask: NDArray[np.bool_], data: st.DataObject
