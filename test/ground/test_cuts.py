@@ -129,7 +129,7 @@ def test_each_point_is_found_in_its_row(points: NDArray[np.float64], times: floa
     lie_in = np.floor(points[:, 1] / row_px).astype(int)
     lowest, highest = int(lie_in.min()), int(lie_in.max())
     assert rows[0] == lowest
-    for row in {near for row in lie_in.tolist() for near in (row - 1, row, row + 1) if lowest <= near <= highest}:
+    for row in {own + k for own in lie_in.tolist() for k in (-1, 0, 1) if lowest <= own + k <= highest}:
         found = order[rows[1 + row - lowest] : rows[2 + row - lowest]]
         assert sorted(found.tolist()) == np.flatnonzero(lie_in == row).tolist()
 
