@@ -55,7 +55,7 @@ class Steadier:
     def __init__(self, labels: LabelSet, settings: TemporalSettings) -> None:
         self.settings = settings
         is_thing = labels.is_thing[: len(labels)]
-        self._things, self._stuff = np.flatnonzero(is_thing), np.flatnonzero(~is_thing)
+        self._stuff = np.flatnonzero(~is_thing)
         self._is_obstacle: NDArray[np.bool_] = labels.drivable_costs[self._stuff] == NOT_GROUND
         self._flow = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST)
         self._flow.setFinestScale(0)
@@ -83,7 +83,7 @@ class Steadier:
             self._logits, self._winner = np.empty_like(logits), np.empty(grid, np.uint8)
         memory = _MEMORY ** max(gap_ns / _MEMORY_NS, 1.0) if follows else 0.0
         back = self._back(grey) if follows else np.zeros((*grid, 2), np.float32)
-        self._logits[self._things] = logits[self._things]
+        np.copyto(self._logits, logits)
         _find_best(logits, self._stuff, self._winner)
         _fuse(
             logits,
@@ -144,7 +144,7 @@ def _fuse(
     out: NDArray[np.float32],
     now: tuple[NDArray[np.float32], NDArray[np.uint8]],
 ) -> None:
-    """Write steadier logits of the classes stuff [S] to out [C, h, w], and what is kept of them to now.
+    """Write steadier logits of the classes stuff [S] to out [C, h, w], which holds those of the frame, and what is kept to now.
 
     is_obstacle: [S]; winner: see _find_best; past, now: odds and best as in _Past; back: [h, w, 2], where each cell was;
     weights: what the past counts for, and by how much it pulls at most. The largest of the logits stays as it is, so that
@@ -169,10 +169,11 @@ def _fuse(
                 if is_obstacle[k] and not is_obstacle[best]:
                     best = k
                 else:
-                    odds[:] = before - before[best]
+                    most = before[best]
+                    for s in range(len(stuff)):
+                        odds[s] = before[s] - most
+                        out[stuff[s], row, column] = odds[s] + top
             now[1][row, column] = best
-            for s in range(len(stuff)):
-                out[stuff[s], row, column] = odds[s] + top
 
 
 @compiled
@@ -202,25 +203,25 @@ def _sample(odds: NDArray[np.float32], y: float, x: float, found: NDArray[np.flo
     that a frame that failed does not spoil those after it."""
     height, width, classes = odds.shape
     row, column = int(np.floor(y)), int(np.floor(x))
+    down, across = _cubic(np.float32(y - row)), _cubic(np.float32(x - column))
     found[:] = 0
+    x0, x1 = min(max(column - 1, 0), width - 1), min(max(column, 0), width - 1)
+    x2, x3 = min(max(column + 1, 0), width - 1), min(max(column + 2, 0), width - 1)
     for i in range(4):
-        down = _cubic(np.float32(y - row), i)
-        line = odds[min(max(row + i - 1, 0), height - 1)]
-        for j in range(4):
-            weight = down * _cubic(np.float32(x - column), j)
-            here = line[min(max(column + j - 1, 0), width - 1)]
-            for s in range(classes):
-                found[s] += weight * here[s]
+        y0 = min(max(row + i - 1, 0), height - 1)
+        for s in range(classes):
+            near = across[1] * odds[y0, x1, s] + across[2] * odds[y0, x2, s]
+            found[s] += down[i] * (across[0] * odds[y0, x0, s] + near + across[3] * odds[y0, x3, s])
     return bool(np.isfinite(found.sum()))
 
 
 @compiled
-def _cubic(t: np.float32, i: int) -> np.float32:
-    """Weight of the i-th of four neighbours, -1, 0, 1, 2, at t in [0, 1) beyond the second."""
-    if i == 0:
-        return ((np.float32(-0.5) * t + np.float32(1)) * t - np.float32(0.5)) * t
-    if i == 1:
-        return (np.float32(1.5) * t - np.float32(2.5)) * t * t + np.float32(1)
-    if i == 2:
-        return ((np.float32(-1.5) * t + np.float32(2)) * t + np.float32(0.5)) * t
-    return (np.float32(0.5) * t - np.float32(0.5)) * t * t
+def _cubic(t: np.float32) -> tuple[np.float32, np.float32, np.float32, np.float32]:
+    """Weights of four neighbours, -1, 0, 1 and 2, at t in [0, 1) beyond the second."""
+    half, one = np.float32(0.5), np.float32(1)
+    return (
+        -half * t * (one - t) * (one - t),
+        (np.float32(1.5) * t - np.float32(2.5)) * t * t + one,
+        ((np.float32(2) - np.float32(1.5) * t) * t + half) * t,
+        half * (t - one) * t * t,
+    )
