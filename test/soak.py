@@ -29,6 +29,7 @@ from fakes import with_answer
 from faults import NAN, THROW
 from lifecycle_msgs.msg import Transition
 from places import CHECKOUT, TESTS
+from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
 from ros_harness import (
     EVERY_MESSAGE,

@@ -19,7 +19,7 @@ def test_every_image_is_answered_or_counted_whatever_goes_wrong_between() -> Non
 
 
 def test_what_grew_is_told() -> None:
-    same = dict.fromkeys(("rss_kb", "pss_kb", "fds", "threads", "shm"), 100.0)
+    same = dict.fromkeys(("rss_kb", "own_kb", "fds", "threads", "shm"), 100.0)
     figures = {
         "first": same,
         "last": {**same, "threads": 101.0},
