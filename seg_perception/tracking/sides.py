@@ -74,9 +74,7 @@ def predict_sides(edges: Floats, rates: Floats, spread: Floats, dt_s: float, gro
         noise = (q * growth[0], q * growth[1], q * dt_s)
         for side in range(4):
             edge[side], _ = predict_coordinate((edge[side], rates[t, side]), spread[t, side], dt_s, noise)
-        for low in range(2):
-            middle = (edge[low] + edge[low + 2]) / 2
-            edge[low], edge[low + 2] = min(edge[low], middle - 0.5), max(edge[low + 2], middle + 0.5)
+        _keep_a_pixel(edge)
 
 
 @compiled
@@ -143,6 +141,7 @@ def learn_sides(
             if is_hidden[low] and is_hidden[low + 2]:  # it neither grows nor shrinks
                 rates[low] = rates[low + 2] = (rates[low] + rates[low + 2]) / 2
         _begin_anew(edges, rates, spread, far, is_off, measured)
+        _keep_a_pixel(edges)
 
 
 @compiled
@@ -156,6 +155,14 @@ def _begin_anew(
         if far[side] >= _MOST_OFF:
             edges[side], far[side] = measured[side], 0
             rates[side], spread[side] = rates_before[(side + 2) % 4], spread_before[(side + 2) % 4]
+
+
+@compiled
+def _keep_a_pixel(edges: Floats) -> None:
+    """Sides are filtered apart: a box [4] is a pixel wide and high at least, in place."""
+    for low in range(2):
+        middle = (edges[low] + edges[low + 2]) / 2
+        edges[low], edges[low + 2] = min(edges[low], middle - 0.5), max(edges[low + 2], middle + 0.5)
 
 
 @compiled

@@ -171,6 +171,15 @@ def test_the_box_of_what_enters_the_image_at_once_grows_with_it():
         assert right == pytest.approx(1 + 800 * i * PERIOD_NS / 1e9, abs=25), i
 
 
+def test_no_box_is_turned_inside_out():
+    """A mask that narrows from both sides in turn: a side's filter runs past the other's."""
+    tracker = Tracker(CLASSES, TrackingSettings())
+    for i, (x, width) in enumerate(((155.0, 30.0), (152.0, 12.0), (159.0, 12.0))):
+        panoptic, _ = draw([Thing(1, going(x, 90, 0), (width + 0.5, 20))], 0)
+        (track,) = tracker.update(panoptic, START_NS + i * PERIOD_NS).tracks
+        assert min(track.box[2:]) >= 1 - 1e-9
+
+
 def test_a_box_that_is_not_seen_neither_bursts_nor_collapses():
     """Its width wobbles when it vanishes, as masks of networks do."""
     tracker = Tracker(CLASSES, TrackingSettings())
