@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import ast
+import gc
 import importlib.util
 import json
 import shutil
 import subprocess
 import sys
+import weakref
 from pathlib import Path
 
 from places import CHECKOUT
@@ -70,6 +72,8 @@ def test_a_function_is_changed_where_it_is(tmp_path: Path) -> None:
     part = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(part)
     held, code = part.twice, part.twice.__code__
+    of_what_has_gone = weakref.proxy(type("Gone", (), {})())
+    assert gc.is_tracked(of_what_has_gone)
     answers = {}
     for number in range(len(list(mutants.changes(ast.parse((tmp_path / "part.py").read_text()))))):
         _, line, what = mutants.mutated((tmp_path / "part.py").read_text(), number)

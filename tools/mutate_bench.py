@@ -144,7 +144,8 @@ def put_in_place(mutant: Mutant, folder: Path) -> bool:
     tree, _, _ = changed(path.read_text(encoding="utf-8"), mutant.number)
     whole = compile(ast.fix_missing_locations(tree), str(path), "exec", dont_inherit=True)
     new = [code for code in _codes(whole) if _is_at(code, path, line)]
-    old = [one for one in gc.get_objects() if isinstance(one, FunctionType) and _is_at(one.__code__, path, line)]
+    # By its type alone: isinstance asks a weak reference whose object has gone for its class, which it has no more.
+    old = [one for one in gc.get_objects() if type(one) is FunctionType and _is_at(one.__code__, path, line)]
     if len(new) != 1 or len(old) != 1 or new[0] == old[0].__code__:
         return False
     try:
