@@ -115,6 +115,7 @@ class Pipeline:
         self._tracker = Tracker(len(model.labels), tracking) if tracking is not None and follows else None
         self._by_track = instance_ids == "track"
         self._steadier = Steadier(model.labels, temporal or TemporalSettings())
+        self._steadier.tell(self.labels)
         self._settings = panoptic or PanopticSettings(), drivable or DrivableSettings()
         self._steps = self._decoders(), DrivableExtractor(self.labels, self._settings[1])
         self._extractor = self._steps[1]
@@ -149,6 +150,7 @@ class Pipeline:
         if told is not None and told.table is not None and self._tracker is not None:
             self._tracker.tell_as(told.table)
         self._told = told or self._told
+        self._steadier.tell(self.labels)
         self._settings = panoptic or self._settings[0], drivable or self._settings[1]
         decoders, extractor = self._steps
         self._steps = (

@@ -13,6 +13,7 @@ from seg_perception.labels import VOID
 from seg_perception.model_file import OUTPUTS
 from seg_perception.panoptic.decoder import PanopticSettings
 from seg_perception.panoptic.relabel import told
+from seg_perception.panoptic.steadier import TemporalSettings
 from seg_perception.pipeline import STAGES, Pipeline
 from seg_perception.results import Frame, Wants
 from seg_perception.tracking.settings import TrackingSettings
@@ -205,6 +206,32 @@ def test_ground_that_is_not_sure_is_what_is_told_as_ground():
     assert set(np.unique(pipeline.run(_frame()).panoptic.semantic)) == {0, 3}
     pipeline.configure(told=told(MODEL.labels, {}, []), panoptic=PanopticSettings(min_ground_confidence=0.4))
     assert set(np.unique(pipeline.run(_frame()).panoptic.semantic)) == {0, 3}
+
+
+@pytest.mark.parametrize("when", ["at first", "meanwhile"])
+def test_what_is_told_as_no_ground_is_never_held_back_by_steadier_masks(when):
+    """Road that turns into pavement, barely: at once where pavement is told as an obstacle, and held where it is ground."""
+    frames = []
+
+    def barely(images):
+        output = empty_output(MODEL, len(images))
+        output.semantic_logits[:] = 0
+        output.semantic_logits[:, 3 if len(frames) % 2 == 0 else 4] = 1
+        frames.append(0)
+        return output
+
+    no_ground = told(MODEL.labels, {"pavement": -1}, [])
+    given = {"told": no_ground} if when == "at first" else {}
+    pipeline = Pipeline(MODEL, FakeBackend(barely), temporal=TemporalSettings(5.0), **given)
+
+    def second_of_two(begin_ns):
+        stamps = (begin_ns, begin_ns + 33_000_000)
+        return [pipeline.run(replace(_frame(), stamp_ns=ns)).panoptic.semantic[0, 0] for ns in stamps][1]
+
+    if when == "meanwhile":
+        assert second_of_two(10**9) == 3
+        pipeline.configure(told=no_ground)
+    assert second_of_two(6 * 10**9) == 4
 
 
 def test_ground_that_is_not_sure_costs_no_obstacle_its_foot():

@@ -23,7 +23,12 @@ from mutate_bench import Bench
 
 GROUPS = {
     "panoptic": (
-        ("panoptic/decoder.py", "panoptic/instance_kernels.py", "panoptic/mask_kernels.py"),
+        (
+            "panoptic/decoder.py",
+            "panoptic/instance_kernels.py",
+            "panoptic/mask_kernels.py",
+            "panoptic/unsure_kernels.py",
+        ),
         ("test/panoptic/test_decoder.py", "test/panoptic/test_finite.py"),
     ),
     "geometry": (

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from seg_perception.errors import BackendError
 from seg_perception.labels import NOT_GROUND, LabelSet
 from seg_perception.machine import usable_cores
-from seg_perception.panoptic import instance_kernels, mask_kernels
+from seg_perception.panoptic import instance_kernels, mask_kernels, unsure_kernels
 from seg_perception.panoptic.instance_kernels import AREA, CONFIDENCE, LEFT, RIGHT, TOP
 from seg_perception.results import NetworkOutput, Panoptic, Segment, Wants
 
@@ -253,7 +253,7 @@ class _Buffers:
     def replace_unsure_ground(
         self, logits: NDArray[np.float32], part: _Part, least: float, is_ground: NDArray[np.bool_]
     ) -> None:
-        mask_kernels.replace_unsure_ground(
+        unsure_kernels.replace_unsure_ground(
             logits,
             self.cells,
             self.ground,

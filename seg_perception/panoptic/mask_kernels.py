@@ -278,105 +278,6 @@ def drop_unsure(
 
 
 @compiled
-def replace_unsure_ground(
-    logits: NDArray[np.float32],
-    cells: tuple[NDArray[np.uint8], NDArray[np.float32], NDArray[np.float32]],
-    ground: NDArray[np.float32],
-    down: Axis,
-    across: Axis,
-    bands: tuple[int, int],
-    least: np.float32,
-    is_ground: NDArray[np.bool_],
-    semantic: NDArray[np.uint8],
-    confidence: NDArray[np.uint8],
-) -> None:
-    """Give the pixels of ground classes, in the bands' rows of semantic and confidence [H, W], to the likeliest other class,
-    or make them void where there is none, where ground [h, w], upsampled, is below least. cells: see paint_classes."""
-    one = np.float32(1)
-    for band in range(bands[0], bands[1]):
-        rows = down.low[band], down.high[band]
-        upper, lower = ground[rows[0]], ground[rows[1]]
-        for run in range(len(across.low)):
-            columns = across.low[run], across.high[run]
-            left, right = columns
-            if not _is_unsure(ground, rows, columns, least):
-                continue
-            weight = _of_run(across.weight, across, run)
-            for y in range(down.start[band], down.start[band + 1]):
-                classes, levels = _of_run(semantic[y], across, run), _of_run(confidence[y], across, run)
-                low_share = np.float32(down.weight[y])
-                left_side = upper[left] * (one - low_share) + lower[left] * low_share
-                right_side = upper[right] * (one - low_share) + lower[right] * low_share
-                for x in range(len(classes)):
-                    right_share = np.float32(weight[x])
-                    sure = left_side * (one - right_share) + right_side * right_share >= least
-                    if sure or not is_ground[classes[x]]:
-                        continue
-                    at = down.weight[y], weight[x]
-                    k = _likeliest_other(logits, rows, columns, at, is_ground)
-                    classes[x] = k
-                    if k != VOID:
-                        levels[x] = np.uint8(_probability(logits[k], cells, rows, columns, at) * 255 + 0.5)
-
-
-@compiled
-def _is_unsure(ground: NDArray[np.float32], rows: tuple[int, int], columns: tuple[int, int], least: np.float32) -> bool:
-    """Whether any of four cells has less ground than least: else there is enough everywhere between them."""
-    (upper, lower), (left, right) = rows, columns
-    most = min(ground[upper, left], ground[upper, right], ground[lower, left], ground[lower, right])
-    return bool(most < least)
-
-
-@compiled
-def _likeliest_other(
-    logits: NDArray[np.float32],
-    rows: tuple[int, int],
-    columns: tuple[int, int],
-    at: tuple[float, float],
-    is_ground: NDArray[np.bool_],
-) -> int:
-    """The class that is no ground and has the largest logit at (down, across), 0 to 1 each, between four cells; VOID where all
-    are ground."""
-    best, most = VOID, -np.inf
-    for k in range(len(logits)):
-        if not is_ground[k]:
-            value = _mixed(logits[k], rows, columns, at)
-            best, most = (k, value) if value > most else (best, most)
-    return best
-
-
-@compiled
-def _mixed(
-    plane: NDArray[np.float32], rows: tuple[int, int], columns: tuple[int, int], at: tuple[float, float]
-) -> float:
-    """A plane [h, w] at (down, across) between four cells."""
-    (upper, lower), (left, right), (low_share, right_share) = rows, columns, at
-    high_share = 1 - low_share
-    left_side = plane[upper, left] * high_share + plane[lower, left] * low_share
-    right_side = plane[upper, right] * high_share + plane[lower, right] * low_share
-    mixed: float = left_side * (1 - right_share) + right_side * right_share
-    return mixed
-
-
-@compiled
-def _probability(
-    plane: NDArray[np.float32],
-    cells: tuple[NDArray[np.uint8], NDArray[np.float32], NDArray[np.float32]],
-    rows: tuple[int, int],
-    columns: tuple[int, int],
-    at: tuple[float, float],
-) -> float:
-    """The probability, 0 to 1, of the class whose logits are plane [h, w] at (down, across) between four cells."""
-    _, peak, share = cells
-    total = 0.0
-    for i in range(4):
-        row, column = rows[i // 2], columns[i % 2]
-        down, across = at[0] if i // 2 else 1 - at[0], at[1] if i % 2 else 1 - at[1]
-        total += down * across * math.exp(np.float64(plane[row, column]) - peak[row, column]) * share[row, column]
-    return total
-
-
-@compiled
 def elect_centers(
     votes: NDArray[np.float64],
     centers: NDArray[np.float64],
@@ -427,7 +328,7 @@ def paint_instances(
 ) -> None:
     """Write the bands' rows of instance [H, W]: 1 + index of the centre of each thing pixel, 0 elsewhere.
 
-    winner: uint8 [h, w], the class of each grid cell; ground, least: as of replace_unsure_ground, 0 where it was not called.
+    winner: uint8 [h, w], the class of each grid cell; ground, least: as of unsure_kernels.py, 0 where that was not called.
     """
     count = len(centers)
     corners, chosen, sides = np.empty((count, 4)), np.empty(count, np.int64), np.empty((2, count))
@@ -471,3 +372,11 @@ def _may_hold_thing(
     k = winner[upper, left]
     agree = k == winner[upper, right] and k == winner[lower, left] and k == winner[lower, right]
     return is_thing[k] or not agree
+
+
+@compiled
+def _is_unsure(ground: NDArray[np.float32], rows: tuple[int, int], columns: tuple[int, int], least: np.float32) -> bool:
+    """Whether any of four cells has less ground than least: then another class may have been told between them."""
+    (upper, lower), (left, right) = rows, columns
+    most = min(ground[upper, left], ground[upper, right], ground[lower, left], ground[lower, right])
+    return bool(most < least)

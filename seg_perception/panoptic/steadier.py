@@ -56,7 +56,8 @@ class Steadier:
         self.settings = settings
         is_thing = labels.is_thing[: len(labels)]
         self._stuff = np.flatnonzero(~is_thing)
-        self._is_obstacle: NDArray[np.bool_] = labels.drivable_costs[self._stuff] == NOT_GROUND
+        self._is_obstacle: NDArray[np.bool_]
+        self.tell(labels)
         self._flow = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST)
         self._flow.setFinestScale(0)
         self._flow.setGradientDescentIterations(_FLOW_STEPS)
@@ -65,6 +66,10 @@ class Steadier:
         self._logits: NDArray[np.float32] = np.zeros((0, 0, 0), np.float32)
         self._past = self._spare = _Past((0, 0), 0)
         self._winner: NDArray[np.uint8] = np.zeros((0, 0), np.uint8)
+
+    def tell(self, labels: LabelSet) -> None:
+        """What is ground from the next frame on, by the costs of these classes, which are the same but for them."""
+        self._is_obstacle = labels.drivable_costs[self._stuff] == NOT_GROUND
 
     def steady(self, image: NDArray[np.uint8], output: NetworkOutput, stamp_ns: int) -> NetworkOutput:
         """The output with steadier logits of its only image, uint8 [h, w, 3], the network's input; as it is where strength is

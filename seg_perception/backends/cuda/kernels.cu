@@ -1,6 +1,6 @@
 // The steps beside the network on the GPU: camera image to network input, network output to masks.
 //
-// The rules are those of preprocess.py, mask_kernels.py and instance_kernels.py, which say why they are right. Every
+// The rules are those of preprocess.py, mask_kernels.py, unsure_kernels.py and instance_kernels.py, which say why they are right. Every
 // choice between classes or centres is made in the same float64 and integer arithmetic, in the same order and without
 // fused multiply-adds, and every count is an integer: so the outcome depends on no order of threads. Only confidence may
 // differ, by one of 255 levels, since exponentials between cells are rounded differently.

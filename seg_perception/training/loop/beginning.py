@@ -12,7 +12,7 @@ from seg_perception.labels import LabelSet
 from seg_perception.training.loop import checkpoint
 from seg_perception.training.networks import make_network
 from seg_perception.training.networks.heads import PanopticNetwork
-from seg_perception.training.networks.unfolded import read_model_file
+from seg_perception.training.networks.unfolded import unfold
 
 
 class Beginning(NamedTuple):
@@ -33,24 +33,37 @@ def network_of(path: Path) -> str:
     return str(checkpoint.load(path)["network"])
 
 
-def trained_network(path: Path) -> tuple[PanopticNetwork, LabelSet]:
-    """The network of a checkpoint, with its averaged weights, or of a model file, ready for inference, and its classes.
-    Raises SegPerceptionError as read_beginning."""
+class Trained(NamedTuple):
+    """A network ready for inference, its classes, and the data sets that it learned from."""
+
+    network: PanopticNetwork
+    labels: LabelSet
+    data: list[str]
+
+
+def trained_network(path: Path) -> Trained:
+    """That of a checkpoint, with its averaged weights, or of a model file. Raises SegPerceptionError as read_beginning."""
     if path.suffix != ".onnx":
         content = checkpoint.load(path)
-        return checkpoint.averaged_network(content), LabelSet.from_json(content["labels"])
-    info = model_file.load(path)
+        return Trained(checkpoint.averaged_network(content), LabelSet.from_json(content["labels"]), content["data"])
+    info, model = model_file.read(path)
     network = make_network(info.network, len(info.labels))
-    network.load_state_dict(read_model_file(path, network, info.network).weights, strict=False)
-    return network.eval(), info.labels
+    network.load_state_dict(unfold(info, model, network).weights, strict=False)
+    return Trained(network.eval(), info.labels, _data_of(info))
 
 
 def read_beginning(path: Path, network: PanopticNetwork, name: str) -> Beginning:
     """Of a checkpoint or, by its ending .onnx, a model file of the network `name`. Raises SegPerceptionError as
-    checkpoint.load and read_model_file."""
-    if path.suffix == ".onnx":
-        weights, folded, info = read_model_file(path, network, name)
-        return Beginning(weights, info.labels, info.pretrained, info.training_data.split(", "), folded)
-    content = checkpoint.load(path, name)
-    labels = LabelSet.from_json(content["labels"])
-    return Beginning(content["average"], labels, content.get("pretrained", ""), content["data"], [])
+    checkpoint.load and unfold, and where it is of another network."""
+    if path.suffix != ".onnx":
+        content = checkpoint.load(path, name)
+        labels = LabelSet.from_json(content["labels"])
+        return Beginning(content["average"], labels, content.get("pretrained", ""), content["data"], [])
+    info, model = model_file.read(path)
+    checkpoint.check_network(path, info.network, name)
+    weights, folded = unfold(info, model, network)
+    return Beginning(weights, info.labels, info.pretrained, _data_of(info), folded)
+
+
+def _data_of(info: model_file.ModelInfo) -> list[str]:
+    return info.training_data.split(", ")

@@ -43,11 +43,17 @@ def load(path: Path, network: str | None = None) -> dict[str, Any]:
         raise SegPerceptionError(
             f"{path} is not a readable checkpoint ({type(error).__name__}): use another or train again"
         ) from error
-    if network is not None and found != network:
-        raise SegPerceptionError(
-            f"{path} is of the network '{found}', the configuration asks for '{network}': use one or the other"
-        )
+    if network is not None:
+        check_network(path, found, network)
     return content
+
+
+def check_network(path: Path, found: str, asked: str) -> None:
+    """Raises SegPerceptionError when a file is of another network than the configuration asks for."""
+    if found != asked:
+        raise SegPerceptionError(
+            f"{path} is of the network '{found}', the configuration asks for '{asked}': use one or the other"
+        )
 
 
 def averaged_network(content: Mapping[str, Any]) -> PanopticNetwork:

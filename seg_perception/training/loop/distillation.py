@@ -27,7 +27,7 @@ class Teacher:
 
     def __init__(self, config: TrainConfig, settings: DistillSettings, labels: LabelSet, device: torch.device) -> None:
         path = Path(settings.checkpoint).expanduser()
-        network, known = trained_network(path)
+        network, known, self.data = trained_network(path)
         if known != labels:
             raise SegPerceptionError(
                 f"the teacher {path} knows other classes than this configuration: distil from one of the same label set"

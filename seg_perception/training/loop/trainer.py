@@ -223,7 +223,7 @@ class Trainer:
         """Take the averaged weights of another run, or those of a model file (.onnx), as far as they fit, and nothing else.
 
         Layers that do not, and those that name the classes when these differ, keep their fresh weights. Raises
-        SegPerceptionError as checkpoint.load or read_model_file.
+        SegPerceptionError as read_beginning.
         """
         begun = told_by_first(lambda: read_beginning(path, self.network, self.config.network))
         own = self.network.state_dict()
@@ -242,7 +242,7 @@ class Trainer:
             tqdm.write(f"{len(taken)} of {len(own)} tensors come from {path}, the others start anew")
 
     def _few_images(self) -> Iterator[Tensor]:
-        for batch in self.batches(self.step + SPREAD_BATCHES):
+        for batch in self._loaded(self.stream, self.config.batch_size, self.step + SPREAD_BATCHES):
             yield batch["image"].to(self.device)
 
     def resume(self) -> None:
@@ -301,9 +301,11 @@ class Trainer:
         )
 
     def _data_names(self) -> list[str]:
-        """Of all that the weights learned from, each once: the licence of what came before, and of frames without labels,
-        may bind them too."""
+        """Of all that the weights learned from, each once: the licence of what came before, of what a teacher learned from and
+        of frames without labels may bind them too."""
         names = [*self.data_before, *(source.name for source in self.config.data)]
+        if self.teacher is not None:
+            names += self.teacher.data
         if self.config.unlabelled is not None:
             names += [f"unlabelled {Path(words).name}" for words in self.config.unlabelled.sources]
         return list(dict.fromkeys(names))

@@ -1,7 +1,7 @@
 """The weights of a model file as a network in training needs them.
 
 A model file has its normalisations folded into the convolutions before them (w' = w * gamma / sigma), and what they had seen
-of images is lost. `read_model_file` gives the folded weights, with which it answers as the file does; `spread` then
+of images is lost. `unfold` gives the folded weights, with which it answers as the file does; `spread` then
 gives each folded normalisation statistics of its own from images, without changing any answer, so that it can learn on.
 """
 
@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -37,22 +36,16 @@ class Unfolded(NamedTuple):
 
     weights: dict[str, Tensor]
     folded: list[tuple[str, str]]
-    info: model_file.ModelInfo
 
 
-def read_model_file(path: Path, network: PanopticNetwork, name: str) -> Unfolded:
-    """The weights of a model file of the network `name`, but for those that training alone needs.
+def unfold(info: model_file.ModelInfo, model: onnx.ModelProto, network: PanopticNetwork) -> Unfolded:
+    """The weights of a model file, as model_file.read gives it, whose network this is, but for those that training alone needs.
 
-    Raises SegPerceptionError as model_file.load, and when the file is of another network, not float32, or lacks a tensor.
+    Raises SegPerceptionError when it is not float32, or lacks a tensor.
     """
-    info, model = model_file.read(path)
-    if info.network != name:
-        raise SegPerceptionError(
-            f"{path} is of the network '{info.network}', the configuration asks for '{name}': use one or the other"
-        )
     if info.precision != "fp32":
         raise SegPerceptionError(
-            f"{path} computes in {info.precision}, whose weights are rounded: start from an fp32 file"
+            f"{info.path} computes in {info.precision}, whose weights are rounded: start from an fp32 file"
         )
     graph = widened(model).graph
     found = {tensor.name: torch.from_numpy(np.array(numpy_helper.to_array(tensor))) for tensor in graph.initializer}
@@ -77,9 +70,10 @@ def read_model_file(path: Path, network: PanopticNetwork, name: str) -> Unfolded
     ]
     if lacking:
         raise SegPerceptionError(
-            f"{path} lacks {lacking[0]} and {len(lacking) - 1} other tensors of {name}: start from a file that this version exports"
+            f"{info.path} lacks {lacking[0]} and {len(lacking) - 1} other tensors of {info.network}: start from a file that this "
+            "version exports"
         )
-    return Unfolded(weights, folded, info)
+    return Unfolded(weights, folded)
 
 
 def _named(layer: str, names: tuple[str, ...], values: list[Tensor]) -> dict[str, Tensor]:
@@ -164,8 +158,9 @@ def spread(
         hook.remove()
     for layer, norm in layers:
         assert isinstance(layer, nn.Conv2d) and isinstance(norm, _BatchNorm)
-        mean, square = mean_over_processes(torch.stack(moments[norm].told())).float()
-        variance = (square - mean**2).clamp(min=0)
+        mean, square = mean_over_processes(torch.stack(moments[norm].told()))
+        variance = (square - mean**2).clamp(min=0).float()
+        mean = mean.float()  # not before: of a mean far from 0 the variance is a small difference
         rms = layer.weight.pow(2).mean(dim=(1, 2, 3)).sqrt()
         fresh = (2 / layer.weight[0].numel()) ** 0.5
         scale = torch.where(rms > LEAST_RMS, fresh / rms.clamp(min=LEAST_RMS), torch.ones_like(rms))

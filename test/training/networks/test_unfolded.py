@@ -21,11 +21,12 @@ from seg_perception.errors import SegPerceptionError  # noqa: E402
 from seg_perception.labels import CAMVID, LabelSet  # noqa: E402
 from seg_perception.training.config import DistillSettings, load_config  # noqa: E402
 from seg_perception.training.loop import checkpoint  # noqa: E402
+from seg_perception.training.loop.beginning import read_beginning  # noqa: E402
 from seg_perception.training.loop.distillation import Teacher  # noqa: E402
 from seg_perception.training.loop.trainer import Trainer  # noqa: E402
 from seg_perception.training.networks import make_network  # noqa: E402
 from seg_perception.training.networks.heads import PanopticNetwork  # noqa: E402
-from seg_perception.training.networks.unfolded import read_model_file, spread  # noqa: E402
+from seg_perception.training.networks.unfolded import spread  # noqa: E402
 
 SIZE_HW = (64, 96)
 
@@ -67,6 +68,13 @@ def assert_same_answers(found: list[Tensor], wanted: list[Tensor], share: float)
         torch.testing.assert_close(one, other, rtol=0, atol=share * float(other.abs().max()))
 
 
+def begin_with(path: Path, network: PanopticNetwork) -> list[tuple[str, str]]:
+    """Give a network `tiny` the weights of a model file; returns what was folded."""
+    begun = read_beginning(path, network, "tiny")
+    network.load_state_dict(begun.weights, strict=False)
+    return begun.folded
+
+
 @pytest.mark.parametrize("name", ["tiny", "mobileseg", "bisenet", "pidnet_s", "bisenetv2"])
 def test_answers_as_the_file_and_still_so_when_spread(
     name: str,
@@ -75,13 +83,13 @@ def test_answers_as_the_file_and_still_so_when_spread(
     trained = as_if_trained(name)
     path = write_model(trained, name, tmp_path)
     network = make_network(name, len(CAMVID))
-    weights, folded, _ = read_model_file(path, network, name)
-    assert len(folded) > 0
-    network.load_state_dict(weights, strict=False)
+    begun = read_beginning(path, network, name)
+    assert len(begun.folded) > 0
+    network.load_state_dict(begun.weights, strict=False)
     wanted = answer(trained, images())
     assert_same_answers(answer(network, images()), wanted, 0.01)  # the file's weights are rounded to float16
     before = answer(network, images())
-    spread(network, folded, [images(), images(seed=1)])
+    spread(network, begun.folded, [images(), images(seed=1)])
     assert_same_answers(answer(network, images()), before, 1e-3)
 
 
@@ -89,8 +97,7 @@ def test_a_spread_normalisation_has_seen_the_images_and_its_filters_are_as_large
     tmp_path: Path,
 ) -> None:
     network = make_network("tiny", len(CAMVID))
-    weights, folded, _ = read_model_file(write_model(as_if_trained("tiny"), "tiny", tmp_path), network, "tiny")
-    network.load_state_dict(weights, strict=False)
+    folded = begin_with(write_model(as_if_trained("tiny"), "tiny", tmp_path), network)
     spread(network, folded, images().split(2))
     seen: dict[str, Tensor] = {}
     for layer, norm in folded:
@@ -105,12 +112,29 @@ def test_a_spread_normalisation_has_seen_the_images_and_its_filters_are_as_large
         torch.testing.assert_close(module.running_var, values.var(dim=1, unbiased=False), rtol=1e-3, atol=1e-5)
 
 
+class Planes(nn.Module):
+    """Images as a convolution wants them."""
+
+    def forward(self, image: Tensor) -> Tensor:
+        return image.float().permute(0, 3, 1, 2)
+
+
+def test_the_variance_of_what_is_nearly_constant_is_not_lost_beside_its_mean() -> None:
+    network = nn.Sequential(Planes(), nn.Conv2d(3, 4, 1, bias=False), nn.BatchNorm2d(4))
+    nn.init.constant_(network[1].weight, 1.0)
+    nearly_white = 255 - images() // 255
+    spread(network, [("1", "2")], [nearly_white])
+    sums = nearly_white.double().sum(dim=3)
+    assert sums.mean() > 1000 * sums.std()
+    wanted = sums.var(unbiased=False) * 2 / 3  # of filters as large as fresh ones
+    torch.testing.assert_close(network[2].running_var.double(), wanted.expand(4), rtol=1e-5, atol=0)
+
+
 def test_a_dead_filter_stays_as_it_is(tmp_path: Path) -> None:
     trained = as_if_trained("tiny")
     trained.backbone.shallow[0][0].weight.data[2] = 0
     network = make_network("tiny", len(CAMVID))
-    weights, folded, _ = read_model_file(write_model(trained, "tiny", tmp_path), network, "tiny")
-    network.load_state_dict(weights, strict=False)
+    folded = begin_with(write_model(trained, "tiny", tmp_path), network)
     spread(network, folded, [images()])
     assert_same_answers(answer(network, images()), answer(trained, images()), 0.01)
     assert not network.backbone.shallow[0][0].weight[2].any()
@@ -159,6 +183,11 @@ def test_a_model_file_teaches_as_its_checkpoint_does(garden: Path) -> None:
         for name in ("tiny.onnx", "of.pt")
     )
     assert_same_answers(list(by_file)[:4], list(by_checkpoint)[:4], 0.01)
+    told = Trainer(
+        dataclasses.replace(config, distill=DistillSettings(str(garden / "tiny.onnx"))), CAMVID, garden / "taught"
+    )
+    told.train(until=1)
+    assert checkpoint.load(garden / "taught/last.pt")["data"] == ["camvid", "garden"], "whose licence may bind it too"
     with pytest.raises(SegPerceptionError, match="knows other classes"):
         Teacher(config, DistillSettings(str(garden / "tiny.onnx")), LabelSet(CAMVID.classes[:5]), device)
 
@@ -174,11 +203,11 @@ def of_half_precision(path: Path) -> Path:
 def test_refuses_what_cannot_go_on(garden: Path) -> None:
     network = make_network("tiny", len(CAMVID))
     with pytest.raises(SegPerceptionError, match="is of the network 'tiny', the configuration asks for 'pidnet_s'"):
-        read_model_file(garden / "tiny.onnx", network, "pidnet_s")
+        read_beginning(garden / "tiny.onnx", network, "pidnet_s")
     network.backbone.added = nn.Conv2d(1, 1, 1)
     with pytest.raises(SegPerceptionError, match=r"lacks backbone\.added\.weight and 1 other tensors of tiny"):
-        read_model_file(garden / "tiny.onnx", network, "tiny")
+        read_beginning(garden / "tiny.onnx", network, "tiny")
     with pytest.raises(SegPerceptionError, match="computes in fp16"):
-        read_model_file(of_half_precision(garden / "tiny.onnx"), network, "tiny")
+        read_beginning(of_half_precision(garden / "tiny.onnx"), network, "tiny")
     with pytest.raises(SegPerceptionError, match="there is no"):
-        read_model_file(garden / "missing.onnx", network, "tiny")
+        read_beginning(garden / "missing.onnx", network, "tiny")
