@@ -102,7 +102,7 @@ class Camera:
         self.shape: tuple[tuple[int, int], float] | None = None
         self._fusion = GridFusion(settings.fusion.half_life_s) if settings.fusion.enabled else None
         self._ego = settings.ego(name)
-        self._ground, self._ground_told, self._hangs = GROUND_UNWATCHED, GROUND_OK, False
+        self._ground, self._ground_told, self._silence_told = GROUND_UNWATCHED, GROUND_OK, (False, False)
         self.outputs = CameraOutputs(node, name, settings.told(name, backend.model.labels))
         self._told_of = settings
         self._input: CameraInput | None = None
@@ -345,6 +345,12 @@ class Camera:
         if ground.cause != before.cause:
             self._ground_changed()
 
+    @property
+    def has_news(self) -> bool:
+        """Whether a silence, of the camera or of what goes out, has begun or ended since status() was asked for."""
+        camera_input = self._input
+        return camera_input is not None and camera_input.monitor.silence(time.monotonic()) != self._silence_told
+
     def status(self, settings: Settings, state: str) -> Status:
         """The camera's diagnostics; state: of the node's life cycle. Says what changed in the log too."""
         camera_input = self._input
@@ -360,8 +366,10 @@ class Camera:
                     f"{topic}: {self._ground_told.stopped} back after: {self._ground_told.problem}"
                 )
             self._ground_told = ground
+        now_s = time.monotonic()
+        silence = camera_input.monitor.silence(now_s)
         status = camera_input.monitor.status(
-            time.monotonic(),
+            now_s,
             ground,
             settings.node.enabled,
             {
@@ -370,16 +378,15 @@ class Camera:
                 **size_values(self._pipeline.model, self.shape),
             },
         )
-        hangs = status.values["hangs"] == "true"
         if not settings.node.enabled:
             self.retract_grid("not enabled")
-        elif camera_input.monitor.is_silent(time.monotonic()):
+        elif camera_input.monitor.is_silent(now_s):
             self.retract_grid(status.message)
-        if hangs and not self._hangs:
+        if silence[1] and not self._silence_told[1]:
             self._node.get_logger().error(
                 f"{camera_input.monitor.topic}: nothing goes out, {standing('frames', 'video')}"
             )
-        self._hangs = hangs
+        self._silence_told = silence
         return status
 
 

@@ -14,7 +14,7 @@ from seg_perception.labels import LabelClass
 from seg_perception.self_test import Outcome
 from seg_perception.tracking.tracker import Tracker
 
-OK, WARN, ERROR = 0, 1, 2
+OK, WARN, ERROR, STALE = 0, 1, 2, 3
 """Levels of diagnostic_msgs/DiagnosticStatus."""
 
 STATES: Mapping[str, tuple[int, str]] = {
@@ -43,7 +43,7 @@ KEPT = 512
 
 @dataclass(frozen=True)
 class Status:
-    """One status to publish. level: OK, WARN or ERROR; values are in the order to show them in."""
+    """One status to publish. level: OK, WARN, ERROR or STALE, the worse the larger; values are in the order to show them in."""
 
     level: int
     message: str
@@ -107,7 +107,8 @@ class CameraMonitor:
     """What happened to one camera's frames. Times are seconds of one steady clock; any thread may call any method."""
 
     def __init__(self, topic: str, timeout_s: float, now_s: float, max_age_s: float = math.inf) -> None:
-        """timeout_s: after which silence, in or out, is an error; max_age_s: of an output, since its image arrived."""
+        """timeout_s: after which silence is told, STALE where no image comes in and ERROR where nothing goes out; max_age_s:
+        of an output, since its image arrived."""
         self.topic, self._timeout_s, self._started_s, self._max_age_s = topic, timeout_s, now_s, max_age_s
         self._lock = threading.Lock()
         self._last_input_s: float | None = None
@@ -143,6 +144,11 @@ class CameraMonitor:
         """Whether nothing has gone out for as long as a camera may be still, whatever the reason."""
         with self._lock:
             return now_s - self._finished_s > self._timeout_s
+
+    def silence(self, now_s: float) -> tuple[bool, bool]:
+        """Whether no image comes in, and whether images come in and nothing goes out."""
+        with self._lock:
+            return self._silent(now_s) > self._timeout_s, self._waiting(now_s) > self._timeout_s
 
     def accepted(self, arrived_s: float) -> None:
         """A frame that arrived then shall be answered: by outputs, or by the reason why there are none."""
@@ -216,10 +222,10 @@ class CameraMonitor:
         verdict = Verdict()
         if not enabled:
             verdict.sentences.append("disabled")
-        silent_s = now_s - (self._started_s if self._last_input_s is None else self._last_input_s)
+        silent_s = self._silent(now_s)
         if silent_s > self._timeout_s:
             what = "no image yet" if self._last_input_s is None else "camera stalled: no image"
-            verdict.add(ERROR, f"{what} on {self.topic} for {silent_s:.1f} s")
+            verdict.add(STALE, f"{what} on {self.topic} for {silent_s:.1f} s")
         waiting_s = self._waiting(now_s)
         if waiting_s > self._timeout_s:
             verdict.add(ERROR, f"images come on {self.topic}, nothing goes out since {waiting_s:.1f} s")
@@ -239,6 +245,10 @@ class CameraMonitor:
             verdict.add(WARN, str(ground))
         return verdict
 
+    def _silent(self, now_s: float) -> float:
+        """For how long no image has come, s."""
+        return now_s - (self._started_s if self._last_input_s is None else self._last_input_s)
+
     def _waiting(self, now_s: float) -> float:
         """For how long images have come and nothing has gone out, s."""
         since_s = [moment for moment in (self._waiting_s, self._decoding_s) if moment is not None]
@@ -246,7 +256,7 @@ class CameraMonitor:
 
     def _values(self, now_s: float, ground: GroundState) -> dict[str, str]:
         span_s = max(min(WINDOW_S, now_s - self._started_s), 1e-3)
-        stalled = self._last_input_s is not None and now_s - self._last_input_s > self._timeout_s
+        stalled = self._last_input_s is not None and self._silent(now_s) > self._timeout_s
         values = {
             "input_rate_hz": f"{len(_trim(self._inputs_s, now_s)) / span_s:.2f}",
             "output_rate_hz": f"{len(_trim(self._outputs_s, now_s)) / span_s:.2f}",

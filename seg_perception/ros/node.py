@@ -45,6 +45,8 @@ from seg_perception.ros.works import Works
 from seg_perception.self_test import Outcome
 
 DIAGNOSTICS_PERIOD_S = 1.0
+LOOK_PERIOD_S = 0.1
+"""A camera that stalls, or is back, is told after so long at most, without waiting for the next second."""
 QUIET_S = 0.1
 """Diagnostics that a change calls for keep this distance from the ones before; the regular ones follow anyway."""
 
@@ -65,6 +67,7 @@ class SegmentationNode(ManagedNode):
         # By the steady clock: diagnostics go on while simulated time stands still.
         clock = Clock(clock_type=ClockType.STEADY_TIME)
         self._timer = self.create_timer(DIAGNOSTICS_PERIOD_S, self._every_second, clock=clock)
+        self._looking = self.create_timer(LOOK_PERIOD_S, self._look, clock=clock)
         self._soon = self.create_guard_condition(self._publish_diagnostics)
         self._published_s = 0.0
         self._results = self.create_publisher(DiagnosticStatus, f"~/{SELF_TEST.name}", qos_profile(SELF_TEST.qos))
@@ -253,6 +256,10 @@ class SegmentationNode(ManagedNode):
         for camera in self._cameras:
             camera.look_around()
         self._publish_diagnostics()
+
+    def _look(self) -> None:
+        if any(camera.has_news for camera in self._cameras):
+            self._publish_diagnostics()
 
     def _publish_diagnostics(self) -> None:
         self._published_s = time.monotonic()

@@ -6,7 +6,8 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,8 @@ from sensor_msgs.msg import Image
 
 from seg_perception.files import write_image
 from seg_perception.labels import VOID
+from seg_perception.ros.diagnostics import STALE
+from seg_perception.ros.node import DIAGNOSTICS_PERIOD_S
 
 StartNode = Callable[..., NodeProcess]
 MASKS = "/segmentation/label_mask"
@@ -52,7 +55,7 @@ def says(peer: Peer, diagnostics: list[Any], level: int, words: str, part: str =
 def test_a_camera_that_comes_late_stalls_changes_and_comes_back(start: StartNode, peer: Peer) -> None:
     start(camera_timeout=0.5)
     diagnostics, masks = peer.diagnostics(), peer.listen(Image, MASKS)
-    says(peer, diagnostics, 2, "no image yet on /image for ")
+    says(peer, diagnostics, STALE, "no image yet on /image for ")
     for size_wh, encoding in (((192, 128), "rgb8"), ((320, 96), "rgb8"), ((96, 160), "mono8")):
         camera = FakeCamera(peer, size_wh=size_wh)
         camera.send_info()
@@ -76,8 +79,21 @@ def test_a_camera_that_comes_late_stalls_changes_and_comes_back(start: StartNode
         peer.node.destroy_timer(timer)
         for publisher in (camera.images, camera.infos):
             peer.node.destroy_publisher(publisher)
-        values = says(peer, diagnostics, 2, "camera stalled: no image on /image for ")
+        values = says(peer, diagnostics, STALE, "camera stalled: no image on /image for ")
         assert values["camera_stalled"] == "true"
+    turns = [gap_s for gap_s, turned in turns_of(diagnostics) if turned]
+    assert len(turns) >= 6 and min(turns) < 0.9 * DIAGNOSTICS_PERIOD_S, "all of them waited for the next second"
+
+
+def turns_of(diagnostics: list[Any]) -> Iterator[tuple[float, bool]]:
+    """Of each message but the first: s since the one before, and whether the camera has stalled, or is back, in it."""
+    told = [
+        (Time.from_msg(array.header.stamp).nanoseconds * 1e-9, "no image" in values_of([array], "camera")["message"])
+        for array in diagnostics
+        if "message" in values_of([array], "camera")
+    ]
+    for (before_s, was), (now_s, now) in pairwise(told):
+        yield now_s - before_s, now != was
 
 
 def test_parameters_that_change_while_it_configures_are_in_force_when_it_is_active(

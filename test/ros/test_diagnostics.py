@@ -9,6 +9,7 @@ from seg_perception.ros.diagnostics import (
     GROUND_UNWATCHED,
     KEPT,
     OK,
+    STALE,
     STATES,
     WARN,
     CameraMonitor,
@@ -62,16 +63,28 @@ def test_percentile_lies_between_neighbours(share: float, expected: float) -> No
     assert percentile([1.0, 2.0, 3.0, 4.0], share) == pytest.approx(expected)
 
 
-def test_a_silent_camera_is_an_error_that_says_since_when() -> None:
+def test_a_silent_camera_is_stale_and_says_since_when() -> None:
     camera = monitor()
     assert camera.status(101.9).level == OK
     assert camera.status(103.0).message == "no image yet on /front/image for 3.0 s"
     camera.received(104.0)
     assert camera.status(105.0).level == OK
     status = camera.status(107.5)
-    assert status.level == ERROR
+    assert status.level == STALE
     assert status.message == "camera stalled: no image on /front/image for 3.5 s"
     assert status.values["camera_stalled"] == "true"
+
+
+def test_a_silence_begins_and_ends_without_being_asked_for_its_status() -> None:
+    camera = monitor()
+    assert [camera.silence(now_s) for now_s in (101.9, 102.1)] == [(False, False), (True, False)]
+    camera.received(104.0)
+    camera.accepted(104.0)
+    assert [camera.silence(now_s) for now_s in (104.1, 106.1)] == [(False, False), (True, True)]
+    camera.received(106.2)
+    assert camera.silence(106.3) == (False, True)
+    camera.answered(104.0)
+    assert camera.silence(106.3) == (False, False)
 
 
 def test_images_that_come_while_nothing_goes_out_are_an_error_that_says_since_when() -> None:

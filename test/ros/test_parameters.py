@@ -274,6 +274,14 @@ def test_a_model_is_found_where_it_says_or_beside_the_package(tmp_path: Path) ->
         find_model("no.onnx", "auto")
 
 
+@pytest.mark.parametrize("name", ["camera.yaml", "four_cameras.yaml"])
+def test_parameter_files_override_something(name: str) -> None:
+    """A file without any is one that rcl cannot read."""
+    given = yaml.safe_load((CHECKOUT / "config" / name).read_text())["/**"]["ros__parameters"]
+    defaults = {key: declared.default for key, declared in declarations().items()}
+    assert set(given) <= set(defaults) and any(value != defaults[key] for key, value in given.items())
+
+
 def test_auto_is_the_shipped_model_for_the_backend() -> None:
     assert find_model("auto", "tensorrt").name == "driving_mobileseg_large.onnx"
     assert find_model("auto", "onnxruntime").name == "driving_mobileseg.onnx"
