@@ -89,6 +89,7 @@ def test_the_fuzzer_tells_what_is_slow_what_is_wrong_and_what_raises(
     def dark(self: ImageReader, message: Any) -> Any:
         return np.zeros((96, 130, 3), np.uint8)
 
+    _sent(monkeypatch, read, fuzzer, range(1, 3))  # what is fair for them is measured once, and not by what is slow
     assert any("times as long" in fault for fault in _sent(monkeypatch, slow, fuzzer, range(1, 3)).faults)
     assert any("as from NumPy" in fault for fault in _sent(monkeypatch, raises, fuzzer, range(1, 2)).faults)
     assert _sent(monkeypatch, dark, fuzzer, range(0, 1)).faults == ["the good frame 0 got other masks"]
