@@ -39,6 +39,23 @@ ROS_REMEDY = (
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb; returns its exit code: 0 done, 2 a problem that was named, 130 stopped by Ctrl-C."""
     words = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        return _run(words)
+    except BrokenPipeError:  # who reads our output has seen enough
+        return EXIT_ERROR
+    except OSError as error:  # a full disk, a folder without permission: wherever it was met
+        what = f" {error.filename}" if error.filename else ""
+        print(
+            f"seg_perception {' '.join(words[:1])}: reading or writing{what} failed ({error.strerror or error}): free the disk, check the "
+            "permissions, or give other folders",
+            file=sys.stderr,
+        )
+        return EXIT_ERROR
+    finally:
+        _print_rest()
+
+
+def _run(words: list[str]) -> int:
     if not words or words[0] in ("-h", "--help"):
         print(_usage())
         return 0 if words else EXIT_ERROR
@@ -68,18 +85,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"seg_perception {verb}: {_what_is_missing(error, name)}", file=sys.stderr)
     except SegPerceptionError as error:
         print(f"seg_perception {verb}: {error}", file=sys.stderr)
-    except BrokenPipeError:  # who reads our output has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except OSError as error:  # a full disk, a folder without permission: wherever it was met
-        what = f" {error.filename}" if error.filename else ""
-        print(
-            f"seg_perception {verb}: reading or writing{what} failed ({error.strerror or error}): free the disk, check the "
-            "permissions, or give other folders",
-            file=sys.stderr,
-        )
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
     return EXIT_ERROR
+
+
+def _print_rest() -> None:
+    """Print what still waits for it: at the interpreter's end an error would be a traceback and another exit code.
+
+    Raises SystemExit where it cannot be printed.
+    """
+    if sys.stdout is None:  # closed by who started us
+        return
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
+        if isinstance(error, BrokenPipeError):
+            return
+        print(f"seg_perception: what is told cannot be printed ({error.strerror}): free the disk", file=sys.stderr)
+        raise SystemExit(EXIT_ERROR) from error
 
 
 def _end_in_order() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -43,6 +44,28 @@ def test_a_signal_that_comes_twice_at_once_is_one(number: int) -> None:
     words = [sys.executable, "-c", TOLD_TWICE, str(int(number))]
     done = subprocess.run(words, cwd=CHECKOUT, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (130, "reported\n"), done.stderr
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize("words", [["--help"], ["benchmark", "--roofline"], ["predict", "--help"]])
+def test_a_reader_that_has_seen_enough_is_no_error(words: list[str], unbuffered: str) -> None:
+    """`… | head -1`: what is printed may wait for the interpreter's end, where a broken pipe is a traceback and exit code 120."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    command = [sys.executable, "-m", "seg_perception", *words]
+    environment = {**os.environ, "PYTHONUNBUFFERED": unbuffered}
+    done = subprocess.run(command, cwd=CHECKOUT, env=environment, stdout=writing, stderr=subprocess.PIPE, check=False)
+    os.close(writing)
+    assert done.stderr == b"" and done.returncode in (0, EXIT_ERROR)
+
+
+def test_what_cannot_be_printed_is_told() -> None:
+    command = [sys.executable, "-m", "seg_perception", "benchmark", "--roofline"]
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(command, cwd=CHECKOUT, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == EXIT_ERROR
+    (line,) = done.stderr.splitlines()
+    assert "No space left on device" in line
 
 
 @pytest.mark.parametrize("verb", VERBS)

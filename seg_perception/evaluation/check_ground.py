@@ -3,7 +3,7 @@
 Rendered drives with known camera, lens, pose and street go through the extractor twice, with their own labels and with
 the network's. Printed are: the share of the grid's cells within 20 m that are right, also leaving out those of which
 truth and answer say alike that nothing is known, and the share that is strictly right (what these mean stands in
-seg_perception/evaluation/ground_truth.py); the error of the free distance straight ahead, as a share
+seg_perception/metrics/ground_truth.py); the error of the free distance straight ahead, as a share
 and in metres (95 % of the frames are better), and the share of frames in which it is at most 2 % or 5 cm, also for the free
 distance over the vehicle's width; the error of the road's edges to both sides, where answer and truth have seen them; the
 mean IoU of the road's outline on the ground and the exact one. Into the perfect labels posts of 3 to 20 cm, at least 2 px

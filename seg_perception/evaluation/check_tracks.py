@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from seg_perception import machine
+from seg_perception import machine, options
 from seg_perception.errors import SegPerceptionError
 from seg_perception.ground.fusion import PlanarPose
 from seg_perception.ground.geometry import GroundProjection
@@ -98,9 +98,10 @@ def run(arguments: argparse.Namespace) -> int:
         raise SegPerceptionError(f"--drives is {arguments.drives}: there are {DRIVES}")
     if arguments.frames > FRAMES:
         raise SegPerceptionError(f"--frames is {arguments.frames}: each drive has {FRAMES}")
-    if arguments.perfect_only and arguments.strength:
-        raise SegPerceptionError("--strength is of the network's masks: leave it or --perfect-only out")
     if arguments.perfect_only:
+        given = options.given(arguments, add_arguments)
+        names = (*options.given(arguments, add_model_arguments), "strength")
+        options.refuse(given, names, "of the network's masks: leave it or --perfect-only out")
         numbers = check_tracks(None, range(arguments.drives), arguments.frames)
     else:
         follow = partial(Pipeline, tracking=TrackingSettings(), temporal=TemporalSettings(arguments.strength))

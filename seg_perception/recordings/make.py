@@ -105,6 +105,7 @@ def run(arguments: argparse.Namespace) -> int:
     _check(arguments)
     if arguments.out.exists() and not arguments.overwrite:
         raise SegPerceptionError(f"{arguments.out} exists already: give --overwrite to replace it, or another --out")
+    _check_replaced(arguments.out)
     source = _source(arguments)
     if arguments.rate is not None:
         source.rate_hz, source.stamped = arguments.rate, False
@@ -127,6 +128,14 @@ def _check(arguments: argparse.Namespace) -> None:
         options.refuse(given, ("labels", "instances", "void"), "for images of a folder: give --images too")
     if not arguments.labels:
         options.refuse(given, ("instances",), "for labels: give --labels too")
+
+
+def _check_replaced(path: Path) -> None:
+    """Raises SegPerceptionError where what is to be replaced is no rosbag2: whatever lies in a folder is lost then."""
+    if (path.is_file() or (path.is_dir() and any(path.iterdir()))) and not (path / "metadata.yaml").is_file():
+        raise SegPerceptionError(
+            f"{path} is no bag, so --overwrite does not replace it: give another --out, or take it away"
+        )
 
 
 def _source(arguments: argparse.Namespace) -> Source:

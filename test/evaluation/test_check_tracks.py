@@ -36,6 +36,15 @@ def test_a_few_frames_of_a_drive(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert all(words in printed for words, _ in check.ROWS.values())
 
 
+@pytest.mark.parametrize("words", [["--model", "M.onnx"], ["--strength", "1"], ["--threads", "2", "--network-size", "64x64"]])
+def test_options_of_the_network_do_not_go_with_perfect_masks_alone(
+    words: list[str], capsys: pytest.CaptureFixture[str]
+):
+    assert cli.main(["check-tracks", "--perfect-only", *words]) == cli.EXIT_ERROR
+    told = capsys.readouterr().err
+    assert all(word in told for word in words if word.startswith("--")) and "--perfect-only" in told
+
+
 def test_more_drives_or_frames_than_there_are_are_refused(capsys: pytest.CaptureFixture[str]):
     for option, value, told in (("--drives", 11, "there are 10"), ("--frames", 301, "each drive has 300")):
         assert cli.main(["check-tracks", "--perfect-only", option, str(value)]) == cli.EXIT_ERROR

@@ -135,6 +135,20 @@ def test_an_existing_bag_is_replaced_only_when_asked(tmp_path: Path, capsys: pyt
     assert next((tmp_path / "bag").glob("*.mcap")).stat().st_mtime_ns != before
 
 
+def test_what_is_no_bag_is_not_replaced(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """`--out recordings`, or the images themselves: all that lay there was lost."""
+    write_images(tmp_path / "images", 1)
+    (tmp_path / "recordings").mkdir()
+    (tmp_path / "recordings" / "monday.mcap").write_bytes(b"mine")
+    (tmp_path / "notes.txt").write_text("mine")
+    before = sorted(path for path in tmp_path.rglob("*") if path.is_file())
+    for place in ("images", "recordings", "notes.txt"):
+        words = ["make-bag", "--images", str(tmp_path / "images"), "--out", str(tmp_path / place), "--overwrite"]
+        assert cli.main(words) == 2
+        assert "is no bag" in capsys.readouterr().err
+    assert sorted(path for path in tmp_path.rglob("*") if path.is_file()) == before
+
+
 def test_nothing_is_left_of_a_bag_that_fails(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (path,) = write_images(tmp_path / "images", 1)
     truncate(path)
