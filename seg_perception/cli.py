@@ -46,8 +46,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:  # a full disk, a folder without permission: wherever it was met
         what = f" {error.filename}" if error.filename else ""
         print(
-            f"seg_perception {' '.join(words[:1])}: reading or writing{what} failed ({error.strerror or error}): free the disk, check the "
-            "permissions, or give other folders",
+            f"seg_perception {' '.join(words[:1])}: reading or writing{what} failed ({error.strerror or error}): free the "
+            "disk, check the permissions, or give other folders",
             file=sys.stderr,
         )
         return EXIT_ERROR

@@ -36,7 +36,9 @@ def test_a_few_frames_of_a_drive(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert all(words in printed for words, _ in check.ROWS.values())
 
 
-@pytest.mark.parametrize("words", [["--model", "M.onnx"], ["--strength", "1"], ["--threads", "2", "--network-size", "64x64"]])
+@pytest.mark.parametrize(
+    "words", [["--model", "M.onnx"], ["--strength", "1"], ["--threads", "2", "--network-size", "64x64"]]
+)
 def test_options_of_the_network_do_not_go_with_perfect_masks_alone(
     words: list[str], capsys: pytest.CaptureFixture[str]
 ):
