@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 import types
 import typing
@@ -17,13 +18,32 @@ def read_yaml(path: Path) -> Any:
     import yaml  # here, because the fields are of use without files
 
     try:
-        return yaml.safe_load(path.read_text(encoding="utf-8"))
+        return yaml.load(path.read_text(encoding="utf-8"), _loader())
     except OSError as error:
         raise SegPerceptionError(f"{path} cannot be read ({error.strerror}): check the path") from error
     except UnicodeDecodeError as error:
         raise SegPerceptionError(f"{path} is no text ({error.reason}): give a YAML file") from error
     except yaml.YAMLError as error:
         raise SegPerceptionError(f"{path} is no valid YAML: {' '.join(str(error).split())}") from error
+
+
+@functools.cache
+def _loader() -> Any:
+    """SafeLoader that refuses a key which stands twice, of which YAML's own takes the last."""
+    import yaml
+
+    class Loader(yaml.SafeLoader):
+        def compose_mapping_node(self, anchor: Any) -> Any:
+            node = super().compose_mapping_node(anchor)
+            seen = set()
+            for key, _ in node.value:
+                word = key.tag, str(key.value)
+                if word in seen:
+                    raise yaml.composer.ComposerError(None, None, f"the key '{key.value}' stands twice", key.start_mark)
+                seen.add(word)
+            return node
+
+    return Loader
 
 
 def laid_over(below: Any, above: Any) -> Any:
@@ -49,7 +69,7 @@ def build(kind: Any, content: Any, where: str = "") -> Any:
         raise SegPerceptionError(f"'{where.rstrip('.')}' has {content!r}, expected {expected}")
     if dataclasses.is_dataclass(kind) and isinstance(kind, type):
         if not isinstance(content, dict):
-            raise SegPerceptionError(f"'{where}' must hold keys and values, not {content!r}")
+            raise SegPerceptionError(f"'{where.rstrip('.')}' must hold keys and values, not {content!r}")
         hints = typing.get_type_hints(kind)
         for key in content:
             if key not in hints:

@@ -11,7 +11,7 @@ from seg_perception import options
 from seg_perception.auto.classes import label_set_of
 from seg_perception.auto.found import adapter_of, held_out, layout_of, look_at
 from seg_perception.auto.plan import CPU, GPU, as_yaml, configuration
-from seg_perception.datasets.label_sets import LABELS_FILE, yaml_of
+from seg_perception.datasets.label_sets import LABELS_FILE, open_labels, yaml_of
 from seg_perception.errors import SegPerceptionError
 from seg_perception.evaluation.evaluate import evaluate
 from seg_perception.offline import add_model_arguments, opened_pipeline
@@ -36,13 +36,18 @@ def run(arguments: argparse.Namespace) -> int:
         )
     check_folder(arguments.out)
     path = arguments.out / CONFIG
-    if not (arguments.resume and path.is_file()):
+    if arguments.resume and path.is_file():
+        _refuse_other(arguments, load_config(path), path)
+    else:
         plan(arguments, path)
     config = load_config(path)
-    begin = ["--resume"] if arguments.resume else []
+    more = ["--resume"] if arguments.resume else []
     if arguments.start_from:
-        begin = ["--start-from", str(arguments.start_from)]
-    train.run(_parsed(train, ["--config", str(path), "--out", str(arguments.out), *begin]))
+        more = ["--start-from", str(arguments.start_from)]
+    for name in ("steps", "minutes"):
+        if name in given:
+            more += [given[name], str(getattr(arguments, name))]
+    train.run(_parsed(train, ["--config", str(path), "--out", str(arguments.out), *more]))
     model = arguments.out / MODEL
     export.run(_parsed(export, ["--checkpoint", str(arguments.out / "best.pt"), "--out", str(model)]))
     told = measure(config, model)
@@ -54,6 +59,18 @@ def run(arguments: argparse.Namespace) -> int:
     print(f"run it: make run MODEL={model.resolve()} INPUT=drive.mp4")
     print(f"or: ros2 launch seg_perception camera.launch.py model:={model.resolve()} image_topic:=/camera/image_raw")
     return 0
+
+
+def _refuse_other(arguments: argparse.Namespace, config: TrainConfig, path: Path) -> None:
+    """Raises SegPerceptionError where a run that goes on is asked for other classes or another network than it has."""
+    other = "network" if arguments.network not in (None, config.network) else ""
+    if arguments.labels and open_labels(arguments.labels) != config.open_labels():
+        other = "labels"
+    if other:
+        raise SegPerceptionError(
+            f"--{other} is {getattr(arguments, other)}, and {path}, with which --resume goes on, has others: leave it out, or "
+            "begin another --out"
+        )
 
 
 def plan(arguments: argparse.Namespace, path: Path) -> None:

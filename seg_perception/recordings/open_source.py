@@ -53,7 +53,7 @@ def _open(
     path = Path(words).expanduser()
     if (words.isdecimal() and not path.exists()) or words.startswith("/dev/"):
         return DeviceSource(f"/dev/video{words}" if words.isdecimal() else words)
-    if path.suffix in BAG_ENDINGS or (path.is_dir() and _is_bag(path)):
+    if is_bag(path):
         from seg_perception.recordings.frames import BagSource  # rosbags is needed for bags only
 
         return BagSource(path, topic, void=void)
@@ -62,5 +62,8 @@ def _open(
     return VideoSource(path)
 
 
-def _is_bag(folder: Path) -> bool:
-    return (folder / "metadata.yaml").is_file() or any(path.suffix in BAG_ENDINGS for path in folder.iterdir())
+def is_bag(path: Path) -> bool:
+    """Whether it is a storage file by its name, or a folder with one or with metadata."""
+    if not path.is_dir():
+        return path.suffix in BAG_ENDINGS
+    return (path / "metadata.yaml").is_file() or any(inside.suffix in BAG_ENDINGS for inside in path.iterdir())

@@ -194,7 +194,7 @@ class TrainConfig:
 
     def root_of(self, source: DataSource) -> Path:
         """Where a source's files are."""
-        return (self.data_folder / source.root).expanduser()
+        return self.data_folder / Path(source.root).expanduser()
 
     @property
     def data_folder(self) -> Path:
@@ -226,7 +226,7 @@ def load_config(path: Path, **changes: Any) -> TrainConfig:
         raise SegPerceptionError(f"{path} must hold keys and values, see config/train for examples")
     content.update({key: value for key, value in changes.items() if value is not None})
     if isinstance(named := content.get("labels"), str) and named not in BUILT_IN:
-        content["labels"] = str(path.parent / named)
+        content["labels"] = str(path.parent / Path(named).expanduser())
     try:
         return build(TrainConfig, content)
     except SegPerceptionError as error:

@@ -22,8 +22,8 @@ _RANGES = {
 class UnlabelledSettings:
     """Frames to learn from by what the averaged network is sure of (FixMatch, UniMatch).
 
-    sources: folders of images, videos and bags, below data_root or absolute; topic: of the images in bags, "" = the only
-    one; every_s: time between two frames of a recording; frames: most of each recording; batch_size: images a step besides
+    sources: folders of images, videos and bags, below data_root or absolute; topic: of the images in bags, "" = the one
+    with most; every_s: time between two frames of a recording; frames: most of each recording; batch_size: images a step besides
     the labelled ones, of all processes; weight: against the labels' 1, after ramp_steps in which it grows evenly from 0;
     threshold: confidence from which an answer counts; light: strength of the changes of light and colour that the network
     sees them through, as of augment; mix: share of them that get a rectangle of another one (CutMix).

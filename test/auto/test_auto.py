@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import re
 import shutil
@@ -235,6 +236,38 @@ def test_from_labels_to_a_model_that_was_measured(tmp_path: Path, capsys: pytest
     assert main(words) == 2 and "holds a training run already" in capsys.readouterr().err
     shutil.rmtree(tmp_path / "out" / "val")
     assert main([*words, "--resume"]) == 0 and (tmp_path / "out" / "val" / "report.json").is_file()
+
+
+def test_a_stopped_run_goes_on_as_long_as_it_is_told_now_and_with_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    seen = []
+
+    def run(arguments: argparse.Namespace) -> int:
+        seen.append((arguments.resume, arguments.steps, arguments.minutes))
+        raise SegPerceptionError("stopped")
+
+    monkeypatch.setattr("seg_perception.training.loop.train.run", run)
+    words = [
+        "train",
+        "--auto",
+        str(own_folder(tmp_path / "data", {"train": 2, "val": 1})),
+        "--out",
+        str(tmp_path / "out"),
+    ]
+    assert main([*words, "--network", "tiny", "--steps", "2"]) == 2
+    for more in (
+        ["--steps", "9", "--network", "tiny"],
+        ["--minutes", "3"],
+        ["--labels", str(tmp_path / "data/labels.yaml")],
+    ):
+        assert main([*words, "--resume", *more]) == 2
+    assert seen == [(False, 2, None), (True, 9, None), (True, None, 3.0), (True, None, None)]
+    capsys.readouterr()
+    for more in (["--network", "noisy"], ["--labels", "camvid"]):
+        assert main([*words, "--resume", *more]) == 2
+        assert f"{more[0]} is {more[1]}, and" in capsys.readouterr().err
+    assert len(seen) == 4
 
 
 def test_a_model_file_is_gone_on_from_whose_network_it_is(

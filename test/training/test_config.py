@@ -11,7 +11,8 @@ from seg_perception.errors import SegPerceptionError
 
 pytest.importorskip("yaml")
 
-from seg_perception.training.config import load_config
+from seg_perception.cli import main
+from seg_perception.training.config import TrainConfig, load_config
 
 GOOD = "data: [{name: camvid, root: camvid}]\nvalidation: {name: camvid, root: camvid}\n"
 SHIPPED = sorted((CHECKOUT / "config/train").glob("*.yaml"))
@@ -64,6 +65,52 @@ def test_refused(tmp_path: Path, text: str, named: str) -> None:
     with pytest.raises(SegPerceptionError, match=named) as caught:
         load_config(path)
     assert str(path) in str(caught.value)
+
+
+def test_a_key_that_stands_twice_is_refused(tmp_path: Path) -> None:
+    """YAML's reader takes the last one and says nothing."""
+    path = tmp_path / "c.yaml"
+    path.write_text(GOOD + "steps: 100\nloss: {center: 1}\nsteps: 9000\n")
+    with pytest.raises(SegPerceptionError, match=r"key 'steps' stands twice.*line 5"):
+        load_config(path)
+    path.write_text("data: [&a {name: camvid, root: x}]\nvalidation: {<<: *a, root: y}\n")
+    assert load_config(path).validation.root == "y"
+
+
+def test_what_is_no_mapping_is_named_as_it_is_written(tmp_path: Path) -> None:
+    path = tmp_path / "c.yaml"
+    path.write_text(GOOD + "loss: null\n")
+    with pytest.raises(SegPerceptionError, match="'loss' must hold keys"):
+        load_config(path)
+
+
+def test_a_home_folder_is_one_beside_a_data_root_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "own.yaml").write_text("[{name: road, color: [1, 2, 3]}]")
+    path = tmp_path / "c.yaml"
+    path.write_text(
+        "labels: ~/own.yaml\ndata_root: data\ndata: [{name: folder, root: ~/mine}]\nvalidation: {name: folder}"
+    )
+    config = load_config(path)
+    assert config.root_of(config.data[0]) == tmp_path / "mine" and config.open_labels().names == ("road",)
+
+
+def test_steps_of_the_command_count_beside_minutes_of_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    seen = []
+
+    def trainer(config: TrainConfig, *_: object) -> None:
+        seen.append((config.steps, config.minutes))
+        raise SegPerceptionError("enough")
+
+    pytest.importorskip("torch")
+    monkeypatch.setattr("seg_perception.training.loop.trainer.Trainer", trainer)
+    path = tmp_path / "c.yaml"
+    path.write_text(GOOD + "minutes: 120\nsteps: 5\n")
+    for words in (["--steps", "3"], ["--minutes", "2"], []):
+        assert main(["train", "--config", str(path), "--out", str(tmp_path / "out"), *words]) == 2
+    assert seen == [(3, 0.0), (5, 2.0), (5, 120.0)]
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:

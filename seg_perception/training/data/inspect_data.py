@@ -90,11 +90,12 @@ class Look:
 @dataclass
 class Findings:
     """What a source holds, in classes of the trained set. Counters are by the classes' names, joined by a slash where
-    a label may be several; "" is void. rendered: classes that it shows in one scene or another, where there is no end of
-    scenes."""
+    a label may be several; "" is void. classes: the names that are joined in each; rendered: classes that it shows in one scene
+    or another, where there is no end of scenes."""
 
     title: str
     images: int = 0
+    classes: dict[str, tuple[str, ...]] = field(default_factory=dict)
     rendered: set[str] = field(default_factory=set)
     sizes: Counter[str] = field(default_factory=Counter)
     pixels: Counter[str] = field(default_factory=Counter)
@@ -125,7 +126,7 @@ class Findings:
     @property
     def taught(self) -> set[str]:
         """Classes that one of its labels may be."""
-        return self.rendered | {name for names in self.pixels for name in names.split("/")}
+        return self.rendered | {name for names in self.pixels for name in self.classes.get(names, ())}
 
     def rows(self) -> list[dict[str, Any]]:
         """Per class, the most frequent first: its share of all pixels, the images it is in, its instances."""
@@ -188,6 +189,7 @@ def inspect(role: str, source: DataSource, config: TrainConfig, labels: LabelSet
     if not count:
         findings.problems.append(f"there is no labelled image in {root}")
     names = {own_id: "/".join(classes) for own_id, classes in dataset.meaning.items()} | {VOID: ""}
+    findings.classes = {names[own_id]: classes for own_id, classes in dataset.meaning.items()}
     with ThreadPoolExecutor(THREADS) as pool:
         looks = pool.map(lambda index: look(dataset, index), range(count))
         for seen in tqdm(looks, total=count, unit="image", desc=f"{role} {source.name}", mininterval=1):

@@ -16,7 +16,7 @@ from tqdm import tqdm
 from seg_perception.errors import SegPerceptionError
 from seg_perception.files import image_files, read_rgb
 from seg_perception.labels import VOID
-from seg_perception.recordings.open_source import open_source
+from seg_perception.recordings.open_source import is_bag, open_source
 from seg_perception.training.config import TrainConfig
 from seg_perception.training.data.augment import Scene, warp
 from seg_perception.training.data.augment_light import change_light
@@ -32,10 +32,12 @@ class UnlabelledFrames:
 
     def __init__(self, settings: UnlabelledSettings, root: Path) -> None:
         self._frames: list[Path | NDArray[np.uint8]] = []
-        for words in settings.sources:
+        paths = [root / Path(words).expanduser() for words in settings.sources]
+        if settings.topic and not any(map(is_bag, paths)):
+            raise SegPerceptionError("unlabelled.topic is for bags, and no source is one: leave it out")
+        for path in paths:
             before = len(self._frames)
-            path = root / Path(words).expanduser()
-            self._frames += image_files(path) if _is_folder_of_images(path) else _taken(path, settings)
+            self._frames += _images_of(path) if path.is_dir() and not is_bag(path) else _taken(path, settings)
             if len(self._frames) == before:
                 raise SegPerceptionError(f"unlabelled: {path} holds no image that can be read: correct `sources`")
 
@@ -50,13 +52,15 @@ class UnlabelledFrames:
         return cv2.cvtColor(cv2.imdecode(frame, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)  # type: ignore[return-value]
 
 
-def _is_folder_of_images(path: Path) -> bool:
-    return path.is_dir() and not (path / "metadata.yaml").is_file() and any(image_files(path))
+def _images_of(folder: Path) -> list[Path]:
+    """Those of a folder or, as sources of images have them, of its folder `images`."""
+    inside = folder / "images"
+    return image_files(inside if inside.is_dir() else folder)
 
 
 def _taken(path: Path, settings: UnlabelledSettings) -> Iterator[NDArray[np.uint8]]:
     """JPEGs of a recording's frames, as far apart as the settings say."""
-    source = open_source(str(path), topic=settings.topic or None)
+    source = open_source(str(path), topic=settings.topic or None if is_bag(path) else None)
     step_ns, due, count = int(settings.every_s * 1e9), None, 0
     for item in tqdm(source, desc=f"reading {path.name}", unit="frame", mininterval=1, leave=False, disable=rank() > 0):
         if due is not None and due - step_ns <= item.frame.stamp_ns < due:  # a clock that went back is another time

@@ -89,7 +89,8 @@ def run(arguments: argparse.Namespace) -> int:
         )
     check_options(arguments)
     check_folder(arguments.out)
-    config = load_config(arguments.config, data_root=arguments.data, steps=arguments.steps, minutes=arguments.minutes)
+    minutes = 0.0 if arguments.steps else arguments.minutes  # steps count, also where the file says minutes
+    config = load_config(arguments.config, data_root=arguments.data, steps=arguments.steps, minutes=minutes)
     with distributed.joined_processes():
         trainer = Trainer(config, config.open_labels(), arguments.out)
         if arguments.resume:

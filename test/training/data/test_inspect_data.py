@@ -58,6 +58,13 @@ def test_clean_data_are_counted(own: Path, capsys: pytest.CaptureFixture[str]) -
     assert "lawn" in text and "87.50%" in text and "2 instances" in text and "no problems" in text
 
 
+def test_a_class_may_have_a_slash_in_its_name(own: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """As reports join the names of several."""
+    (own / "own.yaml").write_text(LABELS.replace("lawn", "lawn/verge"))
+    code, text, found = inspect(own, capsys)
+    assert (code, found["problems"]) == (0, 0), text
+
+
 def test_every_fault_is_named(own: Path, capsys: pytest.CaptureFixture[str]) -> None:
     train = own / "own/train"
     photo(train / "images/no_label.png", 2, 2)

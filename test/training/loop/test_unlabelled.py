@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +56,18 @@ def test_frames_of_a_folder_and_of_a_bag(root: Path, tmp_path: Path) -> None:
     with pytest.raises(SegPerceptionError, match=r"unlabelled: .*empty holds no image|empty"):
         (tmp_path / "empty").mkdir()
         UnlabelledFrames(UnlabelledSettings((str(tmp_path / "empty"),)), Path())
+
+
+def test_bags_without_metadata_and_jobs_are_read_and_a_topic_is_of_bags_alone(root: Path, tmp_path: Path) -> None:
+    """As a recorder leaves a bag that was killed, and `label pick` a folder."""
+    bag = write(tmp_path / "bag", pictures(3))
+    (bag / "metadata.yaml").unlink()
+    shutil.copytree(root / "camvid/val/images", tmp_path / "job" / "images")
+    images = len(list((tmp_path / "job" / "images").iterdir()))
+    settings = UnlabelledSettings(("bag", "job"), every_s=0.0, topic=pictures(1)[0][0])
+    assert len(UnlabelledFrames(settings, tmp_path)) == 3 + images
+    with pytest.raises(SegPerceptionError, match=r"unlabelled.topic is for bags"):
+        UnlabelledFrames(dataclasses.replace(settings, sources=("job",)), tmp_path)
 
 
 def test_a_frame_is_the_same_whatever_was_read_before(root: Path) -> None:
