@@ -73,6 +73,7 @@ def _run(words: list[str]) -> int:
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
         module.add_arguments(parser)
+        _refuse_empty(rest)
         parsed = parser.parse_args(rest)
         _end_in_order()
         if getattr(parsed, "json", None):
@@ -88,6 +89,17 @@ def _run(words: list[str]) -> int:
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
     return EXIT_ERROR
+
+
+def _refuse_empty(words: Sequence[str]) -> None:
+    """Raises SegPerceptionError for a word without letters, which as a path would be the present folder."""
+    for before, word in zip(["the first word", *words], words):
+        empty = before if not word else word[:-1] if word.startswith("--") and word.find("=") == len(word) - 1 else None
+        if empty is not None:
+            raise SegPerceptionError(
+                f"what stands behind {empty} is empty, such as a variable of the shell that is not set: give its value, or "
+                "leave it out"
+            )
 
 
 def _print_rest() -> None:

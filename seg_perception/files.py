@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 import struct
 import sysconfig
 import tempfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -96,6 +97,16 @@ def image_files(folder: Path) -> list[Path]:
         endings = ", ".join(IMAGE_ENDINGS)
         raise SegPerceptionError(f"the folder {folder} holds no images: files are looked for that end in {endings}")
     return sorted(found, key=lambda path: in_order(path.name))
+
+
+def refuse_written_over(images: Sequence[Path], out: Path, endings: Sequence[str]) -> None:
+    """Raises SegPerceptionError where what is made of one image, <stem><ending> in out, would take the place of another."""
+    known = {path.resolve() for path in images}
+    for path, ending in itertools.product(images, endings):
+        if (written := out / f"{path.stem}{ending}").resolve() in known:
+            raise SegPerceptionError(
+                f"{written} is one of the images, and what is made of {path.name} would be written over it: give another --out"
+            )
 
 
 def in_order(name: str) -> tuple[list[str | int], str]:

@@ -91,6 +91,23 @@ def test_mistakes_are_answered_with_the_nearest_verb(capsys: pytest.CaptureFixtu
     assert main([]) == EXIT_ERROR
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["evaluate", "--model", "M.onnx", "--bag", "", "--out", "o"],
+        ["predict", "--model", "M.onnx", "--images=", "--out", "o"],
+        ["label", "pick", "--input", "", "--out", "o"],
+        ["compare", "", "b.json"],
+    ],
+)
+def test_an_empty_word_is_not_the_folder_one_is_in(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """`--bag "$BAG"` where BAG is not set: a path without letters is the present folder, and an input without a name was the
+    rendered drive."""
+    assert main(words) == EXIT_ERROR
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "is empty" in line and next((word for word in words if word.startswith("--i")), "").rstrip("=") in line
+
+
 LACKING = """
 import sys
 class Lacking:

@@ -84,12 +84,12 @@ def layout_of(root: Path) -> Layout:
 
 def _first_split(name: str, root: Path, words: Sequence[str]) -> str | None:
     """The first of these splits that is there and has an image."""
-    for word in words:
+    for word in (form for plain in words for form in (plain, plain.capitalize())):  # CVAT offers Train and Validation
         try:
             if len(DATASETS[name](root, word)):
                 return word
         except SegPerceptionError:
-            if word in TRAIN_WORDS and (root / word).is_dir():
+            if word.lower() in TRAIN_WORDS and (root / word).is_dir():
                 raise
     return None
 

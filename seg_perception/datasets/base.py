@@ -43,8 +43,8 @@ class Sample:
 
 
 class Adapter(Protocol):
-    """Reads one data set's layout. meaning: its ids in concepts. missing: images without a label; spare: labels without
-    an image, which do no harm but are no good sign."""
+    """Reads one data set's layout. meaning: its ids in concepts. missing: images without a label; spare: labels and instance masks
+    without an image, which do no harm but are no good sign."""
 
     @property
     def name(self) -> str:
@@ -92,7 +92,7 @@ class PairedFiles:
         self.meaning = meaning
         self.categories: Mapping[int, str] = {}
         self.missing = [image for key, image in images.items() if key not in labels]
-        self.spare = [label for key, label in labels.items() if key not in images]
+        self.spare = [path for files in (labels, instances or {}) for key, path in files.items() if key not in images]
         self._images, self._labels, self._instances = images, labels, instances or {}
         self._keys = [key for key in images if key in labels]
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seg_perception.datasets.base import PairedFiles, label_files, named_files, require_same_size, two_folders
-from seg_perception.datasets.colors import Color, ids_by_color
+from seg_perception.datasets.colors import Color, ids_by_color, is_lossy
 from seg_perception.errors import SegPerceptionError
 from seg_perception.files import read_mask, read_stored
 from seg_perception.labels import VOID, LabelSet
@@ -28,7 +28,9 @@ class Folder(PairedFiles):
 
     def __init__(self, root: Path, split: str) -> None:
         images, labels = two_folders(root / split / "images", root / split / "labels", label_files)
-        super().__init__("folder", {}, images, labels, named_files((root / split / "instances").glob("*.png")))
+        objects = root / split / "instances"
+        instances = named_files(label_files(objects)) if objects.is_dir() else {}
+        super().__init__("folder", {}, images, labels, instances)
         self._colors: Mapping[int, Color] = {}
         self._all_in_color = False
 
@@ -43,6 +45,8 @@ class Folder(PairedFiles):
         ids = self._ids(label)
         if instance is None:
             return ids, None
+        if is_lossy(instance):
+            raise SegPerceptionError(f"{instance} is a JPEG, which changes the numbers of objects: export PNGs instead")
         values = read_mask(instance, np.uint16)
         require_same_size(label, ids, instance, values)
         return ids, self.objects(ids, values, instance)

@@ -23,8 +23,8 @@ _SIGNS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("ade20k", ("annotations/*/ADE_*.png",)),
     ("kitti", ("*/image_2", "*/semantic")),
     ("coco_polygons", ("images/*.jpg", "labels/*.txt")),
-    ("folder", ("*/images", "*/labels/*.[pj]*g")),
-    ("folder", ("images", "labels/*.[pj]*g")),
+    ("folder", ("*/images", "*/labels/*.[bjptBJPT][imnpIMNP]*")),
+    ("folder", ("images", "labels/*.[bjptBJPT][imnpIMNP]*")),
 )
 """Adapters, each with patterns that all have to be there, the more particular ones first."""
 

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from seg_perception.errors import SegPerceptionError
-from seg_perception.files import image_files, read_rgb, write_image
+from seg_perception.files import image_files, read_rgb, refuse_written_over, write_image
 from seg_perception.ground.drivable import DrivableSettings
 from seg_perception.ground.ego_mask import EgoMask
 from seg_perception.metrics.times import StageTimes
@@ -67,6 +67,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise SegPerceptionError(
             f"{arguments.images} has several images named '{twice[0]}', whose outputs would overwrite each other: rename them"
         )
+    refuse_written_over(files, arguments.out, ("_labels.png", "_instances.png", "_overlay.jpg", "_ground.jpg"))
     assumed = AssumedCamera.parse(arguments.assume_camera) if arguments.assume_camera else None
     ego = own_vehicle.of_option(arguments)
     with opened_pipeline(arguments, partial(Pipeline, panoptic=panoptic_settings(arguments))) as pipeline:

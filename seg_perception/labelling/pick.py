@@ -16,7 +16,6 @@ from __future__ import annotations
 import argparse
 import itertools
 import sys
-from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -109,7 +108,7 @@ class Recording:
 def open_recordings(words: Sequence[str], topic: str | None, rate_hz: float) -> list[Recording]:
     """Each input as a recording. Raises SegPerceptionError where one cannot be read, is a camera or comes twice."""
     found: list[Recording] = []
-    names: Counter[str] = Counter()
+    names: set[str] = set()
     places = [str(Path(text).expanduser().resolve()) for text in words]
     twice = [text for text, place in zip(words, places, strict=True) if places.count(place) > 1]
     if twice:
@@ -120,9 +119,7 @@ def open_recordings(words: Sequence[str], topic: str | None, rate_hz: float) -> 
             source = open_source(text, topic=topic)
         if source.live:
             raise SegPerceptionError(f"{text} is a camera, whose frames come once: record it first")
-        base = file_words(Path(text).resolve().stem)
-        names[base] += 1
-        name = base if names[base] == 1 else f"{base}-{names[base]}"
+        names.add(name := _unlike(file_words(Path(text).resolve().stem), "", names))
         stride = max(1, round(source.rate_hz / rate_hz)) if source.stamped else 1
         found.append(Recording(name, source, stride))
     if topic is not None and all(recording.source.kind != "bag" for recording in found):
@@ -226,7 +223,7 @@ def _write(
             if (choice := wanted.get((number_of, place))) is None:
                 continue
             file, origin = recording.names(place, item)
-            files.add(file := _unlike(file, files))
+            files.add(file := _unlike(Path(file).stem, Path(file).suffix, files))
             picked = Picked(
                 file,
                 origin,
@@ -241,11 +238,10 @@ def _write(
     return [picked for picked, _ in rows], [card for _, card in rows]
 
 
-def _unlike(file: str, taken: Collection[str]) -> str:
-    """The name of a file, with a number where another has it."""
-    stem, ending = Path(file).stem, Path(file).suffix
+def _unlike(stem: str, ending: str, taken: Collection[str]) -> str:
+    """A name, with a number where another has it."""
     names = (f"{stem}-{number}{ending}" for number in itertools.count(2))
-    return next(name for name in itertools.chain([file], names) if name not in taken)
+    return next(name for name in itertools.chain([f"{stem}{ending}"], names) if name not in taken)
 
 
 def _line(name: str, frames: Frames, choices: Sequence[Choice], recording: int) -> Line:

@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from seg_perception import options
 from seg_perception.datasets.base import refuse_same_names
 from seg_perception.datasets.label_sets import open_labels
 from seg_perception.errors import SegPerceptionError
@@ -123,6 +124,10 @@ def _check(arguments: argparse.Namespace) -> None:
     if arguments.masks and arguments.model:
         raise SegPerceptionError("--masks stand in the place of --model's answer: give one of them")
     without_model = bool(arguments.masks or (arguments.sam and not arguments.model))
+    if without_model:
+        given = options.given(arguments, add_model_arguments)
+        names = [name for name in given if name != "threads" or not arguments.sam]
+        options.refuse(given, names, "for a model, in whose place --masks or --sam stand: leave it out")
     if without_model and not arguments.labels:
         raise SegPerceptionError(
             "--masks, and --sam without --model, say nothing of classes: name the label set by --labels"

@@ -135,7 +135,8 @@ class BirdsEye:
             self._draw_area(area, view)
         if drivable.free_space is not None:
             ends = self._pixels(free_ends_m(drivable.free_space))
-            draw_lines(view, runs(ends, np.isfinite(drivable.free_space.ranges_m)), FREE_COLOR, 2, cased=True)
+            known = np.isfinite(drivable.free_space.ranges_m) & (drivable.free_space.seen_m > 0)
+            draw_lines(view, runs(ends, known), FREE_COLOR, 2, cased=True)
         self._draw_feet(drivable.grid, view)
         self._draw_vehicle(drivable, view)
         for _, text, left, top in self._rings:

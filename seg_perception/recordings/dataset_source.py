@@ -29,8 +29,10 @@ class DatasetSource(Source):
         classes: Mapping[int | str, tuple[str, ...]] | None = None,
         **reading: Any,
     ) -> None:
-        from seg_perception.datasets import open_dataset
+        from seg_perception.datasets import RENDERED, open_dataset
 
+        if root is not None and name in RENDERED:
+            raise SegPerceptionError(f"{name} is rendered and lies in no folder: leave --root out")
         self._data = open_dataset(name, root, split, labels, classes, unlike_is_void=True, **reading)
         self.meaning: Mapping[int, tuple[str, ...]] = self._data.meaning
         super().__init__("dataset", f"{name} {split}", 1.0, len(self._data))

@@ -85,6 +85,16 @@ def test_without_a_split_whole_recordings_judge_and_no_class_is_lost(tmp_path: P
     assert config["data"][0]["leave_out"] == config["validation"]["only"] == ["b*"]
 
 
+def test_subsets_as_cvat_offers_them_are_splits(tmp_path: Path) -> None:
+    for split, stems in (("Train", ["a_0", "a_1"]), ("Validation", ["b_0"])):
+        made = coco(tmp_path / "made" / split, stems, ["road", "car"])
+        (tmp_path / "d" / "annotations").mkdir(parents=True, exist_ok=True)
+        shutil.move(made / "annotations" / "instances_default.json", tmp_path / f"d/annotations/instances_{split}.json")
+        shutil.move(made / "images", tmp_path / "d" / "images" / split)
+    layout = layout_of(tmp_path / "d")
+    assert (layout.train, layout.val) == ("Train", "Validation") and len(adapter_of(layout)) == 2
+
+
 def test_of_a_single_recording_its_end_judges_also_where_numbers_have_no_zeros(tmp_path: Path) -> None:
     layout = layout_of(coco(tmp_path, [f"drive_{number}" for number in range(1, 13)], ["road"]))
     labels, _ = label_set_of(adapter_of(layout), tmp_path, None)

@@ -11,6 +11,7 @@ from test_datasets import meant, pair, photo, write
 
 from seg_perception.datasets import open_dataset
 from seg_perception.datasets.categories import match_categories
+from seg_perception.datasets.guess import fitting_adapters
 from seg_perception.errors import SegPerceptionError
 from seg_perception.labels import CAMVID, VOID
 from seg_perception.training.config import DataSource
@@ -135,3 +136,34 @@ def test_a_source_names_categories_ids_and_colours() -> None:
     assert source.classes == {3: ("road",), "car": ()} and source.colors == {"car": (1, 2, 3)}
     with pytest.raises(SegPerceptionError, match=r"'classes' has 1.5, expected int or str"):
         build(DataSource, {"name": "folder", "classes": {1.5: "road"}})
+
+
+@pytest.mark.parametrize("ending", [".PNG", ".tif"])
+def test_instance_masks_are_found_by_any_ending_as_labels_are(ending: str, tmp_path: Path) -> None:
+    """Else nobody tells that things were not told apart."""
+    pair(tmp_path, "train", "a", [[CAR.id, CAR.id, ROAD.id]])
+    mask = tmp_path / "train/instances/a.png"
+    write(mask, [[1, 2, 0]], np.uint16)
+    image = cv2.imread(str(mask), cv2.IMREAD_UNCHANGED)
+    cv2.imwrite(str(mask.with_suffix(ending)), image)
+    mask.unlink()
+    sample = open_dataset("folder", tmp_path, "train", CAMVID)[0]
+    assert sample.instance is not None and sample.instance.tolist() == [[1, 2, 0]]
+
+
+def test_an_instance_mask_that_belongs_to_no_image_is_told_and_a_jpeg_is_none(tmp_path: Path) -> None:
+    pair(tmp_path, "train", "a", [[CAR.id]])
+    strange = tmp_path / "train/instances/a_instances.png"
+    write(strange, [[1]], np.uint16)
+    assert open_dataset("folder", tmp_path, "train", CAMVID).spare == [strange]
+    cv2.imwrite(str(tmp_path / "train/instances/a.jpg"), np.ones((1, 1), np.uint8))
+    with pytest.raises(SegPerceptionError, match=r"a\.jpg is a JPEG, which changes the numbers"):
+        open_dataset("folder", tmp_path, "train", CAMVID)[0]
+
+
+@pytest.mark.parametrize("ending", ["PNG", "bmp", "tiff", "jpeg"])
+def test_a_folder_is_known_by_labels_of_any_ending(ending: str, tmp_path: Path) -> None:
+    for kind in ("images", "labels"):
+        (tmp_path / "train" / kind).mkdir(parents=True)
+        (tmp_path / "train" / kind / f"a.{ending}").touch()
+    assert fitting_adapters(tmp_path) == fitting_adapters(tmp_path / "train") == ["folder"]

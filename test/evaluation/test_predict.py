@@ -91,6 +91,19 @@ def test_images_whose_outputs_would_collide_are_refused(
     assert not (tmp_path / "out").exists()
 
 
+def test_no_image_is_written_over(tmp_path: Path, model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Masks that somebody drew have the names of those that are made; and what was made would be looked at the next time."""
+    folder, link = tmp_path / "images", tmp_path / "link"
+    write_images(folder, 2)
+    link.symlink_to(folder)
+    drawn = folder / "001_labels.png"
+    drawn.write_bytes((folder / "000.png").read_bytes())
+    before = drawn.read_bytes()
+    assert cli.main(list(map(str, ["predict", "--model", model, "--images", folder, "--out", link]))) == 2
+    assert "001_labels.png is one of the images" in capsys.readouterr().err
+    assert drawn.read_bytes() == before and len(list(folder.iterdir())) == 3
+
+
 def test_an_empty_folder_and_a_missing_model_are_one_sentence(
     tmp_path: Path, model: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

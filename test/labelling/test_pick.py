@@ -73,6 +73,13 @@ def test_no_frame_takes_the_file_of_another(tmp_path: Path) -> None:
     assert len(rows) == len({row["file"] for row in rows}) == 4 == len(list((tmp_path / "job" / "images").iterdir()))
 
 
+def test_no_recording_takes_the_name_of_another(tmp_path: Path) -> None:
+    """Else both would be one recording, and train and validate together."""
+    inputs = [photos(tmp_path / name, 1) for name in ("x/a", "y/a", "z/a-2", "w/a")]
+    found = open_recordings(list(map(str, inputs)), None, 2.0)
+    assert [recording.name for recording in found] == ["a", "a-2", "a-2-2", "a-3"]
+
+
 def test_frames_that_show_nothing_are_left_out_and_counted(tmp_path: Path) -> None:
     folder = photos(tmp_path / "a", 3)
     cv2.imwrite(str(folder / "dark.png"), np.full((80, 120, 3), 7, np.uint8))

@@ -71,6 +71,7 @@ def test_a_model_proposes_where_there_are_no_masks(tmp_path: Path) -> None:
     [
         ("labels", "name the label set by --labels"),
         ("prompts", "belong together"),
+        ("network", "--network-size and --threads are for a model"),
         ("there", "is there already"),
         ("size", "is 144x90, the image 144x96"),
         ("id", "holds the id 77"),
@@ -87,6 +88,8 @@ def test_faults_are_named_and_nothing_is_written(
         words = [word for word in words if word not in ("--labels", "camvid")]
     elif fault == "prompts":
         words += ["--prompts", str(job)]
+    elif fault == "network":
+        words += ["--network-size", "64x64", "--threads", "2"]
     elif fault == "there":
         (tmp_path / "out").mkdir()
     elif fault == "size":

@@ -90,6 +90,20 @@ def test_the_edge_of_free_space_is_drawn_and_what_is_free_glows():
     assert made.at(image, 7.0, 0.0) != UNKNOWN_COLOR and made.at(image, 6.0, 1.0) == UNKNOWN_COLOR
 
 
+def test_what_ends_no_ground_that_is_seen_has_no_edge():
+    """A sector may know what ends it where along its bearing no ground is seen: that has no place to be drawn at, and was a
+    line out of the picture."""
+    ranges = np.full(5, 8.0, np.float32)
+    seen = np.array([8, 8, 0, 8, 8], np.float32)
+    pictures = []
+    for middle in (8.0, math.nan):
+        ranges[2] = middle
+        scan = FreeSpace(ranges.copy(), seen, -0.2, 0.1, 0.05, 40.0)
+        with np.errstate(invalid="raise"):
+            pictures.append(panel().draw(Drivable((), Grid(empty(), 0.5, (0.0, -6.0)), scan)).copy())
+    assert (pictures[0] == pictures[1]).all()
+
+
 @pytest.mark.parametrize("scale", [1, 2])
 def test_the_image_shines_through_where_ground_is_seen_and_nowhere_else(scale):
     """A camera that looks level from 2 m: what lies d m ahead is in row 119.5 + 400 / d. White from 5 m to 8 m; the grid

@@ -11,20 +11,22 @@ Example:
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 
 from tqdm import tqdm
 
-from seg_perception.datasets.base import refuse_same_names
+from seg_perception.datasets.base import refuse_same_names, text_of
 from seg_perception.datasets.label_sets import open_labels
 from seg_perception.errors import SegPerceptionError
-from seg_perception.files import image_files, read_rgb, write_image
+from seg_perception.files import image_files, read_rgb, refuse_written_over, write_image
 from seg_perception.options import number, whole
 from seg_perception.training.teachers.base import LabelTeacher, classes_of, painted
 from seg_perception.writing import check_folder, write_json
 
 TEACHERS = ("mask2former", "eomt", "mask_rcnn")
 LONG_SIDE_PX = 1024
+EXIT_SOME_FAILED = 1
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -63,22 +65,29 @@ def run(arguments: argparse.Namespace) -> int:
     labels = open_labels(arguments.labels)
     files = image_files(arguments.images)
     refuse_same_names(files)
-    if not files:
-        raise SegPerceptionError(f"there is no image in {arguments.images}: give another --images")
+    refuse_written_over(files, arguments.out, ("_labels.png", "_instances.png"))
     teacher = _teacher(arguments)
     class_of = classes_of(teacher.categories, labels)
+    failed: dict[str, str] = {}
     for path in tqdm(files, unit="image", desc="teach", mininterval=1):
-        rgb = read_rgb(path)
+        try:
+            rgb = read_rgb(path)
+        except SegPerceptionError as error:
+            failed[path.name] = str(error)
+            tqdm.write(str(error), file=sys.stderr)
+            continue
         semantic, instance = painted(teacher(rgb), class_of, labels, (rgb.shape[0], rgb.shape[1]))
         write_image(arguments.out / f"{path.stem}_labels.png", semantic)
         write_image(arguments.out / f"{path.stem}_instances.png", instance)
     named = {teacher.categories[number]: labels.names[class_id] for number, class_id in class_of.items()}
     if arguments.json:
-        write_json(arguments.json, {"images": len(files), "classes": named})
+        write_json(arguments.json, {"images": len(files) - len(failed), "classes": named, "failed": failed})
     print(
-        f"{len(files)} images labelled in {arguments.out}; {len(named)} of {len(teacher.categories)} categories are classes"
+        f"{len(files) - len(failed)} images labelled in {arguments.out}"
+        + (f", {len(failed)} could not be read" if failed else "")
+        + f"; {len(named)} of {len(teacher.categories)} categories are classes"
     )
-    return 0
+    return EXIT_SOME_FAILED if failed else 0
 
 
 def _teacher(arguments: argparse.Namespace) -> LabelTeacher:
@@ -87,7 +96,7 @@ def _teacher(arguments: argparse.Namespace) -> LabelTeacher:
     if arguments.teacher == "mask_rcnn":
         from seg_perception.training.teachers.mask_rcnn import MaskRCNN
 
-        names = arguments.categories.read_text(encoding="utf-8").splitlines() if arguments.categories else ()
+        names = text_of(arguments.categories).splitlines() if arguments.categories else ()
         return MaskRCNN(arguments.weights, arguments.threshold, names, arguments.long_side)
     if arguments.categories:
         raise SegPerceptionError("--categories are mask_rcnn's, the others know theirs: leave it out")

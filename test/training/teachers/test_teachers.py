@@ -124,6 +124,26 @@ def test_mask_rcnn_with_random_weights_labels_a_folder(tmp_path: Path) -> None:
     assert teach(tmp_path, *weights) == 2, "91 categories of COCO do not fit weights of 3"
 
 
+def test_an_image_that_cannot_be_read_is_named_and_the_others_are_labelled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Sky:
+        categories = {7: "sky"}  # noqa: RUF012
+
+        def __call__(self, rgb: np.ndarray) -> list[Region]:
+            return [Region(np.ones(rgb.shape[:2], np.bool_), 7, 1.0)]
+
+    monkeypatch.setattr("seg_perception.training.teachers.teach._teacher", lambda arguments: Sky())
+    write_images(tmp_path / "images")
+    (tmp_path / "images" / "aa.png").write_text("no image")
+    assert teach(tmp_path, "--teacher", "eomt", "--weights", str(tmp_path)) == 1
+    assert "aa.png" in capsys.readouterr().err
+    assert_masks(tmp_path)
+    words = ["--teacher", "eomt", "--weights", str(tmp_path), "--out", str(tmp_path / "images")]
+    (tmp_path / "images" / "a_labels.png").write_bytes(b"drawn by hand")
+    assert teach(tmp_path, *words) == 2 and "is one of the images" in capsys.readouterr().err
+
+
 def test_what_is_not_there_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_images(tmp_path / "images")
     assert teach(tmp_path, "--teacher", "mask2former", "--weights", str(tmp_path / "nowhere")) == 2
