@@ -3,6 +3,8 @@ a number and no word for true."""
 
 from __future__ import annotations
 
+import json
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -21,6 +23,11 @@ _NEEDED = (*NEEDED_TEXTS, "labels", "precision", *COUNTS)
 
 def check(content: Mapping[str, Any]) -> None:
     """Raise SegPerceptionError, an end of a sentence, where metadata is not of the kinds that it should be."""
+    try:
+        json.dumps(content, ensure_ascii=False, default=str).encode()
+    except UnicodeEncodeError as error:  # such a text can be neither logged nor sent
+        text = ascii(error.object[max(0, error.start - 20) : error.end])
+        raise SegPerceptionError(f"has half a letter in {text}, which no text may hold: export it again") from error
     missing = [key for key in _NEEDED if key not in content]
     if missing:
         raise SegPerceptionError(f"has metadata without {', '.join(missing)}, export it again")
@@ -60,7 +67,7 @@ def check(content: Mapping[str, Any]) -> None:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < float("inf")
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
 
 
 def is_count(value: Any) -> bool:

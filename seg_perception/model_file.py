@@ -325,6 +325,11 @@ def _sizes(
     missing = [name for name in (INPUT, *OUTPUTS) if name not in tensors]
     if missing:
         raise SegPerceptionError(f"has no tensor {', '.join(missing)}: it is no panoptic model file, export it again")
+    also = {value.name for value in graph.input} - {weight.name for weight in graph.initializer} - {INPUT}
+    if also:
+        raise SegPerceptionError(
+            f"takes '{', '.join(sorted(also))}' beside '{INPUT}', and nothing is given to it but images: export it again"
+        )
     batch, height, width, channels = _shape(tensors[INPUT])
     if max(height, width) > LONGEST_SIDE or (batch or 0) > LARGEST_BATCH:
         raise SegPerceptionError(
@@ -363,6 +368,10 @@ def _shape(value: Any) -> tuple[int | None, int, int, int]:
             f"has the tensor '{value.name}' of {len(dims)} dimensions, expected 4, export it again"
         )
     lengths = [dim.dim_value if dim.HasField("dim_value") else 0 for dim in dims]
+    if min(lengths) < 0:
+        raise SegPerceptionError(
+            f"has the tensor '{value.name}' of {lengths}: no length is negative, and an open one has none, export it again"
+        )
     return lengths[0] or None, lengths[1], lengths[2], lengths[3]
 
 

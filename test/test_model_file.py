@@ -190,7 +190,12 @@ BAD_METADATA = [
     (in_label("drivable_cost", 101), "drivable_cost 101"),
     (in_label("covers", "wall"), "covers is 'wall'"),
     (in_label("covers", [1]), "covers is 1"),
-    *((set_to("temperature", value), "has the temperature") for value in (0, -1.5, float("nan"), "warm", True, None)),
+    *(
+        (set_to("temperature", value), "has the temperature")
+        for value in (0, -1.5, float("nan"), "warm", True, None, 10**400)
+    ),
+    (set_to("name", "a\ud800"), "half a letter in .*a.ud800'"),
+    (in_label("name", "\udfff"), "half a letter"),
     (set_to("sizes", [64, 96]), "has the sizes"),
     (set_to("sizes", SIZES), "says that it takes several sizes"),  # and its graph takes one
     *(
@@ -246,6 +251,11 @@ def resize(value: Any, place: int, length: int) -> None:
     dims(value)[place].dim_value = length
 
 
+def also_fed(graph: onnx.GraphProto) -> None:
+    graph.input.add().CopyFrom(graph.input[0])
+    graph.input[1].name = "extra"
+
+
 BAD_GRAPHS = [
     (lambda graph: rename(graph.input[0]), "no tensor image"),
     *(
@@ -258,6 +268,9 @@ BAD_GRAPHS = [
     (lambda graph: resize(graph.input[0], 1, 63), "images of 96x63: fixed multiples of 32"),
     (lambda graph: resize(graph.input[0], 2, 97), "images of 97x64: fixed multiples of 32"),
     (unfix, "images of 96x0: fixed multiples of 32"),
+    *((lambda graph, place=place: resize(graph.input[0], place, -32), "negative") for place in range(4)),
+    (lambda graph: [resize(value, place, -4) for value in graph.output for place in (2, 3)], "negative"),
+    (also_fed, "takes 'extra' beside 'image'"),
     (lambda graph: resize(graph.output[0], 1, 10), "10 logits and 11 classes"),
     (lambda graph: resize(graph.output[0], 2, 7), "logits of 12x7"),
     (lambda graph: resize(graph.output[0], 3, 6), "logits of 6x8"),

@@ -215,7 +215,7 @@ def is_key_frame(codec: str, data: bytes) -> bool:
         return any(unit and 16 <= unit[0] >> 1 & 63 <= 21 for unit in units(data))
     if codec == "vp9":
         # frame_marker 2, then the profile, show_existing_frame and frame_type 0
-        head = data[0]
+        head = data[0] if data else 0
         bit = 3 if head & 48 == 48 else 4  # profile 3 has a reserved bit more
         return head >> 6 == 2 and not head >> (bit - 1) & 1 and not head >> (bit - 2) & 1
     return any(kind == 1 for kind in _obu_kinds(data))

@@ -117,7 +117,7 @@ def _source(text: str) -> str:
     """Of what a page said; empty where that is nonsense."""
     try:
         said = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return ""
     source = said.get("source") if isinstance(said, dict) else None
     return source if isinstance(source, str) else ""

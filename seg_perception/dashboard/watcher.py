@@ -12,11 +12,13 @@ import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
 from nav_msgs.msg import OccupancyGrid
 from rclpy.context import Context
+from rclpy.exceptions import InvalidTopicNameException
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 from rclpy.subscription import Subscription
 from rclpy.time import Time
+from rclpy.validate_full_topic_name import validate_full_topic_name
 from sensor_msgs.msg import CompressedImage, LaserScan
 
 from seg_perception.dashboard import packets
@@ -30,7 +32,8 @@ Post = Callable[[str, str, bytes], None]
 """Takes a source, a kind and a packet, in the executor's thread; an empty source is for all."""
 
 LOOK_S = 1.0
-SEGMENTS = "segments"
+SEGMENTS, OVERLAY = "segments", "segmentation_mask/compressed"
+"""Among the topics that are heard: what a source is known by, and the one of the longest name."""
 _TF_TOLERANCE_S = 0.5
 """Pictures may be so much behind; nothing drives by them."""
 
@@ -65,8 +68,8 @@ class Watcher:
         self._thread.join(LOOK_S)
 
     def watch(self, sources: Collection[str]) -> None:
-        """Any thread: listen to these sources, and to no other."""
-        self._wanted = frozenset(sources)
+        """Any thread: listen to these sources, and to no other; what cannot be one is left out."""
+        self._wanted = frozenset(filter(_may_be, sources))
         self._changed.trigger()
 
     def found(self) -> list[str]:
@@ -97,6 +100,7 @@ class Watcher:
             self._node.destroy_subscription(self._diagnostics)
             self._diagnostics = None
             self._transforms.destroy()
+            self._transforms = TransformSource(self._node)
 
     def _look(self) -> None:
         self._post("", "sources", packets.packet("sources", {"sources": self.found()}))
@@ -108,6 +112,15 @@ class Watcher:
                 self._post(name, "diagnostics", said)
 
 
+def _may_be(source: str) -> bool:
+    """Whether a source may have that name."""
+    try:
+        validate_full_topic_name(f"{source}/{OVERLAY}")
+    except InvalidTopicNameException:
+        return False
+    return True
+
+
 class Source:
     """The topics of one camera of one node."""
 
@@ -115,7 +128,7 @@ class Source:
         self._node, self._name, self._transforms, self._post = node, name, transforms, post
         self._ground_frame = ""
         heard = {
-            "segmentation_mask/compressed": (CompressedImage, self._on_overlay),
+            OVERLAY: (CompressedImage, self._on_overlay),
             "drivable_grid": (OccupancyGrid, self._on_grid),
             "free_space": (LaserScan, self._on_free_space),
             "drivable_areas": (DrivableAreas, self._on_areas),

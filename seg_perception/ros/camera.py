@@ -14,6 +14,7 @@ from rclpy.lifecycle import LifecycleNode
 from seg_perception.backends.base import Backend
 from seg_perception.backends.batches import Answer
 from seg_perception.camera.messages import BadImageError, ImageReader
+from seg_perception.camera_model import CameraModel
 from seg_perception.errors import LONGEST_REASON, BackendError, SegPerceptionError, quoted
 from seg_perception.ground.fusion import GridFusion, PlanarPose
 from seg_perception.panoptic.relabel import Told
@@ -47,12 +48,14 @@ OnFrame = Callable[[str, int, Mapping[str, float]], None]
 
 @dataclass(frozen=True)
 class Prepared:
-    """A frame on its way into the network, with what is needed to publish it."""
+    """A frame on its way into the network, with what is needed to publish it. camera: of its image, None where that is not
+    calibrated."""
 
     camera_input: CameraInput
     arrival: Arrival
     settings: Settings
     watched: frozenset[str]
+    camera: CameraModel | None
     ground: GroundState
     ready: Ready
     convert_ms: float
@@ -217,10 +220,10 @@ class Camera:
         watched = self.outputs.watched(settings)
         if self._shared is not None and self._shared.watched(settings):
             watched |= {SHARED_GRID}
-        ground = self._place(camera_input, arrival, frame.size_hw, settings)
+        camera, ground = self._place(camera_input, arrival, frame.size_hw, settings)
         convert_ms = (time.monotonic() - since_s) * 1e3
         ready = self._pipeline.prepare(frame, wants(watched), slot, place)
-        return Prepared(camera_input, arrival, settings, watched, ground, ready, convert_ms)
+        return Prepared(camera_input, arrival, settings, watched, camera, ground, ready, convert_ms)
 
     def _decode(self, ready: Ready, answer: Answer) -> Seen:
         try:
@@ -288,21 +291,23 @@ class Camera:
 
     def _place(
         self, camera_input: CameraInput, arrival: Arrival, image_hw: tuple[int, int], settings: Settings
-    ) -> GroundState:
-        """Tell the pipeline the calibration of now and the mounting as of the image's stamp."""
+    ) -> tuple[CameraModel | None, GroundState]:
+        """Tell the pipeline the calibration of now and the mounting as of the image's stamp; returns that calibration, where
+        it is one of the image."""
+        camera, problem = camera_input.calibration.latest
+        misfit = camera.misfit(image_hw) if camera else None
+        of_image = None if misfit else camera
         if arrival.doubt is not None and arrival.doubt.cause == ZERO:
             self._pipeline.set_camera(None, None, self._ego)
-            return GroundState(ZERO, arrival.doubt.sentence)
+            return of_image, GroundState(ZERO, arrival.doubt.sentence)
         pose, ground = self._mounting.of_camera(arrival, settings)
-        calibration = camera_input.calibration
-        problem = calibration.problem or (calibration.camera and calibration.camera.misfit(image_hw))
-        if problem:
-            ground = GroundState("camera_info", problem)
-        elif not ground.problem and self._ego and calibration.camera:
-            misfit = self._ego.misfit((calibration.camera.width, calibration.camera.height))
+        if problem or misfit:
+            ground = GroundState("camera_info", problem or misfit or "")
+        elif not ground.problem and self._ego and camera:
+            misfit = self._ego.misfit((camera.width, camera.height))
             ground = GroundState("ego_mask", misfit) if misfit else ground
-        self._pipeline.set_camera(calibration.camera, pose, self._ego, self._odometry(arrival, settings))
-        return ground
+        self._pipeline.set_camera(camera, pose, self._ego, self._odometry(arrival, settings))
+        return of_image, ground
 
     def _odometry(self, arrival: Arrival, settings: Settings) -> PlanarPose | None:
         """Where the vehicle is, for speeds over the ground; None where TF does not know it, which is no fault."""
@@ -321,8 +326,7 @@ class Camera:
             ground = GroundState("geometry", self._pipeline.ground_problem)
         frame_id = "" if ground.problem else settings.ground_frame
         motion_frame = {"odometry": node.odom_frame, "base": settings.ground_frame}.get(result.motion_frame, "")
-        camera = None if ground.cause == "camera_info" else prepared.camera_input.calibration.camera
-        placed = Placed(frame_id, self._pipeline.projection, grid, frame_id, motion_frame, camera)
+        placed = Placed(frame_id, self._pipeline.projection, grid, frame_id, motion_frame, prepared.camera)
         if self._fusion is None or grid is None:
             return placed, ground
         doubt = arrival.doubt

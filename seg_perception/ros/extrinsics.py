@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Sequence
 from typing import Any
 
@@ -64,12 +65,16 @@ class TransformSource:
         self._buffer: Any = None
         self._listener: Any = None
         self._jumps: Any = None
+        self._is_ended, self._changing = False, threading.Lock()
         self.problem = "TF is not listened to yet"
 
     def listen(self) -> None:
-        """Listen to TF from now on; no more than once."""
-        if self._listener is not None:
-            return
+        """Listen to TF from now on, no more than once, and not after destroy. Any thread."""
+        with self._changing:
+            if self._listener is None and not self._is_ended:
+                self._listen()
+
+    def _listen(self) -> None:
         try:
             import tf2_ros
         except ImportError as error:
@@ -107,11 +112,13 @@ class TransformSource:
         return PlanarPose(at_x, at_y, math.atan2(2 * (x * y + z * w), 1 - 2 * (y * y + z * z)))
 
     def destroy(self) -> None:
-        """Stop listening to TF."""
-        if self._listener is not None:
-            self._jumps.unregister()
-            self._listener.unregister()
-            self._listener = self._buffer = None
+        """Stop listening to TF, for good."""
+        with self._changing:
+            self._is_ended = True
+            if self._listener is not None:
+                self._jumps.unregister()
+                self._listener.unregister()
+                self._listener = self._buffer = None
 
     def _lookup(
         self, target: str, source: str, stamp: Time, tolerance_s: float

@@ -90,10 +90,25 @@ class Calibration:
     """A camera's latest camera_info; outlives the subscription, since some publish it only once."""
 
     def __init__(self) -> None:
+        """latest: camera and problem, of which one is none; read it where both are needed, since the executor changes it."""
         self._key: tuple[Any, ...] = ()
-        self.camera: CameraModel | None = None
-        self.problem = "no camera_info"
+        self.latest: tuple[CameraModel | None, str] = None, "no camera_info"
         self.note = ""
+
+    @property
+    def camera(self) -> CameraModel | None:
+        """None where there is none, or none that can be used."""
+        return self.latest[0]
+
+    @property
+    def problem(self) -> str:
+        """Why there is no camera, empty where there is one."""
+        return self.latest[1]
+
+    def wait(self, topic: str) -> None:
+        """Say what is waited for where nothing has been heard yet."""
+        if not self._key:
+            self.latest = None, f"no camera_info on {topic}"
 
     def hear(self, message: CameraInfo, rectified: bool) -> None:
         """Take a message over where it differs from the last."""
@@ -105,10 +120,10 @@ class Calibration:
             return
         self._key = key
         try:
-            self.camera, self.problem = to_camera_model(message, rectified), ""
-            self.note = self.camera.note
+            camera = to_camera_model(message, rectified)
+            self.latest, self.note = (camera, ""), camera.note
         except SegPerceptionError as error:
-            self.camera, self.problem, self.note = None, str(error), ""
+            self.latest, self.note = (None, str(error)), ""
 
 
 class CameraInput:
@@ -158,8 +173,7 @@ class CameraInput:
         self._is_open, self._subscribing = True, threading.Lock()
         self._told: set[str] = set()
         self.calibration = calibration
-        if calibration.camera is None:
-            calibration.problem = f"no camera_info on {node.resolve_topic_name(f'{prefix}camera_info')}"
+        calibration.wait(node.resolve_topic_name(f"{prefix}camera_info"))
         # Last, for this is not the executor's thread: the first message may be here before the next line is.
         self._infos = node.create_subscription(CameraInfo, f"{prefix}camera_info", self._on_info, qos)
         self._images = self._subscribe(topic, images_qos)

@@ -202,6 +202,7 @@ class SegmentationNode(ManagedNode):
     def _release(self) -> None:
         self._stop()
         for camera in self._cameras:
+            camera.retract_grid("the node ends")  # for who listens now: who comes later finds no topic
             camera.destroy()
         self._cameras = []
         if self._shared is not None:

@@ -126,6 +126,7 @@ class CameraOutputs:
         self._markers = TrackMarkers(told.labels)
         self._overlay = Overlay(told.labels, told.gone)
         self._overlay_rgb: NDArray[np.uint8] | None = None
+        self._announced_threshold = 0.0
         self._grid = LatchedGrid(node, self._publishers["drivable_grid"])
         self.retract_grid = self._grid.retract
 
@@ -158,9 +159,9 @@ class CameraOutputs:
 
     def announce(self, settings: Settings) -> None:
         """Publish the label set, which late subscribers get too."""
+        self._announced_threshold = threshold = settings.panoptic.min_confidence
         if "label_info" in self._publishers:
             header = Header(stamp=self._node.get_clock().now().to_msg())
-            threshold = settings.panoptic.min_confidence
             self._publishers["label_info"].publish(fill.label_info(self._vision, self._told, header, threshold))
 
     def tell(self, told: Told, settings: Settings) -> None:
@@ -181,6 +182,8 @@ class CameraOutputs:
         self, result: Result, header: Header, placed: Placed, watched: frozenset[str], settings: Settings
     ) -> None:
         """Send every watched output of a frame. header: the camera image's."""
+        if settings.panoptic.min_confidence != self._announced_threshold:
+            self.announce(settings)
         ground = Header(stamp=header.stamp, frame_id=placed.frame)
         panoptic, drivable, labels = result.panoptic, result.drivable, self._told.labels
         ready: dict[str, Callable[[], Any]] = {

@@ -69,10 +69,10 @@ class ParameterServer:
     def know(self, labels: LabelSet) -> None:
         """Which classes there are, once the model is loaded: each one's cost is a parameter from now on. Raises
         SegPerceptionError where what was given is of another class."""
+        self._labels = labels  # first: what changes meanwhile, in another thread, is judged by them too
         settings = self.settings
         for camera in settings.poses:
             settings.told(camera, labels)
-        self._labels = labels
         for label in labels.classes:
             name = LABEL_COST + parameter_name(label.name)
             own = [label_cost(f"{camera}.{name}") for camera in settings.poses if camera]

@@ -40,6 +40,9 @@ from seg_perception.ros.parameters import (
 )
 from seg_perception.tracking.settings import TrackingSettings
 
+FRAMES = ("base_frame", "ground_frame", "odom_frame", CAMERA_FRAME)
+"""Parameters that name frames of TF, which refuses the "/" that ROS 1 wrote before them."""
+_TOPIC = re.compile(r"(~?/)?[A-Za-z_{][\w{}]*(/[A-Za-z_{][\w{}]*)*", re.ASCII)
 LEAST_OF_CAMERAS_S = 0.5
 """fusion.half_life_s with fusion.cameras: frames come in the order in which they are run, not in that of their stamps."""
 
@@ -63,6 +66,9 @@ class Settings:
     camera_frames: Mapping[str, str]
 
     def __post_init__(self) -> None:
+        for name in ("base_frame", "odom_frame"):
+            if not getattr(self.node, name):
+                raise SegPerceptionError(f"parameter '{name}' is '': allowed is the name of a frame")
         if self.node.instance_ids == "track" and not self.tracking.enabled:
             raise SegPerceptionError(
                 "parameter 'instance_ids' is 'track' while 'tracking.enabled' is False: there are no tracks, allow them"
@@ -99,7 +105,7 @@ class Settings:
         for name in values:
             if name not in known:
                 raise SegPerceptionError(f"there is no parameter '{name}': {nearest_name(name, known)}")
-        checked = {name: known[name].check(value) for name, value in values.items()}
+        checked = {name: _usable(name, known[name].check(value)) for name, value in values.items()}
         node = NodeSettings(**_part(checked, "", NodeSettings))  # type: ignore[arg-type]
         for name in OF_EACH_CAMERA if cameras else ():
             value = getattr(node, name)
@@ -174,6 +180,16 @@ def camera_names(values: Mapping[str, object]) -> tuple[str, ...]:
                 f"parameter 'camera_names' is {list(names)}: allowed are letters, digits and '_', each name once"
             )
     return names
+
+
+def _usable(name: str, value: Value) -> Value:
+    """A value as TF and topics take it, where the parameter names such. Raises SegPerceptionError where none do."""
+    kind = name.rpartition(".")[2]
+    if kind in FRAMES and isinstance(value, str):
+        return value.lstrip("/")
+    if kind == DEPTH_TOPIC and value and not _TOPIC.fullmatch(str(value)):
+        raise SegPerceptionError(f"parameter '{name}' is '{value}': allowed is the name of a topic")
+    return value
 
 
 def _part(checked: Mapping[str, Value], prefix: str, settings: type) -> dict[str, Value]:

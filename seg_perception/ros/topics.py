@@ -134,7 +134,7 @@ OUTPUTS = (
         "vision_msgs/LabelInfo",
         "reliable, transient local",
         "class names of the label mask, where vision_msgs is installed",
-        "once, when activated",
+        "when activated, and when it changes",
     ),
     Topic(
         "detections",

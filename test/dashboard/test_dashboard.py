@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import queue
 import re
 import signal
 import socket
@@ -21,6 +22,7 @@ from browser import Browser, program
 from ros_harness import FakeCamera, NodeProcess, Peer, make_road_and_cars_model, ros_domain, set_parameters
 from verb_process import WAIT_S
 
+from seg_perception.dashboard.watcher import Watcher
 from seg_perception.errors import EXIT_ERROR
 from seg_perception.ros.fill_messages import ImageFiller
 
@@ -120,6 +122,18 @@ COLORS = """(() => {
   const data = new Uint32Array(canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data.buffer);
   return new Set(data).size;
 })()"""
+
+
+def test_a_name_that_no_node_can_have_ends_nothing(domain: None) -> None:
+    """A page says what it looks at, and all pages hear through one thread."""
+    said: queue.Queue[str] = queue.Queue()
+    with Watcher(lambda source, kind, packet: said.put(kind)) as watcher:
+        assert said.get(timeout=WAIT_S) == "sources"
+        watcher.watch(["bad name!", "{", "/", "segmentation", f"/{'n' * 235}", "/segmentation"])
+        while not watcher._sources:
+            said.get(timeout=WAIT_S)
+        assert set(watcher._sources) == {"/segmentation"}
+        assert said.get(timeout=WAIT_S) == "sources"
 
 
 def test_a_port_that_is_taken_is_named() -> None:

@@ -166,7 +166,7 @@ def test_a_page_that_talks_nonsense_is_lived_with_and_what_it_watched_ends_with_
         server = Server(board, lambda sources: watched.append(set(sources)))
         async with TestClient(TestServer(server.application())) as client:
             async with client.ws_connect("/live") as socket:
-                for words in ("nonsense", "[1]", '{"source": 7}', '{"source": "/segmentation"}'):
+                for words in ("nonsense", "[" * 4000, '{"source": 7}', '{"source": "/segmentation"}'):
                     await socket.send_str(words)
                 while {"/segmentation"} not in watched:
                     await asyncio.sleep(0.01)

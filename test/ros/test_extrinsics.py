@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
+import threading
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
@@ -167,6 +168,33 @@ def tf(monkeypatch: pytest.MonkeyPatch) -> Tf:
     monkeypatch.syspath_prepend(str(TESTS / "fake_tf2"))
     monkeypatch.delitem(sys.modules, "tf2_ros", raising=False)
     return Tf()
+
+
+@pytest.mark.parametrize("ends", [False, True])
+def test_whoever_listens_at_the_same_time_there_is_one_listener_and_in_the_end_none(tf: Tf, ends: bool) -> None:
+    """Parameters that change, in the executor's thread, while another configures or cleans up."""
+    alive: list[str] = []
+    other = threading.Thread(target=lambda: source.destroy() if ends else source.listen())
+
+    class Slow(Listening):
+        def create_subscription(self, *rest: Any) -> Any:
+            alive.append("subscription")
+            if not other.ident:
+                other.start()
+                other.join(0.2)  # unless it waits for this
+            return super().create_subscription(*rest)
+
+        def destroy_subscription(self, subscription: Any) -> None:
+            alive.pop()
+
+    node: Any = Slow()
+    source = TransformSource(node)
+    source.listen()
+    other.join()
+    assert len(alive) == (not ends)
+    source.destroy()
+    source.listen()
+    assert not alive
 
 
 def test_a_static_mounting_holds_for_every_stamp(tf: Tf) -> None:

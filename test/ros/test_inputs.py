@@ -239,6 +239,17 @@ def test_the_calibration_is_of_the_raw_image_unless_said_otherwise() -> None:
     assert (rectified.calibration.camera.K[0][0], rectified.calibration.camera.distortion) == (450.0, ())
 
 
+def test_a_calibration_that_is_refused_is_not_called_missing_after_listening_anew() -> None:
+    kept, node = Calibration(), Subscribing()
+    refused = ""
+    for _ in range(2):
+        CameraInput(node, "front", NodeSettings(), lambda arrival: False, kept)  # type: ignore[arg-type]
+        assert kept.problem == (refused or "no camera_info on /front/camera_info")
+        node.hear["front/camera_info"](calibration(k=[0.0] * 9, p=[0.0] * 12))
+        refused = kept.problem
+        assert "the focal length is 0, 0 px" in refused
+
+
 def test_a_calibration_that_changes_is_taken_whatever_changed_and_the_same_one_is_not_made_again() -> None:
     camera_input, hear = listening()
     hear(calibration())

@@ -401,6 +401,20 @@ def test_a_planner_that_comes_late_gets_no_old_grid(start: Callable[..., NodePro
     assert old.header.frame_id == BASE
 
 
+def test_a_planner_that_listens_is_left_with_no_grid_by_a_node_that_ends(
+    start: Callable[..., NodeProcess], robot: Robot
+) -> None:
+    """Nav2's static layer keeps the last grid that came, for ever."""
+    node = start(use_tf=False, camera_pose=list(POSE))
+    robot.connect()
+    robot.camera.send_info()
+    robot.until_said("ok")
+    _, grid = robot.one_frame(has_grid=True)
+    assert grid is not None and not is_unknown(grid)
+    assert node.stop() == 0
+    robot.peer.until(lambda: is_unknown(robot.grids[-1]), "an unknown grid")
+
+
 def test_the_fused_grid_stays_in_the_odometry_frame_and_stops_alone(
     start: Callable[..., NodeProcess], robot: Robot
 ) -> None:

@@ -98,6 +98,16 @@ def test_every_setting_of_the_steps_is_a_parameter_with_its_own_default() -> Non
             "both 'ego_mask' and 'ego_polygon' are given: leave one of them empty",
         ),
         ({"front.ego_mask": "bonnet.png"}, "there is no parameter 'front.ego_mask': did you mean 'ego_mask'?"),
+        ({"base_frame": ""}, "parameter 'base_frame' is '': allowed is the name of a frame"),
+        ({"odom_frame": "/"}, "parameter 'odom_frame' is '': allowed is the name of a frame"),
+        *(
+            ({"depth_topic": name}, f"parameter 'depth_topic' is '{name}': allowed is the name of a topic")
+            for name in ("depth image", "/depth//image", "/2nd/depth", "depth/", "/", "~depth", "tiefe/größe")
+        ),
+        (
+            {"camera_names": ["a"], "a.depth_topic": "-"},
+            "parameter 'a.depth_topic' is '-': allowed is the name of a topic",
+        ),
         (
             {"camera_names": ["a/b"]},
             "parameter 'camera_names' is ['a/b']: allowed are letters, digits and '_', each name once",
@@ -252,6 +262,25 @@ def test_a_change_makes_new_settings_and_a_refused_one_leaves_the_old() -> None:
     with pytest.raises(SegPerceptionError):
         before.changed({"enabled": False, "jpeg_quality": 0})
     assert before.node.enabled
+
+
+def test_frames_as_ros_1_wrote_them_are_those_of_tf() -> None:
+    """TF refuses a frame that begins with "/", so nobody could use what goes out in it."""
+    settings = Settings.from_values(
+        {"base_frame": "/base_link", "odom_frame": "/odom", "camera_names": ["a"], "a.camera_frame": "/lens"}
+    )
+    assert (settings.ground_frame, settings.node.base_frame, settings.node.odom_frame) == (
+        "base_link",
+        "base_link",
+        "odom",
+    )
+    assert settings.camera_frames == {"a": "lens"}
+    assert Settings.from_values({"base_frame": "base", "ground_frame": "/base"}).ground_frame == "base"
+
+
+@pytest.mark.parametrize("name", ["depth", "/front/depth_raw", "~/depth", "{ns}/depth", "_/d1"])
+def test_any_name_of_a_topic_may_bring_depth(name: str) -> None:
+    assert Settings.from_values({"depth_topic": name}).depth_topics == {"": name}
 
 
 def test_ground_frame_follows_base_frame_unless_given() -> None:

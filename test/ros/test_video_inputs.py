@@ -137,6 +137,25 @@ def test_a_packet_without_bytes_is_refused(played: Played) -> None:
     assert (played.numbers, played.causes) == ([], ["empty"])
 
 
+@pytest.mark.parametrize("codec", ["h264", "h265", "av1", "vp9"])
+def test_packets_without_bytes_that_wait_end_nothing(codec: str) -> None:
+    """While one packet takes long to decode, the others are looked through in the executor's thread."""
+    stamp = SimpleNamespace(sec=0, nanosec=0)
+    empty = SimpleNamespace(format=codec, timestamp=stamp, frame_id="", data=b"")
+    busy, goes_on = threading.Event(), threading.Event()
+
+    def wait(*rejected: str) -> None:
+        busy.set()
+        goes_on.wait()
+
+    thread = VideoThread(lambda image, arrived_s: None, wait, ImageLimits())
+    thread.put(empty, 0.0)
+    busy.wait()
+    assert sum(thread.put(empty, 0.0) for _ in range(MOST_WAITING + 1)) == MOST_WAITING + 1
+    goes_on.set()
+    thread.close()
+
+
 def test_what_the_decoder_was_never_meant_to_raise_costs_one_packet_and_no_camera(
     monkeypatch: pytest.MonkeyPatch, played: Played
 ) -> None:

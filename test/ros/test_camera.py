@@ -1,0 +1,88 @@
+"""One camera's work on a frame, where its parts are not what they were a moment before. Needs no node."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from rclpy.time import Time
+from std_msgs.msg import Header
+
+from seg_perception.camera_model import CameraModel, CameraPose
+from seg_perception.labels import CAMVID
+from seg_perception.panoptic.relabel import Told
+from seg_perception.ros import outputs
+from seg_perception.ros.camera import Camera
+from seg_perception.ros.inputs import Arrival, Calibration
+from seg_perception.ros.outputs import CameraOutputs, Placed
+from seg_perception.ros.settings import Settings
+
+CAMERA = CameraModel(640, 480, ((500, 0, 320), (0, 500, 240), (0, 0, 1)))
+POSED = Settings.from_values({"camera_pose": [0.0, 0.0, 1.2, 0.0, 0.1, 0.0], "tracking.use_odometry": False})
+
+
+class Changing(Calibration):
+    """The executor hears a calibration whenever a frame's thread has looked at the one before."""
+
+    def __init__(self, *heard: tuple[CameraModel | None, str]) -> None:
+        self._heard = list(heard)
+
+    @property  # type: ignore[override]
+    def latest(self) -> tuple[CameraModel | None, str]:
+        self._heard.append(self._heard.pop(0))
+        return self._heard[-1]
+
+
+@pytest.mark.parametrize("good_first", [False, True])
+def test_a_frame_has_one_calibration_whenever_another_is_heard(good_first: bool) -> None:
+    heard = [(None, "not calibrated"), (CAMERA, "")]
+    used: list[Any] = []
+    camera = Camera.__new__(Camera)
+    camera._pipeline = SimpleNamespace(set_camera=lambda *given: used.append(given[0]))  # type: ignore[assignment]
+    camera._mounting = SimpleNamespace(  # type: ignore[assignment]
+        of_camera=lambda arrival, settings: (CameraPose(0.0, 0.0, 1.2), outputs_are_made)
+    )
+    camera._ego = None
+    outputs_are_made = SimpleNamespace(problem="", cause="ok")
+    told = SimpleNamespace(calibration=Changing(*(reversed(heard) if good_first else heard)))
+    arrival = Arrival(SimpleNamespace(header=Header()), 0.0)
+    model, ground = camera._place(told, arrival, (480, 640), POSED)  # type: ignore[arg-type]
+    assert used == [model] == [CAMERA if good_first else None]
+    assert bool(ground.problem) != good_first
+
+
+class Recorder:
+    """A publisher."""
+
+    def __init__(self, topic: str) -> None:
+        self.topic_name, self.sent = topic, list[Any]()
+
+    def publish(self, message: Any) -> None:
+        self.sent.append(message)
+
+    def get_subscription_count(self) -> int:
+        return 0
+
+
+def test_a_threshold_that_changes_is_told_to_who_reads_label_info(monkeypatch: pytest.MonkeyPatch) -> None:
+    def message(**fields: Any) -> Any:
+        return SimpleNamespace(**fields)
+
+    types = SimpleNamespace(LabelInfo=message, VisionClass=message, Detection2DArray=message)
+    monkeypatch.setattr(outputs.fill, "vision_msgs", lambda: (types, ""))
+    made: dict[str, Recorder] = {}
+    node: Any = SimpleNamespace(
+        resolve_topic_name=lambda name: name,
+        create_lifecycle_publisher=lambda kind, topic, qos, event_callbacks: made.setdefault(topic, Recorder(topic)),
+        get_clock=lambda: SimpleNamespace(now=Time),
+    )
+    camera = CameraOutputs(node, "", Told(CAMVID))
+    drivable = SimpleNamespace(free_space=None, points=None)
+    result: Any = SimpleNamespace(panoptic=SimpleNamespace(semantic=np.zeros((2, 3), np.uint8)), drivable=drivable)
+    camera.announce(Settings.from_values({}))
+    for threshold in (0.0, 0.5, 0.5, 0.25):
+        settings = Settings.from_values({"panoptic.min_confidence": threshold})
+        camera.publish(result, Header(), Placed("", None, None, ""), frozenset(), settings)
+    assert [info.threshold for info in made["~/label_info"].sent] == [0.0, 0.5, 0.25]
