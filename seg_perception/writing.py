@@ -123,10 +123,10 @@ def check_file(path: Path) -> None:
     """Raises SegPerceptionError where a file could not be written at path, before there is anything to write."""
     if path.is_dir():
         raise SegPerceptionError(f"{path} is a folder, and a file is to be written: give another name")
-    if not path.exists():
-        check_folder(path.parent)
-    elif not os.access(path, os.W_OK):
+    if path.exists() and not os.access(path, os.W_OK):
         raise SegPerceptionError(f"{path} cannot be written to (no permission): give another name")
+    if not _is_stream(path):  # what replaces it is written beside it, or beside what a link leads to
+        check_folder(path.resolve().parent)
 
 
 def check_folder(path: Path) -> None:

@@ -199,6 +199,22 @@ def test_a_full_disk_is_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert "is no folder" in capsys.readouterr().err
 
 
+def test_a_file_that_may_be_changed_in_a_folder_that_may_not_is_told_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What replaces it is written beside it, so hours of work found no place in the end."""
+    (tmp_path / "kept").mkdir()
+    path, link = tmp_path / "kept" / "a.json", tmp_path / "link.json"
+    path.touch()
+    link.symlink_to(path)
+    monkeypatch.setattr(os, "access", lambda place, mode: Path(place) != tmp_path / "kept")  # tests may run as root
+    for given in (path, link, tmp_path / "kept" / "new.json"):
+        with pytest.raises(SegPerceptionError, match="kept cannot be written to"):
+            check_file(given)
+    check_file(tmp_path / "b.json")
+    check_file(Path("/dev/stdout"))
+
+
 def test_a_bag_goes_where_a_link_leads_and_replaces_no_device(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

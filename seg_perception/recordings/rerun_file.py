@@ -15,14 +15,16 @@ from seg_perception.ground.geometry import GroundProjection
 from seg_perception.labels import LabelSet
 from seg_perception.pictures.drawing import free_ahead_m, free_ends_m
 from seg_perception.results import Result, Segment
-from seg_perception.writing import folder_aside
+from seg_perception.writing import check_file, folder_aside
 
 JPEG_QUALITY = 80
 
 
 @contextmanager
 def rerun_file(path: Path, labels: LabelSet) -> Iterator[RerunFile]:
-    """A new file of what is found in the frames of recordings; written aside, so that a whole one is there or none."""
+    """A new file of what is found in the frames of recordings; written aside, so that a whole one is there or none. Raises
+    SegPerceptionError where path cannot be written, or is a folder."""
+    check_file(path)
     path = path.resolve()
     with folder_aside(path) as folder:
         recording = RerunFile(folder / path.name, labels)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from seg_perception.errors import SegPerceptionError
 from seg_perception.ground.drivable import DrivableExtractor, DrivableSettings
 from seg_perception.ground.geometry import GroundProjection
 from seg_perception.labels import CAMVID
@@ -121,3 +122,8 @@ def test_with_the_real_library(tmp_path: Path) -> None:
     with rerun_file(tmp_path / "drive.rrd", CAMVID) as file:
         file.camera("/image", alone=True).write(result, projection)
     assert (tmp_path / "drive.rrd").stat().st_size > 10_000
+
+
+def test_a_folder_in_its_place_is_told_before_anything_is_evaluated(tmp_path: Path) -> None:
+    with pytest.raises(SegPerceptionError, match="is a folder"), rerun_file(tmp_path, CAMVID):
+        raise AssertionError("it was opened")
