@@ -89,6 +89,11 @@ def opened_backend(arguments: argparse.Namespace) -> Iterator[Backend]:
         threads=arguments.threads,
         log=lambda line: print(line, file=sys.stderr),
     )
+    computed = backend.describe()["precision"]
+    if arguments.precision not in (AUTO_PRECISION, computed):
+        print(
+            f"--precision {arguments.precision} is for TensorRT: this backend computes in {computed}", file=sys.stderr
+        )
     try:
         yield backend
     finally:

@@ -25,6 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from seg_perception import options
 from seg_perception.errors import SegPerceptionError
 from seg_perception.files import write_image
 from seg_perception.labelling.choose import LEAST_SHARE, Choice, Frames, choose
@@ -73,6 +74,8 @@ def run(arguments: argparse.Namespace) -> int:
     check_new_folder(arguments.out)
     recordings = open_recordings(arguments.input, arguments.topic, arguments.rate)
     known = open_recordings(arguments.beside, None, arguments.rate)
+    if not any(recording.source.stamped for recording in (*recordings, *known)):
+        options.refuse(options.given(arguments, add_arguments), ("rate",), "for videos and bags: leave it out")
     with opened_backend(arguments) as backend, new_folder(arguments.out) as folder:
         content = pick(recordings, Looker(backend), folder, arguments.count, known)
     if arguments.json:

@@ -61,6 +61,8 @@ def run(arguments: argparse.Namespace) -> int:
     """Take; returns the exit code."""
     if arguments.val_share >= 1:
         raise SegPerceptionError(f"--val-share is {arguments.val_share:g}: give a number below 1")
+    if arguments.allow_untouched and not arguments.proposed:
+        raise SegPerceptionError("--allow-untouched is of what was proposed: give --proposed too, or leave it out")
     check_new_folder(arguments.out)
     labels = open_labels(arguments.labels)
     corrected = Corrected(

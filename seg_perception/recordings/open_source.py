@@ -40,6 +40,9 @@ def open_source(
         raise SegPerceptionError(f"--topic is for bags, but {source.name} is a {source.kind}: leave it out")
     if void and not source.has_labels:
         raise SegPerceptionError(f"--void is for labels, but {source.name} has none: leave it out")
+    if rate_hz is not None and source.live:
+        source.close()
+        raise SegPerceptionError(f"--rate is for what was recorded, but {source.name} sends as it sends: leave it out")
     source.rate_hz = rate_hz or source.rate_hz
     source.limit = frames
     return source

@@ -91,6 +91,18 @@ def test_images_whose_outputs_would_collide_are_refused(
     assert not (tmp_path / "out").exists()
 
 
+def test_a_precision_that_is_not_computed_in_is_told(
+    tmp_path: Path, model: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else who compares precisions without a GPU finds them equal."""
+    monkeypatch.setattr(backends, "resolve", lambda backend: ("onnxruntime", "no TensorRT: none"))
+    write_images(tmp_path / "images", 1)
+    words = ["predict", "--model", model, "--images", tmp_path / "images", "--out", tmp_path / "out", "--precision"]
+    for precision, is_told in (("fp16", True), ("fp32", False)):
+        assert cli.main([*map(str, words), precision]) == 0
+        assert ("--precision fp16 is for TensorRT" in capsys.readouterr().err) == is_told
+
+
 def test_no_image_is_written_over(tmp_path: Path, model: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Masks that somebody drew have the names of those that are made; and what was made would be looked at the next time."""
     folder, link = tmp_path / "images", tmp_path / "link"

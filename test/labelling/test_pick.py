@@ -96,7 +96,7 @@ def test_what_cannot_be_read_is_told_and_the_rest_is_picked(tmp_path: Path, caps
     assert len(list((tmp_path / "job" / "images").iterdir())) == 2
 
 
-@pytest.mark.parametrize("fault", ["twice", "there", "dark", "topic"])
+@pytest.mark.parametrize("fault", ["twice", "there", "dark", "topic", "rate"])
 def test_nothing_is_written_where_there_is_nothing_to_pick(
     fault: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -108,11 +108,14 @@ def test_nothing_is_written_where_there_is_nothing_to_pick(
         out.mkdir()
     elif fault == "topic":
         more = ["--topic", "/image"]
+    elif fault == "rate":
+        more = ["--rate", "5"]
     else:
         for path in folder.iterdir():
             cv2.imwrite(str(path), np.zeros((8, 8, 3), np.uint8))
     assert main([*words(tmp_path, *inputs), "--out", str(out), *more]) == 2
     told = {"twice": "given twice", "there": "is there already", "dark": "no contrast", "topic": "--topic is for bags"}
+    told["rate"] = "--rate is for videos and bags"
     assert told[fault] in capsys.readouterr().err
     assert not (out / "picked.json").exists() and not list(tmp_path.glob(".job*"))
 

@@ -110,6 +110,14 @@ def test_a_half_corrected_job_is_named(job: Path, tmp_path: Path, capsys: pytest
     assert json.loads((tmp_path / "data" / "taken.json").read_text())["untouched"] == [f"{n}.png" for n in NAMES[5:]]
 
 
+def test_what_nobody_proposed_cannot_be_untouched(
+    job: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    exported(job)
+    assert main(words(tmp_path, "--allow-untouched")) == 2
+    assert "give --proposed too" in capsys.readouterr().err and nothing_written(tmp_path)
+
+
 def test_a_proposal_of_other_names_is_compared_by_what_they_mean(
     job: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

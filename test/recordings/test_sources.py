@@ -459,3 +459,15 @@ def test_the_own_vehicle_of_a_source_counts_as_unlabelled(tmp_path: Path) -> Non
     source.ego = EgoMask.read(tmp_path / "ego.png")
     with pytest.raises(SegPerceptionError, match="is 16x24 px and the camera's images 64x48 px"):
         list(source)
+
+
+def test_a_camera_sends_at_its_own_rate(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Camera(SyntheticSource):
+        def __init__(self, device: str) -> None:
+            super().__init__(1)
+            self.live = True
+
+    monkeypatch.setattr("seg_perception.recordings.open_source.DeviceSource", Camera)
+    assert open_source("/dev/video7").live
+    with pytest.raises(SegPerceptionError, match="--rate is for what was recorded"):
+        open_source("/dev/video7", rate_hz=5.0)
