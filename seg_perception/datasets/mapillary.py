@@ -107,8 +107,9 @@ def _classes(config: Path) -> list[tuple[str, bool]]:
             (str(row["name"]), bool(row["instances"]))
             for row in json.loads(config.read_text(encoding="utf-8-sig"))["labels"]
         ]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise SegPerceptionError(f"{config} is no Mapillary configuration ({error!r}): unpack it again") from error
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        told = f"{type(error).__name__}: {error}"
+        raise SegPerceptionError(f"{config} is no Mapillary configuration ({told}): unpack it again") from error
 
 
 def _concepts(name: str) -> tuple[str, ...]:

@@ -46,8 +46,9 @@ def read_picked(job: Path) -> list[Picked]:
         if content["version"] != _VERSION:
             raise SegPerceptionError(f"{path} is of version {content['version']}, this program reads {_VERSION}")
         return [Picked(**{**row, "why": tuple(row["why"])}) for row in content["frames"]]
-    except (ValueError, KeyError, TypeError) as error:
-        raise SegPerceptionError(f"{path} is damaged ({error!r}): pick again, or take the file away") from error
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        told = f"{type(error).__name__}: {error}"
+        raise SegPerceptionError(f"{path} is damaged ({told}): pick again, or take the file away") from error
 
 
 def job_images(folder: Path) -> list[Path]:

@@ -46,7 +46,7 @@ class RunReport:
             raise SegPerceptionError(
                 f"{path} cannot be read ({error.strerror}): name the report.json that evaluate or run has written"
             ) from error
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise SegPerceptionError(f"{path} is no JSON ({error}): write the report again with evaluate") from error
         if not isinstance(numbers, dict) or "model" not in numbers:
             raise SegPerceptionError(f"{path} is no report: name the report.json that evaluate or run has written")

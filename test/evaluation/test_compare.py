@@ -203,11 +203,13 @@ def test_unknown_names_are_answered_with_the_nearest(tmp_path: Path, capsys: pyt
 def test_files_that_are_no_reports_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     good = saved(tmp_path / "a.json", numbers([100] * 20))
     (tmp_path / "cut.json").write_text(good.read_text()[:200])
+    (tmp_path / "deep.json").write_text("[" * 99999)
     broken = numbers([100] * 20)
     broken["per_frame"][3]["confusion"] = [[0, 3, 7]]
     for path, sentence in (
         (tmp_path / "none.json", "cannot be read"),
         (tmp_path / "cut.json", "is no JSON"),
+        (tmp_path / "deep.json", "is no JSON"),
         (saved(tmp_path / "list.json", {"miou": 1}), "is no report"),
         (saved(tmp_path / "broken.json", broken), "the frames in"),
     ):

@@ -15,6 +15,8 @@ from street import CAR, ROAD, TREE, proposed, street, write_job
 from seg_perception.cli import main
 from seg_perception.datasets import open_dataset
 from seg_perception.datasets.label_sets import open_labels
+from seg_perception.errors import SegPerceptionError
+from seg_perception.labelling.job import read_picked
 from seg_perception.labels import CAMVID
 
 NAMES = ["one_1", "one_2", "two_1", "two_2", "two_3", "two_4", "two_5", "two_6"]
@@ -108,6 +110,15 @@ def test_a_half_corrected_job_is_named(job: Path, tmp_path: Path, capsys: pytest
     assert nothing_written(tmp_path)
     assert main(words(tmp_path, *more, "--allow-untouched")) == 0
     assert json.loads((tmp_path / "data" / "taken.json").read_text())["untouched"] == [f"{n}.png" for n in NAMES[5:]]
+
+
+@pytest.mark.parametrize("content", [b"\x89PNG" + bytes(9999), b"[" * 99999, b"[]", b'{"version": 1}'])
+def test_a_file_that_is_no_list_of_picked_frames_is_told_in_a_sentence(content: bytes, tmp_path: Path) -> None:
+    """The words of a wrong letter are followed by all that stands in the file, where nobody cuts them."""
+    (tmp_path / "picked.json").write_bytes(content)
+    with pytest.raises(SegPerceptionError, match=r"picked\.json is damaged") as caught:
+        read_picked(tmp_path)
+    assert len(str(caught.value)) < 500
 
 
 def test_what_nobody_proposed_cannot_be_untouched(

@@ -334,11 +334,11 @@ def _metrics(reports: Sequence[Path]) -> dict[str, dict[str, float]]:
     found = {}
     for report in reports:
         try:
-            values = json.loads(report.read_text())
+            values = json.loads(report.read_text(encoding="utf-8"))
             numbers = {key: values.get(key) for key in ("miou", "pixel_accuracy", "drivable_iou", "pq", "pq_things")}
             found[str(values["source"])] = {key: float(number) for key, number in numbers.items() if number is not None}
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise SegPerceptionError(
-                f"{report} is no readable report.json ({error!r}): give the one that 'evaluate' wrote"
+                f"{report} is no readable report.json ({type(error).__name__}: {error}): give the one that 'evaluate' wrote"
             ) from error
     return found

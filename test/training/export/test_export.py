@@ -393,3 +393,10 @@ def test_an_engine_is_built_for_the_size_that_is_asked_for(root: Path, tmp_path:
         assert main([*words, *size, "--json", str(told)]) == 0
         prints.add(json.loads(told.read_text())["fingerprint"])
     assert len(prints) == 2  # the first two are of one size
+
+
+def test_a_file_that_is_no_report_is_told_in_a_sentence(tmp_path: Path) -> None:
+    (tmp_path / "report.json").write_bytes(b"\x89PNG" + bytes(9999))
+    with pytest.raises(SegPerceptionError, match="no readable report") as caught:
+        export._metrics([tmp_path / "report.json"])
+    assert len(str(caught.value)) < 500
