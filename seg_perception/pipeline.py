@@ -212,6 +212,7 @@ class Pipeline:
         matrix = ((width, 0, width / 2), (0, width, height / 2), (0, 0, 1))
         camera = CameraModel(width, height, matrix, distortion=(-0.01, 0.0, 0.0, 0.0))
         placed, self._camera = self._camera, (camera, CameraPose(0.0, 0.0, 1.0), None)
+        follows, self._tracker = self._tracker, None  # it would tell of an image without a stamp
         black = Frame(np.zeros((height, width, 3), np.uint8))
         for slot in range(self._slots):
             seen = self.place(self.see(black, slot=slot)).panoptic
@@ -219,7 +220,7 @@ class Pipeline:
             all_ground = replace(seen, semantic=np.full_like(seen.semantic, label.id))
             for depth in (None, Depth(np.full(seen.semantic.shape, 3.0, np.float32))):
                 self._extractor.extract(all_ground, Wants(points=True), depth)
-        self._camera = placed
+        self._camera, self._tracker = placed, follows
         if self._device is None:
             steadier.warm_up(self.labels)
         if self._whole_things:

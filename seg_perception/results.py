@@ -211,9 +211,9 @@ class FreeSpace:
     (0 = ahead, left positive).
 
     ranges_m: float32 [K], the least in the sector around the bearing; inf = seen to be drivable up to range_max_m; NaN =
-    what ends it, if anything, is not seen: the view ends before, void comes before, or it begins with what is not
-    drivable. seen_m: float32 [K], how far along the bearing drivable ground is seen, 0 where none is. Finite ranges are
-    between range_min_m and range_max_m.
+    what ends it, if anything, is not seen: the view ends before, void comes before, something hides it from the camera, or the
+    view of the sector begins with what is not drivable. seen_m: float32 [K], how far along the bearing drivable ground is seen,
+    0 where none is, or its sector begins so. Finite ranges are between range_min_m and range_max_m.
     """
 
     ranges_m: NDArray[np.float32]

@@ -246,6 +246,14 @@ def test_ground_that_is_not_sure_costs_no_obstacle_its_foot():
     assert marked(min_confidence=0.9) < 0.2 * marked()
 
 
+def test_warming_up_leaves_no_trace_in_what_is_said_of_tracks():
+    """Its image has no stamp, which diagnostics told of cameras whose images all have one."""
+    pipeline = Pipeline(MODEL, FakeBackend(_road_below), tracking=TrackingSettings())
+    pipeline.warm_up()
+    assert pipeline.tracker is not None and not pipeline.tracker.restarts and pipeline.tracker.reason == ""
+    assert len(pipeline.run(_frame()).tracks) == 1
+
+
 def test_every_slot_is_warm():
     backend = FakeBackend(_road_below)
     Pipeline(MODEL, backend, slots=2).warm_up()

@@ -20,6 +20,7 @@ from seg_perception.camera_model import CameraModel, CameraPose
 from seg_perception.errors import SegPerceptionError, nearest_name
 from seg_perception.ground.depth import DepthProblem, DepthReader
 from seg_perception.ground.ego_mask import EgoMask
+from seg_perception.ground.end_kernels import end_at_hidden
 from seg_perception.ground.ends import EndFinder, Ends
 from seg_perception.ground.geometry import GroundProjection
 from seg_perception.ground.look_ahead import AheadMap
@@ -37,6 +38,8 @@ _MAX_SIDE = 32767
 """Nav2 refuses grids that are longer or wider."""
 _STEP_M, _MOST_STEPS = 0.05, 2000
 """Between the samples of a ray, and at most so many along it: they tell how far ground is known, ends what stands on it."""
+_SLACK_ROWS = 1.5
+"""Rows of pixels by which what hides ground may be farther away than it seems."""
 RANGE_MIN_M = 0.01
 """Least range that is sent; what is nearer is told to be there."""
 
@@ -161,8 +164,8 @@ class _Ground:
         corners = [s.grid_near_m, s.grid_near_m + s.grid_length_m, abs(s.grid_center_y_m) + s.grid_width_m]
         farthest_m = math.hypot(*projection.position[:2]) + math.hypot(*corners) + s.range_max_m
         self.finder.update(projection, self.flat, farthest_m)
-        self.scan.update(projection, ego)
-        self.ahead.update(projection, ego)
+        self.scan.update(projection, ego, self.flat.known)
+        self.ahead.update(projection, ego, self.flat.known)
         self.grid.update(projection, len(self.finder.nearest))
 
     def seen(self, mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -195,6 +198,12 @@ class _Ground:
         )  # fmt: skip
         scan_free(
             mask.reshape(-1), self._free, self.scan.pixels, self.scan.step_m, self._nearest, limits_m, ends.row_share,
+            self._ranges, self._seen,
+        )  # fmt: skip
+        projection = self.projection
+        row_share = _SLACK_ROWS / (projection.lens.numbers.fy * float(projection.position[2]))
+        end_at_hidden(
+            self.scan.ways, self.scan.step_m, projection.position, ends.nearest, row_share, self._nearest, RANGE_MIN_M,
             self._ranges, self._seen,
         )  # fmt: skip
         return FreeSpace(self._ranges, self._seen, s.scan_angle_min_rad, s.scan_angle_step_rad, *limits_m)

@@ -20,6 +20,10 @@ _SIDE_PX = 4
 """What stands beside a pixel for so long on its way to the camera is the side of a thing and not its foot."""
 _LEAST_FALL = 1e-4
 """A ray that falls by less a unit of its way, so meets the ground beyond 10 km from 1 m above it, is taken to miss it."""
+_PIXEL_BINS = 6
+"""Bearings that the side of a pixel reaches over at most, see ends.py: the pixel that shows a place may stand beside it."""
+_STRIDE = 4
+"""Every so many samples of a ray it is looked whether something hides it."""
 _DEEP_PX = 4
 """Of so many pixels of a thing, from its end on, the second nearest says where it stands: depth has holes and frays."""
 
@@ -338,6 +342,72 @@ def bins_of(
         y = origin_m[1] + (cells[i] // columns + 0.5) * resolution_m - position_m[1]
         out[i] = _bearing_bin(x, y, bins)
         distances[i] = math.sqrt(x * x + y * y)
+
+
+@compiled
+def end_at_hidden(
+    ways: NDArray[np.float64],
+    step_m: float,
+    position: NDArray[np.float64],
+    nearest: NDArray[np.float64],
+    row_share: float,
+    ends: NDArray[np.float64],
+    least_m: float,
+    ranges: NDArray[np.float32],
+    seen: NDArray[np.float32],
+) -> None:
+    """End ranges and seen [K], as maps.scan_free has filled them, where something stands between the camera and the ray: what
+    comes behind it is not known, and what the ray meets there stands elsewhere.
+
+    ways: [K, 2], unit directions of rays from the base frame's origin, of whose samples scan_free has looked at one each
+    step_m; nearest: distance from under the camera, at position, to what hides the ground, by bearing; row_share: how long a row
+    of pixels is on the ground, as a share of its squared distance, 1/m; ends, least_m: see scan_free.
+    """
+    for ray in range(len(ways)):
+        if not seen[ray] > 0:
+            continue
+        free = int(seen[ray] / step_m + 1e-3)
+        way_x, way_y = step_m * ways[ray, 0], step_m * ways[ray, 1]
+        hidden = 0
+        for sample in range(1, free + _STRIDE, _STRIDE):
+            at = min(sample, free)
+            if at and _is_hidden(at * way_x, at * way_y, position, nearest, 0, step_m, row_share):
+                hidden = at
+                break
+        if not hidden and ranges[ray] < np.inf and ends[ray] > ranges[ray]:
+            # The next sample alone ends it, with no end near: that stands there, or before it on the camera's own ray.
+            at = free + 1
+            if _is_hidden(at * way_x, at * way_y, position, nearest, _PIXEL_BINS, step_m, row_share):
+                hidden = at
+        if not hidden:
+            continue
+        while hidden > 1 and _is_hidden(
+            (hidden - 1) * way_x, (hidden - 1) * way_y, position, nearest, 0, step_m, row_share
+        ):
+            hidden -= 1
+        reach = (hidden - 0.5) * step_m
+        seen[ray] = min(reach, ends[ray])
+        ranges[ray] = max(ends[ray], least_m) if ends[ray] <= reach + step_m else np.nan
+
+
+@compiled
+def _is_hidden(
+    x: float,
+    y: float,
+    position: NDArray[np.float64],
+    nearest: NDArray[np.float64],
+    beside: int,
+    step_m: float,
+    row_share: float,
+) -> bool:
+    """Whether something stands between the camera and a place on the ground, nearer to it by more than the slack that
+    end_at_hidden has, in its bearing or so many beside it."""
+    x, y = x - position[0], y - position[1]
+    away = math.sqrt(x * x + y * y)
+    number, least = _bearing_bin(x, y, len(nearest)), np.inf
+    for other in range(number - beside, number + beside + 1):
+        least = min(least, nearest[other % len(nearest)])
+    return bool(away > least + step_m + row_share * away * away)
 
 
 @compiled

@@ -49,11 +49,16 @@ class AheadMap:
         self._only = np.zeros(256, np.bool_)
         self.view_begins_m = math.nan
 
-    def update(self, projection: GroundProjection, ego: NDArray[np.uint8] | None = None) -> None:
-        """Look from here. ego: uint8 [H, W], not 0 where the own vehicle is in the way, or None."""
+    def update(
+        self,
+        projection: GroundProjection,
+        ego: NDArray[np.uint8] | None = None,
+        known: NDArray[np.uint8] | None = None,
+    ) -> None:
+        """Look from here. ego, known: as RayMap has them."""
         self._projection = projection
-        self._lines.update(projection, ego)
-        self._across.update(projection, ego)
+        self._lines.update(projection, ego, known)
+        self._across.update(projection, ego, known)
         self.view_begins_m = view_begins(self._lines.pixels) * self._lines.step_m
 
     def free(self, mask: NDArray[np.uint8], class_id: int, ends: Ends) -> tuple[float, float]:
@@ -135,7 +140,7 @@ def walk_sideways(
     """For each ray the first sample that is not of the class, int32 [R], and the distance to there in m, float64 [R].
 
     rays: int32 [R, S], pixels of samples that are step_m apart from 0 on. The distance is inf where the ray leaves the
-    view or ends in the class, NaN where it does not begin in it, or void comes next.
+    view, or what is known of the ground, or ends in the class, NaN where it does not begin in it, or void comes next.
     """
     stops = np.empty(len(rays), np.int32)
     reaches = np.empty(len(rays))
@@ -146,7 +151,7 @@ def walk_sideways(
         stops[ray] = stop
         if stop == 0:
             reaches[ray] = np.nan
-        elif stop == rays.shape[1] or rays[ray, stop] == UNSEEN:
+        elif stop == rays.shape[1] or rays[ray, stop] == UNSEEN or mask[rays[ray, stop]] == UNSEEN_LABEL:
             reaches[ray] = np.inf
             stops[ray] = stop - 1
         elif mask[rays[ray, stop]] == VOID:

@@ -21,11 +21,12 @@ class RayMap:
     """Which pixels show the ground along rays. starts: float64 [R, 2] in m; ways: float64 [R, 2], unit directions.
 
     pixels: int32 [R, S], flat index of the pixel that shows sample k of a ray, at (k + 1) * step_m from its start, up
-    to length_m; UNSEEN outside the image and where the own vehicle is in the way, and everywhere before the first update.
+    to length_m; UNSEEN outside the image, where the lens is not known and where the own vehicle is in the way, and everywhere
+    before the first update.
     """
 
     def __init__(self, starts: Floats, ways: Floats, step_m: float, length_m: float) -> None:
-        self._starts, self._ways, self.step_m = np.ascontiguousarray(starts), np.ascontiguousarray(ways), step_m
+        self._starts, self.ways, self.step_m = np.ascontiguousarray(starts), np.ascontiguousarray(ways), step_m
         self.pixels: NDArray[np.int32] = np.full((len(starts), max(round(length_m / step_m), 1)), UNSEEN, np.int32)
 
     @staticmethod
@@ -34,14 +35,38 @@ class RayMap:
         starts = np.broadcast_to(np.array(start, np.float64), (len(bearings), 2))
         return RayMap(starts, np.column_stack((np.cos(bearings), np.sin(bearings))), step_m, length_m)
 
-    def update(self, projection: GroundProjection, ego: NDArray[np.uint8] | None = None) -> None:
-        """Look from here, into the same buffer. ego: uint8 [H, W], not 0 where the own vehicle is in the way, or None."""
+    def update(
+        self,
+        projection: GroundProjection,
+        ego: NDArray[np.uint8] | None = None,
+        known: NDArray[np.uint8] | None = None,
+    ) -> None:
+        """Look from here, into the same buffer. ego: uint8 [H, W], not 0 where the own vehicle is in the way, or None; known:
+        uint8 [H, W], 0 where the lens has no ray, or None where it has one everywhere."""
         look_along_rays(
-            self._starts, self._ways, self.step_m, projection.to_optical, projection.lens.numbers,
+            self._starts, self.ways, self.step_m, projection.to_optical, projection.lens.numbers,
             *projection.image_hw, self.pixels,
         )  # fmt: skip
+        if known is not None:
+            keep_longest(self.pixels, known.reshape(-1))
         if ego is not None:
             self.pixels[ego.reshape(-1)[self.pixels] > 0] = UNSEEN  # what is UNSEEN already stays so
+
+
+@compiled
+def keep_longest(rays: NDArray[np.int32], known: NDArray[np.uint8]) -> None:
+    """Of each ray [R, S] leave the longest stretch whose pixels are known, [H * W]; all else is UNSEEN. A lens' field is seen in
+    one stretch, but the stairs of its rim would let a ray that runs along them in and out of it again."""
+    for ray in range(len(rays)):
+        begin, longest, first = 0, 0, 0
+        for sample in range(rays.shape[1] + 1):
+            if sample < rays.shape[1] and rays[ray, sample] != UNSEEN and known[rays[ray, sample]]:
+                continue
+            if sample - begin > longest:
+                first, longest = begin, sample - begin
+            begin = sample + 1
+        rays[ray, :first] = UNSEEN
+        rays[ray, first + longest :] = UNSEEN
 
 
 class GridMap:

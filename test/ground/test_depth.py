@@ -209,6 +209,15 @@ def test_cells_are_what_their_rays_show(climbs: list[tuple[float, float]], box: 
         )
 
 
+@pytest.mark.parametrize("climb", [0.1, 0.3])
+def test_a_road_that_runs_out_of_the_view_has_no_edge_on_a_slope_either(climb: float) -> None:
+    """Beside the picture's border nothing comes to lie where flat ground would be seen; that was told as the road's edge."""
+    found, extractor = drivable(*looked_at([(5.0, climb)], []))
+    assert extractor.depth_problem is None
+    (area,) = found.areas
+    assert all(reach == math.inf for edge in area.edges for reach in (edge.left_m, edge.right_m))
+
+
 def test_pixels_without_depth_stand_on_flat_ground() -> None:
     depth, near = flat_depth(CAMERA, POSE)
     mask = np.where(near, ROAD, SKY).astype(np.uint8)

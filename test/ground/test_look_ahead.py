@@ -17,7 +17,7 @@ from seg_perception.ground.ends import EndFinder, Ends
 from seg_perception.ground.geometry import GroundProjection
 from seg_perception.ground.look_ahead import AheadMap, stand_before, view_begins, walk_sideways
 from seg_perception.ground.metric_outlines import FlatImage
-from seg_perception.labels import CAMVID, VOID
+from seg_perception.labels import CAMVID, UNSEEN_LABEL, VOID
 
 SKY, BUILDING, ROAD, PAVEMENT, CAR = (CAMVID.by_name(n).id for n in ("sky", "building", "road", "pavement", "car"))
 HW = (480, 640)
@@ -170,6 +170,8 @@ def test_what_stands_in_the_middle_or_is_void_leaves_the_edge_unknown() -> None:
         ([0, 1, 2, 3], [ROAD, ROAD, PAVEMENT, ROAD], 2, 1.5),
         ([0, 1, 2, 3], [ROAD] * 4, 3, math.inf),
         ([0, 1, -1, -1], [ROAD] * 4, 1, math.inf),
+        ([0, 1, 2, 3], [ROAD, ROAD, UNSEEN_LABEL, ROAD], 1, math.inf),
+        ([0, 1, 2, 3], [UNSEEN_LABEL, ROAD, ROAD, ROAD], 0, math.nan),
         ([0, 1, 2, 3], [ROAD, VOID, ROAD, ROAD], 1, math.nan),
         ([0, 1, 2, 3], [PAVEMENT, ROAD, ROAD, ROAD], 0, math.nan),
         ([-1, 1, 2, 3], [ROAD] * 4, 0, math.nan),

@@ -9,7 +9,7 @@ import pytest
 from seg_perception.camera_model import CameraModel, CameraPose
 from seg_perception.ground.geometry import GroundProjection
 from seg_perception.ground.kernels import UNSEEN
-from seg_perception.ground.maps import GridMap, RayMap
+from seg_perception.ground.maps import GridMap, RayMap, keep_longest
 
 K = ((120.0, 0.0, 79.5), (0.0, 122.0, 59.5), (0.0, 0.0, 1.0))
 HW = (120, 160)
@@ -56,6 +56,24 @@ def test_samples_of_rays_know_their_pixels(lens, pose):
     plain = plain_pixels(projection, np.array((0.5, 0.25)) + ways[:, None] * distances[None, :, None])
     assert_nearly_all_equal(rays.pixels, plain)
     assert (plain != UNSEEN).any()
+
+
+@pytest.mark.parametrize(
+    ("known", "kept"),
+    [
+        ("111111", "012345"),
+        ("011110", ".1234."),
+        ("101111", "..2345"),  # the stairs of the near rim
+        ("111011", "012..."),  # and of the far one
+        ("010010", ".1...."),  # of equals the nearer
+        ("000000", "......"),
+        ("1.1110", "..234."),  # beside the picture nothing is known either
+    ],
+)
+def test_a_ray_is_seen_in_one_stretch_whatever_stairs_the_rim_has(known, kept):
+    rays = np.array([[UNSEEN if letter == "." else k for k, letter in enumerate(known)]], np.int32)
+    keep_longest(rays, np.array([255 if letter == "1" else 0 for letter in known], np.uint8))
+    assert "".join("." if pixel == UNSEEN else str(pixel) for pixel in rays[0]) == kept
 
 
 @pytest.mark.parametrize("pose", POSES)

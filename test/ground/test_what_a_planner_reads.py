@@ -262,6 +262,20 @@ def test_no_post_is_lost_in_any_mounting(
         assert free.ranges_m[sector] <= distance + slack
 
 
+@pytest.mark.parametrize(("pitch", "begins_m"), [(0.1, 1.04), (0.3, 0.66), (0.6, 0.0)])
+def test_a_clear_road_under_a_lens_whose_field_is_a_circle_in_the_picture_has_no_end(
+    pitch: float, begins_m: float
+) -> None:
+    """Where its pixels end is no edge of the road, and the stairs of its rim, in blocks of 8 px, are none either."""
+    camera = CameraModel(
+        1280, 720, ((300, 0, 640), (0, 300, 360), (0, 0, 1)), "equidistant", (-0.103, 0.05, -0.238, 0.099)
+    )
+    (area,) = run(np.full(HW, ROAD, np.uint8), CameraPose(0, 0, 1.5, pitch=pitch), camera).areas
+    assert area.free_distance_m == area.free_distance_width_m == math.inf
+    assert all(reach == math.inf for edge in area.edges for reach in (edge.left_m, edge.right_m))
+    assert begins_m <= area.view_begins_m <= begins_m + 0.3
+
+
 Box = tuple[tuple[float, float], tuple[float, float], tuple[float, float]]
 """From and to in x, y and z, m."""
 
@@ -314,3 +328,44 @@ def test_nothing_behind_a_box_is_free_however_obliquely_it_is_seen(lens: str, po
     for way in (0 * ahead, ahead * along, -ahead * along, aside * across, -aside * across):
         surely &= is_behind(pose, free + way, box)
     assert len(free) > 1000 and not surely.any(), f"{surely.sum()} cells"
+
+
+BESIDE = (
+    (CameraPose(1.5, -0.6, 1.2, pitch=0.2), ((6.6, 8.1), (0.2, 1.1), (0.0, 1.4))),
+    (CameraPose(0.0, 0.6, 1.2, pitch=0.06), ((7.2, 7.9), (-2.6, -1.3), (0.0, 0.7))),
+    (CameraPose(1.5, 0.0, 1.2, pitch=0.06), ((7.5, 8.0), (2.5, 4.1), (0.0, 1.0))),
+    (CameraPose(1.5, 0.6, 1.2, pitch=0.2), ((10.9, 12.6), (-3.6, -2.6), (0.0, 0.9))),
+    (CameraPose(1.5, -0.6, 1.2, pitch=0.06), ((6.0, 6.3), (-0.2, 0.6), (0.0, 0.3))),  # road is seen over it
+)
+
+
+@pytest.mark.parametrize(("pose", "box"), BESIDE)
+def test_a_bearing_ends_where_something_stands_though_the_camera_sees_past_it_elsewhere(
+    pose: CameraPose, box: Box
+) -> None:
+    """The scan is taken from the frame's origin, and what hides its bearings from a camera beside that stands elsewhere: every
+    range that is told has a part of the box at it, and what is told as seen is not behind the box."""
+    mask = road(pose).ravel()
+    mask[np.less(*enters_and_leaves(np.array((pose.x, pose.y, pose.z)), rays_of(CAMERA, pose, HW), box))] = CAR
+    free, bearings = scan(run(mask.reshape(HW), pose, wants=ONLY_SCAN))
+    ways = np.column_stack((np.cos(bearings), np.sin(bearings)))
+    enters, leaves = enters_and_leaves(
+        np.zeros(3), np.column_stack((ways, np.full(len(ways), 1e-12))), (*box[:2], (-1, 1))
+    )
+    share = np.linspace(0, 1, 200)[:, None]
+    corners = np.array([(x, y) for x, y in zip(np.array(box[0])[[0, 0, 1, 1]], np.array(box[1])[[0, 1, 1, 0]])])
+    rim = np.concatenate([a * (1 - share) + b * share for a, b in zip(corners, np.roll(corners, 1, axis=0))])
+    told = np.flatnonzero(np.isfinite(free.ranges_m))
+    assert len(told) > 2
+    for k in told:
+        row_m = (free.ranges_m[k] ** 2 + pose.z**2) / (900 * pose.z)
+        beside = np.abs(np.arctan2(rim[:, 1], rim[:, 0]) - bearings[k]) <= free.angle_step_rad / 2 + 2 / 900
+        assert (beside & (np.abs(np.hypot(*rim.T) - free.ranges_m[k]) <= 2 * row_m + 0.06)).any(), (k, free.ranges_m[k])
+    meets = np.flatnonzero(enters < leaves)
+    for k in meets[~is_behind(pose, ways[meets] * (enters[meets] - 0.02)[:, None], box)]:
+        assert free.ranges_m[k] <= enters[k] + 0.3, "what the bearing meets in view is told"
+    for k in np.flatnonzero(free.seen_m > 1):
+        samples = np.arange(0.5, free.seen_m[k] - 0.6, 0.1)[:, None] * ways[k]
+        away = np.hypot(*(samples - (pose.x, pose.y)).T)[:, None]
+        nearer = samples - (samples - (pose.x, pose.y)) * (away / (900 * pose.z)) * 3
+        assert not (is_behind(pose, nearer, box) & is_behind(pose, samples, box)).any(), k
