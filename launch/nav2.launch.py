@@ -2,7 +2,7 @@
 image_topic:=/camera/image_raw nav2_params_file:=my_robot.yaml
 
 All arguments of camera.launch.py hold too. config/nav2.yaml is laid over Nav2's parameters: the local costmap reads
-drivable_grid, the collision monitor free_space.
+drivable_grid, the collision monitor free_space, both within the node's namespace.
 """
 
 import tempfile
@@ -11,7 +11,10 @@ from typing import Any
 
 import yaml
 from launch.actions import DeclareLaunchArgument, IncludeLaunchDescription, OpaqueFunction
+from launch.conditions import IfCondition
 from launch.launch_description_sources import PythonLaunchDescriptionSource
+from launch.substitutions import LaunchConfiguration
+from launch_ros.actions import SetParameter
 
 from launch import LaunchContext, LaunchDescription
 from seg_perception.yaml_fields import laid_over, read_yaml
@@ -27,6 +30,15 @@ ARGUMENTS = {
 }
 
 
+def _within(namespace: str, value: Any) -> Any:
+    """Parameters for Nav2 whose topics of the node are called as they are in a namespace."""
+    if isinstance(value, dict):
+        return {key: _within(namespace, one) for key, one in value.items()}
+    if isinstance(value, str) and value.startswith("/segmentation/") and namespace.strip("/"):
+        return f"/{namespace.strip('/')}{value}"
+    return value
+
+
 def _nav2(context: LaunchContext) -> list[Any]:
     # A dependency of this file alone, so asked for where it is launched.
     from ament_index_python.packages import get_package_share_directory
@@ -34,7 +46,8 @@ def _nav2(context: LaunchContext) -> list[Any]:
     bringup = Path(get_package_share_directory("nav2_bringup"))
     given = context.launch_configurations
     theirs = Path(given["nav2_params_file"] or bringup / "params" / "nav2_params.yaml")
-    merged = laid_over(read_yaml(theirs), read_yaml(Path(given["nav2_overlay"])))
+    ours = _within(given.get("namespace", ""), read_yaml(Path(given["nav2_overlay"])))
+    merged = laid_over(read_yaml(theirs), ours)
     with tempfile.NamedTemporaryFile("w", prefix="nav2_", suffix=".yaml", delete=False) as file:
         yaml.safe_dump(merged, file)
     source = PythonLaunchDescriptionSource(str(bringup / "launch" / "navigation_launch.py"))
@@ -49,4 +62,5 @@ def generate_launch_description() -> LaunchDescription:
         for name, (default, description) in ARGUMENTS.items()
     ]
     camera = IncludeLaunchDescription(PythonLaunchDescriptionSource(str(CAMERA)))
-    return LaunchDescription([*declared, camera, OpaqueFunction(function=_nav2)])
+    by_clock = SetParameter("use_sim_time", True, condition=IfCondition(LaunchConfiguration("use_sim_time")))
+    return LaunchDescription([*declared, by_clock, camera, OpaqueFunction(function=_nav2)])

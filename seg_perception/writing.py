@@ -18,6 +18,8 @@ from typing import Any
 from seg_perception.errors import SegPerceptionError
 
 _OPEN_FILES = ("/dev/stdout", "/dev/stderr")
+_SYSTEMS = ("dev", "proc")
+"""Folders whose links are the system's own, as those two are, and are never replaced."""
 _ASIDE = re.compile(r"\..+\.\d+(\..*)?")
 
 
@@ -30,9 +32,10 @@ def written_aside(path: Path, *, follow: bool = True, durable: bool = False) -> 
     which must not be replaced, gets the bytes at the end. What a killed process left behind of the same file is removed.
     Raises SegPerceptionError where path is a folder.
     """
-    if path.is_dir():
+    is_replaced = path.is_symlink() and not follow and path.absolute().parts[1] not in _SYSTEMS
+    if path.is_dir() and not is_replaced:
         raise SegPerceptionError(f"{path} is a folder, and a file is to be written: give another name")
-    if _is_stream(path):
+    if _is_stream(path) and not is_replaced:
         with tempfile.TemporaryDirectory(prefix="seg_perception.") as folder:
             aside = Path(folder) / path.name
             yield aside

@@ -169,6 +169,37 @@ def test_the_robots_launch_file_obeys_whoever_names_other_files(given: dict[str,
     assert used["nav2_overlay"] == str(CHECKOUT / "bringup" / "turtlebot_nav2.yaml")
 
 
+@pytest.mark.parametrize(("given", "wanted"), [("true", [("use_sim_time", True)]), ("false", [])])
+def test_simulated_time_is_the_nodes_as_it_is_nav2s(given: str, wanted: list[tuple[str, bool]]) -> None:
+    """One by the machine's time and one by /clock find no transform of the other's."""
+    pytest.importorskip("launch_ros.actions", reason="launch comes with ROS, not from PyPI")
+    from launch.actions import IncludeLaunchDescription
+    from launch_ros.actions import SetParameter
+
+    from launch import LaunchContext
+
+    entities = runpy.run_path(str(CHECKOUT / "launch" / "nav2.launch.py"))["generate_launch_description"]().entities
+    kinds = [type(entity) for entity in entities]
+    assert kinds.index(SetParameter) < kinds.index(IncludeLaunchDescription)
+    context = LaunchContext()
+    context.launch_configurations["use_sim_time"] = given
+    entities[kinds.index(SetParameter)].visit(context)
+    assert context.launch_configurations.get("global_params", []) == wanted
+
+
+@pytest.mark.parametrize("namespace", ["robot1", "/fleet/robot1/"])
+def test_nav2_reads_what_a_node_in_a_namespace_publishes(ours: Any, namespace: str) -> None:
+    pytest.importorskip("launch_ros.actions", reason="launch comes with ROS, not from PyPI")
+    within = runpy.run_path(str(CHECKOUT / "launch" / "nav2.launch.py"))["_within"]
+    own = f"/{namespace.strip('/')}"
+    costmap = within(namespace, ours)["local_costmap"]["local_costmap"]["ros__parameters"]
+    monitor = within(namespace, ours)["collision_monitor"]["ros__parameters"]
+    assert costmap["ground_layer"]["map_topic"] == f"{own}/segmentation/drivable_grid"
+    assert monitor["free_space"]["topic"] == f"{own}/segmentation/free_space"
+    assert costmap["plugins"][0] == "ground_layer" and costmap["global_frame"] == "odom"
+    assert within("", ours) == ours
+
+
 def test_autowares_and_gazebos_cameras_are_called_as_they_call_them() -> None:
     autoware, gazebo = SOURCES["autoware"], SOURCES["gazebo"]
     assert autoware.topics("", []) == (

@@ -58,7 +58,6 @@ def test_it_passes_between_two_frames_and_finds_a_gpu_that_breaks_meanwhile(
     message = camera.message()
     message.header.frame_id = DAMAGE
 
-
     def is_answered() -> bool:
         camera.send(message)  # again and again: one alone may be replaced by a newer image
         return any(mask.header.frame_id == DAMAGE for mask in masks)

@@ -72,6 +72,8 @@ class EngineCache:
             with _lock(path, log):
                 engine = read_engine(path, key, log)
                 if engine is None:
+                    for kept in (path, _note(path)):
+                        _check_replaceable(kept)
                     self._check_room(least)
                     engine = build()
                     write_engine(path, key, engine)
@@ -171,6 +173,7 @@ def read_kept(path: Path, largest: int = 1 << 28) -> bytes | None:
 
 def write_kept(path: Path, content: bytes) -> None:
     """Write what a library takes as it is, with a checksum behind it. Raises as write_aside."""
+    _check_replaceable(path)
     write_aside(path, content + hashlib.sha256(content).digest())
 
 
@@ -185,6 +188,12 @@ def write_aside(path: Path, content: bytes) -> None:
         raise SegPerceptionError(
             f"{path} cannot be written ({error.strerror}): free space or name another folder"
         ) from error
+
+
+def _check_replaceable(path: Path) -> None:
+    """Raises SegPerceptionError where a pipe, which would be waited for, or a folder lies at path."""
+    if path.exists() and not path.is_file() and not path.is_symlink():
+        raise SegPerceptionError(f"{path} is no file: take it away, or name another engine cache")
 
 
 def _read(path: Path, largest: int) -> bytes:

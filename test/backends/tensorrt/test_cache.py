@@ -239,6 +239,33 @@ def test_no_link_in_the_cache_is_followed(tmp_path: Path) -> None:
     assert mine.read_text() == "precious"
 
 
+@pytest.mark.parametrize("suffix", [".engine", ".json"])
+@pytest.mark.parametrize("target", ["pipe", "folder", "/dev/null"])
+def test_no_link_is_followed_to_what_is_no_file(tmp_path: Path, target: str, suffix: str) -> None:
+    (tmp_path / "folder").mkdir()
+    os.mkfifo(tmp_path / "pipe")
+    listening = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)  # else who writes to it would wait
+    kept = EngineCache(tmp_path / "cache")
+    kept.path(KEY).with_suffix(suffix).symlink_to(tmp_path / target)
+    assert _again(kept) == 1
+    assert all(file.is_file() and not file.is_symlink() for file in _files(kept))
+    os.close(listening)
+
+
+@pytest.mark.parametrize("suffix", [".engine", ".json"])
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir])
+def test_what_no_engine_can_take_the_place_of_is_named_before_one_is_built(
+    tmp_path: Path, make: Callable[[Path], None], suffix: str
+) -> None:
+    """A pipe would be waited for, for ever."""
+    kept = EngineCache(tmp_path)
+    there = kept.path(KEY).with_suffix(suffix)
+    make(there)
+    for write in (lambda: kept.get(KEY, lambda: pytest.fail("built"), print), lambda: cache.write_kept(there, b"")):
+        with pytest.raises(SegPerceptionError, match=f"{there} is no file: take it away, or name another engine cache"):
+            write()
+
+
 def test_what_libraries_keep_is_theirs_unchanged_or_nothing(tmp_path: Path) -> None:
     file = tmp_path / "timing.cache"
     assert cache.read_kept(file) is None
