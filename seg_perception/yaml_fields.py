@@ -18,7 +18,7 @@ def read_yaml(path: Path) -> Any:
     import yaml  # here, because the fields are of use without files
 
     try:
-        return yaml.load(path.read_text(encoding="utf-8"), _loader())
+        return _loader()(path.read_text(encoding="utf-8")).get_single_data()
     except OSError as error:
         raise SegPerceptionError(f"{path} cannot be read ({error.strerror}): check the path") from error
     except UnicodeDecodeError as error:
