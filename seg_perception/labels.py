@@ -44,6 +44,8 @@ class LabelClass:
             raise SegPerceptionError(
                 f"class '{self.name}' has id {self.id}: ids are 0 to {UNSEEN_LABEL - 1}, {VOID} is void"
             )
+        if not self.name.strip():
+            raise SegPerceptionError(f"class {self.id} has no name: give it one")
         if len(self.color) != 3 or not all(0 <= channel <= 255 for channel in self.color):
             raise SegPerceptionError(
                 f"class '{self.name}' has colour {self.color}: three values of 0 to 255 are needed"

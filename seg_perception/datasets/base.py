@@ -27,6 +27,27 @@ class Remark(NamedTuple):
     times: int = 1
 
 
+class Remarks:
+    """Those of many labels, by kind."""
+
+    def __init__(self) -> None:
+        self._found: dict[str, Remark] = {}
+
+    def add(self, remarks: Iterable[Remark]) -> None:
+        """Of one more label."""
+        for kind, where, times in remarks:
+            first = self._found.get(kind, Remark(kind, where, 0))
+            self._found[kind] = first._replace(times=first.times + times)
+
+    def clear(self) -> None:
+        """Forget all."""
+        self._found.clear()
+
+    def sentences(self) -> list[str]:
+        """One a kind, with how many there are and where the first is."""
+        return [f"{times} {kind}; the first: {where}" for kind, where, times in self._found.values()]
+
+
 @dataclass(frozen=True)
 class Sample:
     """One labelled image. rgb: uint8 [H, W, 3]; label: uint8 [H, W] in the data set's own ids, 255 void; instance:

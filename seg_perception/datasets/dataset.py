@@ -72,7 +72,7 @@ class Dataset:
         instance = sample.instance
         if instance is not None:
             instance = np.where(self.may_be_thing[sample.label], instance, np.uint16(0))
-        return Sample(sample.name, sample.rgb, self._ids[sample.label], instance, view=sample.view)
+        return replace(sample, label=self._ids[sample.label], instance=instance)
 
     def read(self, index: int) -> Sample:
         """As the files have it, ids without meaning and numbers on stuff included; raises like []."""

@@ -23,12 +23,14 @@ from seg_perception import backends, model_file
 from seg_perception.errors import SegPerceptionError
 from seg_perception.evaluation.runners import RUNNERS, LocalRunner, Outcome, RayRunner, Runner, Task, Work
 from seg_perception.options import refuse, whole
-from seg_perception.recordings.sources import BAG_ENDINGS
+from seg_perception.recordings.sources import BAG_ENDINGS, LabelFolder
 from seg_perception.reports import report
 from seg_perception.reports.fleet_report import FleetReport
 from seg_perception.writing import write_json, written_aside
 
 RESULT = "report.json"
+_MOST_FRAMES = 10**7
+"""No bag has so many; a stamp in ns is more."""
 _PACKAGE = Path(__file__).resolve().parents[1]
 _NOT_OF_ONE_BAG = ("bag", "out", "json", "jobs", "runner", "address", "threads", "baseline", "fail_if")
 """Arguments that change no number of a single bag."""
@@ -64,12 +66,26 @@ def check(arguments: argparse.Namespace, given: Mapping[str, str]) -> None:
     """Raises SegPerceptionError where options of one bag are given for many, or the other way round; given: which are."""
     if is_fleet(arguments.bag):
         refuse(given, ("annotate", "rerun"), "for one bag: give one --bag")
+        _check_labels(arguments)
         if arguments.runner == "ray":
             refuse(given, ("jobs",), "for this machine, but a cluster decides by itself: leave it or --runner ray out")
         else:
             refuse(given, ("address",), "for a Ray cluster: give --runner ray too")
     else:
         refuse(given, ("jobs", "runner", "address"), "for many bags: give several, or a folder of them")
+
+
+def _check_labels(arguments: argparse.Namespace) -> None:
+    """Raises SegPerceptionError where label images are of frame 0, 1, … of whatever bag it is."""
+    if arguments.labels is None:
+        return
+    from seg_perception.recordings.bag_labels import stems_by_number  # rosbags is needed for bags only
+
+    if min(stems_by_number(LabelFolder(arguments.labels, arguments.instances)), default=_MOST_FRAMES) < _MOST_FRAMES:
+        raise SegPerceptionError(
+            f"{arguments.labels} names label images by the numbers of frames, which every bag has: give one --bag, or name them "
+            "by stamps"
+        )
 
 
 def is_fleet(paths: Sequence[Path]) -> bool:

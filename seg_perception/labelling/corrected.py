@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seg_perception.datasets import DATASETS, RENDERED, Dataset, open_dataset
-from seg_perception.datasets.base import Remark
+from seg_perception.datasets.base import Remarks
 from seg_perception.datasets.categories import Classes, plain
 from seg_perception.datasets.guess import fitting_adapters, looks_like
 from seg_perception.errors import SegPerceptionError
@@ -67,15 +67,13 @@ class Corrected:
         paths = [self._dataset.path(index) for index in range(len(self._dataset))]
         self.paths = {path.stem: path for path in paths if path is not None}
         self._places = {path.stem: index for index, path in enumerate(paths) if path is not None}
-        self.remarks: dict[str, Remark] = {}
+        self.remarks = Remarks()
 
     def __getitem__(self, stem: str) -> Labelled:
         """One image. Raises SegPerceptionError naming what is broken."""
         index = self._places[stem]
         raw = self._dataset.read(index)
-        for kind, where, times in raw.remarks:
-            first = self.remarks.get(kind)
-            self.remarks[kind] = Remark(kind, first.where if first else where, times + (first.times if first else 0))
+        self.remarks.add(raw.remarks)
         label = self._table[raw.label]
         instance = raw.instance
         if instance is not None:
@@ -86,8 +84,7 @@ class Corrected:
         """A sentence for what was left out of it, and one for each kind of remark."""
         if self.spare:
             yield f"{len(self.spare)} labels have no image and are left out: {named(self.spare)}"
-        for kind, where, times in self.remarks.values():
-            yield f"{times} {kind}; the first: {where}"
+        yield from self.remarks.sentences()
 
 
 def add_export_arguments(parser: argparse.ArgumentParser) -> None:

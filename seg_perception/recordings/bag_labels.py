@@ -268,6 +268,8 @@ def stems_by_number(folder: LabelFolder) -> dict[int, str]:
     """The names of a folder's label images by the number in them; raises SegPerceptionError where there is none."""
     stems: dict[int, str] = {}
     for file in sorted(folder.labels.glob("*.png")):
+        if folder.instances == folder.labels and file.stem.endswith("_instances"):
+            continue
         stem = file.stem.removesuffix("_labels")
         if not stem.isdecimal() or int(stem) in stems:
             raise SegPerceptionError(

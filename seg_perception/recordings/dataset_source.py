@@ -38,6 +38,8 @@ class DatasetSource(Source):
         super().__init__("dataset", f"{name} {split}", 1.0, len(self._data))
 
     def _frames(self) -> Iterator[SourceFrame]:
+        from seg_perception.datasets.base import Remarks
+
         if unlike := self._data.unlike:
             why = f"{len(unlike)} of its categories are like no class of the model and count as unlabelled"
             self.problems.append(f"{self.name}: {why}; the first: {unlike[0].partition(':')[0]}")
@@ -47,7 +49,7 @@ class DatasetSource(Source):
                 f"{self.name}: {len(spare)} of its labels belong to no image, the first is {spare[0]}: add the images, or take "
                 "the labels away"
             )
-        told = [0, 0]
+        told, remarks = [0, 0], Remarks()
         for index in range(self.count or 0):
             try:
                 sample = self._data[index]
@@ -55,8 +57,10 @@ class DatasetSource(Source):
                 self.problems.append(str(error))
                 continue
             told[sample.instance is not None] += 1
+            remarks.add(sample.remarks)
             self.camera, self.pose = sample.view or (None, None)
             yield SourceFrame(Frame(sample.rgb, index), sample.name, Truth(sample.label, sample.instance))
+        self.notes += [f"{self.name}: {sentence}" for sentence in remarks.sentences()]
         if all(told):
             self.problems.append(
                 f"{self.name}: {told[0]} of {sum(told)} labels have no instance mask: they count for neither PQ nor AP; add them"

@@ -41,6 +41,7 @@ def test_a_file_of_classes(tmp_path: Path) -> None:
         ("- {name: a, color: [0, 0]}", "list of 3"),
         ("- {name: a, color: [0, 0, 256]}", "colour"),
         ("- {name: a, color: [0, 0, 0]}\n- {name: a, color: [0, 0, 0]}", "names that differ"),
+        ("- {name: a, color: [0, 0, 0]}\n- {name: ' ', color: [0, 0, 1]}", "class 1 has no name"),
         ("- {name: a, color: [0, 0, 0], covers: [trukc]}", "did you mean 'truck'"),
         ("a: b", "expected a list"),
         ("[]", "at least one class"),

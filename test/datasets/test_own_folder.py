@@ -14,6 +14,7 @@ from seg_perception.datasets.categories import match_categories
 from seg_perception.datasets.guess import fitting_adapters
 from seg_perception.errors import SegPerceptionError
 from seg_perception.labels import CAMVID, VOID
+from seg_perception.recordings.dataset_source import DatasetSource
 from seg_perception.training.config import DataSource
 from seg_perception.yaml_fields import build
 
@@ -167,3 +168,16 @@ def test_a_folder_is_known_by_labels_of_any_ending(ending: str, tmp_path: Path) 
         (tmp_path / "train" / kind).mkdir(parents=True)
         (tmp_path / "train" / kind / f"a.{ending}").touch()
     assert fitting_adapters(tmp_path) == fitting_adapters(tmp_path / "train") == ["folder"]
+
+
+def test_who_measures_by_jpegs_is_told(tmp_path: Path) -> None:
+    """As who trains by them is; polygons of a tool likewise."""
+    for name in ("a", "b"):
+        pair(tmp_path, "val", name, np.full((16, 16), ROAD.id))
+        path = tmp_path / f"val/labels/{name}.png"
+        cv2.imwrite(str(path.with_suffix(".jpg")), np.tile(np.uint8([3, 8]), (16, 8)))
+        path.unlink()
+    source = DatasetSource("folder", tmp_path, "val", CAMVID)
+    assert len(list(source)) == 2 and not source.problems
+    (note,) = source.notes
+    assert note.startswith("folder val: 2 labels are JPEGs, which change ids") and "a.png" in note

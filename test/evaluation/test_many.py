@@ -149,6 +149,33 @@ def test_a_cluster_loses_nothing_with_a_worker(fleet: Path, tmp_path: Path, monk
     assert numbers["confusion"] == alone["confusion"]
 
 
+@pytest.mark.parametrize("name", ["0", "17_labels"])
+def test_labels_by_the_numbers_of_frames_are_of_one_bag(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Else the first bag's labels are those of every bag, and nothing tells."""
+    labels = tmp_path / "labels"
+    labels.mkdir()
+    (labels / f"{name}.png").touch()
+    (labels / "3_instances.png").touch()
+    words = [
+        "evaluate",
+        "--model",
+        "m.onnx",
+        "--bag",
+        "a",
+        "b",
+        "--labels",
+        labels,
+        "--instances",
+        labels,
+        "--out",
+        tmp_path / "o",
+    ]
+    assert cli.main(list(map(str, words))) == 2
+    assert "by the numbers of frames, which every bag has" in capsys.readouterr().err
+
+
 def test_bags_are_found_and_named(tmp_path: Path) -> None:
     def bag(name: str) -> Path:
         (tmp_path / name).mkdir(parents=True)

@@ -23,7 +23,7 @@ import numpy as np
 from tqdm import tqdm
 
 from seg_perception.datasets import Dataset, Sample, open_dataset
-from seg_perception.datasets.base import Remark
+from seg_perception.datasets.base import Remark, Remarks
 from seg_perception.errors import SegPerceptionError
 from seg_perception.labels import NOT_GROUND, VOID, LabelSet
 from seg_perception.training.config import DATA_ROOT_VARIABLE, DataSource, TrainConfig, load_config
@@ -102,16 +102,14 @@ class Findings:
     images_with: Counter[str] = field(default_factory=Counter)
     instances: Counter[str] = field(default_factory=Counter)
     problems: list[str] = field(default_factory=list)
-    remarks: dict[str, Remark] = field(default_factory=dict)
+    remarks: Remarks = field(default_factory=Remarks)
 
     def add(self, look: Look, names: dict[int, str]) -> None:
         """Count one image; names: of the class behind each own id."""
         self.images += 1
         if look.problem:
             self.problems.append(look.problem)
-        for kind, where, times in look.remarks:
-            first = self.remarks.get(kind)
-            self.remarks[kind] = Remark(kind, first.where if first else where, times + (first.times if first else 0))
+        self.remarks.add(look.remarks)
         if not look.pixels:
             return
         self.sizes[f"{look.size_wh[0]}x{look.size_wh[1]}"] += 1
@@ -194,7 +192,7 @@ def inspect(role: str, source: DataSource, config: TrainConfig, labels: LabelSet
         looks = pool.map(lambda index: look(dataset, index), range(count))
         for seen in tqdm(looks, total=count, unit="image", desc=f"{role} {source.name}", mininterval=1):
             findings.add(seen, names)
-    findings.problems += [f"{times} {kind}; the first: {where}" for kind, where, times in findings.remarks.values()]
+    findings.problems += findings.remarks.sentences()
     findings.problems += _white_masks(source, findings, labels)
     return findings
 
