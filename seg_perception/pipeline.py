@@ -43,15 +43,14 @@ _Span = tuple[int, int]
 
 @dataclass(frozen=True)
 class Ready:
-    """A frame on its way into the network. images: what the network takes; camera, odometry, decoder, extractor: what were
-    in force then."""
+    """A frame on its way into the network. images: what the network takes; camera (with pose, own vehicle and odometry), decoder,
+    extractor: what were in force then."""
 
     pipeline: Pipeline
     frame: Frame
     wants: Wants
     images: Any
-    camera: tuple[CameraModel | None, CameraPose | None, EgoMask | None]
-    odometry: PlanarPose | None
+    camera: tuple[CameraModel | None, CameraPose | None, EgoMask | None, PlanarPose | None]
     decoder: Decoder
     extractor: DrivableExtractor
     preprocess: _Span
@@ -108,8 +107,7 @@ class Pipeline:
         self._preprocess: Callable[[Frame, int], Any] = (
             self._device.preprocessor() if self._device else lambda frame, place: on_cpu(frame)
         )
-        self._camera: tuple[CameraModel | None, CameraPose | None, EgoMask | None] = (None, None, None)
-        self._odometry: PlanarPose | None = None
+        self._camera: tuple[CameraModel | None, CameraPose | None, EgoMask | None, PlanarPose | None] = (None,) * 4
         self._slots = slots
         follows = tracking is not None and tracking.enabled
         self._tracker = Tracker(len(model.labels), tracking) if tracking is not None and follows else None
@@ -130,7 +128,7 @@ class Pipeline:
         """Use this calibration and mounting from the next frame on; without both there is no ground output. ego: where the
         images show the own vehicle. odometry: where the base frame is at that frame's stamp, None where it is not known:
         then speeds are seen from the vehicle."""
-        self._camera, self._odometry = (camera, pose, ego), odometry
+        self._camera = camera, pose, ego, odometry
 
     def configure(
         self,
@@ -165,11 +163,13 @@ class Pipeline:
 
     def _decoders(self) -> tuple[Decoder, ...]:
         make, table = (self._device.decoder if self._device else PanopticDecoder), self._told.table
-        settings = self._settings[0]
+        settings = asked = self._settings[0]
+        if table is not None:  # stuff is small or not by what merged classes have together
+            settings = replace(settings, min_stuff_area=0.0)
         made: list[Decoder] = [make(self.labels, settings) for _ in range(self._slots)]
         if self._whole_things:
             made = [WholeThings(one, self.model.labels, settings) for one in made]
-        return tuple(made if table is None else [MergingDecoder(one, table) for one in made])
+        return tuple(made if table is None else [MergingDecoder(one, table, asked.min_stuff_area) for one in made])
 
     @property
     def ground_problem(self) -> str | None:
@@ -211,7 +211,7 @@ class Pipeline:
         height, width = self.model.size_hw
         matrix = ((width, 0, width / 2), (0, width, height / 2), (0, 0, 1))
         camera = CameraModel(width, height, matrix, distortion=(-0.01, 0.0, 0.0, 0.0))
-        placed, self._camera = self._camera, (camera, CameraPose(0.0, 0.0, 1.0), None)
+        placed, self._camera = self._camera, (camera, CameraPose(0.0, 0.0, 1.0), None, None)
         follows, self._tracker = self._tracker, None  # it would tell of an image without a stamp
         black = Frame(np.zeros((height, width, 3), np.uint8))
         for slot in range(self._slots):
@@ -249,7 +249,7 @@ class Pipeline:
         begin = perf_counter_ns()
         images = self._preprocess(frame, place)
         span = begin, perf_counter_ns()
-        return Ready(self, frame, wants, images, self._camera, self._odometry, decoders[slot], extractor, span)
+        return Ready(self, frame, wants, images, self._camera, decoders[slot], extractor, span)
 
     def decode(self, ready: Ready, answer: Answer) -> Seen:
         """The masks of a frame that this pipeline has prepared. Raises as see."""
@@ -268,7 +268,7 @@ class Pipeline:
         ready, mask = seen.ready, seen.panoptic.semantic
         begin = perf_counter_ns()
         self._extractor = ready.extractor
-        camera, pose, ego = ready.camera
+        camera, pose, ego, _ = ready.camera
         self._extractor.set_camera(camera, pose, (mask.shape[0], mask.shape[1]), ready.frame.size_hw, ego)
         drivable = self._extractor.extract(seen.panoptic, ready.wants, depth)
         placed = perf_counter_ns()
@@ -283,7 +283,7 @@ class Pipeline:
         ready, panoptic = seen.ready, seen.panoptic
         if self._tracker is None or not ready.wants.instances:
             return panoptic, Tracked(panoptic.segments, (), "")
-        tracked = self._tracker.update(panoptic, ready.frame.stamp_ns, self._extractor.projection, ready.odometry)
+        tracked = self._tracker.update(panoptic, ready.frame.stamp_ns, self._extractor.projection, ready.camera[3])
         panoptic = replace(panoptic, segments=tracked.segments)
         numbered = self._by_track and ready.frame.stamp_ns != 0  # without a stamp nothing is followed
         return (numbered_by_track(panoptic) if numbered else panoptic), tracked

@@ -246,6 +246,26 @@ def test_ground_that_is_not_sure_costs_no_obstacle_its_foot():
     assert marked(min_confidence=0.9) < 0.2 * marked()
 
 
+def test_a_merged_class_has_all_its_pixels_though_one_part_is_too_small_for_a_segment():
+    """Sky is half of the mask and building less than a tenth; together they are one segment of both."""
+
+    def with_a_speck(images):
+        output = _road_below(images)
+        output.semantic_logits[:, 1, 1:3, 1:3] = 40
+        return output
+
+    pipeline = Pipeline(
+        MODEL,
+        FakeBackend(with_a_speck),
+        panoptic=PanopticSettings(min_stuff_area=0.1),
+        told=told(MODEL.labels, {}, ["backdrop: sky, building"]),
+    )
+    panoptic = pipeline.run(_frame()).panoptic
+    assert 0 < (Pipeline(MODEL, FakeBackend(with_a_speck)).run(_frame()).panoptic.semantic == 1).mean() < 0.1
+    (area,) = [s.area for s in panoptic.segments if s.class_id == 0]
+    assert area == (panoptic.semantic == 0).sum()
+
+
 def test_warming_up_leaves_no_trace_in_what_is_said_of_tracks():
     """Its image has no stamp, which diagnostics told of cameras whose images all have one."""
     pipeline = Pipeline(MODEL, FakeBackend(_road_below), tracking=TrackingSettings())

@@ -86,8 +86,9 @@ class DepthReader:
             return None
         middle = float(np.median(looked[known]))
         if not _NEAREST_M < middle < _FARTHEST_M:
+            side = "nearer than" if middle <= _NEAREST_M else "beyond"
             return DepthProblem(
-                UNITS, f"half of what depth tells is beyond {middle:.3g} m: 32FC1 must be in m and 16UC1 in mm"
+                UNITS, f"half of what depth tells is {side} {middle:.3g} m: 32FC1 must be in m and 16UC1 in mm"
             )
         return None
 

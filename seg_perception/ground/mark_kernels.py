@@ -36,12 +36,15 @@ def mark_feet(
                 first, last = max(first, min(enters, leaves)), min(last, max(enters, leaves))
         if not first <= last:
             continue
-        steps = int(2 * max(abs(along_x), abs(along_y)) * (last - first) / resolution_m) + 1
-        for step in range(steps + 1):
-            share = first + (last - first) * step / steps
-            column = math.floor((x + share * along_x) / resolution_m)
-            row = math.floor((y + share * along_y) / resolution_m)
-            if 0 <= row < rows and 0 <= column < columns:
+        one, other = (y + first * along_y) / resolution_m, (y + last * along_y) / resolution_m
+        for row in range(max(math.floor(min(one, other)), 0), min(math.floor(max(one, other)), rows - 1) + 1):
+            begin, end = first, last
+            if along_y != 0:
+                enters, leaves = (row * resolution_m - y) / along_y, ((row + 1) * resolution_m - y) / along_y
+                begin, end = max(first, min(enters, leaves)), min(last, max(enters, leaves))
+            one, other = (x + begin * along_x) / resolution_m, (x + end * along_x) / resolution_m
+            low, high = max(math.floor(min(one, other)), 0), min(math.floor(max(one, other)), columns - 1)
+            for column in range(low, high + 1):
                 cells[row, column] = value
 
 

@@ -109,17 +109,20 @@ def _members(
 
 
 class MergingDecoder:
-    """A decoder whose masks and segments have the ids that are told. table: as Told has it."""
+    """A decoder whose masks and segments have the ids that are told. table: as Told has it; min_stuff_area: smaller stuff, as a
+    share of the mask's pixels, is no segment, by what merged classes have together: the decoder itself leaves none out."""
 
-    def __init__(self, decoder: Decoder, table: NDArray[np.uint8]) -> None:
-        self._decoder, self._table = decoder, table
+    def __init__(self, decoder: Decoder, table: NDArray[np.uint8], min_stuff_area: float) -> None:
+        self._decoder, self._table, self._least = decoder, table, min_stuff_area
         self._semantic: Any = None
 
     def decode(self, output: Any, index: int, mask_hw: tuple[int, int], stride: int, wants: Wants) -> Panoptic:
         """See PanopticDecoder.decode."""
         found = self._decoder.decode(output, index, mask_hw, stride, wants)
         self._semantic = cv2.LUT(found.semantic, self._table, dst=self._semantic)
-        return replace(found, semantic=self._semantic, segments=_merged(found.segments, self._table))
+        least = self._least * found.semantic.size
+        segments = [s for s in _merged(found.segments, self._table) if s.is_thing or s.area >= least]
+        return replace(found, semantic=self._semantic, segments=tuple(segments))
 
 
 def _merged(segments: Sequence[Segment], table: NDArray[np.uint8]) -> tuple[Segment, ...]:

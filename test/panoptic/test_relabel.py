@@ -107,7 +107,7 @@ def test_masks_and_segments_are_those_of_a_mask_that_was_merged(seed: int) -> No
     found = told(CITYSCAPES, {}, ["green: vegetation, building, sky", "vehicle: car, bus", "ground: road, terrain"])
     assert found.table is not None
     before = Panoptic(semantic, instance, np.zeros((6, 9), np.uint8), tuple(segments_of(semantic, instance)))
-    after = MergingDecoder(Given(before), found.table).decode(None, 0, (6, 9), 8, Wants())
+    after = MergingDecoder(Given(before), found.table, 0.0).decode(None, 0, (6, 9), 8, Wants())
     merged = found.table[semantic]
     np.testing.assert_array_equal(after.semantic, merged)
     np.testing.assert_array_equal(after.instance, instance)
@@ -127,5 +127,17 @@ def test_the_score_of_merged_stuff_is_that_of_all_its_pixels() -> None:
         Segment(2, IDS["terrain"], False, 0.5, 1, (1, 1, 1, 1)),
     )
     before = Panoptic(semantic, np.zeros((2, 2), np.uint16), semantic, parts)
-    (one,) = MergingDecoder(Given(before), found.table).decode(None, 0, (2, 2), 8, Wants()).segments
+    (one,) = MergingDecoder(Given(before), found.table, 0.0).decode(None, 0, (2, 2), 8, Wants()).segments
     assert one.score == pytest.approx(0.8) and one.area == 4 and one.id == 1
+
+
+@pytest.mark.parametrize(("least", "areas"), [(0.0, [6, 2]), (0.3, [6]), (0.75, [6]), (0.76, [])])
+def test_merged_stuff_is_small_or_not_by_all_its_pixels(least: float, areas: list[int]) -> None:
+    """Road and terrain, an eighth and five of the mask, are one class of three quarters; sky is the rest."""
+    found = told(CITYSCAPES, {}, ["ground: road, terrain"])
+    assert found.table is not None
+    terrain, sky = IDS["terrain"], IDS["sky"]
+    semantic, none = np.array([[0, terrain, sky, sky], [terrain] * 4], np.uint8), np.zeros((2, 4), np.uint16)
+    before = Panoptic(semantic, none, semantic, tuple(segments_of(semantic, none)))
+    segments = MergingDecoder(Given(before), found.table, least).decode(None, 0, (2, 4), 8, Wants()).segments
+    assert [one.area for one in segments] == areas
