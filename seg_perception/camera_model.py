@@ -56,7 +56,7 @@ class CameraModel:
             raise SegPerceptionError(
                 f"the focal length is {matrix[0, 0]:g}, {matrix[1, 1]:g} px: the camera is not calibrated, calibrate it"
             )
-        if np.abs(turn @ turn.T - np.eye(3)).max() > 1e-3:
+        if np.abs(turn @ turn.T - np.eye(3)).max() > 1e-3 or np.linalg.det(turn) < 0:
             raise SegPerceptionError("the rectification matrix R is no rotation: calibrate the camera")
         model, values = known_distortion(self.distortion_model, self.distortion, matrix, (self.width, self.height))
         # Tuples, so that two models can be compared to tell whether maps must be made again.

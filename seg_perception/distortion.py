@@ -83,21 +83,30 @@ def _fitted(model: str, values: tuple[float, ...], matrix: np.ndarray, size: tup
     edge = (grid - centre) / focal
     radial, tangential = _brown_conrady(edge)
     k, p = np.array([*values[:2], *values[4:5]]), np.array(values[2:4])
-    if model == _INVERSE:
-        straight, bent = edge + radial[..., : len(k)] @ k + tangential @ p, edge
-    else:
-        moved = edge + radial[..., : len(k)] @ k
-        straight, bent = edge, moved + _brown_conrady(moved)[1] @ p
-    radial, tangential = _brown_conrady(straight)
-    terms = np.concatenate((radial[..., :2], tangential, radial[..., 2:]), axis=-1)
-    found, *_ = np.linalg.lstsq(terms.reshape(-1, _FITTED_TO), (bent - straight).ravel(), rcond=None)
-    off_px = float(np.abs((terms @ found + straight - bent) * focal).max())
+    with np.errstate(over="ignore", invalid="ignore"):
+        if model == _INVERSE:
+            straight, bent = edge + radial[..., : len(k)] @ k + tangential @ p, edge
+        else:
+            moved = edge + radial[..., : len(k)] @ k
+            straight, bent = edge, moved + _brown_conrady(moved)[1] @ p
+        radial, tangential = _brown_conrady(straight)
+        terms = np.concatenate((radial[..., :2], tangential, radial[..., 2:]), axis=-1)
+        found = _least_squares(terms.reshape(-1, _FITTED_TO), (bent - straight).ravel())
+        off_px = float(np.nan_to_num(np.abs((terms @ found + straight - bent) * focal), nan=np.inf).max())
     if off_px > _FIT_PX:
         raise SegPerceptionError(
             f"distortion model {model} bends this image in a way that plumb_bob is up to {off_px:.1f} px off: calibrate "
             "the camera as plumb_bob or rational_polynomial"
         )
     return tuple(found.tolist())
+
+
+def _least_squares(terms: np.ndarray, sums: np.ndarray) -> np.ndarray:
+    """The factors with which terms [N, K] come nearest to sums [N]; infinite where either is, since LAPACK fails at those."""
+    if not (np.isfinite(terms).all() and np.isfinite(sums).all()):
+        return np.full(terms.shape[1], np.inf)
+    found, *_ = np.linalg.lstsq(terms, sums, rcond=None)
+    return found
 
 
 def _brown_conrady(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -123,6 +123,17 @@ INFO = {"width": 640, "height": 480, "distortion_model": "plumb_bob", "d": [], "
 P = [400.0, 0, 310, 0, 0, 410, 230, 0, 0, 0, 1, 0]
 
 
+@pytest.mark.parametrize("model", ["inverse_brown_conrady", "modified_brown_conrady"])
+@pytest.mark.parametrize("size", [1e20, 1e60, 1e100, 1e154, 1e200, 1e308])
+def test_coefficients_beyond_reason_are_refused_like_any_that_cannot_be_fitted(model: str, size: float) -> None:
+    """They come with a message, and are read where nothing may be raised but that."""
+    for place in range(5):
+        d = [0.0] * 5
+        d[place] = size
+        with pytest.raises(SegPerceptionError, match="calibrate"):
+            CameraModel(640, 480, ((500, 0, 320), (0, 500, 240), (0, 0, 1)), model, tuple(d))
+
+
 def test_no_k_beside_a_p_is_the_rectified_image_with_a_note() -> None:
     found = CameraModel.from_matrices(**INFO, k=[0.0] * 9, p=P)
     assert found == CameraModel.from_matrices(**INFO, k=[0.0] * 9, p=P, rectified=True)

@@ -43,6 +43,8 @@ MESSAGE_TYPES = (
     DiagnosticArray,
     MarkerArray,
 )
+SENDING_S = 0.1
+"""How long a grid takes to be sent where nothing hangs, and more."""
 OVERLAYS = ("segmentation_mask", "segmentation_mask/compressed")
 SHARED_GRID = "drivable_grid of all cameras"
 """Among the watched outputs: the topic `drivable_grid` that belongs to no camera."""
@@ -73,7 +75,8 @@ def qos_profile(qos: Qos) -> QoSProfile:
 
 
 class LatchedGrid:
-    """A topic whose late subscribers get the newest grid, which must not be old. Any thread may call any method."""
+    """A topic whose late subscribers get the newest grid, which must not be old. Any thread may call any method, and none waits
+    for a middleware that does not come back from sending another's grid."""
 
     def __init__(self, node: LifecycleNode, publisher: Any) -> None:
         self._node, self._publisher = node, publisher
@@ -88,14 +91,20 @@ class LatchedGrid:
 
     def retract(self) -> None:
         """Replace the grid that late subscribers would get, if there is one, by one that knows nothing: it is of a moment
-        that has passed, and where they are now it would be wrong."""
-        with self._lock:
-            if self._held is None:
-                return
-            (grid, frame), self._held = self._held, None
-            header = Header(stamp=self._node.get_clock().now().to_msg(), frame_id=frame)
-            unknown = replace(grid, cells=np.full(grid.cells.shape, -1, np.int8))
-            self._publisher.publish(fill.occupancy_grid(unknown, header))
+        that has passed, and where they are now it would be wrong. One that is being sent is left for the next call."""
+        if not self._lock.acquire(timeout=SENDING_S):
+            return
+        try:
+            if self._held is not None:
+                self._replace(*self._held)
+        finally:
+            self._lock.release()
+
+    def _replace(self, grid: Grid, frame: str) -> None:
+        self._held = None
+        header = Header(stamp=self._node.get_clock().now().to_msg(), frame_id=frame)
+        unknown = replace(grid, cells=np.full(grid.cells.shape, -1, np.int8))
+        self._publisher.publish(fill.occupancy_grid(unknown, header))
 
 
 class CameraOutputs:

@@ -45,14 +45,15 @@ class SharedGrid:
             fused = self._fusion.fuse(grid, pose, stamp_ns, camera)
             self._problems[camera] = ""
             stamp = Time(nanoseconds=self._fusion.stamp_ns).to_msg()
-            self._latched.publish(fused, Header(stamp=stamp, frame_id=self._frame))
+        self._latched.publish(fused, Header(stamp=stamp, frame_id=self._frame))
 
     def lacks(self, camera: str, problem: str) -> None:
         """A camera adds nothing now, and why; without any, late subscribers get a grid that knows nothing."""
         with self._lock:
             self._problems[camera] = problem
-            if all(self._problems.values()):
-                self._latched.retract()
+            nobody_adds = all(self._problems.values())
+        if nobody_adds:
+            self._latched.retract()
 
     def retract(self) -> None:
         """Nobody watches it."""

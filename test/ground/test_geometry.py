@@ -243,6 +243,7 @@ def test_rectification_turns_the_rays_back_into_the_camera():
         ({"p": []}, "has no P"),
         ({"p": [math.nan] * 12}, "not finite"),
         ({"r": [2.0, 0, 0, 0, 1, 0, 0, 0, 1]}, "R is no rotation"),
+        ({"r": [1.0, 0, 0, 0, 1, 0, 0, 0, -1]}, "R is no rotation"),
         ({"r": [1.0, 0, 0]}, "rectification matrix has 3 numbers"),
     ],
 )

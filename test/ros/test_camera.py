@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,8 +14,10 @@ from std_msgs.msg import Header
 from seg_perception.camera_model import CameraModel, CameraPose
 from seg_perception.labels import CAMVID
 from seg_perception.panoptic.relabel import Told
+from seg_perception.ros import camera as camera_file
 from seg_perception.ros import outputs
 from seg_perception.ros.camera import Camera
+from seg_perception.ros.diagnostics import GROUND_OK, GROUND_UNWATCHED, CameraMonitor, GroundState
 from seg_perception.ros.inputs import Arrival, Calibration
 from seg_perception.ros.outputs import CameraOutputs, Placed
 from seg_perception.ros.settings import Settings
@@ -86,3 +89,23 @@ def test_a_threshold_that_changes_is_told_to_who_reads_label_info(monkeypatch: p
         settings = Settings.from_values({"panoptic.min_confidence": threshold})
         camera.publish(result, Header(), Placed("", None, None, ""), frozenset(), settings)
     assert [info.threshold for info in made["~/label_info"].sent] == [0.0, 0.5, 0.25]
+
+
+def test_what_stopped_the_ground_before_it_was_deactivated_is_not_told_after(monkeypatch: pytest.MonkeyPatch) -> None:
+    logged: list[str] = []
+    camera = Camera.__new__(Camera)
+    node: Any = SimpleNamespace(get_logger=lambda: SimpleNamespace(warning=logged.append, info=logged.append))
+    camera.name, camera._node, camera._settings, camera._calibration = "", node, POSED, Calibration()
+    camera._ground, camera._ground_told, camera._silence_told = GROUND_UNWATCHED, GROUND_OK, (False, False)
+    camera._pipeline = SimpleNamespace(tracker=None, temporal_problem="", model=None)  # type: ignore[assignment]
+    monitor = CameraMonitor("/image", 2.0, time.monotonic())
+    monkeypatch.setattr(camera_file, "CameraInput", lambda *given: SimpleNamespace(monitor=monitor))
+    problem = GroundState("tf_missing", "no transform")
+    camera.listen(lambda arrival: None)
+    camera._ground = problem
+    assert "no transform" in camera.status(POSED, "active").message and len(logged) == 1
+    camera._input = None
+    camera.listen(lambda arrival: None)
+    assert "no transform" not in camera.status(POSED, "active").message
+    camera._ground = problem
+    assert "no transform" in camera.status(POSED, "active").message and len(logged) == 2
