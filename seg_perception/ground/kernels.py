@@ -130,6 +130,9 @@ def _polynomial_slopes(u: float, v: float, lens: LensNumbers) -> tuple[float, fl
     u, v there is no ray, whatever is found beyond."""
     x, y, off, turned = u, v, np.inf, 1.0
     for _ in range(_MAX_STEPS):
+        beyond = math.sqrt((x * x + y * y) / lens.slope_limit_squared)
+        if beyond > 1:  # there it folds back, and steps lead anywhere
+            x, y = x / beyond, y / beyond
         at_u, at_v = _bent(x, y, lens)
         off_u, off_v = at_u - u, at_v - v
         right_u, right_v = _bent(x + _PROBE, y, lens)

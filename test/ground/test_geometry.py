@@ -403,3 +403,28 @@ def test_every_lens_sees_the_ground_before_it_and_finds_back(lens):
     np.testing.assert_allclose(projection.ground_to_pixels(there), pixels, atol=1e-5)
     ahead = np.array([(5.0, 0.0), (8.0, 1.0), (12.0, -2.0)])
     assert np.isfinite(projection.ground_to_pixels(ahead)).all()
+
+
+@pytest.mark.parametrize(
+    ("size", "focal", "coefficients"),
+    [
+        ((216, 343), 78.0, (0.05, 0.442, 0.002, -0.002, 0.044, -0.279, -0.141, 0.051)),
+        ((234, 482), 99.0, (-0.254, 0.373, 0.003, 0.008, 0.134, -0.065, -0.245, 0.192)),
+    ],
+)
+def test_a_lens_that_spreads_the_corners_has_a_ray_for_every_pixel_that_it_bends_one_to(
+    size: tuple[int, int], focal: float, coefficients: tuple[float, ...]
+) -> None:
+    """Such a pixel's own slopes lie beyond where the polynomial folds back, from where no way leads to its ray."""
+    width, height = size
+    camera = CameraModel(
+        width, height, ((focal, 0, width / 2), (0, focal, height / 2), (0, 0, 1)), "rational_polynomial", coefficients
+    )
+    lens = Lens(camera, (height, width))
+    limit = math.sqrt(lens.numbers.slope_limit_squared) / 1.1
+    away, turn = np.meshgrid(np.linspace(0.0, limit, 80), np.linspace(-math.pi, math.pi, 60))
+    slopes = np.column_stack(((away * np.cos(turn)).ravel(), (away * np.sin(turn)).ravel()))
+    pixels = lens.to_pixels(slopes)
+    inside = ((pixels > -0.5) & (pixels < np.array(size) - 0.5)).all(axis=1)
+    assert inside.sum() > 1000
+    np.testing.assert_allclose(lens.to_slopes(pixels[inside]), slopes[inside], atol=1e-7)
