@@ -80,7 +80,7 @@ check: setup-test
 coverage: setup-test
 	$(IN_ENV) -m coverage erase
 	$(IN_ENV) -m coverage run -m pytest -q -n $(call as_given,JOBS) --dist loadfile $(ON_THE_PATH) test/ros
-	@NUMBA_DISABLE_JIT=1 .venv/bin/python -m coverage run -m pytest -q -p no:xdist $(LOOPS) $(addprefix --ignore=,$(WHOLE_PICTURES))
+	@NUMBA_DISABLE_JIT=1 .venv/bin/python -m coverage run -m pytest -q -p no:xdist -m "not machine_code" $(LOOPS) $(addprefix --ignore=,$(WHOLE_PICTURES))
 	$(IN_ENV) -m coverage combine -q
 	$(IN_ENV) -m coverage report
 

@@ -70,6 +70,7 @@ def test_everything_loads_where_there_is_no_place_to_keep_compiled_loops() -> No
     assert (found.returncode, found.stdout.strip()) == (0, "[1.0, 1.0]"), found.stderr
 
 
+@pytest.mark.machine_code
 def test_a_full_disk_costs_the_copy_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
     caching = pytest.importorskip("numba.core.caching", reason="Numba's own cache")
     tried = []
@@ -113,6 +114,7 @@ def test_after_compiling_ahead_nothing_is_left_to_compile(tmp_path: Path) -> Non
     assert kept.why_compiling() == ""
 
 
+@pytest.mark.machine_code
 def test_compiling_is_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(numba.config, "CACHE_DIR", str(tmp_path))  # or a run before has kept it
 

@@ -120,6 +120,7 @@ def test_a_grid_that_is_not_seen_is_empty():
     assert grid.cells.size == 0
 
 
+@pytest.mark.machine_code
 def test_compiled_maps_are_much_faster_than_arrays():
     projection = GroundProjection(LENSES["plumb_bob"], POSES[0], HW)
     bearings = np.linspace(-0.5, 0.5, 100)
