@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
 import sys
 from pathlib import Path
 
@@ -56,9 +57,17 @@ def run(arguments: argparse.Namespace) -> int:
         write_json(arguments.json, told.numbers)
     print(report.table(told.numbers))
     print(f"report in {arguments.out / 'val' / 'report.html'}")
-    print(f"run it: make run MODEL={model.resolve()} INPUT=drive.mp4")
-    print(f"or: ros2 launch seg_perception camera.launch.py model:={model.resolve()} image_topic:=/camera/image_raw")
+    print(how_to_run(model.resolve()))
     return 0
+
+
+def how_to_run(model: Path) -> str:
+    """Commands to copy into a shell."""
+    path = shlex.quote(str(model))
+    return (
+        f"run it: make run MODEL={path} INPUT=drive.mp4\n"
+        f"or: ros2 launch seg_perception camera.launch.py model:={path} image_topic:=/camera/image_raw"
+    )
 
 
 def _refuse_other(arguments: argparse.Namespace, config: TrainConfig, path: Path) -> None:

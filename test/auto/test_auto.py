@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import re
+import shlex
 import shutil
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import pytest
 from training_fixtures import known_test_networks  # noqa: F401
 
 from seg_perception import model_file
+from seg_perception.auto.auto import how_to_run
 from seg_perception.auto.classes import label_set_of
 from seg_perception.auto.found import adapter_of, held_out, layout_of, look_at
 from seg_perception.auto.plan import CPU, as_yaml, configuration, size_of
@@ -246,6 +248,12 @@ def test_from_labels_to_a_model_that_was_measured(tmp_path: Path, capsys: pytest
     assert main(words) == 2 and "holds a training run already" in capsys.readouterr().err
     shutil.rmtree(tmp_path / "out" / "val")
     assert main([*words, "--resume"]) == 0 and (tmp_path / "out" / "val" / "report.json").is_file()
+
+
+def test_commands_to_copy_hold_together_where_the_path_has_spaces() -> None:
+    run, launch = how_to_run(Path("/data/my drives/it's/model.onnx")).splitlines()
+    assert shlex.split(run)[4] == "MODEL=/data/my drives/it's/model.onnx"
+    assert "model:=/data/my drives/it's/model.onnx" in shlex.split(launch)
 
 
 def test_a_stopped_run_goes_on_as_long_as_it_is_told_now_and_with_nothing_else(

@@ -44,6 +44,7 @@ def test_values_and_overrides(tmp_path: Path) -> None:
         ("data: [{root: x}]", "'data.name' is missing"),
         ("steps: true", "'steps' is True"),
         ("data: [", "no valid YAML"),
+        ("data: " + "[" * 9999, "no valid YAML"),
         ("optimiser: adamv", "optimiser is 'adamv'.*'adamw'"),
         ("schedule: polly", "schedule is 'polly'.*'poly'"),
         ("precision: half", "precision is 'half'.*known: bf16, fp16, fp32"),
