@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import io
 import math
 import os
 import signal
@@ -21,7 +22,7 @@ from types import FrameType
 from seg_perception.errors import EXIT_ERROR, EXIT_INTERRUPTED, SegPerceptionError, nearest_name
 from seg_perception.libraries import LIBRARIES, pip_install
 from seg_perception.verbs import MODES, VERBS
-from seg_perception.writing import check_file
+from seg_perception.writing import check_file, check_name
 
 EXIT_CODES = """exit codes of every verb (docs/commands.md):
   0 done; 1 done, but something of the input was lost; 2 nothing done, one sentence says why; 3 done, and what was judged
@@ -39,6 +40,8 @@ ROS_REMEDY = (
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb; returns its exit code: 0 done, 2 a problem that was named, 130 stopped by Ctrl-C."""
     words = list(sys.argv[1:] if arguments is None else arguments)
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a terminal may lack a letter that a class or a file has
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         return _run(words)
     except BrokenPipeError:  # who reads our output has seen enough
@@ -73,7 +76,7 @@ def _run(words: list[str]) -> int:
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
         module.add_arguments(parser)
-        _refuse_empty(rest)
+        _check_words(rest)
         parsed = parser.parse_args(rest)
         _end_in_order()
         if getattr(parsed, "json", None):
@@ -91,9 +94,11 @@ def _run(words: list[str]) -> int:
     return EXIT_ERROR
 
 
-def _refuse_empty(words: Sequence[str]) -> None:
-    """Raises SegPerceptionError for a word without letters, which as a path would be the present folder."""
+def _check_words(words: Sequence[str]) -> None:
+    """Raises SegPerceptionError for a word without letters, which as a path would be the present folder, and for one that is
+    the path of a name that nothing can be done with."""
     for before, word in zip(["the first word", *words], words):
+        check_name(word)
         empty = before if not word else word[:-1] if word.startswith("--") and word.find("=") == len(word) - 1 else None
         if empty is not None:
             raise SegPerceptionError(

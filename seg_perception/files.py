@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from seg_perception.errors import SegPerceptionError
 from seg_perception.image_limits import ImageLimits, bare_png
+from seg_perception.writing import check_name
 from seg_perception.writing import results_folder as results_folder
 from seg_perception.writing import write_json as write_json
 from seg_perception.writing import write_text as write_text
@@ -52,9 +53,14 @@ def write_image(path: Path, image: NDArray[Any]) -> None:
     """Write uint8 or uint16 [H, W], or uint8 [H, W, 3] RGB, in the format that the ending names."""
     if image.ndim == 3:
         image = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
+    _, data = cv2.imencode(path.suffix, image)  # OpenCV itself would end the process at a path that is no UTF-8
     with written_aside(path) as aside:
-        if not cv2.imwrite(str(aside), image):
-            raise SegPerceptionError(f"{path} cannot be written: check the folder and the space on the disk")
+        try:
+            aside.write_bytes(data.tobytes())
+        except OSError as error:
+            raise SegPerceptionError(
+                f"{path} cannot be written ({error.strerror}): check the folder and the space on the disk"
+            ) from error
 
 
 class ScratchFile:
@@ -89,13 +95,15 @@ class ScratchFile:
 
 def image_files(folder: Path) -> list[Path]:
     """The images of a folder by name, numbers in it by their value (a2 before a10). Raises SegPerceptionError when there
-    is no folder or none in it."""
+    is no folder or none in it, and for names that are no UTF-8."""
     if not folder.is_dir():
         raise SegPerceptionError(f"there is no folder {folder}: name one with images")
     found = [path for path in folder.iterdir() if path.suffix.lower() in IMAGE_ENDINGS and path.name[0] != "."]
     if not found:
         endings = ", ".join(IMAGE_ENDINGS)
         raise SegPerceptionError(f"the folder {folder} holds no images: files are looked for that end in {endings}")
+    for path in found:
+        check_name(path.name)
     return sorted(found, key=lambda path: in_order(path.name))
 
 

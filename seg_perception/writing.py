@@ -141,6 +141,18 @@ def check_folder(path: Path) -> None:
         raise SegPerceptionError(f"the folder {there} cannot be written to (no permission): give another one")
 
 
+def check_name(name: str) -> None:
+    """Raises SegPerceptionError for the name of a file that is no UTF-8: no page, no JSON and no XML holds it, and OpenCV ends
+    the process where it is given one."""
+    try:
+        name.encode()
+    except UnicodeEncodeError as error:
+        shown = name.encode(errors="backslashreplace").decode()
+        raise SegPerceptionError(
+            f"the name {shown} is not written in UTF-8, as on a disk of another system: rename it ('convmv' does many at once)"
+        ) from error
+
+
 def check_new_folder(path: Path) -> None:
     """Raises SegPerceptionError where no new folder could be made at path, before there is anything to put into it."""
     if path.exists():
@@ -189,7 +201,7 @@ def _lock(held: int) -> bool:
 def write_text(path: Path, text: str) -> None:
     """Write a text file aside, then rename."""
     with written_aside(path) as aside:
-        aside.write_text(text, encoding="utf-8")
+        aside.write_text(text, encoding="utf-8", errors="backslashreplace")  # a path of a folder may be no UTF-8
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:

@@ -108,6 +108,35 @@ def test_an_empty_word_is_not_the_folder_one_is_in(words: list[str], capsys: pyt
     assert "is empty" in line and next((word for word in words if word.startswith("--i")), "").rstrip("=") in line
 
 
+def test_a_name_that_is_no_utf8_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    """OpenCV ends the process by a segmentation fault where it is given one."""
+    words = ["make-bag", "--video", os.fsdecode(b"stra\xdfe.mp4"), "--out", "o"]
+    assert main(words) == EXIT_ERROR
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "stra\\udcdfe.mp4 is not written in UTF-8" in line
+
+
+SAYS = """
+import sys, types
+from seg_perception import cli
+from seg_perception.verbs import Verb
+verb = types.ModuleType("says")
+verb.add_arguments = lambda parser: None
+verb.run = lambda arguments: print("Stra\\xdfe \\udce4") or 0
+sys.modules["says"] = verb
+cli.VERBS["says"] = Verb("says", "")
+sys.exit(cli.main(["says"]))
+"""
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "utf-8"])
+def test_a_letter_that_a_terminal_lacks_stops_nothing(encoding: str) -> None:
+    environment = {**os.environ, "PYTHONIOENCODING": encoding}
+    done = subprocess.run([sys.executable, "-c", SAYS], cwd=CHECKOUT, env=environment, capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.decode() == ("Stra\\xdfe \\udce4\n" if encoding == "ascii" else "Straße \\udce4\n")
+
+
 LACKING = """
 import sys
 class Lacking:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import struct
 import zlib
 from pathlib import Path
@@ -14,7 +15,16 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from seg_perception.errors import SegPerceptionError
-from seg_perception.files import decode_mask, read_mask, read_rgb, results_folder, without_palette
+from seg_perception.files import (
+    decode_mask,
+    image_files,
+    read_mask,
+    read_rgb,
+    results_folder,
+    without_palette,
+    write_image,
+    write_text,
+)
 
 
 def chunk(kind: bytes, data: bytes) -> bytes:
@@ -141,3 +151,20 @@ def test_an_interlaced_mask_of_few_bits_is_read_too() -> None:
     header[-1] = 1
     interlaced = data[:12] + bytes(header) + struct.pack(">I", zlib.crc32(header)) + data[33:]
     assert decode_mask(interlaced).tolist() == [[1]]
+
+
+def test_names_that_are_no_utf8_are_told_and_no_folder_of_such_a_name_ends_the_process(tmp_path: Path) -> None:
+    """As an old disk has them."""
+    folder = tmp_path / os.fsdecode(b"stra\xdfe")
+    try:
+        folder.mkdir()
+    except OSError:
+        pytest.skip("this file system takes UTF-8 alone")
+    image = np.arange(12, dtype=np.uint8).reshape(3, 4)
+    write_image(folder / "a.png", image)
+    assert (read_mask(folder / "a.png", np.uint8) == image).all() and len(image_files(folder)) == 1
+    write_text(folder / "page.html", f"of {folder}")
+    assert "stra\\udcdfe" in (folder / "page.html").read_text(encoding="utf-8")
+    write_image(folder / os.fsdecode(b"bild_\xe4.png"), image)
+    with pytest.raises(SegPerceptionError, match=r"bild_\\udce4.png is not written in UTF-8"):
+        image_files(folder)
