@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from seg_perception.camera_model import Floats, rotation
 from seg_perception.compiled import compiled
 from seg_perception.ground.geometry import GroundProjection
-from seg_perception.labels import LabelSet
+from seg_perception.ground.metric_outlines import FlatImage
+from seg_perception.labels import UNSEEN_LABEL, LabelSet
 
 PITCH_CORRECTIONS = ("off", "vanishing_point")
 """What DrivableSettings.pitch_correction may be."""
@@ -55,6 +56,7 @@ class PitchCorrection:
         self._nominal: GroundProjection | None = None
         self._corrected: tuple[float, GroundProjection] | None = None
         self._rows = np.empty(0, np.int32)
+        self._known: NDArray[np.uint8] | None = None
         self._borders = np.empty((_ROWS, 2))
 
     def corrected(self, nominal: GroundProjection, mask: NDArray[np.uint8]) -> GroundProjection:
@@ -63,6 +65,7 @@ class PitchCorrection:
         if nominal is not self._nominal or self._corrected is None:
             self._nominal, self._corrected = nominal, (0.0, nominal)
             self._rows = _rows(nominal)
+            self._known = FlatImage.of(nominal.lens, nominal.image_hw).known
         seen = self._measure(nominal, mask)
         if seen is None:
             self.pitch_rad *= math.exp(-1 / RELAX_FRAMES)
@@ -75,6 +78,8 @@ class PitchCorrection:
 
     def _measure(self, nominal: GroundProjection, mask: NDArray[np.uint8]) -> float | None:
         """How far the nose is lower than calibrated, rad; None where the borders do not tell."""
+        if self._known is not None:  # the rim of a lens' field is no border
+            mask = np.where(self._known > 0, mask, np.uint8(UNSEEN_LABEL))
         borders = self._borders[: len(self._rows)]
         find_borders(mask, self._is_road, self._is_beside, self._rows, borders)
         sides = []

@@ -65,6 +65,14 @@ def test_a_wrong_pitch_is_found(camera, pose, by_deg):
     assert math.degrees(settled(mask, camera, pose)) == pytest.approx(by_deg, abs=0.1)
 
 
+@pytest.mark.parametrize(("focal", "coefficients"), [(95.0, (0.0, 0.0, 0.0, 0.0)), (95.0, (-0.05, 0.01, 0.0, 0.0))])
+def test_the_rim_of_a_field_that_is_a_circle_in_the_picture_is_no_border_of_the_road(focal, coefficients):
+    """Beyond it there are no rays; one such row was enough for nothing to be found."""
+    camera = CameraModel(480, 270, ((focal, 0, 239.5), (0, focal, 134.5), (0, 0, 1)), "equidistant", coefficients)
+    assert np.isnan(GroundProjection(camera, POSE, HW).pixels_to_rays(np.array(((0, 0), (479, 134))))).all()
+    assert settled(street(camera, nodding(DEGREE)), camera) == pytest.approx(DEGREE, abs=math.radians(0.2))
+
+
 def test_the_right_pitch_is_left_alone_and_so_are_the_maps():
     correction, nominal = PitchCorrection(CAMVID), GroundProjection(CAMERA, POSE, HW)
     mask = street(CAMERA, POSE)
