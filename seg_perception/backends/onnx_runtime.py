@@ -39,11 +39,14 @@ class OnnxRuntimeBackend:
         )
 
     def infer(self, images: NDArray[np.uint8]) -> NetworkOutput:
-        """See Backend. Raises ValueError for images that do not fit the model."""
+        """See Backend. Raises ValueError for images that do not fit the model, and SegPerceptionError where its answer does
+        not."""
         if self._session is None:
             raise RuntimeError("the backend is closed")
         check_images(images, self.model)
-        return NetworkOutput(*self._session.run(list(OUTPUTS), {INPUT: images}))
+        answers = self._session.run(list(OUTPUTS), {INPUT: images})
+        _check_answers(answers, images, self.model)
+        return NetworkOutput(*answers)
 
     def warm_up(self) -> None:
         """See Backend."""
@@ -75,6 +78,18 @@ def check_images(images: NDArray[np.uint8], model: ModelInfo) -> None:
         sides = f"{model.size_hw[0]}, {model.size_hw[1]}" if model.limits is None else f"h, w within {model.limits}"
         wanted = f"uint8 [{model.batch or 'N'}, {sides}, 3]"
         raise ValueError(f"images is {images.dtype} {list(images.shape)}, expected {wanted}")
+
+
+def _check_answers(answers: Sequence[NDArray[np.float32]], images: NDArray[np.uint8], model: ModelInfo) -> None:
+    """Raise SegPerceptionError unless the answers are of the shapes that the model file states: its nodes may make others."""
+    grid = images.shape[1] // model.stride, images.shape[2] // model.stride
+    for name, answer, channels in zip(OUTPUTS, answers, (len(model.labels), 1, 2)):
+        wanted = (len(images), channels, *grid)
+        if answer.shape != wanted:
+            raise SegPerceptionError(
+                f"{model.path} answers {name} {list(answer.shape)}, where its own description says {list(wanted)}: export it "
+                "again"
+            )
 
 
 def physical_cores() -> int:

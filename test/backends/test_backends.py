@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import onnxruntime as ort
 import pytest
@@ -8,6 +10,7 @@ from seg_perception.backends import onnx_runtime
 from seg_perception.backends.onnx_runtime import OnnxRuntimeBackend
 from seg_perception.backends.tensorrt import backend as tensorrt
 from seg_perception.errors import SegPerceptionError
+from seg_perception.labels import CAMVID, LabelSet
 
 
 @pytest.fixture(scope="module")
@@ -46,6 +49,21 @@ def test_a_batch_gives_what_its_images_give_alone(model):
 def test_images_that_do_not_fit_are_refused_with_both_shapes(model, images):
     with pytest.raises(ValueError, match=r"images is .*, expected uint8 \[N, 64, 96, 3\]"):
         OnnxRuntimeBackend(model).infer(images)
+
+
+@pytest.mark.parametrize(
+    ("says", "words"),
+    [
+        ({"labels": LabelSet(CAMVID.classes[:5])}, r"semantic_logits \[1, 11, 8, 12\], .* \[1, 5, 8, 12\]"),
+        ({"grid_hw": (16, 24)}, r"semantic_logits \[1, 11, 8, 12\], .* \[1, 11, 16, 24\]"),
+    ],
+)
+def test_an_answer_that_is_not_of_the_files_classes_and_size_is_refused(model, says, words):
+    """The file's graph may state other shapes than its nodes make; who decodes counts on what is stated, without bounds."""
+    backend = OnnxRuntimeBackend(replace(model, **says))
+    for run in (backend.warm_up, lambda: backend.infer(_images())):
+        with pytest.raises(SegPerceptionError, match=words):
+            run()
 
 
 def test_a_fixed_batch_is_demanded(tmp_path):
