@@ -27,9 +27,9 @@ ARGUMENTS = {
     "camera": ("", "which camera of source; empty: camera0 of Autoware, camera of Gazebo"),
     "image_topic": (
         "",
-        "camera image, empty: image; its other forms are looked for at <image_topic>/compressed, /ffmpeg and /foxglove",
+        "camera image, empty: image, of camera_names <name>/image; its other forms are looked for at <image_topic>/compressed, /ffmpeg and /foxglove",
     ),
-    "camera_info_topic": ("", "calibration of that camera; empty: camera_info"),
+    "camera_info_topic": ("", "calibration of that camera; empty: camera_info, of camera_names <name>/camera_info"),
     "camera_names": (
         "",
         "several cameras, with commas between; the two topics above then hold {name}, and each has outputs ~/<name>/…",
@@ -51,11 +51,12 @@ def fast_dds_profile() -> dict[str, str]:
 
 def _nodes(context: LaunchContext) -> list[Any]:
     given = {name: LaunchConfiguration(name).perform(context) for name in ARGUMENTS}
-    names = [name for name in given["camera_names"].split(",") if name]
+    names = [name.strip() for name in given["camera_names"].split(",") if name.strip()]
     forwarded: dict[str, Any] = {name: given[name] for name in ("model", "image_transport") if given[name]}
     if names:
         forwarded["camera_names"] = names
-    image_topic, camera_info_topic = "image", "camera_info"
+    prefix = "{name}/" if names else ""
+    image_topic, camera_info_topic = f"{prefix}image", f"{prefix}camera_info"
     if given["source"]:
         source = find_source(given["source"])
         image_topic, camera_info_topic = source.topics(given["camera"], names)

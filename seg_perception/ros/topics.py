@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from seg_perception.errors import SegPerceptionError
+
 Qos = Literal["sensor data", "reliable", "reliable, transient local"]
 
 
@@ -171,7 +173,12 @@ def output(name: str) -> Topic:
 
 def remappings(image_topic: str, camera_info_topic: str, camera_names: Sequence[str] = ()) -> list[tuple[str, str]]:
     """What a launch file remaps so that the node listens to these topics, with {name} for each of camera_names; the image's
-    other forms stand behind its own topic."""
+    other forms stand behind its own topic. Raises SegPerceptionError where several cameras would listen to one."""
+    for topic in (image_topic, camera_info_topic):
+        if len(camera_names) > 1 and "{name}" not in topic:
+            raise SegPerceptionError(
+                f"topic '{topic}' is one for the cameras {', '.join(camera_names)}: write {{name}} where their names stand in it"
+            )
     pairs = []
     for name in camera_names or ("",):
         image, info = (topic.replace("{name}", name) for topic in (image_topic, camera_info_topic))

@@ -187,6 +187,33 @@ def test_simulated_time_is_the_nodes_as_it_is_nav2s(given: str, wanted: list[tup
     assert context.launch_configurations.get("global_params", []) == wanted
 
 
+@pytest.mark.parametrize(
+    ("topics", "image", "info"),
+    [
+        ({}, "left/image", "left/camera_info"),
+        ({"image_topic": "/{name}/image_raw"}, "/left/image_raw", "left/camera_info"),
+    ],
+)
+def test_cameras_that_are_launched_by_name_alone_have_topics_of_their_own(
+    topics: dict[str, str], image: str, info: str
+) -> None:
+    pytest.importorskip("launch_ros.actions", reason="launch comes with ROS, not from PyPI")
+    from launch.actions import DeclareLaunchArgument
+
+    from launch import LaunchContext
+
+    launched = runpy.run_path(str(CHECKOUT / "launch" / "camera.launch.py"))
+    context = LaunchContext()
+    context.launch_configurations.update(camera_names="front, left", **topics)
+    for entity in launched["generate_launch_description"]().entities:
+        if isinstance(entity, DeclareLaunchArgument):
+            entity.visit(context)
+    node = launched["_nodes"](context)[0]
+    node._perform_substitutions(context)
+    assert {("left/image", image), ("left/camera_info", info)} < {*node.expanded_remapping_rules}
+    assert all(not name.startswith(" ") for name, _ in node.expanded_remapping_rules)
+
+
 @pytest.mark.parametrize("namespace", ["robot1", "/fleet/robot1/"])
 def test_nav2_reads_what_a_node_in_a_namespace_publishes(ours: Any, namespace: str) -> None:
     pytest.importorskip("launch_ros.actions", reason="launch comes with ROS, not from PyPI")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -233,6 +234,16 @@ def test_a_launch_file_forwards_each_cameras_topics() -> None:
         several["left/image/compressed"] == "/left/image_raw/compressed"
         and several["front/camera_info"] == "/front/info"
     )
+
+
+@pytest.mark.parametrize(
+    ("image", "info", "named"), [("/a/image", "/{name}/info", "/a/image"), ("/{name}", "/i", "/i")]
+)
+def test_two_cameras_are_not_forwarded_one_topic(image: str, info: str, named: str) -> None:
+    words = f"topic '{named}' is one for the cameras front, left: write {{name}} where their names stand in it"
+    with pytest.raises(SegPerceptionError, match=re.escape(words)):
+        remappings(image, info, ["front", "left"])
+    assert ("front/camera_info", info.replace("{name}", "front")) in remappings(image, info, ["front"])
 
 
 def test_numbers_of_tracks_need_tracks() -> None:
