@@ -125,6 +125,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Export; returns the exit code."""
+    if arguments.out.suffix != ".onnx":  # by which every verb tells a model file from a checkpoint
+        raise SegPerceptionError(f"--out is {arguments.out}: a model file's name ends in .onnx")
     check_file(arguments.out)
     if not arguments.dataset:
         given = options.given(arguments, add_arguments)

@@ -400,3 +400,13 @@ def test_a_file_that_is_no_report_is_told_in_a_sentence(tmp_path: Path) -> None:
     with pytest.raises(SegPerceptionError, match="no readable report") as caught:
         export._metrics([tmp_path / "report.json"])
     assert len(str(caught.value)) < 500
+
+
+def test_no_checkpoint_is_replaced_by_its_model_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """`--out best.pt`; and what has no ending is taken for a checkpoint by `--start-from` and `distill`."""
+    path = tmp_path / "best.pt"
+    path.write_bytes(b"weights of days")
+    for out in (path, tmp_path / "mine"):
+        assert main(["export", "--checkpoint", str(path), "--out", str(out)]) == 2
+        assert "ends in .onnx" in capsys.readouterr().err
+    assert path.read_bytes() == b"weights of days" and not (tmp_path / "mine").exists()
