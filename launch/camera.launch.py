@@ -27,7 +27,8 @@ ARGUMENTS = {
     "camera": ("", "which camera of source; empty: camera0 of Autoware, camera of Gazebo"),
     "image_topic": (
         "",
-        "camera image, empty: image, of camera_names <name>/image; its other forms are looked for at <image_topic>/compressed, /ffmpeg and /foxglove",
+        "camera image, empty: image, of camera_names <name>/image; its other forms are looked for at <image_topic>/compressed, "
+        "/ffmpeg and /foxglove",
     ),
     "camera_info_topic": ("", "calibration of that camera; empty: camera_info, of camera_names <name>/camera_info"),
     "camera_names": (
