@@ -76,7 +76,7 @@ def _run(words: list[str]) -> int:
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
         module.add_arguments(parser)
-        _check_words(rest)
+        _check_words(verb, rest)
         parsed = parser.parse_args(rest)
         _end_in_order()
         if getattr(parsed, "json", None):
@@ -94,10 +94,10 @@ def _run(words: list[str]) -> int:
     return EXIT_ERROR
 
 
-def _check_words(words: Sequence[str]) -> None:
+def _check_words(verb: str, words: Sequence[str]) -> None:
     """Raises SegPerceptionError for a word without letters, which as a path would be the present folder, and for one that is
     the path of a name that nothing can be done with."""
-    for before, word in zip(["the first word", *words], words):
+    for before, word in zip([verb, *words], words):
         check_name(word)
         empty = before if not word else word[:-1] if word.startswith("--") and word.find("=") == len(word) - 1 else None
         if empty is not None:
