@@ -57,7 +57,10 @@ class Corrected:
         """tool: one of TOOLS, "" = what fits. Raises SegPerceptionError where it cannot be read, or a category is like no class
         or like several."""
         name = ADAPTERS.get(tool, tool) or _guess(root)
-        self._dataset = open_dataset(name, root, split, labels, classes, complete=False)
+        try:
+            self._dataset = open_dataset(name, root, split, labels, classes, complete=False)
+        except SegPerceptionError as error:
+            raise SegPerceptionError(_as_options(str(error))) from error
         if self._dataset.unlike:
             raise SegPerceptionError(f"{root}: {_as_options('; '.join(self._dataset.unlike))}")
         self._table = _table(self._dataset, labels, root)
@@ -135,12 +138,14 @@ def _guess(root: Path) -> str:
 
 
 def _as_options(told: str) -> str:
-    """Sentences that name a line of a configuration, naming the option instead."""
+    """Sentences that name lines of a configuration, naming options instead."""
 
     def option(found: re.Match[str]) -> str:
         key, names = found[1].strip("'"), found[2].partition(",")[0]
         return f"give `--classes {shlex.quote(f'{key}={names}')}`"
 
+    told = re.sub(r"`name: (\w+)`", r"`--tool \1`", told)
+    told = told.replace("`root`", "the folder").replace("`split`", "--split")
     return re.sub(r"write `classes: \{(.*?): \[(.*?)\]\}`", option, told).replace("or `[]`", "or nothing after the `=`")
 
 

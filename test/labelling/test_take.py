@@ -121,6 +121,15 @@ def test_a_file_that_is_no_list_of_picked_frames_is_told_in_a_sentence(content: 
     assert len(str(caught.value)) < 500
 
 
+def test_another_layout_than_is_said_is_told_by_options(
+    job: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    exported(job)
+    assert main(words(tmp_path, "--tool", "yolo")) == 2
+    told = capsys.readouterr().err
+    assert "check the folder" in told and "it is `--tool cvat`" in told and "`root`" not in told
+
+
 def test_what_nobody_proposed_cannot_be_untouched(
     job: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
