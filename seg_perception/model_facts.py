@@ -28,6 +28,8 @@ def check(content: Mapping[str, Any]) -> None:
     except UnicodeEncodeError as error:  # such a text can be neither logged nor sent
         text = ascii(error.object[max(0, error.start - 20) : error.end])
         raise SegPerceptionError(f"has half a letter in {text}, which no text may hold: export it again") from error
+    except RecursionError as error:
+        raise SegPerceptionError("has metadata that is nested too deep: export it again") from error
     missing = [key for key in _NEEDED if key not in content]
     if missing:
         raise SegPerceptionError(f"has metadata without {', '.join(missing)}, export it again")

@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import re
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -229,6 +230,17 @@ def test_metadata_that_is_no_json_object_is_refused(tmp_path: Path, text: str) -
     next(entry for entry in model.metadata_props if entry.key == "seg_perception").value = text
     onnx.save(model, str(path))
     assert "metadata that cannot be read" in said(path)
+
+
+def test_metadata_that_can_only_just_be_read_is_refused_like_any() -> None:
+    """What reads deeply nested JSON reaches a little deeper than what writes it."""
+    for depth in range(1, sys.getrecursionlimit()):
+        try:
+            content = json.loads(f'{{"name": {"[" * depth}{"]" * depth}}}')
+        except RecursionError:
+            break
+        with pytest.raises(SegPerceptionError):
+            model_facts.check(content)
 
 
 def dims(value: Any) -> Any:
