@@ -190,8 +190,16 @@ def open_fence(
 
 def grass(rng: np.random.Generator) -> Floats:
     """A colour of what grows or lies beside a road: green, dry, earth or gravel."""
-    kinds = ((70.0, 96, 44), (92.0, 108, 58), (176.0, 152, 96), (150.0, 132, 84), (118.0, 92, 66), (146.0, 140, 130))
-    color = np.array(kinds[int(rng.choice(6, p=(0.3, 0.2, 0.2, 0.12, 0.1, 0.08)))])
+    kinds = (
+        (70.0, 96, 44),
+        (92.0, 108, 58),
+        (176.0, 152, 96),
+        (196.0, 174, 134),
+        (150.0, 132, 84),
+        (118.0, 92, 66),
+        (146.0, 140, 130),
+    )
+    color = np.array(kinds[int(rng.choice(7, p=(0.24, 0.16, 0.18, 0.18, 0.1, 0.08, 0.06)))])
     return np.clip(color * rng.uniform(0.6, 1.2) + rng.normal(0, 6, 3), 8, 235)
 
 

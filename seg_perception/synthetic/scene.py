@@ -47,6 +47,7 @@ def random_scene(
     for object_id, i in enumerate(order[-MAX_OBJECTS:], start=1):
         things[i][1](object_id)
     scenery.add_texture(canvas, rng)
+    scenery.add_growth(canvas, rng, grass(rng))
     add_streaks(canvas.rgb, canvas.codes, rng)
     weather.apply(canvas, rng)
     semantic, instance = canvas.labels()

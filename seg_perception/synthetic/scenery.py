@@ -264,10 +264,11 @@ _LIES_ON[[ROAD, PAVEMENT, TERRAIN]] = 1.0, 1.0, 2.0
 """How strongly spots and stains show on the ground, by class id."""
 
 
-def add_ground_texture(
-    canvas: Canvas, rng: np.random.Generator, strength: float, far: float, wide: float = 8.0
-) -> None:
-    """Spots, stains and streaks that lie on the ground in perspective, as far ahead and so wide to either side, in m."""
+def _on_ground(
+    canvas: Canvas, rng: np.random.Generator, texture: NDArray[np.float32], far: float, wide: float
+) -> NDArray[np.float32]:
+    """float32 [H, W]: a texture [1024, 1024] of 3.75 cm as it lies on the ground so far ahead and so wide to either side, in m;
+    0 beyond."""
     corners = np.array(((1.5, -wide, 0), (1.5, wide, 0), (far, wide, 0), (far, -wide, 0.0)))
     pixels = to_pixels(canvas.view.to_view(corners)).astype(np.float32)
     source = np.array(((0, 0), (37.5 * wide, 0), (37.5 * wide, 1000), (0, 1000)), np.float32) + np.float32(
@@ -275,10 +276,37 @@ def add_ground_texture(
     )
     height, width = canvas.codes.shape
     matrix = cv2.getPerspectiveTransform(source, pixels)
-    texture = noise(1) * 0.5 + noise(4)
-    lies = cv2.warpPerspective(texture, matrix, (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
+    lies: NDArray[np.float32] = cv2.warpPerspective(
+        texture, matrix, (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT
+    )
+    return lies
+
+
+def add_ground_texture(
+    canvas: Canvas, rng: np.random.Generator, strength: float, far: float, wide: float = 8.0
+) -> None:
+    """Spots, stains and streaks that lie on the ground in perspective, as far ahead and so wide to either side, in m."""
+    lies = _on_ground(canvas, rng, noise(1) * 0.5 + noise(4), far, wide)
     change = (lies * _LIES_ON[canvas.codes & 15] * np.float32(strength))[:, :, None]
     canvas.rgb[:] = np.clip(canvas.rgb + change, 0, 255).astype(np.uint8)
+
+
+def add_growth(canvas: Canvas, rng: np.random.Generator, color: Floats) -> None:
+    """Terrain is not of one colour: patches of another one [3] shine through, tufts are dark at their foot and light at their
+    tips."""
+    grows = (canvas.codes & 15) == TERRAIN
+    if not grows.any():
+        return
+    height, width = grows.shape
+    patches = _on_ground(canvas, rng, noise(3) * 0.6 + noise(5) + noise(7), 90.0, 27.0)
+    tufts = noise_patch(rng, 0, height, width) * 0.5 + noise_patch(rng, 1, height, width) + _on_ground(
+        canvas, rng, noise(2), 50.0, 27.0
+    )
+    share = np.clip(rng.uniform(0, 0.5) + patches * np.float32(rng.uniform(0.1, 0.5)), 0, 1)[:, :, None]
+    own = canvas.rgb[grows].mean(axis=0) + 1
+    other = np.float32(np.clip(color / own, 0.4, 2.5))
+    rgb = canvas.rgb * (1 + share * (other - 1)) + (tufts * np.float32(rng.uniform(2, 20)))[:, :, None]
+    canvas.rgb[grows] = np.clip(rgb, 0, 255).astype(np.uint8)[grows]
 
 
 _ROUGHNESS = np.array([1, 7, 5, 4, 6, 22, 6, 10, 5, 12, 12, 17, 8, 6, 4, 4], np.float32)

@@ -13,6 +13,7 @@ _RANGES = {
     "largest_class_share": (0.01, 1),
     "light": (0, 3),
     "motion_blur_px": (0, 64),
+    "dry_season": (0, 1),
     "paste": (0, 100),
 }
 
@@ -26,7 +27,8 @@ class AugmentSettings:
     elastic_px: largest displacement of a smooth random deformation (Simard et al., ICDAR 2003), 0 = none;
     largest_class_share: a crop of whose labelled pixels one class has more is placed anew, a few times, 1 = any will do;
     light: strength of all changes of light and colour, 0 = none, 1 = as in the recipe; motion_blur_px: longest smear of
-    a moving camera, 0 = none; paste: largest number of objects pasted on an image; mirror: whether every second image, and
+    a moving camera, 0 = none; dry_season: share of images in which all that is green is withered, so that a bank of dry grass
+    is not taken for a dusty road; paste: largest number of objects pasted on an image; mirror: whether every second image, and
     every second pasted object, is seen in a mirror; swapped_by_mirror: pairs of classes that are each other's mirror image,
     as [[left lane, right lane]], which then change places.
 
@@ -40,6 +42,7 @@ class AugmentSettings:
     largest_class_share: float = 1.0
     light: float = 1.0
     motion_blur_px: float = 0.0
+    dry_season: float = 0.0
     paste: int = 4
     mirror: bool = True
     swapped_by_mirror: tuple[tuple[str, str], ...] = ()

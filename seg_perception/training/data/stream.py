@@ -18,7 +18,7 @@ from seg_perception.labels import VOID, LabelSet
 from seg_perception.training.config import DataSource, TrainConfig
 from seg_perception.training.data.absent import refuse_absent
 from seg_perception.training.data.augment import CutOut, Scene, cut_outs_of, paste, warp
-from seg_perception.training.data.augment_light import change_light
+from seg_perception.training.data.augment_light import change_light, wither
 from seg_perception.training.data.marks import Weakness
 from seg_perception.training.data.oversampling import repeat_factors
 from seg_perception.training.data.scene_store import SCENE_WINDOW, SceneStore
@@ -98,7 +98,8 @@ class TrainingStream(TorchDataset[dict[str, Tensor]]):
             count = int(rng.integers(1, config.augment.paste + 1))
             mirror, codes = config.augment.mirror, self._mirrored_codes
             scene = paste(scene, rng, cut_outs, count, mirror=mirror, mirrored_codes=codes)
-        rgb = change_light(scene.rgb, rng, config.augment.light, config.augment.motion_blur_px)
+        rgb = wither(scene.rgb, rng) if rng.random() < config.augment.dry_season else scene.rgb
+        rgb = change_light(rgb, rng, config.augment.light, config.augment.motion_blur_px)
         return self._tensors(scene, rgb, self._loose[which])
 
     def _index(self, which: int, i: int, rng: np.random.Generator) -> int:
