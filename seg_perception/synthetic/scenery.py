@@ -299,8 +299,10 @@ def add_growth(canvas: Canvas, rng: np.random.Generator, color: Floats) -> None:
         return
     height, width = grows.shape
     patches = _on_ground(canvas, rng, noise(3) * 0.6 + noise(5) + noise(7), 90.0, 27.0)
-    tufts = noise_patch(rng, 0, height, width) * 0.5 + noise_patch(rng, 1, height, width) + _on_ground(
-        canvas, rng, noise(2), 50.0, 27.0
+    tufts = (
+        noise_patch(rng, 0, height, width) * 0.5
+        + noise_patch(rng, 1, height, width)
+        + _on_ground(canvas, rng, noise(2), 50.0, 27.0)
     )
     share = np.clip(rng.uniform(0, 0.5) + patches * np.float32(rng.uniform(0.1, 0.5)), 0, 1)[:, :, None]
     own = canvas.rgb[grows].mean(axis=0) + 1

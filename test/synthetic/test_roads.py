@@ -3,7 +3,7 @@ import pytest
 from numpy.typing import NDArray
 
 from seg_perception.labels import CAMVID
-from seg_perception.synthetic import roadside
+from seg_perception.synthetic import roadside, scenery
 from seg_perception.synthetic.canvas import Canvas, View
 from seg_perception.synthetic.classes import AS_CAMVID, BUS, FINER, RAIL, TERRAIN, TRUCK, WALL
 from seg_perception.synthetic.lorries import bus_size, lorry_size, paint_bus, paint_lorry
@@ -181,6 +181,22 @@ def test_random_scenes_have_every_class_and_whole_labels():
         assert all(len(np.unique(semantic[instance == number])) == 1 for number in numbers)
         seen |= set(np.unique(semantic).tolist())
     assert seen == {*range(len(CAMVID)), *FINER}
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_what_grows_changes_the_colour_of_terrain_alone(seed):
+    canvas, rng, straw = ahead(), np.random.default_rng(seed), np.array((196.0, 174, 134))
+    canvas.clear(ROAD)
+    scenery.add_growth(canvas, rng, straw)
+    canvas.rgb[:] = (60, 90, 40)
+    canvas.codes[:, :100] = TERRAIN
+    scenery.add_growth(canvas, rng, straw)
+    assert (canvas.rgb[:, 100:] == (60, 90, 40)).all()
+    grown = canvas.rgb[110:, :100].astype(float)
+    assert (grown.std(axis=(0, 1)) > 2).all()
+    assert (grown / grown[..., 1:2]).std(axis=(0, 1))[0] > 0.02, (
+        "patches of another colour, not only of other brightness"
+    )
 
 
 def test_random_scenes_teach_touching_objects():

@@ -8,9 +8,9 @@ from numpy.typing import NDArray
 
 
 def wither(rgb: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
-    """Grass and leaves, uint8 [H, W, 3] RGB, as they are after months without rain: what is greener than red or blue becomes
-    straw, and brighter. Roads are never green, so none of them changes."""
-    red, green, blue = (plane.astype(np.float32) for plane in cv2.split(rgb))
+    """Grass and leaves, uint8 [H, W, 3] RGB, as they are after months without rain: what is greener than it is red or blue
+    becomes straw, and brighter. Roads are never green, so none of them changes."""
+    red, green, blue = cv2.split(rgb.astype(np.float32))
     excess = (green - np.maximum(red, blue) - 4) / (0.06 * green + 3)
     share = cv2.GaussianBlur(np.clip(excess, 0, 1), (0, 0), 1.5)[..., None]
     straw = np.float32(rng.uniform((1.05, 0.92, 0.55), (1.2, 1.0, 0.85)))

@@ -98,8 +98,10 @@ class TrainingStream(TorchDataset[dict[str, Tensor]]):
             count = int(rng.integers(1, config.augment.paste + 1))
             mirror, codes = config.augment.mirror, self._mirrored_codes
             scene = paste(scene, rng, cut_outs, count, mirror=mirror, mirrored_codes=codes)
-        rgb = wither(scene.rgb, rng) if rng.random() < config.augment.dry_season else scene.rgb
-        rgb = change_light(rgb, rng, config.augment.light, config.augment.motion_blur_px)
+        rgb, augment = scene.rgb, config.augment
+        if augment.dry_season and rng.random() < augment.dry_season:
+            rgb = wither(rgb, rng)
+        rgb = change_light(rgb, rng, augment.light, augment.motion_blur_px)
         return self._tensors(scene, rgb, self._loose[which])
 
     def _index(self, which: int, i: int, rng: np.random.Generator) -> int:

@@ -15,7 +15,7 @@ from seg_perception.labels import CAMVID, VOID
 from seg_perception.results import Frame
 from seg_perception.training.augment_settings import AugmentSettings
 from seg_perception.training.data.augment import CutOut, Scene, _elastic_grid, _put, cut_outs_of, paste, warp
-from seg_perception.training.data.augment_light import change_light
+from seg_perception.training.data.augment_light import change_light, wither
 from seg_perception.training.data.targets import boundaries
 
 SEEDS = st.integers(0, 2**32 - 1)
@@ -201,6 +201,18 @@ def test_light_keeps_size_and_type_and_is_reproducible(seed: int, strength: floa
     assert strength or blur or (out == rgb).all()
 
 
+@pytest.mark.parametrize("seed", range(8))
+def test_a_dry_season_turns_what_is_green_into_bright_straw_and_leaves_all_else(seed: int) -> None:
+    asphalt, dust, sky, red = (96, 97, 99), (176, 150, 120), (120, 160, 220), (180, 30, 30)
+    colours = np.array([asphalt, dust, sky, red, (60, 96, 40), (30, 50, 28), (90, 130, 60)], np.uint8)
+    rgb = np.repeat(np.repeat(colours[None], 20, 0), 20, 1)
+    found = wither(rgb, np.random.default_rng(seed))
+    inner = found[10, 10::20].astype(int)  # the middle of each colour, where none of its neighbours shines in
+    assert (inner[:4] == colours[:4]).all()
+    assert (inner[4:, 0] > 0.95 * inner[4:, 1]).all() and (inner[4:, 1] > inner[4:, 2]).all()
+    assert (inner[4:].sum(axis=1) > colours[4:].sum(axis=1, dtype=int)).all()
+
+
 def test_motion_blur_smears_along_a_line_and_shifts_nothing() -> None:
     """The second moments of a blurred point: next to none across the line, at most those of 15 px along it."""
     rgb = np.zeros((41, 41, 3), np.uint8)
@@ -229,6 +241,7 @@ def test_motion_blur_smears_along_a_line_and_shifts_nothing() -> None:
         ({"largest_class_share": 0.0}, "augment.largest_class_share"),
         ({"light": -0.1}, "augment.light"),
         ({"motion_blur_px": float("nan")}, "augment.motion_blur_px is nan"),
+        ({"dry_season": 1.5}, "augment.dry_season is 1.5: give a number from 0 to 1"),
         ({"paste": -1}, "augment.paste is -1"),
     ],
 )
