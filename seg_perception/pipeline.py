@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from time import perf_counter_ns
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -41,16 +41,24 @@ _Span = tuple[int, int]
 """Begin and end of a stage, ns."""
 
 
+class _Place(NamedTuple):
+    """What is known of where a frame was taken; see Pipeline.set_camera."""
+
+    camera: CameraModel | None = None
+    pose: CameraPose | None = None
+    ego: EgoMask | None = None
+    odometry: PlanarPose | None = None
+
+
 @dataclass(frozen=True)
 class Ready:
-    """A frame on its way into the network. images: what the network takes; camera (with pose, own vehicle and odometry), decoder,
-    extractor: what were in force then."""
+    """A frame on its way into the network. images: what the network takes; where, decoder, extractor: what were in force then."""
 
     pipeline: Pipeline
     frame: Frame
     wants: Wants
     images: Any
-    camera: tuple[CameraModel | None, CameraPose | None, EgoMask | None, PlanarPose | None]
+    where: _Place
     decoder: Decoder
     extractor: DrivableExtractor
     preprocess: _Span
@@ -107,7 +115,7 @@ class Pipeline:
         self._preprocess: Callable[[Frame, int], Any] = (
             self._device.preprocessor() if self._device else lambda frame, place: on_cpu(frame)
         )
-        self._camera: tuple[CameraModel | None, CameraPose | None, EgoMask | None, PlanarPose | None] = (None,) * 4
+        self._where = _Place()
         self._slots = slots
         follows = tracking is not None and tracking.enabled
         self._tracker = Tracker(len(model.labels), tracking) if tracking is not None and follows else None
@@ -128,7 +136,7 @@ class Pipeline:
         """Use this calibration and mounting from the next frame on; without both there is no ground output. ego: where the
         images show the own vehicle. odometry: where the base frame is at that frame's stamp, None where it is not known:
         then speeds are seen from the vehicle."""
-        self._camera = camera, pose, ego, odometry
+        self._where = _Place(camera, pose, ego, odometry)
 
     def configure(
         self,
@@ -211,7 +219,7 @@ class Pipeline:
         height, width = self.model.size_hw
         matrix = ((width, 0, width / 2), (0, width, height / 2), (0, 0, 1))
         camera = CameraModel(width, height, matrix, distortion=(-0.01, 0.0, 0.0, 0.0))
-        placed, self._camera = self._camera, (camera, CameraPose(0.0, 0.0, 1.0), None, None)
+        placed, self._where = self._where, _Place(camera, CameraPose(0.0, 0.0, 1.0))
         follows, self._tracker = self._tracker, None  # it would tell of an image without a stamp
         black = Frame(np.zeros((height, width, 3), np.uint8))
         for slot in range(self._slots):
@@ -220,7 +228,7 @@ class Pipeline:
             all_ground = replace(seen, semantic=np.full_like(seen.semantic, label.id))
             for depth in (None, Depth(np.full(seen.semantic.shape, 3.0, np.float32))):
                 self._extractor.extract(all_ground, Wants(points=True), depth)
-        self._camera, self._tracker = placed, follows
+        self._where, self._tracker = placed, follows
         if self._device is None:
             steadier.warm_up(self.labels)
         if self._whole_things:
@@ -249,7 +257,7 @@ class Pipeline:
         begin = perf_counter_ns()
         images = self._preprocess(frame, place)
         span = begin, perf_counter_ns()
-        return Ready(self, frame, wants, images, self._camera, decoders[slot], extractor, span)
+        return Ready(self, frame, wants, images, self._where, decoders[slot], extractor, span)
 
     def decode(self, ready: Ready, answer: Answer) -> Seen:
         """The masks of a frame that this pipeline has prepared. Raises as see."""
@@ -268,8 +276,8 @@ class Pipeline:
         ready, mask = seen.ready, seen.panoptic.semantic
         begin = perf_counter_ns()
         self._extractor = ready.extractor
-        camera, pose, ego, _ = ready.camera
-        self._extractor.set_camera(camera, pose, (mask.shape[0], mask.shape[1]), ready.frame.size_hw, ego)
+        where, mask_hw = ready.where, (mask.shape[0], mask.shape[1])
+        self._extractor.set_camera(where.camera, where.pose, mask_hw, ready.frame.size_hw, where.ego)
         drivable = self._extractor.extract(seen.panoptic, ready.wants, depth)
         placed = perf_counter_ns()
 
@@ -283,7 +291,7 @@ class Pipeline:
         ready, panoptic = seen.ready, seen.panoptic
         if self._tracker is None or not ready.wants.instances:
             return panoptic, Tracked(panoptic.segments, (), "")
-        tracked = self._tracker.update(panoptic, ready.frame.stamp_ns, self._extractor.projection, ready.camera[3])
+        tracked = self._tracker.update(panoptic, ready.frame.stamp_ns, self._extractor.projection, ready.where.odometry)
         panoptic = replace(panoptic, segments=tracked.segments)
         numbered = self._by_track and ready.frame.stamp_ns != 0  # without a stamp nothing is followed
         return (numbered_by_track(panoptic) if numbered else panoptic), tracked

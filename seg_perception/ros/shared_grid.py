@@ -31,7 +31,7 @@ class SharedGrid:
         self._frame = settings.node.odom_frame
         self._problems = dict.fromkeys(names, "no frame yet")
         self._is_watched = False
-        self._lock = Lock()
+        self._lock, self._turn = Lock(), Lock()
 
     def watched(self, settings: Settings) -> bool:
         """Whether the cameras' grids are to be made for it."""
@@ -40,12 +40,13 @@ class SharedGrid:
 
     def add(self, camera: str, grid: Grid, pose: PlanarPose, stamp_ns: int, half_life_s: float) -> None:
         """Publish it with a frame of a camera; see GridFusion.fuse."""
-        with self._lock:
-            self._fusion.half_life_s = half_life_s
-            fused = self._fusion.fuse(grid, pose, stamp_ns, camera)
-            self._problems[camera] = ""
-            stamp = Time(nanoseconds=self._fusion.stamp_ns).to_msg()
-        self._latched.publish(fused, Header(stamp=stamp, frame_id=self._frame))
+        with self._turn:  # so that none overtakes a newer one; who only asks does not wait for what is being sent
+            with self._lock:
+                self._fusion.half_life_s = half_life_s
+                fused = self._fusion.fuse(grid, pose, stamp_ns, camera)
+                self._problems[camera] = ""
+                stamp = Time(nanoseconds=self._fusion.stamp_ns).to_msg()
+            self._latched.publish(fused, Header(stamp=stamp, frame_id=self._frame))
 
     def lacks(self, camera: str, problem: str) -> None:
         """A camera adds nothing now, and why; without any, late subscribers get a grid that knows nothing."""
