@@ -192,7 +192,7 @@ class NodeSettings:
     enabled: bool = _parameter(True, "whether images are taken", live=True)
     autostart: bool = _parameter(True, "configure and activate at once; false: a lifecycle manager does")
     camera_timeout: float = _parameter(
-        0.9,
+        0.8,
         "s without an image until diagnostics report a stalled camera; with images but without outputs, a node that hangs",
         limits=(0.1, 3600.0),
     )
