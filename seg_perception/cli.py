@@ -96,11 +96,11 @@ def _run(words: list[str]) -> int:
 
 def _check_words(verb: str, words: Sequence[str]) -> None:
     """Raises SegPerceptionError for a word without letters, which as a path would be the present folder, and for one that is
-    the path of a name that nothing can be done with."""
+    the path of a name that nothing can be done with. A data set may have no splits."""
     for before, word in zip([verb, *words], words):
         check_name(word)
         empty = before if not word else word[:-1] if word.startswith("--") and word.find("=") == len(word) - 1 else None
-        if empty is not None:
+        if empty not in (None, "--split"):
             raise SegPerceptionError(
                 f"what stands behind {empty} is empty, such as a variable of the shell that is not set: give its value, or "
                 "leave it out"

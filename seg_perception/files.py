@@ -53,7 +53,9 @@ def write_image(path: Path, image: NDArray[Any]) -> None:
     """Write uint8 or uint16 [H, W], or uint8 [H, W, 3] RGB, in the format that the ending names."""
     if image.ndim == 3:
         image = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
-    _, data = cv2.imencode(path.suffix, image)  # OpenCV itself would end the process at a path that is no UTF-8
+    made, data = cv2.imencode(path.suffix, image)  # OpenCV itself would end the process at a path that is no UTF-8
+    if not made:
+        raise SegPerceptionError(f"{path} cannot be written: OpenCV makes no {path.suffix} of {list(image.shape)}")
     with written_aside(path) as aside:
         try:
             aside.write_bytes(data.tobytes())

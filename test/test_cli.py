@@ -108,6 +108,13 @@ def test_an_empty_word_is_not_the_folder_one_is_in(words: list[str], capsys: pyt
     assert "is empty" in line and next((word for word in words if word.startswith("--i")), "").rstrip("=") in line
 
 
+@pytest.mark.parametrize("split", [["--split", ""], ["--split="]])
+def test_a_data_set_may_have_no_splits(split: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["make-bag", "--dataset", "coco_polygons", "--root", str(tmp_path), *split, "--out", str(tmp_path / "bag")]
+    assert main(words) == EXIT_ERROR
+    assert f"there is no folder {tmp_path / 'images'}" in capsys.readouterr().err
+
+
 def test_a_name_that_is_no_utf8_is_told(capsys: pytest.CaptureFixture[str]) -> None:
     """OpenCV ends the process by a segmentation fault where it is given one."""
     words = ["make-bag", "--video", os.fsdecode(b"stra\xdfe.mp4"), "--out", "o"]

@@ -168,3 +168,10 @@ def test_names_that_are_no_utf8_are_told_and_no_folder_of_such_a_name_ends_the_p
     write_image(folder / os.fsdecode(b"bild_\xe4.png"), image)
     with pytest.raises(SegPerceptionError, match=r"bild_\\udce4.png is not written in UTF-8"):
         image_files(folder)
+
+
+def test_an_image_that_its_format_cannot_hold_is_refused_and_leaves_no_empty_file(tmp_path: Path) -> None:
+    path = tmp_path / "wide.jpg"
+    with pytest.raises(SegPerceptionError, match=r"OpenCV makes no \.jpg of \[1, 70000\]"):
+        write_image(path, np.zeros((1, 70000), np.uint8))
+    assert not list(tmp_path.iterdir())

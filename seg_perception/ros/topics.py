@@ -152,7 +152,7 @@ DIAGNOSTICS = Topic(
     "diagnostic_msgs/DiagnosticArray",
     "reliable",
     "rates, age, stage times, drops, bad frames by cause, backend, geometry",
-    "once a second",
+    "once a second, and when something changes",
 )
 
 SELF_TEST = Topic(
