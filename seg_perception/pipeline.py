@@ -120,7 +120,8 @@ class Pipeline:
         follows = tracking is not None and tracking.enabled
         self._tracker = Tracker(len(model.labels), tracking) if tracking is not None and follows else None
         self._by_track = instance_ids == "track"
-        self._steadier = Steadier(model.labels, temporal or TemporalSettings())
+        grid = self._device.steady_grid(model.labels) if self._device else None
+        self._steadier = Steadier(model.labels, temporal or TemporalSettings(), grid)
         self._steadier.tell(self.labels)
         self._settings = panoptic or PanopticSettings(), drivable or DrivableSettings()
         self._steps = self._decoders(), DrivableExtractor(self.labels, self._settings[1])
@@ -195,15 +196,6 @@ class Pipeline:
         return self._extractor.depth_problem
 
     @property
-    def temporal_problem(self) -> str:
-        """Why classes keep nothing from frame to frame although they should; else empty."""
-        if self._device is None or not self._steadier.settings.strength:
-            return ""
-        return (
-            "temporal.strength does nothing where the masks are made on the GPU: set it to 0, or backend to onnxruntime"
-        )
-
-    @property
     def tracker(self) -> Tracker | None:
         """Who follows the things; None where nothing does."""
         return self._tracker
@@ -265,8 +257,7 @@ class Pipeline:
             raise answer.error
         frame, output, place = ready.frame, answer.output, answer.place
         begin = perf_counter_ns()
-        if self._device is None:
-            output, place = self._steadier.steady(ready.images[0], output.only(place), frame.stamp_ns), 0
+        output, place = self._steadier.steady(ready.images, output, place, frame.stamp_ns)
         mask_hw = self._mask_hw or frame.size_hw
         panoptic = ready.decoder.decode(output, place, mask_hw, self.model.stride, ready.wants)
         return Seen(ready, panoptic, (ready.preprocess, answer.span_ns, (begin, perf_counter_ns())))

@@ -8,6 +8,7 @@ fails. Kernels are the real ones, compiled by g++ for the CPU from the source th
 from __future__ import annotations
 
 import ctypes
+import re
 import shutil
 import subprocess
 import time
@@ -21,7 +22,7 @@ from numpy.typing import NDArray
 
 from seg_perception.backends.base import AUTO_PRECISION
 from seg_perception.backends.cuda.driver import Cuda, Gpu
-from seg_perception.backends.cuda.kernels import CudaKernels, Decode, Resize
+from seg_perception.backends.cuda.kernels import STRUCTS, CudaKernels, source
 from seg_perception.errors import SegPerceptionError
 from seg_perception.model_file import INPUT, OUTPUTS, ModelInfo
 
@@ -47,8 +48,9 @@ template <typename T> static T atomicOr(T *at, T value) { T old = *at; *at |= va
 template <typename T> static T atomicMin(T *at, T value) { T old = *at; if (value < old) *at = value; return old; }
 template <typename T> static T atomicMax(T *at, T value) { T old = *at; if (value > old) *at = value; return old; }
 static int __ffs(int bits) { return __builtin_ffs(bits); }
+using std::floor;
 using std::isfinite;
-#include "%s"
+%s
 template <typename Arguments>
 static void run(void (*kernel)(Arguments), unsigned blocks, unsigned threads, bool backwards, const void *bytes) {
     Arguments arguments;
@@ -63,20 +65,29 @@ static void run(void (*kernel)(Arguments), unsigned blocks, unsigned threads, bo
 }
 extern "C" int size_of_resize() { return sizeof(Resize); }
 extern "C" int size_of_decode() { return sizeof(Decode); }
+extern "C" int size_of_steady() { return sizeof(Steady); }
 extern "C" void run_resize(void (*kernel)(Resize), unsigned blocks, unsigned threads, bool backwards, const void *bytes)
 { run(kernel, blocks, threads, backwards, bytes); }
 extern "C" void run_decode(void (*kernel)(Decode), unsigned blocks, unsigned threads, bool backwards, const void *bytes)
 { run(kernel, blocks, threads, backwards, bytes); }
+extern "C" void run_steady(void (*kernel)(Steady), unsigned blocks, unsigned threads, bool backwards, const void *bytes)
+{ run(kernel, blocks, threads, backwards, bytes); }
 """
 
+KIND_OF = {
+    kernel: next(struct for struct in STRUCTS if struct.__name__ == kind)
+    for kernel, kind in re.findall(r"^KERNEL (\w+)\(const (\w+)", source(), re.MULTILINE)
+}
+"""What each kernel takes."""
 
-def compile_for_cpu(source: Path, folder: Path) -> Path:
-    """Shared library of the kernels, and of the loops over their threads. Raises FileNotFoundError without g++."""
+
+def compile_for_cpu(folder: Path) -> Path:
+    """Shared library, in a folder, of the kernels, and of the loops over their threads. Raises FileNotFoundError without g++."""
     compiler = shutil.which("g++")
     if compiler is None:
         raise FileNotFoundError("g++ is not installed")
     unit, library = folder / "kernels.cpp", folder / "kernels.so"
-    unit.write_text(SHIM % source)
+    unit.write_text(SHIM % source())
     options = ["-std=c++14", "-O1", "-ffp-contract=off", "-Wall", "-Wno-unused-function", "-Werror", "-shared", "-fPIC"]
     subprocess.run([compiler, *options, "-o", str(library), str(unit)], check=True)
     return library
@@ -370,7 +381,8 @@ class FakeDriver:
         if self.load_error:
             return self.load_error, 0
         library = ctypes.CDLL(code.decode())
-        assert (library.size_of_resize(), library.size_of_decode()) == (ctypes.sizeof(Resize), ctypes.sizeof(Decode))
+        for struct in STRUCTS:
+            assert getattr(library, f"size_of_{struct.__name__.lower()}")() == ctypes.sizeof(struct)
         self.modules[1] = library
         return 0, 1
 
@@ -388,14 +400,16 @@ class FakeDriver:
         *grid_and_block, shared, stream, parameters, extra = arguments
         blocks, *more_blocks, threads, one, also_one = grid_and_block
         assert more_blocks == [1, 1] and one == also_one == 1 and shared == extra == 0 and threads <= 1024
-        kind, run = (Resize, "run_resize") if kernel.__name__ == "resize_image" else (Decode, "run_decode")
+        kind = KIND_OF[kernel.__name__]
         copied = kind.from_buffer_copy(kind.from_address(ctypes.c_void_p.from_address(parameters).value))
 
         def work() -> None:
             for name, field in kind._fields_:
                 if field is ctypes.c_void_p:
                     self._runtime.array(getattr(copied, name), (1,), np.uint8)
-            getattr(self.modules[1], run)(kernel, blocks, threads, self.backwards, ctypes.byref(copied))
+            getattr(self.modules[1], f"run_{kind.__name__.lower()}")(
+                kernel, blocks, threads, self.backwards, ctypes.byref(copied)
+            )
 
         self.launched.append(kernel.__name__)
         self._runtime.enqueue(int(stream), work)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from seg_perception.labels import LabelSet
 from seg_perception.model_file import INPUT, OUTPUTS, ModelInfo
 from seg_perception.panoptic.decoder import Decoder, PanopticSettings
+from seg_perception.panoptic.steadier import SteadyGrid
 from seg_perception.results import Frame, NetworkOutput
 
 PRECISION_CHOICES = ("auto", "fp32", "fp16")
@@ -57,6 +58,9 @@ class DeviceSteps(Protocol):
 
     def decoder(self, labels: LabelSet, settings: PanopticSettings) -> Decoder:
         """What PanopticDecoder does, with what `infer` then returns."""
+
+    def steady_grid(self, labels: LabelSet) -> SteadyGrid:
+        """What HostGrid does, with what `infer` then returns."""
 
 
 @runtime_checkable

@@ -6,7 +6,7 @@ import ctypes
 import importlib
 import time
 
-from seg_perception.backends.cuda.kernels import Decode, Resize, compile_for
+from seg_perception.backends.cuda.kernels import STRUCTS, compile_for
 from seg_perception.gpu_check.lab import Lab
 
 ROBOTS = {"8.7": "Orin", "8.9": "Ada", "9.0": "Hopper", "11.0": "Thor", "12.0": "Blackwell"}
@@ -38,7 +38,7 @@ def check(lab: Lab) -> None:
 def _layout() -> str:
     """C++ that compiles only where the compiler lays out the structs as ctypes does."""
     lines = []
-    for struct in (Resize, Decode):
+    for struct in STRUCTS:
         lines.append(f'static_assert(sizeof({struct.__name__}) == {ctypes.sizeof(struct)}, "size");')
         for name, _ in struct._fields_:
             offset = getattr(struct, name).offset

@@ -379,7 +379,6 @@ class Camera:
             settings.node.enabled,
             {
                 **tracking_values(self._pipeline.tracker),
-                "temporal_problem": self._pipeline.temporal_problem,
                 **size_values(self._pipeline.model, self.shape),
             },
         )

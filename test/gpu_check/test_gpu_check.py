@@ -14,7 +14,6 @@ from fake_cuda import compile_for_cpu
 from places import CHECKOUT
 
 from seg_perception import cli, files
-from seg_perception.backends.cuda.kernels import SOURCE
 from seg_perception.gpu_check import gpu_check, runner
 from seg_perception.gpu_check.runner import Outcome, Section, run_sections
 from seg_perception.gpu_check.sections import SECTIONS
@@ -26,7 +25,7 @@ from seg_perception.synthetic.drive import SyntheticDrive
 def environment(tmp_path_factory):
     """What the children inherit."""
     try:
-        library = compile_for_cpu(SOURCE, tmp_path_factory.mktemp("kernels"))
+        library = compile_for_cpu(tmp_path_factory.mktemp("kernels"))
     except FileNotFoundError as error:
         pytest.skip(f"the kernels cannot be compiled for the CPU: {error}")
     with pytest.MonkeyPatch.context() as patch:

@@ -38,10 +38,17 @@ def picture(shift=0, grid=GRID):
     return np.repeat(np.repeat(moved, 8, 0), 8, 1)[..., None].repeat(3, 2)
 
 
+def steady(steadier, image, frame, stamp_ns):
+    """The only image's output after fusion."""
+    found, place = steadier.steady(image[None], frame, 0, stamp_ns)
+    assert place == 0
+    return found
+
+
 def winners(steadier, *frames, image=None):
     """The classes after the last of these outputs."""
     for i, frame in enumerate(frames, start=1):
-        found = steadier.steady(picture() if image is None else image[i - 1], frame, i * PERIOD_NS)
+        found = steady(steadier, picture() if image is None else image[i - 1], frame, i * PERIOD_NS)
     return found.semantic_logits[0].argmax(axis=0)
 
 
@@ -57,8 +64,8 @@ def test_what_changes_by_little_is_held_and_what_changes_by_more_is_not():
 @pytest.mark.parametrize("gap_ns, margin", [(1, 1.6), (PERIOD_NS // 10, 1.6), (6 * PERIOD_NS, 0.6)])
 def test_the_past_counts_for_less_after_a_longer_time_and_never_for_more(gap_ns, margin):
     steadier = Steadier(LABELS, TemporalSettings(strength=1.0))
-    steadier.steady(picture(), output(ROAD, 3), PERIOD_NS)
-    found = steadier.steady(picture(), output(GRASS, margin), PERIOD_NS + gap_ns)
+    steady(steadier, picture(), output(ROAD, 3), PERIOD_NS)
+    found = steady(steadier, picture(), output(GRASS, margin), PERIOD_NS + gap_ns)
     assert (found.semantic_logits[0].argmax(axis=0) == GRASS).all()
 
 
@@ -75,7 +82,7 @@ def test_how_sure_it_is_that_there_is_a_thing_stays_as_it_is(seed):
         frame = NetworkOutput(
             rng.normal(0, 3, (1, 4, *GRID)).astype(np.float32), zero, np.zeros((1, 2, *GRID), np.float32)
         )
-        found = steadier.steady(picture(), frame, i * PERIOD_NS).semantic_logits[0]
+        found = steady(steadier, picture(), frame, i * PERIOD_NS).semantic_logits[0]
         now = frame.semantic_logits[0]
         assert np.array_equal(found[CAR], now[CAR])
         np.testing.assert_allclose(found[:CAR].max(axis=0), now[:CAR].max(axis=0), rtol=1e-5, atol=1e-6)
@@ -131,7 +138,7 @@ def test_fusion_is_what_its_definition_says(seed):
             np.zeros((1, 1, *grid), np.float32),
             np.zeros((1, 2, *grid), np.float32),
         )
-        found = steadier.steady(picture(grid=grid), frame, i * PERIOD_NS).semantic_logits[0]
+        found = steady(steadier, picture(grid=grid), frame, i * PERIOD_NS).semantic_logits[0]
         now = logits[:, :, :CAR].astype(np.float64)
         now -= now.max(axis=2, keepdims=True)
         past = now if past is None else by_definition(now, past, back, strength, 0.75)
@@ -148,7 +155,7 @@ def test_what_is_thinner_than_two_cells_is_not_worn_away_by_moving():
         frame = output(np.full(GRID, GRASS), 0)
         frame.semantic_logits[0, ROAD] = 5.5
         frame.semantic_logits[0, GRASS] = 12.0 * near
-        found = steadier.steady(picture(), frame, i * PERIOD_NS).semantic_logits[0].argmax(axis=0) == GRASS
+        found = steady(steadier, picture(), frame, i * PERIOD_NS).semantic_logits[0].argmax(axis=0) == GRASS
         assert found[:, near.argmax()].all() and (found.sum(axis=1) <= 2).all()
 
 
@@ -161,7 +168,7 @@ def test_a_standing_picture_of_unsure_classes_changes_less_than_half_as_often():
         for i, added in enumerate(noise, start=1):
             frame = output(np.full(GRID, CAR), -9.0)
             frame.semantic_logits[0, :CAR] = truth + added
-            found = steadier.steady(picture(), frame, i * PERIOD_NS).semantic_logits[0].argmax(axis=0)
+            found = steady(steadier, picture(), frame, i * PERIOD_NS).semantic_logits[0].argmax(axis=0)
             changed += 0 if before is None else np.count_nonzero(found != before)
             before = found
         changes[strength] = changed
@@ -177,9 +184,9 @@ def test_what_becomes_an_obstacle_or_a_thing_shows_at_once_however_unsure(before
 def test_a_frame_that_is_no_number_spoils_none_after_it():
     steadier, broken, after = Steadier(LABELS, TemporalSettings(strength=2.0)), output(GRASS, 3), output(GRASS, 0.5)
     broken.semantic_logits[0, :, 5:20, 5:20] = np.nan
-    assert np.isnan(steadier.steady(picture(), broken, PERIOD_NS).semantic_logits).any(), "the decoder must refuse it"
+    assert np.isnan(steady(steadier, picture(), broken, PERIOD_NS).semantic_logits).any(), "the decoder must refuse it"
     for i in (2, 3):
-        assert np.isfinite(steadier.steady(picture(), after, i * PERIOD_NS).semantic_logits).all()
+        assert np.isfinite(steady(steadier, picture(), after, i * PERIOD_NS).semantic_logits).all()
 
 
 def test_labels_of_one_class_that_is_no_thing_are_left_as_they_are():
@@ -188,12 +195,12 @@ def test_labels_of_one_class_that_is_no_thing_are_left_as_they_are():
     )
     zero = np.zeros((1, 2, *GRID), np.float32)
     frame = NetworkOutput(zero, np.zeros((1, 1, *GRID), np.float32), zero)
-    assert Steadier(labels, TemporalSettings(strength=2.0)).steady(picture(), frame, PERIOD_NS) is frame
+    assert steady(Steadier(labels, TemporalSettings(strength=2.0)), picture(), frame, PERIOD_NS) is frame
 
 
 def test_off_is_the_very_output():
     steadier, frame = Steadier(LABELS, TemporalSettings()), output(ROAD, 1)
-    assert steadier.steady(picture(), frame, PERIOD_NS) is frame
+    assert steady(steadier, picture(), frame, PERIOD_NS) is frame
 
 
 def test_the_backends_buffers_are_left_alone():
@@ -217,17 +224,17 @@ def test_classes_move_with_the_picture():
 @pytest.mark.parametrize("stamps", [(2, 1), (1, 60), (1, 1), (0, 1)])
 def test_frames_that_do_not_follow_are_judged_alone(stamps):
     steadier = Steadier(LABELS, TemporalSettings(strength=5.0))
-    steadier.steady(picture(), output(ROAD, 3), stamps[0] * PERIOD_NS)
-    found = steadier.steady(picture(), output(GRASS, 0.5), stamps[1] * PERIOD_NS)
+    steady(steadier, picture(), output(ROAD, 3), stamps[0] * PERIOD_NS)
+    found = steady(steadier, picture(), output(GRASS, 0.5), stamps[1] * PERIOD_NS)
     assert (found.semantic_logits[0].argmax(axis=0) == GRASS).all()
 
 
 def test_another_grid_begins_anew_and_small_ones_have_no_flow():
     steadier = Steadier(LABELS, TemporalSettings(strength=5.0))
-    steadier.steady(picture(), output(ROAD, 3), PERIOD_NS)
+    steady(steadier, picture(), output(ROAD, 3), PERIOD_NS)
     small = (4, 6)
     for i, (winner, expected) in enumerate(((GRASS, GRASS), (ROAD, GRASS)), start=2):
-        found = steadier.steady(picture(grid=small), output(winner, 0.5, small), i * PERIOD_NS)
+        found = steady(steadier, picture(grid=small), output(winner, 0.5, small), i * PERIOD_NS)
         assert (found.semantic_logits[0].argmax(axis=0) == expected).all()
 
 

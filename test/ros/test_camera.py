@@ -97,7 +97,7 @@ def test_what_stopped_the_ground_before_it_was_deactivated_is_not_told_after(mon
     node: Any = SimpleNamespace(get_logger=lambda: SimpleNamespace(warning=logged.append, info=logged.append))
     camera.name, camera._node, camera._settings, camera._calibration = "", node, POSED, Calibration()
     camera._ground, camera._ground_told, camera._silence_told = GROUND_UNWATCHED, GROUND_OK, (False, False)
-    camera._pipeline = SimpleNamespace(tracker=None, temporal_problem="", model=None)  # type: ignore[assignment]
+    camera._pipeline = SimpleNamespace(tracker=None, model=None)  # type: ignore[assignment]
     monitor = CameraMonitor("/image", 2.0, time.monotonic())
     monkeypatch.setattr(camera_file, "CameraInput", lambda *given: SimpleNamespace(monitor=monitor))
     problem = GroundState("tf_missing", "no transform")

@@ -1,4 +1,4 @@
-"""Compiles kernels.cu for the GPU at hand, by NVRTC, and launches its kernels. Needs no CUDA compiler."""
+"""Compiles kernels.cu and steady.cu for the GPU at hand, by NVRTC, and launches its kernels. Needs no CUDA compiler."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from typing import Any
 from seg_perception.backends.cuda.driver import Gpu, Stream
 from seg_perception.errors import BackendError, SegPerceptionError
 
-SOURCE = Path(__file__).with_name("kernels.cu")
+SOURCES = tuple(Path(__file__).with_name(name) for name in ("kernels.cu", "steady.cu"))
+"""One behind the other, they are one source."""
 OPTIONS = ("--std=c++14", "--fmad=false")
 """Without fused multiply-adds the GPU rounds as the CPU does."""
 BLOCK = 128
@@ -50,6 +51,26 @@ class Decode(ctypes.Structure):
     )
 
 
+class Steady(ctypes.Structure):
+    """struct Steady of the source, which explains the fields."""
+
+    _fields_ = _fields(
+        {
+            ctypes.c_void_p: "image grey logits stuff is_obstacle back weights past_odds past_best odds found best"
+            " is_border",
+            ctypes.c_int: "h w halvings count",
+        }
+    )
+
+
+STRUCTS = (Resize, Decode, Steady)
+
+
+def source() -> str:
+    """All kernels, in C++."""
+    return "\n".join(path.read_text() for path in SOURCES)
+
+
 class CudaKernels:
     """The compiled source, loaded on the GPU in use."""
 
@@ -62,12 +83,12 @@ class CudaKernels:
 
     def check_all(self) -> list[str]:
         """Names of all kernels of the source. Raises SegPerceptionError for one that the GPU did not load."""
-        names: list[str] = re.findall(r"^KERNEL (\w+)\(", SOURCE.read_text(), re.MULTILINE)
+        names: list[str] = re.findall(r"^KERNEL (\w+)\(", source(), re.MULTILINE)
         for name in names:
             self._function(name)
         return names
 
-    def launch(self, name: str, threads: int, arguments: Resize | Decode, stream: Stream) -> None:
+    def launch(self, name: str, threads: int, arguments: Resize | Decode | Steady, stream: Stream) -> None:
         """Queue a kernel for at least this many threads; arguments are copied."""
         pointers = (ctypes.c_void_p * 1)(ctypes.addressof(arguments))
         blocks = -(-threads // BLOCK)
@@ -111,8 +132,8 @@ def compile_for(compute_capability: str, nvrtc: Any, more: str = "") -> bytes:
     """
     options = [f"--gpu-architecture=sm_{compute_capability.replace('.', '')}", *OPTIONS]
     try:
-        source = SOURCE.read_bytes() + more.encode()
-        program = _checked(nvrtc, "nvrtcCreateProgram", source, SOURCE.name.encode(), 0, [], [])
+        code = (source() + more).encode()
+        program = _checked(nvrtc, "nvrtcCreateProgram", code, SOURCES[0].name.encode(), 0, [], [])
     except (RuntimeError, OSError) as error:  # cuda-python's way to say that the library is not there
         raise SegPerceptionError(
             f"CUDA's run-time compiler NVRTC cannot be loaded ({' '.join(str(error).split())[:200]}): "
@@ -127,9 +148,9 @@ def compile_for(compute_capability: str, nvrtc: Any, more: str = "") -> bytes:
             raise SegPerceptionError(
                 f"{error}; its log for compute capability {compute_capability}: {log.decode().strip(chr(0))[:300]}"
             ) from error
-        code = bytearray(_checked(nvrtc, "nvrtcGetCUBINSize", program))
-        _checked(nvrtc, "nvrtcGetCUBIN", program, code)
-        return bytes(code)
+        cubin = bytearray(_checked(nvrtc, "nvrtcGetCUBINSize", program))
+        _checked(nvrtc, "nvrtcGetCUBIN", program, cubin)
+        return bytes(cubin)
     finally:
         _checked(nvrtc, "nvrtcDestroyProgram", program)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 import weakref
 from collections.abc import Callable, Mapping
+from typing import TypeVar
 
 import cv2
 import numpy as np
@@ -17,6 +18,8 @@ from numpy.typing import NDArray
 from seg_perception.backends.base import OnDevice
 from seg_perception.backends.cuda.driver import Buffers, DeviceMemory, Stream, Transfer, Work, do_all
 from seg_perception.backends.cuda.kernels import CudaKernels, Decode, Resize
+from seg_perception.backends.cuda.steady import CudaSteadyGrid
+from seg_perception.backends.cuda.step import CudaStep, Surroundings
 from seg_perception.camera.preprocess import Preprocessor, halvings, no_pixels
 from seg_perception.labels import NOT_GROUND, LabelSet
 from seg_perception.model_file import INPUT, OUTPUTS, ModelInfo
@@ -39,8 +42,10 @@ ORDERS = {
 }
 """Which channels of a packed image are red, green and blue, by the conversion that OpenCV would do."""
 
+_Step = TypeVar("_Step", bound=CudaStep)
 
-class CudaSteps:
+
+class CudaSteps(Surroundings):
     """Makes the steps of each pipeline, around tensors of the network that they share: see DeviceSteps."""
 
     def __init__(
@@ -51,24 +56,21 @@ class CudaSteps:
         tensors: Mapping[str, DeviceMemory],
         log: Callable[[str], None],
     ) -> None:
-        self.model, self.kernels, self.stream, self.tensors, self.log = model, kernels, stream, tensors, log
-        self.closed = False
-        self._made: weakref.WeakSet[CudaPreprocessor | CudaDecoder] = weakref.WeakSet()
+        super().__init__(model, kernels, stream, tensors, log)
+        self._made: weakref.WeakSet[CudaStep] = weakref.WeakSet()
         self._counting = threading.Lock()
 
     def preprocessor(self) -> CudaPreprocessor:
         """See DeviceSteps."""
-        made = CudaPreprocessor(self)
-        with self._counting:
-            self._made.add(made)
-        return made
+        return self._counted(CudaPreprocessor(self))
 
     def decoder(self, labels: LabelSet, settings: PanopticSettings) -> CudaDecoder:
         """See DeviceSteps."""
-        made = CudaDecoder(self, labels, settings)
-        with self._counting:
-            self._made.add(made)
-        return made
+        return self._counted(CudaDecoder(self, labels, settings))
+
+    def steady_grid(self, labels: LabelSet) -> CudaSteadyGrid:
+        """See DeviceSteps."""
+        return self._counted(CudaSteadyGrid(self, labels))
 
     def close(self) -> None:
         """Give back what the steps hold on the GPU, and the kernels; may be called twice."""
@@ -83,18 +85,18 @@ class CudaSteps:
         """Name of each step that has work, and the state of that work. Any thread."""
         return sorted((made.name, work.state) for made in self._steps() for work in made.works())
 
-    def _steps(self) -> list[CudaPreprocessor | CudaDecoder]:
+    def _counted(self, made: _Step) -> _Step:
+        with self._counting:
+            self._made.add(made)
+        return made
+
+    def _steps(self) -> list[CudaStep]:
         """Those that are in use; settings that change make others meanwhile, in another thread."""
         with self._counting:
             return list(self._made)
 
-    def check_open(self) -> None:
-        """Raise RuntimeError after close()."""
-        if self.closed:
-            raise RuntimeError("the backend is closed")
 
-
-class CudaPreprocessor:
+class CudaPreprocessor(CudaStep):
     """Does on the GPU what Preprocessor does, to at most 2 of 255 levels: OpenCV rounds its weights to 11 bits.
 
     Packed pixels (rgb8, bgr8, rgba8, bgra8, mono8, JPEG) are sent as the camera gave them.
@@ -102,12 +104,11 @@ class CudaPreprocessor:
 
     name = "preprocess"
 
-    def __init__(self, steps: CudaSteps) -> None:
-        self._steps = steps
+    def __init__(self, steps: Surroundings) -> None:
+        super().__init__(steps)
         self._image: Transfer | None = None
         self._order = RGB
         self._on_cpu = Preprocessor(steps.model.size_hw)
-        self._works: dict[int, Work] = {}
 
     def __call__(self, frame: Frame, index: int = 0) -> OnDevice:
         """Queue the resize of a frame to image `index` of the network's input.
@@ -126,19 +127,11 @@ class CudaPreprocessor:
         self._works[index].run()
         return OnDevice(index + 1)
 
-    def works(self) -> list[Work]:
-        """What it queues, of the present size of image."""
-        return list(self._works.values())
-
     def close(self) -> None:
         """Give back what it holds on the GPU."""
         image, self._image = self._image, None
         if image is not None:
             do_all([self._forget_works, image.free])
-
-    def _forget_works(self) -> None:
-        works, self._works = self.works(), {}
-        do_all([self._steps.stream.synchronize, *(work.destroy for work in works)])
 
     def _packed(self, frame: Frame) -> tuple[NDArray[np.uint8], tuple[int, int, int]]:
         """Pixels, uint8 [H, W] or [H, W, channels], and which channels are red, green and blue. What is not packed comes
@@ -189,7 +182,7 @@ class CudaPreprocessor:
         return Work(steps.stream, enqueue, steps.log)
 
 
-class CudaDecoder:
+class CudaDecoder(CudaStep):
     """Decodes on the GPU by the rule of PanopticDecoder, which says what the masks are.
 
     Classes and instances are equal on every pixel; confidence may differ by 1 of 255, and with it what min_confidence
@@ -198,11 +191,11 @@ class CudaDecoder:
 
     name = "decode"
 
-    def __init__(self, steps: CudaSteps, labels: LabelSet, settings: PanopticSettings) -> None:
-        self._steps, self._labels, self._settings = steps, labels, settings
+    def __init__(self, steps: Surroundings, labels: LabelSet, settings: PanopticSettings) -> None:
+        super().__init__(steps)
+        self._labels, self._settings = labels, settings
         self._key: tuple[tuple[int, int], int] | None = None
         self._buffers = Buffers(steps.stream)
-        self._works: dict[tuple[int, bool, bool, bool], Work] = {}
 
     def decode(self, output: OnDevice, index: int, mask_hw: tuple[int, int], stride: int, wants: Wants) -> Panoptic:
         """As PanopticDecoder.decode; waits for the GPU."""
@@ -220,19 +213,10 @@ class CudaDecoder:
         self._steps.stream.synchronize()
         return self._panoptic(wants, with_confidence)
 
-    def works(self) -> list[Work]:
-        """What it queues, of the present size of mask."""
-        return list(self._works.values())
-
     def close(self) -> None:
         """Give back what it holds on the GPU."""
         self._key = None
         do_all([self._forget_works, self._buffers.free])
-
-    def _forget_works(self) -> None:
-        works, self._works = self.works(), {}
-        if works:
-            do_all([self._steps.stream.synchronize, *(work.destroy for work in works)])
 
     def _start(self, mask_hw: tuple[int, int], stride: int) -> None:
         self._key = None

@@ -11,7 +11,8 @@ from types import SimpleNamespace
 import numpy as np
 import plain_panoptic as plain
 import pytest
-from fake_cuda import FakeCudaRuntime, FakeDriver, FakeNvrtc, Machine, compile_for_cpu
+from cuda_device import ALL, EXTRA, Device, some_labels
+from fake_cuda import Machine
 from fakes import model_info, tiny_model
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -21,8 +22,8 @@ from seg_perception import model_file
 from seg_perception.backends.base import OnDevice
 from seg_perception.backends.batches import Batches
 from seg_perception.backends.cuda import kernels, steps
-from seg_perception.backends.cuda.driver import Cuda, DeviceMemory, Stream, Transfer
-from seg_perception.backends.cuda.kernels import SOURCE, CudaKernels, compile_for
+from seg_perception.backends.cuda.driver import Cuda, Transfer
+from seg_perception.backends.cuda.kernels import compile_for
 from seg_perception.backends.cuda.steps import CudaSteps
 from seg_perception.backends.onnx_runtime import OnnxRuntimeBackend
 from seg_perception.backends.shipped_models import SHIPPED_MODELS, find_model
@@ -30,54 +31,10 @@ from seg_perception.camera.messages import ImageReader
 from seg_perception.camera.preprocess import Preprocessor
 from seg_perception.errors import SegPerceptionError
 from seg_perception.labels import VOID, LabelClass, LabelSet
-from seg_perception.model_file import OUTPUTS
 from seg_perception.panoptic.decoder import PanopticDecoder, PanopticSettings
 from seg_perception.pipeline import Pipeline
 from seg_perception.results import Frame, NetworkOutput, Wants
 from seg_perception.synthetic.drive import SyntheticDrive
-
-EXTRA = Wants(instances=True, confidence=True)
-ALL = PanopticSettings(min_stuff_area=0.0)
-
-
-@pytest.fixture(scope="module")
-def library(tmp_path_factory):
-    try:
-        return compile_for_cpu(SOURCE, tmp_path_factory.mktemp("kernels"))
-    except FileNotFoundError as error:
-        pytest.skip(f"the kernels cannot be compiled for the CPU: {error}")
-
-
-class Device:
-    """A GPU that holds a given output of a network: the fake one, or with library None the machine's own. backwards:
-    the order in which a kernel's threads run."""
-
-    def __init__(self, library, labels, output, backwards=False, stride=8):
-        if library is None:
-            cuda, compiled = Cuda(), ()
-        else:
-            self.runtime = FakeCudaRuntime()
-            self.driver = FakeDriver(self.runtime)
-            self.driver.backwards = backwards
-            cuda, compiled = Cuda(self.runtime), (FakeNvrtc(library), self.driver)
-        self.count, _, h, w = output.semantic_logits.shape
-        self.labels, self.stride = labels, stride
-        model = model_info(labels, (stride * h, stride * w), stride)
-        stream = Stream(cuda)
-        tensors = {"image": DeviceMemory(stream, (1, *model.size_hw, 3), np.uint8)}
-        for name in OUTPUTS:
-            values = getattr(output, name)
-            tensors[name] = DeviceMemory(stream, values.shape, values.dtype)
-            tensors[name].fill(values)
-        self.steps = CudaSteps(model, CudaKernels(cuda.gpu(), *compiled), stream, tensors, pytest.fail)
-
-    def decode(self, size_hw, settings=ALL, wants=EXTRA, index=0):
-        decoder = self.steps.decoder(self.labels, settings)
-        return decoder.decode(OnDevice(self.count), index, size_hw, self.stride, wants)
-
-
-def _labels(classes):
-    return LabelSet(tuple(LabelClass(i, f"c{i}", (i, i, i), thing=i % 2 == 1) for i in range(classes)))
 
 
 def _same_regions(a, b):
@@ -122,7 +79,7 @@ CASES = st.tuples(
 def test_masks_equal_the_plain_definition_on_every_pixel_in_whatever_order_threads_run(library, case):
     (output, size_hw), backwards = case
     logits = output.semantic_logits[0]
-    labels = _labels(len(logits))
+    labels = some_labels(len(logits))
     seen = Device(library, labels, output, backwards).decode(size_hw)
     semantic = plain.semantic(logits, size_hw)
     assert np.array_equal(seen.semantic, semantic)
@@ -137,7 +94,7 @@ def test_masks_equal_the_plain_definition_on_every_pixel_in_whatever_order_threa
 @given(case=CASES, least=st.sampled_from([0.0, 0.05, 0.3]), most=st.sampled_from([1, 3, 40]))
 def test_segments_are_those_of_the_cpu(library, case, least, most):
     (output, size_hw), backwards = case
-    labels = _labels(output.semantic_logits.shape[1])
+    labels = some_labels(output.semantic_logits.shape[1])
     chosen = PanopticSettings(min_stuff_area=least, min_thing_area=least, max_instances=most)
     seen = Device(library, labels, output, backwards).decode(size_hw, chosen)
     expected = PanopticDecoder(labels, chosen).decode(output, 0, size_hw, 8, EXTRA)
@@ -158,7 +115,7 @@ def test_a_class_that_wins_no_cell_can_win_between_them(library):
     """Road 4, person 3, car 0 on the left, the mirror image on the right. Person's 3 is most from 1/4 to 3/4 of the
     way, and of five pixels, which lie at 0, 1/10, 1/2, 9/10 and 1, only the middle one is there."""
     output = network_output(np.array([[[4.0, 0.0]], [[0.0, 4.0]], [[3.0, 3.0]]]))
-    assert Device(library, _labels(3), output).decode((1, 5)).semantic.tolist() == [[0, 0, 2, 1, 1]]
+    assert Device(library, some_labels(3), output).decode((1, 5)).semantic.tolist() == [[0, 0, 2, 1, 1]]
 
 
 def test_unsure_pixels_become_void_and_belong_to_no_segment(library):
@@ -166,7 +123,7 @@ def test_unsure_pixels_become_void_and_belong_to_no_segment(library):
     side = np.log(3.0)
     output = network_output(np.array([[[side, 0.0]], [[0.0, side]]]), heatmap=[[0.0, 1.0]])
     chosen = PanopticSettings(min_confidence=0.7, min_stuff_area=0.0, max_instances=1)
-    seen = Device(library, _labels(2), output).decode((1, 3), chosen)
+    seen = Device(library, some_labels(2), output).decode((1, 3), chosen)
     assert seen.semantic.tolist() == [[0, VOID, 1]] and seen.instance.tolist() == [[0, 0, 1]]
     assert seen.confidence.tolist() == [[191, 128, 191]]
     assert [(s.class_id, s.area) for s in seen.segments] == [(1, 1), (0, 1)]
@@ -199,7 +156,7 @@ def test_equal_things_are_numbered_by_their_centres(library):
     logits = np.zeros((2, 1, 6))
     logits[1] = 3
     output = network_output(logits, heatmap=[[0, 0.9, 0, 0, 1.0, 0]])
-    assert Device(library, _labels(2), output).decode((1, 6)).instance.tolist() == [[2, 2, 2, 1, 1, 1]]
+    assert Device(library, some_labels(2), output).decode((1, 6)).instance.tolist() == [[2, 2, 2, 1, 1, 1]]
 
 
 def test_every_image_of_a_batch_has_its_own_masks(library):
@@ -207,9 +164,9 @@ def test_every_image_of_a_batch_has_its_own_masks(library):
     output = NetworkOutput(
         *(rng.normal(size=(3, channels, 4, 6)).astype(np.float32) for channels in (5, 1, 2)),
     )
-    device = Device(library, _labels(5), output)
+    device = Device(library, some_labels(5), output)
     for index in range(3):
-        expected = PanopticDecoder(_labels(5), ALL).decode(output, index, (33, 47), 8, EXTRA)
+        expected = PanopticDecoder(some_labels(5), ALL).decode(output, index, (33, 47), 8, EXTRA)
         seen = device.decode((33, 47), index=index)
         assert np.array_equal(seen.semantic, expected.semantic) and _same_regions(seen.instance, expected.instance)
     with pytest.raises(IndexError):
@@ -227,9 +184,9 @@ def test_every_image_of_a_batch_has_its_own_masks(library):
 def test_what_nobody_wants_is_neither_computed_nor_fetched(library, wants):
     rng = np.random.default_rng(6)
     output = network_output(rng.normal(size=(3, 4, 6)), rng.random((4, 6)))
-    device = Device(library, _labels(3), output)
+    device = Device(library, some_labels(3), output)
     seen = device.decode((33, 47), wants=wants)
-    expected = PanopticDecoder(_labels(3), ALL).decode(output, 0, (33, 47), 8, wants)
+    expected = PanopticDecoder(some_labels(3), ALL).decode(output, 0, (33, 47), 8, wants)
     assert np.array_equal(seen.semantic, expected.semantic) and seen.segments == expected.segments == ()
     assert not seen.instance.any() and bool(seen.confidence.any()) == bool(expected.confidence.any())
     assert "find_peaks" not in device.driver.launched and "renumber" not in device.driver.launched
@@ -241,13 +198,13 @@ def test_outputs_that_are_not_finite_are_refused_by_their_name(library, bad):
     logits, heatmap, offset = np.zeros((2, 3, 4)), np.ones((3, 4)), np.zeros((2, 3, 4))
     logits[1, 2, 3] = bad
     with pytest.raises(SegPerceptionError, match="semantic_logits hold values that are not finite"):
-        Device(library, _labels(2), network_output(logits, heatmap, offset)).decode((24, 32))
+        Device(library, some_labels(2), network_output(logits, heatmap, offset)).decode((24, 32))
     logits[1, 2, 3], offset[0, 1, 1] = 0, bad
     with pytest.raises(SegPerceptionError, match="center_offset hold values that are not finite"):
-        Device(library, _labels(2), network_output(logits, heatmap, offset)).decode((24, 32))
+        Device(library, some_labels(2), network_output(logits, heatmap, offset)).decode((24, 32))
     offset[0, 1, 1], heatmap[1, 1] = 0, bad
     with pytest.raises(SegPerceptionError, match="center_heatmap hold values that are not finite"):
-        Device(library, _labels(2), network_output(logits, heatmap, offset)).decode((24, 32))
+        Device(library, some_labels(2), network_output(logits, heatmap, offset)).decode((24, 32))
 
 
 # Network input
@@ -571,8 +528,8 @@ def test_a_real_gpu_makes_the_masks_that_the_cpu_makes(gpu, kind):
     shape = (19, 64, 128)
     logits = rng.normal(size=shape) * 5 if kind == "noise" else rng.integers(0, 3, shape)
     output = network_output(logits, rng.random((64, 128)), rng.normal(size=(2, 64, 128)) * 30)
-    expected = PanopticDecoder(_labels(19), ALL).decode(output, 0, (720, 1280), 8, EXTRA)
-    device = Device(None, _labels(19), output)
+    expected = PanopticDecoder(some_labels(19), ALL).decode(output, 0, (720, 1280), 8, EXTRA)
+    device = Device(None, some_labels(19), output)
     decoder = device.steps.decoder(device.labels, ALL)
     for _ in ("call by call", "as a graph"):
         seen = decoder.decode(OnDevice(1), 0, (720, 1280), 8, EXTRA)
@@ -581,7 +538,7 @@ def test_a_real_gpu_makes_the_masks_that_the_cpu_makes(gpu, kind):
 
 
 def test_a_real_gpu_resizes_as_the_cpu_does(gpu):
-    device = Device(None, _labels(2), network_output(np.zeros((2, 8, 12))))
+    device = Device(None, some_labels(2), network_output(np.zeros((2, 8, 12))))
     frame = Frame(_picture(600, 900))
     preprocess = device.steps.preprocessor()
     seen = Transfer(device.steps.stream, (64, 96, 3), np.uint8)
@@ -621,10 +578,10 @@ def test_rounding_on_the_gpu_is_that_of_the_cpu(machine):
 
 
 def test_numbers_that_stand_in_the_source_too_are_the_same():
-    source = SOURCE.read_text()
+    source = kernels.source()
     for name in ("TALLY_RUN", "LOGITS_NOT_FINITE", "OFFSET_NOT_FINITE", "HEATMAP_NOT_FINITE"):
         assert re.search(rf"#define {name} (\d+)", source)[1] == str(getattr(steps, name))
-    for structure in (kernels.Resize, kernels.Decode):
+    for structure in kernels.STRUCTS:
         body = re.search(rf"struct {structure.__name__} {{(.*?)\n}};", source, re.S)[1]
         code = re.sub(r"//.*", "", body)
         fields = [
