@@ -1,6 +1,7 @@
 // Steadier masks on the GPU, compiled behind kernels.cu. The rules are those of steadier_kernels.py, which says why they are
 // right: the same arithmetic in the same order, so every number is equal. One thread per cell of the grid.
 
+#define MOST_HALVINGS 5  // a stride of 32
 #define CUBIC_CELLS 4  // along each axis, of what lies between cells
 
 // All that steadying one image reads and writes. Grid [h, w]; stuff: the classes that are no things, their number count.
@@ -19,31 +20,27 @@ struct Steady {
     int h, w, halvings, count;
 };
 
-// An image's pixel after so many halvings of its sides, each rounded as OpenCV rounds.
-template <int HALVINGS>
-__device__ int grey_at(const Steady &s, int y, int x) {
-    return (grey_at<HALVINGS - 1>(s, 2 * y, 2 * x) + grey_at<HALVINGS - 1>(s, 2 * y, 2 * x + 1) +
-            grey_at<HALVINGS - 1>(s, 2 * y + 1, 2 * x) + grey_at<HALVINGS - 1>(s, 2 * y + 1, 2 * x + 1) + 2) >> 2;
+__device__ inline int grey_of(const uint8 *rgb) {
+    return (9798 * rgb[0] + 19235 * rgb[1] + 3735 * rgb[2] + (1 << 14)) >> 15;
 }
 
-template <>
-__device__ int grey_at<0>(const Steady &s, int y, int x) {
-    const uint8 *pixel = s.image + ((int64)y * (s.w << s.halvings) + x) * 3;
-    return (9798 * pixel[0] + 19235 * pixel[1] + 3735 * pixel[2] + (1 << 14)) >> 15;
-}
-
+// A cell is the grey of its pixels after so many halvings of the image's sides, each rounded as OpenCV rounds. Pixels come in
+// Z-order, by fours of fours, so that a sum is kept for each halving alone.
 KERNEL shrink_to_grey(const Steady s) {
-    int i = thread_index();
-    if (i >= s.h * s.w) return;
-    int y = i / s.w, x = i % s.w;
-    switch (s.halvings) {
-        case 0: s.grey[i] = (uint8)grey_at<0>(s, y, x); break;
-        case 1: s.grey[i] = (uint8)grey_at<1>(s, y, x); break;
-        case 2: s.grey[i] = (uint8)grey_at<2>(s, y, x); break;
-        case 3: s.grey[i] = (uint8)grey_at<3>(s, y, x); break;
-        case 4: s.grey[i] = (uint8)grey_at<4>(s, y, x); break;
-        default: s.grey[i] = (uint8)grey_at<5>(s, y, x);
+    int cell = thread_index(), side = 1 << s.halvings, sums[MOST_HALVINGS + 1] = {0};
+    if (cell >= s.h * s.w) return;
+    const uint8 *corner = s.image + ((int64)(cell / s.w) * side * (s.w * side) + cell % s.w * side) * 3;
+    for (int i = 0; i < side * side; i++) {
+        int y = 0, x = 0;
+        for (int k = 0; k < s.halvings; k++) x |= (i >> 2 * k & 1) << k, y |= (i >> (2 * k + 1) & 1) << k;
+        int value = grey_of(corner + (y * (s.w * side) + x) * 3), level = 0;
+        for (int left = i; level < s.halvings && (left & 3) == 3; left >>= 2, level++) {
+            value = (sums[level] + value + 2) >> 2;
+            sums[level] = 0;
+        }
+        sums[level] += value;
     }
+    s.grey[cell] = (uint8)sums[s.halvings];
 }
 
 KERNEL find_odds(const Steady s) {
