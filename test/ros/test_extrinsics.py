@@ -286,3 +286,35 @@ def test_the_vehicle_seen_from_above(tf: Tf, yaw: float) -> None:
     tf.says((3.0, -2.0, 0.3), pitch, parent="odom", child=BASE)
     pose = tf.source.planar_pose("odom", BASE, time_of(0.0), TOLERANCE_S)
     assert (pose.x, pose.y, pose.yaw) == pytest.approx((3.0, -2.0, yaw))
+
+
+@pytest.mark.parametrize("rate_hz", [10.0, 20.0, 50.0])
+@pytest.mark.parametrize("turn_rad_s", [0.0, -0.5])
+def test_odometry_that_is_older_than_the_image_is_carried_on(tf: Tf, rate_hz: float, turn_rad_s: float) -> None:
+    """A vehicle of 15 m/s, on a straight and on a curve: between two messages it does not stand."""
+
+    def place(t: float) -> tuple[float, float, float]:
+        if not turn_rad_s:
+            return 15.0 * t, 0.0, 0.0
+        radius = 15.0 / turn_rad_s
+        return radius * math.sin(turn_rad_s * t), radius * (1 - math.cos(turn_rad_s * t)), turn_rad_s * t
+
+    for i in range(int(rate_hz / 2) + 1):
+        x, y, yaw = place(i / rate_hz)
+        tf.says((x, y, 0.0), quaternion(turn(2, yaw)), 100.0 + i / rate_hz, "odom", BASE)
+    newest_s = int(rate_hz / 2) / rate_hz
+    for late_s in (0.4 / rate_hz, 0.9 / rate_hz):
+        pose = tf.source.planar_pose("odom", BASE, time_of(100.0 + newest_s + late_s), TOLERANCE_S)
+        assert (pose.x, pose.y, pose.yaw) == pytest.approx(place(newest_s + late_s), abs=0.01)
+
+
+def test_odometry_without_a_past_or_that_jumped_is_not_carried_on(tf: Tf) -> None:
+    tf.says((1.0, 2.0, 0.0), quaternion(turn(2, 0.3)), 100.0, "odom", BASE)
+    pose = tf.source.planar_pose("odom", BASE, time_of(100.05), TOLERANCE_S)
+    assert (pose.x, pose.y, pose.yaw) == pytest.approx((1.0, 2.0, 0.3))
+    tf.says((51.0, 2.0, 0.0), quaternion(turn(2, 0.3)), 100.1, "odom", BASE)
+    pose = tf.source.planar_pose("odom", BASE, time_of(100.15), TOLERANCE_S)
+    assert (pose.x, pose.y, pose.yaw) == pytest.approx((51.0, 2.0, 0.3))
+    tf.says((math.nan, 0.0, 0.0), quaternion(turn(2, 0.3)), 100.2, "odom", BASE)
+    tf.says((52.0, 2.0, 0.0), quaternion(turn(2, 0.3)), 100.3, "odom", BASE)
+    assert tf.source.planar_pose("odom", BASE, time_of(100.35), TOLERANCE_S).x == pytest.approx(52.0)
