@@ -145,8 +145,8 @@ class PairedFiles:
 
 
 class Part:
-    """Some of another adapter's images: whose file's name without ending fits a pattern of `only`, if there is any, and
-    none of leave_out; patterns are those of a shell, such as 0006R0_*.
+    """Some of another adapter's images, those without a label too: whose file's name without ending fits a pattern of `only`,
+    if there is any, and none of leave_out; patterns are those of a shell, such as 0006R0_*.
 
     Raises SegPerceptionError for a pattern that fits none, and for images that are rendered.
     """
@@ -154,20 +154,24 @@ class Part:
     def __init__(self, whole: Adapter, only: Sequence[str], leave_out: Sequence[str]) -> None:
         self._whole = whole
         self.name, self.meaning, self.categories = whole.name, whole.meaning, whole.categories
-        self.missing, self.spare = whole.missing, whole.spare
+        self.spare = whole.spare
         paths = [whole.path(i) for i in range(len(whole))]
         stems = [path.stem for path in paths if path is not None]
         if len(stems) < len(paths):
             raise SegPerceptionError(
                 f"{whole.name} is rendered and has no files to choose from: leave the patterns out"
             )
+        everyone = [*stems, *(path.stem for path in whole.missing)]
         for pattern in (*only, *leave_out):
-            if not any(fits(stem, [pattern]) for stem in stems):
-                told = f", such as {stems[0]}" if stems else ""
+            if not any(fits(stem, [pattern]) for stem in everyone):
+                told = f", such as {everyone[0]}" if everyone else ""
                 raise SegPerceptionError(f"{whole.name}: no image's name fits '{pattern}'{told}: correct the pattern")
-        self._numbers = [
-            i for i, stem in enumerate(stems) if (not only or fits(stem, only)) and not fits(stem, leave_out)
-        ]
+
+        def chosen(stem: str) -> bool:
+            return (not only or fits(stem, only)) and not fits(stem, leave_out)
+
+        self._numbers = [i for i, stem in enumerate(stems) if chosen(stem)]
+        self.missing = [path for path in whole.missing if chosen(path.stem)]
 
     def __len__(self) -> int:
         return len(self._numbers)

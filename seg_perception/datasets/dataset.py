@@ -30,7 +30,9 @@ class Dataset:
         self.name = adapter.name
         for name in {name for names in classes.values() for name in names}:
             labels.by_name(name)
-        said = ids_of(classes, adapter.categories, adapter.name)
+        said = {
+            i: tuple(dict.fromkeys(names)) for i, names in ids_of(classes, adapter.categories, adapter.name).items()
+        }
         open_names = {i: name for i, name in adapter.categories.items() if i not in said and i not in adapter.meaning}
         named, self.unlike = match_categories(open_names, labels)
         meaning = {**classes_in(labels, adapter.meaning), **named, **said}
@@ -78,6 +80,7 @@ class Dataset:
         """As the files have it, ids without meaning and numbers on stuff included; raises like []."""
         sample = self._adapter[index]
         if self._resize_labels:
+            self._check_turn(index, sample)
             sample = _as_large_as_image(sample)
         if self._void_as != VOID:
             sample = replace(sample, label=np.where(sample.label == VOID, np.uint8(self._void_as), sample.label))
@@ -98,8 +101,19 @@ class Dataset:
         label = np.where(strange, np.uint8(VOID), sample.label)
         return replace(sample, label=label, remarks=(*sample.remarks, remark))
 
+    def _check_turn(self, index: int, sample: Sample) -> None:
+        """Raises SegPerceptionError where one of image and label is upright and the other lies: a camera held upright says by
+        EXIF how its image is to be turned, and some tools draw on what is stored."""
+        (height, width), (rows, columns) = sample.rgb.shape[:2], sample.label.shape
+        if (height - width) * (rows - columns) < 0:
+            raise SegPerceptionError(
+                f"{self.path(index) or sample.name} is {width}x{height}, its label {columns}x{rows}, turned by a quarter: turn the "
+                "label as the image's EXIF says, or take that out of the image"
+            )
+
     def _check(self, index: int, sample: Sample) -> None:
         where = self.path(index) or sample.name
+        self._check_turn(index, sample)
         for kind, mask in (("label", sample.label), ("instance mask", sample.instance)):
             if mask is not None and mask.shape != sample.rgb.shape[:2]:
                 height, width = sample.rgb.shape[:2]

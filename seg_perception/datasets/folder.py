@@ -52,7 +52,7 @@ class Folder(PairedFiles):
         return ids, self.objects(ids, values, instance)
 
     def _ids(self, path: Path) -> NDArray[np.uint8]:
-        values = read_stored(path, palette_colors=self._all_in_color)
+        values = _whole_numbers(read_stored(path, palette_colors=self._all_in_color), path)
         if self._all_in_color and values.ndim == 2:
             values = np.dstack([values] * 3)
         if values.ndim == 3 and (self._all_in_color or np.ptp(values[..., :3], axis=2).any()):
@@ -61,11 +61,23 @@ class Folder(PairedFiles):
             values = values[..., 0]
         if values.dtype != np.uint8:
             values = np.where(values == _VOID_OF_16_BITS, VOID, values)
-        if values.min() < 0 or values.max() > VOID:
-            raise SegPerceptionError(f"{path} holds the id {values.max()}: ids are 0 to {VOID}, number the classes so")
+        strange = values[(values < 0) | (values > VOID)]
+        if strange.size:
+            raise SegPerceptionError(f"{path} holds the id {strange[0]}: ids are 0 to {VOID}, number the classes so")
         return values.astype(np.uint8)
 
 
+def _whole_numbers(values: NDArray[Any], path: Path) -> NDArray[Any]:
+    """What a file stores as fractions, such as a TIFF of float32, as whole numbers. Raises SegPerceptionError for others."""
+    if values.dtype.kind != "f":
+        return values
+    strange = values[values != np.rint(values)]  # NaN is unlike itself
+    if strange.size or np.abs(values).max() > _VOID_OF_16_BITS:
+        told = strange[0] if strange.size else np.abs(values).max()
+        raise SegPerceptionError(f"{path} holds {told:g}: a label holds whole numbers, ids or colours, export it so")
+    return values.astype(np.int32)
+
+
 def _of_8_bits(colors: NDArray[Any]) -> NDArray[np.uint8]:
-    """Of 16 bits the upper 8, which are the colour where a tool wrote it with more."""
-    return (colors >> 8 if colors.dtype == np.uint16 else colors).astype(np.uint8)
+    """Of 16 bits the upper 8, which are the colour where a tool wrote it with more; all where none has more than 8."""
+    return (colors >> 8 if colors.max() > VOID else colors).astype(np.uint8)

@@ -102,5 +102,5 @@ def _names(concepts: Meaning) -> set[str]:
 
 def concepts_of(labels: LabelSet) -> dict[int, tuple[str, ...]]:
     """What the ids of data that is labelled in this set mean to others; what two classes cover tells nothing."""
-    covered = Counter(name for label in labels.classes for name in label.covers)
+    covered = Counter(name for label in labels.classes for name in set(label.covers))
     return {label.id: (label.name, *(n for n in label.covers if covered[n] == 1)) for label in labels.classes}

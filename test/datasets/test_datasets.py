@@ -367,3 +367,17 @@ def test_whole_drives_are_held_out_by_name(tmp_path: Path) -> None:
         names(leave_out=["*"])
     with pytest.raises(SegPerceptionError, match="synthetic is rendered"):
         open_dataset("synthetic", None, "train", CAMVID, leave_out=["1*"])
+
+
+def test_an_image_without_a_label_is_none_of_a_part_that_leaves_it_out(tmp_path: Path) -> None:
+    for stem in ("a1", "b1", "b2"):
+        pair(tmp_path, "train", stem, [[3, 8]])
+    (tmp_path / "train/labels/b1.png").unlink()
+
+    def part(**patterns: list[str]) -> Dataset:
+        return open_dataset("folder", tmp_path, "train", CAMVID, **patterns)
+
+    assert len(part(leave_out=["b1"])) == 2 and len(part(leave_out=["b*"])) == len(part(only=["a*"])) == 1
+    for patterns in ({"only": ["b*"]}, {"leave_out": ["a*"]}, {}):
+        with pytest.raises(SegPerceptionError, match=r"1 images have no label, the first is .*b1\.png"):
+            part(**patterns)

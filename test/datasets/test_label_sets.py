@@ -33,6 +33,16 @@ def test_a_file_of_classes(tmp_path: Path) -> None:
     assert again == labels and again.classes[1].covers == ("truck", "bus"), "it travels in checkpoint and model file"
 
 
+def test_what_a_class_covers_twice_it_covers(tmp_path: Path) -> None:
+    path = tmp_path / "own.yaml"
+    rows = (
+        "{name: way, color: [0, 0, 0], covers: [road, road, parking]}",
+        "{name: b, color: [0, 0, 0], covers: [parking]}",
+    )
+    path.write_text(f"[{', '.join(rows)}]")
+    assert set(concepts_of(open_labels(str(path)))[0]) == {"way", "road"}, "parking is of two classes"
+
+
 @pytest.mark.parametrize(
     ("text", "named"),
     [

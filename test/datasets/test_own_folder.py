@@ -81,6 +81,46 @@ def test_three_equal_channels_and_16_bits_are_ids(tmp_path: Path) -> None:
         opened(tmp_path)
 
 
+def test_labels_of_fractions_are_whole_numbers_or_refused(tmp_path: Path) -> None:
+    """A TIFF may hold any numbers: 3.7 was taken for 3, and no number for 0."""
+    pair(tmp_path, "train", "a", [[0, 0, 0]])
+    (tmp_path / "train/labels/a.png").unlink()
+    label = tmp_path / "train/labels/a.tiff"
+    write(label, [[3, 8, 255]], np.float32)
+    assert opened(tmp_path) == [["road", "car", ""]]
+    for strange, told in ((3.7, "3.7"), (np.nan, "nan"), (np.inf, "inf"), (1e9, "1e.09")):
+        write(label, [[3, strange, 8]], np.float32)
+        with pytest.raises(SegPerceptionError, match=rf"a\.tiff holds {told}: a label holds whole numbers"):
+            opened(tmp_path)
+    write(label, [[3, -1, 8]], np.float32)
+    with pytest.raises(SegPerceptionError, match="holds the id -1: ids are 0 to 255"):
+        opened(tmp_path)
+
+
+@pytest.mark.parametrize("factor", [1, 256, 257])
+def test_colours_of_16_bits(factor: int, tmp_path: Path) -> None:
+    """As tools widen them, or as they are: the upper halves of those are all black, which is void."""
+    pair(tmp_path, "train", "a", [[0, 0]])
+    write(tmp_path / "train/labels/a.png", factor * np.array([[ROAD.color, CAR.color]]), np.uint16)
+    assert opened(tmp_path) == [["road", "car"]]
+
+
+@pytest.mark.parametrize("resize", [True, False])
+def test_a_label_that_lies_while_its_image_is_upright_is_not_squeezed(resize: bool, tmp_path: Path) -> None:
+    """Readers turn the image as its EXIF says."""
+    photo(tmp_path / "train/images/a.png", 4, 2)
+    write(tmp_path / "train/labels/a.png", [[3, 8, 3, 8]] * 2)
+    with pytest.raises(SegPerceptionError, match=r"a\.png is 2x4, its label 4x2, turned by a quarter: .*EXIF"):
+        opened(tmp_path, resize_labels=resize)
+
+
+def test_a_class_that_is_named_twice_is_one_class(tmp_path: Path) -> None:
+    """A set of it twice would be a coarse label, of which half of the losses learn nothing."""
+    pair(tmp_path, "train", "a", [[3, 8]])
+    dataset = open_dataset("folder", tmp_path, "train", CAMVID, {3: ("road", "road"), 8: ("car", "tree", "car")})
+    assert dataset.meaning == {3: ("road",), 8: ("car", "tree")}
+
+
 def test_labels_of_another_size_only_if_the_source_says_so(tmp_path: Path) -> None:
     photo(tmp_path / "train/images/a.png", 2, 4)
     write(tmp_path / "train/labels/a.png", [[3, 8]])
