@@ -22,6 +22,8 @@ OPTIMISERS = ("adamw", "sgd")
 SCHEDULES = ("cosine", "poly")
 PRECISIONS = ("fp32", "bf16", "fp16")
 WEAK_KINDS = ("points", "scribbles", "boxes")
+LARGEST_SEED = 2**64 - 1
+"""That torch takes."""
 
 
 @dataclass(frozen=True)
@@ -169,6 +171,8 @@ class TrainConfig:
             "poly_power",
             "oversample_below",
         )
+        if self.seed > LARGEST_SEED:
+            raise SegPerceptionError(f"seed is {self.seed}: it must be at most {LARGEST_SEED}")
         if not 0 < self.learning_rate < math.inf:
             raise SegPerceptionError(f"learning_rate is {self.learning_rate}: it must be finite and greater than 0")
         for name in ("momentum", "ema_decay"):

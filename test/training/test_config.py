@@ -57,6 +57,7 @@ def test_values_and_overrides(tmp_path: Path) -> None:
         ("distill: {weight: 1}", "'distill.checkpoint' is missing"),
         ("distill: {checkpoint: x, temperatur: 1}", "'distill.temperatur'.*'temperature'"),
         ("distill: {checkpoint: x, temperature: 0.5}", "distill.temperature is 0.5: it must be at least 1"),
+        ("seed: 18446744073709551616", "seed is 18446744073709551616: it must be at most"),
     ],
 )
 def test_refused(tmp_path: Path, text: str, named: str) -> None:

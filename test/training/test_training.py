@@ -158,5 +158,5 @@ def test_a_failed_save_leaves_the_previous_checkpoint(tmp_path: Path, monkeypatc
     with pytest.raises(checkpoint.SegPerceptionError, match="previous one is whole"):
         checkpoint.save(path, {"network": "pidnet_s", "step": 2})
     monkeypatch.undo()
-    assert checkpoint.load(path)["step"] == 1
+    assert torch.load(path, weights_only=True)["step"] == 1
     assert [file.name for file in tmp_path.iterdir()] == ["last.pt"]

@@ -10,9 +10,30 @@ import torch
 from torch import Tensor, nn
 
 from seg_perception.errors import SegPerceptionError
+from seg_perception.labels import LabelSet
 from seg_perception.training.networks import make_network
+from seg_perception.training.networks.finite import check_finite
 from seg_perception.training.networks.heads import PanopticNetwork
 from seg_perception.writing import written_aside
+
+_KINDS: dict[str, type | tuple[type, ...]] = {
+    "network": str,
+    "labels": (list, tuple),
+    "size_hw": (list, tuple),
+    "data": (list, tuple),
+    "average": dict,
+    "pretrained": str,
+    "config": dict,
+    "metrics": dict,
+    "scaler": dict,
+    "step": int,
+    "best": (int, float),
+    "trained_s": (int, float),
+    "weights": dict,
+    "optimiser": dict,
+}
+_NEEDED = ("network", "labels", "size_hw", "data", "average")
+_NEEDED_TO_RESUME = (*_NEEDED, "step", "best", "weights", "optimiser")
 
 
 def save(path: Path, content: Mapping[str, Any]) -> None:
@@ -29,10 +50,12 @@ def save(path: Path, content: Mapping[str, Any]) -> None:
         ) from error
 
 
-def load(path: Path, network: str | None = None) -> dict[str, Any]:
-    """Read a checkpoint to the CPU; tensors and plain values only, no code is run.
+def load(path: Path, network: str | None = None, *, to_resume: bool = False) -> dict[str, Any]:
+    """Read a checkpoint to the CPU; tensors and plain values only, no code is run. to_resume: with all that training goes on
+    from.
 
-    Raises SegPerceptionError when it is missing, broken or, with `network` given, of another network.
+    Raises SegPerceptionError when it is missing, broken, not whole, when its weights are not finite or, with `network` given,
+    when it is of another network.
     """
     if not path.is_file():
         raise SegPerceptionError(f"there is no checkpoint {path}: train first, or correct the path")
@@ -45,7 +68,33 @@ def load(path: Path, network: str | None = None) -> dict[str, Any]:
         ) from error
     if network is not None:
         check_network(path, found, network)
+    if fault := _fault(content, _NEEDED_TO_RESUME if to_resume else _NEEDED):
+        raise SegPerceptionError(f"{path} is no whole checkpoint ({fault}): use another or train again")
+    for name in ("average", "weights"):
+        check_finite(content.get(name, {}), f"{path}: the")
     return content
+
+
+def _fault(content: Mapping[str, Any], needed: Sequence[str]) -> str:
+    """What a checkpoint lacks, or holds of another kind than save wrote; "" for nothing."""
+    if lacking := [key for key in needed if key not in content]:
+        return f"it lacks {', '.join(lacking)}"
+    for key, kind in _KINDS.items():
+        if key in content and not isinstance(content[key], kind):
+            return f"its {key} is a {type(content[key]).__name__}"
+    size_hw, data = content["size_hw"], content["data"]
+    if len(size_hw) != 2 or not all(isinstance(length, int) and length > 0 for length in size_hw):
+        return f"its size_hw is {size_hw}"
+    if not all(isinstance(name, str) for name in data):
+        return f"its data is {data}"
+    for weights in ("average", "weights"):
+        if not all(isinstance(value, Tensor) for value in content.get(weights, {}).values()):
+            return f"its {weights} holds more than tensors"
+    try:
+        LabelSet.from_json(content["labels"])
+    except SegPerceptionError as error:
+        return str(error)
+    return ""
 
 
 def check_network(path: Path, found: str, asked: str) -> None:
@@ -68,7 +117,7 @@ def mixed(contents: Sequence[Mapping[str, Any]], shares: Sequence[float]) -> dic
 
     Checkpoints of one run, or of runs that began with the same weights, lie in one basin of the loss, whose middle often
     generalises better than its rim (Izmailov et al. 2018, Wortsman et al. 2022).
-    Raises SegPerceptionError when they are of different networks or classes, or the shares do not suit.
+    Raises SegPerceptionError when they are of different networks, versions of one or classes, or the shares do not suit.
     """
     first = contents[0]
     if len(shares) != len(contents) or min(shares) < 0 or sum(shares) <= 0:
@@ -81,6 +130,11 @@ def mixed(contents: Sequence[Mapping[str, Any]], shares: Sequence[float]) -> dic
                 raise SegPerceptionError(
                     f"the checkpoints' {key} differ: only weights that began with the same ones can be mixed"
                 )
+        if other := _unlike(first["average"], content["average"]):
+            raise SegPerceptionError(
+                f"the checkpoints are of different versions of {first['network']} ({other} is not alike in all): only weights "
+                "that began with the same ones can be mixed"
+            )
     average = {
         name: sum(share / sum(shares) * content["average"][name] for content, share in zip(contents, shares))
         if weight.is_floating_point()
@@ -88,6 +142,13 @@ def mixed(contents: Sequence[Mapping[str, Any]], shares: Sequence[float]) -> dic
         for name, weight in first["average"].items()
     }
     return {**first, "average": average}
+
+
+def _unlike(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> str:
+    """Name of a tensor that only one has, or that has two shapes; "" where there is none."""
+    names = (name for name in {**one, **other} if name not in one or name not in other)
+    shapes = (name for name in one if name in other and one[name].shape != other[name].shape)
+    return next(names, "") or next(shapes, "")
 
 
 def put_weights(network: nn.Module, weights: Mapping[str, Tensor]) -> None:

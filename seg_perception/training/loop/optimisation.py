@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import nn
@@ -25,6 +27,15 @@ def make_optimiser(network: nn.Module, config: TrainConfig) -> torch.optim.Optim
             nesterov=config.nesterov,
         )
     return torch.optim.AdamW(groups, lr=config.learning_rate, weight_decay=config.weight_decay)
+
+
+def take_state(optimiser: torch.optim.Optimizer, state: Mapping[str, Any]) -> None:
+    """Go on with what another run's optimiser remembers of its gradients, by this one's settings, whose state would bring its
+    own decay and momentum. Raises what torch raises for the state of an optimiser of another kind or of other weights."""
+    settings = [{key: value for key, value in group.items() if key != "params"} for group in optimiser.param_groups]
+    optimiser.load_state_dict(dict(state))
+    for group, own in zip(optimiser.param_groups, settings, strict=True):
+        group.update(own)
 
 
 def share_done(config: TrainConfig, step: int, trained_s: float) -> float:

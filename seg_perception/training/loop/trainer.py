@@ -25,7 +25,7 @@ from seg_perception.training.config import TrainConfig
 from seg_perception.training.data.stream import TrainingStream
 from seg_perception.training.data.unlabelled import UnlabelledStream
 from seg_perception.training.distributed import mean_over_processes, rank, told_by_first, wait_for_all, world_size
-from seg_perception.training.loop import checkpoint
+from seg_perception.training.loop import checkpoint, optimisation
 from seg_perception.training.loop.beginning import read_beginning
 from seg_perception.training.loop.consistency import consistency_loss, mixed_images, pseudo_labels, ramped_weight, split
 from seg_perception.training.loop.distillation import Teacher
@@ -248,7 +248,7 @@ class Trainer:
     def resume(self) -> None:
         """Take everything from OUT/last.pt. Raises SegPerceptionError when it is of another network, optimiser or labels."""
         path = self.out / "last.pt"
-        content = told_by_first(lambda: checkpoint.load(path, self.config.network))
+        content = told_by_first(lambda: checkpoint.load(path, self.config.network, to_resume=True))
         before = content.get("config", {})
         if LabelSet.from_json(content["labels"]) != self.labels:
             raise SegPerceptionError(f"{path} was trained for other classes: resume with its configuration")
@@ -259,7 +259,12 @@ class Trainer:
             )
         checkpoint.put_weights(self.network, content["weights"])
         checkpoint.put_weights(self.average, content["average"])
-        self.optimiser.load_state_dict(content["optimiser"])
+        try:
+            optimisation.take_state(self.optimiser, content["optimiser"])
+        except (ValueError, KeyError, TypeError, AttributeError) as error:  # as torch tells that it is another's
+            raise SegPerceptionError(
+                f"{path} holds no state of this optimiser ({error!r}): begin a new --out with --start-from"
+            ) from error
         if self.scaler.is_enabled() and content.get("scaler"):
             self.scaler.load_state_dict(content["scaler"])
         self.step, self.best = content["step"], content["best"]

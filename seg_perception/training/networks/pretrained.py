@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from seg_perception.errors import SegPerceptionError
 from seg_perception.training.networks.efficientnet_lite import EfficientNetLite, efficientnet_lite
+from seg_perception.training.networks.finite import check_finite
 from seg_perception.training.networks.heads import PanopticNetwork
 from seg_perception.training.networks.zoo import FCN, KnownNetwork
 
@@ -207,6 +208,7 @@ def _tensors(content: Any, path: Path) -> Mapping[str, Tensor]:
         raise SegPerceptionError(
             f"{path} holds no tensors by name: give a state dict that torch saved, or a checkpoint"
         )
+    check_finite(content, f"{path}: the")
     return content
 
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import pytest
 
 torch = pytest.importorskip("torch", reason="checkpoints need torch")
 
 from seg_perception.errors import SegPerceptionError  # noqa: E402
+from seg_perception.labels import CAMVID  # noqa: E402
 from seg_perception.training.loop import checkpoint  # noqa: E402
 
 
@@ -36,3 +40,67 @@ def test_shares_that_do_not_suit_are_refused(shares: list[float]) -> None:
 def test_what_is_not_alike_is_not_mixed(other: dict) -> None:
     with pytest.raises(SegPerceptionError, match=f"{next(iter(other))} differ"):
         checkpoint.mixed([content(1), content(2, **other)], [1, 1])
+
+
+@pytest.mark.parametrize("order", [1, -1])
+@pytest.mark.parametrize("other", [{"more": torch.zeros(1)}, {"weight": torch.zeros(3)}])
+def test_weights_of_another_version_of_the_network_are_not_mixed(other: dict, order: int) -> None:
+    first = content(1)
+    second = {**first, "average": {**first["average"], **other}}
+    with pytest.raises(SegPerceptionError, match=f"different versions of pidnet_s .{next(iter(other))} is not alike"):
+        checkpoint.mixed([first, second][::order], [1, 1])
+
+
+def whole() -> dict[str, Any]:
+    weights = {"weight": torch.zeros(2), "num_batches_tracked": torch.tensor(3)}
+    known = {"network": "pidnet_s", "labels": CAMVID.to_json(), "size_hw": [64, 96], "data": ["camvid"]}
+    rest = {"config": {}, "metrics": {}, "scaler": {}, "step": 1, "best": 0.5, "trained_s": 2.0, "pretrained": ""}
+    return {**known, **rest, "weights": weights, "average": weights, "optimiser": {}}
+
+
+def test_a_whole_checkpoint_is_read(tmp_path: Path) -> None:
+    checkpoint.save(tmp_path / "c.pt", whole())
+    assert checkpoint.load(tmp_path / "c.pt", "pidnet_s", to_resume=True)["labels"] == CAMVID.to_json()
+
+
+@pytest.mark.parametrize("key", ["labels", "size_hw", "data", "average", "step", "best", "weights", "optimiser"])
+def test_what_is_lacking_is_named(key: str, tmp_path: Path) -> None:
+    checkpoint.save(tmp_path / "c.pt", {name: value for name, value in whole().items() if name != key})
+    with pytest.raises(SegPerceptionError, match=rf"c\.pt is no whole checkpoint \(it lacks {key}\)"):
+        checkpoint.load(tmp_path / "c.pt", to_resume=True)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        *(
+            ("network", 3),
+            ("labels", "x"),
+            ("labels", [{"id": 0}]),
+            ("size_hw", [64]),
+            ("size_hw", [1.5, 64]),
+            ("data", 3),
+        ),
+        *(
+            ("data", [1]),
+            ("average", [1]),
+            ("average", {"a": 1}),
+            ("weights", {"a": 1}),
+            ("pretrained", 3),
+            ("step", "a"),
+        ),
+        *(("best", None), ("optimiser", [1]), ("config", 1), ("metrics", 1), ("trained_s", "a")),
+    ],
+)
+def test_what_is_of_another_kind_is_refused(key: str, value: object, tmp_path: Path) -> None:
+    checkpoint.save(tmp_path / "c.pt", {**whole(), key: value})
+    with pytest.raises(SegPerceptionError, match=r"c\.pt is no whole checkpoint"):
+        checkpoint.load(tmp_path / "c.pt", to_resume=True)
+
+
+@pytest.mark.parametrize("name", ["average", "weights"])
+def test_weights_that_are_no_numbers_are_refused(name: str, tmp_path: Path) -> None:
+    damaged = {**whole()[name], "weight": torch.tensor([0.0, float("nan")])}
+    checkpoint.save(tmp_path / "c.pt", {**whole(), name: damaged})
+    with pytest.raises(SegPerceptionError, match=r"c\.pt: the weights are not finite \(weight, 1 of 2 tensors\)"):
+        checkpoint.load(tmp_path / "c.pt")

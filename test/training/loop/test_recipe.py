@@ -187,6 +187,28 @@ def test_resume_names_settings_that_changed(root: Path, tmp_path: Path, capsys: 
     assert "other settings than before: steps, clip_norm" in capsys.readouterr().out
 
 
+def test_a_resumed_run_decays_and_gathers_momentum_as_the_configuration_says_now(root: Path, tmp_path: Path) -> None:
+    """The optimiser's state holds both: they were told to have changed, and had not."""
+    config = config_of(root, optimiser="sgd")
+    trained(config, tmp_path, until=1)
+    changed = dataclasses.replace(config, weight_decay=0.5, momentum=0.3, nesterov=True)
+    resumed = Trainer(changed, CAMVID, tmp_path)
+    resumed.resume()
+    groups = resumed.optimiser.param_groups
+    assert [(g["weight_decay"], g["momentum"], g["nesterov"]) for g in groups] == [(0.5, 0.3, True), (0.0, 0.3, True)]
+    assert len(resumed.optimiser.state) == sum(len(group["params"]) for group in groups), "what it remembers stays"
+
+
+@pytest.mark.parametrize("state", [{}, {"param_groups": [], "state": {}}, {"param_groups": 3, "state": {}}])
+def test_an_optimisers_state_that_is_another_s_is_refused(root: Path, tmp_path: Path, state: dict[str, Any]) -> None:
+    config = config_of(root)
+    trained(config, tmp_path, until=1)
+    content = checkpoint.load(tmp_path / "last.pt")
+    checkpoint.save(tmp_path / "last.pt", {**content, "optimiser": state})
+    with pytest.raises(SegPerceptionError, match="holds no state of this optimiser"):
+        Trainer(config, CAMVID, tmp_path).resume()
+
+
 def test_divergence_stops_with_the_step_and_the_loss_and_keeps_the_last_checkpoint(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
