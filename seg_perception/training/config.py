@@ -14,6 +14,7 @@ from seg_perception.errors import SegPerceptionError, nearest_name
 from seg_perception.labels import BUILT_IN, LabelSet
 from seg_perception.training.augment_settings import AugmentSettings
 from seg_perception.training.loss_settings import LossSettings
+from seg_perception.training.steady_settings import SteadySettings
 from seg_perception.training.unlabelled_settings import UnlabelledSettings
 from seg_perception.yaml_fields import build, read_yaml
 
@@ -140,6 +141,7 @@ class TrainConfig:
     loss: LossSettings = field(default_factory=LossSettings)
     distill: DistillSettings | None = None
     unlabelled: UnlabelledSettings | None = None
+    steady: SteadySettings | None = None
 
     def __post_init__(self) -> None:
         if not self.data:

@@ -31,6 +31,7 @@ from seg_perception.training.loop.consistency import consistency_loss, mixed_ima
 from seg_perception.training.loop.distillation import Teacher
 from seg_perception.training.loop.objective import Objective
 from seg_perception.training.loop.optimisation import learning_rate, make_optimiser, move_average, share_done
+from seg_perception.training.loop.steadiness import moves, next_frames, steady_loss
 from seg_perception.training.loop.synced_batch_norm import synchronise_batch_norm
 from seg_perception.training.loop.training_log import TrainingLog
 from seg_perception.training.loop.validate import draw_first, validate
@@ -179,16 +180,24 @@ class Trainer:
 
     def _losses(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
         self.network.train()
-        unlabelled, images = self.config.unlabelled, batch["image"]
+        unlabelled, steady, images = self.config.unlabelled, self.config.steady, batch["image"]
+        shown, theta = [images], None
         with self._autocast():
             if unlabelled is not None:
                 pseudo = pseudo_labels(self.average, batch, unlabelled.threshold)
-                images = torch.cat([images, mixed_images(batch)])
-            output, rest = split(in_float32(self._outputs(images)), len(batch["image"]))
-            answer = None if self.teacher is None else self.teacher.answer(batch["image"])
+                shown.append(mixed_images(batch))
+            if steady is not None:
+                twice = max(1, round(steady.share * len(images)))
+                theta = moves(steady, twice, (images.shape[1], images.shape[2]), self.device)
+                shown.append(next_frames(images[:twice], theta, steady))
+            output, rest = split(in_float32(self._outputs(torch.cat(shown))), len(images))
+            answer = None if self.teacher is None else self.teacher.answer(images)
         losses = self.objective(output, batch)
         if unlabelled is not None:
-            losses["unlabelled"] = ramped_weight(unlabelled, self.step) * consistency_loss(rest, *pseudo)
+            found, rest = rest[: len(shown[1])], rest[len(shown[1]) :]
+            losses["unlabelled"] = ramped_weight(unlabelled, self.step) * consistency_loss(found, *pseudo)
+        if steady is not None and theta is not None:
+            losses["steady"] = steady.weight * steady_loss(output.logits[: len(rest)], rest, theta)
         if self.teacher is not None and answer is not None:
             losses.update(self.teacher.losses(output, answer))
         return losses
