@@ -53,8 +53,8 @@ def ramped_weight(settings: UnlabelledSettings, step: int) -> float:
     return settings.weight * min(1.0, step / settings.ramp_steps if settings.ramp_steps else 1.0)
 
 
-def split(output: TrainingOutput, first: int) -> tuple[TrainingOutput, Tensor]:
-    """The outputs of the first images, and the logits of the rest."""
+def split(output: TrainingOutput, first: int, second: int) -> tuple[TrainingOutput, Tensor, Tensor]:
+    """The outputs of the first images, the logits of the second, and those of the rest."""
     labelled = TrainingOutput(
         output.logits[:first],
         output.heatmap_logits[:first],
@@ -63,4 +63,4 @@ def split(output: TrainingOutput, first: int) -> tuple[TrainingOutput, Tensor]:
         tuple(logits[:first] for logits in output.auxiliary_logits),
         None if output.boundary_logits is None else output.boundary_logits[:first],
     )
-    return labelled, output.logits[first:]
+    return labelled, output.logits[first : first + second], output.logits[first + second :]

@@ -181,23 +181,24 @@ class Trainer:
     def _losses(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
         self.network.train()
         unlabelled, steady, images = self.config.unlabelled, self.config.steady, batch["image"]
-        shown, theta = [images], None
+        strong, again = images[:0], images[:0]
+        if unlabelled is not None:
+            strong = mixed_images(batch)
+        if steady is not None:
+            count = max(1, round(steady.share * len(images)))
+            motion = moves(steady, count, (images.shape[1], images.shape[2]), self.device)
+            again = next_frames(images[:count], motion, steady)
         with self._autocast():
             if unlabelled is not None:
                 pseudo = pseudo_labels(self.average, batch, unlabelled.threshold)
-                shown.append(mixed_images(batch))
-            if steady is not None:
-                twice = max(1, round(steady.share * len(images)))
-                theta = moves(steady, twice, (images.shape[1], images.shape[2]), self.device)
-                shown.append(next_frames(images[:twice], theta, steady))
-            output, rest = split(in_float32(self._outputs(torch.cat(shown))), len(images))
+            outputs = in_float32(self._outputs(torch.cat([images, strong, again])))
             answer = None if self.teacher is None else self.teacher.answer(images)
+        output, of_strong, of_again = split(outputs, len(images), len(strong))
         losses = self.objective(output, batch)
         if unlabelled is not None:
-            found, rest = rest[: len(shown[1])], rest[len(shown[1]) :]
-            losses["unlabelled"] = ramped_weight(unlabelled, self.step) * consistency_loss(found, *pseudo)
-        if steady is not None and theta is not None:
-            losses["steady"] = steady.weight * steady_loss(output.logits[: len(rest)], rest, theta)
+            losses["unlabelled"] = ramped_weight(unlabelled, self.step) * consistency_loss(of_strong, *pseudo)
+        if steady is not None:
+            losses["steady"] = steady.weight * steady_loss(output.logits[: len(again)], of_again, motion)
         if self.teacher is not None and answer is not None:
             losses.update(self.teacher.losses(output, answer))
         return losses
