@@ -38,7 +38,7 @@ def test_an_image_that_moves_by_whole_pixels_is_the_same_pixels_elsewhere() -> N
     image = torch.rand(1, 3, *SIZE)
     found = moved(image, motion(3, -2))
     torch.testing.assert_close(found[:, :, 2:, :-3], image[:, :, :-2, 3:], atol=1e-4, rtol=0)
-    torch.testing.assert_close(moved(image, motion(0, 0)), image, atol=1e-6, rtol=0)
+    torch.testing.assert_close(moved(image, motion(0, 0)), image, atol=1e-5, rtol=0)
 
 
 def test_a_grid_moves_as_its_image_does() -> None:
