@@ -53,14 +53,13 @@ def ramped_weight(settings: UnlabelledSettings, step: int) -> float:
     return settings.weight * min(1.0, step / settings.ramp_steps if settings.ramp_steps else 1.0)
 
 
-def split(output: TrainingOutput, first: int, second: int) -> tuple[TrainingOutput, Tensor, Tensor]:
-    """The outputs of the first images, the logits of the second, and those of the rest."""
-    labelled = TrainingOutput(
-        output.logits[:first],
-        output.heatmap_logits[:first],
-        output.offset[:first],
-        output.fused[:first],
-        tuple(logits[:first] for logits in output.auxiliary_logits),
-        None if output.boundary_logits is None else output.boundary_logits[:first],
-    )
-    return labelled, output.logits[first : first + second], output.logits[first + second :]
+def split(output: TrainingOutput, *counts: int) -> list[TrainingOutput]:
+    """The outputs of so many images each, one behind the other."""
+    parts, first = [], 0
+    for count in counts:
+        some = slice(first, first + count)
+        plain = (layers[some] for layers in output[:4])
+        boundary = None if output.boundary_logits is None else output.boundary_logits[some]
+        parts.append(TrainingOutput(*plain, tuple(logits[some] for logits in output.auxiliary_logits), boundary))
+        first += count
+    return parts

@@ -11,7 +11,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from seg_perception.training.loop.losses import batch_count
+from seg_perception.training.loop.losses import batch_count, center_loss, offset_loss
+from seg_perception.training.loss_settings import LossSettings
+from seg_perception.training.networks.heads import TrainingOutput
 from seg_perception.training.steady_settings import SteadySettings
 
 GRAIN_PX = (1, 2, 4)
@@ -47,13 +49,29 @@ def next_frames(images: Tensor, theta: Tensor, settings: SteadySettings) -> Tens
     return pixels.round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).contiguous()
 
 
-def steady_loss(first: Tensor, second: Tensor, theta: Tensor) -> Tensor:
-    """How far the moved images' answers are from the images' answers, moved: half of the Kullback-Leibler divergences both
-    ways, the mean over the cells that both show. Both are logits, float32 [N, C, h, w]."""
-    inside = _shown(first, theta)
-    one, other = F.log_softmax(moved(first, theta), dim=1), F.log_softmax(second, dim=1)
-    divergence = ((one.exp() - other.exp()) * (one - other)).sum(dim=1) / 2
-    return (divergence * inside).sum() / batch_count(inside.sum())
+def steady_losses(
+    first: TrainingOutput, second: TrainingOutput, theta: Tensor, is_thing: Tensor, weights: LossSettings
+) -> dict[str, Tensor]:
+    """How far what is said of the moved images is from what is said of the images, moved; means over the cells that both show.
+
+    Classes: class_divergence. Centres and offsets as their labels' losses have them, with the same weights; offsets, which
+    are lengths, count where there is a thing. is_thing: bool [C].
+    """
+    shown = _shown(first.logits, theta)
+    logits, heatmap = moved(first.logits, theta), moved(torch.sigmoid(first.heatmap_logits), theta)
+    offset = moved(first.offset, theta) / theta[:, 0, 0].view(-1, 1, 1, 1)
+    things = shown * is_thing[logits.argmax(dim=1)]
+    return {
+        "steady": (class_divergence(logits, second.logits) * shown).sum() / batch_count(shown.sum()),
+        "steady_center": weights.center * center_loss(second.heatmap_logits, heatmap[:, 0], shown),
+        "steady_offset": weights.offset * offset_loss(second.offset, offset, things),
+    }
+
+
+def class_divergence(one: Tensor, other: Tensor) -> Tensor:
+    """Half of the Kullback-Leibler divergences both ways, float32 [N, h, w], of logits [N, C, h, w]."""
+    one, other = F.log_softmax(one, dim=1), F.log_softmax(other, dim=1)
+    return ((one.exp() - other.exp()) * (one - other)).sum(dim=1) / 2
 
 
 def _shown(grid: Tensor, theta: Tensor) -> Tensor:

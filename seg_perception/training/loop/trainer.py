@@ -31,7 +31,7 @@ from seg_perception.training.loop.consistency import consistency_loss, mixed_ima
 from seg_perception.training.loop.distillation import Teacher
 from seg_perception.training.loop.objective import Objective
 from seg_perception.training.loop.optimisation import learning_rate, make_optimiser, move_average, share_done
-from seg_perception.training.loop.steadiness import moves, next_frames, steady_loss
+from seg_perception.training.loop.steadiness import moves, next_frames, steady_losses
 from seg_perception.training.loop.synced_batch_norm import synchronise_batch_norm
 from seg_perception.training.loop.training_log import TrainingLog
 from seg_perception.training.loop.validate import draw_first, validate
@@ -78,6 +78,7 @@ class Trainer:
         self.stream = TrainingStream(config, labels, config.steps * config.batch_size)
         config.open_source(config.validation, labels)  # hours before the first validation, an absent label is told
         weights = torch.from_numpy(self.stream.class_weights()).to(self.device)
+        self._is_thing = torch.from_numpy(labels.is_thing[: len(labels)]).to(self.device)
         self.objective = Objective(config.loss, torch.from_numpy(self.stream.partial.bias).to(self.device), weights)
         unlabelled = config.unlabelled
         self.frames = unlabelled and UnlabelledStream(config, unlabelled, config.steps * unlabelled.batch_size)
@@ -193,12 +194,14 @@ class Trainer:
                 pseudo = pseudo_labels(self.average, batch, unlabelled.threshold)
             outputs = in_float32(self._outputs(torch.cat([images, strong, again])))
             answer = None if self.teacher is None else self.teacher.answer(images)
-        output, of_strong, of_again = split(outputs, len(images), len(strong))
+        output, of_strong, of_again = split(outputs, len(images), len(strong), len(again))
         losses = self.objective(output, batch)
         if unlabelled is not None:
-            losses["unlabelled"] = ramped_weight(unlabelled, self.step) * consistency_loss(of_strong, *pseudo)
+            losses["unlabelled"] = ramped_weight(unlabelled, self.step) * consistency_loss(of_strong.logits, *pseudo)
         if steady is not None:
-            losses["steady"] = steady.weight * steady_loss(output.logits[: len(again)], of_again, motion)
+            (of_first,) = split(output, len(again))
+            parts = steady_losses(of_first, of_again, motion, self._is_thing, self.config.loss)
+            losses.update((name, steady.weight * loss) for name, loss in parts.items())
         if self.teacher is not None and answer is not None:
             losses.update(self.teacher.losses(output, answer))
         return losses

@@ -16,8 +16,10 @@ from training_fixtures import TINY_CONFIG, known_test_networks, write_camvid  # 
 from seg_perception.errors import SegPerceptionError  # noqa: E402
 from seg_perception.labels import CAMVID  # noqa: E402
 from seg_perception.training.config import TrainConfig, load_config  # noqa: E402
-from seg_perception.training.loop.steadiness import moved, moves, next_frames, steady_loss  # noqa: E402
+from seg_perception.training.loop.steadiness import moved, moves, next_frames, steady_losses  # noqa: E402
 from seg_perception.training.loop.trainer import Trainer  # noqa: E402
+from seg_perception.training.loss_settings import LossSettings  # noqa: E402
+from seg_perception.training.networks.heads import TrainingOutput  # noqa: E402
 from seg_perception.training.steady_settings import SteadySettings  # noqa: E402
 
 STILL = SteadySettings(shift_px=0.0, scale=0.0, noise=0.0, light=0.0)
@@ -27,6 +29,26 @@ SIZE = (32, 48)
 def motion(dx: float, dy: float, scale: float = 1.0, width: int = SIZE[1], height: int = SIZE[0]) -> torch.Tensor:
     """Pixels come from so far to the right and below."""
     return torch.tensor([[[scale, 0, 2 * dx / width], [0, scale, 2 * dy / height]]])
+
+
+def answer(
+    logits: torch.Tensor, heatmap: torch.Tensor | None = None, offset: torch.Tensor | None = None
+) -> TrainingOutput:
+    nothing = torch.zeros_like(logits[:, :1])
+    offset = nothing.repeat(1, 2, 1, 1) if offset is None else offset
+    return TrainingOutput(logits, nothing if heatmap is None else heatmap, offset, nothing)
+
+
+def losses_of(first: TrainingOutput, second: TrainingOutput, theta: torch.Tensor) -> dict[str, float]:
+    """Of labels whose last class is a thing, each part by itself."""
+    is_thing = torch.arange(first.logits.shape[1]) == first.logits.shape[1] - 1
+    weights = LossSettings(center=1.0, offset=1.0)
+    return {name: loss.item() for name, loss in steady_losses(first, second, theta, is_thing, weights).items()}
+
+
+def steady_loss(first: torch.Tensor, second: torch.Tensor, theta: torch.Tensor) -> float:
+    """Of classes alone."""
+    return losses_of(answer(first), answer(second), theta)["steady"]
 
 
 @pytest.fixture(autouse=True)
@@ -78,24 +100,50 @@ def test_the_loss_of_two_answers_by_hand() -> None:
     """Of probabilities 0.8 and 0.2 against 0.5 and 0.5: both divergences halved are 0.5 * 0.3 * ln 4."""
     first = torch.tensor([0.8, 0.2]).log().view(1, 2, 1, 1).expand(1, 2, 4, 6)
     second = torch.zeros(1, 2, 4, 6)
-    assert steady_loss(first, second, motion(0, 0)).item() == pytest.approx(0.15 * math.log(4), rel=1e-5)
-    assert steady_loss(first, first + 3, motion(0, 0)).item() == pytest.approx(0, abs=1e-6)
+    assert steady_loss(first, second, motion(0, 0)) == pytest.approx(0.15 * math.log(4), rel=1e-5)
+    assert steady_loss(first, first + 3, motion(0, 0)) == pytest.approx(0, abs=1e-6)
 
 
 def test_only_cells_that_both_frames_show_count() -> None:
     """By half of its width the answer moves out of sight: what is said there is asked of nobody."""
     first, second = torch.zeros(1, 2, 4, 6), torch.zeros(1, 2, 4, 6)
     second[0, 0, :, 3:] = 9.0
-    assert steady_loss(first, second, motion(3, 0, width=6, height=4)).item() == pytest.approx(0, abs=1e-6)
-    assert steady_loss(first, second, motion(-3, 0, width=6, height=4)).item() > 1
-    assert steady_loss(first, second, motion(60, 0, width=6, height=4)).item() == 0, "and none at all is no fault"
+    assert steady_loss(first, second, motion(3, 0, width=6, height=4)) == pytest.approx(0, abs=1e-6)
+    assert steady_loss(first, second, motion(-3, 0, width=6, height=4)) > 1
+    assert steady_loss(first, second, motion(60, 0, width=6, height=4)) == 0, "and none at all is no fault"
 
 
 def test_an_answer_that_moves_with_the_image_costs_nothing_and_one_that_stays_does() -> None:
     logits = torch.nn.functional.avg_pool2d(torch.randn(1, 3, 36, 52), 5, 1) * 9
     theta = motion(1.5, 0.5)
-    assert steady_loss(logits, moved(logits, theta), theta).item() == pytest.approx(0, abs=1e-5)
-    assert steady_loss(logits, logits, theta).item() > 0.1
+    assert steady_loss(logits, moved(logits, theta), theta) == pytest.approx(0, abs=1e-5)
+    assert steady_loss(logits, logits, theta) > 0.1
+
+
+def test_centres_and_offsets_move_with_the_image_and_lengths_grow_with_it() -> None:
+    """An image that is shown 1.25 times as large has offsets 1.25 times as long."""
+    scale, smooth = 1 / 1.25, torch.nn.functional.avg_pool2d
+    theta = motion(1.5, 0.5, scale=scale)
+    logits = smooth(torch.randn(1, 3, 36, 52), 5, 1) * 9
+    heatmap, offset = smooth(torch.randn(1, 1, 36, 52), 5, 1), smooth(torch.randn(1, 2, 36, 52), 5, 1) * 40
+    first = answer(logits, heatmap, offset)
+    as_moved = torch.logit(moved(torch.sigmoid(heatmap), theta)), moved(offset, theta) * 1.25
+    right = losses_of(first, answer(moved(logits, theta), *as_moved), theta)
+    assert all(loss == pytest.approx(0, abs=1e-4) for loss in right.values())
+    wrong = losses_of(first, answer(moved(logits, theta), heatmap, moved(offset, theta)), theta)
+    assert wrong["steady_center"] > 1e-4 and wrong["steady_offset"] > 1
+
+
+def test_offsets_count_where_there_are_things() -> None:
+    """By hand: of 24 cells 4 are things, and one of those is told 3 px too low and 1 too far to the right."""
+    logits, offset = torch.zeros(1, 2, 4, 6), torch.zeros(1, 2, 4, 6)
+    logits[0, 0], logits[0, 1, 0, :4] = 1.0, 2.0
+    offset[0, :, 0, 1] = torch.tensor([3.0, 1.0])
+    offset[0, :, 3, 3] = 50.0
+    still = motion(0, 0, width=6, height=4)
+    assert losses_of(answer(logits), answer(logits, None, offset), still)["steady_offset"] == pytest.approx(
+        1.0, rel=1e-4
+    )
 
 
 @pytest.fixture(scope="module")
@@ -113,7 +161,7 @@ def config_of(root: Path, **changes: Any) -> TrainConfig:
 def test_training_learns_it_and_a_resumed_run_repeats_it(root: Path, tmp_path: Path) -> None:
     whole = Trainer(config_of(root), CAMVID, tmp_path / "whole")
     losses = [whole.one_step(batch) for batch in whole.batches(4)]
-    assert all(one["steady"] > 0 for one in losses)
+    assert all(one[name] > 0 for one in losses for name in ("steady", "steady_center", "steady_offset"))
     first = Trainer(config_of(root), CAMVID, tmp_path / "parts")
     first.train(2)
     rest = Trainer(config_of(root), CAMVID, tmp_path / "parts")
@@ -148,7 +196,7 @@ def test_a_network_that_has_learnt_it_is_steadier(root: Path, tmp_path: Path) ->
                 trainer.network.eval().training_outputs(one).logits
                 for one in (images, next_frames(images, theta, settings))
             )
-        found.append(steady_loss(first, second, theta).item())
+        found.append(steady_loss(first, second, theta))
     assert found[1] < 0.7 * found[0]
 
 

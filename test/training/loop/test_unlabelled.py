@@ -148,8 +148,8 @@ def test_training_learns_from_them_and_a_resumed_run_repeats_it(root: Path, tmp_
 
 def test_labelled_outputs_are_those_of_the_labelled_images() -> None:
     parts = [torch.arange(6.0).view(6, 1, 1, 1) for _ in range(4)]
-    output, second, rest = consistency.split(TrainingOutput(*parts, (parts[0],), parts[0]), 3, 2)
-    assert (second.flatten().tolist(), rest.flatten().tolist()) == ([3, 4], [5])
+    output, second, rest = consistency.split(TrainingOutput(*parts, (parts[0],), parts[0]), 3, 2, 1)
+    assert (second.logits.flatten().tolist(), rest.heatmap_logits.flatten().tolist()) == ([3, 4], [5])
     assert all(part.flatten().tolist() == [0, 1, 2] for part in (*output[:4], *output.auxiliary_logits, output[5]))
 
 
