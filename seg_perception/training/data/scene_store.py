@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from seg_perception.datasets import Dataset
+from seg_perception.errors import SegPerceptionError
 from seg_perception.training.data.augment import Scene
 from seg_perception.training.data.marks import Weakness, weakened
 from seg_perception.training.data.targets import PartialLabels
@@ -74,7 +75,14 @@ class SceneStore:
         instance = np.zeros(sample.label.shape, np.uint16) if sample.instance is None else sample.instance
         scene = Scene(sample.rgb, self._codes[which][sample.label], instance)
         weakness = self.weak[which]
-        return scene if weakness is None else weakened(scene, weakness)
+        if weakness is None:
+            return scene
+        if weakness.kind == "boxes" and sample.instance is None and weakness.may_be_thing[scene.codes].any():
+            raise SegPerceptionError(
+                f"the label of {self.datasets[which].path(index) or sample.name} has things and no numbers of objects, so that "
+                "none of them is a box: add instance masks, or leave `weak: boxes` out"
+            )
+        return weakened(scene, weakness)
 
 
 def _size(scene: Scene) -> int:

@@ -242,7 +242,11 @@ def sample_images(
         files = image_files(folder)
         chosen = (read_rgb(files[i]) for i in spread(len(files), CALIBRATION_IMAGES))
     elif dataset:
-        data = open_dataset(*dataset, labels)
+        try:
+            data = open_dataset(*dataset, labels, unlike_is_void=True)
+        except SegPerceptionError as error:
+            told = f"; frames come from its split '{dataset[2]}': where it has none, give --images a folder of frames"
+            raise SegPerceptionError(f"{error}{told}") from error
         chosen = (data[i].rgb for i in spread(len(data), CALIBRATION_IMAGES))
     else:
         return []

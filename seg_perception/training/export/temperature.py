@@ -53,10 +53,11 @@ def parse(words: str) -> float | None:
 def fit(backend: Backend, size_hw: tuple[int, int], dataset: tuple[str, Path | None, str], labels: LabelSet) -> float:
     """The temperature of a network of input size_hw by which the labels of a data set (name, root, split) are likeliest.
 
-    A label that may be one of several classes counts with their summed probability. Raises SegPerceptionError where there
-    are no labels, or where no temperature within LEAST and MOST is best: then the labels are not these classes.
+    A label that may be one of several classes counts with their summed probability, one that is like no class does not.
+    Raises SegPerceptionError where there are no labels, or where no temperature within LEAST and MOST is best: then the labels
+    are not these classes.
     """
-    data = open_dataset(*dataset, labels)
+    data = open_dataset(*dataset, labels, unlike_is_void=True)
     allowed = _allowed(data.meaning, labels)
     preprocess = Preprocessor(size_hw)
     pixels = []

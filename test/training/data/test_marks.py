@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
+from seg_perception.datasets import open_dataset
 from seg_perception.errors import SegPerceptionError
 from seg_perception.labels import CAMVID, VOID
 from seg_perception.training.augment_settings import AugmentSettings
@@ -16,6 +17,8 @@ from seg_perception.training.config import TrainConfig, load_config
 from seg_perception.training.data.augment import CutOut, Scene, paste, warp
 from seg_perception.training.data.marks import Weakness, grown, weakened
 from seg_perception.training.data.oversampling import repeat_factors
+from seg_perception.training.data.scene_store import SceneStore
+from seg_perception.training.data.targets import PartialLabels
 
 ROAD, PAVEMENT, CAR, PEDESTRIAN, ELSEWHERE = 3, 4, 8, 9, 40
 IS_THING = np.isin(np.arange(256), (CAR, PEDESTRIAN))
@@ -203,3 +206,16 @@ def test_validation_is_by_masks(tmp_path: Path) -> None:
     (tmp_path / "c.yaml").write_text(re.sub(r"(validation: {.*)}", r"\1, weak: scribbles}", CONFIG % ("", "")))
     with pytest.raises(SegPerceptionError, match="validation is by masks"):
         load_config(tmp_path / "c.yaml")
+
+
+def test_boxes_of_a_source_that_tells_no_objects_apart_are_refused(tmp_path: Path) -> None:
+    """They taught nothing, and nobody was told; an image that shows no thing needs no numbers."""
+    for part, value in (("images", 9), ("labels", ROAD)):
+        (tmp_path / "train" / part).mkdir(parents=True)
+        cv2.imwrite(str(tmp_path / "train" / part / "a.png"), np.full((4, 4), value, np.uint8))
+    data, partial = open_dataset("folder", tmp_path, "train", CAMVID), PartialLabels(CAMVID)
+    boxes = Weakness("boxes", 0, partial.may_be_thing, ELSEWHERE)
+    assert (SceneStore([data], partial, 0, [boxes]).read(0, 0).codes == ROAD).all()
+    cv2.imwrite(str(tmp_path / "train/labels/a.png"), np.full((4, 4), CAR, np.uint8))
+    with pytest.raises(SegPerceptionError, match=r"a\.png has things and no numbers of objects"):
+        SceneStore([data], partial, 0, [boxes]).read(0, 0)

@@ -163,6 +163,15 @@ def test_int8_without_frames_is_refused(root: Path, capsys: pytest.CaptureFixtur
     assert not out.exists()
 
 
+def test_int8_of_a_data_set_without_that_split_says_where_frames_come_from(
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "kitti/training").mkdir(parents=True)
+    words = ["export", "--checkpoint", str(root / "c.pt"), "--out", str(tmp_path / "none.onnx"), "--precision", "int8"]
+    assert main([*words, "--dataset", "kitti", "--root", str(tmp_path / "kitti"), "--split", "training"]) == 2
+    assert "its split 'train': where it has none, give --images a folder of frames" in capsys.readouterr().err
+
+
 def test_a_data_set_without_its_folder_is_refused(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["export", "--checkpoint", str(root / "c.pt"), "--out", str(root / "none.onnx"), "--dataset", "camvid"]
     assert main(words) == 2

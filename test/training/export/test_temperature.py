@@ -71,6 +71,20 @@ def test_labels_that_the_network_has_not_learned_are_refused(tmp_path: Path) -> 
         temperature.fit(Known(against, 1.0), SIZE_HW, ("camvid", tmp_path / "camvid", "val"), CAMVID)
 
 
+def test_a_category_that_is_like_no_class_is_unlabelled_as_for_evaluate(tmp_path: Path) -> None:
+    """It was refused with a line for a configuration, which export has not."""
+    logits, _ = write_set(tmp_path)
+    for path in (tmp_path / "val/labels").iterdir():
+        label = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+        label[:8] = CLASSES
+        cv2.imwrite(str(tmp_path / f"val/{path.stem}_mask.png"), label)
+        (tmp_path / "val/images" / path.name).rename(tmp_path / "val" / path.name)
+    rows = "\n".join(f"{number}, {name}" for number, name in enumerate((*CAMVID.names, "lamp post base")))
+    (tmp_path / "val/_classes.csv").write_text(f"Pixel Value, Class\n{rows}\n")
+    found = temperature.fit(Known(logits, 2.0), SIZE_HW, ("roboflow_masks", tmp_path, "val"), CAMVID)
+    assert found == pytest.approx(2.0, rel=0.1)
+
+
 @given(st.floats(-2.0, 2.0))
 @settings(max_examples=30, deadline=None)
 def test_the_valley_is_found(lowest: float) -> None:
