@@ -23,7 +23,7 @@ def read_yaml(path: Path) -> Any:
         raise SegPerceptionError(f"{path} cannot be read ({error.strerror}): check the path") from error
     except UnicodeDecodeError as error:
         raise SegPerceptionError(f"{path} is no text ({error.reason}): give a YAML file") from error
-    except (yaml.YAMLError, RecursionError) as error:
+    except (yaml.YAMLError, RecursionError, ValueError, AttributeError) as error:  # the last two: of a date that is none
         raise SegPerceptionError(f"{path} is no valid YAML: {' '.join(str(error).split())}") from error
 
 
@@ -96,9 +96,13 @@ def build(kind: Any, content: Any, where: str = "") -> Any:
             for key, value in content.items()
         }
     if kind is float and isinstance(content, (int, float)) and not isinstance(content, bool):
-        if math.isnan(content):
+        try:
+            number = float(content)
+        except OverflowError as error:
+            raise SegPerceptionError(f"'{name}' is a number of hundreds of digits: give a smaller one") from error
+        if math.isnan(number):
             raise SegPerceptionError(f"'{name}' is not a number (.nan): give one")
-        return float(content)
+        return number
     if kind is float and isinstance(content, str):  # YAML 1.1 reads 1e-3 as text
         try:
             return build(float, float(content), where)

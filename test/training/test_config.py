@@ -57,6 +57,9 @@ def test_values_and_overrides(tmp_path: Path) -> None:
         ("distill: {weight: 1}", "'distill.checkpoint' is missing"),
         ("distill: {checkpoint: x, temperatur: 1}", "'distill.temperatur'.*'temperature'"),
         ("distill: {checkpoint: x, temperature: 0.5}", "distill.temperature is 0.5: it must be at least 1"),
+        ("learning_rate: 1" + "0" * 400, "'learning_rate' is a number of hundreds of digits"),
+        ("data_root: 2026-02-30", "no valid YAML: day is out of range"),
+        ("seed: !!timestamp x", "no valid YAML"),
         ("seed: 18446744073709551616", "seed is 18446744073709551616: it must be at most"),
     ],
 )
