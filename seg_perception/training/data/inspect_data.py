@@ -28,6 +28,7 @@ from seg_perception.errors import SegPerceptionError
 from seg_perception.labels import NOT_GROUND, VOID, LabelSet
 from seg_perception.training.config import DATA_ROOT_VARIABLE, DataSource, TrainConfig, load_config
 from seg_perception.training.data.absent import absent_classes, why_absent
+from seg_perception.training.data.marks import why_no_boxes
 from seg_perception.writing import write_json
 
 EXIT_PROBLEMS = 3
@@ -189,7 +190,7 @@ def inspect(role: str, source: DataSource, config: TrainConfig, labels: LabelSet
     names = {own_id: "/".join(classes) for own_id, classes in dataset.meaning.items()} | {VOID: ""}
     findings.classes = {names[own_id]: classes for own_id, classes in dataset.meaning.items()}
     with ThreadPoolExecutor(THREADS) as pool:
-        looks = pool.map(lambda index: look(dataset, index), range(count))
+        looks = pool.map(lambda index: look(dataset, index, source.weak), range(count))
         for seen in tqdm(looks, total=count, unit="image", desc=f"{role} {source.name}", mininterval=1):
             findings.add(seen, names)
     findings.problems += findings.remarks.sentences()
@@ -197,8 +198,8 @@ def inspect(role: str, source: DataSource, config: TrainConfig, labels: LabelSet
     return findings
 
 
-def look(dataset: Dataset, index: int) -> Look:
-    """Read one image and count; the image itself is not kept."""
+def look(dataset: Dataset, index: int, weak: str = "") -> Look:
+    """Read one image and count; the image itself is not kept. weak: see DataSource."""
     try:
         sample = dataset.read(index)
     except SegPerceptionError as error:
@@ -209,7 +210,7 @@ def look(dataset: Dataset, index: int) -> Look:
         (width, height),
         Counter({int(i): int(counts[i]) for i in np.flatnonzero(counts)}),
         _instances(dataset, sample),
-        _strays(dataset, index, sample),
+        _strays(dataset, index, sample) or _unboxed(dataset, index, sample, weak),
         sample.remarks,
     )
 
@@ -233,6 +234,13 @@ def _instances(dataset: Dataset, sample: Sample) -> Counter[int]:
     is_object = (sample.instance > 0) & dataset.may_be_thing[sample.label]
     keys = sample.label[is_object].astype(np.uint32) << 16 | sample.instance[is_object]
     return Counter((np.unique(keys) >> 16).tolist())
+
+
+def _unboxed(dataset: Dataset, index: int, sample: Sample, weak: str) -> str:
+    """A sentence when boxes are to be learnt from things that have no numbers."""
+    if weak != "boxes" or sample.instance is not None or not dataset.may_be_thing[sample.label].any():
+        return ""
+    return why_no_boxes(dataset.path(index) or sample.name)
 
 
 def _strays(dataset: Dataset, index: int, sample: Sample) -> str:

@@ -26,6 +26,14 @@ class Weakness:
     elsewhere: int
 
 
+def why_no_boxes(where: object) -> str:
+    """Of a label with things, but without an instance mask, whose source has `weak: boxes`: cause and remedy."""
+    return (
+        f"the label of {where} has things and no numbers of objects, so that none of them is a box: add instance masks, or leave "
+        "`weak: boxes` out"
+    )
+
+
 def weakened(scene: Scene, weakness: Weakness) -> Scene:
     """The scene with its labels taken for what they are: scribbles stay labels, points and boxes become marks.
 

@@ -10,7 +10,7 @@ import numpy as np
 from seg_perception.datasets import Dataset
 from seg_perception.errors import SegPerceptionError
 from seg_perception.training.data.augment import Scene
-from seg_perception.training.data.marks import Weakness, weakened
+from seg_perception.training.data.marks import Weakness, weakened, why_no_boxes
 from seg_perception.training.data.targets import PartialLabels
 
 SCENE_WINDOW = 32
@@ -78,10 +78,7 @@ class SceneStore:
         if weakness is None:
             return scene
         if weakness.kind == "boxes" and sample.instance is None and weakness.may_be_thing[scene.codes].any():
-            raise SegPerceptionError(
-                f"the label of {self.datasets[which].path(index) or sample.name} has things and no numbers of objects, so that "
-                "none of them is a box: add instance masks, or leave `weak: boxes` out"
-            )
+            raise SegPerceptionError(why_no_boxes(self.datasets[which].path(index) or sample.name))
         return weakened(scene, weakness)
 
 

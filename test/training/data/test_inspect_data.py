@@ -258,3 +258,12 @@ def test_a_cvat_export_as_it_is(own: Path, capsys: pytest.CaptureFixture[str]) -
     code, text, found = inspect(own, capsys)
     assert code == 0, text
     assert {row["name"] for row in found["sources"][0]["classes"]} == {"lawn", "person", "void"}
+
+
+def test_boxes_need_numbers_of_objects(own: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = CONFIG.replace("split: train}", "split: train, weak: boxes}") + "loss: {weak: {box_projection: 1.0}}\n"
+    (own / "config.yaml").write_text(text)
+    assert inspect(own, capsys)[0] == 0, "b shows no thing and has no instance mask"
+    (own / "own/train/instances/a.png").unlink()
+    code, text, _ = inspect(own, capsys)
+    assert code == 3 and "a.png has things and no numbers of objects" in text
