@@ -104,3 +104,20 @@ def test_weights_that_are_no_numbers_are_refused(name: str, tmp_path: Path) -> N
     checkpoint.save(tmp_path / "c.pt", {**whole(), name: damaged})
     with pytest.raises(SegPerceptionError, match=r"c\.pt: the weights are not finite \(weight, 1 of 2 tensors\)"):
         checkpoint.load(tmp_path / "c.pt")
+
+
+def test_a_bit_that_flipped_in_a_checkpoint_is_noticed(tmp_path: Path) -> None:
+    """Anywhere in the tensors: torch itself reads them without a word."""
+    weights = {"weight": torch.arange(4096.0)}
+    path = tmp_path / "c.pt"
+    checkpoint.save(path, {**whole(), "average": weights, "weights": {}})
+    data = path.read_bytes()
+    place = data.index(weights["weight"].numpy().tobytes())
+    for offset in (0, 1000, 4 * 4096 - 1):
+        flipped = bytearray(data)
+        flipped[place + offset] ^= 1
+        path.write_bytes(flipped)
+        with pytest.raises(SegPerceptionError, match=r"c\.pt has changed since it was saved"):
+            checkpoint.load(path)
+    path.write_bytes(data)
+    assert torch.equal(checkpoint.load(path)["average"]["weight"], weights["weight"])
