@@ -20,6 +20,7 @@ from seg_perception.panoptic.decoder import PanopticDecoder, PanopticSettings
 from seg_perception.panoptic.pieces import WholeThings
 from seg_perception.panoptic.steadier import Steadier, TemporalSettings
 from seg_perception.results import Truth, Wants
+from seg_perception.tracking.feet import hiding_classes
 from seg_perception.tracking.settings import TrackingSettings
 from seg_perception.tracking.tracker import Tracker
 
@@ -46,7 +47,8 @@ def answers() -> dict[str, Any]:
     rng = np.random.default_rng(0)
     settings = PanopticSettings(min_confidence=0.12, min_ground_confidence=0.97)
     decoder, found = WholeThings(PanopticDecoder(CAMVID, settings), CAMVID, settings), {}
-    steadier, tracker = Steadier(CAMVID, TemporalSettings(1.0)), Tracker(len(CAMVID), TrackingSettings())
+    steadier = Steadier(CAMVID, TemporalSettings(1.0))
+    tracker = Tracker(len(CAMVID), TrackingSettings(), hiding_classes(CAMVID))
     camera = CameraModel(
         64, 48, ((50.0, 0, 31.5), (0, 50.0, 23.5), (0, 0, 1)), "plumb_bob", (-0.1, 0.01, 0.0, 0.0, 0.0)
     )
@@ -60,7 +62,7 @@ def answers() -> dict[str, Any]:
         logits[CAMVID.by_name("car").id, 2:5, 2:4] += 14
         offset = rng.normal(size=(2, 6, 8)) * 6
         output = network_output(logits, rng.random((6, 8)), offset)
-        output = steadier.steady(np.zeros((*HW, 3), np.uint8), output, 1 + number * 10**8)
+        output, _ = steadier.steady(np.zeros((1, *HW, 3), np.uint8), output, 0, 1 + number * 10**8)
         panoptic = decoder.decode(output, 0, HW, 8, Wants())
         found[f"tracks {number}"] = plain(tracker.update(panoptic, 1 + number * 10**8, extractor.projection))
         found[f"panoptic {number}"] = plain(panoptic)
