@@ -11,6 +11,7 @@ from time import perf_counter_ns
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from seg_perception.backends.base import Backend, DeviceBackend
 from seg_perception.backends.batches import Answer, answers_of
@@ -30,6 +31,7 @@ from seg_perception.panoptic.relabel import MergingDecoder, Told
 from seg_perception.panoptic.steadier import Steadier, TemporalSettings
 from seg_perception.results import Depth, Frame, Panoptic, Result, Wants
 from seg_perception.tracking import tracker
+from seg_perception.tracking.feet import hiding_classes
 from seg_perception.tracking.numbers import numbered_by_track
 from seg_perception.tracking.settings import TrackingSettings
 from seg_perception.tracking.tracker import Tracked, Tracker
@@ -118,7 +120,8 @@ class Pipeline:
         self._where = _Place()
         self._slots = slots
         follows = tracking is not None and tracking.enabled
-        self._tracker = Tracker(len(model.labels), tracking) if tracking is not None and follows else None
+        hides = hiding_classes(self.labels)
+        self._tracker = Tracker(len(model.labels), tracking, hides) if tracking is not None and follows else None
         self._by_track = instance_ids == "track"
         grid = self._device.steady_grid(model.labels) if self._device else None
         self._steadier = Steadier(model.labels, temporal or TemporalSettings(), grid)
@@ -158,6 +161,8 @@ class Pipeline:
             self._tracker.tell_as(told.table)
         self._told = told or self._told
         self._steadier.tell(self.labels)
+        if told is not None and self._tracker is not None:
+            self._tracker.hides = hiding_classes(told.labels)
         self._settings = panoptic or self._settings[0], drivable or self._settings[1]
         decoders, extractor = self._steps
         self._steps = (
@@ -272,17 +277,18 @@ class Pipeline:
         drivable = self._extractor.extract(seen.panoptic, ready.wants, depth)
         placed = perf_counter_ns()
 
-        panoptic, tracked = self._follow(seen)
+        panoptic, tracked = self._follow(seen, drivable.ego)
         spans = (*seen.spans, (begin, placed), (placed, perf_counter_ns()))
         stages_ms = {name: (end - begin) / 1e6 for name, (begin, end) in zip(STAGES, spans)}
         return Result(ready.frame, panoptic, drivable, stages_ms, tracked.tracks, tracked.frame)
 
-    def _follow(self, seen: Seen) -> tuple[Panoptic, Tracked]:
-        """The masks with their things' tracks."""
+    def _follow(self, seen: Seen, own_vehicle: NDArray[np.uint8] | None) -> tuple[Panoptic, Tracked]:
+        """The masks with their things' tracks. own_vehicle: see Tracker.update."""
         ready, panoptic = seen.ready, seen.panoptic
         if self._tracker is None or not ready.wants.instances:
             return panoptic, Tracked(panoptic.segments, (), "")
-        tracked = self._tracker.update(panoptic, ready.frame.stamp_ns, self._extractor.projection, ready.where.odometry)
+        projection, odometry = self._extractor.projection, ready.where.odometry
+        tracked = self._tracker.update(panoptic, ready.frame.stamp_ns, projection, odometry, own_vehicle)
         panoptic = replace(panoptic, segments=tracked.segments)
         numbered = self._by_track and ready.frame.stamp_ns != 0  # without a stamp nothing is followed
         return (numbered_by_track(panoptic) if numbered else panoptic), tracked

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from seg_perception.camera_model import Floats
 from seg_perception.ground.fusion import PlanarPose
 from seg_perception.ground.geometry import GroundProjection
+from seg_perception.labels import NOT_GROUND, LabelSet
 
 _STEP_PX = 0.5
 """Over which the slope of the ground under a pixel is taken."""
@@ -18,6 +19,27 @@ _FARTHEST_M = 150.0
 _LARGEST_CHANGE_M_S, _LARGEST_TURN_RAD_S = 15.0, 4.0
 """No vehicle changes its speed by more between two frames: its odometry jumped."""
 _FASTEST_M_S = 100.0
+_UPRIGHT = frozenset(
+    (
+        *("vegetation", "tree", "hedge", "building", "wall", "bridge", "tunnel", "fence", "guard rail", "barrier", "pole"),
+        *("street light", "traffic light", "traffic sign", "sign", "billboard", "traffic cone"),
+    )
+)
+_GROUND = frozenset(
+    ("road", "marking", "bike lane", "parking", "rail track", "sidewalk", "curb", "terrain", "water", "mountain")
+)
+"""Classes by what they are called or cover: what hides the feet of who stands behind it, and what one may stand on."""
+
+
+def hiding_classes(labels: LabelSet) -> NDArray[np.bool_]:
+    """bool [256]: classes that are told as no ground, and stand upright: below a thing they hide its foot. One that is of
+    both, as CamVid's tree is grass too, hides nothing."""
+    table = np.zeros(256, np.bool_)
+    for label in labels.classes:
+        words = {label.name, *label.covers}
+        is_upright = bool(words & _UPRIGHT) and not words & _GROUND
+        table[label.id] = is_upright and not label.thing and label.drivable_cost == NOT_GROUND
+    return table
 
 
 def feet_on_ground(projection: GroundProjection, feet_px: Floats, sigma_px: Floats) -> tuple[Floats, Floats]:

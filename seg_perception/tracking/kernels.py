@@ -155,6 +155,40 @@ def find_hidden(
 
 
 @compiled
+def find_feet_behind(
+    masks: tuple[NDArray[np.uint16], NDArray[np.uint8], NDArray[np.uint8]],
+    hides: NDArray[np.bool_],
+    ids: NDArray[np.int64],
+    boxes: NDArray[np.int64],
+    behind: NDArray[np.bool_],
+) -> None:
+    """Whether each thing of ids [K] ends below where something begins that is no thing but hides its foot, to behind [K, 2]: a
+    class that hides, and the own vehicle; where more than half of its lowest pixels touch that.
+
+    masks: instance [H, W], semantic [H, W], and the own vehicle [H, W], 0 elsewhere, or [0, 0] where that is not known;
+    hides: bool [256], classes that hide; boxes: int64 [K, 4].
+    """
+    instance, semantic, own = masks
+    height = instance.shape[0]
+    for k in range(len(ids)):
+        left, top, right, bottom = boxes[k]
+        reach = max(1, int(_RIM * (bottom - top)))
+        ends = by_class = by_own = 0
+        for x in range(left, right):
+            for y in range(bottom - 1, bottom - 1 - reach, -1):
+                if instance[y, x] != ids[k]:
+                    continue
+                ends += 1
+                is_class = is_own = False
+                for below in range(y + 1, min(y + 1 + _BESIDE_PX, height)):
+                    is_class |= instance[below, x] == 0 and hides[semantic[below, x]]
+                    is_own |= len(own) > 0 and own[below, x] != 0
+                by_class, by_own = by_class + is_class, by_own + is_own
+                break
+        behind[k, 0], behind[k, 1] = 2 * by_class > ends, 2 * by_own > ends
+
+
+@compiled
 def _has_nearer(
     boxes: NDArray[np.int64], bottom: int, strip: tuple[int, int], lines: tuple[int, int], axis: int
 ) -> bool:

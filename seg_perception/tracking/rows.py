@@ -38,7 +38,8 @@ def row_type(classes: int) -> np.dtype[Any]:
     """All that is remembered of a track. edges: left, top, right, bottom in px of the mask; whole: most points that its
     shape had. last_box, last_shape, last_points, last_hidden (on any side), area (px): of what was seen of it last, where edges
     and shape are of the whole. whole_area (px), whole_wh: largest of late. off: frames in a row in which a side was seen
-    far from where it should be."""
+    far from where it should be. placed: whether state [x, y, vx, vy] and cov tell where its
+    lowest row is on the ground, which helps to find it again; sound: whether that is its foot, which was seen last at foot_ns."""
     return np.dtype(
         [
             ("id", np.int64),
@@ -62,6 +63,8 @@ def row_type(classes: int) -> np.dtype[Any]:
             ("off", np.int64, 4),
             ("votes", np.float64, classes),
             ("placed", np.bool_),
+            ("foot_ns", np.int64),
+            ("sound", np.bool_),
             ("state", np.float64, 4),
             ("cov", np.float64, (4, 4)),
             ("foot_px", np.float64, 2),
@@ -212,12 +215,15 @@ def take_feet(
     tracks: Rows,
     holder: NDArray[np.int64],
     things: Things,
+    behind: NDArray[np.bool_],
     mask_height: int,
     projection: GroundProjection,
     odometry: PlanarPose | None,
     foot_noise_px: float,
+    stamp_ns: int,
 ) -> None:
-    """Take over where the feet of all things are on the ground. foot_noise_px: see TrackingSettings."""
+    """Take over where the lowest rows of all things are on the ground, and whether that is their feet. behind: [K, 2] see
+    Things.feet_behind; foot_noise_px: see TrackingSettings."""
     if not len(things):
         return
     boxes = things.boxes.astype(np.float64)
@@ -227,11 +233,23 @@ def take_feet(
     if odometry is not None:
         places, noise = in_odometry(odometry, places, noise)
     usable = np.isfinite(places).all(axis=1) & ~(things.cut | things.hidden)[:, [0, 2, 3]].any(axis=1)
-    _update_feet(tracks, holder[usable], places[usable], noise[usable])
+    usable &= ~behind[:, 1]
+    rows, is_foot = holder[usable], ~behind[usable, 0]
+    begun = _update_feet(tracks, rows, places[usable], noise[usable])
+    seen = is_foot & (tracks["misses"][rows] == 0)
+    # Beside a pole the lowest row still is the foot; behind a fence it is so far off that it begins anew.
+    tracks["sound"][rows] = np.where(begun, is_foot, tracks["sound"][rows] | seen)
+    tracks["foot_ns"][rows[seen]] = stamp_ns
 
 
-def _update_feet(tracks: Rows, rows: NDArray[np.int64], places: Floats, noise: Floats) -> None:
-    known = tracks["placed"][rows]
+def doubt_feet(tracks: Rows, before_ns: int) -> None:
+    """Tell no more of feet that were seen before that last: they would go on for ever as they went then."""
+    tracks["sound"] &= tracks["foot_ns"] >= before_ns
+
+
+def _update_feet(tracks: Rows, rows: NDArray[np.int64], places: Floats, noise: Floats) -> NDArray[np.bool_]:
+    """Whether each was begun anew, [rows]."""
+    known: NDArray[np.bool_] = tracks["placed"][rows]
     old = rows[known]
     if len(old):
         state, cov, off = motion.update_ground(tracks["state"][old], tracks["cov"][old], places[known], noise[known])
@@ -240,12 +258,11 @@ def _update_feet(tracks: Rows, rows: NDArray[np.int64], places: Floats, noise: F
         tracks["misses"][old] = np.where(fits, 0, tracks["misses"][old] + 1)
         known = known & (tracks["misses"][rows] < _FOOT_MISSES)
     fresh = rows[~known]
-    if not len(fresh):
-        return
     tracks["placed"][fresh], tracks["misses"][fresh] = True, 0
     tracks["state"][fresh] = np.column_stack((places[~known], np.zeros((len(fresh), 2))))
     tracks["cov"][fresh] = np.eye(4) * _FIRST_SPEED_M_S**2
     tracks["cov"][fresh, :2, :2] = noise[~known]
+    return ~known
 
 
 def merge_votes(tracks: Rows, table: NDArray[np.uint8]) -> None:
@@ -284,7 +301,7 @@ def told(
 
 
 def _ground_motions(tracks: Rows) -> list[GroundMotion | None]:
-    rows = zip(tracks["placed"].tolist(), tracks["state"].tolist(), tracks["cov"].tolist())
+    rows = zip((tracks["placed"] & tracks["sound"]).tolist(), tracks["state"].tolist(), tracks["cov"].tolist())
     return [
         GroundMotion((s[0], s[1]), (s[2], s[3]), tuple(map(tuple, cov))) if placed else None for placed, s, cov in rows
     ]

@@ -9,7 +9,9 @@ from numpy.typing import NDArray
 
 from seg_perception.camera_model import Floats
 from seg_perception.results import Panoptic
-from seg_perception.tracking.kernels import find_hidden
+from seg_perception.tracking.kernels import find_feet_behind, find_hidden
+
+_NO_VEHICLE = np.zeros((0, 0), np.uint8)
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,15 @@ class Things:
         cut = (boxes <= 0) | (boxes >= np.array((width, height, width, height)))
         partly = np.asarray((hidden | cut).any(axis=1))
         return Things(ids, boxes, rows[:, 2], rows[:, 1], np.array([s.score for s in things]), hidden, cut, partly)
+
+    def feet_behind(
+        self, panoptic: Panoptic, hides: NDArray[np.bool_], own_vehicle: NDArray[np.uint8] | None
+    ) -> NDArray[np.bool_]:
+        """[K, 2] whether the foot of each is hidden by what is no thing: a class that `hides`, bool [256]; or own_vehicle, uint8
+        [H, W], not 0 where that is seen."""
+        behind, own = np.zeros((len(self), 2), np.bool_), _NO_VEHICLE if own_vehicle is None else own_vehicle
+        find_feet_behind((panoptic.instance, panoptic.semantic, own), hides, self.ids, self.boxes, behind)
+        return behind
 
     def only(self, rows: NDArray[np.int64]) -> Things:
         """Those of them."""

@@ -55,8 +55,9 @@ class Tracker:
 
     *Class*: by the votes of all frames, each with its score.
 
-    *Motion.* Each edge of the box, and the foot (the middle of the lowest row) on the ground, has a filter of constant
-    velocity: motion.py. The foot is measured where it is not hidden, nor cut off by the image's border.
+    *Motion.* Each edge of the box, and the foot (the middle of the box's lowest row) on the ground, has a filter of constant
+    velocity: motion.py. The foot is measured where it is not hidden, nor cut off by the image's border; where it was not seen
+    for memory_s it is not told.
 
     *Beginning anew.* Another mask size, a gap longer than memory_s, or stamps that go back by more than that, make it forget
     everything, the last the numbers too; `restarts` counts that by cause and `reason` tells the latest. A frame that is a
@@ -64,9 +65,11 @@ class Tracker:
     Where the odometry jumps only speeds on the ground are forgotten.
     """
 
-    def __init__(self, classes: int, settings: TrackingSettings) -> None:
-        """classes: their number in the label set."""
+    def __init__(self, classes: int, settings: TrackingSettings, hides: NDArray[np.bool_] | None = None) -> None:
+        """classes: their number in the label set; hides: bool [256], which of them hide the foot of who stands behind them
+        (feet.hiding_classes), None = none. Both settings and hides may be swapped between two frames."""
         self.settings = settings
+        self.hides = np.zeros(256, np.bool_) if hides is None else hides
         self.restarts: Counter[str] = Counter()
         self.reason = ""
         self._row = rows.row_type(classes)
@@ -100,9 +103,11 @@ class Tracker:
         stamp_ns: int,
         projection: GroundProjection | None = None,
         odometry: PlanarPose | None = None,
+        own_vehicle: NDArray[np.uint8] | None = None,
     ) -> Tracked:
         """Follow the things of a frame. stamp_ns: 0 where the image has none, and then nothing is followed; projection: of
-        the mask's pixels; odometry: of the base frame at stamp_ns; None where they are not known."""
+        the mask's pixels; odometry: of the base frame at stamp_ns; own_vehicle: uint8 [H, W], not 0 where the masks show it;
+        None where they are not known."""
         if stamp_ns == 0:
             self._restart("no_stamp", "images carry no stamp")
             return Tracked(panoptic.segments, (), "")
@@ -132,8 +137,9 @@ class Tracker:
         holder[fresh] = len(self._tracks) - len(fresh) + np.arange(len(fresh))
         rows.take_shapes(self._tracks, holder, things, panoptic.instance)
         if projection is not None and measures:
-            noise_px = self.settings.foot_noise_px
-            rows.take_feet(self._tracks, holder, things, size[0], projection, odometry, noise_px)
+            behind, noise_px = things.feet_behind(panoptic, self.hides, own_vehicle), self.settings.foot_noise_px
+            rows.take_feet(self._tracks, holder, things, behind, size[0], projection, odometry, noise_px, stamp_ns)
+        rows.doubt_feet(self._tracks, stamp_ns - round(self.settings.memory_s * 1e9))
         rows.note_feet(self._tracks, projection if measures else None, odometry)
         self._stamp_ns = stamp_ns
         tracks = rows.told(self._tracks, holder, returned, self.settings.birth_frames, stamp_ns)
@@ -243,3 +249,4 @@ def warm_up() -> None:
     tracker = Tracker(1, TrackingSettings())
     for stamp_ns in (1, 2):
         tracker.update(panoptic, stamp_ns)
+    Things.of(panoptic).feet_behind(panoptic, tracker.hides, None)

@@ -1,5 +1,6 @@
 """Filters of motion: held to simulations, whose errors must be as large as the filters say."""
 
+import itertools
 import math
 
 import numpy as np
@@ -9,9 +10,10 @@ from moving_things import PERIOD_NS
 from seg_perception.camera_model import CameraModel, CameraPose
 from seg_perception.ground.fusion import PlanarPose
 from seg_perception.ground.geometry import GroundProjection
+from seg_perception.labels import CAMVID
 from seg_perception.results import Panoptic, Segment
 from seg_perception.tracking import motion, sides
-from seg_perception.tracking.feet import Odometry, feet_on_ground, in_odometry
+from seg_perception.tracking.feet import Odometry, feet_on_ground, hiding_classes, in_odometry
 from seg_perception.tracking.settings import TrackingSettings
 from seg_perception.tracking.tracker import Tracker
 
@@ -235,6 +237,72 @@ def test_a_foot_that_is_cut_off_by_the_image_is_not_measured():
     semantic = np.where(instance > 0, 8, 3).astype(np.uint8)
     panoptic = Panoptic(semantic, instance, semantic, (Segment(1, 8, True, 0.9, 44000, (500, 500, 200, 220)),))
     assert tracker.update(panoptic, 10**9, PROJECTION).tracks[0].ground is None
+
+
+FENCE, TREE, ROAD, VOID = 7, 5, 3, 255
+
+
+def behind_something(height_m, label, i):
+    """Someone 1.75 m tall who walks 10 m ahead, of whom is seen what is above height_m: below that the mask is label."""
+    x, y = 10.0, -1.0 + 0.03 * i
+    foot = PROJECTION.ground_to_pixels(np.array(((x, y + 0.25), (x, y - 0.25))))
+    left, right, bottom = round(foot[0, 0]), round(foot[1, 0]), foot[0, 1]
+    px_per_m = (foot[1, 0] - foot[0, 0]) / 0.5
+    top, low = round(bottom - 1.75 * px_per_m), round(bottom - height_m * px_per_m)
+    instance, semantic = np.zeros(HW, np.uint16), np.full(HW, ROAD, np.uint8)
+    semantic[low:] = label
+    instance[top:low, left:right], semantic[top:low, left:right] = 1, 9
+    area, box = (low - top) * (right - left), (left, top, right - left, low - top)
+    return Panoptic(semantic, instance, np.zeros(HW, np.uint8), (Segment(1, 9, True, 0.9, area, box),))
+
+
+@pytest.mark.parametrize(
+    "what, known", [("fence", False), ("own vehicle", False), ("road", True), ("void", True), ("tree", True)]
+)
+def test_a_foot_behind_what_is_no_ground_is_not_measured(what, known):
+    """The lowest row that is seen of who stands behind a fence of 0.8 m would be a foot at twice the distance. Masks are
+    unsure where things stand, so void hides nothing; and CamVid's trees are grass, too."""
+    label = {"fence": FENCE, "void": VOID, "tree": TREE}.get(what, ROAD)
+    height_m, own = (0.0 if known else 0.8), None
+    tracker = Tracker(11, TrackingSettings(), hiding_classes(CAMVID))
+    for i in range(5):
+        panoptic = behind_something(height_m, label, i)
+        if what == "own vehicle":
+            own = np.zeros(HW, np.uint8)
+            own[panoptic.segments[0].box[1] + panoptic.segments[0].box[3] :] = 255
+        tracked = tracker.update(panoptic, 10**9 + i * PERIOD_NS, PROJECTION, None, own)
+    ground = tracked.tracks[0].ground
+    assert (ground is not None) is known
+    assert not known or ground.foot_m == pytest.approx((10.0, -0.88), abs=0.15)
+
+
+def test_who_comes_from_behind_a_fence_begins_anew():
+    """What was taken for the foot meanwhile counts for nothing, and is told to nobody."""
+    tracker, known = Tracker(11, TrackingSettings(), hiding_classes(CAMVID)), []
+    for i in range(90):
+        shown = behind_something(0.8, FENCE, i) if 20 <= i < 80 else behind_something(0.0, ROAD, i)
+        (track,) = tracker.update(shown, 10**9 + i * PERIOD_NS, PROJECTION).tracks
+        assert track.id == 1
+        known.append(track.ground is not None)
+        assert not known[-1] or track.ground.foot_m[0] == pytest.approx(10.0, abs=0.4)
+    assert known == [True] * 24 + [False] * 60 + [True] * 6, "a foot far off is not believed for five frames"
+
+
+def test_a_foot_that_was_not_seen_for_as_long_as_tracks_are_remembered_is_not_told():
+    """It goes on until then, ever less sure, while the rest of the thing is seen."""
+    tracker, known, stds = Tracker(11, TrackingSettings(memory_s=1.0)), [], []
+    for i in range(90):
+        shown, own = behind_something(0.8 if 20 <= i < 80 else 0.0, ROAD, i), None
+        if 20 <= i < 80:
+            own = np.zeros(HW, np.uint8)
+            own[shown.segments[0].box[1] + shown.segments[0].box[3] :] = 255
+        (track,) = tracker.update(shown, 10**9 + i * PERIOD_NS, PROJECTION, None, own).tracks
+        assert track.id == 1
+        known.append(track.ground is not None)
+        stds.append(math.sqrt(track.ground.covariance[2][2]) if known[-1] else math.inf)
+    assert known == [True] * 50 + [False] * 30 + [True] * 10
+    assert all(later > sooner for sooner, later in itertools.pairwise(stds[20:51]))
+    assert stds[80] > stds[19]
 
 
 def plates(feet_m, size_m=(0.5, 1.7)):

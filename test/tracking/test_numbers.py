@@ -8,7 +8,9 @@ from fakes import FakeBackend, empty_output, model_info
 from moving_things import PERIOD_NS, Thing, draw
 
 from seg_perception.camera_model import CameraModel, CameraPose
+from seg_perception.ground.ego_mask import EgoMask
 from seg_perception.ground.fusion import PlanarPose
+from seg_perception.panoptic.relabel import told
 from seg_perception.pipeline import Pipeline
 from seg_perception.results import Frame, Wants
 from seg_perception.tracking.numbers import FIRST_STUFF_ID, numbered_by_track
@@ -136,6 +138,22 @@ def test_the_ground_of_things_is_in_the_frame_that_is_known():
     pipeline.set_camera(CAMERA, POSE, odometry=PlanarPose(100.0, 0.0, 0.0))
     result = _run(pipeline, [(0.9, 4)], 2)
     assert result.motion_frame == "odometry" and result.tracks[0].ground.foot_m[0] > 100.0
+
+
+def test_the_own_vehicle_and_what_costs_say_tell_which_feet_are_hidden():
+    pipeline = Pipeline(MODEL, FakeBackend(_two_cars(())), tracking=TrackingSettings())
+    pipeline.set_camera(CAMERA, POSE)
+    result = _run(pipeline, [(0.9, 4)], 0)
+    assert result.tracks[0].ground is not None
+    _, y, _, height = result.panoptic.segments[0].box
+    hood = EgoMask.of_polygon("ego_polygon", (-9, y + height, 99, y + height, 99, 99, -9, 99))
+    other = Pipeline(MODEL, FakeBackend(_two_cars(())), tracking=TrackingSettings())
+    other.set_camera(CAMERA, POSE, hood)
+    assert _run(other, [(0.9, 4)], 0).tracks[0].ground is None
+    fence = MODEL.labels.by_name("fence").id
+    assert other.tracker.hides[fence]
+    other.configure(told=told(MODEL.labels, {"fence": 50}, ()))
+    assert not other.tracker.hides[fence]
 
 
 def test_settings_change_while_tracks_go_on():
