@@ -250,9 +250,11 @@ def at_place(mask: NDArray[np.bool_], x: int, y: int, size_hw: tuple[int, int], 
 def same_size(found_hw: tuple[Any, Any], size_hw: tuple[int, int], where: Path | str) -> None:
     """Raises SegPerceptionError where a label was drawn on an image of another size; None and 0 are what nobody wrote down."""
     if tuple(found_hw) != size_hw and all(found_hw):
+        turned = tuple(found_hw) == size_hw[::-1]
+        remedy = "put the image that was labelled in its place"
         raise SegPerceptionError(
-            f"{where} was drawn on an image of {found_hw[1]}x{found_hw[0]}, which is {size_hw[1]}x{size_hw[0]} now: put the "
-            "image that was labelled in its place"
+            f"{where} was drawn on an image of {found_hw[1]}x{found_hw[0]}, which is {size_hw[1]}x{size_hw[0]} now: "
+            + ("draw on it as its EXIF turns it, or take that out of the image" if turned else remedy)
         )
 
 

@@ -169,6 +169,10 @@ def test_coco_s_polygons_are_refused_on_an_image_of_another_size(tmp_path: Path)
     photo(tmp_path / "images/a.jpg", 12, 16)
     with pytest.raises(SegPerceptionError, match="was drawn on an image of 8x6, which is 16x12 now"):
         open_dataset("coco_instances", tmp_path, "", CAMVID)[0]
+    rows["images"][0] |= {"width": 12, "height": 16}
+    export(tmp_path, rows)
+    with pytest.raises(SegPerceptionError, match="of 12x16, which is 16x12 now: draw on it as its EXIF turns it"):
+        open_dataset("coco_instances", tmp_path, "", CAMVID)[0]
     rows["images"][0] |= {"width": 0, "height": 0}
     export(tmp_path, rows)
     assert open_dataset("coco_instances", tmp_path, "", CAMVID)[0].label[2, 2] != VOID, "some exporters do not know it"

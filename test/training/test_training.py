@@ -140,6 +140,14 @@ def test_export_refuses(trained: Path, capsys: pytest.CaptureFixture[str], words
     assert not out.exists()
 
 
+def test_a_run_that_is_further_than_it_should_stop_says_so(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["train", "--config", str(trained / "config.yaml"), "--data", str(trained), "--out", str(trained / "parts")]
+    before = (trained / "parts/last.pt").read_bytes()
+    assert main([*words, "--resume", "--stop-after", "2"]) == 2
+    assert "--stop-after is 2, and the run is at step" in capsys.readouterr().err
+    assert (trained / "parts/last.pt").read_bytes() == before
+
+
 def test_a_checkpoint_of_another_network_is_refused(tmp_path: Path) -> None:
     checkpoint.save(tmp_path / "c.pt", {"network": "pidnet_s"})
     with pytest.raises(checkpoint.SegPerceptionError, match=r"'pidnet_s'.*'bisenetv2'"):

@@ -103,6 +103,11 @@ def run(arguments: argparse.Namespace) -> int:
             trainer.take_pretrained()
             if arguments.start_from:
                 trainer.start_from(arguments.start_from)
+        if arguments.stop_after and arguments.stop_after <= trainer.step:
+            raise SegPerceptionError(
+                f"--stop-after is {arguments.stop_after}, and the run is at step {trainer.step} already: name a later one, or leave "
+                "it out"
+            )
         last = sys.maxsize if config.minutes else config.steps
         trainer.train(min(last, arguments.stop_after or last))
         if arguments.json and distributed.rank() == 0:

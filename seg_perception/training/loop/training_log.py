@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,16 +13,19 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from seg_perception.errors import SegPerceptionError
+from seg_perception.writing import write_text
 
 
 class TrainingLog:
-    """Appends to folder/log.jsonl, and to folder/tensorboard from this step on, what was there of later steps hidden.
+    """Appends to folder/log.jsonl, and to folder/tensorboard, from this step on. What was there of later steps, which come again
+    after a resume, is taken out of the one and hidden in the other; so are lines that a full disk cut off.
 
     Raises SegPerceptionError when the disk is full.
     """
 
     def __init__(self, folder: Path, step: int) -> None:
         self._path = folder / "log.jsonl"
+        self._forget_after(step)
         self._board: Any = None
         try:
             from torch.utils.tensorboard import SummaryWriter
@@ -29,6 +33,14 @@ class TrainingLog:
             tqdm.write(f"losses go to {self._path} alone: pip install tensorboard to watch curves and pictures")
         else:
             self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1)
+
+    def _forget_after(self, step: int) -> None:
+        if not self._path.is_file():
+            return
+        text = self._path.read_text(encoding="utf-8", errors="replace")
+        kept = "".join(f"{line}\n" for line in text.splitlines() if _step_of(line) <= step)
+        if kept != text:
+            write_text(self._path, kept)
 
     def close(self) -> None:
         """Write what TensorBoard's writer still holds."""
@@ -70,3 +82,11 @@ class TrainingLog:
         if self._board is not None:
             for name, value in values.items():
                 self._board.add_scalar(name, value, step)
+
+
+def _step_of(line: str) -> float:
+    """Of a row; infinity of what is none."""
+    try:
+        return float(json.loads(line)["step"])
+    except (ValueError, KeyError, TypeError):
+        return math.inf

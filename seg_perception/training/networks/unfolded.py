@@ -22,6 +22,7 @@ from seg_perception import model_file
 from seg_perception.backends.graph.stored import widened
 from seg_perception.errors import SegPerceptionError
 from seg_perception.training.distributed import mean_over_processes
+from seg_perception.training.networks.finite import check_finite
 from seg_perception.training.networks.heads import PanopticNetwork
 
 TRACED_PX = 64
@@ -41,7 +42,7 @@ class Unfolded(NamedTuple):
 def unfold(info: model_file.ModelInfo, model: onnx.ModelProto, network: PanopticNetwork) -> Unfolded:
     """The weights of a model file, as model_file.read gives it, whose network this is, but for those that training alone needs.
 
-    Raises SegPerceptionError when it is not float32, or lacks a tensor.
+    Raises SegPerceptionError when it is not float32, lacks a tensor, or has one that is not finite.
     """
     if info.precision != "fp32":
         raise SegPerceptionError(
@@ -73,6 +74,7 @@ def unfold(info: model_file.ModelInfo, model: onnx.ModelProto, network: Panoptic
             f"{info.path} lacks {lacking[0]} and {len(lacking) - 1} other tensors of {info.network}: start from a file that this "
             "version exports"
         )
+    check_finite(weights, f"{info.path}: the")
     return Unfolded(weights, folded)
 
 

@@ -383,6 +383,23 @@ def test_without_tensorboard_that_is_said_once_and_the_log_is_there(
     assert json.loads((tmp_path / "log.jsonl").read_text().splitlines()[-1])["validation"]["miou"] >= 0
 
 
+def test_the_log_of_a_resumed_run_is_that_of_an_unbroken_one(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It ended after step 3, with a checkpoint of step 2, and a line that a full disk cut off."""
+    monkeypatch.setattr("seg_perception.training.loop.trainer.LOG_EVERY", 1)
+    config = config_of(root)
+    trained(config, tmp_path, until=2)
+    log = tmp_path / "log.jsonl"
+    with log.open("a") as file:
+        file.write('{"step": 3, "seconds": 9.0, "loss": 1.0}\n{"step": 4, "secon')
+    resumed = Trainer(config, CAMVID, tmp_path)
+    resumed.resume()
+    resumed.train(4)
+    rows = [json.loads(line) for line in log.read_text().splitlines()]
+    assert [row["step"] for row in rows] == [1, 2, 3, 4, 4] and rows[2]["seconds"] < 9
+
+
 def test_a_full_disk_stops_the_log_with_a_sentence(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -7,8 +7,10 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import onnx
 import pytest
+from onnx import numpy_helper
 
 torch = pytest.importorskip("torch", reason="networks need torch")
 
@@ -190,6 +192,18 @@ def test_a_model_file_teaches_as_its_checkpoint_does(garden: Path) -> None:
     assert checkpoint.load(garden / "taught/last.pt")["data"] == ["camvid", "garden"], "whose licence may bind it too"
     with pytest.raises(SegPerceptionError, match="knows other classes"):
         Teacher(config, DistillSettings(str(garden / "tiny.onnx")), LabelSet(CAMVID.classes[:5]), device)
+
+
+def test_a_model_file_whose_weights_are_no_numbers_is_no_beginning(garden: Path, tmp_path: Path) -> None:
+    """The first step would tell of a learning rate."""
+    model = onnx.load(str(garden / "tiny.onnx"))
+    weight = next(one for one in model.graph.initializer if len(one.dims) == 4)
+    values = np.array(numpy_helper.to_array(weight))
+    values.flat[0] = np.nan
+    weight.CopyFrom(numpy_helper.from_array(values, weight.name))
+    model_file.save(model, tmp_path / "nan.onnx")
+    with pytest.raises(SegPerceptionError, match=r"nan\.onnx: the weights are not finite"):
+        read_beginning(tmp_path / "nan.onnx", make_network("tiny", len(CAMVID)), "tiny")
 
 
 def of_half_precision(path: Path) -> Path:
