@@ -105,8 +105,8 @@ def run(arguments: argparse.Namespace) -> int:
                 trainer.start_from(arguments.start_from)
         if arguments.stop_after and arguments.stop_after <= trainer.step:
             raise SegPerceptionError(
-                f"--stop-after is {arguments.stop_after}, and the run is at step {trainer.step} already: name a later one, or leave "
-                "it out"
+                f"--stop-after is {arguments.stop_after}, and the run is at step {trainer.step} already: name a later one, or "
+                "leave it out"
             )
         last = sys.maxsize if config.minutes else config.steps
         trainer.train(min(last, arguments.stop_after or last))
