@@ -69,6 +69,10 @@ CONCEPTS_BY_PREFIX: dict[str, tuple[str, ...]] = {
 """By the first parts of a class name, the longest counts; both versions name alike. What is not here is void."""
 
 
+_OBJECTS = 256
+"""Numbers of objects in each id of an instance file."""
+
+
 class Mapillary(PairedFiles):
     """Fine labels and instances, both from the instance files: 16-bit, id * 256 + number. The label files repeat the ids
     in colour palettes. Ids are the places in the configuration's list; classes of groups are crowds."""
@@ -83,7 +87,11 @@ class Mapillary(PairedFiles):
     def masks(self, label: Path, instance: Path | None) -> tuple[NDArray[np.uint8], NDArray[np.uint16] | None]:
         """Ids and objects of one image."""
         values = read_mask(label, np.uint16)
-        ids = (values >> 8).astype(np.uint8)
+        if values.max() < _OBJECTS:
+            raise SegPerceptionError(
+                f"{label} holds no id: instance files are 16-bit, id * 256 + number; unpack it again"
+            )
+        ids = (values // _OBJECTS).astype(np.uint8)
         return ids, numbered(values, self._has_objects[ids])
 
 

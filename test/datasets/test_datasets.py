@@ -172,6 +172,9 @@ def test_mapillary(tmp_path: Path, version: str, nested: bool) -> None:
     assert dataset[0].instance.tolist() == [[0, 1, 2, 3], [0, 0, 0, 4]], "number 0 of a class is an object too"
     as_camvid = open_dataset("mapillary", tmp_path, "training", CAMVID)
     assert meant(as_camvid, CAMVID)[1][1:] == ["road", "sign", "car"]
+    write(instances / "a.png", [[0, 1, 1, 2], [3, 4, 5, 2]])  # made anew with 8 bits: every pixel had the first id
+    with pytest.raises(SegPerceptionError, match=r"a\.png holds no id: instance files are 16-bit"):
+        as_camvid[0]
 
 
 def test_coco_panoptic(tmp_path: Path) -> None:

