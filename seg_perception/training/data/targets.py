@@ -96,7 +96,8 @@ def center_targets(
 ) -> CenterTargets:
     """Gaussian of sigma at each visible mask's centroid (the larger where two meet), offsets on things only.
 
-    instance: uint16 [H, W], 0 none; unknown: bool [H, W], where it is not known whether and which object is seen.
+    instance: uint16 [H, W], 0 none; unknown: bool [H, W], where it is not known whether and which object is seen; one such
+    pixel is enough for its cell.
     """
     rows, columns = instance.shape[0] // stride, instance.shape[1] // stride
     middle = (stride - 1) / 2
@@ -116,7 +117,8 @@ def center_targets(
         mine = at_cells == i
         offset[0][mine] = np.broadcast_to(dy[:, None], mine.shape)[mine]
         offset[1][mine] = np.broadcast_to(dx[None, :], mine.shape)[mine]
-    cell_unknown = cv2.resize(unknown.astype(np.uint8), (columns, rows), interpolation=cv2.INTER_AREA) > 0
+    whole = unknown[: rows * stride, : columns * stride]
+    cell_unknown = whole.reshape(rows, stride, columns, stride).any(axis=(1, 3))
     return CenterTargets(heatmap, ~cell_unknown | (heatmap > 0.05), offset, at_cells > 0)
 
 

@@ -56,6 +56,15 @@ def test_things_without_known_instances_teach_no_center() -> None:
     assert not targets.heatmap_known[0, 0] and targets.heatmap_known.sum() == 15
 
 
+@pytest.mark.parametrize("stride", [4, 8])
+def test_one_pixel_of_a_thing_without_a_number_is_enough(stride: int) -> None:
+    """Rounded shares of a cell said so of more than half of it: small people far away were taught to be none."""
+    unknown = np.zeros((32, 64), bool)
+    unknown[13, 22] = True
+    targets = center_targets(np.zeros((32, 64), np.uint16), unknown, stride, sigma_px=8.0)
+    assert np.argwhere(~targets.heatmap_known).tolist() == [[13 // stride, 22 // stride]]
+
+
 def test_boundaries_run_between_labels_and_not_to_void() -> None:
     codes = np.zeros((5, 9), np.uint8)
     codes[:, 3:] = 1
