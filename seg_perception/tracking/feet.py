@@ -21,7 +21,19 @@ _LARGEST_CHANGE_M_S, _LARGEST_TURN_RAD_S = 15.0, 4.0
 _FASTEST_M_S = 100.0
 _UPRIGHT = frozenset(
     (
-        *("vegetation", "tree", "hedge", "building", "wall", "bridge", "tunnel", "fence", "guard rail", "barrier", "pole"),
+        *(
+            "vegetation",
+            "tree",
+            "hedge",
+            "building",
+            "wall",
+            "bridge",
+            "tunnel",
+            "fence",
+            "guard rail",
+            "barrier",
+            "pole",
+        ),
         *("street light", "traffic light", "traffic sign", "sign", "billboard", "traffic cone"),
     )
 )

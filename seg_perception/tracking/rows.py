@@ -27,6 +27,8 @@ _SURE_FOOT_M = 2.0
 _LARGEST_STEP, _LARGEST_GROWTH = 1.0, 0.2
 """In sizes, that a box moves and grows so from one frame to the next."""
 _FIRST_SPEED_M_S = 15.0
+_KNOWN_FRAMES = 6
+"""After so many in which it was hidden the speed of a side is not known, and after so many in which it was seen it is again."""
 _FOOT_OUTLIER = 16.0
 """Squared standard deviations from which on a foot is not believed; after _FOOT_MISSES in a row it is begun anew."""
 _FOOT_MISSES = 5
@@ -38,8 +40,9 @@ def row_type(classes: int) -> np.dtype[Any]:
     """All that is remembered of a track. edges: left, top, right, bottom in px of the mask; whole: most points that its
     shape had. last_box, last_shape, last_points, last_hidden (on any side), area (px): of what was seen of it last, where edges
     and shape are of the whole. whole_area (px), whole_wh: largest of late. off: frames in a row in which a side was seen
-    far from where it should be. placed: whether state [x, y, vx, vy] and cov tell where its
-    lowest row is on the ground, which helps to find it again; sound: whether that is its foot, which was seen last at foot_ns."""
+    far from where it should be. blind: frames in which a side was hidden or cut off of late, up to twice _KNOWN_FRAMES, less
+    those in which it was seen since. placed: whether state [x, y, vx, vy] and cov tell where its lowest row is on the ground,
+    which helps to find it again; sound: whether that is its foot, which was seen last at foot_ns."""
     return np.dtype(
         [
             ("id", np.int64),
@@ -61,6 +64,7 @@ def row_type(classes: int) -> np.dtype[Any]:
             ("whole_area", np.float64),
             ("whole_wh", np.float64, 2),
             ("off", np.int64, 4),
+            ("blind", np.int64, 4),
             ("votes", np.float64, classes),
             ("placed", np.bool_),
             ("foot_ns", np.int64),
@@ -172,6 +176,8 @@ def learn(
         spread,
         off,
     )
+    step = np.where(things.hidden[found] | things.cut[found], 1, -1)
+    tracks["blind"][rows] = np.clip(tracks["blind"][rows] + step, 0, 2 * _KNOWN_FRAMES)
     tracks["last_ns"][rows] = stamp_ns
     tracks["seen"][rows] += 1
     tracks["votes"][rows, things.classes[found]] += things.scores[found]
@@ -184,6 +190,7 @@ def born_of(row: np.dtype[Any], ids: list[int], things: Things, fresh: NDArray[n
     born["born_ns"] = born["last_ns"] = stamp_ns
     born["seen"] = 1
     born["edges"] = things.boxes[fresh]
+    born["blind"] = np.where(things.hidden[fresh] | things.cut[fresh], 2 * _KNOWN_FRAMES, 0)
     size = _sizes(born["edges"])[:, None]
     born["spread"][:, :, sides.PP] = _edge_sigmas(born["edges"]) ** 2
     born["spread"][:, :, sides.VV] = (_FIRST_SPEED_PX + _FIRST_SPEED_SHARE * size) ** 2
@@ -281,10 +288,9 @@ def told(
     states[found] = CONFIRMED
     states[returned] = RETURNED
     states[(states != LOST) & (rows["seen"] < birth_frames)] = NEW
-    edges, rates, spread = rows["edges"], rows["rates"], rows["spread"]
+    edges = rows["edges"]
     boxes = np.concatenate((edges[:, :2], edges[:, 2:] - edges[:, :2]), axis=1).tolist()
-    speeds = ((rates[:, :2] + rates[:, 2:]) / 2).tolist()
-    stds = (np.sqrt(spread[:, :2, sides.VV] + spread[:, 2:, sides.VV]) / 2).tolist()
+    speeds, stds = _speeds_px_s(rows)
     entries = zip(
         rows["id"].tolist(),
         rows["votes"].argmax(axis=1).tolist() if len(rows) else [],
@@ -293,11 +299,20 @@ def told(
         rows["seen"].tolist(),
         ((stamp_ns - rows["last_ns"]) / 1e9).tolist(),
         map(tuple, boxes),
-        map(tuple, speeds),
-        map(tuple, stds),
+        map(tuple, speeds.tolist()),
+        map(tuple, stds.tolist()),
         _ground_motions(rows),
     )
     return tuple(Track(*entry) for entry in entries)
+
+
+def _speeds_px_s(tracks: Rows) -> tuple[Floats, Floats]:
+    """Speeds [T, 2] of the middles of boxes in px/s, and their standard deviations. Of a box one side of which is not known,
+    as of what enters the image, the other's: where the image begins nothing moves."""
+    rates, variances, unknown = tracks["rates"], tracks["spread"][:, :, sides.VV], tracks["blind"] > _KNOWN_FRAMES
+    weights = np.where(unknown == np.roll(unknown, 2, axis=1), 0.5, ~unknown)
+    speeds, spread = weights * rates, weights**2 * variances
+    return speeds[:, :2] + speeds[:, 2:], np.sqrt(spread[:, :2] + spread[:, 2:])
 
 
 def _ground_motions(tracks: Rows) -> list[GroundMotion | None]:

@@ -171,6 +171,34 @@ def test_the_box_of_what_enters_the_image_at_once_grows_with_it():
         assert right == pytest.approx(1 + 800 * i * PERIOD_NS / 1e9, abs=25), i
 
 
+@pytest.mark.parametrize("depth", [1, 3], ids=["at the border", "from behind another"])
+def test_what_enters_moves_as_the_side_that_is_seen(depth):
+    """Its other side is where the image begins, or where a parked van ends, and stands still: half of the speed was told."""
+    parked = Thing(2, going(0, 100, 0), (160, 130), depth=2)
+    found = follow([Thing(1, going(20 if depth == 3 else -60, 90, 150), (120, 60), depth=depth)] + [parked] * (depth == 3), 30)
+    shown = [frame[1] for frame in found if 1 in frame]
+    assert len(shown) > 15
+    for i, track in enumerate(shown):
+        speed, std = track.velocity_px_s[0], track.velocity_std_px_s[0]
+        assert abs(speed - 150) < 2.5 * std and (i < 6 or speed == pytest.approx(150, abs=30)), i
+
+
+def test_a_bus_that_fills_the_image_and_stops_stands_still():
+    """Its left side was cut off while it came nearer: nobody knows how that one moves, and the right one stands."""
+    tracker = Tracker(CLASSES, TrackingSettings())
+    for i in range(60):
+        t = i * PERIOD_NS / 1e9
+        reach = 50 + 150 * min(t, 0.7)
+        box = max(0, round(120 - reach)), 30, round(120 + reach), 150
+        inside = np.zeros((180, 320), bool)
+        inside[box[1] : box[3], box[0] : box[2]] = True
+        panoptic, _ = draw([], t)
+        (track,) = tracker.update(_labelled(panoptic, [inside]), START_NS + i * PERIOD_NS).tracks
+        if i >= 35:
+            assert abs(track.velocity_px_s[0]) < 30, i
+            assert track.box[0] + track.box[2] == pytest.approx(box[2], abs=8), i
+
+
 def test_no_box_is_turned_inside_out():
     """A mask that narrows from both sides in turn: a side's filter runs past the other's."""
     tracker = Tracker(CLASSES, TrackingSettings())
