@@ -14,8 +14,9 @@ from seg_perception.tracking.settings import TrackingSettings
 
 _SAME = 0.5
 """IoU above which things of two successive frames are taken to be one: nothing moves by half its size in between."""
-_BACK_NS = round(TrackingSettings.memory_s * 1e9)
-"""Stamps that go back by more begin another recording, whose tracks have the numbers of the first ones again."""
+_MEMORY_NS = round(TrackingSettings.memory_s * 1e9)
+"""A number that was not seen for longer is another track's: numbers begin again after the largest, and where stamps go back by
+more, as in a recording that begins again."""
 
 
 class TrackLengths:
@@ -23,9 +24,9 @@ class TrackLengths:
 
     def __init__(self, labels: LabelSet) -> None:
         self._labels = labels
-        self._spans: dict[tuple[str, int, int], list[int]] = {}
+        self._spans: list[list[int]] = []
+        self._open: dict[tuple[str, int], list[int]] = {}  # those that may go on, by their numbers
         self._before: tuple[str, NDArray[np.uint8], NDArray[np.uint16], int] | None = None
-        self._newest_ns, self._part = 0, 0
         self._switches = 0
         self._seconds = 0.0
 
@@ -48,18 +49,18 @@ class TrackLengths:
             self._switches += number != was and 0 not in (number, was) and pixels > _SAME * union
 
     def _add_spans(self, instance: NDArray[np.uint16], stamp_ns: int, sequence: str) -> None:
-        if stamp_ns < self._newest_ns - _BACK_NS:
-            self._newest_ns, self._part = stamp_ns, self._part + 1
-        self._newest_ns = max(self._newest_ns, stamp_ns)
         for number in np.unique(instance[instance > 0]).tolist():
-            span = self._spans.setdefault((sequence, self._part, number), [stamp_ns, stamp_ns])
+            span = self._open.get((sequence, number))
+            if span is None or abs(stamp_ns - span[1]) > _MEMORY_NS:
+                span = self._open[sequence, number] = [stamp_ns, stamp_ns]
+                self._spans.append(span)
             span[0], span[1] = min(span[0], stamp_ns), max(span[1], stamp_ns)
 
     def summary(self) -> dict[str, Any]:
         """`tracks`: their number; `track_length_s`: p50 of the time from first to last sight; `number_changes_per_minute`:
         things that lie where one of the same class was in the frame before, with another number, per minute of frames that
         follow each other; None where there is nothing."""
-        spans = [(end - start) / 1e9 for start, end in self._spans.values()]
+        spans = [(end - start) / 1e9 for start, end in self._spans]
         return {
             "tracks": len(spans),
             "track_length_s": float(np.median(spans)) if spans else None,

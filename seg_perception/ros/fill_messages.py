@@ -221,8 +221,8 @@ def label_info(types: Any, told: Told, header: Header, threshold: float) -> Any:
 
 
 def detections(types: Any, panoptic: Panoptic, labels: LabelSet, header: Header, follows: bool = False) -> Any:
-    """vision_msgs/Detection2DArray of the things; id is the track's, of what is none the segment's, or nothing where others are
-    followed, as in a frame that comes late; class_id the number that LabelInfo names."""
+    """vision_msgs/Detection2DArray of the things; id is the track's, of what is none the segment's, or nothing where
+    things are followed, as in a frame that comes late; class_id the number that LabelInfo names."""
     rows = []
     for segment in panoptic.segments:
         if not segment.is_thing:

@@ -195,12 +195,13 @@ class CameraOutputs:
             self.announce(settings)
         ground = Header(stamp=header.stamp, frame_id=placed.frame)
         panoptic, drivable, labels = result.panoptic, result.drivable, self._told.labels
+        follows = settings.tracking.enabled and result.frame.stamp_ns != 0
         ready: dict[str, Callable[[], Any]] = {
             "label_mask": lambda: self._images["label_mask"].fill(panoptic.semantic, header),
             "instance_mask": lambda: self._images["instance_mask"].fill(panoptic.instance, header),
             "confidence": lambda: self._images["confidence"].fill(panoptic.confidence, header),
             "segments": lambda: fill.segments(panoptic, labels, header, placed.motion_frame),
-            "detections": lambda: fill.detections(self._vision, panoptic, labels, header, bool(result.tracks)),
+            "detections": lambda: fill.detections(self._vision, panoptic, labels, header, follows),
             "drivable_areas": lambda: fill.drivable_areas(drivable, labels, header, placed.frame, self._points),
         }
         motion = Header(stamp=header.stamp, frame_id=placed.motion_frame)

@@ -79,6 +79,7 @@ class Tracker:
         self._size: tuple[int, int] = (0, 0)
         self._frame = ""
         self._placed_ns = 0
+        self._before_gap_ns: int | None = None
         self._odometry = Odometry()
         self._told_as: NDArray[np.uint8] | None = None
 
@@ -118,9 +119,9 @@ class Tracker:
             return self._recognised(panoptic, things, dt_s)
         odometry = odometry if self.settings.use_odometry else None
         measures = self._place(projection, odometry, stamp_ns)
-        if self._told_as is not None:
-            rows.merge_votes(self._tracks, self._told_as)
-            self._told_as = None
+        told_as, self._told_as = self._told_as, None
+        if told_as is not None:
+            rows.merge_votes(self._tracks, told_as)
         if len(self._tracks):
             ground = projection if measures else None
             rows.predict(self._tracks, self._stamp_ns or 0, dt_s, self.settings.acceleration_m_s2, ground, odometry)
@@ -152,15 +153,18 @@ class Tracker:
     def _time(self, stamp_ns: int, size: tuple[int, int]) -> float:
         """Seconds since the frame before, after beginning anew where that is needed; inf for a first one."""
         before_ns, self._size, size_before = self._stamp_ns, size, self._size
+        before_gap_ns, self._before_gap_ns = self._before_gap_ns, None
         if before_ns is None:
             self._stamp_ns = None
             return np.inf
         dt_s = (stamp_ns - before_ns) / 1e9
         if dt_s < -self.settings.memory_s:
             self._restart("clock_back", f"the stamps went back by {-dt_s:.2f} s")
-            self._next_id = 1
+            if before_gap_ns is None or abs(stamp_ns - before_gap_ns) > self.settings.memory_s * 1e9:
+                self._next_id = 1  # else the stamp before was ahead of all others
         elif dt_s > self.settings.memory_s:
             self._restart("gap", f"no frame came for {dt_s:.2f} s")
+            self._before_gap_ns = before_ns
         elif size != size_before:
             self._restart("size", f"masks became {size[1]}x{size[0]}")
         else:
@@ -195,13 +199,14 @@ class Tracker:
         return frame != ""
 
     def _recognised(self, panoptic: Panoptic, things: Things, dt_s: float) -> Tracked:
-        """A frame that is no newer than the last: what is in it, as far as it is a track, and nothing learnt from it."""
-        kept = self._tracks.copy()
-        self._tracks["edges"] += self._tracks["rates"] * dt_s
-        chosen, *_ = associate(self._tracks, panoptic.instance, things, int(self._stamp_ns or 0), self.settings)
-        self._tracks = kept
+        """A frame that is no newer than the last: what is in it, as far as it is a track, where it was then, and nothing learnt
+        from it."""
+        newest_ns, then = int(self._stamp_ns or 0), self._tracks.copy()
+        then["edges"] += then["rates"] * dt_s
+        then["state"][:, :2] += then["state"][:, 2:] * dt_s
+        chosen, *_ = associate(then, panoptic.instance, things, newest_ns, self.settings)
         known = np.flatnonzero(chosen >= 0)
-        tracks = rows.told(self._tracks, known, known[:0], self.settings.birth_frames, int(self._stamp_ns or 0))
+        tracks = rows.told(then, known, known[:0], self.settings.birth_frames, newest_ns)
         holders: list[Track | None] = [None] * len(things)
         for row in known.tolist():
             holders[chosen[row]] = tracks[row]

@@ -69,7 +69,9 @@ class Recorder:
         return 0
 
 
-def test_a_threshold_that_changes_is_told_to_who_reads_label_info(monkeypatch: pytest.MonkeyPatch) -> None:
+def recorded_outputs(monkeypatch: pytest.MonkeyPatch) -> tuple[CameraOutputs, dict[str, Recorder]]:
+    """Outputs with vision_msgs, and the publisher of each topic."""
+
     def message(**fields: Any) -> Any:
         return SimpleNamespace(**fields)
 
@@ -81,9 +83,31 @@ def test_a_threshold_that_changes_is_told_to_who_reads_label_info(monkeypatch: p
         create_lifecycle_publisher=lambda kind, topic, qos, event_callbacks: made.setdefault(topic, Recorder(topic)),
         get_clock=lambda: SimpleNamespace(now=Time),
     )
-    camera = CameraOutputs(node, "", Told(CAMVID))
+    return CameraOutputs(node, "", Told(CAMVID)), made
+
+
+def result_of(stamp_ns: int) -> Any:
+    """A frame in which nothing is found."""
     drivable = SimpleNamespace(free_space=None, points=None)
-    result: Any = SimpleNamespace(panoptic=SimpleNamespace(semantic=np.zeros((2, 3), np.uint8)), drivable=drivable)
+    panoptic = SimpleNamespace(semantic=np.zeros((2, 3), np.uint8))
+    return SimpleNamespace(frame=SimpleNamespace(stamp_ns=stamp_ns), panoptic=panoptic, drivable=drivable, tracks=())
+
+
+@pytest.mark.parametrize(("stamp_ns", "enabled", "follows"), [(5, True, True), (0, True, False), (5, False, False)])
+def test_detections_know_whether_things_are_followed_though_none_is_a_track(
+    monkeypatch: pytest.MonkeyPatch, stamp_ns: int, enabled: bool, follows: bool
+) -> None:
+    """As in a frame that comes late after all tracks ended: a number of the frame would pass for that of a track."""
+    camera, made = recorded_outputs(monkeypatch)
+    monkeypatch.setattr(outputs.fill, "detections", lambda types, panoptic, labels, header, follows: follows)
+    settings = Settings.from_values({"tracking.enabled": enabled})
+    camera.publish(result_of(stamp_ns), Header(), Placed("", None, None, ""), frozenset({"detections"}), settings)
+    assert made["~/detections"].sent == [follows]
+
+
+def test_a_threshold_that_changes_is_told_to_who_reads_label_info(monkeypatch: pytest.MonkeyPatch) -> None:
+    camera, made = recorded_outputs(monkeypatch)
+    result = result_of(0)
     camera.announce(Settings.from_values({}))
     for threshold in (0.0, 0.5, 0.5, 0.25):
         settings = Settings.from_values({"panoptic.min_confidence": threshold})

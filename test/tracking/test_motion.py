@@ -208,6 +208,21 @@ def test_odometry_that_jumps_begins_speeds_anew_and_keeps_numbers():
     assert tracker.restarts == {"odometry": 1} and "odometry jumped" in tracker.reason
 
 
+def test_in_a_frame_that_comes_late_a_thing_is_where_it_was_then():
+    """Feet and boxes are of the image's time: at 3 m/s half a second is 1.5 m."""
+    tracker = Tracker(11, TrackingSettings())
+    now = drive(tracker, thing, vehicle).tracks[0]
+    t = 29 * PERIOD_NS / 1e9
+    shown = box_thing((thing(t)[0] - vehicle(t)[0], thing(t)[1]))
+    stamp_ns = 10**9 + 29 * PERIOD_NS
+    (late,) = tracker.update(shown, stamp_ns, PROJECTION, PlanarPose(*vehicle(t), 0.0)).tracks
+    assert (late.id, late.seen, late.age_s) == (now.id, now.seen, now.age_s)
+    assert late.ground.foot_m == pytest.approx(thing(t), abs=0.4)
+    left, top, width, height = shown.segments[0].box
+    assert late.box == pytest.approx((left, top, width, height), abs=10)
+    assert now.ground.foot_m[0] - late.ground.foot_m[0] > 1.0, "it has moved since"
+
+
 def test_odometry_that_is_late_for_a_moment_changes_nothing():
     tracker = Tracker(11, TrackingSettings())
     before = drive(tracker, thing, vehicle).tracks[0]

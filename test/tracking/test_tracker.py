@@ -175,7 +175,9 @@ def test_the_box_of_what_enters_the_image_at_once_grows_with_it():
 def test_what_enters_moves_as_the_side_that_is_seen(depth):
     """Its other side is where the image begins, or where a parked van ends, and stands still: half of the speed was told."""
     parked = Thing(2, going(0, 100, 0), (160, 130), depth=2)
-    found = follow([Thing(1, going(20 if depth == 3 else -60, 90, 150), (120, 60), depth=depth)] + [parked] * (depth == 3), 30)
+    found = follow(
+        [Thing(1, going(20 if depth == 3 else -60, 90, 150), (120, 60), depth=depth)] + [parked] * (depth == 3), 30
+    )
     shown = [frame[1] for frame in found if 1 in frame]
     assert len(shown) > 15
     for i, track in enumerate(shown):
@@ -333,6 +335,17 @@ def test_a_clock_that_jumps_back_starts_anew_with_the_numbers_too():
     assert [t.id for t in _tracked(tracker, 10 * START_NS, two)] == [1, 2]
     assert [t.id for t in _tracked(tracker, START_NS)] == [1]
     assert tracker.restarts == {"clock_back": 1} and "went back" in tracker.reason
+
+
+@pytest.mark.parametrize("ahead_s", [2.5, 3600.0])
+def test_an_image_whose_stamp_was_ahead_gives_no_number_twice(ahead_s):
+    """The next image's stamp goes back to where the others are: that is no other recording."""
+    tracker, stamp_ns = Tracker(CLASSES, TrackingSettings()), 10**12
+    numbers = [_tracked(tracker, stamp_ns)[0].id]
+    numbers.append(_tracked(tracker, stamp_ns + round(ahead_s * 1e9))[0].id)
+    numbers.append(_tracked(tracker, stamp_ns + PERIOD_NS)[0].id)
+    assert numbers == [1, 2, 3] and tracker.restarts == {"gap": 1, "clock_back": 1}
+    assert _tracked(tracker, START_NS)[0].id == 1, "that is one"
 
 
 def test_a_frame_that_comes_late_gets_numbers_and_teaches_nothing():
