@@ -245,6 +245,8 @@ def sample_images(
         try:
             data = open_dataset(*dataset, labels, unlike_is_void=True)
         except SegPerceptionError as error:
+            if dataset[1] is None:
+                raise
             told = f"; frames come from its split '{dataset[2]}': where it has none, give --images a folder of frames"
             raise SegPerceptionError(f"{error}{told}") from error
         chosen = (data[i].rgb for i in spread(len(data), CALIBRATION_IMAGES))

@@ -181,7 +181,8 @@ class Trainer:
 
     def _losses(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
         self.network.train()
-        unlabelled, steady, images = self.config.unlabelled, self.config.steady, batch["image"]
+        unlabelled, images = self.config.unlabelled, batch["image"]
+        steady = self.config.steady if self.config.steady and self.config.steady.weight else None
         strong, again = images[:0], images[:0]
         if unlabelled is not None:
             strong = mixed_images(batch)

@@ -169,6 +169,15 @@ def test_training_learns_it_and_a_resumed_run_repeats_it(root: Path, tmp_path: P
     assert [rest.one_step(batch) for batch in rest.batches(4)] == losses[2:]
 
 
+def test_a_weight_of_0_is_without_it(root: Path, tmp_path: Path) -> None:
+    """Images that cost nothing would still move the statistics of batch normalisation, and a step's time."""
+    configs = config_of(root, steady=None), config_of(root, steady=SteadySettings(weight=0.0))
+    without, none = (Trainer(config, CAMVID, tmp_path) for config in configs)
+    assert without.one_step(next(without.batches(1))) == none.one_step(next(none.batches(1)))
+    ours, theirs = without.network.state_dict(), none.network.state_dict()
+    assert [name for name in ours if not torch.equal(ours[name], theirs[name])] == []
+
+
 def test_it_goes_with_frames_without_labels(root: Path, tmp_path: Path) -> None:
     """Each kind of image is judged by its own loss: the second showing of one that stands still is the first."""
     both = "unlabelled: {sources: [camvid/val/images], batch_size: 2, ramp_steps: 0, threshold: 0.0}\n"
