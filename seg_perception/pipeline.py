@@ -120,7 +120,7 @@ class Pipeline:
         self._where = _Place()
         self._slots = slots
         follows = tracking is not None and tracking.enabled
-        hides = hiding_classes(self.labels)
+        hides = hiding_classes(model.labels, told)
         self._tracker = Tracker(len(model.labels), tracking, hides) if tracking is not None and follows else None
         self._by_track = instance_ids == "track"
         grid = self._device.steady_grid(model.labels) if self._device else None
@@ -162,7 +162,7 @@ class Pipeline:
         self._told = told or self._told
         self._steadier.tell(self.labels)
         if told is not None and self._tracker is not None:
-            self._tracker.hides = hiding_classes(told.labels)
+            self._tracker.hides = hiding_classes(self.model.labels, told)
         self._settings = panoptic or self._settings[0], drivable or self._settings[1]
         decoders, extractor = self._steps
         self._steps = (

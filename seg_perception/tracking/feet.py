@@ -11,9 +11,12 @@ from seg_perception.camera_model import Floats
 from seg_perception.ground.fusion import PlanarPose
 from seg_perception.ground.geometry import GroundProjection
 from seg_perception.labels import NOT_GROUND, LabelSet
+from seg_perception.panoptic.relabel import Told
 
 _STEP_PX = 0.5
 """Over which the slope of the ground under a pixel is taken."""
+_BELOW_PX = 6.0
+"""Where a lens shows nothing so far below, as beyond a fisheye's circle, things are cut off."""
 _FARTHEST_M = 150.0
 """Beyond, a pixel is tens of metres."""
 _LARGEST_CHANGE_M_S, _LARGEST_TURN_RAD_S = 15.0, 4.0
@@ -43,29 +46,33 @@ _GROUND = frozenset(
 """Classes by what they are called or cover: what hides the feet of who stands behind it, and what one may stand on."""
 
 
-def hiding_classes(labels: LabelSet) -> NDArray[np.bool_]:
-    """bool [256]: classes that are told as no ground, and stand upright: below a thing they hide its foot. One that is of
-    both, as CamVid's tree is grass too, hides nothing."""
-    table = np.zeros(256, np.bool_)
+def hiding_classes(labels: LabelSet, told: Told | None = None) -> NDArray[np.bool_]:
+    """bool [256]: classes that are no ground, and stand upright: below a thing they hide its foot. One that is of both, as
+    CamVid's tree is grass too, hides nothing. labels: the network's; told: as the masks tell them, None = as they are."""
+    told = told or Told(labels)
+    hides = np.zeros(256, np.bool_)
     for label in labels.classes:
         words = {label.name, *label.covers}
-        is_upright = bool(words & _UPRIGHT) and not words & _GROUND
-        table[label.id] = is_upright and not label.thing and label.drivable_cost == NOT_GROUND
-    return table
+        hides[label.id] = bool(words & _UPRIGHT) and not words & _GROUND and not label.thing
+    hides &= told.labels.drivable_costs == NOT_GROUND
+    if told.table is not None:  # several under one name hide where each does
+        np.logical_and.at(hides, told.table, hides.copy())
+    return hides
 
 
 def feet_on_ground(projection: GroundProjection, feet_px: Floats, sigma_px: Floats) -> tuple[Floats, Floats]:
     """Ground points [K, 2] in m of pixels [K, 2] (x, y), and their covariances [K, 2, 2] where the pixels have standard
-    deviations [K, 2]; NaN where there is no ground or it is too far away."""
+    deviations [K, 2]; NaN where there is no ground, or it is too far away, or the lens' picture ends there."""
     count = len(feet_px)
-    moves = np.array(((0.0, 0.0), (-_STEP_PX, 0.0), (_STEP_PX, 0.0), (0.0, -_STEP_PX), (0.0, _STEP_PX)))
-    points = projection.pixels_to_ground((feet_px[:, None] + moves).reshape(-1, 2)).reshape(count, 5, 2)
+    steps = ((0.0, 0.0), (-_STEP_PX, 0.0), (_STEP_PX, 0.0), (0.0, -_STEP_PX), (0.0, _STEP_PX), (0.0, _BELOW_PX))
+    moved = feet_px[:, None] + np.array(steps)
+    points = projection.pixels_to_ground(moved.reshape(-1, 2)).reshape(count, len(steps), 2)
     slopes = (points[:, (2, 4)] - points[:, (1, 3)]).transpose(0, 2, 1) / (2 * _STEP_PX)
     scaled = slopes * sigma_px[:, None, :]
     place, noise = points[:, 0], scaled @ scaled.transpose(0, 2, 1)
     with np.errstate(invalid="ignore"):
         usable = np.hypot(place[:, 0] - projection.position[0], place[:, 1] - projection.position[1]) < _FARTHEST_M
-    usable &= np.isfinite(noise).all(axis=(1, 2))
+    usable &= np.isfinite(noise).all(axis=(1, 2)) & np.isfinite(points[:, 5]).all(axis=1)
     return np.where(usable[:, None], place, np.nan), np.where(usable[:, None, None], noise, np.nan)
 
 

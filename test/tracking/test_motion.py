@@ -116,6 +116,17 @@ def test_there_is_no_foot_in_the_sky_nor_far_away():
     assert np.isnan(places).all() and np.isnan(noise).all()
 
 
+@pytest.mark.parametrize("short_px", [-3, 0, 5, 12])
+def test_where_the_picture_of_a_lens_ends_no_foot_is_seen(short_px):
+    """A fisheye's circle within the image cuts things off as the image's border does; masks end there to some px."""
+    lens = CameraModel(1280, 720, ((200.0, 0, 639.5), (0, 200.0, 359.5), (0, 0, 1)), "equidistant", (0.0,) * 4)
+    projection = GroundProjection(lens, CameraPose(0.0, 0.0, 1.0, 0.0, 0.6, 0.0), HW)
+    column = np.column_stack((np.full(720, 640.0), np.arange(720.0)))
+    rim = int(np.flatnonzero(np.isfinite(projection.pixels_to_ground(column)).all(axis=1)).max())
+    places, noise = feet_on_ground(projection, column[[rim - short_px]], np.ones((1, 2)))
+    assert np.isfinite(places).all() == np.isfinite(noise).all() == (short_px > 6)
+
+
 def test_the_odometry_frame_turns_points_and_their_noise():
     places, noise = in_odometry(
         PlanarPose(10.0, 20.0, math.pi / 2), np.array(((3.0, 1.0),)), np.array((((4.0, 0.0), (0.0, 1.0)),))

@@ -154,6 +154,10 @@ def test_the_own_vehicle_and_what_costs_say_tell_which_feet_are_hidden():
     assert other.tracker.hides[fence]
     other.configure(told=told(MODEL.labels, {"fence": 50}, ()))
     assert not other.tracker.hides[fence]
+    other.configure(told=told(MODEL.labels, {}, ("upright: fence, building, pole",)))
+    assert other.tracker.hides[fence]
+    other.configure(told=told(MODEL.labels, {}, ("all that is no ground: fence, tree",)))
+    assert not other.tracker.hides[fence], "trees are grass, too"
 
 
 def test_settings_change_while_tracks_go_on():
