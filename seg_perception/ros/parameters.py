@@ -273,7 +273,7 @@ STEP_SPECS: dict[str, Spec] = {
     ),
     "temporal.strength": _live(
         "log-odds by which the frames before pull at a class at most; 0: every frame alone. What becomes an obstacle or a "
-        "thing is never held back. Not on the GPU",
+        "thing is never held back",
         0.0,
         10.0,
     ),
