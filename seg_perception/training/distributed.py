@@ -21,6 +21,8 @@ from seg_perception.errors import SegPerceptionError
 PATIENCE = datetime.timedelta(hours=1)
 """How long the other processes wait while the first one validates and saves."""
 
+_OF_TORCHRUN = ("RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
+
 T = TypeVar("T")
 
 
@@ -28,11 +30,13 @@ T = TypeVar("T")
 def joined_processes() -> Iterator[None]:
     """Meets the other processes that torchrun started, nccl on GPUs and gloo on CPUs; leaves them at the end.
 
-    Raises SegPerceptionError when a machine has fewer GPUs than processes, or a torch for one process only.
+    Raises SegPerceptionError when a machine has fewer GPUs than processes, or a torch for one process only, and where the
+    environment speaks of several processes that torchrun did not start.
     """
-    if int(os.environ.get("WORLD_SIZE", 1)) == 1:
+    if os.environ.get("WORLD_SIZE", "") in ("", "1"):
         yield
         return
+    _check_environment()
     if not dist.is_available():  # as in some builds for Jetson
         raise SegPerceptionError("this torch was built without torch.distributed: train without torchrun")
     if torch.cuda.is_available():
@@ -45,6 +49,16 @@ def joined_processes() -> Iterator[None]:
     dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo", timeout=PATIENCE)
     yield
     dist.destroy_process_group()  # not after an error: it would wait for processes that wait for this one
+
+
+def _check_environment() -> None:
+    """Managers of clusters set WORLD_SIZE for programs of their own."""
+    lacking = [name for name in _OF_TORCHRUN if not os.environ.get(name)]
+    if lacking or not os.environ["WORLD_SIZE"].isdecimal():
+        told = f"without {', '.join(lacking)}" if lacking else "which is no number"
+        raise SegPerceptionError(
+            f"the environment has WORLD_SIZE={os.environ['WORLD_SIZE']} {told}: start training by torchrun, or unset WORLD_SIZE"
+        )
 
 
 def has_gpu() -> bool:

@@ -18,6 +18,8 @@ from places import TESTS  # noqa: E402
 from training_fixtures import TINY_CONFIG, known_test_networks, write_camvid  # noqa: E402, F401
 
 from seg_perception.cli import main  # noqa: E402
+from seg_perception.errors import SegPerceptionError  # noqa: E402
+from seg_perception.training.distributed import joined_processes, world_size  # noqa: E402
 from seg_perception.training.loop import checkpoint  # noqa: E402
 
 PROGRAM = TESTS / "training_fixtures.py"
@@ -87,3 +89,28 @@ def test_one_image_a_process_needs_shared_statistics(
     changed[words.index("--config") + 1] = str(config)
     assert main([*changed, "--out", str(tmp_path / "out")]) == 2
     assert "sync_batch_norm" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("size", "others", "told"),
+    [
+        ("4", {}, "WORLD_SIZE=4 without RANK, LOCAL_RANK, MASTER_ADDR, MASTER_PORT: start training by torchrun"),
+        ("two", {"RANK": "0", "LOCAL_RANK": "0", "MASTER_ADDR": "a", "MASTER_PORT": "1"}, "WORLD_SIZE=two which is no"),
+        ("2", {"RANK": "0", "MASTER_ADDR": "a", "MASTER_PORT": "1"}, "without LOCAL_RANK: start"),
+    ],
+)
+def test_a_cluster_that_sets_the_number_of_processes_and_starts_none_is_told(
+    size: str, others: dict[str, str], told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in {"WORLD_SIZE": size, **others}.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(SegPerceptionError, match=told), joined_processes():
+        pass
+
+
+def test_an_empty_number_of_processes_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "")
+    with joined_processes():
+        assert world_size() == 1
