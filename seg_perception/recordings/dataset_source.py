@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +15,9 @@ from seg_perception.errors import SegPerceptionError
 from seg_perception.labels import NOT_GROUND, VOID, LabelClass, LabelSet
 from seg_perception.recordings.sources import Source, SourceFrame
 from seg_perception.results import Frame, Truth, at_middles
+
+RENDERED_SCENES = 100
+"""Of rendered sets, of some of which there is no end, at most so many are given, from all over them."""
 
 
 class DatasetSource(Source):
@@ -35,7 +39,9 @@ class DatasetSource(Source):
             raise SegPerceptionError(f"{name} is rendered and lies in no folder: leave --root out")
         self._data = open_dataset(name, root, split, labels, classes, unlike_is_void=True, **reading)
         self.meaning: Mapping[int, tuple[str, ...]] = self._data.meaning
-        super().__init__("dataset", f"{name} {split}", 1.0, len(self._data))
+        every = math.ceil(len(self._data) / RENDERED_SCENES) if name in RENDERED else 1
+        self._places = range(0, len(self._data), every)
+        super().__init__("dataset", f"{name} {split}", 1.0, len(self._places))
 
     def _frames(self) -> Iterator[SourceFrame]:
         from seg_perception.datasets.base import Remarks
@@ -50,7 +56,11 @@ class DatasetSource(Source):
                 "the labels away"
             )
         told, remarks = [0, 0], Remarks()
-        for index in range(self.count or 0):
+        if len(self._places) < len(self._data):
+            self.notes.append(
+                f"{self.name}: {len(self._places)} of its {len(self._data)} scenes are rendered, from all over it"
+            )
+        for index in self._places:
             try:
                 sample = self._data[index]
             except SegPerceptionError as error:

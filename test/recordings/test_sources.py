@@ -17,6 +17,7 @@ from seg_perception.files import is_whole, read_mask, read_rgb, write_image
 from seg_perception.ground.ego_mask import EgoMask
 from seg_perception.labels import CAMVID, VOID
 from seg_perception.metrics.false_ground import FalseGround
+from seg_perception.recordings import dataset_source
 from seg_perception.recordings.containers import missing_bytes
 from seg_perception.recordings.dataset_source import DatasetSource
 from seg_perception.recordings.make import write_bag
@@ -65,6 +66,18 @@ def test_a_rendered_drive_says_where_its_camera_is_so_that_false_ground_is_measu
     tally = FalseGround(CAMVID)
     tally.add(np.full_like(item.truth.semantic, CAMVID.by_name("road").id), item.truth.semantic, projection)
     assert tally.summary()["false_patch_of"] == 1
+
+
+def test_a_rendered_set_without_an_end_gives_scenes_from_all_over_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """20,000 scenes took hours; a set of 60 is given whole."""
+    monkeypatch.setattr(dataset_source, "RENDERED_SCENES", 3)
+    source = DatasetSource("synthetic", None, "val", CAMVID)
+    assert source.total == 3
+    assert [item.name for item in source] == ["scene_000000", "scene_006667", "scene_013334"]
+    assert source.notes == ["synthetic val: 3 of its 20000 scenes are rendered, from all over it"]
+    monkeypatch.undo()
+    assert DatasetSource("synthetic", None, "val", CAMVID).total == 100
+    assert DatasetSource("synthetic_drive", None, "val", CAMVID).total == 60
 
 
 def write_avi(path: Path, frames: int, told: int) -> None:
