@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
+import math
 import os
 import re
 import struct
@@ -10,7 +12,7 @@ import sysconfig
 import tempfile
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +31,8 @@ from seg_perception.writing import written_aside as written_aside
 IMAGE_ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".ppm")
 DEPTHS = (10, 12, 14, 16)
 """Bits that a camera may put into 16."""
+LOOKED_AT = 8
+"""Images of a folder, or of a bag's topic, that tell how many it does."""
 _PNG_START, _PNG_END = b"\x89PNG", b"IEND\xaeB`\x82"
 _PNG_GREY, _PNG_PALETTE = 0, 3
 _JPEG_START, _JPEG_END, _JPEG_SCAN = b"\xff\xd8", b"\xff\xd9", b"\xff\xda"
@@ -126,9 +130,35 @@ def in_order(name: str) -> tuple[list[str | int], str]:
 
 
 def read_rgb(path: Path) -> NDArray[np.uint8]:
-    """An image file as RGB, uint8 [H, W, 3]; of 16 bits the upper 8 of those that are in use, 10, 12, 14 or 16, since
-    cameras of 12 bits fill files of 16. Raises SegPerceptionError when it is missing, truncated or broken."""
-    return cv2.cvtColor(_read(path, _decode_color), cv2.COLOR_BGR2RGB)
+    """An image file as RGB, uint8 [H, W, 3]; of 16 bits those that are in use, scaled to 8 as ImageReader does it, since
+    cameras of 12 bits fill files of 16. What is in use, the folder's images tell together: a dark one is as dark as it was.
+    Raises SegPerceptionError when it is missing, truncated or broken."""
+    image = _read(path, _decode_color)
+    if image.dtype == np.uint16:
+        bits = max(bits_in_use(int(image.max())), _bits_of(path.absolute().parent, path.suffix))
+        image = cv2.convertScaleAbs(image, alpha=255 / ((1 << bits) - 1))
+    return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), np.uint8)
+
+
+def bits_in_use(brightest: int) -> int:
+    """The fewest of DEPTHS that hold the brightest value of images of 16 bits."""
+    return next(bits for bits in DEPTHS if brightest < 1 << bits)
+
+
+@functools.lru_cache(maxsize=4096)
+def _bits_of(folder: Path, ending: str) -> int:
+    """The bits in use of a folder's images of 16 bits, by some from all over it, as they are when they are first asked for."""
+    files: list[Path] = []
+    with suppress(OSError):  # a folder whose files may be read and not listed
+        files = sorted(
+            path for path in folder.iterdir() if path.suffix == ending and path.name[0] != "." and path.is_file()
+        )
+    brightest = 0
+    for path in files[:: math.ceil(len(files) / LOOKED_AT) or 1]:
+        with suppress(SegPerceptionError):  # who reads that one is told
+            image = _read(path, _decode_color)
+            brightest = max(brightest, int(image.max()) if image.dtype == np.uint16 else 0)
+    return bits_in_use(brightest)
 
 
 def read_mask(path: Path, dtype: type[np.generic]) -> NDArray[Any]:
@@ -177,10 +207,9 @@ def _decode_color(data: bytes) -> NDArray[Any] | None:
     image: NDArray[Any] | None = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
     if image is None or image.dtype == np.uint8:
         return image
-    if image.dtype != np.uint16:
-        return np.asarray(cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR))
-    bits = next(bits for bits in DEPTHS if int(image.max()) < 1 << bits)
-    return (image >> (bits - 8)).astype(np.uint8)
+    return (
+        image if image.dtype == np.uint16 else np.asarray(cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR))
+    )
 
 
 def _read(path: Path, decode: Callable[[bytes], NDArray[Any] | None]) -> NDArray[Any]:

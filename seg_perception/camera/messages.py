@@ -30,7 +30,7 @@ EMPTY = "empty"
 NO_HOST_MEMORY = "no_host_memory"
 
 JPEG_START, JPEG_END = b"\xff\xd8", b"\xff\xd9"
-PNG_START, PNG_END = b"\x89PNG", b"IEND"
+PNG_START, PNG_END, PNG_BITS_AT = b"\x89PNG", b"IEND", 24
 RIFF, WEBP = b"RIFF", b"WEBP"
 """A WebP is a RIFF file: its length lies between the two, little-endian, and counts from the second."""
 COMPRESSED_TAIL_BYTES = 4096
@@ -148,6 +148,8 @@ class ImageReader:
             return message.image
         if hasattr(message, "format"):
             bgr, code = self._decode(message), cv2.COLOR_BGR2RGB
+            if bgr.dtype == np.uint16:
+                return self._scaled(bgr, code)
             return RawImage(bgr.shape[:2], (bgr,), Recolor(code), partial(self._convert, bgr, code))
         raw = _raw(message, check_image(message, self._grey_16uc1, self._limits), partial(self.to_rgb, message))
         return self.to_rgb(message) if raw is None else raw
@@ -161,7 +163,8 @@ class ImageReader:
         if isinstance(message, DecodedImage):
             return message.image.to_rgb()
         if hasattr(message, "format"):
-            return self._convert(self._decode(message), cv2.COLOR_BGR2RGB)
+            bgr = self._decode(message)
+            return (self._scaled if bgr.dtype == np.uint16 else self._convert)(bgr, cv2.COLOR_BGR2RGB)
         layout = check_image(message, self._grey_16uc1, self._limits)
         if layout.full_chroma:
             return self._mixed(_two_planes(message, layout), from_yuv(0, 1, 2))
@@ -198,9 +201,15 @@ class ImageReader:
         self._rgb = cast("NDArray[np.uint8]", cv2.cvtColor(pixels, code, dst=self._rgb))
         return self._rgb
 
-    def _decode(self, message: Any) -> NDArray[np.uint8]:
+    def _decode(self, message: Any) -> NDArray[Any]:
+        """BGR of 8 bits, or of 16 where a PNG has so many."""
         check_compressed(message, self._limits)
+        start = bytes(message.data[: PNG_BITS_AT + 1])
         flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+        if start.startswith(PNG_START) and start[PNG_BITS_AT] == 16:
+            flags |= cv2.IMREAD_ANYDEPTH
+            if not self._grey_16uc1 and message.format.partition(";")[0].strip() == DEPTH_OR_GREY:
+                raise BadImageError(WRONG_ENCODING, why_not_read(DEPTH_OR_GREY))
         try:
             bgr = cv2.imdecode(np.frombuffer(bare_png(message.data), np.uint8), flags)
         except cv2.error as error:

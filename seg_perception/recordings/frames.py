@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from seg_perception.camera.messages import ImageReader, to_camera_model
 from seg_perception.camera.video import NO_KEY_FRAME, header_of
 from seg_perception.errors import SegPerceptionError
 from seg_perception.faults import Faults
+from seg_perception.files import DEPTHS, LOOKED_AT, bits_in_use
 from seg_perception.recordings.bag_file import IMAGE_TYPES, INFO_TYPE, STILL_TYPES, TF_TYPE, Bag, Entry
 from seg_perception.recordings.bag_labels import (
     BagLabels,
@@ -115,6 +117,7 @@ class BagSource(Source):
             self._info = self._if_of(bag, beside(self.topic, INFO_TOPIC), INFO_TYPE)
             count = bag.counts[self.topic]
             rate = self._rate_hz(bag)
+            self._bits = self._bits_in_use(bag)
             whole = excerpt.start_s == 0 and excerpt.end_s == math.inf
             total = math.ceil(count / excerpt.stride) if whole else None
             super().__init__("bag", f"{path} {self.topic}", rate / excerpt.stride, total)
@@ -139,6 +142,21 @@ class BagSource(Source):
         times_ns = [entry.time_ns for entry in islice(bag.entries([self.topic]), RATE_FRAMES)]
         period_ns = float(np.median(np.diff(times_ns))) if len(times_ns) > 1 else 0.0
         return 1e9 / period_ns if period_ns > 0 else DEFAULT_RATE_HZ
+
+    def _bits_in_use(self, bag: Bag) -> int:
+        """Of the topic's images of 16 bits, by some of the first; full where they have 8."""
+        if bag.types[self.topic] in VIDEO_TYPES:
+            return DEPTHS[-1]
+        brightest: list[int] = []
+        reader = ImageReader(grey_16uc1=self._grey_16uc1)
+        count = min(bag.counts[self.topic], RATE_FRAMES)
+        for entry in islice(bag.entries([self.topic]), 0, count, math.ceil(count / LOOKED_AT)):
+            with suppress(SegPerceptionError):  # it is told when it is read
+                reader.read(entry.read())
+                if reader.brightest is None:
+                    break
+                brightest.append(reader.brightest)
+        return bits_in_use(max(brightest)) if brightest else DEPTHS[-1]
 
     def _truth_topic(self, bag: Bag, wanted: str | None, usual: str) -> str | None:
         if wanted is not None:
@@ -207,7 +225,7 @@ class BagSource(Source):
 
     def _read(self, bag: Bag, labels: BagLabels, faults: Faults, oddities: _Oddities) -> Iterator[SourceFrame]:
         """The frames that can be read; the rest is noted."""
-        has_some = False
+        has_some, bits = False, self._bits
         for place, image in self._images(bag):
             has_some, key = True, place.key
             truth = labels.take(key)
@@ -215,8 +233,13 @@ class BagSource(Source):
                 if isinstance(image, SegPerceptionError):
                     raise image
                 message = image
-                reader = ImageReader(grey_16uc1=self._grey_16uc1)
-                frame = Frame(reader.read(message), key[1], str(message.header.frame_id))
+                reader = ImageReader(bits, self._grey_16uc1)
+                pixels = reader.read(message)
+                if reader.brightest is not None and reader.brightest >> bits:  # first images were dark
+                    bits = bits_in_use(reader.brightest)
+                    pixels = ImageReader(bits, self._grey_16uc1).read(message)
+                oddities.bits = bits
+                frame = Frame(pixels, key[1], str(message.header.frame_id))
             except SegPerceptionError as error:
                 if getattr(error, "cause", "") == NO_KEY_FRAME and not oddities.has_seen:
                     oddities.before_key_frame += 1
@@ -259,14 +282,14 @@ class BagSource(Source):
 
 class _Oddities:
     """What is odd about the images of a topic, though each can be read. before_key_frame: packets of video that could not
-    be, since the stream began between two key frames."""
+    be, since the stream began between two key frames; bits: in use of 16."""
 
     def __init__(self, topic: str) -> None:
         self._topic = topic
         self._latest: tuple[int, tuple[int, ...]] | None = None
         self._seen: Counter[str] = Counter()
         self._notes: dict[str, None] = {}
-        self.before_key_frame = 0
+        self.before_key_frame, self.bits = 0, DEPTHS[-1]
 
     @property
     def has_seen(self) -> bool:
@@ -288,6 +311,10 @@ class _Oddities:
         counted = [f"{self._topic}: {count} {kind}" for kind, count in self._seen.items() if count]
         if self.before_key_frame:
             counted.append(f"{self._topic}: {self.before_key_frame} packets before the first key frame are left out")
+        if self.bits < DEPTHS[-1]:
+            counted.append(
+                f"{self._topic}: its images of 16 bits use {self.bits} and are read so; the node needs image_bit_depth: {self.bits}"
+            )
         return [*counted, *(f"{self._topic}: {note}" for note in self._notes if note)]
 
 

@@ -227,6 +227,28 @@ def test_png_and_lossless_webp_are_exact_and_jpeg_near() -> None:
     assert np.abs(to_rgb(compressed(".jpg", rgb)).astype(int) - rgb).mean() < 3
 
 
+@pytest.mark.parametrize("bits", [12, 16])
+def test_a_png_of_16_bits_is_read_as_the_image_that_it_was_made_of(bits: int) -> None:
+    """OpenCV alone gives the upper 8 bits, so a camera of 12 was black whatever its bits were said to be."""
+    values = np.random.default_rng(1).integers(0, 1 << bits, (24, 32, 3)).astype(np.uint16)
+    reader = ImageReader(bit_depth=bits)
+    for encoding, array_ in (("bgr16", values), ("mono16", values[..., 0])):
+        png = cv2.imencode(".png", array_)[1].tobytes()
+        sent = SimpleNamespace(format=f"{encoding}; png compressed {encoding}", data=array.array("B", png))
+        raw = message(encoding, array_.reshape(24, -1), (24, 32))
+        expected_rgb = ImageReader(bit_depth=bits).to_rgb(raw)
+        np.testing.assert_array_equal(reader.to_rgb(sent), expected_rgb)
+        np.testing.assert_array_equal(reader.read(sent), expected_rgb)
+        assert reader.brightest == int(array_[::8].max())
+
+
+def test_a_png_of_16uc1_is_a_picture_only_where_that_is_asked_for() -> None:
+    png = cv2.imencode(".png", np.full((16, 16), 3000, np.uint16))[1].tobytes()
+    sent = SimpleNamespace(format="16UC1; png compressed ", data=array.array("B", png))
+    assert refused(sent).cause == messages.WRONG_ENCODING
+    assert ImageReader(grey_16uc1=True, bit_depth=12).to_rgb(sent).shape == (16, 16, 3)
+
+
 @pytest.mark.parametrize("kind", [".png", ".jpg", ".webp"])
 def test_damaged_compressed_images_are_named(kind: str) -> None:
     whole = compressed(kind, picture(48, 64))

@@ -373,6 +373,23 @@ def test_an_odd_name_of_an_encoding_is_read_with_one_note(tmp_path: Path, encodi
     assert all(words in note for note in source.notes)
 
 
+@pytest.mark.parametrize("white", [4095, 65535])
+@pytest.mark.parametrize("is_late", [False, True])
+def test_images_of_16_bits_are_seen_by_the_bits_in_use_as_a_folder_of_them_is(
+    tmp_path: Path, white: int, is_late: bool
+) -> None:
+    """A bag of a camera of 12 bits was black. Where some of the first images are darker than what comes, it is seen then."""
+    values = [500] * 9 + [white] if is_late else [white] + [500] * 9
+    times = [START_NS + number * PERIOD_NS for number in range(len(values))]
+    sent = [image(np.full((48, 64), value, np.uint16), "mono16", at) for at, value in zip(times, values)]
+    messages = [("/front/image_raw", IMAGE, message, at) for message, at in zip(sent, times)]
+    source = BagSource(write(tmp_path / "bag", messages))
+    seen = [int(item.frame.rgb[0, 0, 0]) for item in source]
+    assert seen == [round(value * 255 / (1023 if is_late and value == 500 else white)) for value in values]
+    told = "/front/image_raw: its images of 16 bits use 12 and are read so; the node needs image_bit_depth: 12"
+    assert source.notes == ([told] if white == 4095 else [])
+
+
 def test_16uc1_is_a_picture_where_its_topic_is_named(tmp_path: Path) -> None:
     deep = picture(1)[..., 0].astype(np.uint16) * 257
     path = write(tmp_path / "bag", [("/thermal", IMAGE, image(deep, "16UC1", START_NS), START_NS)])

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import struct
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
+import image_messages
 import numpy as np
 import pytest
 from eval_fixtures import SIZE_HW, label_mask, picture, slow_down, truncate, write_images, write_labels, write_video
 
+from seg_perception.camera.messages import ImageReader
 from seg_perception.errors import SegPerceptionError
 from seg_perception.files import is_whole, read_mask, read_rgb, write_image
 from seg_perception.ground.ego_mask import EgoMask
@@ -284,6 +287,25 @@ def test_an_image_of_16_bits_is_seen_by_the_bits_in_use(tmp_path: Path, bits: in
     assert np.abs(read_rgb(tmp_path / "a.png")[1:].astype(int) - picture(3)[1:, :, :1]).max() <= 1
     cv2.imwrite(str(tmp_path / "b.png"), grey[..., ::-1])
     assert np.abs(read_rgb(tmp_path / "b.png")[1:].astype(int) - picture(3)[1:]).max() <= 1
+
+
+@pytest.mark.parametrize("bits", [12, 16])
+def test_a_dark_image_of_16_bits_is_as_dark_beside_a_bright_one(tmp_path: Path, bits: int) -> None:
+    """By its own maximum it was up to 64 times as bright as the image before it. Scaled as ImageReader does it."""
+    white = (1 << bits) - 1
+    dark, bright = np.full((4, 4), 500, np.uint16), np.full((4, 4), white, np.uint16)
+    for name, image in (("a", dark), ("b", bright), ("c", dark)):
+        write_image(tmp_path / f"{name}.png", image)
+    (tmp_path / "d.png").write_bytes(b"no image")
+    os.mkfifo(tmp_path / "e.png")
+    assert [int(read_rgb(tmp_path / f"{name}.png")[0, 0, 0]) for name in "abc"] == [
+        round(500 * 255 / white),
+        255,
+        round(500 * 255 / white),
+    ]
+    reader = ImageReader(bit_depth=bits)
+    sent = image_messages.message("mono16", dark, (4, 4))
+    assert reader.to_rgb(sent)[0, 0, 0] == read_rgb(tmp_path / "a.png")[0, 0, 0]
 
 
 def test_limit_and_rate_are_taken_from_the_user(tmp_path: Path) -> None:
