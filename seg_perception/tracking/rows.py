@@ -176,8 +176,8 @@ def learn(
         spread,
         off,
     )
-    step = np.where(things.hidden[found] | things.cut[found], 1, -1)
-    tracks["blind"][rows] = np.clip(tracks["blind"][rows] + step, 0, 2 * _KNOWN_FRAMES)
+    blind = tracks["blind"][rows] + 2 * (things.hidden | things.cut)[found] - 1
+    tracks["blind"][rows] = np.minimum(np.maximum(blind, 0), 2 * _KNOWN_FRAMES)
     tracks["last_ns"][rows] = stamp_ns
     tracks["seen"][rows] += 1
     tracks["votes"][rows, things.classes[found]] += things.scores[found]
@@ -265,6 +265,8 @@ def _update_feet(tracks: Rows, rows: NDArray[np.int64], places: Floats, noise: F
         tracks["misses"][old] = np.where(fits, 0, tracks["misses"][old] + 1)
         known = known & (tracks["misses"][rows] < _FOOT_MISSES)
     fresh = rows[~known]
+    if not len(fresh):
+        return ~known
     tracks["placed"][fresh], tracks["misses"][fresh] = True, 0
     tracks["state"][fresh] = np.column_stack((places[~known], np.zeros((len(fresh), 2))))
     tracks["cov"][fresh] = np.eye(4) * _FIRST_SPEED_M_S**2
@@ -310,7 +312,7 @@ def _speeds_px_s(tracks: Rows) -> tuple[Floats, Floats]:
     """Speeds [T, 2] of the middles of boxes in px/s, and their standard deviations. Of a box one side of which is not known,
     as of what enters the image, the other's: where the image begins nothing moves."""
     rates, variances, unknown = tracks["rates"], tracks["spread"][:, :, sides.VV], tracks["blind"] > _KNOWN_FRAMES
-    weights = np.where(unknown == np.roll(unknown, 2, axis=1), 0.5, ~unknown)
+    weights = np.where(unknown == unknown[:, (2, 3, 0, 1)], 0.5, ~unknown)
     speeds, spread = weights * rates, weights**2 * variances
     return speeds[:, :2] + speeds[:, 2:], np.sqrt(spread[:, :2] + spread[:, 2:])
 
