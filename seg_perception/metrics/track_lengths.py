@@ -27,7 +27,7 @@ class TrackLengths:
         self._spans: list[list[int]] = []
         self._open: dict[tuple[str, int], list[int]] = {}  # those that may go on, by their numbers
         self._before: tuple[str, NDArray[np.uint8], NDArray[np.uint16], int] | None = None
-        self._switches = 0
+        self._newest_ns = self._switches = 0
         self._seconds = 0.0
 
     def add(self, semantic: NDArray[np.uint8], instance: NDArray[np.uint16], stamp_ns: int, sequence: str) -> None:
@@ -49,6 +49,10 @@ class TrackLengths:
             self._switches += number != was and 0 not in (number, was) and pixels > _SAME * union
 
     def _add_spans(self, instance: NDArray[np.uint16], stamp_ns: int, sequence: str) -> None:
+        if stamp_ns < self._newest_ns - _MEMORY_NS:
+            self._newest_ns = stamp_ns
+            self._open.clear()
+        self._newest_ns = max(self._newest_ns, stamp_ns)
         for number in np.unique(instance[instance > 0]).tolist():
             span = self._open.get((sequence, number))
             if span is None or abs(stamp_ns - span[1]) > _MEMORY_NS:

@@ -24,20 +24,9 @@ _LARGEST_CHANGE_M_S, _LARGEST_TURN_RAD_S = 15.0, 4.0
 _FASTEST_M_S = 100.0
 _UPRIGHT = frozenset(
     (
-        *(
-            "vegetation",
-            "tree",
-            "hedge",
-            "building",
-            "wall",
-            "bridge",
-            "tunnel",
-            "fence",
-            "guard rail",
-            "barrier",
-            "pole",
-        ),
-        *("street light", "traffic light", "traffic sign", "sign", "billboard", "traffic cone"),
+        *("vegetation", "tree", "hedge", "building", "wall", "bridge", "tunnel"),
+        *("fence", "guard rail", "barrier", "pole", "traffic cone"),
+        *("street light", "traffic light", "traffic sign", "sign", "billboard"),
     )
 )
 _GROUND = frozenset(

@@ -273,6 +273,13 @@ def test_a_number_that_changes_over_a_gap_or_where_the_clock_goes_back_is_anothe
     assert lengths.summary() == {"tracks": 3, "track_length_s": 0.5, "number_changes_per_minute": 0.0}
 
 
+def test_a_recording_that_begins_again_has_other_tracks_though_their_numbers_were_last_seen_then():
+    lengths = TrackLengths(LABELS)
+    for time_s, number in ((0.0, 3), (0.5, 3), (1.0, 4), (2.5, 4), (4.0, 4), (0.5, 3), (1.5, 3)):
+        lengths.add(*_line(number, number, 0, 0), round(time_s * 1e9), "")
+    assert lengths.summary()["tracks"] == 3
+
+
 def test_a_number_that_comes_again_after_all_others_is_another_track():
     """Numbers begin again after 65279; a track that is not seen for longer than it is remembered has ended."""
     lengths = TrackLengths(LABELS)
