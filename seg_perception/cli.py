@@ -7,6 +7,7 @@ line is its help. Modules are imported when their verb is used, so that nobody p
 from __future__ import annotations
 
 import argparse
+import errno
 import importlib
 import io
 import math
@@ -48,9 +49,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return EXIT_ERROR
     except OSError as error:  # a full disk, a folder without permission: wherever it was met
         what = f" {error.filename}" if error.filename else ""
+        remedy = "free the disk, check the permissions, or give other folders"
+        if error.errno == errno.ENAMETOOLONG:
+            remedy = "give a shorter name, or shorten those in the folder"
         print(
-            f"seg_perception {' '.join(words[:1])}: reading or writing{what} failed ({error.strerror or error}): free the "
-            "disk, check the permissions, or give other folders",
+            f"seg_perception {' '.join(words[:1])}: reading or writing{what} failed ({error.strerror or error}): {remedy}",
             file=sys.stderr,
         )
         return EXIT_ERROR

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from seg_perception.errors import SegPerceptionError
 from seg_perception.image_limits import ImageLimits, bare_png
 from seg_perception.writing import check_name
+from seg_perception.writing import is_file as is_file
 from seg_perception.writing import results_folder as results_folder
 from seg_perception.writing import write_json as write_json
 from seg_perception.writing import write_text as write_text

@@ -17,7 +17,7 @@ from seg_perception import model_facts
 from seg_perception.errors import SegPerceptionError
 from seg_perception.labels import LabelSet
 from seg_perception.network_size import LONGEST_SIDE, SizeLimits
-from seg_perception.writing import written_aside
+from seg_perception.writing import is_file, written_aside
 
 if TYPE_CHECKING:
     import onnx  # else imported where a file is opened: a frame's path needs a model's facts, not its file
@@ -228,7 +228,7 @@ def _without_checksum(path: Path) -> str:
 
 
 def _bytes(path: Path) -> bytes:
-    if not path.is_file():
+    if not is_file(path):
         raise SegPerceptionError(f"there is no model file {path}: give --model a file, or export one")
     try:
         size = path.stat().st_size

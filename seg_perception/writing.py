@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import functools
 import json
@@ -20,6 +21,8 @@ from seg_perception.errors import SegPerceptionError
 _OPEN_FILES = ("/dev/stdout", "/dev/stderr")
 _SYSTEMS = ("dev", "proc")
 """Folders whose links are the system's own, as those two are, and are never replaced."""
+_LONGEST = 200
+"""Bytes of a name that are kept aside; file systems take 255 with what is put around it."""
 _ASIDE = re.compile(r"\..+\.\d+(\..*)?")
 
 
@@ -46,8 +49,9 @@ def written_aside(path: Path, *, follow: bool = True, durable: bool = False) -> 
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.exists():
         _asides.cache_clear()
-    _remove_left_over(path.parent, re.compile(rf"\.{re.escape(path.stem)}\.\d+{re.escape(path.suffix)}"))
-    aside = path.with_name(f".{path.stem}.{threading.get_native_id()}{path.suffix}")
+    stem = _shortened(path.stem)
+    _remove_left_over(path.parent, re.compile(rf"\.{re.escape(stem)}\.\d+{re.escape(path.suffix)}"))
+    aside = path.with_name(f".{stem}.{threading.get_native_id()}{path.suffix}")
     if aside.is_symlink():
         aside.unlink()
     held = os.open(aside, os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW, 0o666)
@@ -72,8 +76,9 @@ def folder_aside(path: Path) -> Iterator[Path]:
         )
     check_folder(path.parent)
     path.parent.mkdir(parents=True, exist_ok=True)
-    _remove_left_over(path.parent, re.compile(rf"\.{re.escape(path.name)}\.\d+\..+"))
-    with tempfile.TemporaryDirectory(prefix=f".{path.name}.{os.getpid()}.", dir=path.parent) as folder:
+    name = _shortened(path.name)
+    _remove_left_over(path.parent, re.compile(rf"\.{re.escape(name)}\.\d+\..+"))
+    with tempfile.TemporaryDirectory(prefix=f".{name}.{os.getpid()}.", dir=path.parent) as folder:
         held = os.open(folder, os.O_RDONLY)
         try:
             _lock(held)
@@ -122,6 +127,16 @@ def results_folder(path: Path) -> Iterator[None]:
                 path.rmdir()
 
 
+def is_file(path: Path) -> bool:
+    """Whether there is a file at path; a name that is too long for one is none."""
+    try:
+        return path.is_file()
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            raise
+        return False
+
+
 def check_file(path: Path) -> None:
     """Raises SegPerceptionError where a file could not be written at path, before there is anything to write."""
     if path.is_dir():
@@ -158,6 +173,12 @@ def check_new_folder(path: Path) -> None:
     if path.exists():
         raise SegPerceptionError(f"{path} is there already: give another --out, or take it away")
     check_folder(path.parent)
+
+
+def _shortened(name: str) -> str:
+    """A name, or as much of it as leaves room for what is put around it while it is written aside."""
+    whole = os.fsencode(name)
+    return name if len(whole) <= _LONGEST else whole[:_LONGEST].decode(errors="ignore")
 
 
 def _is_stream(path: Path) -> bool:

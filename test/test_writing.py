@@ -13,7 +13,9 @@ from pathlib import Path
 import pytest
 from places import CHECKOUT
 
+from seg_perception.backends.shipped_models import find_model, given_model
 from seg_perception.cli import main
+from seg_perception.datasets.label_sets import open_labels
 from seg_perception.errors import SegPerceptionError
 from seg_perception.writing import check_file, check_folder, folder_aside, write_text, written_aside
 
@@ -183,6 +185,28 @@ def test_a_block_that_fails_leaves_the_former_file_and_nothing_else(tmp_path: Pa
 
 
 FULL = Path("/dev/full")
+
+
+LONGEST = "ä" * 120 + "b" * 10
+"""With an ending of four letters as long as a name may be, 255 bytes; so nothing fits around it."""
+
+
+def test_a_name_as_long_as_any_is_written_and_what_was_left_aside_removed(tmp_path: Path) -> None:
+    write_text(tmp_path / f"{LONGEST}.txt", "new")
+    with folder_aside(tmp_path / LONGEST) as aside:
+        assert aside.is_dir()
+    assert [path.name for path in tmp_path.iterdir()] == [f"{LONGEST}.txt"]
+
+
+def test_a_name_that_is_too_long_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Wherever a word may be a name or a file, it is neither; where it is a file to write, a shorter one is asked for."""
+    word = "a" * 300
+    for asked, read in (("model", lambda: find_model(word, "onnxruntime")), ("label set", lambda: open_labels(word))):
+        with pytest.raises(SegPerceptionError, match=f"{asked}.*aaa"):
+            read()
+    assert given_model(word) == Path(word)
+    assert main(["make-bag", "--synthetic", "1", "--out", str(tmp_path / word)]) == 2
+    assert "give a shorter name" in capsys.readouterr().err
 
 
 @pytest.mark.skipif(not FULL.exists(), reason="no device that is full")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from seg_perception.backends import resolve
 from seg_perception.errors import SegPerceptionError
-from seg_perception.files import share_folders
+from seg_perception.files import is_file, share_folders
 
 _PACKAGE = "seg_perception"
 
@@ -27,7 +27,7 @@ def find_model(path: str, backend: str) -> Path:
         path = SHIPPED_MODELS[resolve(backend)[0]]
     places = _places(path)
     for place in places:
-        if place.is_file():
+        if is_file(place):
             return place
     looked = ", ".join(dict.fromkeys(str(place) for place in places))
     raise SegPerceptionError(f"parameter 'model' is '{path}', and there is no such file (looked at {looked})")
@@ -35,7 +35,7 @@ def find_model(path: str, backend: str) -> Path:
 
 def given_model(path: str) -> Path:
     """The file that `--model` means: looked up as by find_model; path itself where there is none, for who opens it."""
-    return next((place for place in _places(path) if place.is_file()), Path(path))
+    return next((place for place in _places(path) if is_file(place)), Path(path))
 
 
 def _places(path: str) -> list[Path]:

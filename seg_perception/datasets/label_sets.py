@@ -14,6 +14,7 @@ from pathlib import Path
 
 from seg_perception.errors import SegPerceptionError, nearest_name
 from seg_perception.labels import BUILT_IN, NOT_GROUND, LabelClass, LabelSet
+from seg_perception.writing import is_file
 from seg_perception.yaml_fields import build, read_yaml
 
 Meaning = Mapping[int, tuple[str, ...]]
@@ -53,7 +54,7 @@ def open_labels(name: str) -> LabelSet:
     if name in BUILT_IN:
         return BUILT_IN[name]
     path = Path(name).expanduser()
-    if not path.is_file():
+    if not is_file(path):
         raise SegPerceptionError(
             f"there is no label set or file '{path.name if path.suffix == '' else path}': "
             f"{nearest_name(path.name, BUILT_IN)}; or give a YAML file with your classes"

@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from seg_perception.camera_model import CameraModel, CameraPose
 from seg_perception.errors import SegPerceptionError
-from seg_perception.files import ScratchFile, image_files, quiet_opencv, read_mask, read_rgb
+from seg_perception.files import ScratchFile, image_files, is_file, quiet_opencv, read_mask, read_rgb
 from seg_perception.ground.ego_mask import EgoMask
 from seg_perception.image_limits import ImageLimits
 from seg_perception.labels import VOID, LabelSet
@@ -172,7 +172,7 @@ class LabelFolder:
 
 
 def _mask_file(folder: Path, stem: str, kind: str) -> Path | None:
-    return next((path for name in (stem, f"{stem}_{kind}") if (path := folder / f"{name}.png").is_file()), None)
+    return next((path for name in (stem, f"{stem}_{kind}") if is_file(path := folder / f"{name}.png")), None)
 
 
 class FolderSource(Source):

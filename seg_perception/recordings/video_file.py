@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seg_perception.errors import SegPerceptionError
+from seg_perception.files import is_file
 from seg_perception.image_limits import ImageLimits
 from seg_perception.recordings.containers import is_broken, missing_bytes
 from seg_perception.recordings.sources import DEFAULT_RATE_HZ, Source, SourceFrame, check_size, open_capture
@@ -42,7 +43,7 @@ class VideoSource(Source):
     files."""
 
     def __init__(self, path: Path) -> None:
-        if not path.is_file():
+        if not is_file(path):
             raise SegPerceptionError(f"there is no file {path}: give a video, a folder of images, a rosbag or a device")
         self._path = path
         capture = open_capture(str(path))

@@ -327,6 +327,14 @@ def test_folder_gives_images_by_name_with_their_labels(tmp_path: Path) -> None:
         assert (item.truth.semantic[number] == VOID).all()
 
 
+def test_an_image_with_a_long_name_and_no_label_is_one_without_a_label(tmp_path: Path) -> None:
+    """Its name with `_labels` behind it would be longer than any may be."""
+    write_image(tmp_path / "images" / f"{'a' * 250}.png", picture(0))
+    (tmp_path / "labels").mkdir()
+    (item,) = open_source(str(tmp_path))
+    assert item.truth is None
+
+
 def test_labels_and_instances_may_lie_elsewhere_and_be_named_as_predict_names_them(tmp_path: Path) -> None:
     write_images(tmp_path / "images", 1)
     instance = np.arange(48 * 64, dtype=np.uint16).reshape(48, 64)
