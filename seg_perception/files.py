@@ -10,6 +10,7 @@ import re
 import struct
 import sysconfig
 import tempfile
+import unicodedata
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -112,6 +113,20 @@ def image_files(folder: Path) -> list[Path]:
     for path in found:
         check_name(path.name)
     return sorted(found, key=lambda path: in_order(path.name))
+
+
+def one_form(name: str) -> str:
+    """A name to compare by: letters with accents are one character or two (Unicode's NFC and NFD), which Macs and archives
+    change."""
+    return unicodedata.normalize("NFC", name)
+
+
+def in_either_form(path: Path) -> Path:
+    """The file at path, or that with its name in the other form; path itself where there is none."""
+    if path.name.isascii() or is_file(path):
+        return path
+    others = (path.with_name(unicodedata.normalize(form, path.name)) for form in ("NFC", "NFD"))
+    return next((other for other in others if is_file(other)), path)
 
 
 def refuse_written_over(images: Sequence[Path], out: Path, endings: Sequence[str]) -> None:

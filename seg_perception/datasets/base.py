@@ -15,7 +15,7 @@ from seg_perception.camera_model import CameraModel, CameraPose
 from seg_perception.datasets.colors import is_lossy
 from seg_perception.datasets.label_sets import Meaning
 from seg_perception.errors import SegPerceptionError
-from seg_perception.files import IMAGE_ENDINGS, image_files, read_mask, read_rgb
+from seg_perception.files import IMAGE_ENDINGS, image_files, one_form, read_mask, read_rgb
 
 
 class Remark(NamedTuple):
@@ -186,18 +186,18 @@ class Part:
 
 def fits(name: str, patterns: Sequence[str]) -> bool:
     """Whether it is like one of the patterns, upper and lower case told apart."""
-    return any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
+    return any(fnmatch.fnmatchcase(one_form(name), one_form(pattern)) for pattern in patterns)
 
 
 def named_files(files: Iterable[Path], ending: str | None = None) -> dict[str, Path]:
-    """Files by name, in order, without this end of the name or, by default, without whatever follows the last dot;
+    """Files by name in one_form, in order, without this end of the name or, by default, without whatever follows the last dot;
     hidden ones, as archives from a Mac bring them, are left out.
 
     Raises SegPerceptionError when two of them would share one name.
     """
 
     def key(path: Path) -> str:
-        return path.stem if ending is None else path.name.removesuffix(ending)
+        return one_form(path.stem if ending is None else path.name.removesuffix(ending))
 
     visible = sorted(path for path in files if path.name[0] != ".")
     refuse_same_names(visible, key)

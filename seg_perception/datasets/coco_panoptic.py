@@ -14,7 +14,7 @@ from seg_perception.datasets.base import PairedFiles, named_files, numbered
 from seg_perception.datasets.categories import numbered_categories
 from seg_perception.datasets.json_stream import elements
 from seg_perception.errors import SegPerceptionError
-from seg_perception.files import image_files, read_rgb
+from seg_perception.files import image_files, in_either_form, one_form, read_rgb
 from seg_perception.labels import VOID
 
 CONCEPTS_BY_CATEGORY: dict[str, tuple[str, ...]] = {
@@ -66,7 +66,7 @@ class CocoPanoptic(PairedFiles):
         categories, self._segments = _read(path)
         self._is_thing = np.zeros(256, np.bool_)
         self._is_thing[[number for number, (_, thing) in categories.items() if thing]] = True
-        labels = {stem: path.with_suffix("") / f"{stem}.png" for stem in self._segments}
+        labels = {stem: in_either_form(path.with_suffix("") / f"{stem}.png") for stem in self._segments}
         super().__init__(name, {}, named_files(images()), labels)
         return {number: name for number, (name, _) in categories.items()}
 
@@ -74,7 +74,7 @@ class CocoPanoptic(PairedFiles):
         """Ids and objects of one image."""
         red, green, blue = (read_rgb(label)[..., i].astype(np.int32) for i in range(3))
         segment = red + 256 * green + 65536 * blue
-        known = self._segments[label.stem]
+        known = self._segments[one_form(label.stem)]
         place = np.searchsorted(known["id"], segment).clip(max=len(known) - 1)
         unknown = np.unique(segment[(known["id"][place] != segment)])
         if unknown.size:
@@ -100,7 +100,7 @@ def _read(path: Path) -> tuple[dict[int, tuple[str, bool]], dict[str, NDArray[An
                 categories[int(row["id"])] = (str(row["name"]), bool(row["isthing"]))
             elif item.key == "annotations":
                 parts = [(part["id"], part["category_id"], part.get("iscrowd", 0)) for part in row["segments_info"]]
-                segments[Path(row["file_name"]).stem] = np.array(sorted(parts), _SEGMENT)
+                segments[one_form(Path(row["file_name"]).stem)] = np.array(sorted(parts), _SEGMENT)
     except (ValueError, KeyError, TypeError, OverflowError) as error:
         raise SegPerceptionError(f"{path} is no panoptic JSON of COCO ({error!r}): unpack it again") from error
     if not segments:

@@ -12,7 +12,7 @@ import numpy as np
 from seg_perception.datasets.base import Remark
 from seg_perception.datasets.shapes import Drawn, Shape
 from seg_perception.datasets.yolo import polygons
-from seg_perception.files import image_files
+from seg_perception.files import image_files, in_either_form
 
 MEANING = {
     0: ("person", "rider"),  # a COCO person may sit on a bicycle
@@ -32,7 +32,9 @@ class CocoPolygons(Drawn):
 
     def __init__(self, root: Path, split: str = "") -> None:
         folder = root / split / "labels"
-        self._labels = {image.stem: folder / f"{image.stem}.txt" for image in image_files(root / split / "images")}
+        self._labels = {
+            image.stem: in_either_form(folder / f"{image.stem}.txt") for image in image_files(root / split / "images")
+        }
         images = {image.stem: image for image in image_files(root / split / "images")}
         found = {stem: path for stem, path in images.items() if self._labels[stem].is_file() and self._shapes(stem)}
         super().__init__("coco_polygons", {}, found, MEANING)

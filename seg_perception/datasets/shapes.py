@@ -18,7 +18,7 @@ from seg_perception.datasets.base import Remark, Sample, refuse_same_names
 from seg_perception.datasets.label_sets import Meaning
 from seg_perception.datasets.polygons import filled_part
 from seg_perception.errors import SegPerceptionError
-from seg_perception.files import read_rgb
+from seg_perception.files import in_either_form, read_rgb
 from seg_perception.labels import VOID
 
 FEW = "shapes have fewer than 3 points and are left out"
@@ -274,7 +274,7 @@ def find_image(name: str, folders: Iterable[Path], where: str) -> Path:
     plain = name.replace("\\", "/")
     places = list(folders)
     for folder, wanted in itertools.product(places, dict.fromkeys((plain, Path(plain).name))):
-        if wanted and _is_file(folder / wanted):
-            return folder / wanted
+        if wanted and _is_file(path := in_either_form(folder / wanted)):
+            return path
     looked = ", ".join(dict.fromkeys(map(str, places)))
     raise SegPerceptionError(f"{where} is of the image '{name}', which is in none of {looked}: put it there")

@@ -11,6 +11,7 @@ from seg_perception.datasets.json_stream import read_json
 from seg_perception.datasets.labelme import FilesOfShapes
 from seg_perception.datasets.shapes import NO_AREA, Shape, at_place, box_ring, from_base64, png_mask, ring_of, same_size
 from seg_perception.errors import SegPerceptionError
+from seg_perception.files import in_either_form
 
 
 class Supervisely(FilesOfShapes):
@@ -33,7 +34,7 @@ class Supervisely(FilesOfShapes):
             raise SegPerceptionError(
                 f"there is no image in {root}/{split or '*'}/img: check `split`, or export images too"
             )
-        pairs = {image: image.parent.parent / "ann" / f"{image.name}.json" for image in images}
+        pairs = {image: in_either_form(image.parent.parent / "ann" / f"{image.name}.json") for image in images}
         classes = _titles(root / "meta.json")
         files = {image: path for image, path in pairs.items() if path.is_file()}
         super().__init__("supervisely", files, lambda content: {str(row["classTitle"]) for row in content["objects"]})

@@ -13,7 +13,7 @@ from seg_perception.datasets.base import PairedFiles, label_files, named_files, 
 from seg_perception.datasets.categories import require_few
 from seg_perception.datasets.colors import Color, ids_by_color
 from seg_perception.errors import SegPerceptionError
-from seg_perception.files import read_rgb
+from seg_perception.files import one_form, read_rgb
 from seg_perception.labels import VOID
 
 VOC_NAMES = (
@@ -84,7 +84,7 @@ def _listed(images: dict[str, Path], root: Path, split: str) -> dict[str, Path]:
     if not path.is_file():
         known = ", ".join(sorted(found.stem for found in path.parent.glob("*.txt"))) or "none"
         raise SegPerceptionError(f"there is no {path}: the splits there are {known}")
-    stems = [Path(line.strip()).name for line in text_of(path).splitlines() if line.strip()]
+    stems = [one_form(Path(line.strip()).name) for line in text_of(path).splitlines() if line.strip()]
     lost = [stem for stem in stems if stem not in images]
     if lost:
         raise SegPerceptionError(

@@ -13,7 +13,7 @@ from seg_perception.datasets.base import Remark, refuse_same_names, text_of
 from seg_perception.datasets.categories import numbered_categories
 from seg_perception.datasets.shapes import Drawn, Shape
 from seg_perception.errors import SegPerceptionError, nearest_name
-from seg_perception.files import image_files
+from seg_perception.files import image_files, in_either_form
 from seg_perception.yaml_fields import read_yaml
 
 _SAME_SPLIT = {"val": "valid", "valid": "val"}
@@ -85,7 +85,7 @@ def _label_of(image: Path) -> Path:
     places = [place for place, part in enumerate(parts[:-1]) if part == "images"]
     if places:
         parts[places[-1]] = "labels"
-    return Path(*parts).with_suffix(".txt")
+    return in_either_form(Path(*parts).with_suffix(".txt"))
 
 
 def _data(root: Path, split: str) -> tuple[dict[int, str], list[Path]]:
@@ -123,7 +123,8 @@ def _images(root: Path, content: dict[str, Any], entry: Any, data: Path) -> list
     if found.is_dir():
         return image_files(found)
     lines = [line.strip() for line in text_of(found).splitlines() if line.strip()]
-    images = [next((p for p in (found.parent / line, root / line) if p.is_file()), root / line) for line in lines]
+    pairs = [(in_either_form(found.parent / line), in_either_form(root / line)) for line in lines]
+    images = [next((path for path in pair if path.is_file()), pair[1]) for pair in pairs]
     if not images:
         raise SegPerceptionError(f"{found} names no images: one path a line is expected")
     return list(dict.fromkeys(images))  # some name an image twice, so that it is seen more often

@@ -17,6 +17,7 @@ from seg_perception.datasets.base import Remarks
 from seg_perception.datasets.categories import Classes, plain
 from seg_perception.datasets.guess import fitting_adapters, looks_like
 from seg_perception.errors import SegPerceptionError
+from seg_perception.files import one_form
 from seg_perception.labelling.tools import ADAPTERS
 from seg_perception.labels import VOID, LabelSet
 
@@ -68,8 +69,8 @@ class Corrected:
         self.missing = [path.name for path in self._dataset.missing]
         self.spare = [str(path) for path in self._dataset.spare]
         paths = [self._dataset.path(index) for index in range(len(self._dataset))]
-        self.paths = {path.stem: path for path in paths if path is not None}
-        self._places = {path.stem: index for index, path in enumerate(paths) if path is not None}
+        self.paths = {one_form(path.stem): path for path in paths if path is not None}
+        self._places = {one_form(path.stem): index for index, path in enumerate(paths) if path is not None}
         self.remarks = Remarks()
 
     def __getitem__(self, stem: str) -> Labelled:

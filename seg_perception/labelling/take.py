@@ -25,7 +25,7 @@ from tqdm import tqdm
 
 from seg_perception.datasets.label_sets import LABELS_FILE, open_labels, yaml_of
 from seg_perception.errors import SegPerceptionError
-from seg_perception.files import in_order, write_image
+from seg_perception.files import in_order, one_form, write_image
 from seg_perception.labelling.corrected import Corrected, add_export_arguments, classes_of, named, opened_by
 from seg_perception.labelling.job import Picked, job_images, read_picked, recording_of
 from seg_perception.labelling.split import VAL_SHARE, Row, sizes, validation_stems
@@ -122,7 +122,7 @@ def take(corrected: Corrected, picked: Sequence[Picked], labels: LabelSet, out: 
 
     All are read before one is written: which recordings validate depends on what they show.
     """
-    known = {Path(frame.file).stem: frame for frame in picked}
+    known = {one_form(Path(frame.file).stem): frame for frame in picked}
     taken, bare = Taken(), []
     ordered = sorted(corrected.paths, key=in_order)
     for place, stem in enumerate(tqdm(ordered, unit="image", desc="take", mininterval=1)):
@@ -172,7 +172,7 @@ def _missing(corrected: Corrected, arguments: argparse.Namespace) -> _Told:
     missing = list(corrected.missing)
     lost = []
     if arguments.job:
-        images = {path.stem: path.name for path in job_images(arguments.job)}
+        images = {one_form(path.stem): path.name for path in job_images(arguments.job)}
         missing = [name for stem, name in images.items() if stem not in corrected.paths]
         strange = [path.name for stem, path in corrected.paths.items() if stem not in images]
         if len(strange) == len(corrected.paths):

@@ -17,7 +17,16 @@ from tqdm import tqdm
 
 from seg_perception.camera_model import CameraModel, CameraPose
 from seg_perception.errors import SegPerceptionError
-from seg_perception.files import ScratchFile, image_files, is_file, quiet_opencv, read_mask, read_rgb
+from seg_perception.files import (
+    ScratchFile,
+    image_files,
+    in_either_form,
+    is_file,
+    one_form,
+    quiet_opencv,
+    read_mask,
+    read_rgb,
+)
 from seg_perception.ground.ego_mask import EgoMask
 from seg_perception.image_limits import ImageLimits
 from seg_perception.labels import VOID, LabelSet
@@ -165,14 +174,16 @@ class LabelFolder:
 
     def spare(self, images: Collection[Path]) -> list[Path]:
         """Label images that belong to none of the images."""
-        stems = {image.stem for image in images}
+        stems = {one_form(image.stem) for image in images}
         names = stems | {f"{stem}_labels" for stem in stems}
         others = {f"{stem}_instances" for stem in stems} if self.instances == self.labels else set()
-        return [path for path in sorted(self.labels.glob("*.png")) if path.stem not in names | others]
+        return [path for path in sorted(self.labels.glob("*.png")) if one_form(path.stem) not in names | others]
 
 
 def _mask_file(folder: Path, stem: str, kind: str) -> Path | None:
-    return next((path for name in (stem, f"{stem}_{kind}") if is_file(path := folder / f"{name}.png")), None)
+    return next(
+        (path for name in (stem, f"{stem}_{kind}") if is_file(path := in_either_form(folder / f"{name}.png"))), None
+    )
 
 
 class FolderSource(Source):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import unicodedata
 from pathlib import Path
 
 import cv2
@@ -51,6 +52,20 @@ def correct(export: Path, *stems: str) -> None:
 
 def nothing_written(tmp_path: Path) -> bool:
     return not (tmp_path / "data").exists() and not list(tmp_path.glob(".data*"))
+
+
+@pytest.mark.parametrize("tool", ["cvat", "cvat-masks", "coco", "labelme"])
+def test_images_whose_accents_came_back_written_otherwise_are_those_of_the_job(tool: str, tmp_path: Path) -> None:
+    """As after a zip that a Mac made: ä is two characters where it was one, or one where it was two."""
+    names = [unicodedata.normalize(form, f"fährt_{number}") for number, form in enumerate(("NFD", "NFC"))]
+    job = write_job(tmp_path / "job", names)
+    export = exported(job, tool)
+    for image in [path for path in export.rglob("f*.png") if "Segmentation" not in path.parent.name]:
+        form = "NFC" if unicodedata.is_normalized("NFD", image.name) else "NFD"
+        image.rename(image.with_name(unicodedata.normalize(form, image.name)))
+    assert main(words(tmp_path, "--job", str(job))) == 0
+    found = [open_dataset("folder", tmp_path / "data", split, CAMVID) for split in ("train", "val")]
+    assert sum(map(len, found)) == 2 and not any(dataset.missing or dataset.spare for dataset in found)
 
 
 @pytest.mark.parametrize("tool", ["cvat", "cvat-masks", "coco", "labelme"])

@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import struct
 import sys
+import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 import cv2
 import image_messages
@@ -333,6 +335,18 @@ def test_an_image_with_a_long_name_and_no_label_is_one_without_a_label(tmp_path:
     (tmp_path / "labels").mkdir()
     (item,) = open_source(str(tmp_path))
     assert item.truth is None
+
+
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
+def test_names_whose_accents_are_written_otherwise_are_one(tmp_path: Path, form: Literal["NFC", "NFD"]) -> None:
+    """As after a zip that a Mac made; only one of the two files has gone that way."""
+    plain = "straße_grün"
+    write_image(tmp_path / "images" / f"{unicodedata.normalize(form, plain)}.png", picture(0))
+    other = unicodedata.normalize("NFD" if form == "NFC" else "NFC", plain)
+    write_image(tmp_path / "labels" / f"{other}_labels.png", label_mask(0))
+    source = open_source(str(tmp_path))
+    (item,) = source
+    assert item.truth is not None and source.problems == []
 
 
 def test_labels_and_instances_may_lie_elsewhere_and_be_named_as_predict_names_them(tmp_path: Path) -> None:
