@@ -36,9 +36,10 @@ class _Trail:
 class Trails:
     """The latest places of every track, bounded in time and number. Belongs to one thread."""
 
-    def __init__(self, place: Callable[[Track], Place | None]) -> None:
-        """place: where a track is now; None where that is not known."""
-        self._place = place
+    def __init__(self, place: Callable[[Track], Place | None], fastest: float = math.inf) -> None:
+        """place: where a track is now; None where that is not known; fastest: how far a place goes in a second at most: where one
+        is farther off it is measured from elsewhere, as after odometry that jumped, and its trail begins anew."""
+        self._place, self._fastest = place, fastest
         self._trails: dict[int, _Trail] = {}
         self._frame = 0
 
@@ -51,6 +52,10 @@ class Trails:
                 trail = self._trails[track.id] = _Trail(self._frame)
             trail.frame, trail.age_s = self._frame, track.age_s
             place = self._place(track)
+            if place is not None and trail.points:
+                age_s, before = trail.points[-1]
+                if math.dist(place, before) > self._fastest * max(track.age_s - age_s, STEP_S):
+                    trail.points.clear()
             if place is not None and (not trail.points or track.age_s - trail.points[-1][0] >= STEP_S - 1e-6):
                 trail.points.append((track.age_s, place))
         oldest = self._frame - _KEPT_FRAMES

@@ -80,5 +80,14 @@ def test_lost_tracks_are_paler_and_another_frame_begins_trails_anew() -> None:
     assert places(shown(markers, track(1, 0.6, (2.0, 0.0)), frame="base_footprint")["trail", 1]) == [(2.0, 0.0)] * 2
 
 
+def test_a_trail_does_not_jump_with_the_odometry() -> None:
+    markers = TrackMarkers(CAMVID)
+    for i in range(6):
+        got = shown(markers, track(1, i / 10, (3.0 * i, 0.0)))
+    assert len(places(got["trail", 1])) == 6
+    assert places(shown(markers, track(1, 0.6, (68.0, 9.0)))["trail", 1]) == [(68.0, 9.0)] * 2
+    assert places(shown(markers, track(1, 0.7, (71.0, 9.0)))["trail", 1]) == [(68.0, 9.0), (71.0, 9.0)]
+
+
 def test_without_geometry_there_is_nothing_to_show() -> None:
     assert shown(TrackMarkers(CAMVID), track(1, 0.5, None), frame="") == {}
