@@ -157,6 +157,8 @@ class Bag:
                 return
             connection, latest_ns, data = entry
             read += 1
+            if reader.is2:
+                data = salvage.unpacked_message(data)
             later = _later(reader.deserialize, data, connection.msgtype)
             stamp_at = _stamp_at(connection.msgtype, not reader.is2)
             yield Entry(connection.topic, latest_ns, later, data, not reader.is2, stamp_at)
@@ -164,7 +166,7 @@ class Bag:
         for entry in rest.entries(topics, after_ns=latest_ns, stop_ns=stop_ns):
             read += 1
             yield entry
-        lost = sum(self.counts.get(topic, 0) for topic in topics) - read
+        lost = str(sum(self.counts.get(topic, 0) for topic in topics) - read) if stop_ns is None else "some"
         self.damage += [f"the bag {self.path} is damaged ({break_reason}): {lost} messages are lost", *rest.loss]
 
 

@@ -53,6 +53,17 @@ def unpack_file(packed: Path, plain: Path) -> None:
             return  # the storage file inside tells what it lacks
 
 
+def unpacked_message(data: bytes) -> bytes:
+    """A message of ROS 2, decompressed where it is Zstandard: bags whose messages are say so in their metadata alone, and
+    nothing else starts so. Nothing of one that is damaged, for whose reader that makes no sense."""
+    if data[:4] != ZSTD_START:
+        return data
+    try:
+        return zstd.decompress(data)
+    except zstd.ZstdError:
+        return b""
+
+
 def scan(path: Path, loss: list[str]) -> Iterator[RawMessage]:
     """What can be read of one storage file (.mcap, .db3, .bag), in the order in which it lies there; loss takes a
     sentence for each part that cannot, with its size."""
@@ -61,10 +72,7 @@ def scan(path: Path, loss: list[str]) -> Iterator[RawMessage]:
         ".bag": _scan_ros1,
     }.get(path.suffix, _scan_mcap)
     for message in scanner(path, loss):
-        # bags whose messages are compressed say so in their metadata alone; nothing else starts so
-        if message.data[:4] == ZSTD_START:
-            message = message._replace(data=zstd.decompress(message.data))
-        yield message
+        yield message if message.ros1 else message._replace(data=unpacked_message(message.data))
 
 
 def _scan_mcap(path: Path, loss: list[str]) -> Iterator[RawMessage]:

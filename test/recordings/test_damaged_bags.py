@@ -15,7 +15,7 @@ from rosbags.rosbag1 import Writer as Writer1
 from rosbags.rosbag2 import CompressionMode, StoragePlugin
 
 from seg_perception.errors import SegPerceptionError
-from seg_perception.recordings.frames import BagSource
+from seg_perception.recordings.frames import BagSource, Excerpt
 from seg_perception.recordings.salvage import ZSTD_START
 
 COUNT = 20
@@ -133,6 +133,38 @@ def test_of_a_compressed_file_that_was_cut_off_the_beginning_is_read(tmp_path: P
     found = numbers(source)
     assert found == list(range(len(found))) and count / 2 < len(found) < count
     assert f"of {count} messages {count - len(found)} are lost" in source.problems[0]
+
+
+@pytest.mark.parametrize("storage", [StoragePlugin.MCAP, StoragePlugin.SQLITE3])
+@pytest.mark.parametrize("is_cut", [False, True])
+def test_compressed_messages_are_read_without_the_metadata_that_says_so(
+    tmp_path: Path, storage: StoragePlugin, is_cut: bool
+) -> None:
+    """As a recorder that was killed leaves them; one of them is spoilt besides, which costs that one."""
+    path = write(tmp_path / "bag", pictures(COUNT), storage, CompressionMode.MESSAGE)
+    (path / "metadata.yaml").unlink()
+    (file,) = path.iterdir()
+    data = bytearray(file.read_bytes())
+    third = [found.start() for found in re.finditer(re.escape(ZSTD_START), data)][3]
+    data[third + 4 : third + 8] = b"\xff" * 4
+    file.write_bytes(data[: len(data) * 3 // 4] if is_cut else data)
+    source = BagSource(path)
+    found = numbers(source)
+    assert found == [number for number in range(found[-1] + 1) if number != 3]
+    assert len(found) > COUNT / 2 if is_cut else len(found) == COUNT - 1
+    assert "at 1300000000 ns: the message is no sensor_msgs/msg/Image" in source.problems[-1]
+
+
+def test_an_excerpt_of_a_spoilt_bag_has_not_lost_what_comes_after_it(tmp_path: Path) -> None:
+    path = write(tmp_path / "bag", pictures(COUNT))
+    data = bytearray((path / "bag.mcap").read_bytes())
+    middle = len(data) // 3
+    data[middle : middle + 3000] = bytes(byte ^ 0xFF for byte in data[middle : middle + 3000])
+    (path / "bag.mcap").write_bytes(data)
+    for excerpt, lost in ((Excerpt(), r"\d+"), (Excerpt(end_s=COUNT / 2 * PERIOD_NS / 1e9), "some")):
+        source = BagSource(path, excerpt=excerpt)
+        assert 0 < len(list(source)) < COUNT / 2
+        assert re.search(f": {lost} messages are lost", source.problems[0])
 
 
 def test_a_message_that_makes_no_sense_is_left_out(tmp_path: Path) -> None:
