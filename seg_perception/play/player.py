@@ -288,14 +288,16 @@ def _time(time_ns: int) -> Time:
 
 
 def _camera_info(camera: CameraModel, header: Header) -> CameraInfo:
-    k = np.asarray(camera.K, np.float64).reshape(3, 3)
+    """Of a rectified image, whose rotation matters, without a K: by that the node takes it for one."""
+    k, turn = np.asarray(camera.K, np.float64).reshape(3, 3), np.asarray(camera.rectification, np.float64).reshape(3, 3)
+    is_turned = not np.array_equal(turn, np.eye(3))
     return CameraInfo(
         header=header,
         width=camera.width,
         height=camera.height,
         distortion_model=camera.distortion_model,
         d=[float(value) for value in camera.distortion],
-        k=k.ravel(),
-        r=np.eye(3).ravel(),
+        k=np.zeros(9) if is_turned else k.ravel(),
+        r=turn.ravel(),
         p=np.column_stack((k, np.zeros(3))).ravel(),
     )

@@ -42,6 +42,8 @@ IMAGE_TOPIC, INFO_TOPIC, LABEL_TOPIC, INSTANCE_TOPIC = (
 """Where `make-bag` writes; labels are looked for beside the image topic, under the same last names."""
 
 TF_TOPIC = "/tf_static"
+RECTIFIED = "image_rect"
+"""What names of topics begin with that image_proc writes rectified images to: image_rect, image_rect_color."""
 RATE_FRAMES = 100
 """Of a topic, which tell its rate."""
 NO_CAMERA = ("label", "instance", "label_mask", "instance_mask", "confidence", "segmentation_mask")
@@ -194,8 +196,15 @@ class BagSource(Source):
 
     def _take_info(self, message: Any) -> None:
         lowered = message if hasattr(message, "k") else _Ros1Info(message)
+        name = without_form(self.topic).rsplit("/", 1)[-1]
+        rectified = name.startswith(RECTIFIED) and bool(np.any(lowered.p))
         try:
-            self.camera = to_camera_model(lowered)
+            self.camera = to_camera_model(lowered, rectified)
+            if rectified and (np.any(lowered.d) or np.any(self.camera.rectification != np.eye(3))):
+                self._opening_notes.append(
+                    f"{self.topic}: images of such a name are rectified, so {self._info} describes them by P and R; the node "
+                    "needs image_rectified: true"
+                )
             if self.camera.note:
                 self._opening_notes.append(f"{self._path} {self._info}: {self.camera.note}")
         except SegPerceptionError as error:

@@ -14,10 +14,14 @@ import pytest
 from bag_fixtures import IMAGE, PERIOD_NS, START_NS, Message, image, pictures, write
 from eval_fixtures import label_mask
 from ros_harness import make_tiny_model
+from std_msgs.msg import Header
 
 from seg_perception import cli
+from seg_perception.camera.messages import to_camera_model
+from seg_perception.camera_model import CameraModel, rotation
 from seg_perception.play.live import camera_names
 from seg_perception.play.pace import LONGEST_GAP_NS, Pace
+from seg_perception.play.player import _camera_info
 from seg_perception.recordings.sources import Source, SourceFrame
 from seg_perception.results import Frame
 
@@ -105,6 +109,20 @@ class Stamps(Source):
     def _frames(self) -> Iterator[SourceFrame]:
         for stamp_ns in self._stamps_ns:
             yield SourceFrame(Frame(np.zeros((2, 2, 3), np.uint8), stamp_ns), "frame")
+
+
+@pytest.mark.parametrize(
+    "lens",
+    [
+        {"rectification": rotation(0.0, 0.02, -0.01)},
+        {"distortion": (-0.3, 0.1, 0.0, 0.0, 0.0)},
+        {"distortion_model": "equidistant", "distortion": (0.1, 0.0, 0.0, 0.0)},
+    ],
+)
+def test_the_node_gets_the_camera_that_the_recording_has(lens: dict[str, Any]) -> None:
+    """The turn of a rectified image was lost on the way."""
+    camera = CameraModel(64, 48, ((50.0, 0, 30), (0, 50, 25), (0, 0, 1)), **lens)
+    assert to_camera_model(_camera_info(camera, Header())) == camera
 
 
 def test_frames_are_due_as_recorded_and_clocks_that_jump_move_the_rest() -> None:

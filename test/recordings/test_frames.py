@@ -5,6 +5,7 @@ from __future__ import annotations
 import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -29,6 +30,8 @@ from eval_fixtures import label_mask, picture
 from rosbags.rosbag1 import Writer as Writer1
 from rosbags.rosbag2 import CompressionMode, StoragePlugin
 
+from seg_perception.camera.messages import to_camera_model
+from seg_perception.camera_model import rotation
 from seg_perception.errors import SegPerceptionError
 from seg_perception.labels import VOID
 from seg_perception.recordings.bag_file import INFO_TYPE as INFO
@@ -411,3 +414,24 @@ def test_a_calibration_without_k_is_read_as_rectified_with_a_note(tmp_path: Path
     list(source)
     assert source.camera is not None and source.camera.K[0][0] == 40.0
     assert source.problems == [] and "image_rectified" in source.notes[0]
+
+
+@pytest.mark.parametrize(("topic", "is_rectified"), [("/front/image_rect_color", True), ("/front/image_raw", False)])
+def test_images_that_are_named_rectified_are_what_p_and_r_describe(
+    tmp_path: Path, topic: str, is_rectified: bool
+) -> None:
+    """image_proc's names; one calibration is of both images."""
+    turn = rotation(0.0, 0.02, -0.01)
+    info = SimpleNamespace(
+        height=48, width=64, distortion_model="plumb_bob", d=np.array([-0.3, 0.1, 0, 0, 0]), r=turn.ravel(),
+        k=np.array([50.0, 0, 30, 0, 50, 25, 0, 0, 1]), p=np.array([40.0, 0, 32, -4, 0, 40, 24, 0, 0, 0, 1, 0]),
+        binning_x=0, binning_y=0, header=header(START_NS),
+        roi=TYPES.types["sensor_msgs/msg/RegionOfInterest"](
+            x_offset=0, y_offset=0, height=0, width=0, do_rectify=False
+        ),
+    )  # fmt: skip
+    sent = [("/front/camera_info", INFO, TYPES.types[INFO](**vars(info)), START_NS), *pictures(2, topic)]
+    source = BagSource(write(tmp_path / "bag", sent))
+    assert source.camera == to_camera_model(info, is_rectified)
+    list(source)
+    assert [("image_rectified" in note) for note in source.notes] == [True] * is_rectified and not source.problems
