@@ -112,7 +112,7 @@ def _read(word: str, text: str) -> Any:
     """The value of a parameter, as a parameter file has it: a bool, a number, a text, or a list of such."""
     try:
         value = yaml.safe_load(text)
-    except yaml.YAMLError:
+    except (yaml.YAMLError, RecursionError, ValueError, AttributeError):  # also a date that is none, endless digits
         value = None
     if not all(isinstance(part, (bool, int, float, str)) for part in (value if isinstance(value, list) else [value])):
         raise SegPerceptionError(

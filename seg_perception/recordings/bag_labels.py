@@ -288,7 +288,8 @@ def read_mask_message(message: Any) -> NDArray[Any]:
     if depth is None:
         raise BadImageError(WRONG_ENCODING, f"labels have the encoding '{message.encoding}': mono8 or mono16 is needed")
     dtype = np.dtype((">" if message.is_bigendian else "<") + depth)
-    if message.step < message.width * dtype.itemsize or len(message.data) < message.step * message.height:
+    row_bytes = message.width * dtype.itemsize
+    if message.step < row_bytes or len(message.data) < message.step * (message.height - 1) + row_bytes:
         raise BadImageError(
             TRUNCATED, f"labels of {message.width}x{message.height} hold {len(message.data)} bytes only"
         )

@@ -16,7 +16,6 @@ Example:
 from __future__ import annotations
 
 import argparse
-import shutil
 import sys
 from pathlib import Path
 from types import TracebackType
@@ -174,11 +173,15 @@ def write_bag(source: Source, path: Path, storage: str, codec: str | None = None
             bag.finish()
         if not bag.images:
             raise SegPerceptionError(f"{source.name} gave no frame: {(source.problems or ['it is empty'])[0]}")
-        if path.is_dir():
-            shutil.rmtree(path)
-        else:
-            path.unlink(missing_ok=True)
-        aside.rename(path)
+        former = folder / f"{path.name}.former"  # whole until the new one is there
+        if path.exists():
+            path.rename(former)
+        try:
+            aside.rename(path)
+        except BaseException:  # Ctrl-C, too
+            if former.exists() and not path.exists():
+                former.rename(path)
+            raise
     return {topic: count for topic, count in bag.counts.items() if count}
 
 

@@ -178,7 +178,20 @@ def test_parameters_are_read_as_a_parameter_file_has_them() -> None:
     }  # fmt: skip
 
 
-@pytest.mark.parametrize("word", ["a:=[1,", "a:=@x", "a:=b: c: d", "a:=", "a:={b: 1}", "a:=[[1]]", "a:=2020-01-01"])
+@pytest.mark.parametrize(
+    "word",
+    [
+        "a:=[1,",
+        "a:=@x",
+        "a:=b: c: d",
+        "a:=",
+        "a:={b: 1}",
+        "a:=[[1]]",
+        "a:=2020-01-01",
+        "a:=2026-02-30",
+        pytest.param("a:=" + "9" * 5000, id="digits"),
+    ],
+)
 def test_a_value_that_no_parameter_has_is_named(word: str) -> None:
     with pytest.raises(SegPerceptionError, match="--param") as caught:
         _named([word])

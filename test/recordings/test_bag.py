@@ -18,7 +18,7 @@ from seg_perception.camera_model import CameraPose
 from seg_perception.errors import SegPerceptionError
 from seg_perception.recordings.bag_file import Bag
 from seg_perception.recordings.frames import BagSource
-from seg_perception.recordings.make import START_NS
+from seg_perception.recordings.make import START_NS, write_bag
 from seg_perception.recordings.mounting import optical_quaternion
 from seg_perception.recordings.open_source import open_source
 
@@ -133,6 +133,25 @@ def test_an_existing_bag_is_replaced_only_when_asked(tmp_path: Path, capsys: pyt
     assert next((tmp_path / "bag").glob("*.mcap")).stat().st_mtime_ns == before
     assert cli.main([*words, "--overwrite"]) == 0
     assert next((tmp_path / "bag").glob("*.mcap")).stat().st_mtime_ns != before
+
+
+def test_a_bag_that_cannot_be_replaced_in_the_end_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C in the last moment: the former bag had been removed before."""
+    write_images(tmp_path / "images", 2)
+    before = write_bag(open_source(str(tmp_path / "images")), tmp_path / "bag", "mcap")
+    write_images(tmp_path / "images" / "images", 3)
+    rename = Path.rename
+
+    def interrupted(self: Path, target: Path) -> Path:
+        if target == tmp_path / "bag" and self.name == "bag":
+            raise KeyboardInterrupt
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        write_bag(open_source(str(tmp_path / "images")), tmp_path / "bag", "mcap")
+    assert len(list(BagSource(tmp_path / "bag"))) == 2 == before["/camera/image_raw"]
+    assert [path.name for path in tmp_path.iterdir() if path.name != "images"] == ["bag"]
 
 
 def test_what_is_no_bag_is_not_replaced(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

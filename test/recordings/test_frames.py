@@ -152,6 +152,14 @@ def test_label_and_instance_topics_may_be_anywhere_and_are_png_or_raw(tmp_path: 
     np.testing.assert_array_equal(item.truth.instance, instance)
 
 
+def test_the_last_row_of_labels_needs_no_padding_as_that_of_images_does_not(tmp_path: Path) -> None:
+    label = image(label_mask(0), "mono8", START_NS, pad=5)
+    label.data = label.data[:-5]
+    (item,) = BagSource(write(tmp_path / "bag", [*pictures(1), ("/front/label", IMAGE, label, START_NS)]))
+    assert item.truth is not None
+    np.testing.assert_array_equal(item.truth.semantic, label_mask(0))
+
+
 @pytest.mark.parametrize("names", ["stamps", "numbers"])
 def test_labels_of_a_folder_belong_by_stamp_or_by_number(tmp_path: Path, names: str) -> None:
     path = write(tmp_path / "bag", [*pictures(6), *labels([0, 1, 2, 3, 4, 5], values=dict.fromkeys(range(6), 9))])
