@@ -8,6 +8,9 @@ from collections.abc import Callable, Iterable, Mapping
 
 from seg_perception.errors import SegPerceptionError
 
+_LARGEST, _LARGEST_WHOLE = 1e9, 2**31 - 1
+"""Where an option has no limit of its own: more is a slip, and seconds as nanoseconds or a thread's number would overflow."""
+
 
 def whole(option: str, least: int, most: int | None = None) -> Callable[[str], int]:
     """What reads a whole number within limits; raises SegPerceptionError naming the option, the value and the limits."""
@@ -20,6 +23,8 @@ def whole(option: str, least: int, most: int | None = None) -> Callable[[str], i
         if value is None or value < least or (most is not None and value > most):
             wanted = f"at least {least}" if most is None else f"from {least} to {most}"
             raise SegPerceptionError(f"{option} is {text}: give a whole number, {wanted}")
+        if value > _LARGEST_WHOLE:
+            raise SegPerceptionError(f"{option} is {text}: give a whole number, at most {_LARGEST_WHOLE}")
         return value
 
     return read
@@ -46,9 +51,16 @@ def number(
                 raise SegPerceptionError(f"{option} is {text}: give a number from {least:g} to {most:g}")
             limit = f", at least {least:g}" if least > -math.inf else "" if above is None else f", more than {above:g}"
             raise SegPerceptionError(f"{option} is {text}: give a number{limit}")
+        if abs(value) > _LARGEST and not math.isinf(value):
+            raise SegPerceptionError(f"{option} is {text}: give a number, at most {_LARGEST:g}")
         return value
 
     return read
+
+
+def rate(option: str) -> Callable[[str], float]:
+    """What reads frames a second, or how many times as fast, as number: as slow as time lapses and as fast as any camera."""
+    return number(option, least=0.001, most=1000.0)
 
 
 def given(arguments: argparse.Namespace, add_arguments: Callable[[argparse.ArgumentParser], None]) -> Mapping[str, str]:

@@ -31,7 +31,7 @@ def test_no_option_takes_a_number_unchecked(verb: str) -> None:
         assert action.type not in (int, float), action.option_strings
         if getattr(action.type, "__module__", "") != options.__name__:
             continue
-        for text in ("nan", "-7", "x", ""):
+        for text in ("nan", "-7", "x", "", "9" * 30, "1e300"):  # the last two overflowed, deep inside
             with pytest.raises(SegPerceptionError, match=rf"^{action.option_strings[-1]} is {text}: give a"):
                 action.type(text)
 
@@ -139,6 +139,10 @@ def test_numbers_are_read_within_their_limits() -> None:
     assert options.whole("--n", 0, 255)("255") == 255
     assert options.number("--s", above=0)("0.5") == 0.5 and options.number("--s", least=0)("0") == 0.0
     assert options.number("--end", above=0, infinite=True)("inf") == float("inf")
+    assert options.rate("--rate")("0.001") == 0.001 and options.rate("--rate")("1000") == 1000
+    for text in ("1e-300", "1e4"):
+        with pytest.raises(SegPerceptionError, match=f"--rate is {text}: give a number from 0.001 to 1000"):
+            options.rate("--rate")(text)
     for text in ("0", "nan", "inf", "1e999"):
         with pytest.raises(SegPerceptionError, match=f"--s is {text}: give a number, more than 0"):
             options.number("--s", above=0)(text)

@@ -109,7 +109,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--rate",
-        type=options.number("--rate", above=0),
+        type=options.rate("--rate"),
         default=60.0,
         metavar="HZ",
         help="of each live camera (default: 60)",

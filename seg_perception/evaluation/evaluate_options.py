@@ -13,7 +13,7 @@ from seg_perception.evaluation.compare import add_baseline_arguments
 from seg_perception.labels import VOID
 from seg_perception.network import add_domain_argument
 from seg_perception.offline import add_model_arguments, add_panoptic_arguments, check_model_arguments
-from seg_perception.options import number, whole
+from seg_perception.options import number, rate, whole
 from seg_perception.recordings import own_vehicle
 from seg_perception.recordings.video_encoder import ENCODERS
 from seg_perception.writing import check_folder
@@ -132,7 +132,7 @@ def _add_live_arguments(parser: argparse.ArgumentParser) -> None:
     )
     live.add_argument(
         "--rate",
-        type=number("--rate", above=0),
+        type=rate("--rate"),
         metavar="F",
         help="play so many times as fast as recorded (default: 1)",
     )

@@ -34,7 +34,7 @@ from seg_perception.labelling.look import Looker
 from seg_perception.labelling.page import Card, Line, render
 from seg_perception.labels import LabelSet
 from seg_perception.offline import add_model_arguments, check_model_arguments, opened_backend
-from seg_perception.options import number, whole
+from seg_perception.options import rate, whole
 from seg_perception.recordings.open_source import open_source
 from seg_perception.recordings.sources import Source, SourceFrame
 from seg_perception.writing import check_new_folder, new_folder, write_json, write_text
@@ -56,7 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--topic", help="image topic of the bags (default: the one with most images)")
     parser.add_argument(
         "--rate",
-        type=number("--rate", above=0),
+        type=rate("--rate"),
         default=2.0,
         metavar="HZ",
         help="frames of a second that are looked at, of videos and bags (default: 2)",

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from seg_perception.labels import VOID
 from seg_perception.network import add_domain_argument
-from seg_perception.options import number, whole
+from seg_perception.options import number, rate, whole
 from seg_perception.recordings import own_vehicle
 from seg_perception.recordings.assumed_camera import add_argument
 from seg_perception.ros.parameters import NodeSettings
@@ -48,9 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--topic", metavar="T", help="image topic of a bag (default: the one with most images)")
     add_argument(parser)
     own_vehicle.add_option(parser, "no ground, and not measured")
-    parser.add_argument(
-        "--rate", type=number("--rate", above=0), metavar="HZ", help="frames a second (default: the source's own)"
-    )
+    parser.add_argument("--rate", type=rate("--rate"), metavar="HZ", help="frames a second (default: the source's own)")
     parser.add_argument("--frames", type=whole("--frames", 1), metavar="N", help="play at most so many frames")
     parser.add_argument("--param", action="append", default=[], metavar="NAME:=VALUE", help="parameter of the node")
     add_domain_argument(parser)

@@ -24,6 +24,8 @@ from seg_perception.recordings.label_matching import half_period_ns, nearest_lab
 from seg_perception.recordings.sources import LabelFolder
 from seg_perception.results import Truth
 
+LATEST_NS = 2**63 - 1
+"""Of a stamp."""
 Key = tuple[int, int]
 """Time of recording and stamp of a message in ns: what tells it from the others of its topic."""
 
@@ -271,7 +273,7 @@ def stems_by_number(folder: LabelFolder) -> dict[int, str]:
         if folder.instances == folder.labels and file.stem.endswith("_instances"):
             continue
         stem = file.stem.removesuffix("_labels")
-        if not stem.isdecimal() or int(stem) in stems:
+        if not stem.isdecimal() or int(stem) > LATEST_NS or int(stem) in stems:
             raise SegPerceptionError(
                 f"{file} cannot be told which image it labels: name label images by the image's stamp in ns or by its "
                 "number in the bag from 0, one for each"

@@ -33,7 +33,7 @@ from seg_perception import options
 from seg_perception.camera_model import CameraModel, CameraPose
 from seg_perception.errors import SegPerceptionError
 from seg_perception.labels import VOID
-from seg_perception.options import number, whole
+from seg_perception.options import rate, whole
 from seg_perception.recordings.dataset_source import LabelledSource
 from seg_perception.recordings.frames import IMAGE_TOPIC, INFO_TOPIC, INSTANCE_TOPIC, LABEL_TOPIC, TF_TOPIC
 from seg_perception.recordings.messages import (
@@ -89,9 +89,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--out", type=Path, required=True, metavar="BAG", help="folder to write the bag to")
     parser.add_argument("--storage", choices=sorted(STORAGES), default="mcap")
-    parser.add_argument(
-        "--rate", type=number("--rate", above=0), metavar="HZ", help="frames a second (default: the source's own)"
-    )
+    parser.add_argument("--rate", type=rate("--rate"), metavar="HZ", help="frames a second (default: the source's own)")
     parser.add_argument(
         "--video-codec", choices=sorted(ENCODERS), help="write the images as compressed video (default: raw images)"
     )

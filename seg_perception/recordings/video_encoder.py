@@ -37,7 +37,7 @@ class VideoEncoder:
             import av
         except ImportError as error:
             raise SegPerceptionError(f"video is encoded by PyAV, which is missing: {pip_install('av')}") from error
-        self._av, self.codec, self._rate = av, codec, Fraction(rate_hz).limit_denominator(1001)
+        self._av, self.codec, self._rate = av, codec, Fraction(max(rate_hz, 1e-3)).limit_denominator(1001)
         self._encoder: Any = None
         self._tags: dict[int, Any] = {}
         self._count = 0

@@ -152,6 +152,14 @@ def test_label_and_instance_topics_may_be_anywhere_and_are_png_or_raw(tmp_path: 
     np.testing.assert_array_equal(item.truth.instance, instance)
 
 
+def test_a_label_whose_number_is_no_stamp_is_told(tmp_path: Path) -> None:
+    """It overflowed: a stamp has 64 bits."""
+    (tmp_path / "labels").mkdir()
+    cv2.imwrite(str(tmp_path / "labels" / f"{'9' * 25}.png"), label_mask(0))
+    with pytest.raises(SegPerceptionError, match="cannot be told which image it labels"):
+        BagSource(write(tmp_path / "bag", pictures(1)), labels=LabelFolder(tmp_path / "labels"))
+
+
 def test_the_last_row_of_labels_needs_no_padding_as_that_of_images_does_not(tmp_path: Path) -> None:
     label = image(label_mask(0), "mono8", START_NS, pad=5)
     label.data = label.data[:-5]

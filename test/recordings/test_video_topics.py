@@ -230,3 +230,11 @@ def test_an_encoder_leaves_the_scheduling_of_the_process_as_it_was(codec: str) -
     begun = {int(task.name) for task in tasks.iterdir()} - before
     assert {os.sched_getscheduler(task) for task in (0, *begun)} == {os.SCHED_OTHER}
     assert [tag for tag, _ in packets + encoder.rest()] == [1]
+
+
+def test_a_time_lapse_is_encoded_too() -> None:
+    """A frame an hour: a rate that no fraction of small numbers is near."""
+    pytest.importorskip("av", reason="video is encoded by PyAV")
+    encoder = VideoEncoder("h264", 1 / 3600)
+    packets = [*encoder.encode(np.zeros((48, 64, 3), np.uint8), "first"), *encoder.rest()]
+    assert [tag for tag, _ in packets] == ["first"]
