@@ -16,7 +16,10 @@ Example:
 from __future__ import annotations
 
 import argparse
+import sqlite3
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -159,6 +162,7 @@ def write_bag(source: Source, path: Path, storage: str, codec: str | None = None
         aside = folder / path.name  # the storage file is named after its folder
         encoder = VideoEncoder(codec, source.rate_hz) if codec else None
         with (
+            _told_of(path),
             BagWriter(aside, storage, encoder) as bag,
             tqdm(total=source.total, unit="frame", desc=path.name) as progress,
         ):
@@ -181,6 +185,15 @@ def write_bag(source: Source, path: Path, storage: str, codec: str | None = None
                 former.rename(path)
             raise
     return {topic: count for topic, count in bag.counts.items() if count}
+
+
+@contextmanager
+def _told_of(path: Path) -> Iterator[None]:
+    """Tells what SQLite could not write, which is no OSError: a full disk above all."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise SegPerceptionError(f"{path} cannot be written ({error}): free the disk, or give another --out") from error
 
 
 class BagWriter:

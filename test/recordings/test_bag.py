@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import shutil
 from pathlib import Path
 from typing import Any
@@ -174,6 +175,24 @@ def test_nothing_is_left_of_a_bag_that_fails(tmp_path: Path, capsys: pytest.Capt
     assert cli.main(["make-bag", "--images", str(tmp_path / "images"), "--out", str(tmp_path / "out" / "bag")]) == 2
     assert "truncated" in capsys.readouterr().err
     assert list((tmp_path / "out").iterdir()) == []
+
+
+@pytest.mark.parametrize("storage", ["mcap", "sqlite3"])
+def test_a_full_disk_is_one_sentence_in_either_storage(
+    tmp_path: Path, storage: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """SQLite's own error was a traceback. A file that may not grow stands for the disk."""
+    write_images(tmp_path / "images", 8)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    words = ["make-bag", "--images", str(tmp_path / "images"), "--out", str(tmp_path / "bag"), "--storage", storage]
+    resource.setrlimit(resource.RLIMIT_FSIZE, (30_000, before[1]))
+    try:
+        code = cli.main(words)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert code == 2
+    assert "free the disk" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["images"]
 
 
 def test_topics_of_any_encoding_and_labels_that_come_later_are_matched_by_stamp(tmp_path: Path) -> None:
