@@ -193,11 +193,21 @@ def read_stored(path: Path, *, palette_colors: bool = False) -> NDArray[Any]:
     """A label file as it is stored, [H, W], or [H, W, C] in the order RGB; of a palette the indices, or its colours. Raises as
     read_rgb."""
     if palette_colors:
-        return read_rgb(path)
+        return read_colors(path)
     values = _read(path, decode_mask)
     if values.ndim == 3 and values.shape[2] >= 3:
         values = np.dstack([values[..., 2::-1], values[..., 3:]])
     return values if values.ndim == 2 or values.shape[2] >= 3 else values[..., 0]
+
+
+def read_colors(path: Path) -> NDArray[np.uint8]:
+    """A label file's colours, uint8 [H, W, 3] RGB, none of which is rounded. Raises as read_rgb."""
+    return of_8_bits(cv2.cvtColor(_read(path, _decode_color), cv2.COLOR_BGR2RGB))
+
+
+def of_8_bits(colors: NDArray[Any]) -> NDArray[np.uint8]:
+    """Of 16 bits the upper 8, which are the colour where a tool wrote it with more; all where none has more than 8."""
+    return (colors >> 8 if colors.max() > 255 else colors).astype(np.uint8)
 
 
 def read_painted(path: Path) -> NDArray[np.bool_]:

@@ -14,7 +14,7 @@ from seg_perception.datasets.base import PairedFiles, named_files, numbered
 from seg_perception.datasets.categories import numbered_categories
 from seg_perception.datasets.json_stream import elements
 from seg_perception.errors import SegPerceptionError
-from seg_perception.files import image_files, in_either_form, one_form, read_rgb
+from seg_perception.files import image_files, in_either_form, one_form, read_colors
 from seg_perception.labels import VOID
 
 CONCEPTS_BY_CATEGORY: dict[str, tuple[str, ...]] = {
@@ -72,7 +72,7 @@ class CocoPanoptic(PairedFiles):
 
     def masks(self, label: Path, instance: Path | None) -> tuple[NDArray[np.uint8], NDArray[np.uint16] | None]:
         """Ids and objects of one image."""
-        red, green, blue = (read_rgb(label)[..., i].astype(np.int32) for i in range(3))
+        red, green, blue = (read_colors(label)[..., i].astype(np.int32) for i in range(3))
         segment = red + 256 * green + 65536 * blue
         known = self._segments[one_form(label.stem)]
         place = np.searchsorted(known["id"], segment).clip(max=len(known) - 1)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from seg_perception.datasets.base import PairedFiles, label_files, named_files, require_same_size, two_folders
 from seg_perception.datasets.colors import Color, ids_by_color, is_lossy
 from seg_perception.errors import SegPerceptionError
-from seg_perception.files import read_mask, read_stored
+from seg_perception.files import of_8_bits, read_mask, read_stored
 from seg_perception.labels import VOID, LabelSet
 
 _VOID_OF_16_BITS = 65535
@@ -56,7 +56,7 @@ class Folder(PairedFiles):
         if self._all_in_color and values.ndim == 2:
             values = np.dstack([values] * 3)
         if values.ndim == 3 and (self._all_in_color or np.ptp(values[..., :3], axis=2).any()):
-            return ids_by_color(_of_8_bits(values[..., :3]), self._colors, path)
+            return ids_by_color(of_8_bits(values[..., :3]), self._colors, path)
         if values.ndim == 3:
             values = values[..., 0]
         if values.dtype != np.uint8:
@@ -76,8 +76,3 @@ def _whole_numbers(values: NDArray[Any], path: Path) -> NDArray[Any]:
         told = strange[0] if strange.size else np.abs(values).max()
         raise SegPerceptionError(f"{path} holds {told:g}: a label holds whole numbers, ids or colours, export it so")
     return values.astype(np.int32)
-
-
-def _of_8_bits(colors: NDArray[Any]) -> NDArray[np.uint8]:
-    """Of 16 bits the upper 8, which are the colour where a tool wrote it with more; all where none has more than 8."""
-    return (colors >> 8 if colors.max() > VOID else colors).astype(np.uint8)

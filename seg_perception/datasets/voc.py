@@ -13,7 +13,7 @@ from seg_perception.datasets.base import PairedFiles, label_files, named_files, 
 from seg_perception.datasets.categories import require_few
 from seg_perception.datasets.colors import Color, ids_by_color
 from seg_perception.errors import SegPerceptionError
-from seg_perception.files import one_form, read_rgb
+from seg_perception.files import one_form, read_colors
 from seg_perception.labels import VOID
 
 VOC_NAMES = (
@@ -58,10 +58,10 @@ class Voc(PairedFiles):
 
     def masks(self, label: Path, instance: Path | None) -> tuple[NDArray[np.uint8], NDArray[np.uint16] | None]:
         """Ids and objects of one image."""
-        ids = ids_by_color(read_rgb(label), self._colors, label)
+        ids = ids_by_color(read_colors(label), self._colors, label)
         if instance is None:
             return ids, None
-        rgb = read_rgb(instance).astype(np.uint32)
+        rgb = read_colors(instance).astype(np.uint32)
         require_same_size(label, ids, instance, rgb)
         code = rgb[..., 0] << 16 | rgb[..., 1] << 8 | rgb[..., 2]
         border = _BORDER[0] << 16 | _BORDER[1] << 8 | _BORDER[2]

@@ -181,6 +181,17 @@ def test_voc_with_names_of_ones_own(tmp_path: Path) -> None:
     assert picture(tmp_path, "voc") == [".rc"]
 
 
+@pytest.mark.parametrize("factor", [1, 256, 257])
+def test_colours_of_16_bits_are_not_rounded(tmp_path: Path, factor: int) -> None:
+    """As an image they are scaled; a label's colour is exact or another class."""
+    text(tmp_path / "labelmap.txt", "road:200,100,50::\ncar:1,2,3::\n")
+    photo(tmp_path / "JPEGImages/a.jpg", 1, 2)
+    (tmp_path / "SegmentationClass").mkdir()
+    colors = np.array([[(200, 100, 50), (1, 2, 3)]], np.uint16) * factor
+    cv2.imwrite(str(tmp_path / "SegmentationClass/a.png"), colors[..., ::-1])
+    assert picture(tmp_path, "voc") == ["rc"]
+
+
 # labelme
 
 
