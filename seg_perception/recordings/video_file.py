@@ -3,6 +3,7 @@ was painted over in its place, else through OpenCV, which tells neither. Both gi
 
 from __future__ import annotations
 
+import heapq
 import importlib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -107,19 +108,24 @@ def _pictures(path: Path, turn: int | None, damage: Damage) -> Iterator[tuple[fl
         stream = file.streams.video[0]
         stream.thread_type = "FRAME"  # where threads share a frame nothing tells that part of it was painted over
         stream.codec_context.options = {"max_pixels": str(ImageLimits().most_pixels)}
-        time_s = 0.0
-        for index, frame in enumerate(_decoded(av, file, stream, damage)):
+        time_s, fed = 0.0, list[int]()
+        for index, frame in enumerate(_decoded(av, file, stream, damage, fed)):
             if frame.is_corrupt:
                 damage.first = damage.first if damage.painted else index
                 damage.painted += 1
-            time_s = time_s if frame.time is None else float(frame.time)
+            if (
+                file.format.name == "avi" and fed
+            ):  # it says when packets come, not when frames are shown: look-ahead mixes them
+                time_s = float(heapq.heappop(fed) * stream.time_base)
+            else:
+                time_s = time_s if frame.time is None else float(frame.time)
             rgb = frame.reformat(format="rgb24", interpolation="BICUBIC").to_ndarray()
             yield time_s, rgb if turn is None else np.asarray(cv2.rotate(rgb, turn), np.uint8)
 
 
-def _decoded(av: Any, file: Any, stream: Any, damage: Damage) -> Iterator[Any]:
+def _decoded(av: Any, file: Any, stream: Any, damage: Damage, fed: list[int]) -> Iterator[Any]:
     """The frames of a stream of an open file, past what cannot be read or decoded. What comes before the first of them, such
-    as in a recording that begins between key frames, is no damage."""
+    as in a recording that begins between key frames, is no damage. fed: gets the times of an AVI's packets, as a heap."""
     failed, begun, more = 0, False, True
     while more and failed < FAILED_FRAMES:
         frames: list[Any] = []
@@ -128,6 +134,8 @@ def _decoded(av: Any, file: Any, stream: Any, damage: Damage) -> Iterator[Any]:
             more = packet.size > 0
             damage.marked |= packet.is_corrupt
             frames = packet.decode()
+            if file.format.name == "avi" and packet.size and packet.pts is not None:
+                heapq.heappush(fed, packet.pts)
         except av.FFmpegError:
             failed += 1
             damage.broken |= begun

@@ -85,6 +85,22 @@ def test_a_rendered_set_without_an_end_gives_scenes_from_all_over_it(monkeypatch
     assert DatasetSource("synthetic_drive", None, "val", CAMVID).total == 60
 
 
+def test_an_avi_whose_frames_look_ahead_is_shown_at_its_rate(tmp_path: Path) -> None:
+    """An AVI has no times to show frames at: those of the packets came out mixed, 1 ns and 100 ms apart."""
+    av = pytest.importorskip("av", reason="the file is written by PyAV")
+    path = tmp_path / "drive.avi"
+    with av.open(str(path), "w") as file:
+        stream = file.add_stream("libx264", rate=20, options={"bf": "3", "b_strategy": "0"})
+        stream.height, stream.width, stream.pix_fmt = *SIZE_HW, "yuv420p"
+        for number in range(12):
+            frame = av.VideoFrame.from_ndarray(picture(number), format="rgb24")
+            frame.pts = number
+            file.mux(stream.encode(frame))
+        file.mux(stream.encode(None))
+    stamps_ms = [item.frame.stamp_ns / 1e6 for item in open_source(str(path))]
+    assert stamps_ms == pytest.approx([50 * number for number in range(12)], abs=1)
+
+
 def write_avi(path: Path, frames: int, told: int) -> None:
     """An AVI whose stream header says that it has so many frames."""
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 20.0, SIZE_HW[::-1])
