@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +15,9 @@ from seg_perception.datasets.label_sets import Meaning, classes_in
 from seg_perception.errors import SegPerceptionError
 from seg_perception.labels import UNSEEN_LABEL, VOID, LabelSet
 from seg_perception.results import at_middles
+
+RENDERED_SCENES = 100
+"""Of rendered sets, of some of which there is no end, at most so many are judged or looked at, from all over them."""
 
 
 class Dataset:
@@ -67,6 +71,13 @@ class Dataset:
     def path(self, index: int) -> Path | None:
         """The image's file; None where images are not read from files."""
         return self._adapter.path(index)
+
+    @property
+    def bounded(self) -> range:
+        """Indices of all images, or of RENDERED_SCENES from all over a set that is rendered."""
+        count = len(self)
+        is_rendered = count > 0 and self.path(0) is None
+        return range(0, count, math.ceil(count / RENDERED_SCENES) if is_rendered else 1)
 
     def __getitem__(self, index: int) -> Sample:
         """One image; raises SegPerceptionError naming it when a file is broken, sizes differ or an id is unknown."""

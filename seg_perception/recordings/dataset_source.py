@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -15,9 +14,6 @@ from seg_perception.errors import SegPerceptionError
 from seg_perception.labels import NOT_GROUND, VOID, LabelClass, LabelSet
 from seg_perception.recordings.sources import Source, SourceFrame
 from seg_perception.results import Frame, Truth, at_middles
-
-RENDERED_SCENES = 100
-"""Of rendered sets, of some of which there is no end, at most so many are given, from all over them."""
 
 
 class DatasetSource(Source):
@@ -39,8 +35,7 @@ class DatasetSource(Source):
             raise SegPerceptionError(f"{name} is rendered and lies in no folder: leave --root out")
         self._data = open_dataset(name, root, split, labels, classes, unlike_is_void=True, **reading)
         self.meaning: Mapping[int, tuple[str, ...]] = self._data.meaning
-        every = math.ceil(len(self._data) / RENDERED_SCENES) if name in RENDERED else 1
-        self._places = range(0, len(self._data), every)
+        self._places = self._data.bounded
         super().__init__("dataset", f"{name} {split}", 1.0, len(self._places))
 
     def _frames(self) -> Iterator[SourceFrame]:

@@ -17,12 +17,12 @@ import pytest
 from eval_fixtures import SIZE_HW, label_mask, picture, slow_down, truncate, write_images, write_labels, write_video
 
 from seg_perception.camera.messages import ImageReader
+from seg_perception.datasets import dataset
 from seg_perception.errors import SegPerceptionError
 from seg_perception.files import is_whole, read_mask, read_rgb, write_image
 from seg_perception.ground.ego_mask import EgoMask
 from seg_perception.labels import CAMVID, VOID
 from seg_perception.metrics.false_ground import FalseGround
-from seg_perception.recordings import dataset_source
 from seg_perception.recordings.containers import missing_bytes
 from seg_perception.recordings.dataset_source import DatasetSource
 from seg_perception.recordings.make import write_bag
@@ -75,7 +75,7 @@ def test_a_rendered_drive_says_where_its_camera_is_so_that_false_ground_is_measu
 
 def test_a_rendered_set_without_an_end_gives_scenes_from_all_over_it(monkeypatch: pytest.MonkeyPatch) -> None:
     """20,000 scenes took hours; a set of 60 is given whole."""
-    monkeypatch.setattr(dataset_source, "RENDERED_SCENES", 3)
+    monkeypatch.setattr(dataset, "RENDERED_SCENES", 3)
     source = DatasetSource("synthetic", None, "val", CAMVID)
     assert source.total == 3
     assert [item.name for item in source] == ["scene_000000", "scene_006667", "scene_013334"]

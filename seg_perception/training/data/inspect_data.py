@@ -33,9 +33,6 @@ from seg_perception.writing import write_json
 
 EXIT_PROBLEMS = 3
 
-RENDERED_LOOKED_AT = 100
-"""Scenes of a rendered source: of those there is no end, and no file to be broken."""
-
 STRAY_SHARE = 0.01
 """Of an image's object pixels, this many may lie on what is no thing: outlines drawn by hand overlap."""
 
@@ -180,18 +177,17 @@ def inspect(role: str, source: DataSource, config: TrainConfig, labels: LabelSet
     findings.problems += [f"{path} has no label" for path in dataset.missing]
     findings.problems += [f"{path} has no image" for path in dataset.spare]
     findings.problems += dataset.unlike
-    count = len(dataset)
-    if count and dataset.path(0) is None:
-        count = min(count, RENDERED_LOOKED_AT)
+    places = dataset.bounded
+    if places and dataset.path(0) is None:
         findings.rendered = {name for classes in dataset.meaning.values() for name in classes}
-        findings.title += f" (the first {count} of {len(dataset)} scenes)"
-    if not count:
+        findings.title += f" ({len(places)} of {len(dataset)} scenes)"
+    if not places:
         findings.problems.append(f"there is no labelled image in {root}")
     names = {own_id: "/".join(classes) for own_id, classes in dataset.meaning.items()} | {VOID: ""}
     findings.classes = {names[own_id]: classes for own_id, classes in dataset.meaning.items()}
     with ThreadPoolExecutor(THREADS) as pool:
-        looks = pool.map(lambda index: look(dataset, index, source.weak), range(count))
-        for seen in tqdm(looks, total=count, unit="image", desc=f"{role} {source.name}", mininterval=1):
+        looks = pool.map(lambda index: look(dataset, index, source.weak), places)
+        for seen in tqdm(looks, total=len(places), unit="image", desc=f"{role} {source.name}", mininterval=1):
             findings.add(seen, names)
     findings.problems += findings.remarks.sentences()
     findings.problems += _white_masks(source, findings, labels)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
@@ -13,7 +12,6 @@ from torch import Tensor
 from tqdm import tqdm
 
 from seg_perception.camera.preprocess import Preprocessor
-from seg_perception.datasets import Dataset
 from seg_perception.labels import LabelSet
 from seg_perception.metrics.confusion import ConfusionMatrix, mean_known
 from seg_perception.panoptic.decoder import PanopticSettings
@@ -24,9 +22,6 @@ from seg_perception.results import Frame, NetworkOutput, Truth, Wants
 from seg_perception.training.config import TrainConfig
 from seg_perception.training.networks.heads import PanopticNetwork
 
-RENDERED_SCENES = 100
-"""Of rendered sets, of some of which there is no end, at most so many are judged, from all over them."""
-
 
 @torch.no_grad()
 def validate(network: PanopticNetwork, config: TrainConfig, labels: LabelSet) -> dict[str, Any]:
@@ -35,7 +30,7 @@ def validate(network: PanopticNetwork, config: TrainConfig, labels: LabelSet) ->
     dataset = config.open_source(config.validation, labels)
     comparison, preprocess = Comparison(labels, dataset.meaning), Preprocessor(config.size_hw)
     confusion = ConfusionMatrix(comparison.labels)
-    for index in tqdm(_judged(dataset), desc="validating", unit="image", leave=False, mininterval=2):
+    for index in tqdm(dataset.bounded, desc="validating", unit="image", leave=False, mininterval=2):
         sample = dataset[index]
         logits = _run(network, preprocess, sample.rgb)[0]
         full = F.interpolate(logits, size=sample.label.shape, mode="bilinear", align_corners=False)
@@ -45,11 +40,6 @@ def validate(network: PanopticNetwork, config: TrainConfig, labels: LabelSet) ->
         )
     iou = {name: float(value) for name, value in zip(comparison.labels.names, confusion.iou()) if not np.isnan(value)}
     return {"miou": mean_known(confusion.iou()) if iou else 0.0, "iou": iou}
-
-
-def _judged(dataset: Dataset) -> range:
-    count = len(dataset)
-    return range(0, count, math.ceil(count / RENDERED_SCENES) if dataset.path(0) is None else 1)
 
 
 @torch.no_grad()

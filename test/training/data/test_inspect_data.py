@@ -118,11 +118,11 @@ def test_a_missing_source_does_not_hide_the_others(own: Path, capsys: pytest.Cap
 def test_a_rendered_source_is_looked_at_in_part(
     own: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("seg_perception.training.data.inspect_data.RENDERED_LOOKED_AT", 2)
+    monkeypatch.setattr("seg_perception.datasets.dataset.RENDERED_SCENES", 2)
     source = "{name: synthetic, root: '', split: train}"
     (own / "config.yaml").write_text(f"data: [{source}]\nvalidation: {source}\n")
     code, text, found = inspect(own, capsys)
-    assert code == 0 and "the first 2 of 20000 scenes" in text
+    assert code == 0 and "(2 of 20000 scenes)" in text
     assert found["sources"][0]["images"] == 2
 
 

@@ -74,9 +74,7 @@ def test_a_class_that_no_label_names_costs_when_it_is_predicted(tmp_path: Path) 
 
 def test_of_a_rendered_set_without_end_some_scenes_are_judged() -> None:
     """20,000 were, for hours."""
-    from seg_perception.training.loop import validate as judging
-
     rendered = ("synthetic", "val"), ("synthetic_drive", "val")
-    ends = {name: judging._judged(open_dataset(name, None, split, CAMVID)) for name, split in rendered}
+    ends = {name: open_dataset(name, None, split, CAMVID).bounded for name, split in rendered}
     assert len(ends["synthetic"]) == 100 and ends["synthetic"][-1] > 19_000
     assert list(ends["synthetic_drive"]) == list(range(60)), "which are few, and all of them, as figures stand on them"
