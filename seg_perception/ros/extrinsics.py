@@ -16,6 +16,7 @@ from rclpy.time import Time
 from seg_perception.camera_model import NORM_TOLERANCE, OPTICAL_FROM_BODY, CameraPose, turned
 from seg_perception.errors import LONGEST_REASON, SegPerceptionError, quoted
 from seg_perception.ground.fusion import PlanarPose
+from seg_perception.tracking.feet import FASTEST_M_S
 
 _SAME_M, _SAME_RAD = 1e-3, 1e-3
 """Two frames coincide where they differ by less."""
@@ -23,8 +24,6 @@ _NOISE_M, _NOISE_RAD = 1e-4, 1e-5
 """Rounding in a chain of transforms: a camera 1.2 m up that moves by less sees the ground at 20 m move by 5 mm."""
 _LOOK_BACK_NS = 100_000_000
 """Over which it is taken how a vehicle moves that is carried on."""
-_FASTEST_M_S = 100.0
-"""No vehicle is faster: its odometry jumped."""
 _STRAGGLER_NS = 10**9
 """How far ahead of simulated time a transform must be to be from before a jump."""
 
@@ -213,7 +212,7 @@ def _seen_from_above(found: Any) -> PlanarPose:
 def _carried_on(before: PlanarPose, pose: PlanarPose, steps: float, step_s: float) -> PlanarPose:
     """The pose after so many steps like that from before to pose, which took step_s: on along the same arc."""
     x, y, turned = pose.x - before.x, pose.y - before.y, math.remainder(pose.yaw - before.yaw, 2 * math.pi)
-    if math.hypot(x, y) > _FASTEST_M_S * step_s:
+    if math.hypot(x, y) > FASTEST_M_S * step_s:
         return pose
     bend = turned * (1 + steps) / 2  # between the middles of the two chords
     cos, sin = steps * math.cos(bend), steps * math.sin(bend)

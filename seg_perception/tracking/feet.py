@@ -21,7 +21,8 @@ _FARTHEST_M = 150.0
 """Beyond, a pixel is tens of metres."""
 _LARGEST_CHANGE_M_S, _LARGEST_TURN_RAD_S = 15.0, 4.0
 """No vehicle changes its speed by more between two frames: its odometry jumped."""
-_FASTEST_M_S = 100.0
+FASTEST_M_S = 100.0
+"""No vehicle is faster."""
 _UPRIGHT = frozenset(
     (
         *("vegetation", "tree", "hedge", "building", "wall", "bridge", "tunnel"),
@@ -99,7 +100,7 @@ class Odometry:
         turned = math.remainder(pose.yaw - before.yaw, 2 * math.pi) / dt_s
         self._speed = moved, turned
         if speed is None:
-            jump = math.hypot(*moved) > _FASTEST_M_S
+            jump = math.hypot(*moved) > FASTEST_M_S
         else:
             jump = math.hypot(*(moved - speed[0])) > _LARGEST_CHANGE_M_S or abs(turned - speed[1]) > _LARGEST_TURN_RAD_S
         if jump:

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 
 from seg_perception.errors import SegPerceptionError
+from seg_perception.training.ranges import check_ranges
 
 _RANGES = {
     "rotate_deg": (0, 90),
@@ -63,8 +64,4 @@ class AugmentSettings:
             raise SegPerceptionError(
                 "augment.swapped_by_mirror is of no use while augment.mirror is false: leave one out"
             )
-        for name, (lowest, highest) in _RANGES.items():
-            if not lowest <= getattr(self, name) <= highest:
-                raise SegPerceptionError(
-                    f"augment.{name} is {getattr(self, name)}: give a number from {lowest} to {highest}"
-                )
+        check_ranges(self, "augment.", _RANGES)

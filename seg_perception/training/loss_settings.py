@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 from seg_perception.errors import SegPerceptionError, nearest_name
+from seg_perception.training.ranges import check_ranges
 
 SEMANTIC_LOSS_NAMES = (
     "boundary_cross_entropy",
@@ -82,9 +83,7 @@ class LossSettings:
     center_sigma_px: float = 8.0
 
     def __post_init__(self) -> None:
-        for name, (low, high) in _RANGES.items():
-            if not low <= getattr(self, name) <= high:
-                raise SegPerceptionError(f"loss.{name} is {getattr(self, name)}, allowed is {low} to {high}")
+        check_ranges(self, "loss.", _RANGES)
         _check_parts("semantic", self.semantic, SEMANTIC_LOSS_NAMES)
         _check_parts("auxiliary", self.auxiliary, SEMANTIC_LOSS_NAMES)
         _check_parts("weak", self.weak, WEAK_LOSS_NAMES)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from seg_perception.errors import SegPerceptionError
+from seg_perception.training.ranges import check_ranges
 
 _RANGES = {
     "weight": (0.0, 100.0),
@@ -35,6 +35,4 @@ class SteadySettings:
     light: float = 0.05
 
     def __post_init__(self) -> None:
-        for name, (low, high) in _RANGES.items():
-            if not low <= getattr(self, name) <= high:
-                raise SegPerceptionError(f"steady.{name} is {getattr(self, name)}, allowed is {low} to {high}")
+        check_ranges(self, "steady.", _RANGES)

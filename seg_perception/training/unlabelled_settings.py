@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from seg_perception.errors import SegPerceptionError
+from seg_perception.training.ranges import check_ranges
 
 _RANGES = {
     "weight": (0.0, 100.0),
@@ -45,6 +46,4 @@ class UnlabelledSettings:
     def __post_init__(self) -> None:
         if not self.sources:
             raise SegPerceptionError("unlabelled.sources names nothing: give folders of images, videos or bags")
-        for name, (low, high) in _RANGES.items():
-            if not low <= getattr(self, name) <= high:
-                raise SegPerceptionError(f"unlabelled.{name} is {getattr(self, name)}, allowed is {low} to {high}")
+        check_ranges(self, "unlabelled.", _RANGES)

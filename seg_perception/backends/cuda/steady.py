@@ -89,7 +89,7 @@ class CudaSteadyGrid(CudaStep):
             w=w,
             halvings=model.stride.bit_length() - 1,
             count=len(self._stuff),
-            **{name: address for name, address in held.items() if name[-1] not in "01"},
+            **{name: held[name] for name in ("grey", "stuff", "is_obstacle", "back", "weights", "found", "is_border")},
         )
 
     def _work(self, kind: str, arguments: Steady) -> Work:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 from seg_perception.backends.cuda.driver import DeviceMemory, Stream, Work, do_all
@@ -10,19 +11,16 @@ from seg_perception.backends.cuda.kernels import CudaKernels
 from seg_perception.model_file import ModelInfo
 
 
+@dataclass(eq=False)
 class Surroundings:
     """What a backend's steps work on. tensors: the network's, by name."""
 
-    def __init__(
-        self,
-        model: ModelInfo,
-        kernels: CudaKernels,
-        stream: Stream,
-        tensors: Mapping[str, DeviceMemory],
-        log: Callable[[str], None],
-    ) -> None:
-        self.model, self.kernels, self.stream, self.tensors, self.log = model, kernels, stream, tensors, log
-        self.closed = False
+    model: ModelInfo
+    kernels: CudaKernels
+    stream: Stream
+    tensors: Mapping[str, DeviceMemory]
+    log: Callable[[str], None]
+    closed: bool = field(default=False, init=False)
 
     def check_open(self) -> None:
         """Raise RuntimeError after the backend was closed."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import weakref
-from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 import cv2
@@ -16,13 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seg_perception.backends.base import OnDevice
-from seg_perception.backends.cuda.driver import Buffers, DeviceMemory, Stream, Transfer, Work, do_all
-from seg_perception.backends.cuda.kernels import CudaKernels, Decode, Resize
+from seg_perception.backends.cuda.driver import Buffers, Transfer, Work, do_all
+from seg_perception.backends.cuda.kernels import Decode, Resize
 from seg_perception.backends.cuda.steady import CudaSteadyGrid
 from seg_perception.backends.cuda.step import CudaStep, Surroundings
 from seg_perception.camera.preprocess import Preprocessor, halvings, no_pixels
 from seg_perception.labels import NOT_GROUND, LabelSet
-from seg_perception.model_file import INPUT, OUTPUTS, ModelInfo
+from seg_perception.model_file import INPUT, OUTPUTS
 from seg_perception.panoptic import instance_kernels, mask_kernels
 from seg_perception.panoptic.decoder import PanopticSettings, not_finite, segments_of
 from seg_perception.raw_image import Recolor
@@ -45,20 +45,12 @@ ORDERS = {
 _Step = TypeVar("_Step", bound=CudaStep)
 
 
+@dataclass(eq=False)
 class CudaSteps(Surroundings):
     """Makes the steps of each pipeline, around tensors of the network that they share: see DeviceSteps."""
 
-    def __init__(
-        self,
-        model: ModelInfo,
-        kernels: CudaKernels,
-        stream: Stream,
-        tensors: Mapping[str, DeviceMemory],
-        log: Callable[[str], None],
-    ) -> None:
-        super().__init__(model, kernels, stream, tensors, log)
-        self._made: weakref.WeakSet[CudaStep] = weakref.WeakSet()
-        self._counting = threading.Lock()
+    _made: weakref.WeakSet[CudaStep] = field(default_factory=weakref.WeakSet, init=False)
+    _counting: threading.Lock = field(default_factory=threading.Lock, init=False)
 
     def preprocessor(self) -> CudaPreprocessor:
         """See DeviceSteps."""
