@@ -475,7 +475,7 @@ def test_a_stamp_that_cannot_be_believed_is_named_and_one_of_zero_has_nothing_in
     def said() -> dict[str, str]:
         sent.append(stamp_ns(stamped(robot, stamps(robot, len(sent)))))
         values = values_of(robot.diagnostics, "camera")
-        # A busy machine's silence is STALE for a moment, in the same words: the warning is awaited.
+        # Where a busy machine sends nothing for a moment the status is STALE and tells both: the warning alone is awaited.
         is_warned = cause in values and words in values["message"] and values["level"] == "1"
         return values if is_warned else {}
 

@@ -47,9 +47,13 @@ def test_a_network_that_hangs_is_an_error_and_deactivating_ends_the_process(star
     connect(peer, camera, masks)
     hang(process, peer, camera)
     words = "images come on /image, nothing goes out since "
-    peer.until(lambda: words in values_of(diagnostics, "camera").get("message", ""), "the hang in diagnostics")
-    values = values_of(diagnostics, "camera")
-    assert (values["level"], values["camera_stalled"]) == ("2", "false")
+
+    def told() -> bool:
+        values = values_of(diagnostics, "camera")
+        found = (values.get("level"), values.get("camera_stalled"))
+        return words in values.get("message", "") and found == ("2", "false")
+
+    peer.until(told, "the hang in diagnostics, and that the camera goes on")
     process.wait_for_line("thread 'frames 0' stands in threading.py:")
     assert state(peer) == "active", "the executor answers"
 
@@ -189,17 +193,16 @@ def test_16_bit_images_that_use_12_are_told_from_black_ones(start: StartNode, pe
     start()
     peer.until_heard(camera.images)
 
-    def said(words: str) -> bool:
+    def said() -> dict[str, str]:
         values = np.full((4, 6), 4095, "<u2")
         message = Image(encoding="mono16", height=4, width=6, step=12, data=values.tobytes())
         message.header.stamp = camera.message().header.stamp
         camera.send(message)
-        return words in values_of(diagnostics, "camera").get("message", "")
+        told = values_of(diagnostics, "camera")
+        return told if words in told.get("message", "") and told["level"] == "1" else {}
 
     words = "images of 16 bit in a row hold no value above 4095, so are black: set image_bit_depth"
-    peer.until(lambda: said(words), "the doubt")
-    values = values_of(diagnostics, "camera")
-    assert values["level"] == "1" and int(values["dim_images"]) > 0
+    assert int(peer.until(said, "the doubt")["dim_images"]) > 0
 
 
 def with_shared_memory(size: str, first: str = "") -> tuple[str, ...]:
