@@ -18,7 +18,9 @@ from launch_ros.actions import Node
 from launch import LaunchContext, LaunchDescription
 from seg_perception.fast_dds import profile_environment
 from seg_perception.ros.camera_sources import find_source
+from seg_perception.ros.settings import camera_names_of
 from seg_perception.ros.topics import remappings
+from seg_perception.yaml_fields import read_yaml
 
 CONFIG = Path(__file__).resolve().parents[1] / "config"
 
@@ -33,7 +35,8 @@ ARGUMENTS = {
     "camera_info_topic": ("", "calibration of that camera; empty: camera_info, of camera_names <name>/camera_info"),
     "camera_names": (
         "",
-        "several cameras, with commas between; the two topics above then hold {name}, and each has outputs ~/<name>/…",
+        "several cameras, with commas between; the two topics above then hold {name}, and each has outputs ~/<name>/…; empty: as "
+        "in params_file",
     ),
     "image_transport": ("", "raw, compressed, ffmpeg or foxglove; empty: as in params_file"),
     "params_file": (str(CONFIG / "camera.yaml"), "parameters of the node"),
@@ -52,10 +55,11 @@ def fast_dds_profile() -> dict[str, str]:
 
 def _nodes(context: LaunchContext) -> list[Any]:
     given = {name: LaunchConfiguration(name).perform(context) for name in ARGUMENTS}
-    names = [name.strip() for name in given["camera_names"].split(",") if name.strip()]
+    named = [name.strip() for name in given["camera_names"].split(",") if name.strip()]
+    names = named or camera_names_of(read_yaml(Path(given["params_file"])))
     forwarded: dict[str, Any] = {name: given[name] for name in ("model", "image_transport") if given[name]}
-    if names:
-        forwarded["camera_names"] = names
+    if named:
+        forwarded["camera_names"] = named
     prefix = "{name}/" if names else ""
     image_topic, camera_info_topic = f"{prefix}image", f"{prefix}camera_info"
     if given["source"]:

@@ -290,5 +290,5 @@ class Pipeline:
         projection, odometry = self._extractor.projection, ready.where.odometry
         tracked = self._tracker.update(panoptic, ready.frame.stamp_ns, projection, odometry, own_vehicle)
         panoptic = replace(panoptic, segments=tracked.segments)
-        numbered = self._by_track and ready.frame.stamp_ns != 0  # without a stamp nothing is followed
+        numbered = self._by_track and ready.frame.stamp_ns > 0  # without a stamp nothing is followed
         return (numbered_by_track(panoptic) if numbered else panoptic), tracked

@@ -29,8 +29,8 @@ def _expect(name: str, array: NDArray[Any], dtype: type[np.generic], *shape: int
 
 @dataclass(frozen=True)
 class Frame:
-    """One camera image. pixels: RGB, uint8 [H, W, 3], or what the camera sent; stamp_ns: when it was taken; frame_id:
-    the camera's optical frame."""
+    """One camera image. pixels: RGB, uint8 [H, W, 3], or what the camera sent; stamp_ns: when it was taken, 0 or less where
+    that is not known; frame_id: the camera's optical frame."""
 
     pixels: NDArray[np.uint8] | RawImage
     stamp_ns: int = 0

@@ -151,9 +151,10 @@ class Camera:
         """Subscribe; accept gets every readable message and says whether it replaced one, None where it was not taken."""
         settings, self.shape = self._settings, None
         self._ground, self._ground_told, self._silence_told = GROUND_UNWATCHED, GROUND_OK, (False, False)
-        self._input = CameraInput(self._node, self.name, settings.node, accept, self._calibration)
         if topic := settings.depth_topics[self.name]:
             self._depth = DepthInput(self._node, topic, settings.node.depth_tolerance)
+        self._input = camera_input = CameraInput(self._node, self.name, settings.node, accept, self._calibration)
+        camera_input.open()
 
     def look_around(self) -> None:
         """Once a second, in the executor: hear of what is published in another way than most."""

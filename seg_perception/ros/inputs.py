@@ -169,14 +169,23 @@ class CameraInput:
         self._gaps = SequenceGaps()
         self._stamps = StampJudge(settings.stamp_max_age, settings.stamp_max_ahead)
         self._logged_s: dict[str, float] = {}
+        self._images: Any = None
+        self._infos: Any = None
         self._latched: Any = None
-        self._is_open, self._subscribing = True, threading.Lock()
+        self._is_open, self._subscribing = False, threading.Lock()
         self._told: set[str] = set()
         self.calibration = calibration
         calibration.wait(node.resolve_topic_name(f"{prefix}camera_info"))
-        # Last, for this is not the executor's thread: the first message may be here before the next line is.
-        self._infos = node.create_subscription(CameraInfo, f"{prefix}camera_info", self._on_info, qos)
-        self._images = self._subscribe(topic, images_qos)
+        self._topics, self._qos = (f"{prefix}camera_info", topic), (qos, images_qos)
+
+    def open(self) -> None:
+        """Subscribe, once who is to hear of it knows this input: the first message may be here, in the executor's thread,
+        before this returns."""
+        (infos, images), (infos_qos, images_qos) = self._topics, self._qos
+        with self._subscribing:
+            self._infos = self._node.create_subscription(CameraInfo, infos, self._on_info, infos_qos)
+            self._images = self._subscribe(images, images_qos)
+            self._is_open = True
 
     def _subscribe(self, topic: str, qos: QoSProfile) -> Any:
         on_image = self._on_numbered_image if NUMBERED else self._on_unnumbered_image
@@ -189,10 +198,9 @@ class CameraInput:
             self._video.close()
         with self._subscribing:
             self._is_open = False
-            self._node.destroy_subscription(self._images)
-            self._node.destroy_subscription(self._infos)
-            if self._latched is not None:
-                self._node.destroy_subscription(self._latched)
+            for subscription in (self._images, self._infos, self._latched):
+                if subscription is not None:
+                    self._node.destroy_subscription(subscription)
 
     def reject(self, cause: str, sentence: str, details: str = "") -> None:
         """Count a frame that cannot be used, and log each cause at most every LOG_EVERY_S seconds."""

@@ -195,7 +195,7 @@ class CameraOutputs:
             self.announce(settings)
         ground = Header(stamp=header.stamp, frame_id=placed.frame)
         panoptic, drivable, labels = result.panoptic, result.drivable, self._told.labels
-        follows = settings.tracking.enabled and result.frame.stamp_ns != 0
+        follows = settings.tracking.enabled and result.frame.stamp_ns > 0
         ready: dict[str, Callable[[], Any]] = {
             "label_mask": lambda: self._images["label_mask"].fill(panoptic.semantic, header),
             "instance_mask": lambda: self._images["instance_mask"].fill(panoptic.instance, header),

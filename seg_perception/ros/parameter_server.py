@@ -14,10 +14,7 @@ from seg_perception.labels import LabelSet
 from seg_perception.panoptic.relabel import parameter_name
 from seg_perception.ros.declaration import Declaration
 from seg_perception.ros.parameters import LABEL_COST, declarations, label_cost
-from seg_perception.ros.settings import Settings, camera_names
-
-# rclpy declares these itself on every node.
-_FOREIGN = ("use_sim_time", "start_type_description_service", "qos_overrides.")
+from seg_perception.ros.settings import FOREIGN, Settings, camera_names
 
 _TYPES = {
     bool: Parameter.Type.BOOL,
@@ -44,7 +41,7 @@ class ParameterServer:
         given = {
             name: parameter.value
             for name, parameter in node.get_parameters_by_prefix("").items()
-            if not name.startswith(_FOREIGN)
+            if not name.startswith(FOREIGN)
         }
         for name in given:
             node.undeclare_parameter(name)
@@ -53,6 +50,7 @@ class ParameterServer:
         self._changed = changed
         self._node = node
         self._labels: LabelSet | None = None
+        self._costs: list[str] = []
         self._being_declared = ""
         self.problem = ""
         self._judge(self._values)
@@ -73,14 +71,17 @@ class ParameterServer:
         settings = self.settings
         for camera in settings.poses:
             settings.told(camera, labels)
+        # A node that is configured anew may have another model, with other classes and other costs.
+        while self._costs:
+            self._node.undeclare_parameter(self._costs.pop())
         for label in labels.classes:
             name = LABEL_COST + parameter_name(label.name)
             own = [label_cost(f"{camera}.{name}") for camera in settings.poses if camera]
             for row in (label_cost(name, label.drivable_cost), *own):
-                if not self._node.has_parameter(row.name):
-                    value = row.check(self._values.get(row.name, row.default))
-                    self._being_declared = row.name
-                    self._node.declare_parameter(row.name, value, _descriptor(row), ignore_override=True)
+                value = row.check(self._values.get(row.name, row.default))
+                self._being_declared = row.name
+                self._node.declare_parameter(row.name, value, _descriptor(row), ignore_override=True)
+                self._costs.append(row.name)
         self._being_declared = ""
 
     def _judge(self, values: Mapping[str, Any]) -> None:
@@ -111,7 +112,7 @@ class ParameterServer:
         changes = {parameter.name: parameter.value for parameter in parameters}
         if [*changes] == [self._being_declared]:
             return SetParametersResult(successful=True)
-        ours = {name: value for name, value in changes.items() if not name.startswith(_FOREIGN)}
+        ours = {name: value for name, value in changes.items() if not name.startswith(FOREIGN)}
         values = {**self._values, **ours}
         try:
             settings = Settings.from_values(values)

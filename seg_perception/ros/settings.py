@@ -42,6 +42,8 @@ from seg_perception.tracking.settings import TrackingSettings
 
 FRAMES = ("base_frame", "ground_frame", "odom_frame", CAMERA_FRAME)
 """Parameters that name frames of TF, which refuses the "/" that ROS 1 wrote before them."""
+FOREIGN = ("use_sim_time", "start_type_description_service", "qos_overrides.")
+"""What the names of parameters begin with that rclpy declares itself on every node."""
 _TOPIC = re.compile(r"(~?/)?[A-Za-z_{][\w{}]*(/[A-Za-z_{][\w{}]*)*", re.ASCII)
 LEAST_OF_CAMERAS_S = 0.5
 """fusion.half_life_s with fusion.cameras: frames come in the order in which they are run, not in that of their stamps."""
@@ -171,7 +173,7 @@ class Settings:
 
 
 def camera_names(values: Mapping[str, object]) -> tuple[str, ...]:
-    """The cameras' names, checked: each must be part of a topic name, none twice."""
+    """The cameras' names, checked: each must be part of a topic name and none that parameters begin with, none twice."""
     names = declarations()["camera_names"].check(values.get("camera_names", ()))
     assert isinstance(names, tuple)
     for name in names:
@@ -179,7 +181,25 @@ def camera_names(values: Mapping[str, object]) -> tuple[str, ...]:
             raise SegPerceptionError(
                 f"parameter 'camera_names' is {list(names)}: allowed are letters, digits and '_', each name once"
             )
+        if f"{name}.".startswith((LABEL_COST, *FOREIGN)):
+            raise SegPerceptionError(
+                f"parameter 'camera_names' is {list(names)}: '{name}' is what other parameters begin with, call it otherwise"
+            )
     return names
+
+
+def camera_names_of(parameters: object) -> tuple[str, ...]:
+    """The cameras' names in what a parameter file of ROS holds, of the last entry that a node `segmentation` takes; checked as
+    camera_names does."""
+    found: tuple[str, ...] = ()
+    for key, inner in parameters.items() if isinstance(parameters, Mapping) else ():
+        own = inner.get("ros__parameters") if isinstance(inner, Mapping) else None
+        if isinstance(own, Mapping):
+            is_ours = str(key).rpartition("/")[2] in ("**", "*", "segmentation")
+            found = camera_names(own) if is_ours and "camera_names" in own else found
+        else:
+            found = camera_names_of(inner) or found
+    return found
 
 
 def _usable(name: str, value: Value) -> Value:

@@ -142,7 +142,7 @@ OUTPUTS = (
         "detections",
         "vision_msgs/Detection2DArray",
         "reliable",
-        "boxes of the things, id = the track's, without tracking the segment's, where vision_msgs is installed",
+        "boxes of the things in px of the masks, id = the track's, without tracking the segment's, where vision_msgs is installed",
         _WATCHED,
     ),
 )
@@ -173,8 +173,14 @@ def output(name: str) -> Topic:
 
 def remappings(image_topic: str, camera_info_topic: str, camera_names: Sequence[str] = ()) -> list[tuple[str, str]]:
     """What a launch file remaps so that the node listens to these topics, with {name} for each of camera_names; the image's
-    other forms stand behind its own topic. Raises SegPerceptionError where several cameras would listen to one."""
+    other forms stand behind its own topic. Raises SegPerceptionError where several cameras would listen to one, or where there
+    is {name} and no name."""
     for topic in (image_topic, camera_info_topic):
+        if not camera_names and "{name}" in topic:
+            raise SegPerceptionError(
+                f"topic '{topic}' has a place for a camera's name and there are no camera_names: name them, or write the topic "
+                "out"
+            )
         if len(camera_names) > 1 and "{name}" not in topic:
             raise SegPerceptionError(
                 f"topic '{topic}' is one for the cameras {', '.join(camera_names)}: write {{name}} where their names stand in it"

@@ -106,10 +106,10 @@ class Tracker:
         odometry: PlanarPose | None = None,
         own_vehicle: NDArray[np.uint8] | None = None,
     ) -> Tracked:
-        """Follow the things of a frame. stamp_ns: 0 where the image has none, and then nothing is followed; projection: of
+        """Follow the things of a frame. stamp_ns: 0 or less where the image has none, and then nothing is followed; projection: of
         the mask's pixels; odometry: of the base frame at stamp_ns; own_vehicle: uint8 [H, W], not 0 where the masks show it;
         None where they are not known."""
-        if stamp_ns == 0:
+        if stamp_ns <= 0:
             self._restart("no_stamp", "images carry no stamp")
             return Tracked(panoptic.segments, (), "")
         size = (panoptic.semantic.shape[0], panoptic.semantic.shape[1])

@@ -93,7 +93,9 @@ def result_of(stamp_ns: int) -> Any:
     return SimpleNamespace(frame=SimpleNamespace(stamp_ns=stamp_ns), panoptic=panoptic, drivable=drivable, tracks=())
 
 
-@pytest.mark.parametrize(("stamp_ns", "enabled", "follows"), [(5, True, True), (0, True, False), (5, False, False)])
+@pytest.mark.parametrize(
+    ("stamp_ns", "enabled", "follows"), [(5, True, True), (0, True, False), (-5, True, False), (5, False, False)]
+)
 def test_detections_know_whether_things_are_followed_though_none_is_a_track(
     monkeypatch: pytest.MonkeyPatch, stamp_ns: int, enabled: bool, follows: bool
 ) -> None:
@@ -115,6 +117,27 @@ def test_a_threshold_that_changes_is_told_to_who_reads_label_info(monkeypatch: p
     assert [info.threshold for info in made["~/label_info"].sent] == [0.0, 0.5, 0.25]
 
 
+def test_an_image_that_comes_while_its_topic_is_being_subscribed_is_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The executor's thread takes images from the moment on at which the middleware knows of the subscription."""
+    camera = Camera.__new__(Camera)
+    node: Any = SimpleNamespace()
+    camera.name, camera._node, camera._settings, camera._calibration = "", node, POSED, Calibration()
+    camera._depth = camera._input = None
+    arrival, run = Arrival(SimpleNamespace(header=Header()), 0.0), list[Any]()
+    monitor = CameraMonitor("/image", 2.0, time.monotonic())
+
+    class Hasty:
+        """An input whose first image is there at once."""
+
+        def __init__(self, node: Any, name: str, settings: Any, accept: Any, calibration: Any) -> None:
+            self.monitor, self.open = monitor, lambda: accept(arrival)
+
+    monkeypatch.setattr(camera_file, "CameraInput", Hasty)
+    monkeypatch.setattr(Camera, "_prepare", lambda camera, *given: given)
+    camera.listen(lambda arrival: run.append(camera.prepare(arrival, POSED)))
+    assert run and run[0] is not None
+
+
 def test_what_stopped_the_ground_before_it_was_deactivated_is_not_told_after(monkeypatch: pytest.MonkeyPatch) -> None:
     logged: list[str] = []
     camera = Camera.__new__(Camera)
@@ -123,7 +146,7 @@ def test_what_stopped_the_ground_before_it_was_deactivated_is_not_told_after(mon
     camera._ground, camera._ground_told, camera._silence_told = GROUND_UNWATCHED, GROUND_OK, (False, False)
     camera._pipeline = SimpleNamespace(tracker=None, model=None)  # type: ignore[assignment]
     monitor = CameraMonitor("/image", 2.0, time.monotonic())
-    monkeypatch.setattr(camera_file, "CameraInput", lambda *given: SimpleNamespace(monitor=monitor))
+    monkeypatch.setattr(camera_file, "CameraInput", lambda *given: SimpleNamespace(monitor=monitor, open=lambda: None))
     problem = GroundState("tf_missing", "no transform")
     camera.listen(lambda arrival: None)
     camera._ground = problem

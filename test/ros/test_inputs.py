@@ -73,10 +73,17 @@ def calibration(**changes: Any) -> CameraInfo:
     return info
 
 
+def opened(node: Any, *given: Any) -> CameraInput:
+    """An input that is subscribed."""
+    camera_input = CameraInput(node, *given)
+    camera_input.open()
+    return camera_input
+
+
 def listening(**parameters: Any) -> tuple[CameraInput, Callable[[Any], None]]:
     """A camera's input and what its camera_info goes to."""
     node: Any = Subscribing()
-    camera_input = CameraInput(node, "front", NodeSettings(**parameters), lambda arrival: False, Calibration())
+    camera_input = opened(node, "front", NodeSettings(**parameters), lambda arrival: False, Calibration())
     return camera_input, node.hear["front/camera_info"]
 
 
@@ -96,7 +103,7 @@ def test_a_message_may_come_before_subscribing_returns(monkeypatch: pytest.Monke
 
     node: Any = Hasty()
     accepted: list[Any] = []
-    camera_input = CameraInput(node, "", NodeSettings(), lambda arrival: bool(accepted.append(arrival)), Calibration())
+    camera_input = opened(node, "", NodeSettings(), lambda arrival: bool(accepted.append(arrival)), Calibration())
     assert len(accepted) == 1 and camera_input.monitor.status(0.0).values["frames_in"] == "1"
     assert camera_input.calibration.camera is not None and not camera_input.calibration.problem
 
@@ -109,7 +116,7 @@ def test_images_are_heard_where_rclpy_tells_their_numbers_and_where_not(
     monkeypatch.setattr(inputs, "NUMBERED", numbered)
     node: Any = Subscribing()
     accepted: list[Any] = []
-    camera_input = CameraInput(
+    camera_input = opened(
         node, "", NodeSettings(), lambda arrival: bool(accepted.append(arrival.message)), Calibration()
     )
     sent = [Image(encoding="mono8", width=1, height=1, step=1, data=[value]) for value in (1, 2)]
@@ -145,7 +152,7 @@ class DeviceBuffer:
 def test_data_of_another_device_are_copied_or_the_image_is_refused(fault: str, kind: type[Exception]) -> None:
     node: Any = Subscribing()
     accepted: list[Any] = []
-    camera_input = CameraInput(node, "", NodeSettings(), lambda arrival: bool(accepted.append(arrival)), Calibration())
+    camera_input = opened(node, "", NodeSettings(), lambda arrival: bool(accepted.append(arrival)), Calibration())
     image = SimpleNamespace(header=Image().header, encoding="mono8", width=2, height=1, step=2, is_bigendian=0)
     image.data = DeviceBuffer(bytes((7, 9)), fault, kind)
     camera_input._on_image(image)
@@ -163,7 +170,7 @@ def test_data_of_another_device_are_copied_or_the_image_is_refused(fault: str, k
 def test_an_odd_name_of_an_encoding_is_told_once(encoding: str, words: str) -> None:
     node: Any = Subscribing()
     accepted: list[Any] = []
-    CameraInput(node, "", NodeSettings(), lambda arrival: bool(accepted.append(arrival)), Calibration())
+    opened(node, "", NodeSettings(), lambda arrival: bool(accepted.append(arrival)), Calibration())
     for _ in range(3):
         node.hear["image"](Image(encoding=encoding, width=2, height=1, step=8, data=[1] * 8), {})
     assert len(accepted) == 3 and len(node.told) == bool(words)
@@ -191,7 +198,7 @@ def test_nothing_is_subscribed_to_once_it_has_stopped_listening() -> None:
             return [SimpleNamespace(qos_profile=latched, node_name="", node_namespace="/", topic_type="")]
 
     node: Any = Graph()
-    camera_input = CameraInput(node, "", NodeSettings(), lambda arrival: False, Calibration())
+    camera_input = opened(node, "", NodeSettings(), lambda arrival: False, Calibration())
     camera_input.look_around()
     stopping.join()
     camera_input.look_around()
@@ -200,7 +207,7 @@ def test_nothing_is_subscribed_to_once_it_has_stopped_listening() -> None:
 
 def test_odd_names_without_end_are_not_all_told_and_kept() -> None:
     node: Any = Subscribing()
-    CameraInput(node, "", NodeSettings(), lambda arrival: False, Calibration())
+    opened(node, "", NodeSettings(), lambda arrival: False, Calibration())
     for spaces in range(1000):
         node.hear["image"](Image(encoding="rgb8" + " " * spaces, width=1, height=1, step=3, data=[1] * 3), {})
     assert 1 < len(node.told) <= MOST_NOTES
@@ -211,7 +218,7 @@ def test_16uc1_is_taken_where_it_is_said_to_be_grey(is_grey: bool) -> None:
     node: Any = Subscribing()
     accepted: list[Any] = []
     settings = NodeSettings(image_16uc1_is_grey=is_grey)
-    camera_input = CameraInput(node, "", settings, lambda arrival: bool(accepted.append(arrival)), Calibration())
+    camera_input = opened(node, "", settings, lambda arrival: bool(accepted.append(arrival)), Calibration())
     node.hear["image"](Image(encoding="16UC1", width=1, height=1, step=2, data=[1, 2]), {})
     assert len(accepted) == is_grey
     assert ("image_16uc1_is_grey" in camera_input.monitor.status(0.0).message) != is_grey
@@ -243,7 +250,7 @@ def test_a_calibration_that_is_refused_is_not_called_missing_after_listening_ane
     kept, node = Calibration(), Subscribing()
     refused = ""
     for _ in range(2):
-        CameraInput(node, "front", NodeSettings(), lambda arrival: False, kept)  # type: ignore[arg-type]
+        opened(node, "front", NodeSettings(), lambda arrival: False, kept)  # type: ignore[arg-type]
         assert kept.problem == (refused or "no camera_info on /front/camera_info")
         node.hear["front/camera_info"](calibration(k=[0.0] * 9, p=[0.0] * 12))
         refused = kept.problem

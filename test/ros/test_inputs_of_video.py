@@ -98,6 +98,7 @@ class VideoCamera:
         self._changed = threading.Condition()
         node: Any = self.node
         self.input = CameraInput(node, "front", NodeSettings(image_transport=transport), self._accept, Calibration())
+        self.input.open()
         self._topic, self._kind = f"/front/image/{transport}", TYPES[transport]
         self._numbers = dict[str | None, int]()
         refuse = self.input.reject

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ast
 import runpy
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -194,8 +195,9 @@ def test_simulated_time_is_the_nodes_as_it_is_nav2s(given: str, wanted: list[tup
         ({"image_topic": "/{name}/image_raw"}, "/left/image_raw", "left/camera_info"),
     ],
 )
+@pytest.mark.parametrize("in_file", [False, True])
 def test_cameras_that_are_launched_by_name_alone_have_topics_of_their_own(
-    topics: dict[str, str], image: str, info: str
+    topics: dict[str, str], image: str, info: str, in_file: bool, tmp_path: Path
 ) -> None:
     pytest.importorskip("launch_ros.actions", reason="launch comes with ROS, not from PyPI")
     from launch.actions import DeclareLaunchArgument
@@ -204,7 +206,10 @@ def test_cameras_that_are_launched_by_name_alone_have_topics_of_their_own(
 
     launched = runpy.run_path(str(CHECKOUT / "launch" / "camera.launch.py"))
     context = LaunchContext()
-    context.launch_configurations.update(camera_names="front, left", **topics)
+    file = tmp_path / "robot.yaml"
+    file.write_text("segmentation: {ros__parameters: {camera_names: [front, left]}}")
+    context.launch_configurations.update({"params_file": str(file)} if in_file else {"camera_names": "front, left"})
+    context.launch_configurations.update(topics)
     for entity in launched["generate_launch_description"]().entities:
         if isinstance(entity, DeclareLaunchArgument):
             entity.visit(context)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from rclpy.parameter import Parameter
 
-from seg_perception.labels import CAMVID
+from seg_perception.labels import CAMVID, LabelSet
 from seg_perception.ros.parameter_server import ParameterServer
 from seg_perception.ros.settings import Settings
 
@@ -25,8 +26,8 @@ class Declaring:
     def declare_parameter(self, name: str, value: Any, descriptor: Any, ignore_override: bool) -> None:
         self.declared[name] = value
 
-    def has_parameter(self, name: str) -> bool:
-        return name in self.declared
+    def undeclare_parameter(self, name: str) -> None:
+        del self.declared[name]
 
     def add_on_set_parameters_callback(self, callback: Any) -> None:
         self.set = callback
@@ -48,3 +49,15 @@ def test_what_changes_while_classes_get_known_is_judged_by_them(monkeypatch: pyt
     server.know(CAMVID)
     assert not answers[1].successful and "there is no class 'nowhere'" in answers[1].reason
     assert server.settings.node.label_merge == ()
+
+
+def test_a_node_that_is_configured_with_another_model_shows_its_costs() -> None:
+    node: Any = Declaring()
+    server = ParameterServer(node)
+    server.know(CAMVID)
+    road = CAMVID.by_name("road")
+    assert node.declared["label_cost.road"] == road.drivable_cost and "label_cost.sky" in node.declared
+    dearer = replace(road, drivable_cost=road.drivable_cost + 7)
+    server.know(LabelSet((replace(dearer, id=0),)))
+    costs = {name: cost for name, cost in node.declared.items() if name.startswith("label_cost.")}
+    assert costs == {"label_cost.road": dearer.drivable_cost}

@@ -24,7 +24,7 @@ from seg_perception.panoptic.decoder import PanopticSettings
 from seg_perception.panoptic.steadier import TemporalSettings
 from seg_perception.ros import parameters
 from seg_perception.ros.parameters import NodeSettings, declarations, parameter_table
-from seg_perception.ros.settings import Settings
+from seg_perception.ros.settings import Settings, camera_names_of
 from seg_perception.ros.topics import INPUTS, OUTPUTS, remappings, topic_table
 from seg_perception.tracking.settings import TrackingSettings
 
@@ -244,6 +244,40 @@ def test_two_cameras_are_not_forwarded_one_topic(image: str, info: str, named: s
     with pytest.raises(SegPerceptionError, match=re.escape(words)):
         remappings(image, info, ["front", "left"])
     assert ("front/camera_info", info.replace("{name}", "front")) in remappings(image, info, ["front"])
+
+
+def test_a_place_for_names_needs_names() -> None:
+    for topics in (("/{name}/image", "/info"), ("/image", "/{name}/info")):
+        named = next(topic for topic in topics if "{" in topic)
+        with pytest.raises(SegPerceptionError, match=re.escape(f"topic '{named}' has a place for a camera's name")):
+            remappings(*topics)
+
+
+@pytest.mark.parametrize(
+    ("written", "names"),
+    [
+        ("/**: {ros__parameters: {camera_names: [front, left]}}", ("front", "left")),
+        ("segmentation: {ros__parameters: {camera_names: [front]}}", ("front",)),
+        ("/robot/segmentation: {ros__parameters: {camera_names: [front]}}", ("front",)),
+        ("robot: {segmentation: {ros__parameters: {camera_names: [front]}}}", ("front",)),
+        ("other: {ros__parameters: {camera_names: [front]}}", ()),
+        ("/**: {ros__parameters: {camera_names: [a]}}\nsegmentation: {ros__parameters: {camera_names: [b]}}", ("b",)),
+        ("/**: {ros__parameters: {camera_names: [a]}}\nsegmentation: {ros__parameters: {mask_size: []}}", ("a",)),
+        ("/**: {ros__parameters: {camera_timeout: 1.0}}", ()),
+        ("/**: {ros__parameters:}", ()),
+        ("", ()),
+        ("[1, 2]", ()),
+    ],
+)
+def test_a_launch_file_finds_the_cameras_that_a_parameter_file_names(written: str, names: tuple[str, ...]) -> None:
+    assert camera_names_of(yaml.safe_load(written)) == names
+
+
+@pytest.mark.parametrize("name", ["label_cost", "qos_overrides", "use_sim_time", "start_type_description_service"])
+def test_no_camera_is_called_as_other_parameters_begin(name: str) -> None:
+    for values in ({}, {f"{name}.camera_pose": [0.0, 0.0, 1.0, 0.0, 0.0, 0.0]}):
+        with pytest.raises(SegPerceptionError, match=f"'{name}' is what other parameters begin with"):
+            Settings.from_values({"camera_names": ["front", name], **values})
 
 
 def test_numbers_of_tracks_need_tracks() -> None:

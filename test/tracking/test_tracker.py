@@ -376,10 +376,11 @@ def test_masks_of_another_size_start_anew():
     assert tracker.restarts == {"size": 1} and "160x90" in tracker.reason
 
 
-def test_images_without_a_stamp_are_not_followed():
+@pytest.mark.parametrize("stamp_ns", [0, -START_NS])
+def test_images_without_a_stamp_are_not_followed(stamp_ns):
     tracker = Tracker(CLASSES, TrackingSettings())
     panoptic, _ = draw([Thing(1, lambda t: (60, 90), (30, 20))], 0)
-    tracked = tracker.update(panoptic, 0)
+    tracked = tracker.update(panoptic, stamp_ns)
     assert tracked.tracks == () and tracked.segments == panoptic.segments
     assert "no stamp" in tracker.reason
 
