@@ -39,7 +39,7 @@ _FULL_RANGE, _BT709 = 2, 1
 """As FFmpeg numbers them (AVCOL_RANGE_JPEG, AVCOL_SPC_BT709)."""
 _LENGTH_BYTES = 8
 """Of a unit's length in AV1, at most (4.10.5)."""
-_WAITING = 64
+MOST_HELD_BACK = 64
 """Frames that a decoder may hold back at most, whose packets are remembered."""
 
 
@@ -157,7 +157,7 @@ class VideoReader:
         packet.pts = packet.dts = self._count
         self._messages[self._count] = header_of(message), tag
         self._count += 1
-        if len(self._messages) > _WAITING:
+        if len(self._messages) > MOST_HELD_BACK:
             self._messages.popitem(last=False)
         try:
             frames = self._decoder.decode(packet)

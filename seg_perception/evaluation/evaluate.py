@@ -246,5 +246,5 @@ def _results(
     for item in source:
         result = pipeline.run(item.frame, wants)
         for camera in cameras:
-            camera.write(result, pipeline.projection)
+            camera.write(item.number, result, pipeline.projection)
         yield item, result

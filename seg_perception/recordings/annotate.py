@@ -3,8 +3,10 @@ them. Plays with `ros2 bag play` and opens in Foxglove; written without ROS."""
 
 from __future__ import annotations
 
+import heapq
+from collections import OrderedDict
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,13 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
 
-from seg_perception.camera.video import header_of
+from seg_perception.camera.video import MOST_HELD_BACK, header_of
 from seg_perception.errors import SegPerceptionError
 from seg_perception.ground.geometry import GroundProjection
 from seg_perception.labels import LabelSet
 from seg_perception.pictures.overlay import Overlay
 from seg_perception.recordings import messages as kinds
-from seg_perception.recordings.bag_file import INFO_TYPE, TF_TYPE, Bag, stamp_ns_of
+from seg_perception.recordings.bag_file import INFO_TYPE, TF_TYPE, Bag, DamagedBagError, Entry
 from seg_perception.recordings.frames import INFO_TOPIC, TF_TOPIC, beside
 from seg_perception.recordings.messages import BagMessages
 from seg_perception.recordings.mounting import BASE_FRAME
@@ -76,8 +78,9 @@ class AnnotatedBag:
         """What annotates one image topic of the recording. alone: whether it is the only one; several are told apart, as
         the node does, by a name before the output's, which is the topic's."""
         prefix = NODE if alone else f"{NODE}/{topic.strip('/')}"
-        bag = self._recordings.enter_context(Bag(self._path))
-        self._cameras.append(CameraAnnotation(self, _Recording(self, bag, topic, static=not self._cameras), prefix))
+        images, others = (self._recordings.enter_context(Bag(self._path)) for _ in range(2))
+        recording = _Recording(self, images, others, topic, static=not self._cameras)
+        self._cameras.append(CameraAnnotation(self, recording, prefix))
         return self._cameras[-1]
 
     def finish(self) -> None:
@@ -107,13 +110,13 @@ class CameraAnnotation:
         self._drawn_ns = 0
         self._drawn: NDArray[np.uint8] | None = None
 
-    def write(self, result: Result, projection: GroundProjection | None) -> None:
+    def write(self, number: int, result: Result, projection: GroundProjection | None) -> None:
         """The recorded image of a frame and all that was found in it, under the image's own stamp and time of recording.
 
-        projection: of the masks' pixels, None without geometry. Raises SegPerceptionError when the recording does not
-        hold the image any more.
+        number, projection: see CameraRecorder. Raises SegPerceptionError when the recording does not hold the image any
+        more.
         """
-        time_ns, recorded = self._recording.copy_image(result.frame.stamp_ns)
+        time_ns, recorded = self._recording.copy_image(number)
         messages, panoptic, drivable = self._bag.messages, result.panoptic, result.drivable
         header = messages.header(recorded)
         self._drawn = self._overlay.draw(result.frame.rgb, panoptic, drivable, self._drawn, projection)
@@ -154,79 +157,87 @@ class CameraAnnotation:
 class _Recording:
     """Copies one camera's images that are asked for, the calibration that was valid for each, and the static transforms.
 
-    They are taken in the order of recording, one message at a time, so the memory does not grow with the bag.
+    They are taken in the order of recording, one message at a time, so the memory does not grow with the bag. images,
+    others: the bag, open twice: images are read alone, as BagSource does, so that both count them alike in a damaged bag.
     """
 
-    def __init__(self, out: AnnotatedBag, bag: Bag, topic: str, *, static: bool) -> None:
-        self._out, self._bag, self._topic = out, bag, topic
+    def __init__(self, out: AnnotatedBag, images: Bag, others: Bag, topic: str, *, static: bool) -> None:
+        self._out, self._bag, self._topic = out, images, topic
         self._info_topic = beside(topic, INFO_TOPIC)
-        others = {self._info_topic: INFO_TYPE, **({TF_TOPIC: TF_TYPE} if static else {})}
-        self._entries = bag.messages([topic, *(name for name, kind in others.items() if bag.types.get(name) == kind)])
+        kinds_beside = {self._info_topic: INFO_TYPE, **({TF_TOPIC: TF_TYPE} if static else {})}
+        beside_it = [name for name, kind in kinds_beside.items() if others.types.get(name) == kind]
+        self._entries = heapq.merge(others.entries(beside_it), images.entries([topic]), key=lambda entry: entry.time_ns)
+        self._taken = 0
         self._info: tuple[int, Any] | None = None
         self._transforms: list[tuple[int, Any]] = []
         self._start_ns: int | None = None
-        self._is_video = bag.types[topic] in VIDEO_TYPES
-        self._copied: dict[int, tuple[int, Any]] = {}
-        self._before: list[tuple[int, Any]] = []
+        self._is_video = images.types[topic] in VIDEO_TYPES
+        self._copied: OrderedDict[int, tuple[int, Any]] = OrderedDict()
+        self._before: list[tuple[int, int, Any]] = []
 
-    def copy_image(self, stamp_ns: int) -> tuple[int, Any]:
-        """Copy the next image of this stamp and what belongs to it; returns its time of recording in ns, and header.
+    def copy_image(self, number: int) -> tuple[int, Any]:
+        """Copy the image of this number in its topic and what belongs to it; returns its time of recording in ns, and
+        header. Stamps do not tell images apart: drivers repeat them, and bags that are joined jump back.
 
         Of video every packet is copied from the key frame on that the first image stands on.
         """
-        while stamp_ns not in self._copied:
+        while number not in self._copied:
             entry = next(self._entries, None)
             if entry is None:
-                break
-            topic, time_ns, message = entry
-            if topic != self._topic:
-                self._keep(topic, time_ns, message)
-            elif self._is_video:
-                self._take_packet(time_ns, message, stamp_ns)
-            elif stamp_ns_of(message, time_ns) == stamp_ns:
-                self._copy(time_ns, message)
-        found = self._copied.get(stamp_ns)
-        # Frames come in the order of their stamps: those before this one are not asked for any more.
-        self._copied = {stamp: copied for stamp, copied in self._copied.items() if stamp > stamp_ns}
-        if found is not None:
-            return found
-        raise SegPerceptionError(
-            f"the image of stamp {stamp_ns} ns on {self._topic} is not in {self._bag.path} any more: evaluate again "
-            "when nothing writes to the bag"
-        )
+                raise SegPerceptionError(
+                    f"image {number} of {self._topic} is not in {self._bag.path} any more: evaluate again when nothing "
+                    "writes to the bag"
+                )
+            if entry.topic != self._topic:
+                self._keep(entry)
+                continue
+            if self._is_video:
+                self._take_packet(self._taken, entry, number)
+            elif self._taken == number:
+                self._copy(number, entry.time_ns, entry.read())
+            self._taken += 1
+        return self._copied.pop(number)
 
-    def _take_packet(self, time_ns: int, message: Any, stamp_ns: int) -> None:
-        """Copy a packet of video; before the frame of stamp_ns, the first one, only those that it stands on."""
-        if self._start_ns is None and stamp_ns_of(message, time_ns) != stamp_ns:
-            self._before = [*([] if begins_anew(message) else self._before), (time_ns, message)]
+    def _take_packet(self, number: int, entry: Entry, wanted: int) -> None:
+        """Copy a packet of video; before the first frame that is wanted only those that it stands on."""
+        try:
+            message = entry.read()
+        except DamagedBagError:
+            return
+        packet = number, entry.time_ns, message
+        if self._start_ns is None and number != wanted:
+            self._before = [*([] if begins_anew(message) else self._before), packet]
             return
         for earlier in [] if begins_anew(message) else self._before:
             self._copy(*earlier)
-        self._copy(time_ns, message)
+        self._copy(*packet)
         self._before = []
 
-    def _copy(self, time_ns: int, message: Any) -> None:
+    def _copy(self, number: int, time_ns: int, message: Any) -> None:
         """An image, and what was kept for it."""
         self._start_ns = time_ns if self._start_ns is None else self._start_ns
         self._write_kept(self._start_ns)
         self._out.write(self._topic, self._bag.types[self._topic], message, time_ns)
-        self._copied[stamp_ns_of(message, time_ns)] = time_ns, header_of(message)
+        self._copied[number] = time_ns, header_of(message)
+        if len(self._copied) > MOST_HELD_BACK:  # no decoder shows it any more
+            self._copied.popitem(last=False)
 
     def finish(self) -> None:
         """Copy the calibration that was recorded right after the last image, as some drivers do."""
         if self._start_ns is None:
             return
-        for topic, time_ns, message in self._entries:
-            if topic == self._topic:
+        for entry in self._entries:
+            if entry.topic == self._topic:
                 break
-            self._keep(topic, time_ns, message)
+            self._keep(entry)
         self._write_kept(self._start_ns)
 
-    def _keep(self, topic: str, time_ns: int, message: Any) -> None:
-        if topic == TF_TOPIC:
-            self._transforms.append((time_ns, message))
-        else:
-            self._info = time_ns, message
+    def _keep(self, entry: Entry) -> None:
+        with suppress(DamagedBagError):  # BagSource tells of what it is for
+            if entry.topic == TF_TOPIC:
+                self._transforms.append((entry.time_ns, entry.read()))
+            else:
+                self._info = entry.time_ns, entry.read()
 
     def _write_kept(self, start_ns: int) -> None:
         """What was recorded before the first copied image goes where that begins, lest a player waits for it."""

@@ -15,7 +15,6 @@ import yaml
 from rosbags.highlevel import AnyReader
 from rosbags.typesys import Stores, get_types_from_idl, get_types_from_msg, get_typestore
 
-from seg_perception.camera.video import header_of
 from seg_perception.errors import SegPerceptionError, nearest_name
 from seg_perception.recordings import salvage
 from seg_perception.recordings.salvage import RawMessage
@@ -216,12 +215,6 @@ class _Salvage:
                 later = _later(parse, message.data, message.kind)
                 stamp_at = _stamp_at(message.kind, message.ros1)
                 yield Entry(message.topic, message.time_ns, later, message.data, message.ros1, stamp_at)
-
-
-def stamp_ns_of(message: Any, time_ns: int) -> int:
-    """The stamp of a message with a header in ns; its time of recording where the driver never set one."""
-    stamp = header_of(message).stamp
-    return int(stamp.sec) * 10**9 + int(stamp.nanosec) or time_ns
 
 
 def _stamp_at(kind: str, ros1: bool) -> int:

@@ -256,7 +256,7 @@ class BagSource(Source):
                     faults.add(f"{self._path} {self.topic} at {place.time_ns} ns", str(error))
                 continue
             oddities.see(frame, encoding_note(getattr(message, "encoding", "")))
-            yield SourceFrame(frame, f"frame {place.number} at {key[1] / 1e9:.3f} s", truth)
+            yield SourceFrame(frame, f"frame {place.number} at {key[1] / 1e9:.3f} s", truth, number=place.number)
         if not has_some and not bag.damage:
             faults.add(
                 f"{self._path} {self.topic}",

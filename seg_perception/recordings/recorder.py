@@ -11,8 +11,9 @@ from seg_perception.results import Result
 class CameraRecorder(Protocol):
     """Takes the frames of one camera in their order."""
 
-    def write(self, result: Result, projection: GroundProjection | None) -> None:
-        """A frame and all that was found in it. projection: of the masks' pixels, None without geometry."""
+    def write(self, number: int, result: Result, projection: GroundProjection | None) -> None:
+        """A frame and all that was found in it. number: see SourceFrame; projection: of the masks' pixels, None without
+        geometry."""
         ...
 
 

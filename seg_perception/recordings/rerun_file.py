@@ -61,8 +61,8 @@ class RerunCamera:
         classes = [(label.id, label.name, label.color) for label in file.labels.classes]
         file.stream.log(name, file.rerun.AnnotationContext(classes), static=True)
 
-    def write(self, result: Result, projection: GroundProjection | None) -> None:
-        """A frame and all that was found in it. projection: as for an annotated bag; None without geometry."""
+    def write(self, number: int, result: Result, projection: GroundProjection | None) -> None:
+        """See CameraRecorder."""
         rerun, panoptic = self._file.rerun, result.panoptic
         self._file.stream.set_time("stamp", timestamp=np.datetime64(result.frame.stamp_ns, "ns"))
         height, width = panoptic.semantic.shape

@@ -44,12 +44,14 @@ BAG_ENDINGS = (".mcap", ".db3", ".bag")
 @dataclass(frozen=True)
 class SourceFrame:
     """One frame of a source, with what is known to be true of it. name: for reports and messages; free_distance_m:
-    straight ahead of the base frame's origin, until the drivable ground ends."""
+    straight ahead of the base frame's origin, until the drivable ground ends; number: of a bag's image in its topic, from 0.
+    """
 
     frame: Frame
     name: str
     truth: Truth | None = None
     free_distance_m: float | None = None
+    number: int = 0
 
 
 class Source(ABC):

@@ -143,7 +143,7 @@ def annotate(path: Path, bag: Path, numbers: list[int], topic: str = "/front/ima
         camera = annotated.camera(topic, alone=True)
         for number in numbers:
             result = answers.result(number)
-            camera.write(result, answers.projection)
+            camera.write(number, result, answers.projection)
 
 
 def read(path: Path) -> dict[str, list[tuple[int, Any]]]:
@@ -280,13 +280,44 @@ def test_a_ros1_bag_becomes_messages_of_ros2(tmp_path: Path) -> None:
     assert_same(found["/tf_static"][0][1], mounting(ROS2))
 
 
+@pytest.mark.parametrize(
+    ("words", "numbers"), [(("--stride", 2), (0, 2)), (("--start", 0.15), (2, 3)), ((), (0, 2, 3))]
+)
+def test_of_images_that_share_a_stamp_the_one_that_was_looked_at_is_copied(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: tuple[Any, ...], numbers: tuple[int, ...]
+) -> None:
+    ros_harness = pytest.importorskip("ros_harness", reason="the tiny model is made beside the node's harness")
+    monkeypatch.setattr("test_annotate.stamp_ns", lambda number: START_NS)  # the driver's clock stood still
+
+    def some_unreadable(types: Any, number: int) -> Any:
+        message = image(types, number)
+        return replace(message, encoding="of no camera") if number == 1 else message
+
+    bag, out = tmp_path / "drive", tmp_path / "annotated"
+    with Writer(bag, version=8, storage_plugin=StoragePlugin.MCAP) as writer:
+        connection = writer.add_connection("/image", IMAGE, typestore=ROS2)
+        for number in range(4):
+            message = ROS2.serialize_cdr(some_unreadable(ROS2, number), IMAGE)
+            writer.write(connection, START_NS + number * STEP_NS, message)
+    model = ros_harness.make_tiny_model(tmp_path / "tiny.onnx")
+    told = cli.main([str(word) for word in (
+        "evaluate", "--model", model, "--bag", bag, *words, "--annotate", out, "--out", tmp_path / "out",
+    )])  # fmt: skip
+    assert told == (0 if words else 1)
+    found = read(out)
+    assert len(found["/segmentation/label_mask"]) == len(numbers)
+    for (time_ns, message), number in zip(found["/image"], numbers, strict=True):
+        assert time_ns == START_NS + number * STEP_NS
+        assert_same(message, image(ROS2, number))
+
+
 def test_several_cameras_have_their_own_topics_and_the_mounting_comes_once(tmp_path: Path) -> None:
     bag = recording(tmp_path / "drive", 2)
     answers = Answers()
     with annotated_bag(tmp_path / "annotated", bag, CAMVID) as annotated:
         for _ in range(2):  # the same one twice serves
             camera = annotated.camera("/front/image_raw", alone=False)
-            camera.write(answers.result(0), answers.projection)
+            camera.write(0, answers.result(0), answers.projection)
     found = read(tmp_path / "annotated")
     assert len(found["/segmentation/front/image_raw/segments"]) == 2 and len(found["/tf_static"]) == 1
 
@@ -324,7 +355,7 @@ def test_the_memory_does_not_grow_with_the_frames(tmp_path: Path) -> None:
             camera = annotated.camera("/front/image_raw", alone=True)
             for number in range(count):
                 frame = Frame(result.frame.rgb, stamp_ns(number), "front_optical")
-                camera.write(replace(result, frame=frame, drivable=Drivable(())), None)
+                camera.write(number, replace(result, frame=frame, drivable=Drivable(())), None)
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
     written = (240 - 60) * (3 + 1 + 2) * WIDTH * HEIGHT  # bytes of the images and masks

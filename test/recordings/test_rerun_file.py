@@ -82,7 +82,7 @@ def test_everything_of_a_frame_is_logged_under_its_stamp(tmp_path: Path, monkeyp
     monkeypatch.setitem(sys.modules, "rerun", rerun)
     result, projection = found()
     with rerun_file(tmp_path / "drive.rrd", CAMVID) as file:
-        file.camera("/front/image_raw", alone=True).write(result, projection)
+        file.camera("/front/image_raw", alone=True).write(0, result, projection)
     logged = {entity: what for _, entity, what in rerun.entries}
     assert {time for time, _, _ in rerun.entries} == {None, np.datetime64(1_500_000_000, "ns")}
     assert logged["camera"].values[0][3] == (3, "road", CAMVID.by_name("road").color)
@@ -104,7 +104,7 @@ def test_without_geometry_there_is_no_ground(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setitem(sys.modules, "rerun", rerun)
     result, _ = found()
     with rerun_file(tmp_path / "drive.rrd", CAMVID) as file:
-        file.camera("/front/image_raw", alone=False).write(result, None)
+        file.camera("/front/image_raw", alone=False).write(0, result, None)
     entities = [entity for _, entity, _ in rerun.entries]
     assert entities == ["front/image_raw", *(f"front/image_raw/image{part}" for part in ("", "/classes", "/things"))]
 
@@ -120,7 +120,7 @@ def test_with_the_real_library(tmp_path: Path) -> None:
     pytest.importorskip("rerun", reason="rerun-sdk is not installed")
     result, projection = found()
     with rerun_file(tmp_path / "drive.rrd", CAMVID) as file:
-        file.camera("/image", alone=True).write(result, projection)
+        file.camera("/image", alone=True).write(0, result, projection)
     assert (tmp_path / "drive.rrd").stat().st_size > 10_000
 
 
