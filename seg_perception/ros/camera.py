@@ -21,26 +21,18 @@ from seg_perception.panoptic.relabel import Told
 from seg_perception.pipeline import Pipeline, Ready, Seen
 from seg_perception.results import Depth, Frame, Grid, Result
 from seg_perception.ros.depth import DepthInput
-from seg_perception.ros.diagnostics import (
-    FAILED,
-    GROUND_OK,
-    GROUND_UNWATCHED,
-    GroundState,
-    Status,
-    node_status,
-    tracking_values,
-)
+from seg_perception.ros.diagnostics import FAILED, GROUND_UNWATCHED, GroundState, Status, node_status, tracking_values
 from seg_perception.ros.extrinsics import TransformError, TransformSource
 from seg_perception.ros.image_doubts import ImageDoubts
 from seg_perception.ros.inputs import Arrival, Calibration, CameraInput
 from seg_perception.ros.mounting import Mounting
+from seg_perception.ros.notices import Notices
 from seg_perception.ros.outputs import SHARED_GRID, CameraOutputs, Placed, wants, watches_ground
 from seg_perception.ros.qos_events import MISMATCH
 from seg_perception.ros.resizing import size_values
 from seg_perception.ros.settings import Settings
 from seg_perception.ros.shared_grid import SharedGrid
 from seg_perception.ros.stamps import AHEAD, NOT_NEWER, ZERO, Doubt
-from seg_perception.ros.watchdog import standing
 
 OnFrame = Callable[[str, int, Mapping[str, float]], None]
 """Hears of every frame that is published: its camera, its stamp in ns and the time of each stage in ms."""
@@ -94,7 +86,7 @@ class Camera:
         (height, width), and since when by the steady clock; None before the first."""
         self.name = name
         self._node, self._settings, self._mounting = node, settings, Mounting(name, transforms)
-        self._ground_changed, self._backend_failed, self._on_frame = ground_changed, backend_failed, on_frame
+        self._notices, self._backend_failed, self._on_frame = Notices(node, ground_changed), backend_failed, on_frame
         self._slots, self._shared = slots, shared
         self._pipeline = self._pipeline_of(backend)
         self._readers = [
@@ -105,7 +97,6 @@ class Camera:
         self.shape: tuple[tuple[int, int], float] | None = None
         self._fusion = GridFusion(settings.fusion.half_life_s) if settings.fusion.enabled else None
         self._ego = settings.ego(name)
-        self._ground, self._ground_told, self._silence_told = GROUND_UNWATCHED, GROUND_OK, (False, False)
         self.outputs = CameraOutputs(node, name, settings.told(name, backend.model.labels))
         self._told_of = settings
         self._input: CameraInput | None = None
@@ -150,7 +141,7 @@ class Camera:
     def listen(self, accept: Callable[[Arrival], bool | None]) -> None:
         """Subscribe; accept gets every readable message and says whether it replaced one, None where it was not taken."""
         settings, self.shape = self._settings, None
-        self._ground, self._ground_told, self._silence_told = GROUND_UNWATCHED, GROUND_OK, (False, False)
+        self._notices.begin()
         if topic := settings.depth_topics[self.name]:
             self._depth = DepthInput(self._node, topic, settings.node.depth_tolerance)
         self._input = camera_input = CameraInput(self._node, self.name, settings.node, accept, self._calibration)
@@ -251,7 +242,7 @@ class Camera:
             self._shared.lacks(self.name, ground.problem)
         self.outputs.publish(result, arrival.message.header, placed, watched, prepared.settings)
         done_s = time.monotonic()
-        self._note(ground if watches_ground(watched) else GROUND_UNWATCHED)
+        self._notices.note(ground if watches_ground(watched) else GROUND_UNWATCHED)
         stages_ms = {"convert": prepared.convert_ms, **result.stages_ms, "publish": (done_s - run_s) * 1e3}
         stamp_age_ms = (self._node.get_clock().now().nanoseconds - arrival.stamp_ns) / 1e6
         prepared.camera_input.monitor.finished(done_s, (done_s - arrival.arrived_s) * 1e3, stamp_age_ms, stages_ms)
@@ -346,52 +337,24 @@ class Camera:
         fused = self._fusion.fuse(grid, pose, arrival.stamp_ns)
         return replace(placed, grid=fused, grid_frame=node.odom_frame), ground
 
-    def _note(self, ground: GroundState) -> None:
-        before, self._ground = self._ground, ground
-        if ground.cause != before.cause:
-            self._ground_changed()
-
     @property
     def has_news(self) -> bool:
         """Whether a silence, of the camera or of what goes out, has begun or ended since status() was asked for."""
         camera_input = self._input
-        return camera_input is not None and camera_input.monitor.silence(time.monotonic()) != self._silence_told
+        return camera_input is not None and self._notices.has_news(camera_input.monitor)
 
     def status(self, settings: Settings, state: str) -> Status:
         """The camera's diagnostics; state: of the node's life cycle. Says what changed in the log too."""
         camera_input = self._input
         if camera_input is None:
             return node_status(state, "", "", {})
-        ground = self._ground
-        if ground is not GROUND_UNWATCHED and ground.cause != self._ground_told.cause:
-            topic = camera_input.monitor.topic
-            if ground.problem:
-                self._node.get_logger().warning(f"{topic}: {ground}")
-            else:
-                self._node.get_logger().info(
-                    f"{topic}: {self._ground_told.stopped} back after: {self._ground_told.problem}"
-                )
-            self._ground_told = ground
-        now_s = time.monotonic()
-        silence = camera_input.monitor.silence(now_s)
-        status = camera_input.monitor.status(
-            now_s,
-            ground,
-            settings.node.enabled,
-            {
-                **tracking_values(self._pipeline.tracker),
-                **size_values(self._pipeline.model, self.shape),
-            },
-        )
-        if not settings.node.enabled:
+        monitor, enabled = camera_input.monitor, settings.node.enabled
+        more = {**tracking_values(self._pipeline.tracker), **size_values(self._pipeline.model, self.shape)}
+        status = self._notices.status(monitor, enabled, more)
+        if not enabled:
             self.retract_grid("not enabled")
-        elif camera_input.monitor.is_silent(now_s):
+        elif monitor.is_silent(time.monotonic()):
             self.retract_grid(status.message)
-        if silence[1] and not self._silence_told[1]:
-            self._node.get_logger().error(
-                f"{camera_input.monitor.topic}: nothing goes out, {standing('frames', 'video')}"
-            )
-        self._silence_told = silence
         return status
 
 

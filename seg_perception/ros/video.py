@@ -89,17 +89,16 @@ class VideoThread:
 
     def _shorten(self) -> int:
         """Go on at the latest key frame that waits; without one nothing that waits is of use."""
-        before, kept = len(self._queue), deque[Waiting]()
+        before, kept = _packets(self._queue), deque[Waiting]()
         while self._queue:
             kept.appendleft(self._queue.pop())
             if _begins_anew(kept[0].message):
                 break
         else:
             kept.clear()
-        dropped = before - len(kept)
         self._queue = kept
         self._queue.appendleft(Waiting(None, 0.0))
-        return dropped
+        return before - _packets(kept)
 
     def _take(self) -> Waiting | None:
         with self._filled:
@@ -124,6 +123,10 @@ class VideoThread:
                 self._reject(FAILED, f"{type(error).__name__}: {quoted(error, LONGEST_REASON)}", traceback.format_exc())
                 reader = VideoReader(self._limits)
             self.decoding_s = None
+
+
+def _packets(queue: deque[Waiting]) -> int:
+    return sum(one.message is not None for one in queue)
 
 
 def _begins_anew(message: Any) -> bool:

@@ -17,8 +17,9 @@ from seg_perception.panoptic.relabel import Told
 from seg_perception.ros import camera as camera_file
 from seg_perception.ros import outputs
 from seg_perception.ros.camera import Camera
-from seg_perception.ros.diagnostics import GROUND_OK, GROUND_UNWATCHED, CameraMonitor, GroundState
+from seg_perception.ros.diagnostics import CameraMonitor, GroundState
 from seg_perception.ros.inputs import Arrival, Calibration
+from seg_perception.ros.notices import Notices
 from seg_perception.ros.outputs import CameraOutputs, Placed
 from seg_perception.ros.settings import Settings
 
@@ -122,7 +123,7 @@ def test_an_image_that_comes_while_its_topic_is_being_subscribed_is_run(monkeypa
     camera = Camera.__new__(Camera)
     node: Any = SimpleNamespace()
     camera.name, camera._node, camera._settings, camera._calibration = "", node, POSED, Calibration()
-    camera._depth = camera._input = None
+    camera._notices, camera._depth, camera._input = Notices(node, lambda: None), None, None
     arrival, run = Arrival(SimpleNamespace(header=Header()), 0.0), list[Any]()
     monitor = CameraMonitor("/image", 2.0, time.monotonic())
 
@@ -143,16 +144,16 @@ def test_what_stopped_the_ground_before_it_was_deactivated_is_not_told_after(mon
     camera = Camera.__new__(Camera)
     node: Any = SimpleNamespace(get_logger=lambda: SimpleNamespace(warning=logged.append, info=logged.append))
     camera.name, camera._node, camera._settings, camera._calibration = "", node, POSED, Calibration()
-    camera._ground, camera._ground_told, camera._silence_told = GROUND_UNWATCHED, GROUND_OK, (False, False)
+    camera._notices = Notices(node, lambda: None)
     camera._pipeline = SimpleNamespace(tracker=None, model=None)  # type: ignore[assignment]
     monitor = CameraMonitor("/image", 2.0, time.monotonic())
     monkeypatch.setattr(camera_file, "CameraInput", lambda *given: SimpleNamespace(monitor=monitor, open=lambda: None))
     problem = GroundState("tf_missing", "no transform")
     camera.listen(lambda arrival: None)
-    camera._ground = problem
+    camera._notices.note(problem)
     assert "no transform" in camera.status(POSED, "active").message and len(logged) == 1
     camera._input = None
     camera.listen(lambda arrival: None)
     assert "no transform" not in camera.status(POSED, "active").message
-    camera._ground = problem
+    camera._notices.note(problem)
     assert "no transform" in camera.status(POSED, "active").message and len(logged) == 2

@@ -251,9 +251,11 @@ def test_a_decoder_that_hangs_is_an_error_in_diagnostics(
     assert one.input.monitor.status(late_s).values["hangs"] == "false"
 
 
+@pytest.mark.parametrize(("more", "lost"), [(12, 0), (3 * MOST_WAITING, 0), (12, 1)])
 def test_packets_that_are_left_out_since_decoding_is_slow_count_as_replaced(
-    camera: Callable[..., VideoCamera], monkeypatch: pytest.MonkeyPatch
+    camera: Callable[..., VideoCamera], monkeypatch: pytest.MonkeyPatch, more: int, lost: int
 ) -> None:
+    """lost: packets that never came before every tenth one; what stands for them in the queue is no packet."""
     begun, go_on, read = threading.Event(), threading.Event(), VideoReader.read
 
     def slow(self: VideoReader, message: Any, tag: Any = None) -> Any:
@@ -262,11 +264,11 @@ def test_packets_that_are_left_out_since_decoding_is_slow_count_as_replaced(
         return read(self, message, tag)
 
     monkeypatch.setattr(VideoReader, "read", slow)
-    one, packets = camera(), stream("h264", MOST_WAITING + 12, gop=10)
+    one, packets = camera(), stream("h264", MOST_WAITING + more, gop=10)
     one.send(packets[0])
     assert begun.wait(WAIT_S)
     for packet in packets[1:]:
-        one.send(packet)
+        one.send(packet, lost=0 if packet.number % 10 else lost)
     dropped = int(one.values()["dropped"])
     go_on.set()
     assert dropped > 0 and one.wait(len(packets) - dropped) == [0, *range(1 + dropped, len(packets))]
