@@ -156,6 +156,12 @@ class Bag:
                 return
             connection, latest_ns, data = entry
             read += 1
+            if not isinstance(latest_ns, int) or not isinstance(
+                data, (bytes, memoryview)
+            ):  # SQLite keeps what a page says
+                self.damage.append(f"{self.path} {connection.topic}: a message has no time or no bytes")
+                latest_ns = None
+                continue
             if reader.is2:
                 data = salvage.unpacked_message(data)
             later = _later(reader.deserialize, data, connection.msgtype)
@@ -198,7 +204,9 @@ class _Salvage:
             except Exception:  # as in Bag
                 whole = False
         common = {} if whole else get_typestore(Stores.ROS1_NOETIC if ros1 else Stores.LATEST).fielddefs
-        self._types.register({**video_definitions(), **own, **common})
+        found = {**video_definitions(), **own, **common}
+        # Every store knows a few from the beginning, and refuses others under their names.
+        self._types.register({kind: fields for kind, fields in found.items() if kind not in self._types.fielddefs})
 
     def _scan(self, loss: list[str]) -> Iterator[RawMessage]:
         for file in self._files:

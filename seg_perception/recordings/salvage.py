@@ -12,7 +12,7 @@ import struct
 import sys
 import zlib
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing
+from contextlib import closing, suppress
 from io import BytesIO
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
@@ -99,7 +99,7 @@ def _scan_mcap(path: Path, loss: list[str]) -> Iterator[RawMessage]:
                 found = _records(_chunk(body, path, loss), schemas, channels)
                 yield from sorted(found, key=lambda message: message.time_ns)
             else:
-                yield from _record(opcode, body, schemas, channels)
+                yield from _sound_record(opcode, body, schemas, channels)
 
 
 def _chunk(body: bytes, path: Path, loss: list[str]) -> bytes:
@@ -142,8 +142,20 @@ def _records(
         start += 9
         if start + length > len(data):
             return
-        yield from _record(opcode, data[start : start + length], schemas, channels)
+        yield from _sound_record(opcode, data[start : start + length], schemas, channels)
         start += length
+
+
+def _sound_record(
+    opcode: int,
+    body: bytes,
+    schemas: dict[int, tuple[str, tuple[str, str]]],
+    channels: dict[int, tuple[str, str, tuple[str, str]]],
+) -> Iterator[RawMessage]:
+    """As _record; nothing of one whose lengths lead beyond its end: the messages of a channel that is not known are counted
+    as lost."""
+    with suppress(struct.error, IndexError):
+        yield from _record(opcode, body, schemas, channels)
 
 
 def _record(
@@ -196,7 +208,7 @@ def _scan_sqlite(path: Path, loss: list[str]) -> Iterator[RawMessage]:
             texts = _definitions(base)
             # in the order of writing: the index by time may be among what is lost
             for number, time_ns, data in base.execute("SELECT topic_id, timestamp, data FROM messages NOT INDEXED"):
-                if number in topics and isinstance(data, bytes):
+                if number in topics and isinstance(data, bytes) and isinstance(time_ns, int):
                     name, kind = topics[number]
                     yield RawMessage(name, kind, texts.get(kind, ("msg", "")), time_ns, data)
     except sqlite3.Error as error:
@@ -272,11 +284,15 @@ def _ros1_record(
     if fields["op"] == bytes([_ROS1_CONNECTION]) and {"conn", "topic"} <= fields.keys():
         told: dict[str, Any] = _ros1_fields(data)
         if {"type", "message_definition"} <= told.keys():
-            package, _, name = told["type"].decode().partition("/")
+            package, _, name = told["type"].decode(errors="replace").partition("/")
             text = told["message_definition"].decode(errors="replace")
             topic = fields["topic"].decode(errors="replace")
             connections[fields["conn"]] = topic, f"{package}/msg/{name}", ("msg", text)
-    elif fields["op"] == bytes([_ROS1_MESSAGE]) and fields.get("conn") in connections and len(fields["time"]) == 8:
+    elif (
+        fields["op"] == bytes([_ROS1_MESSAGE])
+        and fields.get("conn") in connections
+        and len(fields.get("time", b"")) == 8
+    ):
         seconds, nanoseconds = struct.unpack("<II", fields["time"])
         topic, kind, definition = connections[fields["conn"]]
         yield RawMessage(topic, kind, definition, seconds * 10**9 + nanoseconds, data, True)

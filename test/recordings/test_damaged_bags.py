@@ -188,6 +188,53 @@ def test_where_nothing_can_be_read_it_is_one_sentence(tmp_path: Path, ending: st
     assert "\n" not in str(caught.value) and str(path) in str(caught.value)
 
 
+@pytest.mark.parametrize("column", ["data = 1.5", "data = 'text'", "timestamp = 'never'", "timestamp = x'00'"])
+def test_a_message_of_sqlite_without_time_or_bytes_is_lost_alone(tmp_path: Path, column: str) -> None:
+    path = write(tmp_path / "bag", pictures(5), StoragePlugin.SQLITE3)
+    with sqlite3.connect(path / "bag.db3") as base:
+        base.execute(f"UPDATE messages SET {column} WHERE rowid = 3")
+    source = BagSource(path)
+    assert set(numbers(source)) <= {0, 1, 3, 4} and source.problems
+
+
+def _spoilt(file: Path, *changes: tuple[bytes, int, bytes]) -> Path:
+    """A storage file without its last 40 bytes, so that rosbags refuses it, and with the bytes at an offset from where others
+    are found first put in place."""
+    data = bytearray(file.read_bytes()[:-40])
+    for known, offset, put in changes:
+        place = data.index(known) + offset
+        data[place : place + len(put)] = put
+    file.write_bytes(data)
+    return file
+
+
+def test_a_record_of_mcap_that_leads_beyond_its_end_is_no_record(tmp_path: Path) -> None:
+    path = write(tmp_path / "bag", pictures(5))
+    _spoilt(path / "bag.mcap", (IMAGE.encode(), -4, b"\xff\xff\xff\x7f"))
+    with pytest.raises(SegPerceptionError, match=re.escape(str(path))):
+        BagSource(path)
+
+
+def test_a_bags_own_definition_of_what_every_store_knows_is_not_taken(tmp_path: Path) -> None:
+    path = write(tmp_path / "bag", pictures(5))
+    _spoilt(path / "bag.mcap", (b"int32 sec\nuint32 nanosec", 0, b"int16 sec\nuint32 nanosec"))
+    assert numbers(BagSource(path)) == [*range(5)]
+
+
+@pytest.mark.parametrize(
+    ("known", "offset", "put"), [(b"time=", 0, b"tome="), (b"type=", 5, b"\xe4\xff"), (b"conn=", 0, b"cann=")]
+)
+def test_a_record_of_ros_1_that_lacks_something_is_no_record(
+    tmp_path: Path, known: bytes, offset: int, put: bytes
+) -> None:
+    file = write_ros1(tmp_path / "drive.bag", pictures(5, types=TYPES1))
+    _spoilt(file, (known, offset, put))
+    try:
+        assert set(numbers(BagSource(file))) <= {*range(5)}
+    except SegPerceptionError as error:
+        assert str(file) in str(error)
+
+
 @pytest.mark.parametrize("ending", ["mcap", "db3", "bag"])
 def test_whatever_byte_is_spoilt_nothing_but_the_own_error_comes_out(tmp_path: Path, ending: str) -> None:
     if ending == "bag":
