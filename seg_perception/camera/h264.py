@@ -43,7 +43,7 @@ class FrameNumbers:
 
     def _take_sequence(self, bits: _Bits) -> None:
         """As far as log2_max_frame_num and gaps_in_frame_num_value_allowed_flag (7.3.2.1.1)."""
-        self._bits, self._may_gap = 0, True
+        self._bits, self._is_split, self._may_gap = 0, False, True
         profile = bits.take(8)
         bits.take(16)
         bits.exp_golomb()

@@ -15,7 +15,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from seg_perception.camera.h264 import FrameNumbers, units
+from seg_perception.camera.h264 import KEY_SLICE, SEQUENCE, SLICE, FrameNumbers, units
 from seg_perception.camera.messages import EMPTY, LIMITS, UNDECODABLE, WRONG_ENCODING, BadImageError, DecodedImage
 from seg_perception.errors import SegPerceptionError, quoted
 from seg_perception.image_limits import ImageLimits
@@ -37,6 +37,11 @@ _PLANAR = ("yuv420p", "yuvj420p", "yuv422p", "yuvj422p", "yuv444p", "yuvj444p")
 """Decoded frames whose planes are taken as they are; others become the last but one of these."""
 _FULL_RANGE, _BT709 = 2, 1
 """As FFmpeg numbers them (AVCOL_RANGE_JPEG, AVCOL_SPC_BT709)."""
+_UNITS: dict[str, tuple[Callable[[int], int], int, range]] = {
+    "h264": (lambda head: head & 31, SEQUENCE, range(SLICE, KEY_SLICE + 1)),
+    "h265": (lambda head: head >> 1 & 63, 33, range(32)),
+}
+"""How a unit's first byte tells its type, the type of a sequence's header, and those of pictures."""
 _LENGTH_BYTES = 8
 """Of a unit's length in AV1, at most (4.10.5)."""
 MOST_HELD_BACK = 64
@@ -82,7 +87,7 @@ class VideoReader:
     def __init__(self, limits: ImageLimits = LIMITS) -> None:
         self._limits, self._codec = limits, ""
         self._decoder: Any = None
-        self._numbers = FrameNumbers()
+        self._numbers, self._sequence = FrameNumbers(), b""
         self._waits, self._met_damage = True, False
         self._messages: OrderedDict[int, Any] = OrderedDict()
         self._count = self.skipped = 0
@@ -102,7 +107,8 @@ class VideoReader:
         before = self._change(codec) if codec != self._codec else []
         if not self._waits and codec == "h264" and self._numbers.is_gap(data):
             self._waits = True
-        is_key = is_key_frame(codec, data)
+        sequence, is_key = sequence_of(codec, data), is_key_frame(codec, data)
+        self._sequence = sequence or self._sequence
         if self._waits and not is_key:
             self.skipped += 1
             raise BadImageError(
@@ -112,6 +118,8 @@ class VideoReader:
             )
         if self._waits:
             before += self._start(data)
+            if not sequence:  # some encoders send it once
+                data = self._sequence + data
         return [*before, *self._decode(data, message, tag)]
 
     def rest(self) -> list[tuple[Any, DecodedImage]]:
@@ -123,6 +131,7 @@ class VideoReader:
     def _change(self, codec: str) -> list[tuple[Any, DecodedImage]]:
         before = self._drained()
         self._codec, self._decoder, self._waits = codec, open_decoder(codec, self._limits), True
+        self._numbers, self._sequence = FrameNumbers(), b""
         return before
 
     def _start(self, data: bytes) -> list[tuple[Any, DecodedImage]]:
@@ -132,8 +141,7 @@ class VideoReader:
             self._decoder, self._met_damage = open_decoder(self._codec, self._limits), False
         else:
             self._decoder.flush_buffers()
-        self._numbers = FrameNumbers()
-        self._numbers.is_gap(data)
+        self._numbers.is_gap(data)  # so that they go on from this one's
         self._waits = False
         return before
 
@@ -219,6 +227,20 @@ def is_key_frame(codec: str, data: bytes) -> bool:
         bit = 3 if head & 48 == 48 else 4  # profile 3 has a reserved bit more
         return head >> 6 == 2 and not head >> (bit - 1) & 1 and not head >> (bit - 2) & 1
     return any(kind == 1 for kind in _obu_kinds(data))
+
+
+def sequence_of(codec: str, data: bytes) -> bytes:
+    """What a packet holds before its picture, where that tells the decoder of the sequence; else nothing."""
+    if codec not in _UNITS:
+        return b""  # there every key frame tells it
+    kind_of, sequence, pictures = _UNITS[codec]
+    has_sequence = False
+    for unit in units(data):
+        kind = kind_of(unit[0]) if unit else -1
+        if kind in pictures:
+            return data[: len(data) - len(unit) - 3] if has_sequence else b""
+        has_sequence |= kind == sequence
+    return data if has_sequence else b""
 
 
 def _obu_kinds(data: bytes) -> Iterator[int]:

@@ -125,3 +125,9 @@ def test_a_sequence_that_says_less_takes_back_what_the_last_one_said():
 
 def test_a_unit_that_is_cut_off_goes_on_with_zeros():
     assert gaps(sequence(), picture(15, 0x65), START + b"\x61") == [False, False]
+
+
+def test_pictures_name_their_colour_plane_only_while_the_sequence_keeps_the_planes_apart():
+    split = sequence(HIGH_444, ue(3) + "1" + ue(0) + ue(0) + "0" + "0")
+    after = sequence() + picture(1, 0x65)
+    assert gaps(split, picture(0, 0x65, plane="10"), after, picture(2), picture(4)) == [False, False, False, True]

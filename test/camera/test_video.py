@@ -101,6 +101,41 @@ def test_after_a_lost_frame_it_waits_for_the_next_key_frame(lost: int, b_frames:
     assert len(numbers) + len(causes) == 29
 
 
+def with_the_sequence_once(codec: str) -> list[Packet]:
+    """30 frames of which the first alone brings what the decoder must know of all, and which begin anew every ten."""
+    key_slice = {"h264": b"\0\0\1\x65", "h265": b"\0\0\1\x28"}[codec]
+    packets = stream(codec, 30, gop=10)
+    for k in (10, 20):
+        packets[k] = packets[k]._replace(data=packets[k].data[packets[k].data.rindex(key_slice) :])
+    return packets
+
+
+@pytest.mark.parametrize("codec", ["h264", "h265"])
+def test_damage_is_got_over_where_only_the_first_packet_brings_the_sequence(codec: str) -> None:
+    packets = with_the_sequence_once(codec)
+    assert play(packets, codec) == ([*range(30)], [])
+    packets[3] = packets[3]._replace(data=packets[3].data[:3] + packets[3].data[9:])
+    numbers, causes = play(packets, codec)
+    assert numbers[-20:] == [*range(10, 30)] and UNDECODABLE in causes
+
+
+@pytest.mark.parametrize("codec", ["h264", "h265"])
+def test_the_sequence_may_come_in_a_packet_of_its_own(codec: str) -> None:
+    packets = with_the_sequence_once(codec)
+    sequence = video.sequence_of(codec, packets[0].data)
+    alone = Packet(sequence, -1, True)
+    packets[0] = packets[0]._replace(data=packets[0].data[len(sequence) :])
+    numbers, causes = play([alone, *packets], codec)
+    assert numbers == [*range(30)] and len(causes) == 1
+
+
+def test_lost_frames_are_noticed_again_and_again_where_only_the_first_packet_brings_the_sequence() -> None:
+    """As encoders of video hardware do unless they are told otherwise."""
+    packets = with_the_sequence_once("h264")
+    del packets[15], packets[5]
+    assert play(packets) == ([*range(5), *range(10, 15), *range(20, 30)], [NO_KEY_FRAME] * 8)
+
+
 def test_a_frame_that_no_other_needs_may_be_lost() -> None:
     packets = stream("h264", 20, gop=20, b_frames=2)
     last_b = next(k for k, packet in enumerate(packets) if packet.number == 2)
