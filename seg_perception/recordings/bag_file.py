@@ -163,7 +163,7 @@ class Bag:
                 latest_ns = None
                 continue
             if reader.is2:
-                data = salvage.unpacked_message(data)
+                data = salvage.unpacked_message(data)  # type: ignore[arg-type]  # or a view of them
             later = _later(reader.deserialize, data, connection.msgtype)
             stamp_at = _stamp_at(connection.msgtype, not reader.is2)
             yield Entry(connection.topic, latest_ns, later, data, not reader.is2, stamp_at)
