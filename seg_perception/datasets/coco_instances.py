@@ -170,7 +170,7 @@ class CocoInstances(Drawn):
                         shapes.append(shape)
         except OSError as error:
             raise SegPerceptionError(f"{self._file} cannot be read ({error.strerror}): check it") from error
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise SegPerceptionError(
                 f"{self._file} changed or is damaged at {key} ({error!r}): export it again"
             ) from error

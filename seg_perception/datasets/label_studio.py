@@ -68,7 +68,7 @@ class LabelStudio(Drawn):
                     continue
                 same_size((row.get("original_height"), row.get("original_width")), size_hw, self._file)
                 shapes.append(Shape(self._ids[names[0]], where, **_outline(row, size_hw, where)))
-            except (KeyError, TypeError, ValueError) as error:
+            except (KeyError, TypeError, ValueError, OverflowError) as error:
                 raise SegPerceptionError(f"{where} is damaged ({error}): export it again") from error
         return shapes, remarks
 

@@ -59,7 +59,7 @@ class FilesOfShapes(Drawn):
     def _guarded(self, path: Path, read: Callable[[], Any]) -> Any:
         try:
             return read()
-        except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError) as error:
             raise SegPerceptionError(f"{path} is no label of its tool ({error!r}): export it again") from error
 
 

@@ -19,6 +19,7 @@ from seg_perception.datasets.label_sets import Meaning
 from seg_perception.datasets.polygons import filled_part
 from seg_perception.errors import SegPerceptionError
 from seg_perception.files import in_either_form, read_rgb
+from seg_perception.image_limits import ImageLimits
 from seg_perception.labels import VOID
 
 FEW = "shapes have fewer than 3 points and are left out"
@@ -217,7 +218,9 @@ def turned(ring: NDArray[np.float64], degrees: float, around: NDArray[np.float64
 
 
 def png_mask(data: bytes, where: str) -> NDArray[np.bool_]:
-    """bool [H, W]: where a PNG's last channel is not 0. Raises SegPerceptionError for what is no PNG."""
+    """bool [H, W]: where a PNG's last channel is not 0. Raises SegPerceptionError for what is no PNG, or one of too many pixels."""
+    if data:
+        ImageLimits().check_encoded(data, f"the mask of {where}")
     image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED) if data else None
     if image is None:
         raise SegPerceptionError(f"the mask of {where} is no PNG: export it again")

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+import struct
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,7 +16,7 @@ from hypothesis import strategies as st
 from test_coco_instances import SQUARE, content, export
 from test_cvat import BOX, ROAD, xml
 from test_datasets import photo, write
-from test_tools import cvat, drawn, labelme, picture, task, text, yolo
+from test_tools import cvat, drawn, labelme, picture, png, task, text, yolo
 
 from seg_perception.datasets import DATASETS, open_dataset
 from seg_perception.datasets.polygons import filled
@@ -45,6 +48,31 @@ def of_cvat(root: Path, shape: str) -> str:
     return "cvat"
 
 
+def supervised(root: Path, origin: list[Any]) -> str:
+    bitmap = {"data": base64.b64encode(zlib.compress(png([[0, 1]]))).decode(), "origin": origin}
+    rows = [{"classTitle": "road", "geometryType": "bitmap", "bitmap": bitmap}]
+    text(root / "meta.json", {"classes": [{"title": "road"}]})
+    text(root / "ds0/ann/a.jpg.json", {"size": {"height": 4, "width": 4}, "objects": rows})
+    photo(root / "ds0/img/a.jpg", 4, 4)
+    return "supervisely"
+
+
+def boxed(root: Path, x: Any) -> str:
+    box = {"x": x, "y": 0, "width": 5, "height": 5, "rectanglelabels": ["car"]}
+    photo(root / "images/a.jpg", 4, 4)
+    text(root / "tasks.json", [task("a.jpg", ("rectanglelabels", box))])
+    return "label_studio"
+
+
+def of_a_png(root: Path, side: int) -> str:
+    """A mask whose PNG says that it has so many rows and columns."""
+    header = b"IHDR" + struct.pack(">II", side, side) + bytes([8, 0, 0, 0, 0])
+    data = bytearray(png([[1]]))
+    data[12:33] = header + struct.pack(">I", zlib.crc32(header))
+    labelme(root, drawn("car", [[0, 0], [1, 1]], "mask", mask=base64.b64encode(data).decode()))
+    return "labelme"
+
+
 MASK = '<mask label="road" rle="{}" left="0" top="0" width="2" height="2"></mask>'
 
 
@@ -59,6 +87,9 @@ MASK = '<mask label="road" rle="{}" left="0" top="0" width="2" height="2"></mask
         (lambda root: coco(root, [SQUARE], {"image_id": {}}), "no instance JSON of COCO"),
         (lambda root: coco(root, [SQUARE], {}, {"id": INFINITE}), "no instance JSON of COCO"),
         (lambda root: brushed(root, [300, 1, 2, 3]), "region r0 of a.jpg"),
+        (lambda root: supervised(root, [INFINITE, 0]), "a.jpg.json is no label of its tool"),
+        (lambda root: boxed(root, HUGE), "region r0 of a.jpg"),
+        (lambda root: of_a_png(root, 60_000), "the mask of shape 1 .*60000x60000"),
         (lambda root: brushed(root, [], 3.7), "no region with a label"),
         (lambda root: of_cvat(root, MASK.format(f"0, {10**30}")), "shape 1"),
         (lambda root: of_cvat(root, BOX.format(z=0, more=' rotation="inf"')), "shape 1"),
