@@ -53,7 +53,7 @@ def answers() -> dict[str, Any]:
         64, 48, ((50.0, 0, 31.5), (0, 50.0, 23.5), (0, 0, 1)), "plumb_bob", (-0.1, 0.01, 0.0, 0.0, 0.0)
     )
     extractor = DrivableExtractor(CAMVID, DrivableSettings(look_ahead_m=(4.0,), range_max_m=8.0))
-    extractor.set_camera(camera, CameraPose(0.0, 0.0, 1.5, pitch=0.2), HW)
+    poses = CameraPose(0.0, 0.0, 1.5, pitch=0.2), CameraPose(1.05, 0.0, 1.5)
     scores, curve, calibration = Scores(CAMVID), DrivableCurve(CAMVID), Calibration()
     for number in range(2):
         logits = rng.normal(size=(len(CAMVID), 6, 8)) * 3
@@ -64,6 +64,7 @@ def answers() -> dict[str, Any]:
         output = network_output(logits, rng.random((6, 8)), offset)
         output, _ = steadier.steady(np.zeros((1, *HW, 3), np.uint8), output, 0, 1 + number * 10**8)
         panoptic = decoder.decode(output, 0, HW, 8, Wants())
+        extractor.set_camera(camera, poses[0], HW)
         found[f"tracks {number}"] = plain(tracker.update(panoptic, 1 + number * 10**8, extractor.projection))
         found[f"panoptic {number}"] = plain(panoptic)
         truth = np.where(rng.random(HW) < 0.1, np.uint8(VOID), np.roll(panoptic.semantic, 2, 1)).astype(np.uint8)
@@ -72,6 +73,8 @@ def answers() -> dict[str, Any]:
         )
         curve.add(panoptic.semantic, panoptic.confidence, truth)
         calibration.add(panoptic.semantic, panoptic.confidence, truth)
+        # A camera that looks level has cells right below and above it at the middle of the grid's.
+        extractor.set_camera(camera, poses[number], HW)
         drivable = extractor.extract(panoptic, Wants())
         found[f"drivable {number}"] = plain(drivable)
     found["scores"] = plain(scores.summary())

@@ -73,8 +73,10 @@ def _bent(x: float, y: float, lens: LensNumbers) -> tuple[float, float]:
 @compiled
 def _to_pixel(right: float, down: float, ahead: float, lens: LensNumbers) -> tuple[float, float, bool]:
     """Pixel x, y of a point in optical axes, and whether it is one: not behind the camera nor beyond the lens' reach."""
+    if not ahead > _BEHIND_M:
+        return np.nan, np.nan, False
     x, y = right / ahead, down / ahead
-    reached = (ahead > _BEHIND_M) & (x * x + y * y <= lens.slope_limit_squared)
+    reached = x * x + y * y <= lens.slope_limit_squared
     if lens.model != PINHOLE:
         x, y = _bent(x, y, lens)
     return lens.fx * x + lens.cx, lens.fy * y + lens.cy, reached
@@ -84,9 +86,9 @@ def _to_pixel(right: float, down: float, ahead: float, lens: LensNumbers) -> tup
 def _pixel_index(right: float, down: float, ahead: float, lens: LensNumbers, height: int, width: int) -> np.int32:
     """Flat index of the pixel that shows a point in optical axes; UNSEEN outside the image."""
     u, v, reached = _to_pixel(right, down, ahead, lens)
-    seen = reached & (u > -0.5) & (u < width - 0.5) & (v > -0.5) & (v < height - 0.5)
-    index = np.int32(v + 0.5) * np.int32(width) + np.int32(u + 0.5)
-    return index if seen else np.int32(UNSEEN)
+    if not (reached & (u > -0.5) & (u < width - 0.5) & (v > -0.5) & (v < height - 0.5)):
+        return np.int32(UNSEEN)
+    return np.int32(v + 0.5) * np.int32(width) + np.int32(u + 0.5)
 
 
 @compiled
