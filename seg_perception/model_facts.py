@@ -16,7 +16,7 @@ PRECISIONS = ("fp32", "fp16", "int8")
 
 NEEDED_TEXTS = ("name", "network", "training_data", "license_note")
 COUNTS = ("parameters", "macs")
-TABLES = ("metrics", "parity", "quantization", "self_test")
+TABLES = ("metrics", "parity", "quantization", "self_test", "mirror")
 _TEXTS = (*NEEDED_TEXTS, "pretrained")
 _NEEDED = (*NEEDED_TEXTS, "labels", "precision", *COUNTS)
 
@@ -63,9 +63,23 @@ def check(content: Mapping[str, Any]) -> None:
     if content.get("sizes") is not None:
         limits_of(content["sizes"])
     try:
-        LabelSet.from_json(content["labels"])
+        labels = LabelSet.from_json(content["labels"])
     except SegPerceptionError as error:
         raise SegPerceptionError(f"has labels that cannot be used: {error}") from error
+    if content.get("mirror"):
+        _check_mirror(content["mirror"], labels)
+
+
+def _check_mirror(mirror: Mapping[str, Any], labels: LabelSet) -> None:
+    """Raise SegPerceptionError, an end of a sentence, where it is not `seen` and pairs of classes in `swapped`."""
+    try:
+        if not isinstance(mirror["seen"], bool):
+            raise TypeError("seen is true or false")
+        names = [labels.by_name(name).name for one, other in mirror["swapped"] for name in (one, other)]
+        if len(set(names)) != len(names):
+            raise ValueError("a class has one mirror image")
+    except (SegPerceptionError, KeyError, TypeError, ValueError) as error:
+        raise SegPerceptionError(f"has the mirror {mirror!r} ({error}): export it again") from error
 
 
 def _is_number(value: Any) -> bool:

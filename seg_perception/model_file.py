@@ -49,7 +49,9 @@ class ModelInfo:
     where the file does not say. note: what its user should know, to be logged; mostly empty. pretrained: whose weights
     training began with and their licence, empty where it began with none. temperature: what the logits in the graph were
     divided by, so that confidence means what it says. sha256: of the file as it was read, empty where there is none.
-    self_test: the answer to self_test.py's known image at size_hw, empty where the file holds none."""
+    self_test: the answer to self_test.py's known image at size_hw, empty where the file holds none. mirror: whether training
+    saw images in a mirror (`seen`) and the pairs of names of classes that change places there (`swapped`), empty where the
+    file does not say."""
 
     path: Path
     name: str
@@ -73,6 +75,7 @@ class ModelInfo:
     limits: SizeLimits | None = None
     sha256: str = ""
     self_test: Mapping[str, Any] = field(default_factory=dict)
+    mirror: Mapping[str, Any] = field(default_factory=dict)
 
     def size_for(self, image_hw: tuple[int, int]) -> tuple[int, int]:
         """The network's input (height, width) for images of image_hw: of the image's shape and about as many px as
@@ -114,6 +117,7 @@ def metadata(
     pretrained: str = "",
     sizes: Mapping[str, Any] | None = None,
     temperature: float = 1.0,
+    mirror: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """The JSON object that a model file carries under METADATA_KEY. Export adds `parity` once it has measured it, and
     save the checksum. Raises SegPerceptionError for what load would refuse."""
@@ -134,6 +138,8 @@ def metadata(
         content["quantization"] = dict(quantization)
     if temperature != 1:
         content["temperature"] = temperature
+    if mirror:
+        content["mirror"] = dict(mirror)
     if sizes is not None:
         content["sizes"] = dict(sizes)
     if float32_layers is not None:

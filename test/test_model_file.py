@@ -195,6 +195,19 @@ BAD_METADATA = [
         (set_to("temperature", value), "has the temperature")
         for value in (0, -1.5, float("nan"), "warm", True, None, 10**400)
     ),
+    *(
+        (set_to("mirror", value), "has the mirror|has mirror of")
+        for value in (
+            [1],
+            {"seen": 1, "swapped": []},
+            {"seen": True},
+            {"seen": True, "swapped": 3},
+            {"seen": True, "swapped": [["road"]]},
+            {"seen": True, "swapped": [["road", "sea"]]},
+            {"seen": True, "swapped": [["road", 3]]},
+            {"seen": True, "swapped": [["road", "sky"], ["sky", "car"]]},
+        )
+    ),
     (set_to("name", "a\ud800"), "half a letter in .*a.ud800'"),
     (in_label("name", "\udfff"), "half a letter"),
     (set_to("sizes", [64, 96]), "has the sizes"),

@@ -77,17 +77,34 @@ def parse_scales(text: str) -> tuple[float, ...]:
         raise SegPerceptionError(f"--scales is '{text}': give numbers such as 1.0,1.5") from error
 
 
+def mirrored_classes(model: ModelInfo) -> list[int]:
+    """The id of what each class is in a mirror. Raises SegPerceptionError where training never saw images in one."""
+    if not model.mirror.get("seen", True):
+        raise SegPerceptionError(
+            f"--tta flip is of no use for the model '{model.name}', which was trained with augment.mirror: false, as for "
+            "classes that know left from right: leave it out, or train with augment.swapped_by_mirror"
+        )
+    ids = list(range(len(model.labels)))
+    for pair in model.mirror.get("swapped", ()):
+        one, other = (model.labels.by_name(name).id for name in pair)
+        ids[one], ids[other] = other, one
+    return ids
+
+
 class AugmentedBackend:
     """Runs a backend on every view of an image of the largest scale and averages what it finds on that scale's grid.
 
     model: what the pipeline takes for the model, of that larger input. Class probabilities (whose logarithms are the
     merged logits), heatmaps and offsets are averaged. Within a scale the windows are blended, the nearer to a window's
-    middle the more it counts, since at its rim the network sees less of what surrounds a pixel.
+    middle the more it counts, since at its rim the network sees less of what surrounds a pixel. Where the model says which
+    classes change places in a mirror, they do so back. Raises SegPerceptionError as mirrored_classes.
     """
 
     def __init__(self, model: ModelInfo, backend: Backend, views: Views) -> None:
         self._backend = backend
         self._views = views
+        classes = mirrored_classes(model) if views.flip else []
+        self._planes_in_mirror = [*classes, *range(len(classes), len(classes) + 3)]
         self._stride = model.stride
         self._window = model.grid_hw
         self._grids = [_scaled(model.grid_hw, scale) for scale in views.scales]
@@ -120,7 +137,7 @@ class AugmentedBackend:
             view = self._resized(image, grid)
             found.append(self._to_grid(self._blended(view, grid)))
             if self._views.flip:
-                maps = self._blended(view[:, ::-1], grid)[:, :, ::-1].copy()
+                maps = self._blended(view[:, ::-1], grid)[self._planes_in_mirror, :, ::-1]
                 maps[-1] *= -1
                 found.append(self._to_grid(maps))
         return np.mean(found, axis=0, dtype=np.float32)

@@ -173,6 +173,31 @@ def test_a_mirrored_frame_gives_the_mirrored_masks() -> None:
     np.testing.assert_allclose(one.center_offset[:, 1], -other.center_offset[:, 1, :, ::-1], atol=1e-4)
 
 
+def test_classes_that_change_places_in_a_mirror_do_so_back() -> None:
+    """A network that is right of both views: what is left of the middle is sky, what is right of it is road."""
+    h, w = MODEL.grid_hw
+    sky = MODEL.labels.by_name("sky").id
+
+    def by_side(images: np.ndarray) -> NetworkOutput:
+        logits = np.zeros((1, CLASSES, h, w), np.float32)
+        logits[:, sky, :, : w // 2] = logits[:, ROAD, :, w // 2 :] = 9
+        return NetworkOutput(logits, np.zeros((1, 1, h, w), np.float32), np.zeros((1, 2, h, w), np.float32))
+
+    model = replace(MODEL, mirror={"seen": True, "swapped": [["sky", "road"]]})
+    backend = AugmentedBackend(model, FakeBackend(by_side), Views(flip=True))
+    image = image_for(backend)
+    np.testing.assert_allclose(
+        np.exp(backend.infer(image).semantic_logits), softmax(by_side(image).semantic_logits), 1e-5
+    )
+
+
+def test_a_mirror_that_training_never_saw_is_refused() -> None:
+    model = replace(MODEL, mirror={"seen": False, "swapped": []})
+    with pytest.raises(SegPerceptionError, match=r"--tta flip .*augment\.mirror: false"):
+        AugmentedBackend(model, FakeBackend(by_colour), Views(flip=True))
+    AugmentedBackend(model, FakeBackend(by_colour), Views((1.5,)))
+
+
 def test_what_is_not_finite_stays_so() -> None:
     """The decoder names it; a mean that hid it would be a wrong answer."""
 

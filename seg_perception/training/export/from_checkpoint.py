@@ -7,6 +7,7 @@ import io
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -52,11 +53,19 @@ def from_checkpoints(
         "training_data": ", ".join(dict.fromkeys(name for one in used for name in one["data"])),
         "pretrained": "; ".join(dict.fromkeys(filter(None, (one.get("pretrained", "") for one in used)))),
         "license_note": DEFAULT_LICENSE_NOTE,
+        "mirror": _mirror(content.get("config", {}).get("augment")),
         "parameters": deployed_parameters(network),
         "macs": multiply_accumulates(network, size_hw),
     }
     labels = LabelSet.from_json(content["labels"])
     return Source(lambda: to_onnx(network, size_hw), "fp32", labels, size_hw, facts, TorchBackend(network))
+
+
+def _mirror(augment: Any) -> dict[str, Any]:
+    """What training's configuration says of mirrors, as ModelInfo holds it; nothing where a checkpoint does not."""
+    if not isinstance(augment, Mapping) or "mirror" not in augment:
+        return {}
+    return {"seen": augment["mirror"], "swapped": augment.get("swapped_by_mirror", [])}
 
 
 class TorchBackend:

@@ -56,6 +56,7 @@ def from_model(path: Path, precision: str | None) -> Source:
         "parameters": info.parameters,
         "macs": info.macs,
         "temperature": info.temperature,
+        "mirror": info.mirror,
         # figures of another precision are not those of the new file
         "metrics": dict(info.metrics) if info.precision == precision else {},
     }

@@ -199,6 +199,18 @@ def test_a_mean_of_checkpoints_says_all_that_taught_it(root: Path, tmp_path: Pat
     assert (facts["training_data"], facts["pretrained"]) == ("camvid, mine, kitti", "W (L)")
 
 
+def test_what_training_says_of_mirrors_is_in_the_file_and_in_files_made_of_it(root: Path, tmp_path: Path) -> None:
+    content = checkpoint.load(root / "c.pt")
+    pairs = [["car", "bicyclist"]]
+    checkpoint.save(tmp_path / "c.pt", {**content, "config": {"augment": {"mirror": True, "swapped_by_mirror": pairs}}})
+    assert run_export("--checkpoint", tmp_path / "c.pt", "--out", tmp_path / "m.onnx") == 0
+    assert run_export("--model", tmp_path / "m.onnx", "--precision", "fp16", "--out", tmp_path / "half.onnx") == 0
+    for name in ("m.onnx", "half.onnx"):
+        assert model_file.load(tmp_path / name).mirror == {"seen": True, "swapped": pairs}
+    checkpoint.save(tmp_path / "c.pt", {**content, "config": {"augment": {"mirror": True, "swapped_by_mirror": 3}}})
+    assert run_export("--checkpoint", tmp_path / "c.pt", "--out", tmp_path / "m.onnx") == 2
+
+
 def test_a_network_that_gives_no_numbers_is_not_written(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     content = checkpoint.load(root / "c.pt")
     content["average"]["semantic.classify.bias"][0] = float("inf")
