@@ -161,8 +161,9 @@ class _Ground:
         self.projection = projection
         self.flat = FlatImage.of(projection.lens, projection.image_hw)
         s = self.settings
-        corners = [s.grid_near_m, s.grid_near_m + s.grid_length_m, abs(s.grid_center_y_m) + s.grid_width_m]
-        farthest_m = math.hypot(*projection.position[:2]) + math.hypot(*corners) + s.range_max_m
+        corner_m = np.abs((self.grid.origin_m, self.grid.far_corner_m)).max(axis=0)
+        lane_m = math.hypot(s.range_max_m, s.vehicle_width_m / 2)
+        farthest_m = math.hypot(*projection.position[:2]) + math.hypot(*corner_m) + lane_m
         self.finder.update(projection, self.flat, farthest_m)
         self.scan.update(projection, ego, self.flat.known)
         self.ahead.update(projection, ego, self.flat.known)

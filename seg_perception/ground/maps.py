@@ -70,7 +70,8 @@ def keep_longest(rays: NDArray[np.int32], known: NDArray[np.uint8]) -> None:
 
 
 class GridMap:
-    """How a grid's cells are seen. origin_m: its corner of smallest x and y; shape: rows (y), columns (x).
+    """How a grid's cells are seen. origin_m: its corner of smallest x and y; far_corner_m: that of the largest; shape: rows (y),
+    columns (x).
 
     Of the cells whose middle is in the image: their index, pixel and bearing (see end_kernels.bins_of), int32 [C] each, and their
     distance from under the camera in m, float64 [C]. All are views of buffers that update overwrites, and empty before the
@@ -79,6 +80,7 @@ class GridMap:
 
     def __init__(self, origin_m: tuple[float, float], shape: tuple[int, int], resolution_m: float) -> None:
         self.origin_m, self.shape, self.resolution_m = origin_m, shape, resolution_m
+        self.far_corner_m = (origin_m[0] + shape[1] * resolution_m, origin_m[1] + shape[0] * resolution_m)
         total = shape[0] * shape[1]
         self._cells, self._cell_pixels, self._cell_bins = np.empty((3, total), np.int32)
         self._distances = np.empty(total)

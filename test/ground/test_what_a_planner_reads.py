@@ -128,6 +128,22 @@ def test_areas_say_where_the_view_of_the_lane_begins() -> None:
     assert area.free_distance_m == math.inf and area.view_begins_m == pytest.approx(begins_m, abs=0.06)
 
 
+def test_what_stands_far_aside_in_a_wide_lane_or_in_a_coarse_cell_is_there_however_near_the_range_is() -> None:
+    """A pixel of 2 cm, seen from right above, between the lines along x that are looked along."""
+    hw, pose = (480, 1280), CameraPose(0, 0, 4, pitch=math.pi / 2)
+    camera = CameraModel(1280, 480, ((200, 0, 639.5), (0, 200, 239.5), (0, 0, 1)))
+    mask = np.full(hw, ROAD, np.uint8)
+    (u, v) = GroundProjection(camera, pose, hw).ground_to_pixels(np.array(((0.52, 9.03),)))[0]
+    mask[round(v), round(u)] = POLE
+    found = run(mask, pose, camera, vehicle_width_m=20.0, range_max_m=1.0, grid_length_m=0.1, grid_width_m=0.1)
+    assert found.areas[0].free_distance_m == math.inf
+    assert found.areas[0].free_distance_width_m == pytest.approx(0.52, abs=0.03)
+    grid = run(
+        mask, pose, camera, range_max_m=1.0, grid_length_m=0.1, grid_width_m=0.1, resolution_m=10, grid_center_y_m=5
+    ).grid
+    assert grid is not None and grid.cells.tolist() == [[100]]
+
+
 @pytest.mark.parametrize(
     ("width_m", "resolution_m"), [(0.15, 0.5), (0.15, 1.0), (0.15, 10.0), (0.04, 0.1), (0.04, 1.0)]
 )
