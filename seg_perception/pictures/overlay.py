@@ -38,6 +38,7 @@ LEAST_TAG_PX = 24
 """Smaller things get no tag: it would hide them."""
 _SWATCH_RIM = (150, 150, 150)
 _HATCH = (230, 230, 230)
+FROM_VEHICLE = "speeds as seen from the vehicle"
 _LONGEST_NOTE = "masks: 999 frames old"
 
 
@@ -61,11 +62,14 @@ class Overlay:
         drivable: Drivable | None = None,
         out: NDArray[np.uint8] | None = None,
         projection: GroundProjection | None = None,
+        *,
+        over_ground: bool = False,
     ) -> NDArray[np.uint8]:
         """uint8 [H, W, 3] of rgb's size: class colours, borders and tags of things, trails and speeds of those that are
         followed, the drivable areas' outlines, the own vehicle hatched, and a legend strip; with the projection of the
         mask's pixels also where free space ends, the free distance ahead and the areas' edges at the look-ahead distances.
-        Masks of another size are stretched to it. out: where to draw; None or of another size = into a new image.
+        Masks of another size are stretched to it. out: where to draw; None or of another size = into a new image. over_ground:
+        whether speeds in m/s are over the ground; else they are as seen from the vehicle, which is then said.
         """
         height, width = rgb.shape[:2]
         if self._colored.shape != rgb.shape:
@@ -90,7 +94,9 @@ class Overlay:
             if projection is not None:
                 self._draw_ground(drivable, _View(projection, scale_xy), tags, out)
         self._draw_trails(panoptic, scale_xy, out)
-        self._tag_things(panoptic, scale_xy, tags)
+        tells_ground_speed = self._tag_things(panoptic, scale_xy, tags)
+        if tells_ground_speed and not over_ground:
+            tags.add(FROM_VEHICLE, [(width, tags.height_px)])
         out[height - rows :] = self._strip[:rows]
         return out
 
@@ -122,12 +128,16 @@ class Overlay:
             if track.state != "new" and len(points) > 1:
                 draw_lines(out, [points], track_color(track.id), thickness(out.shape[1]) + 1, cased=True)
 
-    def _tag_things(self, panoptic: Panoptic, scale_xy: NDArray[np.float64], tags: _Tags) -> None:
-        """Near things, which are large, come first: where there is no room, a far one goes without."""
+    def _tag_things(self, panoptic: Panoptic, scale_xy: NDArray[np.float64], tags: _Tags) -> bool:
+        """Near things, which are large, come first: where there is no room, a far one goes without. Returns whether any tells a
+        speed in m/s."""
+        tells_ground_speed = False
         for segment in sorted(panoptic.segments, key=lambda segment: -segment.area):
             x, y, width, height = np.asarray(segment.box) * np.tile(scale_xy, 2)
             if segment.is_thing and min(width, height) >= LEAST_TAG_PX:
                 tags.add(self._tag(segment), [(x, y), (x, y + height + tags.height_px), (x, y + tags.height_px)])
+                tells_ground_speed |= segment.track is not None and speed_text(segment.track).endswith(" m/s")
+        return tells_ground_speed
 
     def _tag(self, segment: Segment) -> str:
         """What it is, by most votes where it is followed, its number, and how fast it goes."""

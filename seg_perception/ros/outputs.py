@@ -236,7 +236,10 @@ class CameraOutputs:
         height, width = result.panoptic.semantic.shape
         if rgb.shape[:2] != (height, width):
             rgb = cv2.resize(rgb, (width, height), interpolation=cv2.INTER_AREA)  # type: ignore[assignment]
-        self._overlay_rgb = self._overlay.draw(rgb, result.panoptic, result.drivable, self._overlay_rgb, projection)
+        over_ground = result.motion_frame == "odometry"
+        self._overlay_rgb = self._overlay.draw(
+            rgb, result.panoptic, result.drivable, self._overlay_rgb, projection, over_ground=over_ground
+        )
         raw, compressed = OVERLAYS
         if raw in watched:
             self._publishers[raw].publish(self._images[raw].fill(self._overlay_rgb, header))

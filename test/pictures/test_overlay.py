@@ -301,21 +301,26 @@ def test_a_number_that_begins_anew_and_a_new_track_have_no_trail():
     assert not _in_track_color(drawn, 8)[:200].any()
 
 
+_MOTION = GroundMotion((9.0, 1.0), (3.0, -4.0), ((0.0,) * 4,) * 4)
+
+
 @pytest.mark.parametrize(
-    "state, ground, words",
+    "state, ground, over_ground, words",
     [
-        ("confirmed", None, "car 7  130 px/s"),
-        ("confirmed", GroundMotion((9.0, 1.0), (3.0, -4.0), ((0.0,) * 4,) * 4), "car 7  5.0 m/s"),
-        ("new", None, "car 7"),
+        ("confirmed", None, False, ["car 7  130 px/s"]),
+        ("confirmed", _MOTION, True, ["car 7  5.0 m/s"]),
+        ("confirmed", _MOTION, False, ["car 7  5.0 m/s", "speeds as seen from the vehicle"]),
+        ("new", _MOTION, False, ["car 7"]),
     ],
 )
-def test_tags_say_the_number_and_the_speed(monkeypatch, state, ground, words):
+def test_tags_say_the_number_and_the_speed(monkeypatch, state, ground, over_ground, words):
     told = []
     monkeypatch.setattr(
         "seg_perception.pictures.overlay.draw_tag", lambda out, left, top, text, scale: told.append(text)
     )
-    Overlay(CAMVID).draw(np.zeros((360, 640, 3), np.uint8), _followed(100, 1.0, state=state, ground=ground))
-    assert told == [words]
+    shown = _followed(100, 1.0, state=state, ground=ground)
+    Overlay(CAMVID).draw(np.zeros((360, 640, 3), np.uint8), shown, over_ground=over_ground)
+    assert told == words
 
 
 def test_trails_are_bounded():
