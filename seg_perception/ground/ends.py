@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from seg_perception.camera_model import Floats
 from seg_perception.ground.end_kernels import BLOCK_PX, end_depths, find_ends, near_sides, place_ends
 from seg_perception.ground.geometry import GroundProjection
-from seg_perception.ground.metric_outlines import FlatImage
+from seg_perception.ground.metric_outlines import LATTICE_PX, FlatImage
 
 _BINS_PER_FOCAL_PX = 24
 """Bearings all around the camera for each px of its focal length: three or more for each pixel of the picture."""
@@ -70,17 +70,15 @@ class EndFinder:
     def update(self, projection: GroundProjection, flat: FlatImage, limit_m: float) -> None:
         """Look from here, no farther than limit_m."""
         self._projection, self._flat, self._limit_m = projection, flat, limit_m
-        height, width = projection.image_hw
-        lattice = np.stack(
-            np.meshgrid(*(np.append(np.arange(0, size, BLOCK_PX), size) for size in (width, height))), axis=-1
-        )
-        middles = (lattice[:-1, :-1] + lattice[1:, 1:]) / 2 - 0.5
+        blocks = _lattice(projection.image_hw, BLOCK_PX)
+        middles = (blocks[:-1, :-1] + blocks[1:, 1:]) / 2
         self._inward = inward_ways(projection, flat, middles.reshape(-1, 2)).reshape(middles.shape)
         self._steps, self._other_steps = neighbour_steps(self._inward)
-        falls = flat.rays(lattice.reshape(-1, 2) - 0.5) @ projection.base_from_optical[2] < 0
-        rows = np.flatnonzero(falls.reshape(lattice.shape[:2]).any(axis=1))
-        # A horizon that bends may lie in a block that has no corner below it.
-        self._rows = (max(rows[0] - 2, 0) * BLOCK_PX, min((rows[-1] + 2) * BLOCK_PX, height)) if len(rows) else (0, 0)
+        # Between the lattice's crossings rays are mixed of theirs, so a ray falls only beside a crossing whose ray does.
+        corners = _lattice(projection.image_hw, LATTICE_PX)
+        falls = flat.rays(corners.reshape(-1, 2)) @ projection.base_from_optical[2] < 0
+        rows = np.flatnonzero(falls.reshape(corners.shape[:2]).any(axis=1)).tolist() or [0]
+        self._rows = max(rows[0] - 1, 0) * LATTICE_PX, min((rows[-1] + 1) * LATTICE_PX, projection.image_hw[0])
         bins = min(_BINS_PER_FOCAL_PX * math.ceil(max(flat.focal)), _MOST_BINS)
         if len(self.nearest) != bins:
             self.nearest = np.empty(bins)
@@ -113,6 +111,12 @@ class EndFinder:
         """How many ends there are, and how many with the sides that only hide; the first that have room are in _pixels."""
         ends = find_ends(mask, words, self._costs, self._steps, rows, self._pixels, 0, False)
         return ends, find_ends(mask, words, self._costs, self._other_steps, rows, self._pixels, ends, True)
+
+
+def _lattice(image_hw: tuple[int, int], step_px: int) -> Floats:
+    """Corners of pixels, float64 [rows, columns, 2] (x, y) in px, every step_px and at the image's far edges."""
+    y, x = (np.append(np.arange(0, size, step_px), size) - 0.5 for size in image_hw)
+    return np.stack(np.meshgrid(x, y), axis=-1)
 
 
 def inward_ways(projection: GroundProjection, flat: FlatImage, pixels: Floats) -> NDArray[np.float32]:

@@ -15,7 +15,7 @@ from seg_perception.ground.outlines import Floats, Rings
 
 TOLERANCE_PX = 0.65
 """Outlines on the ground are thinned less than those in pixels: far away a pixel is many decimetres."""
-_STEP_PX = 8
+LATTICE_PX = 8
 """Between the rays that are looked up of a lens that bends lines."""
 _APART_PX = 1e-3
 """The range ends sooner by as much where it would pass through a point: two rings could come to touch there."""
@@ -26,7 +26,7 @@ _LEAST_AHEAD = 0.05
 class FlatImage:
     """The image as a lens with the same focal length and centre would show it that keeps lines straight.
 
-    Rays are known at the crossings of a lattice of _STEP_PX. Borders are cut where they cross it, and in between what
+    Rays are known at the crossings of a lattice of LATTICE_PX. Borders are cut where they cross it, and in between what
     is looked up is linear: what was apart in the image stays apart. known: uint8 [H, W], 255 where the lens has a ray,
     0 elsewhere; None where it has one everywhere.
     """
@@ -40,7 +40,7 @@ class FlatImage:
         self._image_hw = image_hw
         if not lens.is_distorted:
             return
-        y, x = (np.minimum(np.arange(math.ceil(size / _STEP_PX) + 1) * _STEP_PX, size) for size in image_hw)
+        y, x = (np.minimum(np.arange(math.ceil(size / LATTICE_PX) + 1) * LATTICE_PX, size) for size in image_hw)
         at = np.stack(np.meshgrid(x, y), axis=-1) - 0.5
         rays = np.ones((*at.shape[:2], 3))
         rays[..., :2] = lens.to_slopes(at.reshape(-1, 2)).reshape(at.shape)
@@ -48,7 +48,7 @@ class FlatImage:
         known = rays[..., 2] > _LEAST_AHEAD  # False for NaN
         if not known.all():
             cells = known[1:, 1:] & known[1:, :-1] & known[:-1, 1:] & known[:-1, :-1]
-            wide = np.kron(cells, np.ones((_STEP_PX, _STEP_PX), np.bool_))[: image_hw[0], : image_hw[1]]
+            wide = np.kron(cells, np.ones((LATTICE_PX, LATTICE_PX), np.bool_))[: image_hw[0], : image_hw[1]]
             self.known = np.where(wide, 255, 0).astype(np.uint8)
         rays[~known] = 0.0
         self._rays = rays
@@ -64,14 +64,14 @@ class FlatImage:
         such, where the lens has no ray."""
         if self._rays is None:
             return _straight(points, self.focal, self.center)
-        return _interpolated(points + 0.5, self._rays, *self._image_hw, _STEP_PX)
+        return _interpolated(points + 0.5, self._rays, *self._image_hw, LATTICE_PX)
 
     def flattened(self, rings: Rings, image_hw: tuple[int, int]) -> Rings:
         """rings of the image as rings of the flat image, both in px; they must lie where rays are known."""
         if self._rays is None:
             return rings
-        points, starts = _cut_at_cells(rings.points + 0.5, rings.starts, _STEP_PX)
-        rays = _interpolated(points, self._rays, *image_hw, _STEP_PX)
+        points, starts = _cut_at_cells(rings.points + 0.5, rings.starts, LATTICE_PX)
+        rays = _interpolated(points, self._rays, *image_hw, LATTICE_PX)
         return Rings(_seen_straight(rays, self.focal, self.center), starts, rings.outers)
 
 

@@ -284,6 +284,25 @@ def test_an_end_beyond_the_limit_is_none_and_hides_nothing() -> None:
         assert len(ends.points) == count and np.isfinite(ends.nearest).any() == (count > 0)
 
 
+@pytest.mark.parametrize("roll", [0.0, 0.6, 1.5, -2.5])
+@pytest.mark.parametrize("pitch", [-0.4, -0.8, -1.0, -1.2, -1.3, -1.4])
+def test_a_fisheye_that_looks_up_finds_what_stands_in_the_slightest_crescent_of_ground(
+    pitch: float, roll: float
+) -> None:
+    """The crescent may be narrower than a block, anywhere along the rim; with depth, here known of no pixel, all is looked at."""
+    hw = (120, 150)
+    camera = CameraModel(150, 120, ((38.0, 0, 74.5), (0, 38.0, 59.5), (0, 0, 1)), "equidistant", (0.01, 0, 0, 0))
+    projection = GroundProjection(camera, CameraPose(0, 0, 2.0, roll, pitch), hw)
+    flat = FlatImage.of(projection.lens, hw)
+    assert flat.known is not None
+    mask = np.random.default_rng(3).choice(np.array((ROAD, CAR), np.uint8), hw)
+    mask[flat.known == 0] = UNSEEN_LABEL
+    made = EndFinder(CAMVID.drivable_costs)
+    made.update(projection, flat, 100.0)
+    everywhere = made.find(mask, np.full(hw, np.nan, np.float32)).pixels.tolist()
+    assert len(everywhere) and made.find(mask).pixels.tolist() == everywhere
+
+
 def test_more_ends_than_there_was_room_for_are_found() -> None:
     """A picture like sand, where none had ends before: as by one that has had room from the start."""
     hw = (64, 64)
