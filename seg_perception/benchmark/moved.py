@@ -26,8 +26,12 @@ def tell_what_moved(former: Path, numbers: Mapping[str, Any]) -> None:
         return
     if not isinstance(old, dict):
         return
+    try:
+        sentences = moved(old, numbers) or [f"nothing moved by more than {TOLERANCE:.0%}"]
+    except (AttributeError, KeyError, TypeError, ValueError, OverflowError):  # another program's, or a damaged one
+        sentences = [f"not compared with the former result: {former} is none of a benchmark"]
     print(f"{former.stem}, against the former result:")
-    for sentence in moved(old, numbers) or [f"nothing moved by more than {TOLERANCE:.0%}"]:
+    for sentence in sentences:
         print(f"  {sentence}")
 
 

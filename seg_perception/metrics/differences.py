@@ -237,8 +237,10 @@ def _labelled(a: RunReport, b: RunReport, shared: _Shared, block: int) -> dict[s
 
 def _agreed(a: RunReport, b: RunReport, key: str, classes: Sequence[str]) -> Sequence[str] | None:
     """The classes that both reports list there; None where they do not agree."""
-    lists = [run.numbers.get(key) for run in (a, b)]
-    if lists[0] is None or lists[1] is None or set(lists[0]) != set(lists[1]) or not set(lists[0]) <= set(classes):
+    lists: list[Any] = [run.numbers.get(key) for run in (a, b)]
+    if not all(isinstance(names, list) and all(isinstance(name, str) for name in names) for names in lists):
+        return None
+    if set(lists[0]) != set(lists[1]) or not set(lists[0]) <= set(classes):
         return None
     return lists[0]
 

@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 from seg_perception.errors import SegPerceptionError
 
 Row = Mapping[str, Any]
+_MOST = 1e300
+"""Of what is measured; the difference of two such numbers is a number, too."""
 
 
 class RunReport:
@@ -32,7 +34,7 @@ class RunReport:
             self.keys = _keys(self.labelled)
             self.triples = _triples(self.labelled, len(self.classes))
             self.quality = _quality(self.labelled, self.classes)
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise SegPerceptionError(
                 f"the frames in {name} cannot be read ({error!r}): write the report again with evaluate"
             ) from error
@@ -60,8 +62,13 @@ class RunReport:
         return found
 
     def values(self, key: str) -> list[float]:
-        """One number of every frame that has it."""
-        return [row[key] for row in self.frames if row.get(key) is not None]
+        """One number of every frame that has it. Raises SegPerceptionError where that is none."""
+        found = [row[key] for row in self.frames if row.get(key) is not None]
+        if not all(map(is_number, found)):
+            raise SegPerceptionError(
+                f"'{key}' of a frame in {self.name} is no number: write the report again with evaluate"
+            )
+        return found
 
 
 NOT_MEASURED = ("machine", "backend", "node", "messages", "classes", "per_frame", "confusion")
@@ -72,8 +79,13 @@ def _flatten(value: Any, key: str, found: dict[str, float | None]) -> None:
     if isinstance(value, Mapping):
         for name, part in value.items():
             _flatten(part, f"{key}.{name}" if key else name, found)
-    elif value is None or (isinstance(value, (int, float)) and not isinstance(value, bool)):
+    elif value is None or is_number(value):
         found[key] = value
+
+
+def is_number(value: Any) -> bool:
+    """Whether a report's value is a number; NaN and what is beyond all bounds is none."""
+    return type(value) in (int, float) and abs(value) <= _MOST
 
 
 def _keys(rows: Sequence[Row]) -> list[tuple[str, int]]:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import heapq
 import importlib
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -99,12 +100,14 @@ class VideoSource(Source):
 
 def _pictures(path: Path, turn: int | None, damage: Damage) -> Iterator[tuple[float, NDArray[np.uint8]]]:
     """The frames of a video, RGB uint8 [H, W, 3], each with the container's time in s."""
-    try:
+    file = None
+    with suppress(ImportError):
         av = importlib.import_module("av")
-    except ImportError:
+        file = _opened(av, path)
+    if file is None:
         yield from _by_opencv(path, damage)
         return
-    with av.open(str(path)) as file:
+    with file:
         stream = file.streams.video[0]
         stream.thread_type = "FRAME"  # where threads share a frame nothing tells that part of it was painted over
         stream.codec_context.options = {"max_pixels": str(ImageLimits().most_pixels)}
@@ -121,6 +124,19 @@ def _pictures(path: Path, turn: int | None, damage: Damage) -> Iterator[tuple[fl
                 time_s = time_s if frame.time is None else float(frame.time)
             rgb = frame.reformat(format="rgb24", interpolation="BICUBIC").to_ndarray()
             yield time_s, rgb if turn is None else np.asarray(cv2.rotate(rgb, turn), np.uint8)
+
+
+def _opened(av: Any, path: Path) -> Any:
+    """A video as PyAV opens it, whose titles may be no UTF-8; None where it finds none in the file: its FFmpeg is another one
+    than OpenCV's."""
+    try:
+        file = av.open(str(path), metadata_errors="replace")
+    except av.FFmpegError:
+        return None
+    if file.streams.video:
+        return file
+    file.close()
+    return None
 
 
 def _decoded(av: Any, file: Any, stream: Any, damage: Damage, fed: list[int]) -> Iterator[Any]:
@@ -151,8 +167,11 @@ def _is_undecodable(path: Path) -> bool:
         av = importlib.import_module("av")
     except ImportError:
         return False
+    file = _opened(av, path)
+    if file is None:
+        return False
     try:
-        with av.open(str(path)) as file:
+        with file:
             stream = file.streams.video[0]
             if stream.codec_context.name == "hevc":  # which passes over what it cannot read, else
                 stream.codec_context.options = {"err_detect": "explode"}

@@ -59,7 +59,7 @@ class Declaration:
         return self._item(value, type(self.default), value)
 
     def _item(self, item: object, kind: type, value: object) -> Any:
-        if kind is float and type(item) is int:
+        if kind is float and type(item) is int and abs(item) <= sys.float_info.max:
             item = float(item)
         if type(item) is not kind:
             raise self._refusal(value, f"{_TYPE_NAMES[kind]}{', ' if self.spec.allowed else ''}{self.spec.allowed}")

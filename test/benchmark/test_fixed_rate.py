@@ -109,6 +109,15 @@ def test_what_is_no_result_is_compared_with_nothing(
     assert capsys.readouterr().out.splitlines()[1:] == ["  nothing moved by more than 15%"]
 
 
+@pytest.mark.parametrize("changes", [{"machine": "desk"}, {"backend": 3}, {"pipeline_fps": 10**400}])
+def test_what_is_no_sound_result_does_not_end_a_benchmark(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], changes: dict[str, Any]
+) -> None:
+    (tmp_path / "m.json").write_text(json.dumps({**result(), **changes}))
+    tell_what_moved(tmp_path / "m.json", result())
+    assert capsys.readouterr().out.splitlines()[1].startswith("  not compared with the former result")
+
+
 def test_the_committed_page_is_of_the_committed_results() -> None:
     folder = CHECKOUT / "benchmarks"
     results = {path.stem: json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))}

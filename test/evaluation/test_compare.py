@@ -322,6 +322,42 @@ def camvid_report(seed: int, frames: int = 6) -> tuple[dict[str, Any], Scores]:
     return found, scores
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"confusion": [[0, 0, 10**400]]},
+        {"confusion": [[0, 0, math.inf]]},
+        {"pq": {"road": [10**400, 1, 0, 0]}},
+        {"age_ms": "late"},
+    ],
+)
+def test_frames_that_hold_no_numbers_are_named(
+    change: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    content, _ = camvid_report(1)
+    times = {"age_ms": {f"p{share}": 5.0 for share in (50, 95, 99)}}
+    rows = [{**row, "age_ms": 5.0} for _ in range(400) for row in content["per_frame"][:1]]
+    good = saved(tmp_path / "a.json", {**content, **times, "per_frame": rows})
+    bad = saved(tmp_path / "b.json", {**content, **times, "per_frame": [rows[0] | change, *rows[1:]]})
+    assert run(good, bad) == 2
+    told = capsys.readouterr().err
+    assert str(bad) in told and "write the report again" in told and "Traceback" not in told
+
+
+@pytest.mark.parametrize("value", [math.inf, math.nan, 10**400, True, "fast"])
+def test_what_is_no_number_is_not_compared(value: Any) -> None:
+    a, b = {"model": "m", "miou": 0.5, "fps": value}, {"model": "m", "miou": 0.6, "fps": 3.0}
+    assert set(difference(a, b)) == {"miou"}
+
+
+@pytest.mark.parametrize("names", [0.5, [1], [["car"]], None])
+def test_what_is_no_list_of_classes_tells_no_parts(names: Any) -> None:
+    (a, _), (b, _) = camvid_report(1), camvid_report(2)
+    assert "pq_things" not in {
+        key for key, row in difference({**a, "thing_classes": names}, b).items() if row.low is not None
+    }
+
+
 def test_sums_of_all_frames_are_the_metrics_of_the_report() -> None:
     (a, _), (b, _) = camvid_report(1), camvid_report(2)
     found = difference(a, b)

@@ -257,6 +257,34 @@ def test_a_video_that_begins_between_key_frames_is_whole_from_the_first_one_on(t
     assert len(list(source)) == 30 and source.problems == []
 
 
+def test_a_video_whose_title_is_no_utf_8_is_read(tmp_path: Path) -> None:
+    av = pytest.importorskip("av", reason="PyAV makes the video")
+    path = tmp_path / "a.mp4"
+    with av.open(str(path), "w") as file:
+        file.metadata["title"] = "Stra\u00dfe"
+        stream = file.add_stream("mpeg4", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        for number in range(3):
+            frame = av.VideoFrame.from_ndarray(np.full((48, 64, 3), 60 * number, np.uint8))
+            file.mux(stream.encode(frame))
+        file.mux(stream.encode())
+    data = path.read_bytes()
+    assert data.count("Stra\u00dfe".encode()) == 1
+    path.write_bytes(data.replace("Stra\u00dfe".encode(), b"Stra\xdfee"))
+    assert len(list(open_source(str(path)))) == 3
+
+
+def test_what_pyav_cannot_open_is_read_by_opencv(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    av = pytest.importorskip("av", reason="PyAV is what cannot open it")
+    write_avi(tmp_path / "a.avi", 4, 4)
+
+    def refuse(*given: object, **named: object) -> None:
+        raise av.error.InvalidDataError(1, "no")
+
+    monkeypatch.setattr(av, "open", refuse)
+    assert len(list(open_source(str(tmp_path / "a.avi")))) == 4
+
+
 @pytest.mark.parametrize("turn", [90, 180, 270])
 def test_a_video_that_was_filmed_upright_is_shown_upright(
     tmp_path: Path, turn: int, monkeypatch: pytest.MonkeyPatch

@@ -290,6 +290,8 @@ def test_whole_numbers_pass_where_real_ones_are_due() -> None:
     settings = Settings.from_values({"camera_timeout": 3, "camera_pose": [0, 0, 1, 0, 0, 0]})
     assert settings.node.camera_timeout == 3.0 and isinstance(settings.node.camera_timeout, float)
     assert settings.poses == {"": CameraPose(0.0, 0.0, 1.0, 0.0, 0.0, 0.0)}
+    with pytest.raises(SegPerceptionError, match="parameter 'camera_timeout' is 1000000"):
+        Settings.from_values({"camera_timeout": 10**400})
 
 
 def test_named_cameras_have_poses_of_their_own() -> None:
