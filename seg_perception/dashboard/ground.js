@@ -2,8 +2,10 @@
 
 const FREE = [43, 143, 184], COSTLY = [143, 122, 60], BLOCKED = [165, 69, 47], UNKNOWN = [38, 41, 44];
 const TRAIL_S = 4;
+const LEAST_S = 0.1; // what may lie between two places at least, as stamps are not exact
+export const FASTEST_M_S = 70; // of all things on a road: what is farther off is measured from elsewhere
 
-export const ground = { grid: null, freeSpace: null, things: null, trails: new Map() };
+export const ground = { grid: null, freeSpace: null, things: null, trails: new Map(), trailsFrame: "" };
 
 /** Where a point of a packet's frame is, seen from the vehicle. vehicle: [x, y, yaw] in that frame. */
 function seen([x, y], [vx, vy, yaw]) {
@@ -15,14 +17,17 @@ function turned([x, y], yaw) {
   return seen([x, y], [0, 0, yaw]);
 }
 
-/** Remember where tracks were, and forget those that are gone. */
+/** Remember where tracks were, and forget those that are gone. A trail begins anew where its places are in another frame, or
+ * the odometry jumped, as those of the node's markers do. */
 export function follow(things) {
+  if (things.frame !== ground.trailsFrame) ground.trails.clear();
+  ground.trailsFrame = things.frame;
   const now = things.stamp_s, alive = new Set();
   for (const thing of things.things) {
     if (!thing.track || typeof thing.foot[0] !== "number") continue;
     alive.add(thing.track);
     const trail = ground.trails.get(thing.track) ?? [];
-    if (trail.length && trail.at(-1).at > now) trail.length = 0; // time jumped back
+    if (trail.length && (trail.at(-1).at > now || isJump(trail.at(-1), thing.foot, now))) trail.length = 0; // or time jumped back
     trail.push({ at: now, foot: thing.foot });
     while (trail[0].at < now - TRAIL_S) trail.shift();
     ground.trails.set(thing.track, trail);
@@ -31,6 +36,10 @@ export function follow(things) {
     if (!alive.has(track) && (trail.at(-1).at < now - 1 || trail.at(-1).at > now)) ground.trails.delete(track);
   }
   ground.things = things;
+}
+
+function isJump({ at, foot }, [x, y], now) {
+  return Math.hypot(x - foot[0], y - foot[1]) > FASTEST_M_S * Math.max(now - at, LEAST_S);
 }
 
 /** From the legend's free over its costly to its blocked. */

@@ -64,13 +64,15 @@ def free_space(message: Any) -> bytes:
     return packet("free_space", content, np.asarray(message.ranges, "<f4").tobytes())
 
 
-def things(message: Any, vehicle: Vehicle) -> bytes:
-    """Of a seg_perception_msgs/Segments: its things; stuff as names and shares."""
+def things(message: Any, vehicle: Vehicle, *, from_vehicle: bool) -> bytes:
+    """Of a seg_perception_msgs/Segments: its things; stuff as names and shares. from_vehicle: whether speeds are as seen from the
+    vehicle, and not over the ground."""
     pixels = max(message.width * message.height, 1)
     content = {
         "stamp_s": _stamp_s(message),
         "frame": message.motion_frame,
         "vehicle": _numbers(vehicle),
+        "from_vehicle": from_vehicle,
         "things": [_thing(segment) for segment in message.segments if segment.is_thing],
         "stuff": [
             {"class": segment.class_name, "share": segment.area / pixels, "score": plain(segment.score)}

@@ -82,7 +82,8 @@ const TAKERS = {
   free_space: takeFreeSpace,
   things(packet) {
     follow(packet);
-    table("things", ["class", "track", "score", "ahead", "left", "speed", "for"], packet.things.map((thing) => [
+    const how = packet.from_vehicle ? "speed from the vehicle" : "speed";
+    table("things", ["class", "track", "score", "ahead", "left", how, "for"], packet.things.map((thing) => [
       thing.class, thing.track || "", number(thing.score, 2), metres(thing.foot[0]), metres(thing.foot[1]),
       speed(thing), thing.age === null ? "" : `${number(thing.age, 1)} s`,
     ]));

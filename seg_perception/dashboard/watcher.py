@@ -160,7 +160,8 @@ class Source:
 
     def _on_segments(self, message: Segments) -> None:
         vehicle = self._vehicle(message.motion_frame, message.header.stamp)
-        self._post(self._name, "things", packets.things(message, vehicle))
+        from_vehicle = message.motion_frame == self._ground_frame
+        self._post(self._name, "things", packets.things(message, vehicle, from_vehicle=from_vehicle))
 
     def _vehicle(self, frame: str, stamp: Any) -> PlanarPose | None:
         if not frame or not self._ground_frame:

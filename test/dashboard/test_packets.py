@@ -84,6 +84,12 @@ def test_a_source_gets_its_own_status_and_its_nodes(source: str, parts: list[str
         }
 
 
+def test_the_page_is_told_whether_speeds_are_from_the_vehicle() -> None:
+    message = Fields(header=HEADER, width=1, height=1, motion_frame="base_link", segments=[])
+    told, _ = read(packets.things(message, None, from_vehicle=True))
+    assert (told["frame"], told["from_vehicle"], told["things"]) == ("base_link", True, [])
+
+
 def test_every_doubt_of_an_image_is_among_the_pages_counts() -> None:
     pytest.importorskip("rclpy")
     from seg_perception.camera import depth as images
