@@ -127,6 +127,15 @@ def results_folder(path: Path) -> Iterator[None]:
                 path.rmdir()
 
 
+def user_path(text: str) -> Path:
+    """A path as a person writes it: no shell looks at the ~ in `--out=~/results`, nor at any within quotes. Raises
+    SegPerceptionError for the home of a user that there is not."""
+    try:
+        return Path(text).expanduser()
+    except RuntimeError as error:
+        raise SegPerceptionError(f"{text}: there is no such user, or none with a home: write the path out") from error
+
+
 def is_file(path: Path) -> bool:
     """Whether there is a file at path; a name that is too long for one is none."""
     try:

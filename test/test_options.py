@@ -12,6 +12,7 @@ from seg_perception import options
 from seg_perception.cli import main
 from seg_perception.errors import SegPerceptionError
 from seg_perception.verbs import VERBS
+from seg_perception.writing import user_path
 
 NEEDS = {"train": "torch", "export": "torch", "run": "rclpy"}
 
@@ -34,6 +35,21 @@ def test_no_option_takes_a_number_unchecked(verb: str) -> None:
         for text in ("nan", "-7", "x", "", "9" * 30, "1e300"):  # the last two overflowed, deep inside
             with pytest.raises(SegPerceptionError, match=rf"^{action.option_strings[-1]} is {text}: give a"):
                 action.type(text)
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_no_path_is_taken_as_it_stands(verb: str) -> None:
+    """A shell leaves the ~ of `--out=~/results` alone, and the results would go to a folder of that name."""
+    for action in parser_of(verb)._actions:
+        assert action.type is not Path, action.option_strings
+
+
+def test_a_path_may_begin_at_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert user_path("~/results") == tmp_path / "results" and user_path("a/~") == Path("a/~")
+    assert main(["compile", "--json=~/told.json"]) == 0 and (tmp_path / "told.json").is_file()
+    with pytest.raises(SegPerceptionError, match="no such user"):
+        user_path("~nobody at all/x")
 
 
 EVALUATE = ["evaluate", "--model", "m.onnx", "--out", "out"]

@@ -7,6 +7,7 @@ from pathlib import Path
 from seg_perception.backends import resolve
 from seg_perception.errors import SegPerceptionError
 from seg_perception.files import is_file, share_folders
+from seg_perception.writing import user_path
 
 _PACKAGE = "seg_perception"
 
@@ -40,7 +41,7 @@ def given_model(path: str) -> Path:
 
 def _places(path: str) -> list[Path]:
     roots = [Path(), Path(__file__).resolve().parents[2], *share_folders(_PACKAGE)]
-    return [root / Path(path).expanduser() for root in roots]
+    return [root / user_path(path) for root in roots]
 
 
 def shipped_files() -> list[Path]:

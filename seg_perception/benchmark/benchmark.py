@@ -69,7 +69,7 @@ from seg_perception.reports import benchmark_report
 from seg_perception.results import Frame, Panoptic, Wants
 from seg_perception.synthetic.drive import SyntheticDrive
 from seg_perception.tracking.settings import TrackingSettings
-from seg_perception.writing import check_folder, write_json, write_text
+from seg_perception.writing import check_folder, user_path, write_json, write_text
 
 CAMERA_SIZE, METRICS_SIZE = "1280x720", "2048x1024"
 """Images and masks unless --size says otherwise; Cityscapes' metrics are measured at the latter."""
@@ -133,10 +133,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--roofline", action="store_true", help="compute bounds of --model, or of all that ship")
     parser.add_argument("--metrics", action="store_true", help="time the metrics, and not a model")
     parser.add_argument("--training", action="store_true", help="time training by --config, and not a model")
-    parser.add_argument("--config", type=Path, metavar="YAML", help="the training configuration")
+    parser.add_argument("--config", type=user_path, metavar="YAML", help="the training configuration")
     parser.add_argument("--data", metavar="DIR", help="folder that holds its data sets (default: as for train)")
-    parser.add_argument("--out", type=Path, metavar="DIR", help="folder for the results of --all or --roofline")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the numbers as JSON")
+    parser.add_argument("--out", type=user_path, metavar="DIR", help="folder for the results of --all or --roofline")
+    parser.add_argument("--json", type=user_path, metavar="FILE", help="write the numbers as JSON")
 
 
 def run(arguments: argparse.Namespace, live: Live | None = None) -> int:

@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import time
 from dataclasses import fields
-from pathlib import Path
 
 import numpy as np
 
@@ -24,12 +23,12 @@ from seg_perception.pictures.overlay import Overlay
 from seg_perception.pipeline import Pipeline
 from seg_perception.results import Frame, Grid, Wants
 from seg_perception.tracking.settings import TrackingSettings
-from seg_perception.writing import write_json
+from seg_perception.writing import user_path, write_json
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the verb."""
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write what was done as JSON")
+    parser.add_argument("--json", type=user_path, metavar="FILE", help="write what was done as JSON")
 
 
 def run(arguments: argparse.Namespace) -> int:

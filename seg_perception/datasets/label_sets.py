@@ -10,11 +10,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 from seg_perception.errors import SegPerceptionError, nearest_name
 from seg_perception.labels import BUILT_IN, NOT_GROUND, LabelClass, LabelSet
-from seg_perception.writing import is_file
+from seg_perception.writing import is_file, user_path
 from seg_perception.yaml_fields import build, read_yaml
 
 Meaning = Mapping[int, tuple[str, ...]]
@@ -53,7 +52,7 @@ def open_labels(name: str) -> LabelSet:
     """
     if name in BUILT_IN:
         return BUILT_IN[name]
-    path = Path(name).expanduser()
+    path = user_path(name)
     if not is_file(path):
         raise SegPerceptionError(
             f"there is no label set or file '{path.name if path.suffix == '' else path}': "

@@ -39,7 +39,7 @@ from seg_perception.pipeline import Pipeline
 from seg_perception.reports.ground_pictures import GroundPicture, write_picture
 from seg_perception.results import Frame, Panoptic, Wants
 from seg_perception.synthetic.drive import SyntheticDrive
-from seg_perception.writing import check_folder, write_json
+from seg_perception.writing import check_folder, user_path, write_json
 
 Scores = dict[str, list[Judgement]]
 
@@ -92,8 +92,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help=f"frames in all, of {len(DRIVES)} drives in turn (default: {DEFAULT_FRAMES})",
     )
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the numbers as JSON")
-    parser.add_argument("--out", type=Path, metavar="DIR", help="write a picture of the first frame of each drive")
+    parser.add_argument("--json", type=user_path, metavar="FILE", help="write the numbers as JSON")
+    parser.add_argument("--out", type=user_path, metavar="DIR", help="write a picture of the first frame of each drive")
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -17,7 +17,6 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import cv2
@@ -46,7 +45,7 @@ from seg_perception.tracking.feet import hiding_classes
 from seg_perception.tracking.numbers import track_mask
 from seg_perception.tracking.settings import TrackingSettings
 from seg_perception.tracking.tracker import Tracker
-from seg_perception.writing import write_json
+from seg_perception.writing import user_path, write_json
 
 SIZE_WH = (1280, 720)
 RATE_HZ = 30.0
@@ -89,7 +88,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="X",
         help="temporal.strength of the network's masks (default: 0, every frame alone)",
     )
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the numbers as JSON")
+    parser.add_argument("--json", type=user_path, metavar="FILE", help="write the numbers as JSON")
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -30,15 +30,15 @@ from seg_perception.metrics.limits import Limit, add_limits_argument
 from seg_perception.metrics.run_report import RunReport
 from seg_perception.options import whole
 from seg_perception.reports import compare_page
-from seg_perception.writing import check_folder, write_json, write_text
+from seg_perception.writing import check_folder, user_path, write_json, write_text
 
 EXIT_BROKEN = 3
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the verb."""
-    parser.add_argument("a", type=Path, metavar="A.json", help="report.json of what was there before")
-    parser.add_argument("b", type=Path, metavar="B.json", help="report.json of what is new")
+    parser.add_argument("a", type=user_path, metavar="A.json", help="report.json of what was there before")
+    parser.add_argument("b", type=user_path, metavar="B.json", help="report.json of what is new")
     add_limits_argument(parser)
     parser.add_argument(
         "--block",
@@ -48,8 +48,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="neighbouring frames drawn together (default: 1)",
     )
     parser.add_argument("--force", action="store_true", help="compare though the data are not the same")
-    parser.add_argument("--out", type=Path, metavar="DIR", help="folder to write compare.html and compare.json to")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the numbers as JSON")
+    parser.add_argument("--out", type=user_path, metavar="DIR", help="folder to write compare.html and compare.json to")
+    parser.add_argument("--json", type=user_path, metavar="FILE", help="write the numbers as JSON")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -67,7 +67,7 @@ def run(arguments: argparse.Namespace) -> int:
 def add_baseline_arguments(parser: argparse.ArgumentParser) -> None:
     """--baseline and --fail-if."""
     parser.add_argument(
-        "--baseline", type=Path, metavar="A.json", help="earlier report.json to compare with, see compare"
+        "--baseline", type=user_path, metavar="A.json", help="earlier report.json to compare with, see compare"
     )
     add_limits_argument(parser)
 

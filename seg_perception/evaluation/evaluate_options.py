@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import math
-from pathlib import Path
 
 from seg_perception import options
 from seg_perception.errors import SegPerceptionError
@@ -16,7 +15,7 @@ from seg_perception.offline import add_model_arguments, add_panoptic_arguments, 
 from seg_perception.options import number, rate, whole
 from seg_perception.recordings import own_vehicle
 from seg_perception.recordings.video_encoder import ENCODERS
-from seg_perception.writing import check_folder
+from seg_perception.writing import check_folder, user_path
 
 ALL_TOPICS = "all"
 
@@ -29,12 +28,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     data.add_argument("--dataset", metavar="NAME", help="labelled data set, such as camvid, or synthetic_drive")
     data.add_argument(
         "--bag",
-        type=Path,
+        type=user_path,
         nargs="+",
         metavar="BAG",
         help="rosbag2 (MCAP, sqlite3) or ROS 1 bag; several, or folders of them",
     )
-    parser.add_argument("--root", type=Path, metavar="DIR", help="the data set's folder; rendered ones have none")
+    parser.add_argument("--root", type=user_path, metavar="DIR", help="the data set's folder; rendered ones have none")
     parser.add_argument("--split", default="val", help="part of the data set (default: val)")
     own_vehicle.add_option(parser, "it is not measured, and no ground")
     _add_bag_arguments(parser)
@@ -44,8 +43,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--scales", default="1.0", metavar="S,S", help="look at every image enlarged so many times (default: 1.0)"
     )
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write the report to")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the numbers here too")
+    parser.add_argument("--out", type=user_path, required=True, metavar="DIR", help="folder to write the report to")
+    parser.add_argument("--json", type=user_path, metavar="FILE", help="write the numbers here too")
     add_baseline_arguments(parser)
 
 
@@ -61,8 +60,10 @@ def _add_bag_arguments(parser: argparse.ArgumentParser) -> None:
     bag.add_argument(
         "--instance-topic", metavar="T", help="instance masks (default: 'instance' beside the image topic)"
     )
-    bag.add_argument("--labels", type=Path, metavar="DIR", help="folder of label images instead of a label topic")
-    bag.add_argument("--instances", type=Path, metavar="DIR", help="folder of 16-bit instance images, for --labels")
+    bag.add_argument("--labels", type=user_path, metavar="DIR", help="folder of label images instead of a label topic")
+    bag.add_argument(
+        "--instances", type=user_path, metavar="DIR", help="folder of 16-bit instance images, for --labels"
+    )
     bag.add_argument(
         "--tracked-labels",
         action="store_true",
@@ -85,13 +86,13 @@ def _add_bag_arguments(parser: argparse.ArgumentParser) -> None:
     _add_excerpt_arguments(bag)
     bag.add_argument(
         "--annotate",
-        type=Path,
+        type=user_path,
         metavar="BAG",
         help="write a bag of the images with the outputs beside them: a rosbag2 folder, or a file where it ends in .mcap",
     )
     bag.add_argument(
         "--rerun",
-        type=Path,
+        type=user_path,
         metavar="FILE.rrd",
         help="write a recording for Rerun's viewer: images, classes, things and the ground (pip install rerun-sdk)",
     )

@@ -41,7 +41,7 @@ from seg_perception.recordings import own_vehicle
 from seg_perception.recordings.assumed_camera import AssumedCamera, add_argument
 from seg_perception.reports.panels import panel_size
 from seg_perception.results import Frame, Result, Wants
-from seg_perception.writing import check_folder, write_json
+from seg_perception.writing import check_folder, user_path, write_json
 
 EXIT_SOME_FAILED = 1
 
@@ -50,11 +50,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the verb."""
     add_model_arguments(parser)
     add_panoptic_arguments(parser)
-    parser.add_argument("--images", type=Path, required=True, metavar="DIR", help="folder of images")
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write to")
+    parser.add_argument("--images", type=user_path, required=True, metavar="DIR", help="folder of images")
+    parser.add_argument("--out", type=user_path, required=True, metavar="DIR", help="folder to write to")
     add_argument(parser)
     own_vehicle.add_option(parser, "nothing of it counts as drivable ground")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write what was found in each image as JSON")
+    parser.add_argument("--json", type=user_path, metavar="FILE", help="write what was found in each image as JSON")
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -16,7 +16,6 @@ from __future__ import annotations
 import argparse
 import time
 from dataclasses import asdict, replace
-from pathlib import Path
 from typing import Any
 
 from seg_perception import files, machine
@@ -26,6 +25,7 @@ from seg_perception.gpu_check.sections import SECTIONS
 from seg_perception.gpu_check.verdicts import BAD, LEFT_OUT, OK
 from seg_perception.libraries import LIBRARIES, missing
 from seg_perception.options import number
+from seg_perception.writing import user_path
 
 SECONDS = 170.0
 EXIT_WRONG = 3
@@ -35,7 +35,9 @@ NEEDED = ("numpy", "cv2", "numba")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of the verb."""
-    parser.add_argument("--images", type=Path, metavar="DIR", help="camera images to check with, beside rendered ones")
+    parser.add_argument(
+        "--images", type=user_path, metavar="DIR", help="camera images to check with, beside rendered ones"
+    )
     parser.add_argument(
         "--seconds",
         type=number("--seconds", above=0),
@@ -44,7 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     names = ", ".join(section.name for section in SECTIONS)
     parser.add_argument("--only", metavar="NAMES", help=f"sections, with commas between: {names}")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write rows and numbers here")
+    parser.add_argument("--json", type=user_path, metavar="FILE", help="write rows and numbers here")
     # For tests: 'module:function' that gives the Libraries of a fake GPU, and by how much limits of time are stretched.
     parser.add_argument("--libraries", help=argparse.SUPPRESS)
     parser.add_argument("--patience", type=number("--patience", above=0), default=1.0, help=argparse.SUPPRESS)

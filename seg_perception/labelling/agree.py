@@ -28,7 +28,7 @@ from seg_perception.labels import VOID, LabelSet
 from seg_perception.metrics.agreement import Agreement, FrameAgreement
 from seg_perception.options import whole
 from seg_perception.reports.page import render
-from seg_perception.writing import check_new_folder, new_folder, write_json, write_text
+from seg_perception.writing import check_new_folder, new_folder, user_path, write_json, write_text
 
 EXIT_SOME_LOST = 1
 TEMPLATE = Path(__file__).with_name("agree.html.j2")
@@ -39,14 +39,14 @@ _UNLIKE = (255, 0, 255)
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the verb."""
-    parser.add_argument("--first", type=Path, required=True, metavar="DIR", help="an export")
-    parser.add_argument("--second", type=Path, required=True, metavar="DIR", help="another's, of the same images")
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to make")
+    parser.add_argument("--first", type=user_path, required=True, metavar="DIR", help="an export")
+    parser.add_argument("--second", type=user_path, required=True, metavar="DIR", help="another's, of the same images")
+    parser.add_argument("--out", type=user_path, required=True, metavar="DIR", help="folder to make")
     add_export_arguments(parser)
     parser.add_argument(
         "--worst", type=whole("--worst", 0), default=WORST, metavar="N", help=f"images to picture (default: {WORST})"
     )
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the numbers here too")
+    parser.add_argument("--json", type=user_path, metavar="FILE", help="write the numbers here too")
 
 
 @dataclass(frozen=True)

@@ -37,7 +37,7 @@ from seg_perception.offline import add_model_arguments, check_model_arguments, o
 from seg_perception.options import rate, whole
 from seg_perception.recordings.open_source import open_source
 from seg_perception.recordings.sources import Source, SourceFrame
-from seg_perception.writing import check_new_folder, new_folder, write_json, write_text
+from seg_perception.writing import check_new_folder, new_folder, user_path, write_json, write_text
 
 EXIT_SOME_LOST = 1
 LEAST_CONTRAST = 4.0
@@ -51,7 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--input", nargs="+", required=True, metavar="INPUT", help="bags, videos, folders of images, any number"
     )
-    parser.add_argument("--out", type=Path, required=True, metavar="JOB", help="folder to make")
+    parser.add_argument("--out", type=user_path, required=True, metavar="JOB", help="folder to make")
     parser.add_argument("--count", type=whole("--count", 1, 100_000), default=100, help="frames to take (default: 100)")
     parser.add_argument("--topic", help="image topic of the bags (default: the one with most images)")
     parser.add_argument(
@@ -65,7 +65,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--beside", nargs="+", default=[], metavar="DIR", help="folders of images that are labelled already"
     )
     add_model_arguments(parser, required=False)
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write what was picked and why here too")
+    parser.add_argument("--json", type=user_path, metavar="FILE", help="write what was picked and why here too")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -112,7 +112,7 @@ def open_recordings(words: Sequence[str], topic: str | None, rate_hz: float) -> 
     """Each input as a recording. Raises SegPerceptionError where one cannot be read, is a camera or comes twice."""
     found: list[Recording] = []
     names: set[str] = set()
-    places = [str(Path(text).expanduser().resolve()) for text in words]
+    places = [str(user_path(text).resolve()) for text in words]
     twice = [text for text, place in zip(words, places, strict=True) if places.count(place) > 1]
     if twice:
         raise SegPerceptionError(f"the input {twice[0]} is given twice: give it once")

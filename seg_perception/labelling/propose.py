@@ -38,7 +38,7 @@ from seg_perception.options import number, whole
 from seg_perception.pipeline import Pipeline
 from seg_perception.recordings.sources import LabelFolder
 from seg_perception.results import Frame
-from seg_perception.writing import check_new_folder, new_folder, write_json
+from seg_perception.writing import check_new_folder, new_folder, user_path, write_json
 
 EXIT_SOME_LOST = 1
 
@@ -48,20 +48,22 @@ Masks = tuple[NDArray[np.uint8], NDArray[np.uint16]]
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the verb."""
-    parser.add_argument("--images", type=Path, required=True, metavar="DIR", help="a job, or a folder of images")
+    parser.add_argument("--images", type=user_path, required=True, metavar="DIR", help="a job, or a folder of images")
     parser.add_argument("--tool", choices=TOOLS, required=True, help="who is to read it")
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to make")
+    parser.add_argument("--out", type=user_path, required=True, metavar="DIR", help="folder to make")
     parser.add_argument(
         "--masks",
-        type=Path,
+        type=user_path,
         metavar="DIR",
         help="masks in place of the model's answer: NAME.png or NAME_labels.png and NAME_instances.png, as predict writes",
     )
     parser.add_argument("--labels", metavar="L", help="label set of --masks, or of --sam alone: a name or a YAML file")
     parser.add_argument(
-        "--sam", type=Path, nargs=2, metavar=("ENCODER", "DECODER"), help="ONNX files of the Segment Anything kind"
+        "--sam", type=user_path, nargs=2, metavar=("ENCODER", "DECODER"), help="ONNX files of the Segment Anything kind"
     )
-    parser.add_argument("--prompts", type=Path, metavar="DIR", help="labelme files with the boxes and points for --sam")
+    parser.add_argument(
+        "--prompts", type=user_path, metavar="DIR", help="labelme files with the boxes and points for --sam"
+    )
     parser.add_argument(
         "--tolerance",
         type=number("--tolerance", least=0),
@@ -77,7 +79,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"smaller regions become part of what is nearest (default: {LEAST_PX})",
     )
     add_model_arguments(parser, required=False)
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write how many polygons and corners each image has")
+    parser.add_argument(
+        "--json", type=user_path, metavar="FILE", help="write how many polygons and corners each image has"
+    )
 
 
 @dataclass

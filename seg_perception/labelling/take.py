@@ -31,7 +31,7 @@ from seg_perception.labelling.job import Picked, job_images, read_picked, record
 from seg_perception.labelling.split import VAL_SHARE, Row, sizes, validation_stems
 from seg_perception.labels import VOID, LabelSet
 from seg_perception.options import number
-from seg_perception.writing import check_new_folder, new_folder, write_json, write_text
+from seg_perception.writing import check_new_folder, new_folder, user_path, write_json, write_text
 
 EXIT_SOME_LOST = 1
 _MOSTLY = 0.5
@@ -40,11 +40,15 @@ _MOSTLY = 0.5
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the verb."""
-    parser.add_argument("--corrected", type=Path, required=True, metavar="DIR", help="the tool's export, unpacked")
-    parser.add_argument("--out", type=Path, required=True, metavar="DATA", help="folder to make")
+    parser.add_argument("--corrected", type=user_path, required=True, metavar="DIR", help="the tool's export, unpacked")
+    parser.add_argument("--out", type=user_path, required=True, metavar="DATA", help="folder to make")
     add_export_arguments(parser)
-    parser.add_argument("--job", type=Path, metavar="JOB", help="the job, or the folder of images, that was labelled")
-    parser.add_argument("--proposed", type=Path, metavar="DIR", help="what was proposed, to find what nobody touched")
+    parser.add_argument(
+        "--job", type=user_path, metavar="JOB", help="the job, or the folder of images, that was labelled"
+    )
+    parser.add_argument(
+        "--proposed", type=user_path, metavar="DIR", help="what was proposed, to find what nobody touched"
+    )
     parser.add_argument("--allow-missing", action="store_true", help="take the job although some images have no label")
     parser.add_argument("--allow-untouched", action="store_true", help="take images that are as they were proposed")
     parser.add_argument(
@@ -54,7 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="F",
         help=f"share of the images that validate, whole recordings (default: {VAL_SHARE})",
     )
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write what was taken here too")
+    parser.add_argument("--json", type=user_path, metavar="FILE", help="write what was taken here too")
 
 
 def run(arguments: argparse.Namespace) -> int:

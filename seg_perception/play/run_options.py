@@ -20,6 +20,7 @@ from seg_perception.options import number, rate, whole
 from seg_perception.recordings import own_vehicle
 from seg_perception.recordings.assumed_camera import add_argument
 from seg_perception.ros.parameters import NodeSettings
+from seg_perception.writing import user_path
 
 START_TIMEOUT_S = 900.0
 """How long the node may take to start: it may build an engine first."""
@@ -31,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--input", metavar="INPUT", help="video, folder, bag or /dev/video0 (default: the synthetic drive)"
     )
     parser.add_argument(
-        "--out", type=Path, default=Path("out/run"), metavar="DIR", help="folder to write to (default: out/run)"
+        "--out", type=user_path, default=Path("out/run"), metavar="DIR", help="folder to write to (default: out/run)"
     )
     parser.add_argument(
         "--model",
@@ -40,8 +41,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="model file (default: auto, the one that ships for the backend)",
     )
     parser.add_argument("--backend", default=NodeSettings().backend, choices=("auto", "onnxruntime", "tensorrt"))
-    parser.add_argument("--labels", type=Path, metavar="DIR", help="label images <stem>.png for a folder of images")
-    parser.add_argument("--instances", type=Path, metavar="DIR", help="16-bit instance images for --labels")
+    parser.add_argument(
+        "--labels", type=user_path, metavar="DIR", help="label images <stem>.png for a folder of images"
+    )
+    parser.add_argument("--instances", type=user_path, metavar="DIR", help="16-bit instance images for --labels")
     parser.add_argument(
         "--void", type=whole("--void", 0, VOID), action="append", default=[], help="label value that means unlabelled"
     )
@@ -59,4 +62,4 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="S",
         help="how long the node may take to start",
     )
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the numbers here too")
+    parser.add_argument("--json", type=user_path, metavar="FILE", help="write the numbers here too")

@@ -21,7 +21,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -51,6 +50,7 @@ from seg_perception.ros.outputs import qos_profile
 from seg_perception.ros.real_time import keep_memory
 from seg_perception.ros.settings import Settings
 from seg_perception.synthetic.drive import SyntheticDrive
+from seg_perception.writing import user_path
 
 ROUNDS, FRAMES, DRAWN_FRAMES = 15, 15, 6
 IMAGES = 4
@@ -294,7 +294,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(arguments: Sequence[str] | None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", type=Path, required=True, metavar="M", help="model file (ONNX)")
+    parser.add_argument("--model", type=user_path, required=True, metavar="M", help="model file (ONNX)")
     parser.add_argument(
         "--network-ms",
         type=number("--network-ms", least=0),

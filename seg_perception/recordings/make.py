@@ -59,7 +59,7 @@ from seg_perception.recordings.sources import (
 from seg_perception.recordings.video_encoder import ENCODERS, VideoEncoder
 from seg_perception.recordings.video_file import VideoSource
 from seg_perception.recordings.video_topics import FOXGLOVE, video_definitions
-from seg_perception.writing import folder_aside, write_json
+from seg_perception.writing import folder_aside, user_path, write_json
 
 STORAGES = {"mcap": StoragePlugin.MCAP, "sqlite3": StoragePlugin.SQLITE3}
 VIDEO_TOPIC = f"{IMAGE_TOPIC}/foxglove"
@@ -71,13 +71,13 @@ START_NS = 10**18
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the verb."""
     origin = parser.add_mutually_exclusive_group(required=True)
-    origin.add_argument("--video", type=Path, help="video file")
-    origin.add_argument("--images", type=Path, metavar="DIR", help="folder of images")
+    origin.add_argument("--video", type=user_path, help="video file")
+    origin.add_argument("--images", type=user_path, metavar="DIR", help="folder of images")
     origin.add_argument("--dataset", metavar="NAME", help="labelled data set, such as camvid")
     origin.add_argument(
         "--synthetic", type=whole("--synthetic", 1), metavar="N", help="N frames of the synthetic drive"
     )
-    parser.add_argument("--root", type=Path, metavar="DIR", help="the data set's folder")
+    parser.add_argument("--root", type=user_path, metavar="DIR", help="the data set's folder")
     parser.add_argument("--split", default="val", help="part of the data set (default: val)")
     parser.add_argument(
         "--label-set",
@@ -85,19 +85,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="L",
         help="classes whose ids a data set's labels get: a name, or a YAML file (default: camvid)",
     )
-    parser.add_argument("--labels", type=Path, metavar="DIR", help="folder of label images, <stem>.png, for --images")
-    parser.add_argument("--instances", type=Path, metavar="DIR", help="folder of 16-bit instance images, for --labels")
+    parser.add_argument(
+        "--labels", type=user_path, metavar="DIR", help="folder of label images, <stem>.png, for --images"
+    )
+    parser.add_argument(
+        "--instances", type=user_path, metavar="DIR", help="folder of 16-bit instance images, for --labels"
+    )
     parser.add_argument(
         "--void", type=whole("--void", 0, VOID), action="append", default=[], help="label value that means unlabelled"
     )
-    parser.add_argument("--out", type=Path, required=True, metavar="BAG", help="folder to write the bag to")
+    parser.add_argument("--out", type=user_path, required=True, metavar="BAG", help="folder to write the bag to")
     parser.add_argument("--storage", choices=sorted(STORAGES), default="mcap")
     parser.add_argument("--rate", type=rate("--rate"), metavar="HZ", help="frames a second (default: the source's own)")
     parser.add_argument(
         "--video-codec", choices=sorted(ENCODERS), help="write the images as compressed video (default: raw images)"
     )
     parser.add_argument("--overwrite", action="store_true", help="replace an existing bag")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write what was done as JSON")
+    parser.add_argument("--json", type=user_path, metavar="FILE", help="write what was done as JSON")
 
 
 def run(arguments: argparse.Namespace) -> int:

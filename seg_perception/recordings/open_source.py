@@ -16,6 +16,7 @@ from seg_perception.recordings.sources import (
     SyntheticSource,
 )
 from seg_perception.recordings.video_file import VideoSource
+from seg_perception.writing import user_path
 
 
 def open_source(
@@ -53,7 +54,7 @@ def _open(
 ) -> Source:
     if not words:
         return SyntheticSource(frames or SYNTHETIC_FRAMES)
-    path = Path(words).expanduser()
+    path = user_path(words)
     if (words.isdecimal() and not path.exists()) or words.startswith("/dev/"):
         return DeviceSource(f"/dev/video{words}" if words.isdecimal() else words)
     if is_bag(path):

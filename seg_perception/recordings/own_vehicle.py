@@ -17,7 +17,6 @@ import argparse
 import sys
 from collections.abc import Iterator
 from contextlib import closing
-from pathlib import Path
 from typing import Any
 
 import cv2
@@ -33,7 +32,7 @@ from seg_perception.options import whole
 from seg_perception.pictures.overlay import hatch
 from seg_perception.recordings.open_source import open_source
 from seg_perception.recordings.sources import Source
-from seg_perception.writing import check_file, write_json
+from seg_perception.writing import check_file, user_path, write_json
 
 DEFAULT_FRAMES, LEAST_FRAMES = 200, 10
 WIDTH_PX = 320
@@ -56,7 +55,7 @@ def add_option(parser: argparse.ArgumentParser, says: str) -> None:
     """--ego-mask of another verb; says: what it does there."""
     parser.add_argument(
         "--ego-mask",
-        type=Path,
+        type=user_path,
         metavar="PNG",
         help=f"what is not black in it is the own vehicle: {says}; `ego-mask` proposes one",
     )
@@ -74,7 +73,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     origin.add_argument("--video", metavar="F", help="video file")
     origin.add_argument("--images", metavar="DIR", help="folder of images in the order of their names")
     parser.add_argument("--topic", metavar="T", help="image topic of a bag (default: the one with most images)")
-    parser.add_argument("--out", type=Path, required=True, metavar="PNG", help="file to write the mask to")
+    parser.add_argument("--out", type=user_path, required=True, metavar="PNG", help="file to write the mask to")
     parser.add_argument(
         "--frames",
         type=whole("--frames", LEAST_FRAMES),
@@ -82,7 +81,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help=f"frames to look at, spread over the recording (default: {DEFAULT_FRAMES})",
     )
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write what was found as JSON")
+    parser.add_argument("--json", type=user_path, metavar="FILE", help="write what was found as JSON")
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 
 from seg_perception import backends, self_test
 from seg_perception.backends.base import Backend
@@ -14,6 +13,7 @@ from seg_perception.ros.lane import MOST_TOGETHER
 from seg_perception.ros.resizing import Size, words
 from seg_perception.ros.settings import Settings
 from seg_perception.self_test import Outcome, SelfTest
+from seg_perception.writing import user_path
 
 
 class Maker:
@@ -107,7 +107,7 @@ class Maker:
             fallback=fallback,
             providers=node.providers,
             precision=node.precision,
-            cache_dir=Path(node.engine_cache).expanduser() if node.engine_cache else None,
+            cache_dir=user_path(node.engine_cache) if node.engine_cache else None,
             threads=node.threads or None,
             batch=1 if node.batch == "never" else min(len(settings.poses), MOST_TOGETHER),
             log=self._log,

@@ -39,6 +39,7 @@ from seg_perception.ros.parameters import (
     label_cost,
 )
 from seg_perception.tracking.settings import TrackingSettings
+from seg_perception.writing import user_path
 
 FRAMES = ("base_frame", "ground_frame", "odom_frame", CAMERA_FRAME)
 """Parameters that name frames of TF, which refuses the "/" that ROS 1 wrote before them."""
@@ -239,7 +240,7 @@ def _ego(checked: Mapping[str, Value], camera: str, node: NodeSettings) -> EgoMa
         )
     if polygon:
         return EgoMask.of_polygon(f"parameter '{prefix}{EGO_POLYGON}'", polygon)
-    return Path(path).expanduser() if path else None
+    return user_path(path) if path else None
 
 
 def _pose(values: Value) -> CameraPose | None:

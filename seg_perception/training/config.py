@@ -16,6 +16,7 @@ from seg_perception.training.augment_settings import AugmentSettings
 from seg_perception.training.loss_settings import LossSettings
 from seg_perception.training.steady_settings import SteadySettings
 from seg_perception.training.unlabelled_settings import UnlabelledSettings
+from seg_perception.writing import user_path
 from seg_perception.yaml_fields import build, read_yaml
 
 DATA_ROOT_VARIABLE = "SEG_PERCEPTION_DATA"
@@ -200,12 +201,12 @@ class TrainConfig:
 
     def root_of(self, source: DataSource) -> Path:
         """Where a source's files are."""
-        return self.data_folder / Path(source.root).expanduser()
+        return self.data_folder / user_path(source.root)
 
     @property
     def data_folder(self) -> Path:
         """data_root, or the environment's SEG_PERCEPTION_DATA, or here."""
-        return Path(self.data_root or os.environ.get(DATA_ROOT_VARIABLE, "")).expanduser()
+        return user_path(self.data_root or os.environ.get(DATA_ROOT_VARIABLE, ""))
 
     def open_labels(self) -> LabelSet:
         """The classes to learn."""
@@ -232,7 +233,7 @@ def load_config(path: Path, **changes: Any) -> TrainConfig:
         raise SegPerceptionError(f"{path} must hold keys and values, see config/train for examples")
     content.update({key: value for key, value in changes.items() if value is not None})
     if isinstance(named := content.get("labels"), str) and named not in BUILT_IN:
-        content["labels"] = str(path.parent / Path(named).expanduser())
+        content["labels"] = str(path.parent / user_path(named))
     try:
         return build(TrainConfig, content)
     except SegPerceptionError as error:

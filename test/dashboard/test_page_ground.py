@@ -13,7 +13,7 @@ import pytest
 import seg_perception.dashboard
 
 pytest.importorskip("rclpy", reason="what the node's markers do is in its own file")
-from seg_perception.ros.track_markers import FASTEST_M_S  # noqa: E402
+from seg_perception.ros.track_markers import FASTEST_M_S
 
 SCRIPT = Path(seg_perception.dashboard.__file__).with_name("ground.js")
 NODE = shutil.which("node")

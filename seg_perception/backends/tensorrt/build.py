@@ -26,7 +26,7 @@ from seg_perception.backends.tensorrt.engine import Flavor
 from seg_perception.errors import SegPerceptionError
 from seg_perception.network_size import size_hw_of
 from seg_perception.options import whole
-from seg_perception.writing import write_json
+from seg_perception.writing import user_path, write_json
 
 ANY_GPU = "any"
 
@@ -34,7 +34,7 @@ ANY_GPU = "any"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's options."""
     parser.add_argument("--model", type=given_model, required=True, metavar="M", help="model file (ONNX)")
-    parser.add_argument("--out", type=Path, metavar="E", help="engine to write (default: see above)")
+    parser.add_argument("--out", type=user_path, metavar="E", help="engine to write (default: see above)")
     parser.add_argument("--flavor", choices=tuple(engines.MODULES), help="default: tensorrt where it is installed")
     parser.add_argument("--compute-capability", metavar="X.Y", help="build for such GPUs, as 8.6 (flavour rtx)")
     parser.add_argument(
@@ -51,8 +51,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--batch", type=whole("--batch", 1), default=1, metavar="N", help="most images per run (default: 1)"
     )
-    parser.add_argument("--engine-cache", type=Path, metavar="DIR", help="default: the user's cache folder")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write what was built, as JSON")
+    parser.add_argument("--engine-cache", type=user_path, metavar="DIR", help="default: the user's cache folder")
+    parser.add_argument("--json", type=user_path, metavar="FILE", help="write what was built, as JSON")
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -15,7 +15,6 @@ import argparse
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import cv2
@@ -29,7 +28,7 @@ from seg_perception.labels import NOT_GROUND, VOID, LabelSet
 from seg_perception.training.config import DATA_ROOT_VARIABLE, DataSource, TrainConfig, load_config
 from seg_perception.training.data.absent import absent_classes, why_absent
 from seg_perception.training.data.marks import why_no_boxes
-from seg_perception.writing import write_json
+from seg_perception.writing import user_path, write_json
 
 EXIT_PROBLEMS = 3
 
@@ -44,11 +43,11 @@ _BAR = 30
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of the verb."""
-    parser.add_argument("--config", type=Path, required=True, help="YAML file, see config/train")
+    parser.add_argument("--config", type=user_path, required=True, help="YAML file, see config/train")
     parser.add_argument(
         "--data", help=f"folder that holds the data sets (default: data_root, else ${DATA_ROOT_VARIABLE})"
     )
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the numbers and all problems here too")
+    parser.add_argument("--json", type=user_path, metavar="FILE", help="write the numbers and all problems here too")
 
 
 def run(arguments: argparse.Namespace) -> int:

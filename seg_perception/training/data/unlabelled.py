@@ -22,6 +22,7 @@ from seg_perception.training.data.augment import Scene, warp
 from seg_perception.training.data.augment_light import change_light
 from seg_perception.training.distributed import rank
 from seg_perception.training.unlabelled_settings import UnlabelledSettings
+from seg_perception.writing import user_path
 
 KEPT_QUALITY = 95
 """Of the JPEGs that frames of recordings are kept as: a recording cannot be read from its middle at once."""
@@ -32,7 +33,7 @@ class UnlabelledFrames:
 
     def __init__(self, settings: UnlabelledSettings, root: Path) -> None:
         self._frames: list[Path | NDArray[np.uint8]] = []
-        paths = [root / Path(words).expanduser() for words in settings.sources]
+        paths = [root / user_path(words) for words in settings.sources]
         if settings.topic and not any(map(is_bag, paths)):
             raise SegPerceptionError("unlabelled.topic is for bags, and no source is one: leave it out")
         for path in paths:

@@ -50,7 +50,7 @@ from seg_perception.training.export import temperature
 from seg_perception.training.export.parity import ParityData, parity
 from seg_perception.training.export.quantize import apart, limits_broken, spread, to_int8
 from seg_perception.training.export.sources import Source, from_model
-from seg_perception.writing import check_file, write_json, written_aside
+from seg_perception.writing import check_file, user_path, write_json, written_aside
 
 LARGEST_RELATIVE_ERROR = {"fp32": 3e-2, "fp16": 3e-2, "int8": 1.0}
 """Between the model file and what it was made of, against the largest value; beyond it none is written. Weights of fp32
@@ -70,7 +70,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument(
         "--checkpoint",
-        type=Path,
+        type=user_path,
         nargs="+",
         metavar="PT",
         help="best.pt or last.pt of a training run; the weights of several, which began with the same, are averaged",
@@ -79,7 +79,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--shares", type=number("--shares", least=0), nargs="+", metavar="F", help="of each checkpoint (default: equal)"
     )
-    parser.add_argument("--out", type=Path, required=True, help="the model file to write, NAME.onnx")
+    parser.add_argument("--out", type=user_path, required=True, help="the model file to write, NAME.onnx")
     parser.add_argument(
         "--precision",
         choices=model_file.PRECISIONS,
@@ -105,9 +105,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="divide the logits by this, so that confidence means what it says; 'fit': what fits the labels of --dataset, "
         "which training must not have seen (default: as they are)",
     )
-    parser.add_argument("--images", type=Path, metavar="DIR", help="frames to calibrate and compare on")
+    parser.add_argument("--images", type=user_path, metavar="DIR", help="frames to calibrate and compare on")
     parser.add_argument("--dataset", metavar="NAME", help="labelled data to compare on, such as camvid, with --root")
-    parser.add_argument("--root", type=Path, metavar="DIR", help="the data set's folder")
+    parser.add_argument("--root", type=user_path, metavar="DIR", help="the data set's folder")
     parser.add_argument("--split", default="val", help="part of the data set to compare on (default: val)")
     parser.add_argument("--name", help="the model's name (default: the file's)")
     parser.add_argument(
@@ -115,12 +115,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--metrics",
-        type=Path,
+        type=user_path,
         nargs="+",
         default=[],
         help="report.json of 'evaluate', to carry its figures in the file",
     )
-    parser.add_argument("--json", type=Path, help="write size, parameters and parity here")
+    parser.add_argument("--json", type=user_path, help="write size, parameters and parity here")
 
 
 def run(arguments: argparse.Namespace) -> int:

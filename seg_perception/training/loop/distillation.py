@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -14,6 +12,7 @@ from seg_perception.training.config import DistillSettings, TrainConfig
 from seg_perception.training.loop.beginning import trained_network
 from seg_perception.training.loop.losses import center_loss, offset_loss
 from seg_perception.training.networks.heads import TrainingOutput, in_float32
+from seg_perception.writing import user_path
 
 AFFINITY_CELLS = 4
 """Cells of the features, along each side, that make a place whose likeness to the others is learned."""
@@ -26,7 +25,7 @@ class Teacher:
     """
 
     def __init__(self, config: TrainConfig, settings: DistillSettings, labels: LabelSet, device: torch.device) -> None:
-        path = Path(settings.checkpoint).expanduser()
+        path = user_path(settings.checkpoint)
         network, known, self.data = trained_network(path)
         if known != labels:
             raise SegPerceptionError(

@@ -20,22 +20,21 @@ from __future__ import annotations
 
 import argparse
 import sys
-from pathlib import Path
 from typing import Any
 
 from seg_perception.errors import SegPerceptionError
 from seg_perception.options import number, whole
 from seg_perception.training.config import DATA_ROOT_VARIABLE, load_config
-from seg_perception.writing import check_folder, write_json
+from seg_perception.writing import check_folder, user_path, write_json
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of the verb."""
     what = parser.add_mutually_exclusive_group(required=True)
-    what.add_argument("--config", type=Path, help="YAML file, see config/train")
+    what.add_argument("--config", type=user_path, help="YAML file, see config/train")
     what.add_argument(
         "--auto",
-        type=Path,
+        type=user_path,
         action=_Auto,
         metavar="DATA",
         help="folder of labelled images: write the configuration that fits, train, export and evaluate",
@@ -43,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(mode="")
     parser.add_argument("--labels", metavar="L", help="of --auto: the label set, a name or a YAML file")
     parser.add_argument("--network", metavar="NAME", help="of --auto: another network than what fits the machine")
-    parser.add_argument("--out", type=Path, required=True, help="folder for checkpoints and the log")
+    parser.add_argument("--out", type=user_path, required=True, help="folder for checkpoints and the log")
     parser.add_argument(
         "--data", help=f"folder that holds the data sets (default: data_root, else ${DATA_ROOT_VARIABLE})"
     )
@@ -56,9 +55,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--stop-after", type=whole("--stop-after", 1), help="stop after this step, to go on later with --resume"
     )
-    parser.add_argument("--start-from", type=Path, help="begin with the weights of this checkpoint or model file")
+    parser.add_argument("--start-from", type=user_path, help="begin with the weights of this checkpoint or model file")
     parser.add_argument("--resume", action="store_true", help="go on from OUT/last.pt")
-    parser.add_argument("--json", type=Path, help="write the last validation here")
+    parser.add_argument("--json", type=user_path, help="write the last validation here")
 
 
 class _Auto(argparse.Action):

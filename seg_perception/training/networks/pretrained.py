@@ -16,6 +16,7 @@ from seg_perception.training.networks.efficientnet_lite import EfficientNetLite,
 from seg_perception.training.networks.finite import check_finite
 from seg_perception.training.networks.heads import PanopticNetwork
 from seg_perception.training.networks.zoo import FCN, KnownNetwork
+from seg_perception.writing import user_path
 
 TIMM = "timm"
 
@@ -74,7 +75,7 @@ def put_pretrained(network: PanopticNetwork, name: str, source: str) -> Origin:
 
 def _put_in_encoder(backbone: KnownNetwork | FCN, source: str) -> Origin:
     encoder, name = backbone.pretrained_part, backbone.encoder_name
-    path = Path(source).expanduser()
+    path = user_path(source)
     if source == IMAGENET:
         weights, origin = _from_hub(backbone)
     elif path.is_file():
@@ -141,7 +142,7 @@ def package_of(version: int) -> str:
 def _find(part: EfficientNetLite, source: str) -> Found:
     if source == TIMM:
         return _from_timm(f"tf_efficientnet_lite{part.version}")
-    path = Path(source).expanduser()
+    path = user_path(source)
     if path.is_file():
         return _from_file(path)
     if "/" in source or path.suffix:

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-from pathlib import Path
 
 from tqdm import tqdm
 
@@ -22,7 +21,7 @@ from seg_perception.errors import SegPerceptionError
 from seg_perception.files import image_files, read_rgb, refuse_written_over, write_image
 from seg_perception.options import number, whole
 from seg_perception.training.teachers.base import LabelTeacher, classes_of, painted
-from seg_perception.writing import check_folder, write_json
+from seg_perception.writing import check_folder, user_path, write_json
 
 TEACHERS = ("mask2former", "eomt", "mask_rcnn")
 LONG_SIDE_PX = 1024
@@ -36,13 +35,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--weights",
-        type=Path,
+        type=user_path,
         required=True,
         help="folder as transformers saved it; of mask_rcnn torchvision's file of maskrcnn_resnet50_fpn",
     )
-    parser.add_argument("--images", type=Path, required=True, metavar="DIR", help="folder of images")
+    parser.add_argument("--images", type=user_path, required=True, metavar="DIR", help="folder of images")
     parser.add_argument("--labels", required=True, metavar="L", help="label set: a name or a YAML file")
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the masks")
+    parser.add_argument("--out", type=user_path, required=True, metavar="DIR", help="folder for the masks")
     parser.add_argument(
         "--threshold", type=number("--threshold", least=0), default=0.5, help="least score of a region (default: 0.5)"
     )
@@ -54,9 +53,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"of the input, 0 = as the image or the network has it (default: {LONG_SIDE_PX})",
     )
     parser.add_argument(
-        "--categories", type=Path, metavar="FILE", help="names of mask_rcnn's, a line each from number 0 on"
+        "--categories", type=user_path, metavar="FILE", help="names of mask_rcnn's, a line each from number 0 on"
     )
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write which categories became which class")
+    parser.add_argument("--json", type=user_path, metavar="FILE", help="write which categories became which class")
 
 
 def run(arguments: argparse.Namespace) -> int:
