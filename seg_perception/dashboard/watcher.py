@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import threading
 from collections.abc import Callable, Collection
 from types import TracebackType
@@ -22,6 +23,7 @@ from rclpy.validate_full_topic_name import validate_full_topic_name
 from sensor_msgs.msg import CompressedImage, LaserScan
 
 from seg_perception.dashboard import packets
+from seg_perception.errors import LONGEST_REASON, quoted
 from seg_perception.ground.fusion import PlanarPose
 from seg_perception.ros.extrinsics import TransformError, TransformSource
 from seg_perception.ros.outputs import qos_profile
@@ -32,6 +34,8 @@ Post = Callable[[str, str, bytes], None]
 """Takes a source, a kind and a packet, in the executor's thread; an empty source is for all."""
 
 LOOK_S = 1.0
+MOST_TOLD = 8
+"""Kinds of messages that cannot be shown, each told once."""
 SEGMENTS, OVERLAY = "segments", "segmentation_mask/compressed"
 """Among the topics that are heard: what a source is known by, and the one of the longest name."""
 _TF_TOLERANCE_S = 0.5
@@ -49,6 +53,7 @@ class Watcher:
         self._transforms = TransformSource(self._node)
         self._wanted: frozenset[str] = frozenset()
         self._sources: dict[str, Source] = {}
+        self._told: set[str] = set()
         self._diagnostics: Subscription[Any] | None = None
         # Subscriptions are made and ended in the executor's own thread, which reads them.
         self._changed = self._node.create_guard_condition(self._change)
@@ -79,11 +84,20 @@ class Watcher:
         return sorted(name.removesuffix(f"/{SEGMENTS}") for name, kinds in topics if kind in kinds)
 
     def _spin(self) -> None:
-        try:
-            while self._context.ok():
+        while self._context.ok():
+            try:
                 self._executor.spin_once()
-        except ExternalShutdownException:
-            return
+            except ExternalShutdownException:
+                return
+            except Exception as error:  # the edge of the thread: what somebody sends must not end what others look at
+                self._leave_out(error)
+
+    def _leave_out(self, error: Exception) -> None:
+        """Say once of what kind a message was that cannot be shown."""
+        told = f"dashboard: a message is left out ({type(error).__name__}: {quoted(error, LONGEST_REASON)})"
+        if told not in self._told and len(self._told) < MOST_TOLD:
+            self._told.add(told)
+            print(told, file=sys.stderr)
 
     def _change(self) -> None:
         wanted = self._wanted

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import array
 import asyncio
+import math
 import queue
 import re
 import signal
@@ -19,12 +21,15 @@ import pytest
 pytest.importorskip("aiohttp")
 import aiohttp
 from browser import Browser, program
+from nav_msgs.msg import OccupancyGrid
 from ros_harness import FakeCamera, NodeProcess, Peer, make_road_and_cars_model, ros_domain, set_parameters
 from verb_process import WAIT_S
 
 from seg_perception.dashboard.watcher import Watcher
 from seg_perception.errors import EXIT_ERROR
 from seg_perception.ros.fill_messages import ImageFiller
+from seg_perception.ros.outputs import qos_profile
+from seg_perception.ros.topics import output
 
 VERB = [sys.executable, "-m", "seg_perception", "dashboard"]
 WATCHED = ("segments", "drivable_grid", "free_space", "segmentation_mask/compressed")
@@ -134,6 +139,30 @@ def test_a_name_that_no_node_can_have_ends_nothing(domain: None) -> None:
             said.get(timeout=WAIT_S)
         assert set(watcher._sources) == {"/segmentation"}
         assert said.get(timeout=WAIT_S) == "sources"
+
+
+def test_a_grid_whose_numbers_are_none_ends_nothing(domain: None, capfd: pytest.CaptureFixture[str]) -> None:
+    said: queue.Queue[tuple[str, bytes]] = queue.Queue()
+    peer = Peer()
+    try:
+        grids = peer.node.create_publisher(
+            OccupancyGrid, "/segmentation/drivable_grid", qos_profile(output("drivable_grid").qos)
+        )
+        with Watcher(lambda source, kind, packet: said.put((kind, packet))) as watcher:
+            watcher.watch(["/segmentation"])
+            peer.until_heard(grids)
+            for resolution in (math.nan, 0.25):
+                message = OccupancyGrid(data=array.array("b", [0]))
+                message.info.width = message.info.height = 1
+                message.info.resolution = resolution
+                grids.publish(message)
+                peer.until(lambda: watcher._told, "that it is left out")
+            while (heard := said.get(timeout=WAIT_S))[0] != "grid":
+                pass
+            assert b'"resolution":0.25' in heard[1]
+    finally:
+        peer.close()
+    assert "a message is left out (ValueError" in capfd.readouterr().err
 
 
 def test_a_port_that_is_taken_is_named() -> None:
