@@ -159,6 +159,15 @@ class LabelFolder:
         for folder in (self.labels, self.instances):
             if folder is not None and not folder.is_dir():
                 raise SegPerceptionError(f"there is no folder {folder}: name one with label images")
+        if not self.holds_some(self.labels):
+            raise SegPerceptionError(
+                f"the folder {self.labels} holds no label images: files are looked for that end in .png"
+            )
+
+    @staticmethod
+    def holds_some(folder: Path) -> bool:
+        """Whether there is a label image in a folder."""
+        return any(folder.glob("*.png"))
 
     def truth(self, image: Path) -> Truth | None:
         """Labels of an image, None when it has none; raises SegPerceptionError when they cannot be read."""
@@ -194,7 +203,7 @@ class FolderSource(Source):
     def __init__(self, folder: Path, labels: LabelFolder | None = None, void: Collection[int] = ()) -> None:
         if labels is None and (folder / "images").is_dir():
             beside = folder / "instances"
-            if (folder / "labels").is_dir():
+            if LabelFolder.holds_some(folder / "labels"):
                 labels = LabelFolder(folder / "labels", beside if beside.is_dir() else None, void)
             self._files = image_files(folder / "images")
         else:

@@ -532,6 +532,17 @@ def test_label_images_that_belong_to_no_image_are_told(tmp_path: Path) -> None:
         assert "1 of its 3 masks belong to no image" in problem and "frame_002.png" in problem
 
 
+@pytest.mark.parametrize("ending", [None, ".PNG", ".jpg"])
+def test_a_folder_without_label_images_is_refused_where_it_is_named(tmp_path: Path, ending: str | None) -> None:
+    write_images(tmp_path / "images", 2)
+    write_labels(tmp_path / "labels", 1)
+    for file in (tmp_path / "labels").iterdir():
+        file.unlink() if ending is None else file.rename(file.with_suffix(ending))
+    with pytest.raises(SegPerceptionError, match=r"labels holds no label images: .*\.png"):
+        LabelFolder(tmp_path / "labels")
+    assert not FolderSource(tmp_path).has_labels  # nobody named it
+
+
 def test_masks_of_objects_in_the_folder_of_the_labels_are_no_labels(tmp_path: Path) -> None:
     """As predict writes both into one folder."""
     write_images(tmp_path / "images", 2)
