@@ -144,13 +144,14 @@ def pick(
     beside = _Seen()
     for recording in known:
         beside.add(0, recording, looker)
+    # now, since frames are read again no farther than the last that is chosen
+    problems = [problem for recording in (*recordings, *known) for problem in recording.source.problems]
     frames = seen.frames()
     choices = choose(frames, count, beside=list(beside.descriptors))
     if not choices:
         why = f"{seen.flat} frames have no contrast" if seen.flat else "there is no frame in them"
         raise SegPerceptionError(f"nothing of the recordings is worth labelling ({why}): give others")
     picked, cards = _write(recordings, looker, out, seen, frames, choices)
-    problems = [problem for recording in (*recordings, *known) for problem in recording.source.problems]
     facts = {
         "looked_at": len(frames) + seen.flat,
         "without_contrast": seen.flat,

@@ -154,6 +154,19 @@ def test_a_few_frames_are_in_memory_however_many_there_are(tmp_path: Path) -> No
     assert source.most <= 3
 
 
+def test_what_cannot_be_read_behind_the_last_frame_taken_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Frames are written by reading again, no farther than the last that was chosen."""
+    folder = photos(tmp_path / "photos", 2)
+    (folder / "drive_002.png").write_bytes(b"no image")
+    out = tmp_path / "job"
+    assert main([*words(tmp_path, folder, count=1), "--out", str(out)]) == 1
+    assert "drive_002.png" in capsys.readouterr().err
+    (problem,) = json.loads((out / "picked.json").read_text())["problems"]
+    assert "drive_002.png" in problem and "drive_002.png" in (out / "index.html").read_text()
+
+
 def test_a_video_is_looked_at_as_often_as_asked(tmp_path: Path) -> None:
     writer = cv2.VideoWriter(str(tmp_path / "v.avi"), cv2.VideoWriter.fourcc(*"MJPG"), 20, (64, 48))
     for number in range(40):
