@@ -94,6 +94,10 @@ def _run(words: list[str]) -> int:
         print(f"seg_perception {verb}: {error}", file=sys.stderr)
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
+    except SystemError as error:  # what is raised while Numba's own code calls a compiled loop
+        if not isinstance(error.__cause__, KeyboardInterrupt):
+            raise
+        return EXIT_INTERRUPTED
     return EXIT_ERROR
 
 

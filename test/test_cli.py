@@ -12,7 +12,7 @@ import pytest
 from places import CHECKOUT
 
 from seg_perception.cli import main
-from seg_perception.errors import EXIT_ERROR
+from seg_perception.errors import EXIT_ERROR, EXIT_INTERRUPTED
 from seg_perception.libraries import LIBRARIES, NEEDED, missing, pip_install
 from seg_perception.verbs import VERBS
 
@@ -44,6 +44,24 @@ def test_a_signal_that_comes_twice_at_once_is_one(number: int) -> None:
     words = [sys.executable, "-c", TOLD_TWICE, str(int(number))]
     done = subprocess.run(words, cwd=CHECKOUT, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (130, "reported\n"), done.stderr
+
+
+@pytest.mark.parametrize("cause", [KeyboardInterrupt, ValueError])
+def test_ctrl_c_within_a_compiled_loop_is_ctrl_c(cause: type[BaseException], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Python makes a SystemError of what is raised in a call of Numba's that goes on and returns something."""
+
+    def run(arguments: object) -> int:
+        try:
+            raise cause
+        except cause as error:
+            raise SystemError("CPUDispatcher(_first_feet) returned a result with an exception set") from error
+
+    monkeypatch.setattr("seg_perception.evaluation.compare.run", run)
+    if cause is KeyboardInterrupt:
+        assert main(["compare", "a.json", "b.json"]) == EXIT_INTERRUPTED
+        return
+    with pytest.raises(SystemError):
+        main(["compare", "a.json", "b.json"])
 
 
 @pytest.mark.parametrize("unbuffered", ["", "1"])
