@@ -11,6 +11,10 @@ LONGEST_GAP_NS = 60 * 10**9
 """Nobody waits longer for the next frame of a recording: a longer gap is a clock that was set."""
 
 
+FORGOTTEN_S = 2.5
+"""So long after an image the node remembers none of the things in it, by its usual `tracking.memory_s`."""
+
+
 class Pace:
     """Frames at their source's rate or, recorded, as far apart as their stamps, factor times as fast.
 
@@ -44,8 +48,8 @@ class Pace:
             yield due_ns, item
 
     def hold(self, first_ns: int) -> None:
-        """Let simulated time stand shortly before the first frame's, until start."""
-        self._held_ns = max(0, first_ns - 10**9)
+        """Let simulated time stand FORGOTTEN_S before the first frame's, until start."""
+        self._held_ns = max(0, first_ns - round(FORGOTTEN_S * 1e9))
 
     def start(self, first_ns: int, slack_s: float) -> None:
         """Let time run from the first frame's; slack_s: how late a frame may be without moving the later ones."""

@@ -22,7 +22,7 @@ from seg_perception.network import Network
 from seg_perception.network_size import size_hw_of
 from seg_perception.play.answers import WATCHED
 from seg_perception.play.keeper import Keeper
-from seg_perception.play.pace import Pace
+from seg_perception.play.pace import FORGOTTEN_S, Pace
 from seg_perception.play.player import Player, refuse_others
 from seg_perception.play.process import NodeProcess
 from seg_perception.play.run_options import START_TIMEOUT_S
@@ -121,7 +121,8 @@ class Play:
             self.problems += [self._keeper.problem] if self._keeper.problem else []
 
     def _warm_up(self, player: Player, node: NodeProcess, timeout_s: float) -> None:
-        """Send the first frames until the node has answered them a few times, so that its start is not measured."""
+        """Send the first frames until the node has answered them a few times, so that its start is not measured; then wait until
+        it has forgotten what it follows in them, which seems to stand."""
         firsts = {name: _first(feed.source) for name, feed in self._feeds.items()}
         self._pace.hold(min(item.frame.stamp_ns for item in firsts.values()))
         start_s, said, sent = time.monotonic(), "", 0
@@ -148,7 +149,10 @@ class Play:
                     said = state
             # those sent while the node was busy are still under way: the newest one is its last
             channel.wait_for_answer(self._publish(player, name, first, 0), LAST_ANSWER_S)
+        warm_s = time.monotonic()
         player.wait_for_diagnostics(DIAGNOSTICS_S)
+        if "segments" in self._watched and not self._pace.simulated:
+            time.sleep(max(0.0, warm_s + FORGOTTEN_S - time.monotonic()))
         for name, feed in self._feeds.items():
             feed.before = _received_by_node(player, name)
 

@@ -5,17 +5,22 @@ from __future__ import annotations
 import errno
 import os
 import threading
+from collections.abc import Collection
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
+import pytest
 from eval_fixtures import write_images
 
 from seg_perception.play import stages
 from seg_perception.play.keeper import WAITING, Keeper
-from seg_perception.play.play import Feed, Silence, numbers, silent
+from seg_perception.play.pace import Pace
+from seg_perception.play.play import Feed, Play, Silence, numbers, silent
 from seg_perception.play.spool import AgeSpool, Spool
 from seg_perception.recordings.sources import FolderSource
-from seg_perception.results import Answer, Drivable
+from seg_perception.results import Answer, Drivable, Frame
+from seg_perception.tracking.settings import TrackingSettings
 
 
 class FullDisk(Spool):
@@ -72,6 +77,67 @@ def test_rates_are_of_the_frames_and_not_of_the_waiting(tmp_path: Path) -> None:
     assert numbers([whole, short])["sent_hz"] == 14.0, "seven frames in half a second"
     alone = numbers([played(tmp_path / "images", [0.0], {0})])
     assert alone["fps"] is None and alone["sent_hz"] is None
+
+
+class AnsweringPlayer:
+    """Answers every frame at once; stamps_ns: of all that were sent."""
+
+    stamps_ns: list[int]
+
+    def __init__(self, *_: object, watched: Collection[str], **__: object) -> None:
+        AnsweringPlayer.stamps_ns = []
+        self.channels = {"": self}
+        self.received = dict.fromkeys(watched, 0)
+
+    @property
+    def answers(self) -> int:
+        return len(self.stamps_ns)
+
+    def send(self, camera: str, frame: Frame, model: object, stamp_ns: int) -> None:
+        self.stamps_ns.append(stamp_ns)
+
+    def diagnostics(self, part: str) -> dict[str, str]:
+        return {}
+
+    def others(self) -> list[str]:
+        return []
+
+    def wait_for_answers(self, *_: object) -> bool:
+        return True
+
+    wait_for_answer = wait_for_diagnostics = wait_for_answers
+
+    def close(self) -> None:
+        pass
+
+
+class QuietNode:
+    exit_code = None
+
+    def check(self) -> None:
+        pass
+
+    def stages(self) -> list[tuple[str, int, dict[str, float]]]:
+        return []
+
+
+@pytest.mark.parametrize("simulated", [False, True])
+def test_the_node_has_forgotten_the_things_of_its_warm_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, simulated: bool
+) -> None:
+    """To warm it up the first image is sent again and again, as if all stood still: who is remembered as standing is told
+    with a speed of 0 and where it stood for half a second, however fast it goes."""
+    monkeypatch.setattr("seg_perception.play.play.Player", AnsweringPlayer)
+    write_images(tmp_path / "images", 3)
+    source = FolderSource(tmp_path / "images")
+    if simulated:
+        monkeypatch.setattr(source, "_stamp_ns", lambda index: 10**18 + index * 10**8)
+    with AgeSpool(tmp_path) as spool:
+        network = SimpleNamespace(shared=False, node_name="segmentation")
+        play = Play([Feed(source, spool)], Pace(simulated=simulated), network)  # type: ignore[arg-type]
+        play.run(QuietNode())  # type: ignore[arg-type]
+    warm, first = AnsweringPlayer.stamps_ns[-4], AnsweringPlayer.stamps_ns[-3]
+    assert len(AnsweringPlayer.stamps_ns) > 3 and (first - warm) / 1e9 > TrackingSettings().memory_s
 
 
 def test_silence_is_told_with_what_was_sent_heard_and_the_usual_causes() -> None:
