@@ -133,6 +133,43 @@ def _ends_between(
 
 
 @compiled
+def find_ends_around(
+    mask: NDArray[np.uint8],
+    costs: NDArray[np.int8],
+    below: tuple[float, float],
+    rows: tuple[int, int],
+    columns: tuple[int, int],
+    out: NDArray[np.int32],
+    count: int,
+    only_obstacles: bool,
+) -> int:
+    """As find_ends, for the pixels around the place (x, y) in px that is right below the camera: each one's way leads there.
+
+    only_obstacles: by the step to the side to which the way leans. The pixel that shows that place has no step: it is an end
+    where it shows no ground, whatever is around it.
+    """
+    for v in range(rows[0], rows[1]):
+        for u in range(columns[0], columns[1]):
+            way_x, way_y = below[0] - u, below[1] - v
+            if max(abs(way_x), abs(way_y)) <= 0.5:
+                if not only_obstacles and costs[mask[v, u]] < 0 and mask[v, u] != UNSEEN_LABEL:
+                    if count < len(out):
+                        out[count] = 0
+                        out[count, 0], out[count, 1] = u, v
+                        out[count, 4], out[count, 5] = UNSEEN_LABEL, mask[v, u]
+                    count += 1
+                continue
+            step_x, step_y = int(np.sign(way_x)), int(np.sign(way_y))
+            if (abs(way_y) >= abs(way_x)) != only_obstacles:
+                step_x = 0
+            else:
+                step_y = 0
+            if step_x != 0 or step_y != 0:
+                count = _ends_between(mask, costs, u, u + 1, v, step_x, step_y, only_obstacles, out, count)
+    return count
+
+
+@compiled
 def end_depths(
     mask: NDArray[np.uint8],
     costs: NDArray[np.int8],
@@ -198,6 +235,7 @@ def place_ends(
     mask: NDArray[np.uint8],
     costs: NDArray[np.int8],
     inward: NDArray[np.float32],
+    below: tuple[float, float],
     rays: NDArray[np.float64],
     base_from_optical: NDArray[np.float64],
     position: NDArray[np.float64],
@@ -212,7 +250,8 @@ def place_ends(
 ) -> int:
     """Put ends [N, 6] where their near sides, whose rays in optical axes are rays [3 N, 3], are by depths [N] in m, and on the
     ground where that is NaN; drop those that are beyond limit_m or that something hides: how many are left; their pixels,
-    depths, points and labels are then the first of the buffers. Those after the first so many ends only hide.
+    depths, points and labels are then the first of the buffers. Those after the first so many ends only hide, but where the view
+    begins with them.
 
     The first pass also tells how near, by bearing, something stands; the second is _keep_seen.
     """
@@ -237,6 +276,9 @@ def place_ends(
             points[count, corner, 0], points[count, corner, 1] = x, y
         if not seen:
             continue
+        if pixels[i, 2] == 0 and pixels[i, 3] == 0:
+            distances[count] = 0.0
+            nearest[:] = 0.0
         for k in range(6):
             pixels[count, k] = pixels[i, k]
         depths[count] = depths[i]
@@ -251,8 +293,8 @@ def place_ends(
             for number in range(math.ceil(min(left, right) - 0.5), math.floor(max(left, right) - 0.5) + 1):
                 around = number if number < bins else number - bins
                 nearest[around] = min(nearest[around], distances[count])
-        count += i < ends
-    return _keep_seen(mask, costs, inward, position, depths, pixels[:count], points, labels, distances, nearest)
+        count += i < ends or pixels[count, 4] == UNSEEN_LABEL
+    return _keep_seen(mask, costs, inward, below, position, depths, pixels[:count], points, labels, distances, nearest)
 
 
 @compiled
@@ -260,6 +302,7 @@ def _keep_seen(
     mask: NDArray[np.uint8],
     costs: NDArray[np.int8],
     inward: NDArray[np.float32],
+    below: tuple[float, float],
     position: NDArray[np.float64],
     depths: NDArray[np.float64],
     pixels: NDArray[np.int32],
@@ -276,7 +319,7 @@ def _keep_seen(
         u, v, is_upright = pixels[i, 0], pixels[i, 1], pixels[i, 2] == 0
         if distances[i] > nearest[at] * (1 + 1e-9):
             continue
-        if pixels[i, 4] != UNSEEN_LABEL and _is_stair(mask, costs, inward, u, v, is_upright):
+        if pixels[i, 4] != UNSEEN_LABEL and _is_stair(mask, costs, inward, below, u, v, is_upright):
             continue
         for corner in range(3):
             points[kept, corner, 0] = points[i, corner, 0] + position[0]
@@ -291,13 +334,23 @@ def _keep_seen(
 
 @compiled
 def _is_stair(
-    mask: NDArray[np.uint8], costs: NDArray[np.int8], inward: NDArray[np.float32], u: int, v: int, is_upright: bool
+    mask: NDArray[np.uint8],
+    costs: NDArray[np.int8],
+    inward: NDArray[np.float32],
+    below: tuple[float, float],
+    u: int,
+    v: int,
+    is_upright: bool,
 ) -> bool:
     """Whether an end is only a step in the stairs of a side that leans: on its way to the camera comes more of it.
 
     is_upright: whether the neighbour that it differs from is above or below.
     """
     way_x, way_y = inward[v // BLOCK_PX, u // BLOCK_PX, 0], inward[v // BLOCK_PX, u // BLOCK_PX, 1]
+    if way_x == 0 and way_y == 0:
+        way_x, way_y = below[0] - u, below[1] - v
+        longer = max(abs(way_x), abs(way_y))
+        way_x, way_y = way_x / longer, way_y / longer
     lean = abs(way_x) if is_upright else abs(way_y)
     if lean * 2 * _LONGEST_LEAN_PX < 1:
         return False

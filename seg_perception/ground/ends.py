@@ -2,7 +2,8 @@
 
 A pixel is an end where it differs from its neighbour towards the camera and that neighbour is ground; towards the camera
 means down the picture where the camera is upright, and is looked up for every other mounting. Where the view itself
-begins with what is no ground, that is an end too. What lies behind an obstacle on its own ray is none.
+begins with what is no ground, that is an end too, and right below the camera it is before all else. What lies behind an
+obstacle on its own ray is none.
 
 Where the way to the camera leans, a foot that runs along it shows its pixels' other sides too: they mark nothing, since the
 sides of what stands upright look alike, but hide what is behind them.
@@ -17,7 +18,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seg_perception.camera_model import Floats
-from seg_perception.ground.end_kernels import BLOCK_PX, end_depths, find_ends, near_sides, place_ends
+from seg_perception.ground.end_kernels import (
+    BLOCK_PX,
+    end_depths,
+    find_ends,
+    find_ends_around,
+    near_sides,
+    place_ends,
+)
 from seg_perception.ground.geometry import GroundProjection
 from seg_perception.ground.metric_outlines import LATTICE_PX, FlatImage
 
@@ -27,6 +35,8 @@ _MOST_BINS = 1 << 20
 """A focal length of 44,000 px reaches it; a calibration may say any. Wider bins hide more, never less."""
 _LEAST_LEAN = 1 / 256
 """From here on, in px a px, a way to the camera leans."""
+_AROUND_BLOCKS = 2
+"""So many blocks around that which shows the place right below the camera, the way to there is looked up for each pixel."""
 _NUDGE = 1e-3
 """How far a ray is lowered to see which way in the picture that is."""
 
@@ -70,10 +80,7 @@ class EndFinder:
     def update(self, projection: GroundProjection, flat: FlatImage, limit_m: float) -> None:
         """Look from here, no farther than limit_m."""
         self._projection, self._flat, self._limit_m = projection, flat, limit_m
-        blocks = _lattice(projection.image_hw, BLOCK_PX)
-        middles = (blocks[:-1, :-1] + blocks[1:, 1:]) / 2
-        self._inward = inward_ways(projection, flat, middles.reshape(-1, 2)).reshape(middles.shape)
-        self._steps, self._other_steps = neighbour_steps(self._inward)
+        self._find_ways(projection, flat)
         # Between the lattice's crossings rays are mixed of theirs, so a ray falls only beside a crossing whose ray does.
         corners = _lattice(projection.image_hw, LATTICE_PX)
         falls = flat.rays(corners.reshape(-1, 2)) @ projection.base_from_optical[2] < 0
@@ -82,6 +89,19 @@ class EndFinder:
         bins = min(_BINS_PER_FOCAL_PX * math.ceil(max(flat.focal)), _MOST_BINS)
         if len(self.nearest) != bins:
             self.nearest = np.empty(bins)
+
+    def _find_ways(self, projection: GroundProjection, flat: FlatImage) -> None:
+        """The way to the camera in each block, and around the place right below it, where each pixel has its own."""
+        blocks = _lattice(projection.image_hw, BLOCK_PX)
+        ways = inward_ways(projection, flat, blocks.reshape(-1, 2)).reshape(blocks.shape)
+        corners = np.stack((ways[:-1, :-1], ways[:-1, 1:], ways[1:, :-1], ways[1:, 1:]), axis=2)
+        middles = (blocks[:-1, :-1] + blocks[1:, 1:]) / 2
+        self._inward = inward_ways(projection, flat, middles.reshape(-1, 2)).reshape(middles.shape)
+        x, y = projection.ground_to_pixels(projection.position[None, :2])[0].tolist()
+        self._below, self._around = (x, y), _around(x, y, projection.image_hw)
+        rows, columns = (slice(first // BLOCK_PX, -(-last // BLOCK_PX)) for first, last in self._around)
+        self._inward[rows, columns] = 0
+        self._steps, self._side_steps = neighbour_steps(self._inward, corners)
 
     def find(self, mask: NDArray[np.uint8], depth: NDArray[np.float32] | None = None) -> Ends:
         """Ends in a mask, uint8 [H, W], contiguous. depth: of its pixels, float32 [H, W] in m, else all is on flat ground."""
@@ -100,7 +120,7 @@ class EndFinder:
         near_sides(self._pixels[:count], self._sides)
         rays = self._flat.rays(self._sides[: 3 * count])
         kept = place_ends(
-            mask, self._costs, self._inward, rays, self._projection.base_from_optical, self._projection.position,
+            mask, self._costs, self._inward, self._below, rays, self._projection.base_from_optical, self._projection.position,
             self._limit_m, depths, self._pixels[:count], ends, self._points, self._labels, self._distances, self.nearest,
         )  # fmt: skip
         return Ends(
@@ -109,8 +129,26 @@ class EndFinder:
 
     def _find(self, mask: NDArray[np.uint8], words: NDArray[np.uint64], rows: tuple[int, int]) -> tuple[int, int]:
         """How many ends there are, and how many with the sides that only hide; the first that have room are in _pixels."""
+        near = self._below, *self._around
         ends = find_ends(mask, words, self._costs, self._steps, rows, self._pixels, 0, False)
-        return ends, find_ends(mask, words, self._costs, self._other_steps, rows, self._pixels, ends, True)
+        ends = find_ends_around(mask, self._costs, *near, self._pixels, ends, False)
+        count = find_ends_around(mask, self._costs, *near, self._pixels, ends, True)
+        for steps in self._side_steps:
+            count = find_ends(mask, words, self._costs, steps, rows, self._pixels, count, True)
+        return ends, count
+
+
+def _around(x: float, y: float, image_hw: tuple[int, int]) -> tuple[tuple[int, int], tuple[int, int]]:
+    """First and past the last row and column of the blocks around a place x, y in px; none where that is far from the image,
+    or NaN."""
+    spans = []
+    for at, size in ((y, image_hw[0]), (x, image_hw[1])):
+        if not -_AROUND_BLOCKS * BLOCK_PX < at < size + _AROUND_BLOCKS * BLOCK_PX:
+            return (0, 0), (0, 0)
+        block = math.floor((at + 0.5) / BLOCK_PX)
+        first, last = (block - _AROUND_BLOCKS) * BLOCK_PX, (block + 1 + _AROUND_BLOCKS) * BLOCK_PX
+        spans.append((min(max(first, 0), size), min(max(last, 0), size)))
+    return spans[0], spans[1]
 
 
 def _lattice(image_hw: tuple[int, int], step_px: int) -> Floats:
@@ -133,11 +171,16 @@ def inward_ways(projection: GroundProjection, flat: FlatImage, pixels: Floats) -
     return np.nan_to_num(ways, nan=0.0, posinf=0.0, neginf=0.0).astype(np.float32)
 
 
-def neighbour_steps(ways: NDArray[np.float32]) -> tuple[NDArray[np.int8], NDArray[np.int8]]:
-    """The steps to the two next pixels, one in x and one in y, that each way [..., 2] leads to: the one that comes nearest
-    to it, and the other, 0, 0 where the way hardly leans. Both are 0, 0 where there is no way."""
+def neighbour_steps(
+    ways: NDArray[np.float32], corners: NDArray[np.float32]
+) -> tuple[NDArray[np.int8], tuple[NDArray[np.int8], NDArray[np.int8]]]:
+    """Of blocks, by the ways in their middles [..., 2] and at their corners [..., 4, 2]: the step to the next pixel, in x or in y,
+    that comes nearest to the way; and the steps to both sides of it to which the way leans anywhere in the block. 0, 0 where
+    there is no way, or it hardly leans."""
     is_upright = np.abs(ways[..., 1:]) >= np.abs(ways[..., :1])
     longer = np.concatenate((~is_upright, is_upright), axis=-1)
-    return (np.sign(ways) * longer).astype(np.int8), (np.sign(ways) * (~longer & (np.abs(ways) >= _LEAST_LEAN))).astype(
-        np.int8
-    )
+    across = ~longer & ways.any(axis=-1, keepdims=True)
+    all_ways = np.concatenate((ways[..., None, :], corners), axis=-2)
+    low = across & (all_ways.min(axis=-2) <= -_LEAST_LEAN)
+    high = across & (all_ways.max(axis=-2) >= _LEAST_LEAN)
+    return (np.sign(ways) * longer).astype(np.int8), (-low.astype(np.int8), high.astype(np.int8))

@@ -69,6 +69,8 @@ class AheadMap:
         how far the class is known; ends say where something stands, however thin. Obstacles hide ground from a camera
         above that width only farther ahead than they themselves end it.
         """
+        if not ends.nearest.any():
+            return math.nan, math.nan  # something stands right below the camera
         self._only[:] = False
         self._only[class_id] = True
         walk_free(mask.reshape(-1), self._only, self._lines.pixels, self._lines.step_m, self._ranges)

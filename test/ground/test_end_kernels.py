@@ -114,4 +114,4 @@ def test_a_step_of_a_leaning_side_is_told_from_a_foot(
         mask, u, v, way = mask.T, v, u, way[::-1]
     inward = np.array([[way]], np.float32)
     costs = CAMVID.drivable_costs
-    assert _is_stair(np.ascontiguousarray(mask), costs, inward, u, v, not turned) == is_stair
+    assert _is_stair(np.ascontiguousarray(mask), costs, inward, (math.nan, math.nan), u, v, not turned) == is_stair

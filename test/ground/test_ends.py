@@ -25,9 +25,9 @@ BEGINS = UNSEEN_LABEL
 
 
 def finder(hw: tuple[int, int], pitch: float = 0.8, roll: float = 0.0) -> EndFinder:
-    """For a camera 2 m up, all of whose picture is ground."""
+    """For a camera 2 m up, all of whose picture is ground, so far from right below it that ways hardly lean."""
     height, width = hw
-    focal = 4.0 * max(hw)
+    focal = 200.0 * max(hw)
     camera = CameraModel(width, height, ((focal, 0, (width - 1) / 2), (0, focal, (height - 1) / 2), (0, 0, 1)))
     projection = GroundProjection(camera, CameraPose(0, 0, 2.0, roll, pitch), hw)
     made = EndFinder(CAMVID.drivable_costs)
@@ -263,8 +263,8 @@ def test_ends_are_placed_and_what_is_behind_something_on_its_bearing_is_none(
         np.testing.assert_allclose(ends.points[number], places, rtol=1e-6, atol=1e-9)
         np.testing.assert_array_equal(ends.depths[number], metres)
     assert sure == len(told)
-    # A row of pixels is so long a share of the squared distance: 1 / (64 px * 2 m).
-    assert ends.row_share == (pytest.approx(1 / 128) if with_depth else 0.0)
+    # A row of pixels is so long a share of the squared distance: 1 / (3200 px * 2 m).
+    assert ends.row_share == (pytest.approx(1 / 6400) if with_depth else 0.0)
     for turn in np.linspace(-0.5, 0.5, 101).tolist():
         if any(abs(turn - edge) < bearing for _, *edges in spans for edge in edges):
             continue

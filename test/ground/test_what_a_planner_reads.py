@@ -144,6 +144,77 @@ def test_what_stands_far_aside_in_a_wide_lane_or_in_a_coarse_cell_is_there_howev
     assert grid is not None and grid.cells.tolist() == [[100]]
 
 
+def steep(hw: tuple[int, int], pitch: float = math.pi / 2) -> tuple[CameraModel, CameraPose]:
+    """A camera 2 m above the ground, a pixel of which right below it is 2 cm wide."""
+    height, width = hw
+    camera = CameraModel(width, height, ((100, 0, (width - 1) / 2), (0, 100, (height - 1) / 2), (0, 0, 1)))
+    return camera, CameraPose(0, 0, 2, pitch=pitch)
+
+
+AROUND = {"grid_near_m": -2.0, "grid_length_m": 4.0, "grid_width_m": 4.0, "resolution_m": 0.04, "range_max_m": 3.0}
+
+
+@pytest.mark.parametrize("hw", [(80, 48), (64, 96), (51, 67)], ids=["a block's middle", "a block's corner", "anywhere"])
+def test_what_stands_around_the_place_right_below_a_camera_is_there_and_hides(hw: tuple[int, int]) -> None:
+    camera, pose = steep(hw)
+    projection = GroundProjection(camera, pose, hw)
+    for turn in np.linspace(0, 2 * math.pi, 30)[:-1]:
+        mask = np.full(hw, ROAD, np.uint8)
+        x, y = 14 * math.cos(turn) + (hw[1] - 1) / 2, 14 * math.sin(turn) + (hw[0] - 1) / 2
+        mask[round(y) - 5 : round(y) + 6, round(x) - 5 : round(x) + 6] = CAR
+        grid = run(mask, pose, camera, **AROUND).grid
+        assert grid is not None
+        (middle,) = projection.pixels_to_ground(np.array(((x, y),)))
+        nearest_m = np.hypot(*(obstacles(grid) - middle * 9 / 14).T).min()
+        assert nearest_m < 0.08, "its near side is not marked"
+        for share in (1.0, 1.3, 1.6, 1.9):
+            at = (middle * share - grid.origin_m) / grid.resolution_m
+            assert grid.cells[int(at[1]), int(at[0])] in (-1, 100), "what it hides is told to be free"
+
+
+@pytest.mark.parametrize("label", [CAR, VOID])
+@pytest.mark.parametrize("size_px", [1, 5, 41])
+def test_nothing_is_known_around_what_stands_right_below_a_camera(size_px: int, label: int) -> None:
+    hw = (81, 65)
+    camera, pose = steep(hw)
+    mask = np.full(hw, ROAD, np.uint8)
+    mask[40 - size_px // 2 : 41 + size_px // 2, 32 - size_px // 2 : 33 + size_px // 2] = label
+    found = run(mask, pose, camera, **AROUND)
+    free, _ = scan(found)
+    assert found.grid is not None and not ((found.grid.cells >= 0) & (found.grid.cells < 100)).any()
+    assert (np.hypot(*obstacles(found.grid).T) < 0.04).any() == (label == CAR)
+    assert (free.seen_m <= 0.05 + 0.05).all() and not np.isposinf(free.ranges_m).any()
+    assert math.isnan(found.areas[0].free_distance_m) and math.isnan(found.areas[0].free_distance_width_m)
+
+
+def test_what_stands_along_the_whole_side_where_the_view_begins_is_marked_along_the_whole_side() -> None:
+    """The place right below lies 15 px under the picture, so from most of its lowest row the way there leads sideways first."""
+    hw = (60, 240)
+    camera, pose = steep(hw, math.pi / 2 - math.atan(45 / 100))
+    mask = np.full(hw, ROAD, np.uint8)
+    mask[-8:] = CAR
+    marked = obstacles(run(mask, pose, camera, **AROUND).grid)
+    (row,) = GroundProjection(camera, pose, hw).pixels_to_ground(np.array(((119.5, 59.5),)))
+    along = marked[np.abs(marked[:, 0] - row[0]) < 0.06, 1]
+    np.testing.assert_array_less(np.diff(np.unique(along.round(2))), 0.05)
+    assert along.min() < -1.9 and along.max() > 1.9
+
+
+def test_a_side_that_leans_the_other_way_than_its_block_does_hides_too() -> None:
+    """A long wall whose side is 6 px beside the way straight ahead, in blocks of which the middle is on that way."""
+    hw = (600, 208)
+    camera, pose = steep(hw, math.pi / 2 - math.atan(250 / 100))
+    mask = np.full(hw, ROAD, np.uint8)
+    mask[300:500, 110:190] = CAR
+    projection = GroundProjection(camera, pose, hw)
+    wide = {"grid_near_m": 0.0, "grid_length_m": 40.0, "grid_width_m": 40.0, "resolution_m": 0.1, "range_max_m": 40.0}
+    grid = run(mask, pose, camera, **wide).grid
+    assert grid is not None
+    places = projection.pixels_to_ground(np.array([(x, y) for x in (112, 120, 140, 160) for y in (275, 285, 295)]))
+    cells = ((places - grid.origin_m) / grid.resolution_m).astype(int)
+    assert set(grid.cells[cells[:, 1], cells[:, 0]].tolist()) == {-1}
+
+
 @pytest.mark.parametrize(
     ("width_m", "resolution_m"), [(0.15, 0.5), (0.15, 1.0), (0.15, 10.0), (0.04, 0.1), (0.04, 1.0)]
 )
