@@ -8,6 +8,7 @@ clock from when the frame was sent, with --clock by the simulated clock from whe
 from __future__ import annotations
 
 import argparse
+import itertools
 import re
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
@@ -33,6 +34,7 @@ from seg_perception.play.process import NodeProcess
 from seg_perception.play.replay import Replay, replay
 from seg_perception.play.spool import Spool
 from seg_perception.reports import report
+from seg_perception.ros import settings
 from seg_perception.ros.parameters import PANOPTIC
 from seg_perception.ros.real_time import keep_memory
 
@@ -91,10 +93,23 @@ def _parameters(arguments: argparse.Namespace, feeds: Sequence[Feed]) -> dict[st
 
 def camera_names(topics: Sequence[str]) -> list[str]:
     """A name for the camera of each image topic, as `camera_names` of the node wants them: what comes before
-    `image_raw` and the like, or the whole topic where that does not tell them apart."""
+    `image_raw` and the like, or the whole topic where that does not tell them apart; with a number where names still do not."""
     short = ["_".join(part for part in topic.split("/") if part and part not in IMAGE_WORDS) for topic in topics]
     names = short if all(short) and len(set(short)) == len(short) else [topic.strip("/") for topic in topics]
-    return [f"camera_{name}" if name[0].isdigit() else name for name in (re.sub(r"\W", "_", name) for name in names)]
+    found: list[str] = []
+    for name in (_allowed(re.sub(r"\W", "_", name, flags=re.ASCII)) for name in names):
+        numbered = (f"{name}_{number}" for number in itertools.count(2))
+        found.append(next(one for one in itertools.chain([name], numbered) if one not in found))
+    return found
+
+
+def _allowed(name: str) -> str:
+    """A camera's name, with a word before it where the node would refuse it."""
+    try:
+        settings.camera_names({"camera_names": (name,)})
+    except SegPerceptionError:
+        return f"camera_{name}"
+    return name
 
 
 def _judged(feeds: Sequence[Feed], play: Play, model: ModelInfo, factor: float, simulated: bool) -> report.Report:

@@ -24,6 +24,7 @@ from seg_perception.play.pace import LONGEST_GAP_NS, Pace
 from seg_perception.play.player import _camera_info
 from seg_perception.recordings.sources import Source, SourceFrame
 from seg_perception.results import Frame
+from seg_perception.ros import settings
 
 COUNT = 6
 WAIT_S = 120.0
@@ -93,10 +94,15 @@ def test_what_cannot_be_played_is_told_before_anything_starts(
         # what is left tells them not apart, or nothing is left
         (["/front/image_raw", "/front/image_rect"], ["front_image_raw", "front_image_rect"]),
         (["/image", "/left/image"], ["image", "left_image"]),
+        # two topics that are alike once they are names, and names that the node refuses
+        (["/front/left/image", "/front_left/image"], ["front_left_image", "front_left_image_2"]),
+        (["/_left/image", "/label_cost/image"], ["camera__left", "camera_label_cost"]),
+        (["/qos_overrides/image", "/vüe/image"], ["camera_qos_overrides", "v_e"]),
     ],
 )
 def test_cameras_are_named_after_what_tells_their_topics_apart(topics: list[str], names: list[str]) -> None:
     assert camera_names(topics) == names
+    assert settings.camera_names({"camera_names": tuple(names)}) == tuple(names), "the node takes them"
 
 
 class Stamps(Source):
