@@ -59,8 +59,11 @@ def looks_like(root: Path, asked: str) -> str:
     """End of an error sentence of the adapter asked: which others would fit the folder, or one in it; "" for none."""
     if not root.is_dir():
         return ""
-    if found := [name for name in fitting_adapters(root) if name != asked]:
+    fitting = fitting_adapters(root)
+    if found := [name for name in fitting if name != asked]:
         return f"; by its files it is {' or '.join(f'`name: {name}`' for name in found)}"
+    if fitting:
+        return ""
     folders = sorted(path for path in root.iterdir() if path.is_dir() and path.name[0] != ".")[:_MOST_FOLDERS]
     for folder in folders:
         if inside := fitting_adapters(folder):

@@ -63,6 +63,13 @@ def test_a_layout_is_told_by_its_files(tmp_path: Path, kind: str) -> None:
         assert inside in looks_like(tmp_path, "camvid"), "in a folder of its own"
 
 
+def test_a_layout_that_is_there_is_looked_for_nowhere_else(tmp_path: Path) -> None:
+    """What is wrong then is something else, which the sentence says."""
+    export(tmp_path, content({"category_id": 1, "segmentation": [SQUARE]}), "annotations/instances_default.json")
+    assert looks_like(tmp_path, "coco_instances") == ""
+    assert looks_like(tmp_path, "voc") == "; by its files it is `name: coco_instances`"
+
+
 def test_nothing_is_guessed_where_nothing_is(tmp_path: Path) -> None:
     photo(tmp_path / "a.jpg", 2, 2)
     assert fitting_adapters(tmp_path) == [] and looks_like(tmp_path, "folder") == ""
