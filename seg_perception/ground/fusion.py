@@ -92,11 +92,11 @@ def window_problem(shape: tuple[int, int], resolution_m: float, origin_m: tuple[
 
 @dataclass(frozen=True)
 class _Newest:
-    """A camera's newest frame. obstacles: int32 [K, 2] = (row, column) of their cells, counted from the odometry frame's
+    """A camera's newest frame. obstacles: int64 [K, 2] = (row, column) of their cells, counted from the odometry frame's
     origin."""
 
     stamp_ns: int
-    obstacles: NDArray[np.int32]
+    obstacles: NDArray[np.int64]
 
 
 class GridFusion:
@@ -144,13 +144,13 @@ class GridFusion:
         else:
             weight = self._left_after(self.stamp_ns - stamp_ns)
         if weight < HOLDS:
-            self._newest[camera] = _Newest(stamp_ns, np.empty((0, 2), np.int32))
+            self._newest[camera] = _Newest(stamp_ns, np.empty((0, 2), np.int64))
             return self._window(resolution)
         # Cells of the window in cells of the frame's grid: turn by -yaw about the vehicle, then count from the corner.
         turn = (math.cos(pose.yaw), math.sin(pose.yaw))
         vehicle = (pose.x / resolution - corner[0], pose.y / resolution - corner[1])
         origin = (grid.origin_m[0] / resolution, grid.origin_m[1] / resolution)
-        obstacles = np.empty((np.count_nonzero(grid.cells >= OBSTACLE), 2), np.int32)
+        obstacles = np.empty((np.count_nonzero(grid.cells >= OBSTACLE), 2), np.int64)
         _place_obstacles(grid.cells, origin, turn, vehicle, corner, obstacles)
         self._newest[camera] = _Newest(stamp_ns, obstacles)
         self._mark_obstacles(camera, corner)
@@ -203,7 +203,7 @@ def _place_obstacles(
     turn: tuple[float, float],
     vehicle: tuple[float, float],
     corner: tuple[int, int],
-    out: NDArray[np.int32],
+    out: NDArray[np.int64],
 ) -> None:
     """Write the cell of the odometry frame into which the centre of each obstacle's cell falls to out [K, 2].
 
@@ -221,7 +221,7 @@ def _place_obstacles(
 
 
 @compiled
-def _mark(obstacles: NDArray[np.int32], corner: tuple[int, int], value: int, out: NDArray[np.int8]) -> None:
+def _mark(obstacles: NDArray[np.int64], corner: tuple[int, int], value: int, out: NDArray[np.int8]) -> None:
     """Set the obstacles' cells in the window, those that lie in it."""
     for k in range(len(obstacles)):
         row, column = obstacles[k, 0] - corner[1], obstacles[k, 1] - corner[0]

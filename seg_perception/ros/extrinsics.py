@@ -18,6 +18,8 @@ from seg_perception.errors import LONGEST_REASON, SegPerceptionError, quoted
 from seg_perception.ground.fusion import PlanarPose
 from seg_perception.tracking.feet import FASTEST_M_S
 
+_FARTHEST_M = 1e12
+"""Beyond it a number holds no more fractions of a millimetre, so that nothing adds up any more."""
 _SAME_M, _SAME_RAD = 1e-3, 1e-3
 """Two frames coincide where they differ by less."""
 _NOISE_M, _NOISE_RAD = 1e-4, 1e-5
@@ -163,11 +165,12 @@ class TransformSource:
         at, turn = found.transform.translation, found.transform.rotation
         numbers = (at.x, at.y, at.z, turn.x, turn.y, turn.z, turn.w)
         norm = math.hypot(turn.x, turn.y, turn.z, turn.w)
-        if not all(map(math.isfinite, numbers)) or abs(norm - 1) > NORM_TOLERANCE:
+        if not all(abs(number) < _FARTHEST_M for number in numbers) or abs(norm - 1) > NORM_TOLERANCE:
             raise TransformError(
                 "tf_invalid",
                 f"the transform {way} holds {', '.join(f'{number:g}' for number in numbers)}: "
-                "mend what publishes it, since its numbers must be finite and its quaternion of length 1",
+                f"mend what publishes it, since its numbers must be finite and below {_FARTHEST_M:g} m, and its quaternion of length "
+                "1",
             )
         return found
 

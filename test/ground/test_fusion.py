@@ -197,6 +197,16 @@ def test_driving_whole_cells_is_a_shift(cells: list[int], steps: list[tuple[int,
         assert np.array_equal(before.cells, expected[row : row + side, column : column + side])
 
 
+@pytest.mark.parametrize("far_m", [1e7, 2e9, -7e11])
+def test_odometry_may_count_from_anywhere(far_m: float) -> None:
+    """Cells counted from its origin are more than 32 bits hold."""
+    cells = np.random.default_rng(5).choice(np.array([UNKNOWN, ROAD, OBSTACLE], np.int8), SHAPE)
+    fusion = GridFusion(2.0)
+    fusion.fuse(grid_of(cells), PlanarPose(far_m, -far_m, 0.0), 0, "front")
+    fused = fusion.fuse(grid_of(np.full(SHAPE, ROAD, np.int8)), PlanarPose(far_m, -far_m, 0.0), FRAME_NS, "left")
+    assert np.array_equal(window_of(fused, far_m, -far_m) == OBSTACLE, cells == OBSTACLE)
+
+
 def test_memory_is_fixed_and_buffers_are_reused() -> None:
     fusion = GridFusion(2.0)
     addresses = set()

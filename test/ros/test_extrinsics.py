@@ -261,6 +261,7 @@ def test_a_missing_transform(tf: Tf, frames: tuple[str, str], words: str) -> Non
         ((0.0, 0.0, 1.2), (-0.5, 0.5, -0.5, 0.7)),
         ((0.0, 0.0, 1.2), (math.nan, 0.0, 0.0, 1.0)),
         ((0.0, math.inf, 1.2), AHEAD),
+        ((-1e300, 0.0, 1.2), AHEAD),
     ],
 )
 def test_numbers_that_are_no_pose(
