@@ -169,8 +169,8 @@ class TransformSource:
             raise TransformError(
                 "tf_invalid",
                 f"the transform {way} holds {', '.join(f'{number:g}' for number in numbers)}: "
-                f"mend what publishes it, since its numbers must be finite and below {_FARTHEST_M:g} m, and its quaternion of length "
-                "1",
+                f"mend what publishes it, since its numbers must be finite and below {_FARTHEST_M:g} m, "
+                "and its quaternion of length 1",
             )
         return found
 
