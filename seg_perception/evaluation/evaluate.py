@@ -39,7 +39,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from seg_perception import machine
-from seg_perception.errors import SegPerceptionError
+from seg_perception.errors import EXIT_ERROR, SegPerceptionError
 from seg_perception.evaluation import many
 from seg_perception.evaluation.compare import Baseline, open_baseline
 from seg_perception.evaluation.evaluate_options import ALL_TOPICS, check
@@ -73,7 +73,8 @@ def run(arguments: argparse.Namespace) -> int:
     is_fleet = bool(arguments.bag) and many.is_fleet(arguments.bag)
     with results_folder(arguments.out):
         told = many.evaluate(arguments, work=run) if is_fleet else _evaluate_one(arguments)
-        return tell(arguments, told, baseline, fleet_report.table(told.numbers["bags"]) if is_fleet else "")
+        code = tell(arguments, told, baseline, fleet_report.table(told.numbers["bags"]) if is_fleet else "")
+        return code if told.numbers["frames"] else EXIT_ERROR  # the report says what each of many bags failed by
 
 
 def tell(arguments: argparse.Namespace, told: report.Report, baseline: Baseline | None, more: str = "") -> int:

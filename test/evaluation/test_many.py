@@ -116,6 +116,17 @@ def test_every_bag_counts_once_whatever_dies(
     assert (code, starts(), again["frames"]) == (0, 1, 2)
 
 
+def test_bags_of_which_none_can_be_read_are_no_evaluation(
+    fleet: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A CI that takes 1 for what may be lost must not take nothing for all."""
+    for name in ("a.mcap", "b.mcap"):
+        (tmp_path / name).write_bytes(b"no bag at all")
+    code, numbers = evaluate(fleet, tmp_path / "out", "--bag", tmp_path / "a.mcap", tmp_path / "b.mcap", "--jobs", 2)
+    assert (code, numbers["frames"], len(numbers["problems"])) == (2, 0, 2)
+    assert "b.mcap: not evaluated" in capsys.readouterr().err
+
+
 def test_a_cluster_loses_nothing_with_a_worker(fleet: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A Ray cluster of this machine with room for two workers; the first of all does its work to the end, and dies."""
     pytest.importorskip("ray", reason="Ray is not installed: it is the extra 'fleet'")
