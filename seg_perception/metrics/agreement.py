@@ -44,12 +44,15 @@ class Agreement:
         second: tuple[NDArray[np.uint8], NDArray[np.uint16] | None],
     ) -> FrameAgreement:
         """One image: of each the classes, uint8 [H, W], 255 = none, and the things, uint16 [H, W], or None where nobody told
-        them apart: then the image is left out of PQ."""
+        them apart: then the image is left out of PQ. Things without a number, 0, are a crowd, and left out of PQ alone."""
         known = (first[0] != VOID) & (second[0] != VOID)
         a, b = (np.where(known, label, np.uint8(VOID)) for label in (first[0], second[0]))
         counts = self._pixels.update(b, a)
         self._apart += boundary_distances(a, b, len(self.labels))
         if first[1] is not None and second[1] is not None:
+            # what one of them left as a crowd is neither matched nor missed, whoever of them comes first
+            crowd = self._is_crowd(a, first[1]) | self._is_crowd(b, second[1])
+            a, b = (np.where(crowd, np.uint8(VOID), label) for label in (a, b))
             self._quality.update(pair_segments(b, second[1], a, first[1], self.labels.is_thing))
             self.with_things += 1
         one = (first[0] != VOID) | (second[0] != VOID)
@@ -58,6 +61,9 @@ class Agreement:
         )
         self.frames.append(found)
         return found
+
+    def _is_crowd(self, label: NDArray[np.uint8], instance: NDArray[np.uint16]) -> NDArray[np.bool_]:
+        return np.asarray(self.labels.is_thing[label] & (instance == 0))
 
     @property
     def counts(self) -> NDArray[np.int64]:

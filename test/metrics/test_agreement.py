@@ -63,6 +63,15 @@ def test_things_that_one_joined_and_the_other_did_not_lower_pq() -> None:
     assert found.with_things == 1
 
 
+def test_things_that_one_left_as_a_crowd_count_for_nobodys_pq() -> None:
+    label = np.array([[2, 2, 2, 0, 2, 2]], np.uint8)
+    crowd, told = np.array([[0, 0, 0, 0, 5, 5]], np.uint16), np.array([[1, 1, 2, 0, 3, 3]], np.uint16)
+    for first, second in ((crowd, told), (told, crowd)):
+        found = Agreement(LABELS)
+        found.add("a", (label, first), (label, second))
+        assert found.pq()[2] == 1 and found.iou()[2] == 1
+
+
 MASKS = st.integers(0, 2**32 - 1).map(np.random.default_rng)
 
 
@@ -70,7 +79,8 @@ def masks(rng: np.random.Generator) -> tuple[NDArray[np.uint8], NDArray[np.uint1
     label = np.kron(rng.choice([0, 1, 2, VOID], (3, 4)), np.ones((3, 3), int)).astype(np.uint8)
     noise = rng.random(label.shape) < 0.1
     label[noise] = rng.choice([0, 1, 2], noise.sum())
-    return label, np.where(label == 2, rng.integers(1, 3, label.shape), 0).astype(np.uint16)
+    told_apart = rng.random() < 0.5  # else some are a crowd, which has no number
+    return label, np.where(label == 2, rng.integers(int(told_apart), 3, label.shape), 0).astype(np.uint16)
 
 
 @settings(max_examples=20, deadline=None)
