@@ -204,8 +204,8 @@ class _Ground:
         projection = self.projection
         row_share = _SLACK_ROWS / (projection.lens.numbers.fy * float(projection.position[2]))
         end_at_hidden(
-            self.scan.ways, self.scan.step_m, projection.position, ends.nearest, row_share, self._nearest, RANGE_MIN_M,
-            self._ranges, self._seen,
+            mask.reshape(-1), self.scan.pixels, self.scan.ways, self.scan.step_m, projection.position, ends.nearest,
+            row_share, self._nearest, RANGE_MIN_M, self._ranges, self._seen,
         )  # fmt: skip
         return FreeSpace(self._ranges, self._seen, s.scan_angle_min_rad, s.scan_angle_step_rad, *limits_m)
 

@@ -399,6 +399,8 @@ def bins_of(
 
 @compiled
 def end_at_hidden(
+    mask: NDArray[np.uint8],
+    rays: NDArray[np.int32],
     ways: NDArray[np.float64],
     step_m: float,
     position: NDArray[np.float64],
@@ -410,11 +412,13 @@ def end_at_hidden(
     seen: NDArray[np.float32],
 ) -> None:
     """End ranges and seen [K], as maps.scan_free has filled them, where something stands between the camera and the ray: what
-    comes behind it is not known, and what the ray meets there stands elsewhere.
+    comes behind it is not known, and what the ray meets there stands elsewhere. Where all that is seen of the ray is behind it,
+    nothing of it is seen.
 
-    ways: [K, 2], unit directions of rays from the base frame's origin, of whose samples scan_free has looked at one each
-    step_m; nearest: distance from under the camera, at position, to what hides the ground, by bearing; row_share: how long a row
-    of pixels is on the ground, as a share of its squared distance, 1/m; ends, least_m: see scan_free.
+    mask: flat; rays: int32 [K, S], as scan_free has them; ways: [K, 2], unit directions of these, from the base frame's origin, of
+    whose samples scan_free has looked at one each step_m; nearest: distance from under the camera, at position, to what hides the
+    ground, by bearing; row_share: how long a row of pixels is on the ground, as a share of its squared distance, 1/m; ends,
+    least_m: see scan_free.
     """
     for ray in range(len(ways)):
         if not seen[ray] > 0:
@@ -438,8 +442,10 @@ def end_at_hidden(
             (hidden - 1) * way_x, (hidden - 1) * way_y, position, nearest, 0, step_m, row_share
         ):
             hidden -= 1
-        reach = (hidden - 0.5) * step_m
-        seen[ray] = min(reach, ends[ray])
+        reach, begins = (hidden - 0.5) * step_m, 1
+        while rays[ray, begins - 1] < 0 or mask[rays[ray, begins - 1]] == UNSEEN_LABEL:
+            begins += 1
+        seen[ray] = min(reach, ends[ray]) if begins < hidden else 0
         ranges[ray] = max(ends[ray], least_m) if ends[ray] <= reach + step_m else np.nan
 
 

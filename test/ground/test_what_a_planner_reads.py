@@ -144,6 +144,18 @@ def test_what_stands_far_aside_in_a_wide_lane_or_in_a_coarse_cell_is_there_howev
     assert grid is not None and grid.cells.tolist() == [[100]]
 
 
+def test_a_bearing_of_which_all_that_is_seen_lies_behind_something_is_not_seen() -> None:
+    """The camera is 3 m to the left, so the way straight ahead comes into its view from the side, 4.2 m ahead."""
+    pose = CameraPose(0, 3, 1.5, pitch=0.06)
+    clear, bearings = scan(run(road(pose), pose))
+    ahead = len(bearings) // 2
+    assert clear.seen_m[ahead] == clear.range_max_m
+    mask = road(pose)
+    mask[650:, 1100:] = CAR
+    hidden, _ = scan(run(mask, pose))
+    assert hidden.seen_m[ahead] == 0 and math.isnan(hidden.ranges_m[ahead])
+
+
 def steep(hw: tuple[int, int], pitch: float = math.pi / 2) -> tuple[CameraModel, CameraPose]:
     """A camera 2 m above the ground, a pixel of which right below it is 2 cm wide."""
     height, width = hw
