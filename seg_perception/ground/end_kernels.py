@@ -443,7 +443,7 @@ def end_at_hidden(
         ):
             hidden -= 1
         reach, begins = (hidden - 0.5) * step_m, 1
-        while rays[ray, begins - 1] < 0 or mask[rays[ray, begins - 1]] == UNSEEN_LABEL:
+        while begins < hidden and (rays[ray, begins - 1] < 0 or mask[rays[ray, begins - 1]] == UNSEEN_LABEL):
             begins += 1
         seen[ray] = min(reach, ends[ray]) if begins < hidden else 0
         ranges[ray] = max(ends[ray], least_m) if ends[ray] <= reach + step_m else np.nan

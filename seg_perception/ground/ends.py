@@ -12,7 +12,9 @@ sides of what stands upright look alike, but hide what is behind them.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import reduce
 
 import numpy as np
 from numpy.typing import NDArray
@@ -94,7 +96,7 @@ class EndFinder:
         """The way to the camera in each block, and around the place right below it, where each pixel has its own."""
         blocks = _lattice(projection.image_hw, BLOCK_PX)
         ways = inward_ways(projection, flat, blocks.reshape(-1, 2)).reshape(blocks.shape)
-        corners = np.stack((ways[:-1, :-1], ways[:-1, 1:], ways[1:, :-1], ways[1:, 1:]), axis=2)
+        corners = ways[:-1, :-1], ways[:-1, 1:], ways[1:, :-1], ways[1:, 1:]
         middles = (blocks[:-1, :-1] + blocks[1:, 1:]) / 2
         self._inward = inward_ways(projection, flat, middles.reshape(-1, 2)).reshape(middles.shape)
         x, y = projection.ground_to_pixels(projection.position[None, :2])[0].tolist()
@@ -167,20 +169,19 @@ def inward_ways(projection: GroundProjection, flat: FlatImage, pixels: Floats) -
         ways = projection.lens.to_pixels(lowered[:, :2] / lowered[:, 2:]) - projection.lens.to_pixels(
             rays[:, :2] / rays[:, 2:]
         )
-        ways /= np.abs(ways).max(axis=1, keepdims=True)
+        ways /= np.maximum(*np.abs(ways).T)[:, None]
     return np.nan_to_num(ways, nan=0.0, posinf=0.0, neginf=0.0).astype(np.float32)
 
 
 def neighbour_steps(
-    ways: NDArray[np.float32], corners: NDArray[np.float32]
+    ways: NDArray[np.float32], corners: Sequence[NDArray[np.float32]]
 ) -> tuple[NDArray[np.int8], tuple[NDArray[np.int8], NDArray[np.int8]]]:
-    """Of blocks, by the ways in their middles [..., 2] and at their corners [..., 4, 2]: the step to the next pixel, in x or in y,
+    """Of blocks, by the ways in their middles and at their four corners, [..., 2] each: the step to the next pixel, in x or in y,
     that comes nearest to the way; and the steps to both sides of it to which the way leans anywhere in the block. 0, 0 where
     there is no way, or it hardly leans."""
     is_upright = np.abs(ways[..., 1:]) >= np.abs(ways[..., :1])
     longer = np.concatenate((~is_upright, is_upright), axis=-1)
     across = ~longer & ways.any(axis=-1, keepdims=True)
-    all_ways = np.concatenate((ways[..., None, :], corners), axis=-2)
-    low = across & (all_ways.min(axis=-2) <= -_LEAST_LEAN)
-    high = across & (all_ways.max(axis=-2) >= _LEAST_LEAN)
+    low = across & (reduce(np.minimum, corners, ways) <= -_LEAST_LEAN)
+    high = across & (reduce(np.maximum, corners, ways) >= _LEAST_LEAN)
     return (np.sign(ways) * longer).astype(np.int8), (-low.astype(np.int8), high.astype(np.int8))
