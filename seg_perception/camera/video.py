@@ -7,7 +7,7 @@ frame, H.264 and H.265 in Annex B, AV1 in OBUs.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from functools import partial
 from types import SimpleNamespace
 from typing import Any
@@ -37,11 +37,12 @@ _PLANAR = ("yuv420p", "yuvj420p", "yuv422p", "yuvj422p", "yuv444p", "yuvj444p")
 """Decoded frames whose planes are taken as they are; others become the last but one of these."""
 _FULL_RANGE, _BT709 = 2, 1
 """As FFmpeg numbers them (AVCOL_RANGE_JPEG, AVCOL_SPC_BT709)."""
-_UNITS: dict[str, tuple[Callable[[int], int], int, range]] = {
-    "h264": (lambda head: head & 31, SEQUENCE, range(SLICE, KEY_SLICE + 1)),
-    "h265": (lambda head: head >> 1 & 63, 33, range(32)),
+_UNITS: dict[str, tuple[Callable[[int], int], int, range, Collection[int]]] = {
+    "h264": (lambda head: head & 31, SEQUENCE, range(SLICE, KEY_SLICE + 1), (KEY_SLICE, SEQUENCE)),
+    "h265": (lambda head: head >> 1 & 63, 33, range(32), range(16, 22)),
 }
-"""How a unit's first byte tells its type, the type of a sequence's header, and those of pictures."""
+"""How a unit's first byte tells its type, the type of a sequence's header, those of pictures, and those that decoding may start
+with."""
 _LENGTH_BYTES = 8
 """Of a unit's length in AV1, at most (4.10.5)."""
 MOST_HELD_BACK = 64
@@ -217,10 +218,9 @@ def open_decoder(codec: str, limits: ImageLimits = LIMITS) -> Any:
 
 def is_key_frame(codec: str, data: bytes) -> bool:
     """Whether decoding may start with a packet."""
-    if codec == "h264":
-        return any(unit and unit[0] & 31 in (5, 7) for unit in units(data))
-    if codec == "h265":
-        return any(unit and 16 <= unit[0] >> 1 & 63 <= 21 for unit in units(data))
+    if codec in _UNITS:
+        kind_of, _, _, keys = _UNITS[codec]
+        return any(unit and kind_of(unit[0]) in keys for unit in units(data))
     if codec == "vp9":
         # frame_marker 2, then the profile, show_existing_frame and frame_type 0
         head = data[0] if data else 0
@@ -233,7 +233,7 @@ def sequence_of(codec: str, data: bytes) -> bytes:
     """What a packet holds before its picture, where that tells the decoder of the sequence; else nothing."""
     if codec not in _UNITS:
         return b""  # there every key frame tells it
-    kind_of, sequence, pictures = _UNITS[codec]
+    kind_of, sequence, pictures, _ = _UNITS[codec]
     has_sequence = False
     for unit in units(data):
         kind = kind_of(unit[0]) if unit else -1

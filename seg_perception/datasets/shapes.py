@@ -219,9 +219,8 @@ def turned(ring: NDArray[np.float64], degrees: float, around: NDArray[np.float64
 
 def png_mask(data: bytes, where: str) -> NDArray[np.bool_]:
     """bool [H, W]: where a PNG's last channel is not 0. Raises SegPerceptionError for what is no PNG, or one of too many pixels."""
-    if data:
-        ImageLimits().check_encoded(data, f"the mask of {where}")
-    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED) if data else None
+    ImageLimits().check_encoded(data, f"the mask of {where}")
+    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     if image is None:
         raise SegPerceptionError(f"the mask of {where} is no PNG: export it again")
     if image.ndim == 3 and image.shape[2] == 3:

@@ -8,20 +8,20 @@ import importlib
 import os
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 from seg_perception.gpu_check.lab import Lab
 from seg_perception.gpu_check.libraries import Libraries
-from seg_perception.writing import user_path
 
 
 def main() -> None:
     """Run the section; does not return."""
     parser = argparse.ArgumentParser()
     parser.add_argument("target")
-    parser.add_argument("--log", type=user_path, required=True)
+    parser.add_argument("--log", type=Path, required=True)
     parser.add_argument("--seconds", type=float, required=True)
-    parser.add_argument("--images", type=user_path)
+    parser.add_argument("--images", type=Path)
     parser.add_argument("--libraries")
     arguments = parser.parse_args()
     faulthandler.enable()

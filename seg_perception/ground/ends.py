@@ -20,14 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seg_perception.camera_model import Floats
-from seg_perception.ground.end_kernels import (
-    BLOCK_PX,
-    end_depths,
-    find_ends,
-    find_ends_around,
-    near_sides,
-    place_ends,
-)
+from seg_perception.ground.end_kernels import place_ends
+from seg_perception.ground.end_pixel_kernels import BLOCK_PX, end_depths, find_ends, find_ends_around, near_sides
 from seg_perception.ground.geometry import GroundProjection
 from seg_perception.ground.metric_outlines import LATTICE_PX, FlatImage
 

@@ -69,7 +69,7 @@ class AheadMap:
         how far the class is known; ends say where something stands, however thin. Obstacles hide ground from a camera
         above that width only farther ahead than they themselves end it.
         """
-        if not ends.nearest.any():
+        if ends.nearest[0] == 0:  # as all bearings are then
             return math.nan, math.nan  # something stands right below the camera
         self._only[:] = False
         self._only[class_id] = True

@@ -136,7 +136,8 @@ class Overlay:
             x, y, width, height = np.asarray(segment.box) * np.tile(scale_xy, 2)
             if segment.is_thing and min(width, height) >= LEAST_TAG_PX:
                 tags.add(self._tag(segment), [(x, y), (x, y + height + tags.height_px), (x, y + tags.height_px)])
-                tells_ground_speed |= segment.track is not None and speed_text(segment.track).endswith(" m/s")
+                track = segment.track
+                tells_ground_speed |= track is not None and track.state != "new" and track.ground is not None
         return tells_ground_speed
 
     def _tag(self, segment: Segment) -> str:

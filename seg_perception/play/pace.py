@@ -6,13 +6,12 @@ import time
 from collections.abc import Iterator
 
 from seg_perception.recordings.sources import Source, SourceFrame
+from seg_perception.ros.settings import Settings
 
 LONGEST_GAP_NS = 60 * 10**9
 """Nobody waits longer for the next frame of a recording: a longer gap is a clock that was set."""
-
-
-FORGOTTEN_S = 2.5
-"""So long after an image the node remembers none of the things in it, by its usual `tracking.memory_s`."""
+FORGOTTEN_S = Settings.from_values({}).tracking.memory_s + 0.5
+"""So long after an image the node remembers none of the things in it, where `tracking.memory_s` is as usual."""
 
 
 class Pace:

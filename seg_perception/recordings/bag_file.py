@@ -154,14 +154,13 @@ class Bag:
                 break
             if entry is None:
                 return
-            connection, latest_ns, data = entry
+            connection, time_ns, data = entry
             read += 1
-            if not isinstance(latest_ns, int) or not isinstance(
-                data, (bytes, memoryview)
-            ):  # SQLite keeps what a page says
+            # SQLite keeps what a page says, of whatever kind.
+            if not isinstance(time_ns, int) or not isinstance(data, (bytes, memoryview)):
                 self.damage.append(f"{self.path} {connection.topic}: a message has no time or no bytes")
-                latest_ns = None
                 continue
+            latest_ns = time_ns
             if reader.is2:
                 data = salvage.unpacked_message(data)  # type: ignore[arg-type]  # or a view of them
             later = _later(reader.deserialize, data, connection.msgtype)

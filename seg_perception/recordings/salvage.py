@@ -99,7 +99,7 @@ def _scan_mcap(path: Path, loss: list[str]) -> Iterator[RawMessage]:
                 found = _records(_chunk(body, path, loss), schemas, channels)
                 yield from sorted(found, key=lambda message: message.time_ns)
             else:
-                yield from _sound_record(opcode, body, schemas, channels)
+                yield from _record(opcode, body, schemas, channels)
 
 
 def _chunk(body: bytes, path: Path, loss: list[str]) -> bytes:
@@ -142,20 +142,8 @@ def _records(
         start += 9
         if start + length > len(data):
             return
-        yield from _sound_record(opcode, data[start : start + length], schemas, channels)
+        yield from _record(opcode, data[start : start + length], schemas, channels)
         start += length
-
-
-def _sound_record(
-    opcode: int,
-    body: bytes,
-    schemas: dict[int, tuple[str, tuple[str, str]]],
-    channels: dict[int, tuple[str, str, tuple[str, str]]],
-) -> Iterator[RawMessage]:
-    """As _record; nothing of one whose lengths lead beyond its end: the messages of a channel that is not known are counted
-    as lost."""
-    with suppress(struct.error, IndexError):
-        yield from _record(opcode, body, schemas, channels)
 
 
 def _record(
@@ -164,18 +152,21 @@ def _record(
     schemas: dict[int, tuple[str, tuple[str, str]]],
     channels: dict[int, tuple[str, str, tuple[str, str]]],
 ) -> Iterator[RawMessage]:
-    if opcode == _SCHEMA:
-        name, encoding, text = _strings(body, 2, 3)
-        schemas[body[0] | body[1] << 8] = name, ("idl" if "idl" in encoding else "msg", text)
-    elif opcode == _CHANNEL:
-        number, schema = struct.unpack_from("<HH", body)
-        if schema in schemas:
-            channels[number] = (_strings(body, 4, 1)[0], *schemas[schema])
-    elif opcode == _MESSAGE and len(body) >= 22:
-        number, _, time_ns = struct.unpack_from("<HIQ", body)
-        if number in channels:
-            topic, kind, definition = channels[number]
-            yield RawMessage(topic, kind, definition, time_ns, body[22:])
+    """Note a record, or give its message; nothing of one whose lengths lead beyond its end: the messages of a channel that is not
+    known are counted as lost."""
+    with suppress(struct.error, IndexError):
+        if opcode == _SCHEMA:
+            name, encoding, text = _strings(body, 2, 3)
+            schemas[body[0] | body[1] << 8] = name, ("idl" if "idl" in encoding else "msg", text)
+        elif opcode == _CHANNEL:
+            number, schema = struct.unpack_from("<HH", body)
+            if schema in schemas:
+                channels[number] = (_strings(body, 4, 1)[0], *schemas[schema])
+        elif opcode == _MESSAGE and len(body) >= 22:
+            number, _, time_ns = struct.unpack_from("<HIQ", body)
+            if number in channels:
+                topic, kind, definition = channels[number]
+                yield RawMessage(topic, kind, definition, time_ns, body[22:])
 
 
 def _strings(body: bytes, start: int, count: int) -> list[str]:

@@ -7,7 +7,8 @@ import math
 import numpy as np
 import pytest
 
-from seg_perception.ground.end_kernels import _bearing_bin, _is_stair, end_depths, near_sides
+from seg_perception.ground.end_kernels import _bearing_bin, _is_stair
+from seg_perception.ground.end_pixel_kernels import end_depths, near_sides
 from seg_perception.labels import CAMVID, UNSEEN_LABEL
 
 LABELS = {name[0]: CAMVID.by_name(name).id for name in ("road", "pavement", "car", "sky")} | {"?": UNSEEN_LABEL}

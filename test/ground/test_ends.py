@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from seg_perception.camera_model import CameraModel, CameraPose
 from seg_perception.ground.drivable import DrivableExtractor, DrivableSettings
-from seg_perception.ground.end_kernels import _bearing_bin, end_depths, find_ends
+from seg_perception.ground.end_kernels import _bearing_bin
+from seg_perception.ground.end_pixel_kernels import end_depths, find_ends
 from seg_perception.ground.ends import EndFinder
 from seg_perception.ground.geometry import GroundProjection
 from seg_perception.ground.mark_kernels import nearest_in_lane, nearest_in_sectors

@@ -5,12 +5,16 @@ from __future__ import annotations
 import re
 import sqlite3
 import struct
+from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from bag_fixtures import IMAGE, PERIOD_NS, START_NS, TYPES1, pictures, write, write_ros1, write_split
 from eval_fixtures import picture, truncate
+from rosbags.highlevel import AnyReader
 from rosbags.rosbag1 import Writer as Writer1
 from rosbags.rosbag2 import CompressionMode, StoragePlugin
 
@@ -195,6 +199,22 @@ def test_a_message_of_sqlite_without_time_or_bytes_is_lost_alone(tmp_path: Path,
         base.execute(f"UPDATE messages SET {column} WHERE rowid = 3")
     source = BagSource(path)
     assert set(numbers(source)) <= {0, 1, 3, 4} and source.problems
+
+
+def test_nothing_comes_twice_where_a_bag_breaks_off_at_such_a_message(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write(tmp_path / "bag", pictures(5))
+    whole = AnyReader.messages
+
+    def broken(reader: AnyReader, *given: Any, **named: Any) -> Iterator[Any]:
+        first, second, third = islice(whole(reader, *given, **named), 3)
+        yield from (first, second, (third[0], third[1], 1.5))
+        raise ValueError("a page is damaged")
+
+    monkeypatch.setattr(AnyReader, "messages", broken)
+    source = BagSource(path)
+    assert numbers(source) == [*range(5)]
 
 
 def _spoilt(file: Path, *changes: tuple[bytes, int, bytes]) -> Path:
