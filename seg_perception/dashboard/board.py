@@ -13,6 +13,12 @@ class Page:
         self._waiting: dict[str, bytes] = {}
         self._some = asyncio.Event()
 
+    def look(self, source: str, told: bytes) -> None:
+        """Look at a source: nothing that waits is sent any more, and told before all that comes of it."""
+        self.source = source
+        self._waiting.clear()
+        self.put("looking", told)
+
     def put(self, kind: str, packet: bytes) -> None:
         """Have it sent, in place of one of that kind that still waits."""
         # Taken out first: what is new goes to the end, so that a kind that comes often does not starve the others.

@@ -1,5 +1,6 @@
 // One socket while the page is to be seen, one handler a kind of packet; see packets.py.
 import { draw, follow, ground, takeFreeSpace, takeGrid } from "./ground.js";
+import { Pictures, Stream } from "./stream.js";
 
 const STALE_MS = 1500; // diagnostics come once a second; a picture that is older is not what is now
 const KEPT = 120;
@@ -12,7 +13,8 @@ const COUNTS = /^(frames_in|frames_out|dropped|lost|(bad|depth)_\w+|stamp_(zero|
 
 const byId = (id) => document.getElementById(id);
 const history = new Map();
-let socket = null, shown = null, heard = {}, retry = 0;
+const stream = new Stream(take), pictures = new Pictures((bytes) => createImageBitmap(new Blob([bytes])), show);
+let socket = null, chosen = null, shown = null, heard = {}, retry = 0;
 
 function connect() {
   clearTimeout(retry);
@@ -20,7 +22,7 @@ function connect() {
   socket = new WebSocket(`${location.protocol === "https:" ? "wss" : "ws"}://${location.host}/live`);
   socket.binaryType = "arraybuffer";
   socket.onopen = () => { badge("connected", "good"); look(); };
-  socket.onmessage = ({ data }) => take(new Uint8Array(data));
+  socket.onmessage = ({ data }) => stream.hear(new Uint8Array(data));
   socket.onclose = () => {
     socket = null;
     badge("not connected: seg_perception dashboard does not run", "bad");
@@ -37,7 +39,7 @@ function look() {
   const source = byId("source").value;
   if (source !== shown) forget();
   shown = source;
-  if (socket?.readyState === WebSocket.OPEN) socket.send(JSON.stringify({ source }));
+  if (socket?.readyState === WebSocket.OPEN) socket.send(stream.ask(source));
 }
 
 function forget() {
@@ -45,39 +47,41 @@ function forget() {
   ground.trails.clear();
   history.clear();
   heard = {};
+  pictures.forget();
+  const overlay = byId("overlay");
+  overlay.getContext("2d").clearRect(0, 0, overlay.width, overlay.height);
   for (const id of ["legend", "reasons", "areas", "things", "counts", "values", "charts"]) byId(id).replaceChildren();
 }
 
-function take(bytes) {
-  const end = bytes.indexOf(10);
-  const packet = JSON.parse(new TextDecoder().decode(bytes.subarray(0, end)));
-  heard[packet.kind] = performance.now();
-  TAKERS[packet.kind]?.(packet, bytes.slice(end + 1).buffer);
+function take(packet, bytes) {
+  if (packet.kind !== "overlay") heard[packet.kind] = performance.now();
+  TAKERS[packet.kind]?.(packet, bytes);
+}
+
+function show(picture) {
+  heard.overlay = performance.now();
+  const canvas = byId("overlay");
+  if (canvas.width !== picture.width || canvas.height !== picture.height) {
+    canvas.width = picture.width;
+    canvas.height = picture.height;
+  }
+  canvas.getContext("2d").drawImage(picture, 0, 0);
+  canvas.dataset.frames = 1 + Number(canvas.dataset.frames ?? 0);
 }
 
 const TAKERS = {
   sources({ sources }) {
     const select = byId("source");
     if (sources.join() !== [...select.options].map((option) => option.value).join()) {
-      const chosen = select.value;
+      const before = chosen ?? select.value; // a node that begins anew is gone for a moment
       select.replaceChildren(...sources.map((source) => new Option(source, source)));
-      if (sources.includes(chosen)) select.value = chosen;
+      if (sources.includes(before)) select.value = before;
       look();
     }
     if (!sources.length) badge("connected, but no node publishes segments in this ROS domain", "warn");
     else badge("connected", "good");
   },
-  async overlay(packet, bytes) {
-    const picture = await createImageBitmap(new Blob([bytes]));
-    const canvas = byId("overlay");
-    if (canvas.width !== picture.width || canvas.height !== picture.height) {
-      canvas.width = picture.width;
-      canvas.height = picture.height;
-    }
-    canvas.getContext("2d").drawImage(picture, 0, 0);
-    picture.close();
-    canvas.dataset.frames = 1 + Number(canvas.dataset.frames ?? 0);
-  },
+  overlay: (packet, bytes) => pictures.take(bytes),
   grid: takeGrid,
   free_space: takeFreeSpace,
   things(packet) {
@@ -187,7 +191,7 @@ function tick() {
   }
 }
 
-byId("source").onchange = look;
+byId("source").onchange = () => { chosen = byId("source").value; look(); };
 document.addEventListener("visibilitychange", () => (document.hidden ? socket?.close() : connect()));
 connect();
 (function frame() {

@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 from aiohttp import WSCloseCode, WSMsgType, web
 
 from seg_perception.dashboard.board import Board, Page
+from seg_perception.dashboard.packets import packet
 
 ADDRESS = "127.0.0.1"
 NAMES = ("127.0.0.1", "localhost", "::1")
@@ -24,6 +25,7 @@ FILES = {
     "/page.css": ("page.css", "text/css"),
     "/page.js": ("page.js", "text/javascript"),
     "/ground.js": ("ground.js", "text/javascript"),
+    "/stream.js": ("stream.js", "text/javascript"),
 }
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src blob:",
@@ -65,7 +67,8 @@ class Server:
                 transport.abort()
 
     async def _live(self, request: web.Request) -> web.WebSocketResponse:
-        """A page says which source it looks at, `{"source": "/segmentation"}`, as often as it likes, and is sent packets."""
+        """A page says which source it looks at, `{"source": "/segmentation"}`, as often as it likes, and is sent packets; one of
+        the kind `looking` says that all after it are of that source."""
         socket = web.WebSocketResponse(timeout=GOODBYE_S, heartbeat=10.0, compress=False, max_msg_size=4096)
         await socket.prepare(request)
         self._open[socket] = request.transport
@@ -75,7 +78,8 @@ class Server:
         try:
             async for message in socket:
                 if message.type == WSMsgType.TEXT:
-                    page.source = _source(message.data)
+                    source = _source(message.data)
+                    page.look(source, packet("looking", {"source": source}))
                     self._watch(self._board.sources())
         finally:
             sending.cancel()
@@ -106,9 +110,9 @@ async def _file(request: web.Request) -> web.Response:
 
 async def _send(socket: web.WebSocketResponse, page: Page) -> None:
     while not socket.closed:
-        packet = await page.take()
+        waited = await page.take()
         try:
-            await socket.send_bytes(packet)
+            await socket.send_bytes(waited)
         except ConnectionError:  # the page was closed meanwhile
             return
 

@@ -49,7 +49,7 @@ ClockNs = Callable[[], int]
 class Player:
     """Joins the network of ROS_DOMAIN_ID, with cameras of these names; the only one of a node has an empty name.
 
-    on_answer is called in the receiving thread, in the order of each camera's answers. clock_ns tells ages;
+    on_answer is called in the receiving thread, and at last by close, in the order of each camera's answers. clock_ns tells ages;
     simulated: it is published on /clock too. watched: the node's topics to subscribe to, label_mask among them.
     node_name: of the segmentation node, whose topics and diagnostics alone are heard.
     """
@@ -97,6 +97,8 @@ class Player:
         self._executor.shutdown()
         for thread in self._threads:
             thread.join()
+        for channel in self.channels.values():
+            channel.finish()
         self._node.destroy_node()
         rclpy.shutdown(context=self._context)
 
@@ -191,9 +193,11 @@ class Channel:
         self._images.publish(self._filler.fill(frame.rgb, header))
 
     def wait_for_answer(self, stamp_ns: int, timeout_s: float) -> bool:
-        """Wait until a frame of that stamp or a later one is answered; False when the time is over."""
+        """Wait until a frame of that stamp or a later one is answered; False when the time is over and what is
+        sent reliably of it has not come either."""
         with self._changed:
-            return self._changed.wait_for(lambda: self._last_stamp_ns >= stamp_ns, timeout_s)
+            answered = self._changed.wait_for(lambda: self._last_stamp_ns >= stamp_ns, timeout_s)
+        return answered or self._has(stamp_ns, self._needed)
 
     def wait_for_answers(self, count: int, timeout_s: float) -> None:
         """Wait until so many frames are answered, or the time is over."""
@@ -214,14 +218,28 @@ class Channel:
 
     def _pass_on(self, stamp_ns: int) -> None:
         """Hand on the answer of that stamp once it is complete, and before it the older ones that lost a part."""
-        if not self._parts[stamp_ns].keys() >= self._needed.union(t for t in self._on_ground if self.received[t]):
-            return
+        if self._has(stamp_ns, self._needed.union(t for t in self._on_ground if self.received[t])):
+            self._hand_on(stamp_ns)
+
+    def finish(self) -> None:
+        """Nothing is received any more: hand on the answers that lost no more than free space, which is not sent again, and that
+        no complete one came after."""
+        waiting = [stamp_ns for stamp_ns in self._parts if self._has(stamp_ns, self._needed)]
+        if waiting:
+            self._hand_on(max(waiting))
+
+    def _has(self, stamp_ns: int, topics: Collection[str]) -> bool:
+        return self._parts.get(stamp_ns, {}).keys() >= set(topics)
+
+    def _hand_on(self, stamp_ns: int) -> None:
+        handed_on = 0
         for ready_ns in sorted(stamp for stamp in self._parts if stamp <= stamp_ns):
             parts = self._parts.pop(ready_ns)
             if "label_mask" in parts:
                 self._on_answer(self._name, ready_ns, self._ages_ms.pop(ready_ns), answer(parts))
+                handed_on += 1
         with self._changed:
-            self.answers += 1
+            self.answers += handed_on
             self._last_stamp_ns = max(self._last_stamp_ns, stamp_ns)
             self._changed.notify_all()
 

@@ -133,6 +133,20 @@ def test_packets_go_to_the_pages_of_their_source() -> None:
     assert asyncio.run(play()) == b"for all"
 
 
+def test_a_page_that_looks_elsewhere_is_sent_nothing_more_of_what_it_looked_at() -> None:
+    async def play() -> list[bytes]:
+        board, page = Board(), Page()
+        board.pages.add(page)
+        page.look("/s/front", b"looks at front")
+        board.post("/s/front", "overlay", b"front's picture")
+        page.look("/s/rear", b"looks at rear")
+        board.post("/s/front", "grid", b"front's grid")
+        board.post("/s/rear", "grid", b"rear's grid")
+        return [await page.take(), await page.take()]
+
+    assert asyncio.run(play()) == [b"looks at rear", b"rear's grid"]
+
+
 def asked(path: str = "/", **headers: str) -> int:
     async def play() -> int:
         server = Server(Board(), lambda sources: None)
@@ -143,7 +157,7 @@ def asked(path: str = "/", **headers: str) -> int:
     return asyncio.run(play())
 
 
-@pytest.mark.parametrize("path", ["/", "/page.css", "/page.js", "/ground.js"])
+@pytest.mark.parametrize("path", ["/", "/page.css", "/page.js", "/ground.js", "/stream.js"])
 def test_the_pages_files_are_served(path: str) -> None:
     assert asked(path) == 200
 
@@ -177,6 +191,8 @@ def test_a_page_that_talks_nonsense_is_lived_with_and_what_it_watched_ends_with_
                 while {"/segmentation"} not in watched:
                     await asyncio.sleep(0.01)
                 board.post("/segmentation", "grid", b"cells")
+                while (heard := await socket.receive_bytes()) != b'{"kind":"looking","source":"/segmentation"}\n':
+                    assert heard == b'{"kind":"looking","source":""}\n'
                 assert await socket.receive_bytes() == b"cells"
             while watched[-1]:
                 await asyncio.sleep(0.01)

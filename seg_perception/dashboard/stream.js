@@ -1,0 +1,58 @@
+// What comes over the socket, put in order. Needs no page.
+
+/** Hands on what is of the source that was asked for last. What was sent of the one before is still under way then: it ends
+ * where the server says what comes from there on. */
+export class Stream {
+  #asked = null;
+  #follows = false;
+  #take;
+
+  /** take: called with each packet and the bytes after it. */
+  constructor(take) {
+    this.#take = take;
+  }
+
+  /** What to send to the server, to look at a source. */
+  ask(source) {
+    this.#asked = source;
+    this.#follows = false;
+    return JSON.stringify({ source });
+  }
+
+  /** One message of the socket, a Uint8Array. */
+  hear(bytes) {
+    const end = bytes.indexOf(10);
+    const packet = JSON.parse(new TextDecoder().decode(bytes.subarray(0, end)));
+    if (packet.kind === "looking") this.#follows = packet.source === this.#asked;
+    else if (this.#follows || packet.kind === "sources") this.#take(packet, bytes.slice(end + 1).buffer);
+  }
+}
+
+/** Shows pictures in the order in which they came, however long each takes to be decoded. */
+export class Pictures {
+  #came = 0;
+  #shown = 0;
+  #decode;
+  #show;
+
+  /** decode: bytes to a promise of a picture, which is closed after show had it. */
+  constructor(decode, show) {
+    this.#decode = decode;
+    this.#show = show;
+  }
+
+  async take(bytes) {
+    const number = ++this.#came;
+    const picture = await this.#decode(bytes).catch(() => null); // none of what is damaged
+    if (picture && number > this.#shown) {
+      this.#shown = number;
+      this.#show(picture);
+    }
+    picture?.close();
+  }
+
+  /** Show none of those that are being decoded. */
+  forget() {
+    this.#shown = this.#came;
+  }
+}
