@@ -21,7 +21,7 @@ from seg_perception.errors import SegPerceptionError, nearest_name
 from seg_perception.ground.depth import DepthProblem, DepthReader
 from seg_perception.ground.ego_mask import EgoMask
 from seg_perception.ground.end_kernels import end_at_hidden
-from seg_perception.ground.ends import EndFinder, Ends
+from seg_perception.ground.ends import EndFinder, Ends, hiding_slack
 from seg_perception.ground.geometry import GroundProjection
 from seg_perception.ground.look_ahead import AheadMap
 from seg_perception.ground.maps import OBSTACLE, GridMap, RayMap, fill_ground, scan_free
@@ -38,8 +38,6 @@ _MAX_SIDE = 32767
 """Nav2 refuses grids that are longer or wider."""
 _STEP_M, _MOST_STEPS = 0.05, 2000
 """Between the samples of a ray, and at most so many along it: they tell how far ground is known, ends what stands on it."""
-_SLACK_ROWS = 1.5
-"""Rows of pixels by which what hides ground may be farther away than it seems."""
 RANGE_MIN_M = 0.01
 """Least range that is sent; what is nearer is told to be there."""
 
@@ -201,11 +199,9 @@ class _Ground:
             mask.reshape(-1), self._free, self.scan.pixels, self.scan.step_m, self._nearest, limits_m, ends.row_share,
             self._ranges, self._seen,
         )  # fmt: skip
-        projection = self.projection
-        row_share = _SLACK_ROWS / (projection.lens.numbers.fy * float(projection.position[2]))
         end_at_hidden(
-            mask.reshape(-1), self.scan.pixels, self.scan.ways, self.scan.step_m, projection.position, ends.nearest,
-            row_share, self._nearest, RANGE_MIN_M, self._ranges, self._seen,
+            mask.reshape(-1), self.scan.pixels, self.scan.ways, self.scan.step_m, self.projection.position, ends.nearest,
+            hiding_slack(self.projection), self._nearest, RANGE_MIN_M, self._ranges, self._seen,
         )  # fmt: skip
         return FreeSpace(self._ranges, self._seen, s.scan_angle_min_rad, s.scan_angle_step_rad, *limits_m)
 
@@ -383,7 +379,7 @@ class DrivableExtractor:
             on_ground.area(),
             free_m,
             free_width_m,
-            ground.ahead.edges(flat, label.id, self._labels.drivable_costs),
+            ground.ahead.edges(flat, label.id, ends),
             ground.ahead.view_begins_m,
         )
 

@@ -22,6 +22,10 @@ _PIXEL_BINS = 6
 """Bearings that the side of a pixel reaches over at most, see ends.py: the pixel that shows a place may stand beside it."""
 _STRIDE = 4
 """Every so many samples of a ray it is looked whether something hides it."""
+_FACE_PX = 2
+"""What ends a class may be a face along x, seen from so many pixels before on."""
+_LEAST_SIDE_M = 0.3
+"""Nearer than this to the camera's own line a face along x is seen edge on."""
 
 
 @compiled
@@ -283,6 +287,75 @@ def end_at_hidden(
             begins += 1
         seen[ray] = min(reach, ends[ray]) if begins < hidden else 0
         ranges[ray] = max(ends[ray], least_m) if ends[ray] <= reach + step_m else np.nan
+
+
+@compiled
+def end_lines_at_hidden(
+    mask: NDArray[np.uint8],
+    lines: NDArray[np.int32],
+    starts_y: NDArray[np.float64],
+    step_m: float,
+    position: NDArray[np.float64],
+    nearest: NDArray[np.float64],
+    row_share: float,
+    known: NDArray[np.float32],
+) -> None:
+    """Shorten known [R], how far in m a class is known along lines in x from (0, starts_y [R]), to where something stands between
+    the camera and the line; NaN where all that is seen of it is behind that.
+
+    mask: flat; lines: int32 [R, S], pixels of samples that are step_m apart from there on; the rest as end_at_hidden has it.
+    """
+    for line in range(len(known)):
+        if not known[line] > 0:
+            continue
+        last, begins = lines.shape[1], 1
+        if known[line] < np.inf:
+            last = min(int(known[line] / step_m + 1e-3), last)
+        while begins < last and (lines[line, begins - 1] < 0 or mask[lines[line, begins - 1]] == UNSEEN_LABEL):
+            begins += 1
+        hidden = 0
+        for sample in range(begins, last + _STRIDE, _STRIDE):
+            at = min(sample, last)
+            if _is_hidden(at * step_m, starts_y[line], position, nearest, 0, step_m, row_share):
+                hidden = at
+                break
+        if not hidden:
+            continue
+        while hidden > begins and _is_hidden(
+            (hidden - 1) * step_m, starts_y[line], position, nearest, 0, step_m, row_share
+        ):
+            hidden -= 1
+        known[line] = np.float32((hidden - 0.5) * step_m) if hidden > begins else np.float32(np.nan)
+
+
+@compiled
+def forget_hidden_reaches(
+    ahead_m: NDArray[np.float64],
+    sides: NDArray[np.float64],
+    stops: NDArray[np.int32],
+    step_m: float,
+    position: NDArray[np.float64],
+    nearest: NDArray[np.float64],
+    row_share: float,
+    focal_px: float,
+    reaches: NDArray[np.float64],
+) -> None:
+    """NaN into the reaches [R] to the sides [R], 1 or -1 along y, from (ahead_m [R], 0) on, of whose samples 0 to stops [R], step_m
+    apart, something hides one from the camera. focal_px: across; the rest as end_at_hidden has it."""
+    for ray in range(len(reaches)):
+        if math.isnan(reaches[ray]):
+            continue
+        for sample in range(stops[ray] + 1):
+            x, y = ahead_m[ray] - position[0], sides[ray] * sample * step_m - position[1]
+            away = math.sqrt(x * x + y * y)
+            slack = step_m + row_share * away * away
+            if reaches[ray] < np.inf and (stops[ray] - sample) * step_m <= step_m + _FACE_PX * away / focal_px:
+                # A face along x begins a little before the point beside it that is seen first, by more the finer both
+                # angles are that the ray and the mask's pixels leave.
+                slack += away * (step_m + away / focal_px) / max(abs(y), _LEAST_SIDE_M)
+            if away > nearest[_bearing_bin(x, y, len(nearest))] + slack:
+                reaches[ray] = np.nan
+                break
 
 
 @compiled

@@ -33,6 +33,8 @@ _LEAST_LEAN = 1 / 256
 """From here on, in px a px, a way to the camera leans."""
 _AROUND_BLOCKS = 2
 """So many blocks around that which shows the place right below the camera, the way to there is looked up for each pixel."""
+_SLACK_ROWS = 1.5
+"""Rows of pixels by which what hides ground may be farther away than it seems."""
 _NUDGE = 1e-3
 """How far a ray is lowered to see which way in the picture that is."""
 
@@ -132,6 +134,11 @@ class EndFinder:
         for steps in self._side_steps:
             count = find_ends(mask, words, self._costs, steps, rows, self._pixels, count, True)
         return ends, count
+
+
+def hiding_slack(projection: GroundProjection) -> float:
+    """By how much what hides ground may be farther away than it seems, as a share of its squared distance, 1/m."""
+    return _SLACK_ROWS / (projection.lens.numbers.fy * float(projection.position[2]))
 
 
 def _around(x: float, y: float, image_hw: tuple[int, int]) -> tuple[tuple[int, int], tuple[int, int]]:

@@ -7,24 +7,19 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from seg_perception.camera_model import Floats
 from seg_perception.compiled import compiled
-from seg_perception.ground.ends import Ends
+from seg_perception.ground.end_kernels import end_lines_at_hidden, forget_hidden_reaches
+from seg_perception.ground.ends import Ends, hiding_slack
 from seg_perception.ground.geometry import GroundProjection
-from seg_perception.ground.kernels import UNSEEN, look_along_rays
+from seg_perception.ground.kernels import UNSEEN
 from seg_perception.ground.maps import RayMap, walk_free
 from seg_perception.ground.mark_kernels import nearest_in_lane
 from seg_perception.labels import UNSEEN_LABEL, VOID
 from seg_perception.results import LookAhead
 
 _SIDE_STEP_M = 0.02
-_SIGHT_STEP_M = 0.2
-_SIGHT_EVERY_M = 1.0
-"""How far apart the ground beside the x axis is checked for being hidden."""
 _BEGINS_SLACK = 1.05
 """What begins farther off than the view of the lane by more than this share begins behind something in the way."""
-_LEAST_SIDE_M = 0.3
-"""Nearer than this to the camera's own line a face along x is seen edge on."""
 
 
 class AheadMap:
@@ -37,6 +32,7 @@ class AheadMap:
     ) -> None:
         beside = math.ceil(vehicle_width_m / 2 / step_m)
         y = np.linspace(-vehicle_width_m / 2, vehicle_width_m / 2, 2 * beside + 1)
+        self._lines_y = y
         self._lines = RayMap(np.column_stack((0 * y, y)), np.tile((1.0, 0.0), (len(y), 1)), step_m, range_max_m)
         # To the left, then to the right; the first sample lies on the x axis.
         self._sides = np.repeat((1.0, -1.0), len(look_ahead_m))
@@ -56,24 +52,34 @@ class AheadMap:
         known: NDArray[np.uint8] | None = None,
     ) -> None:
         """Look from here. ego, known: as RayMap has them."""
-        self._projection = projection
+        self._projection, self._slack = projection, hiding_slack(projection)
         self._lines.update(projection, ego, known)
         self._across.update(projection, ego, known)
         self.view_begins_m = view_begins(self._lines.pixels) * self._lines.step_m
+        x, y, _ = projection.position.tolist()
+        middle = len(self._lines_y) // 2
+        # For a camera above that width whatever hides a part of it farther ahead stands in it, and ends it there.
+        is_above = abs(y) <= self._half_width_m and 0 <= x <= self.view_begins_m
+        self._partly_hidden = slice(middle, middle + 1) if is_above else slice(None)
 
     def free(self, mask: NDArray[np.uint8], class_id: int, ends: Ends) -> tuple[float, float]:
         """Distance in m to where a class ends, straight ahead and the shortest over the vehicle's width.
 
         mask: uint8 [H, W]; ends: in that mask. 0 where the first ground that is seen is of others, inf where the class
         runs to the range, NaN where nothing is known, for the second anywhere in the width. Lines are looked along for
-        how far the class is known; ends say where something stands, however thin. Obstacles hide ground from a camera
-        above that width only farther ahead than they themselves end it.
+        how far the class is known, which ends where something beside them hides it from the camera; ends say where
+        something stands, however thin.
         """
         if ends.nearest[0] == 0:  # as all bearings are then
             return math.nan, math.nan  # something stands right below the camera
         self._only[:] = False
         self._only[class_id] = True
         walk_free(mask.reshape(-1), self._only, self._lines.pixels, self._lines.step_m, self._ranges)
+        some = self._partly_hidden
+        end_lines_at_hidden(
+            mask.reshape(-1), self._lines.pixels[some], self._lines_y[some], self._lines.step_m, self._projection.position,
+            ends.nearest, self._slack, self._ranges[some],
+        )  # fmt: skip
         begins_m = self.view_begins_m * _BEGINS_SLACK + self._lines.step_m
         straight, wide = nearest_in_lane(
             ends.points, ends.labels, ends.depths, class_id, VOID, self._half_width_m, begins_m
@@ -88,38 +94,16 @@ class AheadMap:
             return end_m
         return min(known_m, end_m)  # NaN stays: min returns its first argument unless the second is less
 
-    def edges(self, mask: NDArray[np.uint8], class_id: int, costs: NDArray[np.int8]) -> tuple[LookAhead, ...]:
-        """How far a class reaches to both sides. mask: uint8 [H, W]; costs: int8 [256], by class id, -1 = no ground."""
+    def edges(self, mask: NDArray[np.uint8], class_id: int, ends: Ends) -> tuple[LookAhead, ...]:
+        """How far a class reaches to both sides. mask: uint8 [H, W]; ends: in that mask."""
         stops, reaches = walk_sideways(mask.reshape(-1), class_id, self._across.pixels, _SIDE_STEP_M)
-        if not np.isnan(reaches).all():
-            every = round(_SIGHT_EVERY_M / _SIDE_STEP_M)
-            looked_at = [np.append(np.arange(0, stop, every), stop) for stop in stops.tolist()]
-            rays = np.repeat(np.arange(len(stops)), np.array([len(samples) for samples in looked_at], np.int64))
-            y = self._sides[rays] * np.concatenate([np.zeros(0), *looked_at]) * _SIDE_STEP_M
-            hidden = self._hidden(mask, costs, np.column_stack((self._ahead_m[rays], y)))
-            reaches[np.unique(rays[hidden])] = np.nan
+        projection = self._projection
+        forget_hidden_reaches(
+            self._ahead_m, self._sides, stops, _SIDE_STEP_M, projection.position, ends.nearest, self._slack,
+            projection.lens.numbers.fx, reaches,
+        )  # fmt: skip
         count = len(reaches) // 2
         return tuple(map(LookAhead, self._ahead_m.tolist(), reaches[:count].tolist(), reaches[count:].tolist()))
-
-    def _hidden(self, mask: NDArray[np.uint8], costs: NDArray[np.int8], points: Floats) -> NDArray[np.bool_]:
-        """Whether something that is no ground stands between the camera and each point [P, 2] on the ground."""
-        projection = self._projection
-        position, lens = projection.position, projection.lens.numbers
-        ways = points - position[:2]
-        distances = np.hypot(ways[:, 0], ways[:, 1])
-        ways /= np.maximum(distances, 1e-9)[:, None]
-        # A face along x begins a little before the point beside it that is seen first, by more the finer both angles
-        # are that the ray and the mask's pixels leave; rows of pixels on the ground are longer far away.
-        aside = np.maximum(np.abs(points[:, 1] - position[1]), _LEAST_SIDE_M)
-        slack = distances * (_SIDE_STEP_M + distances / lens.fx) / aside
-        slack += 1.5 * distances**2 / (lens.fy * position[2])
-        count = max(math.ceil(float(distances.max(initial=0.0)) / _SIGHT_STEP_M), 1)
-        pixels = np.empty((len(points), count), np.int32)
-        starts = np.broadcast_to(position[:2], points.shape)
-        look_along_rays(
-            np.ascontiguousarray(starts), ways, _SIGHT_STEP_M, projection.to_optical, lens, *projection.image_hw, pixels
-        )
-        return stand_before(mask.reshape(-1), costs, pixels, (distances - slack) / _SIGHT_STEP_M)
 
 
 @compiled
@@ -161,18 +145,3 @@ def walk_sideways(
         else:
             reaches[ray] = (stop - 0.5) * step_m
     return stops, reaches
-
-
-@compiled
-def stand_before(
-    mask: NDArray[np.uint8], costs: NDArray[np.int8], rays: NDArray[np.int32], limits: NDArray[np.float64]
-) -> NDArray[np.bool_]:
-    """Whether one of the samples 0..limit of each ray [R, S] shows what is no ground, bool [R]; sample k is at k + 1."""
-    found = np.zeros(len(rays), np.bool_)
-    for ray in range(len(rays)):
-        for sample in range(min(int(max(limits[ray], 0.0)), rays.shape[1])):
-            pixel = rays[ray, sample]
-            if pixel != UNSEEN and costs[mask[pixel]] < 0 and mask[pixel] != UNSEEN_LABEL:
-                found[ray] = True
-                break
-    return found

@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from seg_perception.camera_model import CameraModel, CameraPose
+from seg_perception.ground.end_kernels import _bearing_bin, forget_hidden_reaches
 from seg_perception.ground.ends import EndFinder, Ends
 from seg_perception.ground.geometry import GroundProjection
-from seg_perception.ground.look_ahead import AheadMap, stand_before, view_begins, walk_sideways
+from seg_perception.ground.look_ahead import AheadMap, view_begins, walk_sideways
 from seg_perception.ground.metric_outlines import FlatImage
 from seg_perception.labels import CAMVID, UNSEEN_LABEL, VOID
 
@@ -27,27 +28,46 @@ PROJECTION = GroundProjection(CAMERA, POSE, HW)
 Plan = Callable[[NDArray[Any], NDArray[Any]], NDArray[Any]]
 
 
-def ahead_map(width_m: float = 1.8, look_ahead_m: tuple[float, ...] = (10.0,), step_m: float = 0.05) -> AheadMap:
+def ahead_map(
+    width_m: float = 1.8,
+    look_ahead_m: tuple[float, ...] = (10.0,),
+    step_m: float = 0.05,
+    projection: GroundProjection = PROJECTION,
+) -> AheadMap:
     made = AheadMap(width_m, look_ahead_m, step_m, 40.0)
-    made.update(PROJECTION)
+    made.update(projection)
     return made
 
 
-def free(mask: NDArray[np.uint8], width_m: float = 1.8) -> tuple[float, float]:
-    """How far road is free, straight ahead and over a width."""
+def ends_in(mask: NDArray[np.uint8], projection: GroundProjection = PROJECTION) -> Ends:
     finder = EndFinder(CAMVID.drivable_costs)
-    finder.update(PROJECTION, FlatImage.of(PROJECTION.lens, HW), 100.0)
-    return ahead_map(width_m).free(mask, ROAD, finder.find(mask))
+    finder.update(projection, FlatImage.of(projection.lens, HW), 100.0)
+    return finder.find(mask)
 
 
-def _ground() -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
+def free(
+    mask: NDArray[np.uint8], width_m: float = 1.8, projection: GroundProjection = PROJECTION
+) -> tuple[float, float]:
+    """How far road is free, straight ahead and over a width."""
+    return ahead_map(width_m, projection=projection).free(mask, ROAD, ends_in(mask, projection))
+
+
+def _ground(projection: GroundProjection) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
     v, u = np.mgrid[: HW[0], : HW[1]]
-    ground = PROJECTION.pixels_to_ground(np.column_stack((u.ravel(), v.ravel())))
+    ground = projection.pixels_to_ground(np.column_stack((u.ravel(), v.ravel())))
     hits = np.isfinite(ground[:, 0])
     return hits, ground[hits, 0], ground[hits, 1]
 
 
-HITS, X, Y = _ground()
+HITS, X, Y = _ground(PROJECTION)
+
+
+def painted_flat(plan: Plan, projection: GroundProjection) -> NDArray[np.uint8]:
+    """A mask whose ground is plan(x, y), in m, on which nothing rises: ground is seen again behind what stands there."""
+    hits, x, y = _ground(projection)
+    mask = np.full(HW[0] * HW[1], SKY, np.uint8)
+    mask[hits] = plan(x, y)
+    return mask.reshape(HW)
 
 
 def painted(plan: Plan, *boxes: tuple[float, float, float, float]) -> NDArray[np.uint8]:
@@ -71,7 +91,7 @@ def street(x: NDArray[Any], y: NDArray[Any]) -> NDArray[Any]:
 
 
 def edges(mask: NDArray[np.uint8], *look_ahead_m: float, label: int = ROAD) -> list[tuple[float, float, float]]:
-    found = ahead_map(look_ahead_m=look_ahead_m).edges(mask, label, CAMVID.drivable_costs)
+    found = ahead_map(look_ahead_m=look_ahead_m).edges(mask, label, ends_in(mask))
     return [(edge.ahead_m, edge.left_m, edge.right_m) for edge in found]
 
 
@@ -183,18 +203,43 @@ def test_a_walk_sideways(pixels: list[int], labels: list[int], stop: int, reach:
     np.testing.assert_array_equal(reaches, [reach])
 
 
-@pytest.mark.parametrize(("limit", "stands"), [(-1.0, False), (2.0, False), (2.9, False), (3.0, True), (9.0, True)])
-def test_only_what_stands_before_the_limit_hides(limit: float, stands: bool) -> None:
-    mask, ray = np.array([ROAD, PAVEMENT, CAR, ROAD], np.uint8), np.array([[0, 1, 2, 3]], np.int32)
-    assert stand_before(mask, CAMVID.drivable_costs, ray, np.array([limit])).tolist() == [stands]
+@pytest.mark.parametrize(
+    ("camera_y", "x", "y", "straight_m", "over_width_m"),
+    [
+        # Beside the way: seen past its near right corner, the way's left side and its middle are hidden from there on.
+        (2.0, (6.0, 6.5), (1.2, 1.5), 15.0, 8.25),
+        (-2.0, (6.0, 6.5), (-1.5, -1.2), 15.0, 8.25),
+        # Above the way but beside its middle: it ends where that stands, and the middle where that hides it.
+        (0.5, (6.0, 6.2), (0.2, 0.3), 10.0, 6.0),
+        (2.0, (6.0, 6.5), (2.5, 3.0), math.inf, math.inf),
+    ],
+)
+def test_the_way_ends_where_something_beside_it_hides_it(
+    camera_y: float, x: tuple[float, float], y: tuple[float, float], straight_m: float, over_width_m: float
+) -> None:
+    """Something low, behind which road is seen again: that may as well be the roof of it."""
+    projection = GroundProjection(CAMERA, CameraPose(0.0, camera_y, 1.5, pitch=0.1), HW)
+    mask = painted_flat(
+        lambda at_x, at_y: np.where((at_x > x[0]) & (at_x < x[1]) & (at_y > y[0]) & (at_y < y[1]), CAR, ROAD),
+        projection,
+    )
+    straight, over_width = free(mask, projection=projection)
+    assert straight == pytest.approx(straight_m, rel=0.06)
+    assert over_width == pytest.approx(over_width_m, rel=0.06)
+
+
+def test_something_tiny_right_before_the_camera_hides_the_edges() -> None:
+    """5 cm long and 0.3 m before the place below the camera; ground is seen again behind it."""
+    projection = GroundProjection(CAMERA, CameraPose(0.0, 0.0, 1.5, pitch=1.3), HW)
+    mask = painted_flat(lambda x, y: np.where((x > 0.3) & (x < 0.35) & (np.abs(y) < 0.02), CAR, ROAD), projection)
+    found = ahead_map(look_ahead_m=(0.9,), projection=projection).edges(mask, ROAD, ends_in(mask, projection))
+    assert math.isnan(found[0].left_m) and math.isnan(found[0].right_m)
 
 
 def test_the_middle_is_looked_along_however_wide_the_step() -> None:
     """Nothing is known of the right edge of the way, on lines at most 1 m apart: so of the width, but not of the middle."""
     mask = painted(lambda x, y: np.where(y < -0.7, VOID, street(x, y)))
-    finder = EndFinder(CAMVID.drivable_costs)
-    finder.update(PROJECTION, FlatImage.of(PROJECTION.lens, HW), 100.0)
-    straight, over_width = ahead_map(1.8, step_m=1.0).free(mask, ROAD, finder.find(mask))
+    straight, over_width = ahead_map(1.8, step_m=1.0).free(mask, ROAD, ends_in(mask))
     assert straight == math.inf and math.isnan(over_width)
 
 
@@ -240,20 +285,28 @@ def test_a_class_ends_where_the_mask_or_an_end_says(
 
 
 @pytest.mark.parametrize(
-    ("x", "y", "limit_m", "row_m"),
+    ("y", "stop_y", "reach", "slack_m"),
     [
-        # Both angles, of a step of 2 cm and of a pixel's 1 / 450, over how far it is aside (0.3 m at least), and 1.5 rows:
-        # 10 * (0.02 + 10 / 450) / 0.3 + 1.5 * 10 * 10 / (450 * 1.5) = 1.41 + 0.22 m nearer than the point.
-        (10.0, 0.0, 10.0 - 1.63, 0.11),
-        (10.0, 0.3, 10.004 - 1.63, 0.11),
-        (10.0, 2.0, 10.198 - 0.449, 0.16),
-        (10.0, -2.0, 10.198 - 0.449, 0.16),
-        (20.0, 0.5, 20.006 - 3.469, 0.41),
+        # A step of 2 cm and 1.5 rows: 0.02 + 1.5 * 10.198 * 10.198 / (450 * 1.5), and where it ends, both angles, of a step
+        # and of a pixel's 1 / 450, over how far it is aside (0.3 m at least): 10.198 * (0.02 + 10.198 / 450) / 2.
+        (2.0, 2.0, math.inf, 0.2511),
+        (2.0, 2.0, 2.0, 0.4686),
+        (2.0, 2.02, 2.0, 0.4686),  # two pixels beside it, of 10.198 / 450 m each, and a step
+        (2.0, 2.06, 2.0, 0.4686),
+        (2.0, 2.08, 2.0, 0.2511),
+        (0.1, 0.1, 0.1, 0.2423 + 1.4076),
     ],
 )
-def test_ground_is_hidden_by_what_stands_well_before_it(x: float, y: float, limit_m: float, row_m: float) -> None:
-    """Something from a distance on: it hides a point from the limit on, but for a row of pixels and a sample of 0.2 m."""
-    point = np.array(((x, y),))
-    for off_m, hidden in ((-row_m - 0.21, True), (row_m + 0.01, False)):
-        mask = painted(lambda x, y: np.where(np.hypot(x, y) < limit_m + off_m, ROAD, BUILDING))  # noqa: B023
-        assert ahead_map()._hidden(mask, CAMVID.drivable_costs, point).tolist() == [hidden], off_m
+@pytest.mark.parametrize("side", [1.0, -1.0])
+def test_a_reach_is_hidden_by_what_stands_well_before_any_of_it(
+    y: float, stop_y: float, reach: float, slack_m: float, side: float
+) -> None:
+    away = math.hypot(10.0, y)
+    for nearer_m, hidden in ((slack_m + 0.001, True), (slack_m - 0.001, False)):
+        nearest, reaches = np.full(1 << 14, np.inf), np.array((reach,))
+        nearest[_bearing_bin(10.0, side * y, len(nearest))] = away - nearer_m
+        forget_hidden_reaches(
+            np.array((10.0,)), np.array((side,)), np.array((round(stop_y / 0.02),), np.int32), 0.02,
+            np.array((0.0, 0.0, 1.5)), nearest, 1.5 / (450 * 1.5), 450.0, reaches,
+        )  # fmt: skip
+        np.testing.assert_array_equal(reaches, [math.nan if hidden else reach])
