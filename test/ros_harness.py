@@ -23,6 +23,7 @@ from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState, GetState
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
+from patience import WAIT_S, Patience, comes, ends
 from places import CHECKOUT, TESTS
 from rcl_interfaces.msg import Parameter as ParameterMessage
 from rcl_interfaces.srv import SetParametersAtomically
@@ -37,10 +38,6 @@ from seg_perception.labels import CAMVID
 from seg_perception.network import joined
 from seg_perception.ros.fill_messages import ImageFiller
 from seg_perception.ros.outputs import qos_profile
-
-WAIT_S = 180.0
-"""How long an awaited event may take before a test fails; only a failing test ever waits so long, and the very first
-node on a busy machine, which compiles."""
 
 SENSOR_DATA = qos_profile("sensor data")
 RELIABLE = qos_profile("reliable")
@@ -154,17 +151,18 @@ class NodeProcess:
         """All it has printed."""
         return "\n".join(self.lines)
 
-    def wait_for_line(self, part: str, timeout_s: float = WAIT_S) -> None:
+    def wait_for_line(self, part: str) -> None:
         """Wait until it prints a line with this part."""
         with self._said:
-            found = self._said.wait_for(lambda: any(part in line for line in self.lines), timeout_s)
+            said = lambda: any(part in line for line in self.lines)  # noqa: E731
+            found = comes(lambda left_s: self._said.wait_for(said, left_s))
         assert found, f"no line with {part!r} in:\n{self.output}"
 
-    def wait(self, timeout_s: float = WAIT_S) -> int:
+    def wait(self) -> int:
         """Wait for its end; returns the exit code."""
-        code = self._process.wait(timeout_s)
-        self._reader.join(timeout_s)
-        return code
+        assert ends(self._process), f"it does not end:\n{self.output}"
+        self._reader.join(WAIT_S)
+        return self._process.returncode
 
     def stop(self, number: int = signal.SIGINT) -> int:
         """Send a signal and wait for the end; returns the exit code."""
@@ -182,7 +180,8 @@ class NodeProcess:
         for number in numbers:
             self.signal(number)
         starved = dict(before)
-        while self._process.poll() is None and time.monotonic() < since_s + WAIT_S:
+        patience = Patience()
+        while self._process.poll() is None and patience.left_s:
             starved.update(self._starved_s())
             time.sleep(0.01)
         took_s = time.monotonic() - since_s
@@ -249,15 +248,15 @@ class Peer:
 
     def until(self, condition: Callable[[], Any], what: str, timeout_s: float = WAIT_S) -> Any:
         """Wait until condition, which is asked after every message and now and then, gives something true."""
-        end = time.monotonic() + timeout_s
+        patience = Patience(timeout_s)
         with self._changed:
             while True:
                 value = condition()
                 if value:
                     return value
-                left = end - time.monotonic()
-                assert left > 0, f"waited {timeout_s} s in vain for {what}"
-                self._changed.wait(min(left, 0.05))
+                left_s = patience.left_s
+                assert left_s, f"waited {timeout_s} s and more in vain for {what}"
+                self._changed.wait(min(left_s, 0.05))
 
     def until_heard(self, publisher: Any, count: int = 1) -> None:
         """Wait until a publisher has subscribers."""

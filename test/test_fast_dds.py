@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+from patience import WAIT_S
 from places import CHECKOUT
 
 from seg_perception.fast_dds import (
@@ -80,7 +81,7 @@ def test_what_another_user_put_in_the_way_stops_no_start(tmp_path: Path, monkeyp
     freed: list[int] = []
     starting = threading.Thread(target=lambda: freed.append(clear_shared_memory(tmp_path)), daemon=True)
     starting.start()
-    starting.join(20)
+    starting.join(WAIT_S)
     assert freed == [200], "it waits for a writer, or does not end"
     assert [path.name for path in tmp_path.iterdir()] == [kept]
 

@@ -11,6 +11,7 @@ import threading
 from pathlib import Path
 
 import pytest
+from patience import WAIT_S
 from places import CHECKOUT
 
 from seg_perception.backends.shipped_models import find_model, given_model
@@ -43,7 +44,7 @@ def test_a_pipe_that_has_the_name_of_what_was_left_aside_stops_nobody(tmp_path: 
 
     writing = threading.Thread(target=write, daemon=True)
     writing.start()
-    writing.join(20)
+    writing.join(WAIT_S)
     assert not writing.is_alive(), "it waits for a writer"
 
 

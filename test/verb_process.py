@@ -7,8 +7,7 @@ import sys
 import threading
 from collections.abc import Mapping
 
-WAIT_S = 60.0
-"""How long a run may take before a test fails; only a failing test ever waits so long."""
+from patience import WAIT_S, comes, ends
 
 
 class Run:
@@ -31,17 +30,15 @@ class Run:
 
     def until(self, part: bytes) -> None:
         with self._grown:
-            assert self._grown.wait_for(lambda: part in self.output, WAIT_S), self.output.decode()
+            assert comes(lambda left_s: self._grown.wait_for(lambda: part in self.output, left_s)), self.text
 
     def wait(self) -> int:
-        try:
-            code = self.process.wait(WAIT_S)
-        except subprocess.TimeoutExpired:
+        if not ends(self.process):
             self.process.terminate()  # which also ends the node
             self.process.wait(WAIT_S)
-            raise AssertionError(self.text) from None
+            raise AssertionError(f"it does not end: {self.text}")
         self._reader.join(WAIT_S)
-        return code
+        return self.process.returncode
 
     @property
     def text(self) -> str:

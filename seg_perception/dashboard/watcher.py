@@ -90,7 +90,8 @@ class Watcher:
             except ExternalShutdownException:
                 return
             except Exception as error:  # the edge of the thread: what somebody sends must not end what others look at
-                self._leave_out(error)
+                if self._context.ok():  # else it is the end, in the middle of beginning to listen
+                    self._leave_out(error)
 
     def _leave_out(self, error: Exception) -> None:
         """Say once of what kind a message was that cannot be shown."""

@@ -13,9 +13,9 @@ from types import TracebackType
 from typing import Any
 
 import aiohttp
+from patience import WAIT_S, Patience
 
 PROGRAMS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
-WAIT_S = 60.0
 
 
 def program() -> str | None:
@@ -89,9 +89,9 @@ class Browser:
 
     def until(self, expression: str, what: str) -> None:
         """Wait until a JavaScript expression is true."""
-        end = time.monotonic() + WAIT_S
+        patience = Patience()
         while not self.value(f"Boolean({expression})"):
-            assert time.monotonic() < end, f"waited in vain for {what}; the page says: {self.text('body')}"
+            assert patience.left_s, f"waited in vain for {what}; the page says: {self.text('body')}"
             time.sleep(0.05)
 
     def text(self, selector: str) -> str:

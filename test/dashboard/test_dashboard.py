@@ -22,8 +22,8 @@ pytest.importorskip("aiohttp")
 import aiohttp
 from browser import Browser, program
 from nav_msgs.msg import OccupancyGrid
+from patience import WAIT_S, ends
 from ros_harness import FakeCamera, NodeProcess, Peer, make_road_and_cars_model, ros_domain, set_parameters
-from verb_process import WAIT_S
 
 from seg_perception.dashboard.watcher import Watcher
 from seg_perception.errors import EXIT_ERROR
@@ -76,7 +76,7 @@ def page(domain: None) -> Iterator[str]:
         assert process.stdout is not None
         yield re.match(r"(http://127\.0\.0\.1:\d+) ", process.stdout.readline())[1]  # type: ignore[index]
         process.send_signal(signal.SIGTERM)
-        assert process.wait(WAIT_S) == 0
+        assert ends(process) and process.returncode == 0
     finally:
         process.kill()
         process.wait()

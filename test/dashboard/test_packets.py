@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from patience import WAIT_S
 
 aiohttp = pytest.importorskip("aiohttp")
 from aiohttp.test_utils import TestClient, TestServer  # noqa: E402
@@ -197,7 +198,7 @@ def test_a_page_that_talks_nonsense_is_lived_with_and_what_it_watched_ends_with_
             while watched[-1]:
                 await asyncio.sleep(0.01)
 
-    asyncio.run(asyncio.wait_for(play(), 30))
+    asyncio.run(asyncio.wait_for(play(), WAIT_S))
     assert watched[:3] == [set(), set(), set()]
 
 
@@ -219,4 +220,4 @@ def test_the_end_waits_for_no_page_that_reads_no_more() -> None:
                 await asyncio.sleep(0)
         writer.transport.abort()
 
-    asyncio.run(asyncio.wait_for(play(), 30))
+    asyncio.run(asyncio.wait_for(play(), WAIT_S))

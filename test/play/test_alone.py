@@ -14,9 +14,10 @@ from typing import Any
 import psutil
 import pytest
 from eval_fixtures import write_images
+from patience import WAIT_S
 from places import CHECKOUT
 from ros_harness import FakeCamera, Peer, make_tiny_model, ros_domain
-from verb_process import WAIT_S, Run
+from verb_process import Run
 
 from seg_perception.errors import SegPerceptionError
 from seg_perception.fast_dds import SEGMENT, SHARED_MEMORY, give_back, mapped_segments

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +13,7 @@ from bag_fixtures import IMAGE, PERIOD_NS, START_NS, Message, image, pictures, w
 from eval_fixtures import label_mask
 from ros_harness import make_tiny_model
 from std_msgs.msg import Header
+from verb_process import Run
 
 from seg_perception import cli
 from seg_perception.camera.messages import to_camera_model
@@ -27,7 +26,6 @@ from seg_perception.results import Frame
 from seg_perception.ros import settings
 
 COUNT = 6
-WAIT_S = 120.0
 
 
 def camera(name: str, count: int, first: int) -> list[Message]:
@@ -45,11 +43,8 @@ def test_every_answer_is_that_of_the_offline_mode(tmp_path: Path) -> None:
     messages = sorted([*camera("front", COUNT, 0), *camera("left", COUNT - 1, 1)], key=lambda message: message[3])
     bag = write(tmp_path / "bag", messages)
     words = ["evaluate", "--model", model, "--bag", bag, "--topic", "all", "--threads", 1, "--out"]
-    live = [*words, tmp_path / "live", "--mode", "live", "--clock", "--rate", 0.5]
-    done = subprocess.run(
-        [sys.executable, "-m", "seg_perception", *map(str, live)], capture_output=True, text=True, timeout=WAIT_S
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
+    live = Run(*words[1:], tmp_path / "live", "--mode", "live", "--clock", "--rate", 0.5, verb=words[0])
+    assert live.wait() == 0, live.text
     assert cli.main([*map(str, words), str(tmp_path / "offline")]) == 0
     told, offline = (json.loads((tmp_path / mode / "report.json").read_text()) for mode in ("live", "offline"))
     assert (told["mode"], told["clock"], told["rate_factor"]) == ("live", "simulated", 0.5)

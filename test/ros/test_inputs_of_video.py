@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from builtin_interfaces.msg import Time as Stamp
+from patience import WAIT_S
 from rclpy.qos import DurabilityPolicy, QoSPolicyKind, QoSProfile, ReliabilityPolicy
 from rclpy.time import Time
 from sensor_msgs.msg import CameraInfo
@@ -24,8 +25,6 @@ from seg_perception.ros.diagnostics import ERROR
 from seg_perception.ros.inputs import Arrival, Calibration, CameraInput
 from seg_perception.ros.parameters import NodeSettings
 from seg_perception.ros.video import MOST_WAITING, VIDEO_MESSAGES
-
-WAIT_S = 30.0
 
 
 def message_type(package: str, name: str) -> Any:

@@ -12,11 +12,10 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from patience import WAIT_S
 
 from seg_perception.ros.lane import Lane, overlaps, together
 from seg_perception.ros.newest import NewestFrames
-
-WAIT_S = 20.0
 
 
 def network(ready: Sequence[Any]) -> Iterator[tuple[int, str]]:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from patience import WAIT_S
 from rclpy.time import Time
 from std_msgs.msg import Header
 
@@ -18,7 +19,6 @@ from seg_perception.ros.outputs import LatchedGrid
 from seg_perception.ros.settings import Settings
 from seg_perception.ros.shared_grid import SharedGrid
 
-WAIT_S = 30.0
 GRID = Grid(np.zeros((4, 4), np.int8), 0.5, (0.0, 0.0))
 SETTINGS = Settings.from_values({"camera_names": ["left"], "fusion.enabled": True, "fusion.cameras": True})
 

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from patience import WAIT_S as PATIENCE_S
 
 from seg_perception.ros import newest
 from seg_perception.ros.newest import NewestFrames
@@ -133,7 +134,7 @@ def test_closing_wakes_who_waits() -> None:
     thread = threading.Thread(target=lambda: took.append(frames.take()))
     thread.start()
     frames.close()
-    thread.join(10)
+    thread.join(PATIENCE_S)
     assert took == ["not yet", []]
 
 
@@ -206,7 +207,7 @@ def test_who_waits_ends_when_told_and_the_frame_stays_for_the_next() -> None:
     waiting.start()
     ended.set()
     frames.wake()
-    waiting.join(20.0)
+    waiting.join(PATIENCE_S)
     assert taken == [[]] and not waiting.is_alive()
     frames.put(0, "next")
     assert frames.take(1, 0.0, lambda: True) == [] and frames.take() == [(0, "next")]

@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 from fakes import FakeBackend, empty_output, model_info
+from patience import WAIT_S
 
 from seg_perception.errors import BackendError
 from seg_perception.ros import recovery
 from seg_perception.ros.recovery import Recovery
 
-WAIT_S = 20.0
 ERROR = BackendError("it fell off the bus")
 
 

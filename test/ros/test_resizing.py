@@ -10,6 +10,7 @@ import pytest
 from fakes import FakeBackend, empty_output, model_info
 from hypothesis import given
 from hypothesis import strategies as st
+from patience import WAIT_S
 
 from seg_perception.network_size import SizeLimits
 from seg_perception.ros import resizing
@@ -18,7 +19,6 @@ from seg_perception.ros.resizing import MUCH, PAUSE_S, SETTLED_S, Resizing, size
 MODEL = replace(model_info(size_hw=(96, 128)), limits=SizeLimits((32, 32), (256, 256)))
 """Sees a 4:3 camera in its own size, 128x96, and a wide one in another."""
 OWN, USUAL, WIDE, TALL = (96, 128), (480, 640), (375, 1242), (1280, 720)
-WAIT_S = 20.0
 
 
 class Works:

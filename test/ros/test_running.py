@@ -9,6 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from patience import WAIT_S
 
 from seg_perception.errors import EXIT_HUNG, EXIT_INTERRUPTED
 from seg_perception.ros import running
@@ -38,7 +39,7 @@ def test_a_signal_that_another_thread_gets_stops_the_node_and_the_second_ends_it
     number: str, times: int, code: int
 ) -> None:
     done = subprocess.run(
-        [sys.executable, "-c", PROGRAM, number, str(times)], capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "-c", PROGRAM, number, str(times)], capture_output=True, text=True, timeout=WAIT_S, check=False
     )
     assert (done.stdout.strip(), done.returncode) == ("heard\nstopped", code), done.stderr
 

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from patience import WAIT_S
 from video_streams import Packet, foxglove, stream
 
 from seg_perception.camera.messages import DecodedImage
@@ -17,8 +18,6 @@ from seg_perception.errors import SegPerceptionError
 from seg_perception.image_limits import ImageLimits
 from seg_perception.ros import video
 from seg_perception.ros.video import MOST_WAITING, VideoThread, video_message
-
-WAIT_S = 30.0
 
 
 class Played:

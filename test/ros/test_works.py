@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 
 import pytest
 from fakes import FakeBackend, empty_output, model_info
+from patience import WAIT_S
 
 from seg_perception import backends
 from seg_perception.errors import BackendError
@@ -27,7 +28,6 @@ from seg_perception.tracking.settings import TrackingSettings
 
 MODEL = replace(model_info(size_hw=(96, 128)), limits=SizeLimits((32, 32), (256, 256)))
 OTHER = (64, 192)
-WAIT_S = 20.0
 
 
 class Engine(FakeBackend):

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from fake_cuda import FakeCudaRuntime, FakeTensorRT, Machine
 from fakes import tiny_model
+from patience import WAIT_S
 
 from seg_perception.backends.cuda.driver import Cuda
 from seg_perception.backends.onnx_runtime import OnnxRuntimeBackend
@@ -363,7 +364,7 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path):
 def _build_slowly(folder, started, go_on, built):
     def build():
         started.set()
-        assert go_on.wait(30)
+        assert go_on.wait(WAIT_S)
         built.put(1)
         return b"engine"
 
@@ -379,7 +380,7 @@ def test_one_process_builds_and_the_other_waits_for_it(tmp_path):
     started, go_on, built = context.Event(), context.Event(), context.Queue()
     other = context.Process(target=_build_slowly, args=(tmp_path, started, go_on, built))
     other.start()
-    assert started.wait(60)
+    assert started.wait(WAIT_S)
 
     def log(line):
         assert "waiting" in line
@@ -389,8 +390,8 @@ def test_one_process_builds_and_the_other_waits_for_it(tmp_path):
         raise AssertionError("built twice")
 
     assert EngineCache(tmp_path).get(_key(), build, log) == b"engine"
-    other.join(30)
-    assert other.exitcode == 0 and built.get(timeout=10) == 1
+    other.join(WAIT_S)
+    assert other.exitcode == 0 and built.get(timeout=WAIT_S) == 1
 
 
 def test_an_interrupted_write_leaves_the_old_file_and_no_other(tmp_path, monkeypatch):
