@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from launch.actions import DeclareLaunchArgument, IncludeLaunchDescription, OpaqueFunction
+from launch.actions import DeclareLaunchArgument, IncludeLaunchDescription, OpaqueFunction, RegisterEventHandler
 from launch.conditions import IfCondition
+from launch.event_handlers import OnShutdown
 from launch.launch_description_sources import PythonLaunchDescriptionSource
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import SetParameter
@@ -52,7 +53,10 @@ def _nav2(context: LaunchContext) -> list[Any]:
         yaml.safe_dump(merged, file)
     source = PythonLaunchDescriptionSource(str(bringup / "launch" / "navigation_launch.py"))
     arguments = {"params_file": file.name, "use_sim_time": given["use_sim_time"]}
-    return [IncludeLaunchDescription(source, launch_arguments=arguments.items())]
+    return [
+        IncludeLaunchDescription(source, launch_arguments=arguments.items()),
+        RegisterEventHandler(OnShutdown(on_shutdown=lambda event, context: Path(file.name).unlink(missing_ok=True))),
+    ]
 
 
 def generate_launch_description() -> LaunchDescription:

@@ -10,7 +10,10 @@ from __future__ import annotations
 
 import ast
 import runpy
+import sys
+import tempfile
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -246,3 +249,31 @@ def test_autowares_and_gazebos_cameras_are_called_as_they_call_them() -> None:
         assert Settings.from_values(own)
     with pytest.raises(SegPerceptionError, match="did you mean 'gazebo'"):
         find_source("gazbo")
+
+
+def test_what_is_written_for_nav2_is_gone_with_the_launch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its launch file reads the merged parameters when it is included, and passes on a file of its own."""
+    pytest.importorskip("launch_ros.actions", reason="launch comes with ROS, not from PyPI")
+    from launch.events import Shutdown
+
+    from launch import LaunchContext
+
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    bringup = ModuleType("ament_index_python.packages")
+    bringup.get_package_share_directory = lambda name: "/opt/nav2"  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, bringup.__name__, bringup)
+    theirs = tmp_path / "theirs.yaml"
+    theirs.write_text("controller_server: {ros__parameters: {controller_frequency: 20.0}}\n")
+    context = LaunchContext()
+    overlay = str(CHECKOUT / "config" / "nav2.yaml")
+    context.launch_configurations.update(nav2_params_file=str(theirs), nav2_overlay=overlay, use_sim_time="false")
+    includes, ends = runpy.run_path(str(CHECKOUT / "launch" / "nav2.launch.py"))["_nav2"](context)
+    merged = Path(dict(includes.launch_arguments)["params_file"])
+    assert merged.parent == tmp_path
+    assert read_yaml(merged)["controller_server"] == read_yaml(theirs)["controller_server"]
+    ends.execute(context)
+    (handler,) = context._event_handlers
+    event = Shutdown(reason="Ctrl-C")
+    assert handler.matches(event)
+    handler.handle(event, context)
+    assert [*tmp_path.iterdir()] == [theirs]
