@@ -16,17 +16,18 @@ def find_odds(
 ) -> None:
     """Write odds and best of logits [C, h, w]."""
     height, width = best.shape
-    most = np.empty(width, np.float32)
+    # As wide as the logits, so that the compiler makes the loop over both wide.
+    most, first = np.empty(width, np.float32), np.empty(width, np.int32)
     for row in range(height):
-        first = best[row]
         first[:] = 0
         most[:] = logits[stuff[0], row]
         for s in range(1, len(stuff)):
-            here = logits[stuff[s], row]
+            here, place = logits[stuff[s], row], np.int32(s)
             for column in range(width):
                 larger = here[column] > most[column]
-                first[column] = s if larger else first[column]
+                first[column] = place if larger else first[column]
                 most[column] = here[column] if larger else most[column]
+        best[row] = first
         for s in range(len(stuff)):
             here, less = logits[stuff[s], row], odds[s, row]
             for column in range(width):
