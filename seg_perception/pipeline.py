@@ -31,7 +31,7 @@ from seg_perception.panoptic.relabel import MergingDecoder, Told
 from seg_perception.panoptic.steadier import Steadier, TemporalSettings
 from seg_perception.results import Depth, Frame, Panoptic, Result, Wants
 from seg_perception.tracking import tracker
-from seg_perception.tracking.feet import hiding_classes
+from seg_perception.tracking.feet import fastest_speeds, hiding_classes
 from seg_perception.tracking.numbers import numbered_by_track
 from seg_perception.tracking.settings import TrackingSettings
 from seg_perception.tracking.tracker import Tracked, Tracker
@@ -119,9 +119,10 @@ class Pipeline:
         )
         self._where = _Place()
         self._slots = slots
-        follows = tracking is not None and tracking.enabled
-        hides = hiding_classes(model.labels, told)
-        self._tracker = Tracker(len(model.labels), tracking, hides) if tracking is not None and follows else None
+        self._tracker: Tracker | None = None
+        if tracking is not None and tracking.enabled:
+            hides, fastest = hiding_classes(model.labels, told), fastest_speeds(model.labels, told)
+            self._tracker = Tracker(len(model.labels), tracking, hides, fastest)
         self._by_track = instance_ids == "track"
         grid = self._device.steady_grid(model.labels) if self._device else None
         self._steadier = Steadier(model.labels, temporal or TemporalSettings(), grid)
@@ -163,6 +164,7 @@ class Pipeline:
         self._steadier.tell(self.labels)
         if told is not None and self._tracker is not None:
             self._tracker.hides = hiding_classes(self.model.labels, told)
+            self._tracker.fastest_m_s = fastest_speeds(self.model.labels, told)
         self._settings = panoptic or self._settings[0], drivable or self._settings[1]
         decoders, extractor = self._steps
         self._steps = (

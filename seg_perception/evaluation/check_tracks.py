@@ -41,7 +41,7 @@ from seg_perception.pipeline import Pipeline
 from seg_perception.results import Frame, Panoptic, Segment, Track, Wants
 from seg_perception.synthetic.script import DRIVES
 from seg_perception.synthetic.tracked_drive import FRAMES, TrackedDrive, TrackedFrame
-from seg_perception.tracking.feet import hiding_classes
+from seg_perception.tracking.feet import fastest_speeds, hiding_classes
 from seg_perception.tracking.numbers import track_mask
 from seg_perception.tracking.settings import TrackingSettings
 from seg_perception.tracking.tracker import Tracker
@@ -122,10 +122,10 @@ def check_tracks(pipeline: Pipeline | None, drives: Iterable[int], frames: int) 
                 f"the rendered drives have the classes of CamVid, {pipeline.model.name} has others: give another --model"
             )
         judges["network"] = Judge()
-    numbers, hides = list(drives), hiding_classes(CAMVID)
+    numbers, classes = list(drives), (hiding_classes(CAMVID), fastest_speeds(CAMVID))
     with tqdm(total=len(numbers) * frames, unit="frame", desc="check-tracks") as progress:
         for place in numbers:
-            drive, perfect = TrackedDrive(place, *SIZE_WH), Tracker(len(CAMVID), TrackingSettings(), hides)
+            drive, perfect = TrackedDrive(place, *SIZE_WH), Tracker(len(CAMVID), TrackingSettings(), *classes)
             if pipeline is not None and pipeline.tracker is not None:
                 pipeline.tracker.forget()
             for i in range(frames):

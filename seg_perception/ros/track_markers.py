@@ -14,13 +14,12 @@ from seg_perception.camera_model import Floats
 from seg_perception.labels import LabelSet
 from seg_perception.pictures.trails import Trails, foot_m, speed_text, track_color
 from seg_perception.results import Track
+from seg_perception.tracking.feet import FASTEST_THING_M_S
 
 KINDS = ("trail", "velocity", "number")
 """Namespaces of the markers, whose ids are the tracks'."""
 ARROW_S = 1.0
 """An arrow reaches to where the thing would be so much later."""
-FASTEST_M_S = 70.0
-"""No thing on a road is faster."""
 LIFETIME_S = 2
 """Markers that nobody renews vanish then, as when the node ends."""
 _HEIGHT_M, _TEXT_HEIGHT_M = 0.1, 2.0
@@ -34,7 +33,7 @@ class TrackMarkers:
 
     def __init__(self, labels: LabelSet) -> None:
         self._names = labels.names
-        self._trails = Trails(foot_m, FASTEST_M_S)
+        self._trails = Trails(foot_m, FASTEST_THING_M_S)
         self._frame = ""
         self._spare: list[dict[str, Marker]] = []
         self._markers: dict[int, dict[str, Marker]] = {}  # of what is shown

@@ -35,6 +35,25 @@ _GROUND = frozenset(
 )
 """Classes by what they are called or cover: what hides the feet of who stands behind it, and what one may stand on."""
 
+FASTEST_THING_M_S = 70.0
+"""No thing on a road is faster."""
+_FASTEST_OF_M_S = {
+    **dict.fromkeys(("person", "pedestrian", "animal"), 13.0),
+    **dict.fromkeys(("bicycle", "bicyclist"), 25.0),
+}
+"""What moves by its own strength, by what classes are called or cover; all else may be a vehicle, or ride one."""
+
+
+def fastest_speeds(labels: LabelSet, told: Told | None = None) -> Floats:
+    """float64 [256], m/s over the ground: nothing of a class, or of what it covers, is faster. labels, told: as hiding_classes has
+    them."""
+    fastest = np.full(256, FASTEST_THING_M_S)
+    for label in labels.classes:
+        fastest[label.id] = max(_FASTEST_OF_M_S.get(name, FASTEST_THING_M_S) for name in (label.name, *label.covers))
+    if told is not None and told.table is not None:  # several under one name are as fast as the fastest of them
+        np.maximum.at(fastest, told.table[: len(labels)], fastest[: len(labels)].copy())
+    return fastest
+
 
 def hiding_classes(labels: LabelSet, told: Told | None = None) -> NDArray[np.bool_]:
     """bool [256]: classes that are no ground, and stand upright: below a thing they hide its foot. One that is of both, as

@@ -26,7 +26,8 @@ _SURE_FOOT_M = 2.0
 """Standard deviation of a foot up to which it tells how a box moves that is not seen."""
 _LARGEST_STEP, _LARGEST_GROWTH = 1.0, 0.2
 """In sizes, that a box moves and grows so from one frame to the next."""
-_FIRST_SPEED_M_S = 15.0
+_FIRST_SPEED_M_S, _FIRST_SPEED_OF_FASTEST = 15.0, 0.25
+"""Standard deviation of a foot's speed before it is known, and at most what share of the fastest that it may be."""
 _KNOWN_FRAMES = 6
 """After so many in which it was hidden the speed of a side is not known, and after so many in which it was seen it is again."""
 _FOOT_OUTLIER = 16.0
@@ -227,10 +228,11 @@ def take_feet(
     projection: GroundProjection,
     odometry: PlanarPose | None,
     foot_noise_px: float,
+    fastest_m_s: Floats,
     stamp_ns: int,
 ) -> None:
     """Take over where the lowest rows of all things are on the ground, and whether that is their feet. behind: [K, 2] see
-    Things.feet_behind; foot_noise_px: see TrackingSettings."""
+    Things.feet_behind; foot_noise_px: see TrackingSettings; fastest_m_s: [T] what each track moves at at most."""
     if not len(things):
         return
     boxes = things.boxes.astype(np.float64)
@@ -242,7 +244,8 @@ def take_feet(
     usable = np.isfinite(places).all(axis=1) & ~(things.cut | things.hidden)[:, [0, 2, 3]].any(axis=1)
     usable &= ~behind[:, 1]
     rows, is_foot = holder[usable], ~behind[usable, 0]
-    begun = _update_feet(tracks, rows, places[usable], noise[usable])
+    first_speeds = np.minimum(_FIRST_SPEED_M_S, _FIRST_SPEED_OF_FASTEST * fastest_m_s[rows])
+    begun = _update_feet(tracks, rows, places[usable], noise[usable], first_speeds)
     seen = is_foot & (tracks["misses"][rows] == 0)
     # Beside a pole the lowest row still is the foot; behind a fence it is so far off that it begins anew.
     tracks["sound"][rows] = np.where(begun, is_foot, tracks["sound"][rows] | seen)
@@ -254,8 +257,10 @@ def doubt_feet(tracks: Rows, before_ns: int) -> None:
     tracks["sound"] &= tracks["foot_ns"] >= before_ns
 
 
-def _update_feet(tracks: Rows, rows: NDArray[np.int64], places: Floats, noise: Floats) -> NDArray[np.bool_]:
-    """Whether each was begun anew, [rows]."""
+def _update_feet(
+    tracks: Rows, rows: NDArray[np.int64], places: Floats, noise: Floats, first_speeds: Floats
+) -> NDArray[np.bool_]:
+    """Whether each was begun anew, [rows]. first_speeds: [rows] standard deviation of what it then moves at, m/s."""
     known: NDArray[np.bool_] = tracks["placed"][rows]
     old = rows[known]
     if len(old):
@@ -269,7 +274,7 @@ def _update_feet(tracks: Rows, rows: NDArray[np.int64], places: Floats, noise: F
         return ~known
     tracks["placed"][fresh], tracks["misses"][fresh] = True, 0
     tracks["state"][fresh] = np.column_stack((places[~known], np.zeros((len(fresh), 2))))
-    tracks["cov"][fresh] = np.eye(4) * _FIRST_SPEED_M_S**2
+    tracks["cov"][fresh] = np.eye(4) * first_speeds[~known, None, None] ** 2
     tracks["cov"][fresh, :2, :2] = noise[~known]
     return ~known
 
@@ -283,9 +288,15 @@ def merge_votes(tracks: Rows, table: NDArray[np.uint8]) -> None:
 
 
 def told(
-    rows: Rows, found: NDArray[np.int64], returned: NDArray[np.int64], birth_frames: int, stamp_ns: int
+    rows: Rows,
+    found: NDArray[np.int64],
+    returned: NDArray[np.int64],
+    birth_frames: int,
+    fastest_m_s: Floats,
+    stamp_ns: int,
 ) -> tuple[Track, ...]:
-    """All tracks; those in the rows `found` are seen now, of which `returned` were not before."""
+    """All tracks; those in the rows `found` are seen now, of which `returned` were not before. fastest_m_s: [T] what each moves
+    at at most."""
     states = np.full(len(rows), LOST, object)
     states[found] = CONFIRMED
     states[returned] = RETURNED
@@ -303,7 +314,7 @@ def told(
         map(tuple, boxes),
         map(tuple, speeds.tolist()),
         map(tuple, stds.tolist()),
-        _ground_motions(rows),
+        _ground_motions(rows, fastest_m_s),
     )
     return tuple(Track(*entry) for entry in entries)
 
@@ -317,8 +328,11 @@ def _speeds_px_s(tracks: Rows) -> tuple[Floats, Floats]:
     return speeds[:, :2] + speeds[:, 2:], np.sqrt(spread[:, :2] + spread[:, 2:])
 
 
-def _ground_motions(tracks: Rows) -> list[GroundMotion | None]:
-    rows = zip((tracks["placed"] & tracks["sound"]).tolist(), tracks["state"].tolist(), tracks["cov"].tolist())
+def _ground_motions(tracks: Rows, fastest_m_s: Floats) -> list[GroundMotion | None]:
+    """None where a foot is not known, or moves as nothing of its class can: then what was measured is of several things."""
+    moves = np.hypot(tracks["state"][:, 2], tracks["state"][:, 3]) <= fastest_m_s
+    known = tracks["placed"] & tracks["sound"] & moves
+    rows = zip(known.tolist(), tracks["state"].tolist(), tracks["cov"].tolist())
     return [
         GroundMotion((s[0], s[1]), (s[2], s[3]), tuple(map(tuple, cov))) if placed else None for placed, s, cov in rows
     ]

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from seg_perception.camera_model import Floats
 from seg_perception.ground.fusion import PlanarPose
 from seg_perception.ground.geometry import GroundProjection
 from seg_perception.results import Panoptic, Segment, Track
@@ -57,7 +58,7 @@ class Tracker:
 
     *Motion.* Each edge of the box, and the foot (the middle of the box's lowest row) on the ground, has a filter of constant
     velocity: motion.py. The foot is measured where it is not hidden, nor cut off by the image's border; where it was not seen
-    for memory_s it is not told.
+    for memory_s it is not told, nor where it moves over the ground as nothing of its class can.
 
     *Beginning anew.* Another mask size, a gap longer than memory_s, or stamps that go back by more than that, make it forget
     everything, the last the numbers too; `restarts` counts that by cause and `reason` tells the latest. A frame that is a
@@ -65,11 +66,19 @@ class Tracker:
     Where the odometry jumps only speeds on the ground are forgotten.
     """
 
-    def __init__(self, classes: int, settings: TrackingSettings, hides: NDArray[np.bool_] | None = None) -> None:
+    def __init__(
+        self,
+        classes: int,
+        settings: TrackingSettings,
+        hides: NDArray[np.bool_] | None = None,
+        fastest_m_s: Floats | None = None,
+    ) -> None:
         """classes: their number in the label set; hides: bool [256], which of them hide the foot of who stands behind them
-        (feet.hiding_classes), None = none. Both settings and hides may be swapped between two frames."""
+        (feet.hiding_classes), None = none; fastest_m_s: float64 [256], what they move at at most (feet.fastest_speeds), None =
+        anything. All but classes may be swapped between two frames."""
         self.settings = settings
         self.hides = np.zeros(256, np.bool_) if hides is None else hides
+        self.fastest_m_s = np.full(256, np.inf) if fastest_m_s is None else fastest_m_s
         self.restarts: Counter[str] = Counter()
         self.reason = ""
         self._row = rows.row_type(classes)
@@ -137,13 +146,16 @@ class Tracker:
         holder[chosen[old]] = old
         holder[fresh] = len(self._tracks) - len(fresh) + np.arange(len(fresh))
         rows.take_shapes(self._tracks, holder, things, panoptic.instance)
+        fastest_m_s = self._fastest()
         if projection is not None and measures:
             behind, noise_px = things.feet_behind(panoptic, self.hides, own_vehicle), self.settings.foot_noise_px
-            rows.take_feet(self._tracks, holder, things, behind, size[0], projection, odometry, noise_px, stamp_ns)
+            rows.take_feet(
+                self._tracks, holder, things, behind, size[0], projection, odometry, noise_px, fastest_m_s, stamp_ns
+            )
         rows.doubt_feet(self._tracks, stamp_ns - round(self.settings.memory_s * 1e9))
         rows.note_feet(self._tracks, projection if measures else None, odometry)
         self._stamp_ns = stamp_ns
-        tracks = rows.told(self._tracks, holder, returned, self.settings.birth_frames, stamp_ns)
+        tracks = rows.told(self._tracks, holder, returned, self.settings.birth_frames, fastest_m_s, stamp_ns)
         found = Tracked(_with_tracks(panoptic.segments, [tracks[row] for row in holder.tolist()]), tracks, self._frame)
         self._bury(stamp_ns)
         return found
@@ -206,13 +218,20 @@ class Tracker:
         then["state"][:, :2] += then["state"][:, 2:] * dt_s
         chosen, *_ = associate(then, panoptic.instance, things, newest_ns, self.settings)
         known = np.flatnonzero(chosen >= 0)
-        tracks = rows.told(then, known, known[:0], self.settings.birth_frames, newest_ns)
+        tracks = rows.told(then, known, known[:0], self.settings.birth_frames, self._fastest(), newest_ns)
         holders: list[Track | None] = [None] * len(things)
         for row in known.tolist():
             holders[chosen[row]] = tracks[row]
         return Tracked(_with_tracks(panoptic.segments, holders), tracks, self._frame)
 
     # Learning
+
+    def _fastest(self) -> Floats:
+        """[T] what each track moves at at most, m/s; boundless where that is seen from a vehicle that may move."""
+        if self._frame != "odometry":
+            return np.full(len(self._tracks), np.inf)
+        fastest: Floats = self.fastest_m_s[self._tracks["votes"].argmax(axis=1)]
+        return fastest
 
     def _new_ids(self, count: int) -> list[int]:
         used = set(self._tracks["id"].tolist())

@@ -13,7 +13,7 @@ import pytest
 import seg_perception.dashboard
 
 pytest.importorskip("rclpy", reason="what the node's markers do is in its own file")
-from seg_perception.ros.track_markers import FASTEST_M_S
+from seg_perception.tracking.feet import FASTEST_THING_M_S
 
 SCRIPT = Path(seg_perception.dashboard.__file__).with_name("ground.js")
 NODE = shutil.which("node")
@@ -26,7 +26,7 @@ def trail_after(tmp_path: Path, *packets: dict[str, Any]) -> list[Any]:
     shutil.copy(SCRIPT, tmp_path / "ground.mjs")
     (tmp_path / "run.mjs").write_text(
         'import { FASTEST_M_S, follow, ground } from "./ground.mjs";\n'
-        f"if (FASTEST_M_S !== {FASTEST_M_S}) throw new Error('not what the node takes for the fastest');\n"
+        f"if (FASTEST_M_S !== {FASTEST_THING_M_S}) throw new Error('not what the node takes for the fastest');\n"
         f"for (const packet of {json.dumps(packets)}) follow(packet);\n"
         "console.log(JSON.stringify((ground.trails.get(7) ?? []).map(({ at, foot }) => [at, foot])));\n"
     )

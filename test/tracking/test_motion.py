@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,10 +11,11 @@ from moving_things import PERIOD_NS
 from seg_perception.camera_model import CameraModel, CameraPose
 from seg_perception.ground.fusion import PlanarPose
 from seg_perception.ground.geometry import GroundProjection
-from seg_perception.labels import CAMVID
+from seg_perception.labels import CAMVID, CITYSCAPES
+from seg_perception.panoptic.relabel import told
 from seg_perception.results import Panoptic, Segment
 from seg_perception.tracking import motion, sides
-from seg_perception.tracking.feet import Odometry, feet_on_ground, hiding_classes, in_odometry
+from seg_perception.tracking.feet import Odometry, fastest_speeds, feet_on_ground, hiding_classes, in_odometry
 from seg_perception.tracking.settings import TrackingSettings
 from seg_perception.tracking.tracker import Tracker
 
@@ -343,6 +345,53 @@ def plates(feet_m, size_m=(0.5, 1.7)):
         box = (int(columns.min()), int(rows.min()), int(np.ptp(columns)) + 1, int(np.ptp(rows)) + 1)
         segments.append(Segment(number, 9, True, 0.9, len(rows), box))
     return Panoptic(np.where(instance > 0, 9, 3).astype(np.uint8), instance, np.zeros(HW, np.uint8), tuple(segments))
+
+
+NOTHING = Panoptic(np.full(HW, 3, np.uint8), np.zeros(HW, np.uint16), np.zeros(HW, np.uint8), ())
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_mask_that_goes_from_one_far_walker_to_another_shows_no_speed_that_none_has(seed):
+    """Two who stand up to 25 m apart one behind the other; of both one mask is seen, now of this one, now of that, or none."""
+    rng = np.random.default_rng(seed)
+    tracker = Tracker(11, TrackingSettings(), fastest_m_s=fastest_speeds(CAMVID))
+    feet, shown, told = ((rng.uniform(20, 26), 0.0), (rng.uniform(34, 45), 0.2)), 0, 0
+    for i in range(150):
+        if rng.random() < 0.15:
+            shown = rng.integers(3)
+        panoptic = plates([feet[shown]]) if shown < 2 else NOTHING
+        tracked = tracker.update(panoptic, 10**9 + i * PERIOD_NS, PROJECTION, PlanarPose(0.0, 0.0, 0.0))
+        for track in tracked.tracks:
+            if track.ground is not None:
+                told += 1
+                speed, deviation = math.hypot(*track.ground.velocity_m_s), math.sqrt(track.ground.covariance[2][2])
+                assert speed < 13 and speed - 3 * deviation < 3, (i, speed, deviation)
+    assert told > 30
+
+
+def test_a_walker_faster_than_any_has_no_foot_and_a_car_has():
+    """The same plate, once a car, once a walker as a network might call it, at 20 m/s; over the ground, and as seen from a
+    vehicle that moves."""
+
+    def known(class_id, pose):
+        tracker = Tracker(11, TrackingSettings(), fastest_m_s=fastest_speeds(CAMVID))
+        for i in range(30):
+            panoptic = plates([(15.0 + 20.0 * i * DT_S, 0.0)], (1.6, 1.5))
+            segments = tuple(replace(segment, class_id=class_id) for segment in panoptic.segments)
+            tracked = tracker.update(replace(panoptic, segments=segments), 10**9 + i * PERIOD_NS, PROJECTION, pose)
+        return tracked.tracks[0].ground is not None
+
+    still = PlanarPose(0.0, 0.0, 0.0)
+    assert known(8, still) and not known(9, still) and known(9, None)
+
+
+def test_how_fast_classes_are_is_told_by_their_names_and_what_they_cover():
+    fastest = fastest_speeds(CAMVID)
+    assert fastest[[8, 9, 10]].tolist() == [70.0, 13.0, 70.0], "CamVid's bicyclist may ride a motorcycle"
+    cityscapes = fastest_speeds(CITYSCAPES)
+    assert cityscapes[[11, 12, 13, 18]].tolist() == [13.0, 70.0, 70.0, 25.0]
+    merged = fastest_speeds(CAMVID, told(CAMVID, {}, ("people: pedestrian, bicyclist",)))
+    assert merged[9] == 70.0
 
 
 @pytest.mark.parametrize("poses", [True, False])
