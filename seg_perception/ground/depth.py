@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from seg_perception.ground.ends import Ends
 from seg_perception.ground.geometry import GroundProjection, pixel_slopes
 from seg_perception.ground.kernels import flatten
-from seg_perception.labels import NOT_GROUND
+from seg_perception.labels import NOT_GROUND, UNSEEN_LABEL
 from seg_perception.results import Depth
 
 EMPTY, UNITS = "depth_empty", "depth_units"
@@ -63,7 +63,7 @@ class DepthReader:
         self, metres: NDArray[np.float32], seen: NDArray[np.uint8], projection: GroundProjection
     ) -> DepthProblem | None:
         some = np.s_[::_EVERY_PX, ::_EVERY_PX]
-        looked = metres[some]
+        looked = metres[some].astype(np.float64)  # whose sums do not overflow
         known = np.isfinite(looked) & (looked > 0)
         if known.mean() < _LEAST_KNOWN:
             return DepthProblem(
@@ -93,9 +93,15 @@ class DepthReader:
         return None
 
     def flattened(
-        self, seen: NDArray[np.uint8], metres: NDArray[np.float32], ends: Ends, projection: GroundProjection
+        self,
+        seen: NDArray[np.uint8],
+        metres: NDArray[np.float32],
+        ends: Ends,
+        projection: GroundProjection,
+        known: NDArray[np.uint8] | None = None,
     ) -> NDArray[np.uint8]:
-        """The mask as it would be if all ground lay in the plane z = 0; a buffer that the next call overwrites."""
+        """The mask as it would be if all ground lay in the plane z = 0; a buffer that the next call overwrites. known: uint8
+        [H, W], 0 where the lens has no ray, and so nothing is seen whatever comes to lie there, or None."""
         if self._flat.shape != seen.shape:
             self._flat, self._nearer = np.empty(seen.shape, np.uint8), np.empty((seen.shape[1], 4))
         slopes = pixel_slopes(projection.lens, projection.image_hw).reshape(*seen.shape, 2)
@@ -103,4 +109,6 @@ class DepthReader:
             seen, self._costs, metres, slopes, projection.base_from_optical, float(projection.position[2]),
             projection.lens.numbers, ends.pixels, ends.depths, self._nearer, self._flat,
         )  # fmt: skip
+        if known is not None:
+            self._flat[known == 0] = UNSEEN_LABEL
         return self._flat

@@ -305,7 +305,9 @@ class DrivableExtractor:
         seen = ground.seen(mask)
         metres = self._metres(depth, seen, ground) if depth is not None else None
         ends = ground.finder.find(seen, metres)
-        flat = seen if metres is None else ground.depth_reader.flattened(seen, metres, ends, ground.projection)
+        flat = seen
+        if metres is not None:
+            flat = ground.depth_reader.flattened(seen, metres, ends, ground.projection, ground.flat.known)
         return Drivable(
             self._areas(mask, panoptic.confidence, (ground, flat, ends)) if wants.areas else (),
             ground.occupancy(flat, ends) if wants.grid else None,

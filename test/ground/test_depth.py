@@ -276,3 +276,23 @@ def test_void_ends_what_is_known_and_marks_nothing() -> None:
     found, _ = drivable(mask, depth)
     assert not (found.grid.cells == 100).any()
     assert (found.grid.cells[100, 126:] == -1).all() and (found.grid.cells[100, 45:121] == 0).all()
+
+
+@pytest.mark.parametrize("below_m", [-0.2, 0.3, 0.8])
+def test_no_ground_comes_to_lie_beyond_the_field_of_a_lens(below_m: float) -> None:
+    """Of a fisheye whose picture is a circle ground that is lower comes to lie farther out, where the lens has no ray: outlines
+    there had no place, and to thin them out ended the process."""
+    camera = CameraModel(640, 360, ((80, 0, 319.5), (0, 80, 179.5), (0, 0, 1)), "equidistant")
+    pose = CameraPose(0.0, 0.0, HEIGHT_M, pitch=1.2)
+    depth, near = flat_depth(camera, pose)
+    lower = Depth(depth * np.float32((HEIGHT_M + below_m) / HEIGHT_M))
+    found, extractor = drivable(np.where(near, ROAD, SKY).astype(np.uint8), lower, camera, pose)
+    assert extractor.depth_problem is None
+    (area,) = found.areas
+    assert area.outlines_ground and all(np.isfinite(one.points).all() for one in area.outlines_ground)
+    assert 0 < area.area_m2 < 80.0**2 and (found.grid.cells == 0).any()
+
+
+def test_depth_beyond_all_bounds_is_told_without_a_warning() -> None:
+    _, extractor = drivable(np.full(HW, CAR, np.uint8), Depth(np.full(HW, 3e38, np.float32)))
+    assert extractor.depth_problem is not None and "beyond 3e+38 m" in extractor.depth_problem.sentence
