@@ -118,14 +118,14 @@ class TransformSource:
         comes at 10 to 50 Hz, and between its messages a vehicle of 15 m/s would stand and jump by up to 1.5 m.
         """
         found = self._find(odom_frame, base_frame, stamp, tolerance_s)
-        pose, at_ns = _seen_from_above(found), Time.from_msg(found.header.stamp).nanoseconds
+        pose, at_ns = _seen_from_above(found), _stamp_ns(found)
         if not 0 < at_ns < stamp.nanoseconds:
             return pose
         try:
             earlier = self._find(odom_frame, base_frame, Time(nanoseconds=max(at_ns - _LOOK_BACK_NS, 1)), None)
         except TransformError:
             return pose
-        before_ns = Time.from_msg(earlier.header.stamp).nanoseconds
+        before_ns = _stamp_ns(earlier)
         steps = (stamp.nanoseconds - at_ns) / (at_ns - before_ns) if before_ns < at_ns else 0.0
         return _carried_on(_seen_from_above(earlier), pose, steps, (at_ns - before_ns) / 1e9)
 
@@ -176,9 +176,9 @@ class TransformSource:
 
     def _newest(self, target: str, source: str, stamp: Time, tolerance_s: float, way: str) -> Any:
         found = self._buffer.lookup_transform(target, source, Time())
-        late_s = (stamp.nanoseconds - Time.from_msg(found.header.stamp).nanoseconds) * 1e-9
+        late_s = (stamp.nanoseconds - _stamp_ns(found)) * 1e-9
         if late_s < 0:
-            self._forget_stragglers(Time.from_msg(found.header.stamp))
+            self._forget_stragglers(_stamp_ns(found))
             raise TransformError(
                 "tf_past",
                 f"the image's stamp is {-late_s:.2f} s before the newest transform {way} and before all that TF keeps: "
@@ -192,12 +192,18 @@ class TransformSource:
             )
         return found
 
-    def _forget_stragglers(self, newest: Time) -> None:
+    def _forget_stragglers(self, newest_ns: int) -> None:
         """Begin anew where a transform from before simulated time jumped back came after that: TF would refuse all that
         is older for ever."""
         clock = self._node.get_clock()
-        if clock.ros_time_is_active and newest.nanoseconds > clock.now().nanoseconds + _STRAGGLER_NS:
+        if clock.ros_time_is_active and newest_ns > clock.now().nanoseconds + _STRAGGLER_NS:
             self._buffer.clear()
+
+
+def _stamp_ns(found: Any) -> int:
+    """Below 0 where it is no time: rclpy's Time takes none such."""
+    stamp = found.header.stamp
+    return int(stamp.sec * 10**9 + stamp.nanosec)
 
 
 def _numbers(found: Any) -> tuple[tuple[float, ...], tuple[float, ...]]:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import atexit
+import math
 import os
 import signal
 import sys
 import threading
 import time
+import traceback
 from typing import NoReturn
 
 import rclpy
@@ -24,6 +26,8 @@ END_S = 3.0
 LAST_WORDS_S = 1.0
 """How long a process that leaves at once waits for what it still has to say, and for the middleware to sign off."""
 
+
+LOG_EVERY_S = 5.0
 
 _STOPPING = (signal.SIGINT, signal.SIGTERM)
 
@@ -83,6 +87,7 @@ class Spinning:
     """The executor's thread: node's callbacks run there. An exception in one of them sets the node's `stop`."""
 
     def __init__(self, node: ManagedNode) -> None:
+        self._node, self._told_s = node, -math.inf
         self._executor, self._stop, self._ended = SingleThreadedExecutor(), node.stop, threading.Event()
         self._executor.add_node(node)
         self.failures: list[Exception] = []
@@ -115,6 +120,24 @@ class Spinning:
             self._executor.spin_once()
         except rclpy_implementation.InvalidHandle:  # up to Humble, where another thread took something away meanwhile
             return
+        except ValueError as error:
+            if not _is_of_clock(error):
+                raise
+            self._leave_out_time(error)
+
+    def _leave_out_time(self, error: ValueError) -> None:
+        """What somebody sends on /clock must not end perception."""
+        now_s = time.monotonic()
+        if now_s - self._told_s >= LOG_EVERY_S:
+            self._told_s = now_s
+            self._node.get_logger().warning(f"a message on /clock is left out, since its time is none: {error}")
+
+
+def _is_of_clock(error: ValueError) -> bool:
+    """Whether rclpy's own callback of /clock raised it, which takes no time below 0."""
+    return any(
+        frame.f_globals["__name__"] == "rclpy.time_source" for frame, _ in traceback.walk_tb(error.__traceback__)
+    )
 
 
 def _start(node: ManagedNode) -> threading.Event:

@@ -49,7 +49,7 @@ class Buffer:
         with self._lock:
             transform.header.frame_id = transform.header.frame_id.lstrip("/")
             transform.child_frame_id = transform.child_frame_id.lstrip("/")
-            stamp_ns = Time.from_msg(transform.header.stamp).nanoseconds
+            stamp_ns = transform.header.stamp.sec * 10**9 + transform.header.stamp.nanosec
             newest_ns = max(self._history.get(transform.child_frame_id, {0: None}))
             if 0 < stamp_ns < newest_ns - CACHE_NS:
                 return  # TF_OLD_DATA

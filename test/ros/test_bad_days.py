@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+from builtin_interfaces.msg import Time as TimeMessage
 from faults import HELD
 from lifecycle_msgs.msg import Transition
 from rclpy.time import Time
@@ -153,6 +154,21 @@ def test_a_clock_that_never_starts_or_stands_is_told_while_masks_go_on(start: St
     peer.until(lambda: len(masks) > heard, "masks while time stands")
     now[1] = now[0]
     peer.until(lambda: "clock" not in values_of(diagnostics, "camera")["message"], "time that runs again")
+    assert process.stop() == 0, process.output
+
+
+def test_a_time_on_the_clock_that_is_none_ends_nothing(start: StartNode, peer: Peer) -> None:
+    """rclpy's own subscriber of /clock takes no time below 0, as of a simulator that begins at -1 s."""
+    process = start(use_sim_time=True)
+    clock = peer.node.create_publisher(Clock, "/clock", EVERY_MESSAGE)
+    masks, camera = peer.listen(Image, MASKS), FakeCamera(peer)
+    connect(peer, camera, masks)
+    peer.until_heard(clock)
+    for sec in (-1, -(2**31), 0, 2**31 - 1, 5):
+        clock.publish(Clock(clock=TimeMessage(sec=sec)))
+    process.wait_for_line("a message on /clock is left out")
+    sent = camera.send()
+    peer.until(lambda: newest(masks, sent), "a mask")
     assert process.stop() == 0, process.output
 
 

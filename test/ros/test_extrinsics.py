@@ -231,6 +231,24 @@ def test_a_late_transform_is_replaced_by_the_newest_one_within_the_tolerance(tf:
     assert tf.pose(10.25).x == 2.0, "it has come"
 
 
+def test_a_transform_from_before_all_time_is_late_and_no_frame_is_lost_by_it(tf: Tf) -> None:
+    """As a driver sends whose clock runs back: rclpy's Time takes no stamp below 0."""
+    tf.says((1.0, 0.0, 1.2), stamp_s=0.0, child="wheel")
+    tf.node.hear(stamped(BASE, CAMERA, -5))
+    tf.node.hear(stamped("odom", BASE, -5))
+    assert tf.refusal(10.0)[0] == "tf_late"
+    with pytest.raises(TransformError) as refusal:
+        tf.source.planar_pose("odom", BASE, time_of(10.0), TOLERANCE_S)
+    assert refusal.value.cause == "tf_late"
+    assert tf.source.planar_pose("odom", BASE, time_of(0.0), TOLERANCE_S).x == 0.0
+
+
+def stamped(parent: str, child: str, sec: int) -> TransformStamped:
+    message = TransformStamped(child_frame_id=child)
+    message.header.frame_id, message.header.stamp.sec = parent, sec
+    return message
+
+
 def test_an_image_from_before_all_that_tf_keeps(tf: Tf) -> None:
     tf.says((1.0, 0.0, 1.2), stamp_s=10.0)
     cause, sentence = tf.refusal(9.5)
