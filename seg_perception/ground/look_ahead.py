@@ -41,7 +41,7 @@ class AheadMap:
         ways = np.column_stack((0 * self._sides, self._sides))
         self._across = RayMap(starts, ways, _SIDE_STEP_M, range_max_m)
         self._ranges = np.empty(len(y), np.float32)
-        self._half_width_m = vehicle_width_m / 2
+        self._half_width_m, self._range_max_m = vehicle_width_m / 2, range_max_m
         self._only = np.zeros(256, np.bool_)
         self.view_begins_m = math.nan
 
@@ -89,6 +89,8 @@ class AheadMap:
 
     def _end(self, known_m: float, end_m: float, ends: Ends) -> float:
         """Where a class ends that is known up to known_m, and by ends up to end_m."""
+        if end_m > self._range_max_m:
+            end_m = math.inf
         row_m = ends.row_share * known_m**2 if math.isfinite(known_m) else 0.0
         if row_m and known_m < end_m <= known_m + self._lines.step_m + row_m:
             return end_m

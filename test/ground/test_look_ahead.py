@@ -106,6 +106,14 @@ def test_a_corner_at_the_side_of_the_lane_ends_the_width_but_not_the_middle() ->
     assert free(mask, 1.3)[1] == pytest.approx(8.0, rel=0.02)
 
 
+def test_a_class_that_ends_beyond_the_range_reaches_as_far_as_that() -> None:
+    made = AheadMap(1.8, (), 0.05, 8.0)
+    made.update(PROJECTION)
+    for away_m, told_m in ((8.3, math.inf), (7.7, pytest.approx(7.7, rel=0.02))):
+        mask = painted(street, (away_m, -3.0, 4.0, 6.0))
+        assert made.free(mask, ROAD, ends_in(mask)) == (told_m, told_m)
+
+
 def test_lines_are_parallel_to_x_and_no_bearings() -> None:
     """A post 12 m ahead and 1 m to the left lies at the bearing that is at the vehicle's side 10.8 m ahead."""
     mask = painted(street, (12.0, 1.0, 0.3, 0.3))
