@@ -106,6 +106,18 @@ def predict(
     tracks["edges"], tracks["spread"] = edges, spread
 
 
+def moved_back(tracks: Rows, dt_s: float) -> Rows:
+    """Others, where they were so long ago, dt_s <= 0; a box is a pixel wide and high at least."""
+    then = tracks.copy()
+    for name in ("edges", "last_box"):
+        then[name] += then["rates"] * dt_s
+    then["state"][:, :2] += then["state"][:, 2:] * dt_s
+    edges = then["edges"]
+    middles = (edges[:, :2] + edges[:, 2:]) / 2
+    edges[:, :2], edges[:, 2:] = np.minimum(edges[:, :2], middles - 0.5), np.maximum(edges[:, 2:], middles + 0.5)
+    return then
+
+
 def _walk(
     tracks: Rows,
     chosen: NDArray[np.bool_],

@@ -213,9 +213,7 @@ class Tracker:
     def _recognised(self, panoptic: Panoptic, things: Things, dt_s: float) -> Tracked:
         """A frame that is no newer than the last: what is in it, as far as it is a track, where it was then, and nothing learnt
         from it."""
-        newest_ns, then = int(self._stamp_ns or 0), self._tracks.copy()
-        then["edges"] += then["rates"] * dt_s
-        then["state"][:, :2] += then["state"][:, 2:] * dt_s
+        newest_ns, then = int(self._stamp_ns or 0), rows.moved_back(self._tracks, dt_s)
         chosen, *_ = associate(then, panoptic.instance, things, newest_ns, self.settings)
         known = np.flatnonzero(chosen >= 0)
         tracks = rows.told(then, known, known[:0], self.settings.birth_frames, self._fastest(), newest_ns)

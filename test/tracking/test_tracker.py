@@ -362,6 +362,17 @@ def test_a_frame_that_comes_late_gets_numbers_and_teaches_nothing():
     assert not tracker.restarts
 
 
+def test_in_a_frame_that_comes_late_no_box_is_turned_inside_out():
+    """What grew fast for a second was a pixel before, not less."""
+    tracker = Tracker(CLASSES, TrackingSettings())
+    for i in range(12):
+        grown = Thing(1, lambda t: (160.0, 90.0), (8.0 + 6 * i, 8.0 + 6 * i))
+        tracker.update(draw([grown], 0.0)[0], START_NS + i * PERIOD_NS)
+    for late_s in (0.2, 0.5, 1.5):
+        tracks = tracker.update(draw([], 0.0)[0], START_NS + 11 * PERIOD_NS - round(late_s * 1e9)).tracks
+        assert tracks and all(track.box[2] >= 1 and track.box[3] >= 1 for track in tracks)
+
+
 def test_a_gap_of_ten_seconds_starts_anew_and_no_number_comes_twice():
     tracker = Tracker(CLASSES, TrackingSettings())
     assert [t.id for t in _tracked(tracker, START_NS)] == [1]
