@@ -62,8 +62,9 @@ def mask_of(rng: np.random.Generator, hw: tuple[int, int]) -> NDArray[np.uint8]:
 
 
 def pixels_of(camera: CameraModel, pose: CameraPose, places: Floats, slope_limit: float) -> Floats:
-    """Where places on the ground [..., 2] are seen, by the models' definitions; NaN where they are not."""
-    points = np.concatenate((places, np.zeros((*places.shape[:-1], 1))), axis=-1) - (pose.x, pose.y, pose.z)
+    """Where places on the ground [..., 2], or anywhere [..., 3], are seen, by the models' definitions; NaN where they are not."""
+    heights = np.zeros((*places.shape[:-1], 3 - places.shape[-1]))
+    points = np.concatenate((places, heights), axis=-1) - (pose.x, pose.y, pose.z)
     right, down, ahead = np.moveaxis(points @ pose.base_from_optical(), -1, 0)
     k = np.zeros(14)
     k[: len(camera.distortion)] = camera.distortion
