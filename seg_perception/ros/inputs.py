@@ -28,12 +28,12 @@ from seg_perception.camera.messages import (
 from seg_perception.camera_model import CameraModel
 from seg_perception.errors import SegPerceptionError
 from seg_perception.ros.diagnostics import CameraMonitor
+from seg_perception.ros.notices import LOG_EVERY_S
 from seg_perception.ros.parameters import NodeSettings
 from seg_perception.ros.qos_events import MISMATCH, RELIABILITY, subscription_events
 from seg_perception.ros.stamps import Doubt, StampJudge
 from seg_perception.ros.video import MOST_WAITING, VIDEO_MESSAGES, VideoThread, video_message
 
-LOG_EVERY_S = 5.0
 TWO_PUBLISHERS = "two_publishers"
 """Cause of images that two nodes send on one topic."""
 WRONG_TYPE = "wrong_type"

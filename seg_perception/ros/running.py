@@ -18,6 +18,7 @@ from rclpy.impl.implementation_singleton import rclpy_implementation
 
 from seg_perception.errors import EXIT_ERROR, EXIT_HUNG, EXIT_INTERRUPTED
 from seg_perception.ros.life_cycle import ACTIVATE, CONFIGURE, ManagedNode
+from seg_perception.ros.notices import LOG_EVERY_S
 from seg_perception.ros.watchdog import standing
 
 END_S = 3.0
@@ -26,8 +27,6 @@ END_S = 3.0
 LAST_WORDS_S = 1.0
 """How long a process that leaves at once waits for what it still has to say, and for the middleware to sign off."""
 
-
-LOG_EVERY_S = 5.0
 
 _STOPPING = (signal.SIGINT, signal.SIGTERM)
 

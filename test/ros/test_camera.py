@@ -17,7 +17,7 @@ from seg_perception.panoptic.relabel import Told
 from seg_perception.ros import camera as camera_file
 from seg_perception.ros import outputs
 from seg_perception.ros.camera import Camera
-from seg_perception.ros.diagnostics import CameraMonitor, GroundState
+from seg_perception.ros.diagnostics import GROUND_OK, CameraMonitor, GroundState
 from seg_perception.ros.inputs import Arrival, Calibration
 from seg_perception.ros.notices import Notices
 from seg_perception.ros.outputs import CameraOutputs, Placed
@@ -157,3 +157,49 @@ def test_what_stopped_the_ground_before_it_was_deactivated_is_not_told_after(mon
     assert "no transform" not in camera.status(POSED, "active").message
     camera._notices.note(problem)
     assert "no transform" in camera.status(POSED, "active").message and len(logged) == 2
+
+
+def test_a_network_slower_than_the_timeout_is_not_logged_with_every_frame(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A hundred frames of a second each, of which 0.8 s are told as silence."""
+    logged: list[str] = []
+    node: Any = SimpleNamespace(get_logger=lambda: SimpleNamespace(error=logged.append))
+    notices, monitor, now_s = Notices(node, lambda: None), CameraMonitor("/image", 0.8, 0.0), 0.0
+    monkeypatch.setattr(time, "monotonic", lambda: now_s)
+    for frame in range(100):
+        monitor.received(float(frame))
+        monitor.accepted(float(frame))
+        now_s = frame + 0.9
+        assert "nothing goes out" in notices.status(monitor, True, {}).message
+        monitor.answered(float(frame))
+        now_s = frame + 0.95
+        assert "nothing goes out" not in notices.status(monitor, True, {}).message
+    assert len(logged) == 20
+    for _ in range(2):
+        monitor.accepted(now_s := now_s + 1.0)
+        for _ in range(8):
+            now_s += 1.0
+            notices.status(monitor, True, {})
+        monitor.answered(now_s)
+        notices.status(monitor, True, {})
+    assert len(logged) == 22, "what hangs for longer is told once, though it begins right after another"
+
+
+def test_ground_that_comes_and_goes_with_every_frame_is_not_logged_with_every_frame(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As with transforms that come just in time or just not; what stays so is told."""
+    logged: list[str] = []
+    node: Any = SimpleNamespace(get_logger=lambda: SimpleNamespace(warning=logged.append, info=logged.append))
+    notices, monitor, now_s = Notices(node, lambda: None), CameraMonitor("/image", 2.0, 0.0), 0.0
+    monkeypatch.setattr(time, "monotonic", lambda: now_s)
+    late = GroundState("tf_late", "the newest transform is older than the image")
+    for frame in range(201):
+        now_s = frame / 10
+        notices.note(GROUND_OK if frame % 2 else late)
+        notices.status(monitor, True, {})
+    assert len(logged) <= 10 and late.problem in logged[0]
+    notices.note(GROUND_OK)
+    for _ in range(6):
+        now_s += 1.0
+        notices.status(monitor, True, {})
+    assert "back after" in logged[-1]
