@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from seg_perception import model_facts
-from seg_perception.errors import SegPerceptionError
+from seg_perception.errors import SegPerceptionError, quoted
 from seg_perception.labels import LabelSet
 from seg_perception.network_size import LONGEST_SIDE, SizeLimits
 from seg_perception.writing import is_file, written_aside
@@ -272,8 +272,15 @@ def _parse(data: bytes, path: Path) -> onnx.ModelProto:
         raise SegPerceptionError(
             f"{path} is not a readable ONNX file ({type(error).__name__}): copy or export it again"
         ) from error
-    if any(tensor.data_location == onnx.TensorProto.EXTERNAL for tensor in _tensors(model)):
-        raise SegPerceptionError(f"{path} has weights in another file: a model file is whole, export it again")
+    for tensor in _tensors(model):
+        if tensor.data_location == onnx.TensorProto.EXTERNAL:
+            raise SegPerceptionError(f"{path} has weights in another file: a model file is whole, export it again")
+        try:
+            onnx.numpy_helper.to_array(tensor)
+        except Exception as error:  # of many kinds, for one cause: shape, type and bytes are not of one tensor
+            raise SegPerceptionError(
+                f"{path} has weights that do not fit their shape or type ('{quoted(tensor.name)}'): copy or export it again"
+            ) from error
     return model
 
 

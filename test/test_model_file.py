@@ -349,6 +349,22 @@ def test_numbers_of_another_file_are_found_wherever_they_hide(tmp_path: Path, hi
     assert "weights in another file" in said(changed(tmp_path / "bad.onnx", lambda content, graph: hide(graph)))
 
 
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda tensor: tensor.dims.append(7),
+        lambda tensor: setattr(tensor, "data_type", TensorProto.FLOAT16),
+        lambda tensor: setattr(tensor, "data_type", 99),
+        lambda tensor: setattr(tensor, "raw_data", tensor.raw_data[:-1]),
+    ],
+    ids=["shape", "type", "unknown", "short"],
+)
+def test_weights_that_do_not_fit_their_own_shape_are_named(tmp_path: Path, damage: Any) -> None:
+    """`export`, `build-engine` and `train --start-from` would meet them in a traceback."""
+    bad = changed(tmp_path / "bad.onnx", lambda content, graph: damage(graph.initializer[0]))
+    assert "has weights that do not fit their shape or type" in said(bad)
+
+
 def test_a_file_that_became_another_since_it_was_read_is_not_run(tmp_path: Path) -> None:
     """Its classes would be those of the first, its numbers those of the second."""
     model = tiny_model(tmp_path / "tiny.onnx")

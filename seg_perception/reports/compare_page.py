@@ -63,10 +63,10 @@ def _rows(result: Result) -> list[tuple[bool, str, Sequence[str]]]:
 
 
 def _cells(row: Difference) -> Sequence[str]:
-    form = ".4f" if max(abs(row.a), abs(row.b)) <= 1 else ".2f"
-    form = "d" if isinstance(row.a, int) and isinstance(row.b, int) else form
+    broken = ".4f" if max(abs(row.a), abs(row.b)) <= 1 else ".2f"
+    form = "d" if isinstance(row.a, int) and isinstance(row.b, int) else broken
     none = "too few frames" if row.too_few_frames else ""
-    interval = none if row.low is None else f"[{row.low:+{form}}, {row.high:+{form}}]"
+    interval = none if row.low is None else f"[{row.low:+{broken}}, {row.high:+{broken}}]"
     return f"{row.a:{form}}", f"{row.b:{form}}", f"{row.change:+{form}}", interval
 
 

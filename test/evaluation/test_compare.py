@@ -30,6 +30,7 @@ from seg_perception.metrics.per_frame import PerFrame
 from seg_perception.metrics.run_report import RunReport
 from seg_perception.metrics.scores import Scores
 from seg_perception.pipeline import Pipeline
+from seg_perception.reports import compare_page
 from seg_perception.results import Frame, Truth
 
 FRAMES = 40
@@ -239,6 +240,15 @@ def test_other_data_is_refused_unless_forced(tmp_path: Path, capsys: pytest.Capt
         assert run(first, other, "--force", "--json", tmp_path / "d.json") == 0
         row = json.loads((tmp_path / "d.json").read_text())["differences"]["miou"]
         assert row["difference"] == pytest.approx(content["miou"] - a["miou"], abs=1e-5)
+
+
+def test_whole_numbers_of_both_have_an_interval_that_is_none() -> None:
+    """As a tool leaves them that writes 10.0 as 10: `jq . report.json`."""
+    rows = {"age_ms.p50": Difference(10, 12, 1.25, 2.75), "frames": Difference(3, 4)}
+    assert [compare_page._cells(row) for row in rows.values()] == [
+        ("10", "12", "+2", "[+1.25, +2.75]"),
+        ("3", "4", "+1", ""),
+    ]
 
 
 def test_pairs_make_intervals_narrower() -> None:

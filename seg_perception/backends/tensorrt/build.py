@@ -26,7 +26,7 @@ from seg_perception.backends.tensorrt.engine import Flavor
 from seg_perception.errors import SegPerceptionError
 from seg_perception.network_size import size_hw_of
 from seg_perception.options import whole
-from seg_perception.writing import user_path, write_json
+from seg_perception.writing import check_file, user_path, write_json
 
 ANY_GPU = "any"
 
@@ -72,6 +72,7 @@ def run(arguments: argparse.Namespace) -> int:
     out = arguments.out or _default_out(arguments, key)
     if not out.parent.is_dir():
         raise SegPerceptionError(f"there is no folder {out.parent} to write {out.name} to: make it, or change --out")
+    check_file(out)
     check_place(out, arguments.json)
     started = time.monotonic()
     with tqdm(total=100, desc="engine", unit="%", bar_format="{l_bar}{bar}| {elapsed} {postfix}") as bar:

@@ -43,6 +43,7 @@ from seg_perception.datasets import open_dataset
 from seg_perception.errors import SegPerceptionError
 from seg_perception.files import image_files, read_rgb
 from seg_perception.labels import LabelSet
+from seg_perception.metrics.run_report import is_number
 from seg_perception.network_size import SizeLimits, size_hw_of
 from seg_perception.options import number, whole
 from seg_perception.results import Frame
@@ -131,6 +132,8 @@ def run(arguments: argparse.Namespace) -> int:
     if not arguments.dataset:
         given = options.given(arguments, add_arguments)
         options.refuse(given, ("root", "split"), "for a data set: give --dataset too")
+    told = {"license_note": arguments.license_note, "metrics": _metrics(arguments.metrics)}
+    _check_temperature(arguments)
     source = _source(arguments)
     precision = arguments.precision or source.precision
     split = CALIBRATION_SPLIT if precision == "int8" else arguments.split
@@ -148,12 +151,11 @@ def run(arguments: argparse.Namespace) -> int:
         graph = temperature.tempered(graph, factor)
         source = replace(source, reference=temperature.Tempered(source.reference, factor))
         made["temperature"] = factor * source.facts.get("temperature", 1.0)
-    given = {"license_note": arguments.license_note, "metrics": _metrics(arguments.metrics)}
     facts = model_file.metadata(
         name=arguments.name or arguments.out.stem,
         labels=source.labels,
         precision=precision,
-        **{**source.facts, **{key: value for key, value in given.items() if value}, **made},
+        **{**source.facts, **{key: value for key, value in told.items() if value}, **made},
     )
     if limits is not None:
         graph, facts["sizes"] = _opened(graph, source, limits)
@@ -174,13 +176,17 @@ def run(arguments: argparse.Namespace) -> int:
     return EXIT_BROKEN if broken else 0
 
 
+def _check_temperature(arguments: argparse.Namespace) -> None:
+    """Raises SegPerceptionError for a --temperature that is none, or has no labels to be fitted on."""
+    if arguments.temperature and temperature.parse(arguments.temperature) is None and not arguments.dataset:
+        raise SegPerceptionError("a temperature is fitted on labels: give --dataset and --root, or a number")
+
+
 def _temperature(arguments: argparse.Namespace, source: Source) -> float:
-    """What the source's logits are to be divided by."""
+    """What the source's logits are to be divided by; _check_temperature goes before."""
     given = temperature.parse(arguments.temperature)
     if given is not None:
         return given
-    if not arguments.dataset:
-        raise SegPerceptionError("a temperature is fitted on labels: give --dataset and --root, or a number")
     dataset = arguments.dataset, arguments.root, arguments.split
     return temperature.fit(source.reference, source.size_hw, dataset, source.labels)
 
@@ -344,6 +350,9 @@ def _metrics(reports: Sequence[Path]) -> dict[str, dict[str, float]]:
         try:
             values = json.loads(report.read_text(encoding="utf-8"))
             numbers = {key: values.get(key) for key in ("miou", "pixel_accuracy", "drivable_iou", "pq", "pq_things")}
+            for key, number in numbers.items():
+                if number is not None and not is_number(number):
+                    raise ValueError(f"its {key} is no number")
             found[str(values["source"])] = {key: float(number) for key, number in numbers.items() if number is not None}
         except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise SegPerceptionError(

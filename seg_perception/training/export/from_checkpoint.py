@@ -19,6 +19,7 @@ from seg_perception import model_file
 from seg_perception.backends.graph.edits import name_constants
 from seg_perception.errors import SegPerceptionError
 from seg_perception.labels import LabelSet
+from seg_perception.network_size import LONGEST_SIDE, STEP
 from seg_perception.results import NetworkOutput
 from seg_perception.training.export.sources import Source
 from seg_perception.training.loop import checkpoint
@@ -43,9 +44,10 @@ def from_checkpoints(
         content["size_hw"][0] if height is None else height,
         content["size_hw"][1] if width is None else width,
     )
-    if any(length <= 0 or length % 32 for length in size_hw):
+    if any(length <= 0 or length % STEP or length > LONGEST_SIDE for length in size_hw):
         raise SegPerceptionError(
-            f"a size of {size_hw[1]}x{size_hw[0]} cannot be exported: give --height and --width as multiples of 32"
+            f"a size of {size_hw[1]}x{size_hw[0]} cannot be exported: give --height and --width as multiples of {STEP} up to "
+            f"{LONGEST_SIDE}"
         )
     network = checkpoint.averaged_network(content)
     facts = {
@@ -53,7 +55,7 @@ def from_checkpoints(
         "training_data": ", ".join(dict.fromkeys(name for one in used for name in one["data"])),
         "pretrained": "; ".join(dict.fromkeys(filter(None, (one.get("pretrained", "") for one in used)))),
         "license_note": DEFAULT_LICENSE_NOTE,
-        "mirror": _mirror(content.get("config", {}).get("augment")),
+        "mirror": _mirror_of_all([_mirror(one.get("config", {}).get("augment")) for one in used]),
         "parameters": deployed_parameters(network),
         "macs": multiply_accumulates(network, size_hw),
     }
@@ -66,6 +68,14 @@ def _mirror(augment: Any) -> dict[str, Any]:
     if not isinstance(augment, Mapping) or "mirror" not in augment:
         return {}
     return {"seen": augment["mirror"], "swapped": augment.get("swapped_by_mirror", [])}
+
+
+def _mirror_of_all(told: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Of a mean of checkpoints: what all of them say; nothing where one says nothing. Where they differ, no mirror was seen as
+    all saw it."""
+    if all(one == told[0] for one in told):
+        return told[0]
+    return {"seen": False, "swapped": []} if all(told) else {}
 
 
 class TorchBackend:

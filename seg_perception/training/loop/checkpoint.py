@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import math
 import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,8 +12,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from seg_perception.errors import SegPerceptionError
+from seg_perception.errors import SegPerceptionError, quoted
 from seg_perception.labels import LabelSet
+from seg_perception.model_facts import is_count
+from seg_perception.network_size import LONGEST_SIDE
+from seg_perception.training.loop.room import OF_A_WORKER
 from seg_perception.training.networks import make_network
 from seg_perception.training.networks.finite import check_finite
 from seg_perception.training.networks.heads import PanopticNetwork
@@ -46,6 +51,8 @@ def save(path: Path, content: Mapping[str, Any]) -> None:
         with written_aside(path) as aside:
             torch.save(dict(content), aside)
     except (OSError, RuntimeError) as error:  # torch wraps a full disk in a RuntimeError
+        if str(error).startswith(OF_A_WORKER):
+            raise
         raise SegPerceptionError(
             f"the checkpoint {path} cannot be written ({error}): the previous one is whole, free the disk and resume"
         ) from error
@@ -100,18 +107,34 @@ def _fault(content: Mapping[str, Any], needed: Sequence[str]) -> str:
         if key in content and not isinstance(content[key], kind):
             return f"its {key} is a {type(content[key]).__name__}"
     size_hw, data = content["size_hw"], content["data"]
-    if len(size_hw) != 2 or not all(isinstance(length, int) and length > 0 for length in size_hw):
-        return f"its size_hw is {size_hw}"
+    if len(size_hw) != 2 or not all(is_count(length) and 0 < length <= LONGEST_SIDE for length in size_hw):
+        return f"its size_hw is {quoted(size_hw)}"
+    for key in ("step", "best", "trained_s"):
+        if not math.isfinite(content.get(key, 0)):
+            return f"its {key} is {content[key]}"
+    if content.get("step", 0) < 0:
+        return f"its step is {content['step']}"
     if not all(isinstance(name, str) for name in data):
-        return f"its data is {data}"
+        return f"its data is {quoted(data)}"
+    for key in ("config", "metrics"):
+        try:
+            json.dumps(content.get(key, {}), allow_nan=False)
+        except (TypeError, ValueError, RecursionError) as error:
+            return f"its {key} holds more than plain values: {quoted(error)}"
     for weights in ("average", "weights"):
-        if not all(isinstance(value, Tensor) for value in content.get(weights, {}).values()):
-            return f"its {weights} holds more than tensors"
+        for name, value in content.get(weights, {}).items():
+            if not isinstance(name, str) or not isinstance(value, Tensor) or not _is_plain(value):
+                return f"its {weights} holds more than tensors of numbers by name: {quoted(name)}"
     try:
         LabelSet.from_json(content["labels"])
     except SegPerceptionError as error:
         return str(error)
     return ""
+
+
+def _is_plain(value: Tensor) -> bool:
+    """Whether a tensor holds each of its numbers: none that is sparse, quantised, complex or without a place in memory does."""
+    return value.layout == torch.strided and not (value.is_quantized or value.is_complex() or value.is_meta)
 
 
 def check_network(path: Path, found: str, asked: str) -> None:

@@ -7,9 +7,15 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from seg_perception.training.config import TrainConfig
+
+REMEMBERED: dict[type, tuple[str, ...]] = {
+    torch.optim.AdamW: ("step", "exp_avg", "exp_avg_sq"),
+    torch.optim.SGD: ("momentum_buffer",),
+}
+"""What each optimiser keeps for the weights that it moves."""
 
 
 def make_optimiser(network: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
@@ -31,11 +37,27 @@ def make_optimiser(network: nn.Module, config: TrainConfig) -> torch.optim.Optim
 
 def take_state(optimiser: torch.optim.Optimizer, state: Mapping[str, Any]) -> None:
     """Go on with what another run's optimiser remembers of its gradients, by this one's settings, whose state would bring its
-    own decay and momentum. Raises what torch raises for the state of an optimiser of another kind or of other weights."""
+    own decay and momentum. Raises what torch raises for the state of an optimiser of another kind or of other weights, and
+    ValueError for what torch takes, and stumbles over later."""
     settings = [{key: value for key, value in group.items() if key != "params"} for group in optimiser.param_groups]
     optimiser.load_state_dict(dict(state))
     for group, own in zip(optimiser.param_groups, settings, strict=True):
         group.update(own)
+        for weights in group["params"]:
+            _check_remembered(optimiser, weights)
+
+
+def _check_remembered(optimiser: torch.optim.Optimizer, weights: Tensor) -> None:
+    """Raises ValueError where an optimiser remembers of some weights anything but numbers of their shape, and the step."""
+    if weights not in optimiser.state:  # they had no gradient
+        return
+    known = optimiser.state[weights]
+    for name in REMEMBERED[type(optimiser)]:
+        value, shape = known[name], () if name == "step" else weights.shape
+        if value is None and name == "momentum_buffer":  # without momentum there is none
+            continue
+        if not isinstance(value, Tensor) or value.shape != shape or not torch.isfinite(value).all():
+            raise ValueError(f"{name} of weights of the shape {list(weights.shape)} does not fit them")
 
 
 def share_done(config: TrainConfig, step: int, trained_s: float) -> float:

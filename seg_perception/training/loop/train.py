@@ -80,6 +80,7 @@ def check_options(arguments: argparse.Namespace) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Train; returns the exit code."""
     from seg_perception.training import distributed  # torch, which --help does not need
+    from seg_perception.training.loop.room import told_where_memory_ends
     from seg_perception.training.loop.trainer import Trainer
 
     if arguments.labels or arguments.network:
@@ -90,7 +91,7 @@ def run(arguments: argparse.Namespace) -> int:
     check_folder(arguments.out)
     minutes = 0.0 if arguments.steps else arguments.minutes  # steps count, also where the file says minutes
     config = load_config(arguments.config, data_root=arguments.data, steps=arguments.steps, minutes=minutes)
-    with distributed.joined_processes():
+    with distributed.joined_processes(), told_where_memory_ends():
         trainer = Trainer(config, config.open_labels(), arguments.out)
         if arguments.resume:
             trainer.resume()

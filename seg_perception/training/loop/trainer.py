@@ -275,7 +275,7 @@ class Trainer:
         checkpoint.put_weights(self.average, content["average"])
         try:
             optimisation.take_state(self.optimiser, content["optimiser"])
-        except (ValueError, KeyError, TypeError, AttributeError) as error:  # as torch tells that it is another's
+        except (ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:  # as torch tells it
             raise SegPerceptionError(
                 f"{path} holds no state of this optimiser ({error!r}): begin a new --out with --start-from"
             ) from error

@@ -88,5 +88,5 @@ def _step_of(line: str) -> float:
     """Of a row; infinity of what is none."""
     try:
         return float(json.loads(line)["step"])
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return math.inf

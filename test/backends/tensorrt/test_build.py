@@ -46,6 +46,14 @@ def test_a_model_compiles_and_the_note_beside_it_fits(tmp_path, fixed, batch, ca
     assert not list(tmp_path.glob(".*"))
 
 
+@needs_rtx
+def test_a_folder_in_an_engines_place_is_named_before_one_is_built(tmp_path, model, capsys, monkeypatch):
+    monkeypatch.setattr(engines, "build", lambda *_, **__: pytest.fail("minutes are spent"))
+    (tmp_path / "place").mkdir()
+    assert _run("--model", model.path, "--compute-capability", "8.6", "--out", tmp_path / "place") == 2
+    assert f"{tmp_path / 'place'} is a folder, and a file is to be written" in capsys.readouterr().err
+
+
 def test_a_place_is_the_same_by_whatever_way_it_is_named(tmp_path, monkeypatch):
     (tmp_path / "sub").mkdir()
     monkeypatch.chdir(tmp_path)

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import cv2
 import numpy as np
@@ -197,6 +198,30 @@ def test_a_mean_of_checkpoints_says_all_that_taught_it(root: Path, tmp_path: Pat
         checkpoint.save(paths[-1], {**first, "data": data, "pretrained": pretrained})
     facts = from_checkpoint.from_checkpoints(paths, [0.5, 0.5, 0.0], None, None).facts
     assert (facts["training_data"], facts["pretrained"]) == ("camvid, mine, kitti", "W (L)")
+
+
+@pytest.mark.parametrize(
+    ("others", "told"),
+    [
+        (
+            {"mirror": True, "swapped_by_mirror": [["car", "bicyclist"]]},
+            {"seen": True, "swapped": [["car", "bicyclist"]]},
+        ),
+        ({"mirror": False, "swapped_by_mirror": []}, {"seen": False, "swapped": []}),
+        ({"mirror": True, "swapped_by_mirror": []}, {"seen": False, "swapped": []}),
+        (None, {}),
+    ],
+)
+def test_a_mean_of_checkpoints_says_of_mirrors_what_all_of_them_say(
+    root: Path, tmp_path: Path, others: dict[str, Any] | None, told: dict[str, Any]
+) -> None:
+    """`--tta flip` would ask it for what a part of it has never seen. What has no share says nothing."""
+    first = checkpoint.load(root / "c.pt")
+    pairs = {"mirror": True, "swapped_by_mirror": [["car", "bicyclist"]]}
+    paths = [tmp_path / f"{name}.pt" for name in "abc"]
+    for path, augment in zip(paths, ({"mirror": False, "swapped_by_mirror": []}, pairs, others), strict=True):
+        checkpoint.save(path, {**first, "config": {} if augment is None else {"augment": augment}})
+    assert from_checkpoint.from_checkpoints(paths, [0.0, 0.5, 0.5], None, None).facts["mirror"] == told
 
 
 def test_what_training_says_of_mirrors_is_in_the_file_and_in_files_made_of_it(root: Path, tmp_path: Path) -> None:
@@ -414,6 +439,38 @@ def test_an_engine_is_built_for_the_size_that_is_asked_for(root: Path, tmp_path:
         assert main([*words, *size, "--json", str(told)]) == 0
         prints.add(json.loads(told.read_text())["fingerprint"])
     assert len(prints) == 2  # the first two are of one size
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        (["--height", "16416", "--width", "16416"], "a size of 16416x16416 cannot be exported"),
+        (["--temperature", "warm"], "--temperature is 'warm'"),
+        (["--temperature", "fit"], "a temperature is fitted on labels"),
+        (["--metrics", "missing.json"], "missing.json is no readable report.json"),
+    ],
+)
+def test_what_cannot_be_is_told_before_the_network_is_traced(
+    root: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    options: list[str],
+    reason: str,
+) -> None:
+    """int8 calibrates for minutes first; a network of such a size has no end."""
+    monkeypatch.setattr(export, "convert", Mock(side_effect=AssertionError("it was traced")))
+    monkeypatch.setattr(from_checkpoint, "multiply_accumulates", Mock(return_value=1))
+    out = tmp_path / "out.onnx"
+    assert run_export("--checkpoint", root / "c.pt", "--out", out, *options) == 2
+    assert reason in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("number", ["NaN", "1e999", "true", '"0.5"', "[0.5]"])
+def test_a_report_whose_figure_is_no_number_is_named(tmp_path: Path, number: str) -> None:
+    (tmp_path / "report.json").write_text(f'{{"source": "camvid val", "miou": {number}}}')
+    with pytest.raises(SegPerceptionError, match=r"report\.json is no readable report\.json"):
+        export._metrics([tmp_path / "report.json"])
 
 
 def test_a_file_that_is_no_report_is_told_in_a_sentence(tmp_path: Path) -> None:

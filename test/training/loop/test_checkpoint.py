@@ -90,6 +90,10 @@ def test_what_is_lacking_is_named(key: str, tmp_path: Path) -> None:
             ("step", "a"),
         ),
         *(("best", None), ("optimiser", [1]), ("config", 1), ("metrics", 1), ("trained_s", "a")),
+        *(("step", -1), ("best", float("nan")), ("trained_s", float("inf")), ("size_hw", [64, 1 << 40])),
+        *(("config", {"seed": torch.zeros(2)}), ("metrics", {"miou": float("nan")}), ("size_hw", [True, 64])),
+        *(("average", {3: torch.zeros(2)}), ("weights", {"a": torch.zeros(2, device="meta")})),
+        *(("average", {"a": torch.zeros(2).to_sparse()}), ("average", {"a": torch.zeros(2, dtype=torch.complex64)})),
     ],
 )
 def test_what_is_of_another_kind_is_refused(key: str, value: object, tmp_path: Path) -> None:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import json
+import os
+import signal
 import sys
 import types
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -22,10 +25,12 @@ from seg_perception.cli import main  # noqa: E402
 from seg_perception.errors import SegPerceptionError  # noqa: E402
 from seg_perception.labels import CAMVID, LabelSet  # noqa: E402
 from seg_perception.training.config import DistillSettings, TrainConfig, load_config  # noqa: E402
+from seg_perception.training.data.stream import TrainingStream  # noqa: E402
 from seg_perception.training.loop import checkpoint  # noqa: E402
 from seg_perception.training.loop.distillation import affinity_difference, softened_divergence  # noqa: E402
 from seg_perception.training.loop.optimisation import learning_rate, make_optimiser, move_average  # noqa: E402
 from seg_perception.training.loop.trainer import GradScaler, Trainer  # noqa: E402
+from seg_perception.training.loop.training_log import TrainingLog  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -209,6 +214,31 @@ def test_an_optimisers_state_that_is_another_s_is_refused(root: Path, tmp_path: 
         Trainer(config, CAMVID, tmp_path).resume()
 
 
+@pytest.mark.parametrize("optimiser", ["adamw", "sgd"])
+@pytest.mark.parametrize(
+    "damaged",
+    [
+        lambda old: old.reshape(-1)[:1] if old.numel() > 1 else torch.zeros(0),
+        lambda old: torch.full_like(old, float("nan")),
+        lambda old: torch.empty_like(old, device="meta"),
+        lambda old: "x",
+    ],
+    ids=["shape", "nan", "meta", "text"],
+)
+def test_a_state_of_the_optimiser_that_fits_no_weight_is_refused(
+    root: Path, tmp_path: Path, optimiser: str, damaged: Callable[[Any], Any]
+) -> None:
+    """torch takes it, and stops in its own words at the next step, or spreads one number over a layer."""
+    config = config_of(root, optimiser=optimiser)
+    trained(config, tmp_path, until=1)
+    whole = checkpoint.load(tmp_path / "last.pt")
+    for name, old in whole["optimiser"]["state"][0].items():
+        state = {**whole["optimiser"]["state"], 0: {**whole["optimiser"]["state"][0], name: damaged(old)}}
+        checkpoint.save(tmp_path / "last.pt", {**whole, "optimiser": {**whole["optimiser"], "state": state}})
+        with pytest.raises(SegPerceptionError, match="holds no state of this optimiser"):
+            Trainer(config, CAMVID, tmp_path).resume()
+
+
 def test_divergence_stops_with_the_step_and_the_loss_and_keeps_the_last_checkpoint(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -242,6 +272,35 @@ def test_a_broken_image_is_named_in_one_sentence_from_a_worker_too(
         image.write_bytes(image.read_bytes()[:200])
     with pytest.raises(SegPerceptionError, match=r"^\S+\.png is truncated after 200 bytes: copy it again$"):
         next(trainer.batches(1))
+
+
+def test_a_worker_that_is_killed_and_a_gpu_without_room_are_told_in_a_sentence(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As where memory ends, or in a container with little shared memory."""
+    whole = TrainingStream.__getitem__
+
+    def killed(self: TrainingStream, i: int) -> dict[str, Any]:
+        if i > 3:  # of the second batch, so that no checkpoint is being written
+            os.kill(os.getpid(), signal.SIGKILL)
+        return whole(self, i)
+
+    config = tmp_path / "config.yaml"
+    config.write_text(TINY_CONFIG.replace("workers: 0", "workers: 1"))
+    words = ["train", "--config", str(config), "--data", str(root), "--out"]
+    with monkeypatch.context() as patched:
+        patched.setattr(TrainingStream, "__getitem__", killed)
+        assert main([*words, str(tmp_path / "a")]) == 2
+    said = capsys.readouterr().err
+    assert "a process that loads images ended" in said and "cache_gb" in said and "Traceback" not in said
+    for cause in (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB."), MemoryError("no room")):
+        monkeypatch.setattr(Trainer, "one_step", Mock(side_effect=cause))
+        assert main([*words, str(tmp_path / "b")]) == 2
+        said = capsys.readouterr().err
+        assert "memory is too small" in said and "batch_size" in said and "Traceback" not in said
+    monkeypatch.setattr(Trainer, "one_step", Mock(side_effect=RuntimeError("a fault of ours")))
+    with pytest.raises(RuntimeError, match="a fault of ours"):
+        main([*words, str(tmp_path / "c")])
 
 
 def test_half_precision_computes_the_same_loss_roughly_and_keeps_float32_weights(root: Path) -> None:
@@ -398,6 +457,14 @@ def test_the_log_of_a_resumed_run_is_that_of_an_unbroken_one(
     resumed.train(4)
     rows = [json.loads(line) for line in log.read_text().splitlines()]
     assert [row["step"] for row in rows] == [1, 2, 3, 4, 4] and rows[2]["seconds"] < 9
+
+
+def test_lines_of_the_log_that_are_none_are_left_out(tmp_path: Path) -> None:
+    log = tmp_path / "log.jsonl"
+    rows = ['{"step": 2}', '{"step": 1' + "0" * 400 + "}", "[" * 100_000, '{"step": null}', '{"step": 3, "loss": 1']
+    log.write_text("\n".join(rows))
+    TrainingLog(tmp_path, 4).close()
+    assert log.read_text() == '{"step": 2}\n'
 
 
 def test_a_full_disk_stops_the_log_with_a_sentence(
