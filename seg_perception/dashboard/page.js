@@ -9,7 +9,7 @@ const CHARTS = {
   input_rate_hz: ["images in", "/s"], output_rate_hz: ["answers out", "/s"],
   age_ms_p50: ["age, half below", "ms"], age_ms_p95: ["age, 95 % below", "ms"],
 };
-const COUNTS = /^(frames_in|frames_out|dropped|lost|(bad|depth)_\w+|stamp_(zero|not_newer|old|ahead)|dim_images|two_publishers|qos_mismatch|wrong_type|no_clock)$/;
+const COUNTS = /^(frames_in|frames_out|dropped|lost|(bad|depth)_\w+|stamp_(zero|not_newer|old|ahead)|dim_images|two_(publishers|calibrations)|qos_mismatch|wrong_type|no_clock)$/;
 
 const byId = (id) => document.getElementById(id);
 const history = new Map();

@@ -36,6 +36,10 @@ from seg_perception.ros.video import MOST_WAITING, VIDEO_MESSAGES, VideoThread, 
 
 TWO_PUBLISHERS = "two_publishers"
 """Cause of images that two nodes send on one topic."""
+TWO_CALIBRATIONS = "two_calibrations"
+"""Cause of images whose camera_info changes to and fro."""
+TO_AND_FRO_S = 5.0
+"""What changes back sooner was not turned back by a person."""
 WRONG_TYPE = "wrong_type"
 """Cause of messages that do not come since they are of another type."""
 SOURCE_GONE_S = 2.0
@@ -92,6 +96,8 @@ class Calibration:
     def __init__(self) -> None:
         """latest: camera and problem, of which one is none; read it where both are needed, since the executor changes it."""
         self._key: tuple[Any, ...] = ()
+        self._former: tuple[Any, ...] = ()
+        self._changed_s = -math.inf
         self.latest: tuple[CameraModel | None, str] = None, "no camera_info"
         self.note = ""
 
@@ -110,20 +116,30 @@ class Calibration:
         if not self._key:
             self.latest = None, f"no camera_info on {topic}"
 
-    def hear(self, message: CameraInfo, rectified: bool) -> None:
-        """Take a message over where it differs from the last."""
+    def hear(self, message: CameraInfo, rectified: bool) -> Doubt | None:
+        """Take a message over where it differs from the last. Says what is wrong where it is the one before that again, as of two
+        who publish different ones: half of the frames are then placed on the ground by another camera."""
         arrays = (tuple(values) for values in (message.d, message.k, message.r, message.p))
         roi = message.roi
         cut = (message.binning_x, message.binning_y, roi.x_offset, roi.y_offset, roi.width, roi.height)
         key = (message.width, message.height, message.distortion_model, cut, *arrays)
         if key == self._key:
-            return
-        self._key = key
+            return None
+        now_s = time.monotonic()
+        turns_back = key == self._former and now_s - self._changed_s < TO_AND_FRO_S
+        self._former, self._key, self._changed_s = self._key, key, now_s
         try:
             camera = to_camera_model(message, rectified)
             self.latest, self.note = (camera, ""), camera.note
         except SegPerceptionError as error:
             self.latest, self.note = (None, str(error)), ""
+        if not turns_back:
+            return None
+        one, other = (f"{key[0]}x{key[1]} of fx {key[5][0]:g} px" for key in (self._former, self._key))
+        return Doubt(
+            TWO_CALIBRATIONS,
+            f"camera_info changes to and fro between {one} and {other}, and the ground with it: let one node publish it",
+        )
 
 
 class CameraInput:
@@ -281,8 +297,10 @@ class CameraInput:
             self.monitor.replaced()
 
     def _on_info(self, message: CameraInfo) -> None:
-        self.calibration.hear(message, self._rectified)
+        doubt = self.calibration.hear(message, self._rectified)
         self._tell_once(self.calibration.note)
+        if doubt is not None:
+            self.doubt(doubt)
 
     def _on_mismatch(self, policy: str, sentence: str) -> None:
         self._mismatch = policy, sentence

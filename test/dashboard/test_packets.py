@@ -99,7 +99,7 @@ def test_every_doubt_of_an_image_is_among_the_pages_counts() -> None:
 
     causes = {
         *(stamps.ZERO, stamps.NOT_NEWER, stamps.OLD, stamps.AHEAD, stamps.NO_CLOCK),
-        *(inputs.TWO_PUBLISHERS, inputs.WRONG_TYPE, qos_events.MISMATCH, "dim_images"),
+        *(inputs.TWO_PUBLISHERS, inputs.TWO_CALIBRATIONS, inputs.WRONG_TYPE, qos_events.MISMATCH, "dim_images"),
         *(depth.MISSING, depth.UNPAIRED, depth.CLOCK, ground.EMPTY, ground.UNITS),
         *(images.ENCODING, images.TRUNCATED, images.SIZE, images.FRAME),
     }

@@ -87,6 +87,24 @@ def listening(**parameters: Any) -> tuple[CameraInput, Callable[[Any], None]]:
     return camera_input, node.hear["front/camera_info"]
 
 
+@pytest.mark.parametrize(
+    ("times_s", "turns_back"),
+    [((0.0, 0.1, 0.2, 0.3), 2), ((0.0, 9.0, 9.1, 99.0), 1), ((0.0, 9.0, 90.0, 99.0), 0), ((0.0, 0.1), 0)],
+)
+def test_a_calibration_that_changes_to_and_fro_is_counted_and_told(
+    times_s: tuple[float, ...], turns_back: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As that of two who publish it; who turns the zoom back after a while is one."""
+    clock = [0.0]
+    monkeypatch.setattr(inputs.time, "monotonic", lambda: clock[0])
+    camera_input, hear = listening()
+    for place, clock[0] in enumerate(times_s):
+        hear(calibration(width=640 if place % 2 else 320))
+        hear(calibration(width=640 if place % 2 else 320))
+    assert camera_input.monitor.status(clock[0]).values.get("two_calibrations", "0") == str(turns_back)
+    assert capsys.readouterr().out.count("fro between 640x480 of fx 500 px and 320x480") == min(turns_back, 1)
+
+
 def test_a_message_may_come_before_subscribing_returns(monkeypatch: pytest.MonkeyPatch) -> None:
     """The executor's thread runs while another one subscribes."""
     monkeypatch.setattr(inputs, "NUMBERED", False)
