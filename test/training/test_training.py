@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
+import shlex
 from pathlib import Path
 
 import numpy as np
@@ -63,6 +65,18 @@ def test_validation_is_reported(trained: Path) -> None:
     metrics = json.loads((trained / "whole.json").read_text())
     assert set(metrics["iou"]) == set(CAMVID.names)
     assert 0 <= metrics["miou"] <= 1
+
+
+def test_the_end_of_a_run_says_what_to_do_with_it(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config, out = str(trained / "config.yaml"), str(tmp_path / "a run")
+    words = ["train", "--config", config, "--data", str(trained), "--out", out]
+    assert main([*words, "--stop-after", "2"]) == 0
+    assert f"stopped after step 2: the same command with --resume goes on from {tmp_path}" in capsys.readouterr().out
+    assert main([*words, "--resume"]) == 0
+    (command,) = re.findall(r"^trained 4 steps; `seg_perception (.*)`", capsys.readouterr().out, re.MULTILINE)
+    assert main(shlex.split(command)) == 0 and model_file.load(tmp_path / "a run" / "model.onnx").labels == CAMVID
 
 
 def test_a_second_run_does_not_overwrite_the_first(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:

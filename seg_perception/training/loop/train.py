@@ -19,7 +19,9 @@ four steps, as test/training/loop/test_distributed.py measures; mixed precision 
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
+from pathlib import Path
 from typing import Any
 
 from seg_perception.errors import SegPerceptionError
@@ -110,6 +112,16 @@ def run(arguments: argparse.Namespace) -> int:
             )
         last = sys.maxsize if config.minutes else config.steps
         trainer.train(min(last, arguments.stop_after or last))
-        if arguments.json and distributed.rank() == 0:
-            write_json(arguments.json, trainer.metrics)
+        if distributed.rank() == 0:
+            if arguments.json:
+                write_json(arguments.json, trainer.metrics)
+            print(_what_next(arguments.out, trainer.step, is_done=trainer.done >= 1))
     return 0
+
+
+def _what_next(out: Path, step: int, *, is_done: bool) -> str:
+    """What a person does with a run that stopped at this step."""
+    if not is_done:
+        return f"stopped after step {step}: the same command with --resume goes on from {out / 'last.pt'}"
+    best, model = (shlex.quote(str(out / name)) for name in ("best.pt", "model.onnx"))
+    return f"trained {step} steps; `seg_perception export --checkpoint {best} --out {model}` makes a model file of the best"
