@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from seg_perception import model_facts
-from seg_perception.errors import SegPerceptionError, quoted
+from seg_perception import model_facts, model_weights
+from seg_perception.errors import SegPerceptionError
 from seg_perception.labels import LabelSet
 from seg_perception.network_size import LONGEST_SIDE, SizeLimits
 from seg_perception.writing import is_file, written_aside
@@ -272,30 +272,8 @@ def _parse(data: bytes, path: Path) -> onnx.ModelProto:
         raise SegPerceptionError(
             f"{path} is not a readable ONNX file ({type(error).__name__}): copy or export it again"
         ) from error
-    for tensor in _tensors(model):
-        if tensor.data_location == onnx.TensorProto.EXTERNAL:
-            raise SegPerceptionError(f"{path} has weights in another file: a model file is whole, export it again")
-        try:
-            onnx.numpy_helper.to_array(tensor)
-        except Exception as error:  # of many kinds, for one cause: shape, type and bytes are not of one tensor
-            raise SegPerceptionError(
-                f"{path} has weights that do not fit their shape or type ('{quoted(tensor.name)}'): copy or export it again"
-            ) from error
+    model_weights.check(model, path)
     return model
-
-
-def _tensors(message: Any) -> Iterator[onnx.TensorProto]:
-    """Every tensor in a message, however deep: of the graph, of constants, of the branches of a node, of functions."""
-    import onnx
-
-    for entry, value in message.ListFields():
-        if entry.message_type is None:
-            continue
-        for part in value if isinstance(value, Sequence) or hasattr(value, "add") else (value,):
-            if isinstance(part, onnx.TensorProto):
-                yield part
-            else:
-                yield from _tensors(part)
 
 
 def _content(model: onnx.ModelProto, digits: str) -> dict[str, Any]:

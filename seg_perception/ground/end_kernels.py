@@ -265,12 +265,7 @@ def end_at_hidden(
             continue
         free = int(seen[ray] / step_m + 1e-3)
         way_x, way_y = step_m * ways[ray, 0], step_m * ways[ray, 1]
-        hidden = 0
-        for sample in range(1, free + _STRIDE, _STRIDE):
-            at = min(sample, free)
-            if at and _is_hidden(at * way_x, at * way_y, position, nearest, 0, step_m, row_share):
-                hidden = at
-                break
+        hidden = _first_hidden((0.0, 0.0), (way_x, way_y), (1, free), position, nearest, step_m, row_share)
         if not hidden and ranges[ray] < np.inf and ends[ray] > ranges[ray]:
             # The next sample alone ends it, with no end near: that stands there, or before it on the camera's own ray.
             at = free + 1
@@ -278,13 +273,7 @@ def end_at_hidden(
                 hidden = at
         if not hidden:
             continue
-        while hidden > 1 and _is_hidden(
-            (hidden - 1) * way_x, (hidden - 1) * way_y, position, nearest, 0, step_m, row_share
-        ):
-            hidden -= 1
-        reach, begins = (hidden - 0.5) * step_m, 1
-        while begins < hidden and (rays[ray, begins - 1] < 0 or mask[rays[ray, begins - 1]] == UNSEEN_LABEL):
-            begins += 1
+        reach, begins = (hidden - 0.5) * step_m, _first_seen(mask, rays[ray], hidden)
         seen[ray] = min(reach, ends[ray]) if begins < hidden else 0
         ranges[ray] = max(ends[ray], least_m) if ends[ray] <= reach + step_m else np.nan
 
@@ -308,24 +297,13 @@ def end_lines_at_hidden(
     for line in range(len(known)):
         if not known[line] > 0:
             continue
-        last, begins = lines.shape[1], 1
+        last = lines.shape[1]
         if known[line] < np.inf:
             last = min(int(known[line] / step_m + 1e-3), last)
-        while begins < last and (lines[line, begins - 1] < 0 or mask[lines[line, begins - 1]] == UNSEEN_LABEL):
-            begins += 1
-        hidden = 0
-        for sample in range(begins, last + _STRIDE, _STRIDE):
-            at = min(sample, last)
-            if _is_hidden(at * step_m, starts_y[line], position, nearest, 0, step_m, row_share):
-                hidden = at
-                break
-        if not hidden:
-            continue
-        while hidden > begins and _is_hidden(
-            (hidden - 1) * step_m, starts_y[line], position, nearest, 0, step_m, row_share
-        ):
-            hidden -= 1
-        known[line] = np.float32((hidden - 0.5) * step_m) if hidden > begins else np.float32(np.nan)
+        begins, start = _first_seen(mask, lines[line], last), (0.0, starts_y[line])
+        hidden = _first_hidden(start, (step_m, 0.0), (begins, last), position, nearest, step_m, row_share)
+        if hidden:
+            known[line] = np.float32((hidden - 0.5) * step_m) if hidden > begins else np.float32(np.nan)
 
 
 @compiled
@@ -346,16 +324,50 @@ def forget_hidden_reaches(
         if math.isnan(reaches[ray]):
             continue
         for sample in range(stops[ray] + 1):
-            x, y = ahead_m[ray] - position[0], sides[ray] * sample * step_m - position[1]
-            away = math.sqrt(x * x + y * y)
-            slack = step_m + row_share * away * away
+            y, slack_m = sides[ray] * sample * step_m, step_m
+            away = math.hypot(ahead_m[ray] - position[0], y - position[1])
             if reaches[ray] < np.inf and (stops[ray] - sample) * step_m <= step_m + _FACE_PX * away / focal_px:
                 # A face along x begins a little before the point beside it that is seen first, by more the finer both
                 # angles are that the ray and the mask's pixels leave.
-                slack += away * (step_m + away / focal_px) / max(abs(y), _LEAST_SIDE_M)
-            if away > nearest[_bearing_bin(x, y, len(nearest))] + slack:
+                slack_m += away * (step_m + away / focal_px) / max(abs(y - position[1]), _LEAST_SIDE_M)
+            if _is_hidden(ahead_m[ray], y, position, nearest, 0, slack_m, row_share):
                 reaches[ray] = np.nan
                 break
+
+
+@compiled
+def _first_seen(mask: NDArray[np.uint8], pixels: NDArray[np.int32], last: int) -> int:
+    """The first sample of a ray that shows anything, counted from 1; pixels: of its samples; last: where there is none."""
+    first = 1
+    while first < last and (pixels[first - 1] < 0 or mask[pixels[first - 1]] == UNSEEN_LABEL):
+        first += 1
+    return first
+
+
+@compiled
+def _first_hidden(
+    start: tuple[float, float],
+    step: tuple[float, float],
+    samples: tuple[int, int],
+    position: NDArray[np.float64],
+    nearest: NDArray[np.float64],
+    step_m: float,
+    row_share: float,
+) -> int:
+    """Which of a ray's samples, from the first to the last of `samples`, something hides first; 0 where none of those that are
+    looked at. Sample k is at start + k step."""
+    first, last = samples
+    hidden = 0
+    for sample in range(first, last + _STRIDE, _STRIDE):
+        at = min(sample, last)
+        if at and _is_hidden(start[0] + at * step[0], start[1] + at * step[1], position, nearest, 0, step_m, row_share):
+            hidden = at
+            break
+    while hidden > first and _is_hidden(
+        start[0] + (hidden - 1) * step[0], start[1] + (hidden - 1) * step[1], position, nearest, 0, step_m, row_share
+    ):
+        hidden -= 1
+    return hidden
 
 
 @compiled
@@ -365,17 +377,17 @@ def _is_hidden(
     position: NDArray[np.float64],
     nearest: NDArray[np.float64],
     beside: int,
-    step_m: float,
+    slack_m: float,
     row_share: float,
 ) -> bool:
-    """Whether something stands between the camera and a place on the ground, nearer to it by more than the slack that
-    end_at_hidden has, in its bearing or so many beside it."""
+    """Whether something stands between the camera and a place on the ground, nearer to it by more than slack_m and a row of
+    pixels, in its bearing or so many beside it."""
     x, y = x - position[0], y - position[1]
     away = math.sqrt(x * x + y * y)
     number, least = _bearing_bin(x, y, len(nearest)), np.inf
     for other in range(number - beside, number + beside + 1):
         least = min(least, nearest[other % len(nearest)])
-    return bool(away > least + step_m + row_share * away * away)
+    return bool(away > least + slack_m + row_share * away * away)
 
 
 @compiled
