@@ -65,6 +65,11 @@ class CameraModel:
         object.__setattr__(self, "distortion", values)
         object.__setattr__(self, "rectification", tuple(tuple(row) for row in turn.tolist()))
 
+    @property
+    def is_fisheye(self) -> bool:
+        """Whether the lens is OpenCV's fisheye, else it is its polynomial."""
+        return self.distortion_model in ("fisheye", "equidistant")
+
     def misfit(self, image_hw: tuple[int, int]) -> str | None:
         """Why an image of (height, width) px cannot be this camera's, in one sentence; None where it is one of its size,
         or scaled as a whole but for the rounding of its sides."""

@@ -121,12 +121,11 @@ class Pipeline:
         self._slots = slots
         self._tracker: Tracker | None = None
         if tracking is not None and tracking.enabled:
-            hides, fastest = hiding_classes(model.labels, told), fastest_speeds(model.labels, told)
-            self._tracker = Tracker(len(model.labels), tracking, hides, fastest)
+            self._tracker = Tracker(len(model.labels), tracking)
         self._by_track = instance_ids == "track"
         grid = self._device.steady_grid(model.labels) if self._device else None
         self._steadier = Steadier(model.labels, temporal or TemporalSettings(), grid)
-        self._steadier.tell(self.labels)
+        self._tell()
         self._settings = panoptic or PanopticSettings(), drivable or DrivableSettings()
         self._steps = self._decoders(), DrivableExtractor(self.labels, self._settings[1])
         self._extractor = self._steps[1]
@@ -158,19 +157,24 @@ class Pipeline:
             self._tracker.settings = tracking
         if temporal is not None:
             self._steadier.settings = temporal
-        if told is not None and told.table is not None and self._tracker is not None:
-            self._tracker.tell_as(told.table)
-        self._told = told or self._told
-        self._steadier.tell(self.labels)
-        if told is not None and self._tracker is not None:
-            self._tracker.hides = hiding_classes(self.model.labels, told)
-            self._tracker.fastest_m_s = fastest_speeds(self.model.labels, told)
+        if told is not None:
+            self._told = told
+            self._tell()
+            if told.table is not None and self._tracker is not None:
+                self._tracker.tell_as(told.table)
         self._settings = panoptic or self._settings[0], drivable or self._settings[1]
         decoders, extractor = self._steps
         self._steps = (
             self._decoders() if panoptic or told else decoders,
             DrivableExtractor(self.labels, self._settings[1]) if drivable or told else extractor,
         )
+
+    def _tell(self) -> None:
+        """Let the steps that remember go by the classes as they are told."""
+        self._steadier.tell(self.labels)
+        if self._tracker is not None:
+            self._tracker.hides = hiding_classes(self.model.labels, self._told)
+            self._tracker.fastest_m_s = fastest_speeds(self.model.labels, self._told)
 
     @property
     def labels(self) -> LabelSet:

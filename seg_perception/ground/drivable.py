@@ -299,9 +299,13 @@ class DrivableExtractor:
         mask, self.depth_problem = np.ascontiguousarray(panoptic.semantic), None
         if self._ego is not None and mask.shape == self._ego.shape:
             mask = cv2.copyTo(mask, self._others, self._without_ego)
-        ground = self._look(mask) if wants.areas or wants.grid or wants.free_space or wants.points else None
-        if ground is None:
+        on_ground = wants.areas or wants.grid or wants.free_space or wants.points
+        projection = (
+            self._seen_from(mask) if on_ground or wants.instances else None
+        )  # things' feet are placed by it too
+        if projection is None or not on_ground:
             return Drivable(self._areas(mask, panoptic.confidence, None) if wants.areas else (), ego=self._ego)
+        ground = self._mapped_from(projection)
         seen = ground.seen(mask)
         metres = self._metres(depth, seen, ground) if depth is not None else None
         ends = ground.finder.find(seen, metres)
@@ -324,17 +328,21 @@ class DrivableExtractor:
             return None
         return metres
 
-    def _look(self, mask: NDArray[np.uint8]) -> _Ground | None:
-        """The ground as this mask shows it; its maps are filled again where camera, pose or pitch changed."""
+    def _seen_from(self, mask: NDArray[np.uint8]) -> GroundProjection | None:
+        """Between this mask's pixels and the ground, with the pitch that it shows; None without geometry."""
         nominal = self._nominal
         if nominal is None:
             return None
         if mask.shape != nominal.image_hw:
             raise ValueError(f"the mask is {mask.shape}, expected {nominal.image_hw}: call set_camera first")
         self._projection = self._pitch.corrected(nominal, mask) if self._pitch is not None else nominal
-        if self._mapped is None or self._projection is not self._mapped[0] or self._ego is not self._mapped[1]:
-            self._ground.update(self._projection, self._ego)
-            self._mapped = self._projection, self._ego
+        return self._projection
+
+    def _mapped_from(self, projection: GroundProjection) -> _Ground:
+        """The ground, its maps filled again where camera, pose, pitch or the own vehicle's mask changed."""
+        if self._mapped is None or projection is not self._mapped[0] or self._ego is not self._mapped[1]:
+            self._ground.update(projection, self._ego)
+            self._mapped = projection, self._ego
         return self._ground
 
     def _areas(

@@ -34,7 +34,7 @@ class Lens:
         k = scaled_matrix(np.array(camera.K), image_hw[1] / camera.width, image_hw[0] / camera.height)
         values = np.zeros(14)
         values[: len(camera.distortion)] = camera.distortion
-        model = FISHEYE if camera.distortion_model in ("fisheye", "equidistant") else POLYNOMIAL
+        model = FISHEYE if camera.is_fisheye else POLYNOMIAL
         if model == POLYNOMIAL and not values.any():
             model = PINHOLE
         self.is_distorted = model != PINHOLE

@@ -161,15 +161,17 @@ def drivable_areas(
 
 def camera_info(camera: CameraModel, mask_hw: tuple[int, int], header: Header) -> CameraInfo:
     """The calibration of masks of (height, width): that of the image that was sent, scaled. Its P is the camera matrix, so
-    rectifying the mask keeps the focal length."""
+    rectifying the mask keeps the focal length. Fisheyes go by the one name that ROS has for them, and have four coefficients,
+    since image_geometry takes no others."""
     height, width = mask_hw
+    model = "equidistant" if camera.is_fisheye else camera.distortion_model
     k = scaled_matrix(np.array(camera.K), width / camera.width, height / camera.height)
     return CameraInfo(
         header=header,
         height=height,
         width=width,
-        distortion_model=camera.distortion_model,
-        d=[float(value) for value in camera.distortion or (0.0,) * 5],
+        distortion_model=model,
+        d=[float(value) for value in camera.distortion or (0.0,) * (4 if camera.is_fisheye else 5)],
         k=k.ravel(),
         r=np.array(camera.rectification, np.float64).ravel(),
         p=np.column_stack((k, np.zeros(3))).ravel(),

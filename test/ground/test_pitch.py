@@ -206,6 +206,19 @@ def test_an_unknown_way_is_answered_with_the_nearest():
         DrivableSettings(pitch_correction="vanishing-point")
 
 
+def test_things_stand_where_the_corrected_pitch_has_them_whatever_else_is_watched():
+    """Their feet are placed by the projection: it was the calibrated one while nobody watched grid, scan, areas or points."""
+    extractor = DrivableExtractor(CAMVID, DrivableSettings(pitch_correction="vanishing_point"))
+    extractor.set_camera(CAMERA, POSE, HW)
+    semantic = street(CAMERA, nodding(DEGREE))
+    things_alone = Wants(areas=False, grid=False, free_space=False)
+    for _ in range(8):
+        told = extractor.extract(Panoptic(semantic, np.zeros(HW, np.uint16), semantic, ()), things_alone)
+    assert told.areas == () and told.grid is None and told.free_space is None and told.points is None
+    assert extractor.projection is not None
+    assert extractor.projection.pose.pitch - POSE.pitch == pytest.approx(DEGREE, abs=math.radians(0.1))
+
+
 def test_most_of_a_nod_is_taken_away():
     # 1.3 Hz at 30 frames a second: a filter of one frame lags by 2 pi 1.3 / 30 = 0.27 rad, so a quarter is left.
     extractor = DrivableExtractor(CAMVID, DrivableSettings(pitch_correction="vanishing_point"))

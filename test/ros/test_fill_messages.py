@@ -211,6 +211,16 @@ def test_detections_are_the_things_with_their_ids() -> None:
     assert [d.id for d in found.detections] == ["2", ""]
 
 
+@pytest.mark.parametrize("coefficients", [(), (-0.02, 0.004, -0.003, 0.0005)])
+@pytest.mark.parametrize("name", ["equidistant", "fisheye", "Kannala-Brandt"])
+def test_a_fisheyes_calibration_is_one_that_image_geometry_takes(name: str, coefficients: tuple[float, ...]) -> None:
+    """It knows fisheyes by one name, and OpenCV asserts four coefficients: an ideal lens had five zeros."""
+    camera = CameraModel(64, 48, ((30, 0, 31.5), (0, 30, 23.5), (0, 0, 1)), name, coefficients)
+    got = over_the_wire(fill.camera_info(camera, (48, 64), HEADER))
+    assert (got.distortion_model, list(got.d)) == ("equidistant", list(coefficients or (0.0,) * 4))
+    cv2.fisheye.undistortPoints(np.zeros((1, 1, 2)), np.array(got.k).reshape(3, 3), np.array(got.d))
+
+
 def test_the_masks_calibration_puts_their_pixels_on_the_rays_of_the_image() -> None:
     """Half as wide and a third as high: the middle of a mask's pixel is that of the block of image pixels under it."""
     camera = CameraModel(640, 480, ((500, 0, 319.5), (0, 510, 230), (0, 0, 1)), distortion=(-0.2, 0.05, 0.001, 0.0))
