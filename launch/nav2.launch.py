@@ -2,7 +2,8 @@
 image_topic:=/camera/image_raw nav2_params_file:=my_robot.yaml
 
 All arguments of camera.launch.py hold too. config/nav2.yaml is laid over Nav2's parameters: the local costmap reads
-drivable_grid, the collision monitor free_space, both within the node's namespace.
+drivable_grid, the collision monitor free_space, both within the node's namespace. Up to Iron Nav2's navigation starts no
+collision monitor, which is said at the start: see config/collision_monitor_humble.yaml.
 """
 
 import tempfile
@@ -10,7 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from launch.actions import DeclareLaunchArgument, IncludeLaunchDescription, OpaqueFunction, RegisterEventHandler
+from launch.actions import (
+    DeclareLaunchArgument,
+    IncludeLaunchDescription,
+    LogInfo,
+    OpaqueFunction,
+    RegisterEventHandler,
+)
 from launch.conditions import IfCondition
 from launch.event_handlers import OnShutdown
 from launch.launch_description_sources import PythonLaunchDescriptionSource
@@ -40,6 +47,18 @@ def _within(namespace: str, value: Any) -> Any:
     return value
 
 
+def _unguarded(navigation: Path) -> list[Any]:
+    """What to say where Nav2's own launch file starts no collision monitor, as up to Iron."""
+    if not navigation.is_file() or "collision_monitor" in navigation.read_text(encoding="utf-8"):
+        return []
+    return [
+        LogInfo(
+            msg="WARNING: this Nav2 starts no collision monitor, so nothing stops the robot for what ends free_space: start "
+            f"one with {OURS.with_name('collision_monitor_humble.yaml')}"
+        )
+    ]
+
+
 def _nav2(context: LaunchContext) -> list[Any]:
     # A dependency of this file alone, so asked for where it is launched.
     from ament_index_python.packages import get_package_share_directory
@@ -51,11 +70,13 @@ def _nav2(context: LaunchContext) -> list[Any]:
     merged = laid_over(read_yaml(theirs), ours)
     with tempfile.NamedTemporaryFile("w", prefix="nav2_", suffix=".yaml", delete=False) as file:
         yaml.safe_dump(merged, file)
-    source = PythonLaunchDescriptionSource(str(bringup / "launch" / "navigation_launch.py"))
+    navigation = bringup / "launch" / "navigation_launch.py"
+    source = PythonLaunchDescriptionSource(str(navigation))
     arguments = {"params_file": file.name, "use_sim_time": given["use_sim_time"]}
     return [
         IncludeLaunchDescription(source, launch_arguments=arguments.items()),
         RegisterEventHandler(OnShutdown(on_shutdown=lambda event, context: Path(file.name).unlink(missing_ok=True))),
+        *_unguarded(navigation),
     ]
 
 

@@ -63,6 +63,11 @@ POLYGON = {
     "simulation_time_step": float,
 }
 SOURCE = {"type": str, "topic": str, "enabled": bool}
+HUMBLE_POLYGON = {
+    **{"type": str, "points": list, "action_type": str, "max_points": int, "visualize": bool, "enabled": bool},
+    "polygon_pub_topic": str,
+}
+"""Of branch humble, June 2026: points are numbers, and it stops where there are more than max_points."""
 
 
 OVERLAYS = ("config/nav2.yaml", "bringup/turtlebot_nav2.yaml")
@@ -108,6 +113,39 @@ def test_the_collision_monitor_stops_for_what_ends_free_space(ours: Any) -> None
     assert (
         monitor["base_frame_id"] == NodeSettings().base_frame and monitor["odom_frame_id"] == NodeSettings().odom_frame
     )
+
+
+def test_humbles_collision_monitor_stops_where_later_ones_do() -> None:
+    """It is another release's form of the same polygon: `points` as text ends the configuration of Humble's."""
+    monitor = read_yaml(CHECKOUT / "config" / "collision_monitor_humble.yaml")["collision_monitor"]["ros__parameters"]
+    later = read_yaml(CHECKOUT / "config" / "nav2.yaml")["collision_monitor"]["ros__parameters"]
+    speeds = {"cmd_vel_in_topic": str, "cmd_vel_out_topic": str}
+    check(monitor, MONITOR | speeds, *monitor["polygons"], *monitor["observation_sources"])
+    assert monitor["polygons"] == ["StopAhead"] and monitor["cmd_vel_in_topic"] != monitor["cmd_vel_out_topic"]
+    polygon = monitor["StopAhead"]
+    check(polygon, HUMBLE_POLYGON)
+    corners = polygon["points"]
+    assert all(type(number) is float for number in corners), "a list of doubles takes no whole numbers"
+    assert [*zip(corners[::2], corners[1::2])] == [*map(tuple, ast.literal_eval(later["StopAhead"]["points"]))]
+    assert polygon["max_points"] + 1 == later["StopAhead"]["min_points"]
+    for name in ("base_frame_id", "odom_frame_id", "source_timeout", "observation_sources", "free_space"):
+        assert monitor[name] == later[name]
+
+
+@pytest.mark.parametrize(
+    ("text", "warns"),
+    [("lifecycle_nodes = ['velocity_smoother']", True), ("['collision_monitor']", False), (None, False)],
+)
+def test_a_nav2_without_a_collision_monitor_is_told_at_the_start(text: str | None, warns: bool, tmp_path: Path) -> None:
+    """Up to Iron: nothing then stops for free_space, and all else looks as if something did."""
+    pytest.importorskip("launch_ros.actions", reason="launch comes with ROS, not from PyPI")
+    unguarded = runpy.run_path(str(CHECKOUT / "launch" / "nav2.launch.py"))["_unguarded"]
+    navigation = tmp_path / "navigation_launch.py"
+    if text is not None:
+        navigation.write_text(text)
+    said = ["".join(part.text for part in one.msg) for one in unguarded(navigation)]
+    assert bool(said) == warns
+    assert all("no collision monitor" in one and "collision_monitor_humble.yaml" in one for one in said)
 
 
 def test_the_overlay_leaves_alone_what_it_does_not_name(ours: Any) -> None:
@@ -267,7 +305,7 @@ def test_what_is_written_for_nav2_is_gone_with_the_launch(tmp_path: Path, monkey
     context = LaunchContext()
     overlay = str(CHECKOUT / "config" / "nav2.yaml")
     context.launch_configurations.update(nav2_params_file=str(theirs), nav2_overlay=overlay, use_sim_time="false")
-    includes, ends = runpy.run_path(str(CHECKOUT / "launch" / "nav2.launch.py"))["_nav2"](context)
+    includes, ends, *_ = runpy.run_path(str(CHECKOUT / "launch" / "nav2.launch.py"))["_nav2"](context)
     merged = Path(dict(includes.launch_arguments)["params_file"])
     assert merged.parent == tmp_path
     assert read_yaml(merged)["controller_server"] == read_yaml(theirs)["controller_server"]
