@@ -83,14 +83,18 @@ def layout_of(root: Path) -> Layout:
 
 
 def _first_split(name: str, root: Path, words: Sequence[str]) -> str | None:
-    """The first of these splits that is there and has an image."""
+    """The first of these splits that is there and has an image. Raises SegPerceptionError where none is, and of one there is a
+    folder that cannot be read as that: `test` alone may lack labels."""
+    fault: SegPerceptionError | None = None
     for word in (form for plain in words for form in (plain, plain.capitalize())):  # CVAT offers Train and Validation
         try:
             if len(DATASETS[name](root, word)):
                 return word
-        except SegPerceptionError:
-            if word.lower() in TRAIN_WORDS and (root / word).is_dir():
-                raise
+        except SegPerceptionError as error:
+            if word.lower() != "test" and (root / word).is_dir():
+                fault = fault or error
+    if fault is not None:
+        raise fault
     return None
 
 

@@ -17,6 +17,9 @@ from seg_perception.datasets.label_sets import Meaning
 from seg_perception.errors import SegPerceptionError
 from seg_perception.files import IMAGE_ENDINGS, image_files, one_form, read_mask, read_rgb
 
+MOST_OBJECTS = np.iinfo(np.uint16).max
+"""Of one image, whose numbers have 16 bits."""
+
 
 class Remark(NamedTuple):
     """Something odd in a label that does not keep it from use. kind: what and what became of it, as the end of a sentence
@@ -141,7 +144,7 @@ class PairedFiles:
     def objects(self, ids: NDArray[np.uint8], values: NDArray[np.uint16], path: Path) -> NDArray[np.uint16]:
         """The numbers of objects, 0 = none, behind the ids and what the instance file at path holds; here that numbers
         them from 1 on in every class."""
-        return numbered(ids.astype(np.uint32) << 16 | values, values > 0)
+        return numbered(ids.astype(np.uint32) << 16 | values, values > 0, path)
 
 
 class Part:
@@ -204,7 +207,7 @@ def named_files(files: Iterable[Path], ending: str | None = None) -> dict[str, P
     return {key(path): path for path in visible}
 
 
-def refuse_same_names(files: Iterable[Path], key: Callable[[Path], str] = lambda path: path.stem) -> None:
+def refuse_same_names(files: Iterable[Path], key: Callable[[Path], str] = lambda path: one_form(path.stem)) -> None:
     """Raises SegPerceptionError when two files, of whatever folders, have one name."""
     found: dict[str, Path] = {}
     for path in files:
@@ -236,11 +239,23 @@ def two_folders(
     return found, named_files(files(labels))
 
 
-def numbered(keys: NDArray[Any], is_object: NDArray[np.bool_]) -> NDArray[np.uint16]:
-    """uint16 [H, W]: 1, 2, … for the values of keys where is_object, 0 elsewhere. Both [H, W]."""
+def numbered(keys: NDArray[Any], is_object: NDArray[np.bool_], path: Path) -> NDArray[np.uint16]:
+    """uint16 [H, W]: 1, 2, … for the values of keys where is_object, 0 elsewhere. Both [H, W]. Raises SegPerceptionError naming
+    path, whose they are, where there are more than numbers."""
     instance = np.zeros(keys.shape, np.uint16)
-    instance[is_object] = np.unique(keys[is_object], return_inverse=True)[1] + 1
+    found, place = np.unique(keys[is_object], return_inverse=True)
+    if len(found) > MOST_OBJECTS:
+        raise SegPerceptionError(
+            f"{path} tells {len(found)} objects apart, and an image has at most {MOST_OBJECTS}: export it again as a PNG of objects"
+        )
+    instance[is_object] = place + 1
     return instance
+
+
+def refuse_lossy_objects(path: Path) -> None:
+    """Raises SegPerceptionError where a file of objects is of a format that changes their numbers or colours."""
+    if is_lossy(path):
+        raise SegPerceptionError(f"{path} is a JPEG, which changes the numbers of objects: export PNGs instead")
 
 
 def text_of(path: Path) -> str:

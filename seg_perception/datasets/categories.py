@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 
 from seg_perception.datasets.label_sets import CONCEPTS, Meaning, classes_in
 from seg_perception.errors import SegPerceptionError, nearest_name
-from seg_perception.labels import LabelSet
+from seg_perception.labels import VOID, LabelSet
 
 Classes = Mapping[int | str, tuple[str, ...]]
 """What a configuration says of ids, or of categories by name, in class names of a label set."""
@@ -40,6 +40,9 @@ HINTS = {
     **dict.fromkeys(("ampel", "feu", "semáforo", "semaforo"), "traffic light"),
 }
 """What is asked, never assumed: other words, by languages, and the one that data sets share."""
+
+_YAML_WORDS = frozenset(("y", "n", "yes", "no", "on", "off", "true", "false", "null"))
+"""What YAML takes for something else than a text."""
 
 
 def plain(name: str) -> str:
@@ -81,6 +84,8 @@ def ids_of(classes: Classes, categories: Mapping[int, str], where: str) -> dict[
     found: dict[int, tuple[str, ...]] = {}
     for key, names in classes.items():
         if isinstance(key, int):
+            if not 0 <= key <= VOID:
+                raise SegPerceptionError(f"{where} has no id {key}, of which `classes` speaks: ids are 0 to {VOID}")
             found[key] = names
             continue
         ids = [number for number, name in categories.items() if plain(name) == plain(key)]
@@ -104,12 +109,17 @@ def _why_unlike(name: str, labels: LabelSet) -> str:
     if not near:
         near = HINTS.get(next(iter(_near(plain(name), HINTS)), ""), "")
     classes = classes_in(labels, {0: (near,)})[0] if near else ()
-    key = name if re.fullmatch(r"\w[\w ]*", name) and not name[0].isdigit() else repr(name)
+    key = name if re.fullmatch(r"[^\W\d][\w ]*", name) and name.lower() not in _YAML_WORDS else yaml_quoted(name)
     if classes:
         asked = f"did you mean '{near}'? write `classes: {{{key}: [{', '.join(classes)}]}}`, or `[]` to leave it out"
     else:
         asked = f"write `classes: {{{key}: [NAME]}}` with one of {', '.join(labels.names)}, or `[]` to leave it out"
     return f"the category '{name}' is no class of the label set and no word that data sets share: {asked}"
+
+
+def yaml_quoted(name: str) -> str:
+    """A text as YAML writes it in single quotes."""
+    return "'" + name.replace("'", "''") + "'"
 
 
 def _near(name: str, known: tuple[str, ...] | Mapping[str, str]) -> list[str]:

@@ -42,4 +42,4 @@ class Cityscapes(PairedFiles):
 
     def objects(self, ids: NDArray[np.uint8], values: NDArray[np.uint16], path: Path) -> NDArray[np.uint16]:
         """Every value from _OBJECTS_FROM on is an object of its own."""
-        return numbered(values, values >= _OBJECTS_FROM)
+        return numbered(values, values >= _OBJECTS_FROM, path)

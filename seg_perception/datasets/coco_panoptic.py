@@ -72,8 +72,7 @@ class CocoPanoptic(PairedFiles):
 
     def masks(self, label: Path, instance: Path | None) -> tuple[NDArray[np.uint8], NDArray[np.uint16] | None]:
         """Ids and objects of one image."""
-        red, green, blue = (read_colors(label)[..., i].astype(np.int32) for i in range(3))
-        segment = red + 256 * green + 65536 * blue
+        segment = read_colors(label).astype(np.int32) @ np.array([1, 256, 65536], np.int32)
         known = self._segments[one_form(label.stem)]
         place = np.searchsorted(known["id"], segment).clip(max=len(known) - 1)
         unknown = np.unique(segment[(known["id"][place] != segment)])
@@ -82,7 +81,7 @@ class CocoPanoptic(PairedFiles):
                 f"{label} holds the segments {unknown.tolist()[:5]}, of which the JSON says nothing: unpack both again"
             )
         category = known["category"][place].astype(np.uint8)
-        return category, numbered(segment, self._is_thing[category] & ~known["crowd"][place])
+        return category, numbered(segment, self._is_thing[category] & ~known["crowd"][place], label)
 
 
 _SEGMENT = np.dtype([("id", np.int32), ("category", np.int32), ("crowd", np.bool_)])
@@ -97,11 +96,21 @@ def _read(path: Path) -> tuple[dict[int, tuple[str, bool]], dict[str, NDArray[An
         for item in elements(path):
             row = item.value
             if item.key == "categories":
-                categories[int(row["id"])] = (str(row["name"]), bool(row["isthing"]))
+                number, category = int(row["id"]), (str(row["name"]), bool(row["isthing"]))
+                _once(categories.setdefault(number, category) != category, f"categories of the id {number}", path)
             elif item.key == "annotations":
-                parts = [(part["id"], part["category_id"], part.get("iscrowd", 0)) for part in row["segments_info"]]
-                segments[one_form(Path(row["file_name"]).stem)] = np.array(sorted(parts), _SEGMENT)
-    except (ValueError, KeyError, TypeError, OverflowError) as error:
+                stem = one_form(Path(row["file_name"]).stem)
+                _once(stem in segments, f"annotations of {stem}.png", path)
+                parts: dict[int, tuple[int, int]] = {}
+                for part in row["segments_info"]:
+                    told = part["category_id"], part.get("iscrowd", 0)
+                    _once(
+                        parts.setdefault(part["id"], told) != told,
+                        f"segments of the id {part['id']} in {stem}.png",
+                        path,
+                    )
+                segments[stem] = np.array([(number, *parts[number]) for number in sorted(parts)], _SEGMENT)
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise SegPerceptionError(f"{path} is no panoptic JSON of COCO ({error!r}): unpack it again") from error
     if not segments:
         raise SegPerceptionError(f"{path} holds no annotation: export a job that has some")
@@ -109,6 +118,12 @@ def _read(path: Path) -> tuple[dict[int, tuple[str, bool]], dict[str, NDArray[An
     for stem, rows in segments.items():
         segments[stem] = np.concatenate([_NOTHING, _renumbered(rows, numbers, f"{stem} in {path}")])
     return {numbers[number]: category for number, category in categories.items()}, segments
+
+
+def _once(is_known: bool, what: str, path: Path) -> None:
+    """Raises SegPerceptionError where pixels would go to the wrong one of two."""
+    if is_known:
+        raise SegPerceptionError(f"{path} has two {what}: rename one, or export them again")
 
 
 def _renumbered(rows: NDArray[Any], numbers: Mapping[int, int], where: str) -> NDArray[Any]:

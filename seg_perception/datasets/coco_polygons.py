@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from seg_perception.datasets.base import Remark
+from seg_perception.datasets.base import Remark, refuse_same_names
 from seg_perception.datasets.shapes import Drawn, Shape
 from seg_perception.datasets.yolo import polygons
 from seg_perception.files import image_files, in_either_form
@@ -32,10 +32,10 @@ class CocoPolygons(Drawn):
 
     def __init__(self, root: Path, split: str = "") -> None:
         folder = root / split / "labels"
-        self._labels = {
-            image.stem: in_either_form(folder / f"{image.stem}.txt") for image in image_files(root / split / "images")
-        }
-        images = {image.stem: image for image in image_files(root / split / "images")}
+        files = image_files(root / split / "images")
+        refuse_same_names(files)
+        images = {image.stem: image for image in files}
+        self._labels = {stem: in_either_form(folder / f"{stem}.txt") for stem in images}
         found = {stem: path for stem, path in images.items() if self._labels[stem].is_file() and self._shapes(stem)}
         super().__init__("coco_polygons", {}, found, MEANING)
 

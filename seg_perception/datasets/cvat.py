@@ -24,6 +24,7 @@ from seg_perception.datasets.shapes import (
     at_place,
     box_ring,
     ellipse_ring,
+    require_inside,
     ring_of,
     same_size,
     turned,
@@ -118,8 +119,9 @@ def _z_order(row: dict[str, str]) -> int:
 
 def _outline(row: dict[str, str], size_hw: tuple[int, int], where: str) -> dict[str, Any]:
     if row["kind"] == "mask":
-        mask = _mask(row)
-        return {"mask": at_place(mask, int(row["left"]), int(row["top"]), size_hw, where)}
+        mask_hw, (x, y) = (int(row["height"]), int(row["width"])), (int(row["left"]), int(row["top"]))
+        require_inside(mask_hw, x, y, size_hw, where)
+        return {"mask": at_place(in_turn(row["rle"].split(","), mask_hw), x, y, size_hw, where)}
     if row["kind"] == "polygon":
         return {"rings": (ring_of([pair.split(",") for pair in row["points"].split(";")], where),)}
     if row["kind"] == "ellipse":
@@ -133,8 +135,3 @@ def _outline(row: dict[str, str], size_hw: tuple[int, int], where: str) -> dict[
 
 def _pair(row: dict[str, str], first: str, second: str) -> NDArray[np.float64]:
     return np.array([float(row[first]), float(row[second])])
-
-
-def _mask(row: dict[str, str]) -> NDArray[np.bool_]:
-    """bool [h, w] of runs, off and on in turn, row by row. Raises ValueError where they do not fill the box."""
-    return in_turn([int(run) for run in row["rle"].split(",")], (int(row["height"]), int(row["width"])))

@@ -27,4 +27,4 @@ class Kitti(PairedFiles):
             raise SegPerceptionError(
                 f"{path} holds objects of other ids than its label: it must be 16-bit, id * 256 + number"
             )
-        return numbered(values, values % 256 > 0)
+        return numbered(values, values % 256 > 0, path)

@@ -18,7 +18,7 @@ from seg_perception.datasets.json_stream import read_json
 from seg_perception.datasets.rle import brush_mask
 from seg_perception.datasets.shapes import NO_AREA, Drawn, Shape, box_ring, ellipse_ring, ring_of, same_size, turned
 from seg_perception.errors import SegPerceptionError
-from seg_perception.files import IMAGE_ENDINGS
+from seg_perception.files import IMAGE_ENDINGS, in_either_form, is_file
 
 _AREAS = ("polygonlabels", "brushlabels", "rectanglelabels", "ellipselabels")
 _UPLOAD = re.compile(r"^[0-9a-f]{8}-")
@@ -104,7 +104,7 @@ def _on_disk(name: str, folders: list[Path]) -> str:
     """The name that the image may have in a folder: without what an upload puts before it."""
     bare = Path(name).name
     shorter = _UPLOAD.sub("", bare)
-    if shorter != bare and not any((folder / bare).is_file() for folder in folders):
+    if shorter != bare and not any(is_file(in_either_form(folder / bare)) for folder in folders):
         return shorter
     return name
 

@@ -92,7 +92,7 @@ class Mapillary(PairedFiles):
                 f"{label} holds no id: instance files are 16-bit, id * 256 + number; unpack it again"
             )
         ids = (values // _OBJECTS).astype(np.uint8)
-        return ids, numbered(values, self._has_objects[ids])
+        return ids, numbered(values, self._has_objects[ids], label)
 
 
 def _version(root: Path, folder: Path) -> tuple[Path, Path]:

@@ -7,6 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+_MOST_BITS = 65
+"""Of a run in COCO's compressed text, in groups of 5: a text without an end of its number would take the square of its length."""
+
 
 def coco_counts(text: str) -> list[int]:
     """Run lengths in COCO's compressed text: groups of 5 bits, from the third number on as differences.
@@ -21,6 +24,8 @@ def coco_counts(text: str) -> list[int]:
             raise ValueError(f"'{letter}' is no letter of a compressed RLE")
         value |= (group & 31) << shift
         shift += 5
+        if shift > _MOST_BITS:
+            raise ValueError(f"a run of more than {_MOST_BITS} bits")
         if group & 32:
             continue
         if group & 16:
@@ -32,13 +37,13 @@ def coco_counts(text: str) -> list[int]:
     return counts
 
 
-def coco_mask(counts: Sequence[int] | str, size_hw: tuple[int, int]) -> NDArray[np.bool_]:
+def coco_mask(counts: Sequence[int | str] | str, size_hw: tuple[int, int]) -> NDArray[np.bool_]:
     """bool [H, W] of COCO's runs, off and on in turn, down the columns. Raises ValueError where they do not fill size_hw."""
     height, width = size_hw
     return in_turn(coco_counts(counts) if isinstance(counts, str) else counts, (width, height)).T
 
 
-def in_turn(runs: Sequence[int], shape: tuple[int, int]) -> NDArray[np.bool_]:
+def in_turn(runs: Sequence[int | str], shape: tuple[int, int]) -> NDArray[np.bool_]:
     """bool [rows, columns] of runs, off and on in turn, row by row. Raises ValueError where they do not fill it."""
     try:
         lengths = [int(run) for run in runs]

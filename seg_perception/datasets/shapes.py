@@ -14,10 +14,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from seg_perception.datasets.base import Remark, Sample, refuse_same_names
+from seg_perception.datasets.base import MOST_OBJECTS, Remark, Sample, refuse_same_names
 from seg_perception.datasets.label_sets import Meaning
 from seg_perception.datasets.polygons import filled_part
-from seg_perception.errors import SegPerceptionError
+from seg_perception.errors import SegPerceptionError, quoted
 from seg_perception.files import in_either_form, read_rgb
 from seg_perception.image_limits import ImageLimits
 from seg_perception.labels import VOID
@@ -32,6 +32,8 @@ _FAR_PX = 1e9
 """Corners are no farther away, so that nothing overflows."""
 _MARGIN_PX = 2.0
 """So far tools let a corner leave the image without anybody's doing."""
+_LONGEST_NAME = 255
+"""Letters of an image's name that are told, which is what file systems take."""
 _CORNERS_OF_ELLIPSE = 64
 _MOST_CROSSED = 400
 """Corners of the polygons that are searched for crossings, which takes their square."""
@@ -103,8 +105,12 @@ def painted(
     numbers: dict[tuple[int, str], int] = {}
     for order, (shape, (place, inside)) in enumerate(drawn):
         key = (shape.own_id, f"{order}" if shape.group is None else f"group {shape.group}")
-        label[place][inside] = shape.own_id
-        instance[place][inside] = 0 if shape.crowd else numbers.setdefault(key, len(numbers) + 1)
+        number = 0 if shape.crowd else numbers.setdefault(key, len(numbers) + 1)
+        if number > MOST_OBJECTS:
+            raise SegPerceptionError(
+                f"{shape.where} is one object too many: an image has at most {MOST_OBJECTS}, so leave the smallest out"
+            )
+        label[place][inside], instance[place][inside] = shape.own_id, number
     return label, instance, remarks
 
 
@@ -190,7 +196,10 @@ def crosses_itself(ring: NDArray[np.float64]) -> bool:
 def ring_of(points: Any, where: str) -> NDArray[np.float64]:
     """float64 [K, 2] of pairs of numbers, or of numbers in turn. Raises SegPerceptionError for anything else."""
     try:
-        ring = np.array(points, np.float64).reshape(-1, 2)
+        ring = np.array(points, np.float64)
+        if ring.ndim > 2 or (ring.ndim == 2 and ring.shape[1] != 2):  # such as x, y, z, of which others would be pairs
+            raise ValueError(f"{' x '.join(map(str, ring.shape))} numbers")
+        ring = ring.reshape(-1, 2)
     except (TypeError, ValueError, OverflowError) as error:
         raise SegPerceptionError(f"{where} is no list of x and y ({error}): export it again") from error
     if not np.isfinite(ring).all():
@@ -236,14 +245,20 @@ def from_base64(text: Any, where: str) -> bytes:
         raise SegPerceptionError(f"the mask of {where} is no base64 ({error}): export it again") from error
 
 
-def at_place(mask: NDArray[np.bool_], x: int, y: int, size_hw: tuple[int, int], where: str) -> NDArray[np.bool_]:
-    """A mask whose corner lies at x, y, in an image. Raises SegPerceptionError where it does not fit in."""
-    height, width = mask.shape
+def require_inside(mask_hw: tuple[int, ...], x: int, y: int, size_hw: tuple[int, int], where: str) -> None:
+    """Raises SegPerceptionError where a mask whose corner lies at x, y does not fit into an image: before it is unpacked."""
+    height, width = mask_hw
     if not (0 <= x <= size_hw[1] - width and 0 <= y <= size_hw[0] - height):
         raise SegPerceptionError(
             f"the mask of {where} is {width}x{height} at x {x}, y {y}, which is not inside the image of "
             f"{size_hw[1]}x{size_hw[0]}: export both again"
         )
+
+
+def at_place(mask: NDArray[np.bool_], x: int, y: int, size_hw: tuple[int, int], where: str) -> NDArray[np.bool_]:
+    """A mask whose corner lies at x, y, in an image. Raises SegPerceptionError where it does not fit in."""
+    require_inside(mask.shape, x, y, size_hw, where)
+    height, width = mask.shape
     whole = np.zeros(size_hw, np.bool_)
     whole[y : y + height, x : x + width] = mask
     return whole
@@ -253,9 +268,10 @@ def same_size(found_hw: tuple[Any, Any], size_hw: tuple[int, int], where: Path |
     """Raises SegPerceptionError where a label was drawn on an image of another size; None and 0 are what nobody wrote down."""
     if tuple(found_hw) != size_hw and all(found_hw):
         turned = tuple(found_hw) == size_hw[::-1]
+        height, width = map(quoted, found_hw)
         remedy = "put the image that was labelled in its place"
         raise SegPerceptionError(
-            f"{where} was drawn on an image of {found_hw[1]}x{found_hw[0]}, which is {size_hw[1]}x{size_hw[0]} now: "
+            f"{where} was drawn on an image of {width}x{height}, which is {size_hw[1]}x{size_hw[0]} now: "
             + ("draw on it as its EXIF turns it, or take that out of the image" if turned else remedy)
         )
 
@@ -279,4 +295,6 @@ def find_image(name: str, folders: Iterable[Path], where: str) -> Path:
         if wanted and _is_file(path := in_either_form(folder / wanted)):
             return path
     looked = ", ".join(dict.fromkeys(map(str, places)))
-    raise SegPerceptionError(f"{where} is of the image '{name}', which is in none of {looked}: put it there")
+    raise SegPerceptionError(
+        f"{where} is of the image '{quoted(name, _LONGEST_NAME)}', which is in none of {looked}: put it there"
+    )

@@ -22,7 +22,8 @@ class Supervisely(FilesOfShapes):
             raise SegPerceptionError(
                 f"there is no {root / 'meta.json'}: check `root`, or export annotations and images again"
             )
-        folders = [folder.parent for folder in sorted(root.glob(f"{split or '*'}/ann"))]
+        found = [root / split] if split else sorted(root.iterdir())
+        folders = [folder for folder in found if (folder / "ann").is_dir()]
         images = [
             path
             for folder in folders

@@ -9,7 +9,15 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from seg_perception.datasets.base import PairedFiles, label_files, named_files, numbered, require_same_size, text_of
+from seg_perception.datasets.base import (
+    PairedFiles,
+    label_files,
+    named_files,
+    numbered,
+    refuse_lossy_objects,
+    require_same_size,
+    text_of,
+)
 from seg_perception.datasets.categories import require_few
 from seg_perception.datasets.colors import Color, ids_by_color
 from seg_perception.errors import SegPerceptionError
@@ -61,11 +69,12 @@ class Voc(PairedFiles):
         ids = ids_by_color(read_colors(label), self._colors, label)
         if instance is None:
             return ids, None
+        refuse_lossy_objects(instance)
         rgb = read_colors(instance).astype(np.uint32)
         require_same_size(label, ids, instance, rgb)
         code = rgb[..., 0] << 16 | rgb[..., 1] << 8 | rgb[..., 2]
         border = _BORDER[0] << 16 | _BORDER[1] << 8 | _BORDER[2]
-        return ids, numbered(code, (code != 0) & (code != border))
+        return ids, numbered(code, (code != 0) & (code != border), instance)
 
 
 def _folder(root: Path, *names: str) -> Path:

@@ -18,6 +18,8 @@ from seg_perception.yaml_fields import read_yaml
 
 _SAME_SPLIT = {"val": "valid", "valid": "val"}
 _BOX = 4
+_FAR = 1.5
+"""From the image's middle, in its sizes: what lies farther off was never meant as a share of it."""
 
 
 class Yolo(Drawn):
@@ -65,6 +67,8 @@ def polygons(path: Path) -> list[tuple[int, NDArray[np.float64]]]:
             points = np.array(values, np.float64).reshape(-1, 2)
             if not np.isfinite(points).all():
                 raise ValueError("a coordinate is no number")
+            if (np.abs(points - 0.5) > _FAR).any():
+                raise ValueError("x and y are shares of the image, from 0 to 1, and no pixels")
             found.append((int(class_id), points))
         except ValueError as error:
             raise SegPerceptionError(
@@ -94,6 +98,8 @@ def _data(root: Path, split: str) -> tuple[dict[int, str], list[Path]]:
     if not files:
         raise SegPerceptionError(f"there is no data.yaml in {root}: check `root`, or export again with it")
     content = read_yaml(files[0])
+    if isinstance(content, dict) and content.get("kpt_shape"):
+        raise SegPerceptionError(f"{files[0]} is of key points (kpt_shape), which have no outline: export segmentation")
     names = content.get("names") if isinstance(content, dict) else None
     if not isinstance(names, (list, dict)) or not names:
         raise SegPerceptionError(f"{files[0]} names no classes: it needs `names`, a list or numbers with names")

@@ -142,7 +142,9 @@ def _as_options(told: str) -> str:
     """Sentences that name lines of a configuration, naming options instead."""
 
     def option(found: re.Match[str]) -> str:
-        key, names = found[1].strip("'"), found[2].partition(",")[0]
+        key, names = found[1], found[2].partition(",")[0]
+        if key.startswith("'"):  # as yaml_quoted has it
+            key = key[1:-1].replace("''", "'")
         return f"give `--classes {shlex.quote(f'{key}={names}')}`"
 
     told = re.sub(r"`name: (\w+)`", r"`--tool \1`", told)

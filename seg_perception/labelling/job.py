@@ -10,12 +10,14 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from seg_perception.errors import SegPerceptionError
+from seg_perception.errors import SegPerceptionError, quoted
 from seg_perception.files import image_files
 
 PICKED = "picked.json"
 IMAGES = "images"
 _VERSION = 1
+NUMBERED = "numbered"
+"""What images are from whose names are numbers alone."""
 
 
 @dataclass(frozen=True)
@@ -42,13 +44,24 @@ def read_picked(job: Path) -> list[Picked]:
     if not path.is_file():
         return []
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8-sig"))
         if content["version"] != _VERSION:
-            raise SegPerceptionError(f"{path} is of version {content['version']}, this program reads {_VERSION}")
-        return [Picked(**{**row, "why": tuple(row["why"])}) for row in content["frames"]]
+            raise SegPerceptionError(
+                f"{path} is of version {quoted(content['version'])}, this program reads {_VERSION}: pick again"
+            )
+        return [_picked(row) for row in content["frames"]]
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         told = f"{type(error).__name__}: {error}"
         raise SegPerceptionError(f"{path} is damaged ({told}): pick again, or take the file away") from error
+
+
+def _picked(row: Any) -> Picked:
+    """One frame of picked.json. Raises TypeError for a value of another kind."""
+    frame = Picked(**{**row, "why": tuple(row["why"])})
+    for name, kinds in (("file", str), ("recording", str), ("number", int), ("time_s", (int, float))):
+        if not isinstance(value := getattr(frame, name), kinds):
+            raise TypeError(f"the {name} of a frame is {quoted(value)}")
+    return frame
 
 
 def job_images(folder: Path) -> list[Path]:
@@ -57,9 +70,9 @@ def job_images(folder: Path) -> list[Path]:
 
 
 def recording_of(name: str) -> str:
-    """What an image is from by its name alone, where nothing else says it: without the number at its end."""
-    stem = Path(name).stem
-    return re.sub(r"[\W_]*\d+$", "", stem) or stem
+    """What an image is from by its name alone, where nothing else says it: without the number at its end; those that have
+    nothing else in their names are NUMBERED, since frames of one drive are often named so."""
+    return re.sub(r"[\W_]*\d+$", "", Path(name).stem) or NUMBERED
 
 
 def file_words(text: str) -> str:

@@ -157,7 +157,7 @@ def _prompt(rows: Sequence[Any], path: Path) -> Prompt:
     box: tuple[float, float, float, float] | None = None
     for row in rows:
         corners = ring_of(row["points"], f"a shape of {path}")
-        if row["shape_type"] == "point":
+        if row["shape_type"] == "point" and len(corners) == 1:
             points = np.concatenate([points, corners])
             inside.append(not str(row["label"]).startswith("-"))
         elif row["shape_type"] == "rectangle" and box is None and len(corners) > 1:

@@ -169,6 +169,17 @@ def test_a_fault_in_the_training_split_is_told_as_what_it_is(tmp_path: Path) -> 
         layout_of(root)
 
 
+def test_a_fault_in_the_folder_that_judges_is_told_and_nothing_is_held_out_instead(tmp_path: Path) -> None:
+    root = own_folder(tmp_path, {"train": 2, "val": 1, "test": 1})
+    shutil.copy(root / "val" / "images" / "d_0.png", root / "val" / "images" / "d_0.jpg")
+    assert layout_of(root).val == "test", "another can judge"
+    shutil.rmtree(root / "test")
+    with pytest.raises(SegPerceptionError, match="share the name 'd_0'"):
+        layout_of(root)
+    (root / "val").rename(root / "test")
+    assert not layout_of(root).is_split, "tests often have no labels"
+
+
 def test_a_built_in_set_is_taken_where_each_of_its_classes_is_a_category(tmp_path: Path) -> None:
     layout = layout_of(coco(tmp_path, ["a_0", "b_0"], list(CAMVID.names)))
     labels, why = label_set_of(adapter_of(layout), tmp_path, None)

@@ -174,7 +174,7 @@ def test_a_name_that_no_file_can_have_is_named(tmp_path: Path) -> None:
     xml(tmp_path, ROAD)
     path = tmp_path / "annotations.xml"
     path.write_text(path.read_text().replace("a.png", "9" * 400 + ".png"))
-    with pytest.raises(SegPerceptionError, match=r"the image '9+\.png', which is in none of"):
+    with pytest.raises(SegPerceptionError, match=r"the image '9{255}… \(404 letters\)', which is in none of"):
         open_dataset("cvat", tmp_path, "", CAMVID)
 
 

@@ -280,13 +280,13 @@ def test_drives_to_learn_from_have_weather_and_those_to_judge_by_have_not() -> N
 
 def test_objects_are_numbered_from_one() -> None:
     keys = np.array([[70000, 5], [5, 9]], np.int32)
-    assert numbered(keys, keys != 9).tolist() == [[2, 1], [1, 0]]
+    assert numbered(keys, keys != 9, Path("a.png")).tolist() == [[2, 1], [1, 0]]
 
 
 @settings(max_examples=30, deadline=None)
 @given(arrays.arrays(np.int32, (4, 5), elements=st.integers(0, 1 << 24)), arrays.arrays(np.bool_, (4, 5)))
 def test_numbers_keep_objects_apart(keys: np.ndarray, is_object: np.ndarray) -> None:
-    instance = numbered(keys, is_object)
+    instance = numbered(keys, is_object, Path("a.png"))
     assert ((instance > 0) == is_object).all()
     same_key = keys[is_object][:, None] == keys[is_object][None]
     assert (same_key == (instance[is_object][:, None] == instance[is_object][None])).all()

@@ -15,7 +15,7 @@ from fakes import tiny_model
 
 from seg_perception.backends.onnx_runtime import OnnxRuntimeBackend
 from seg_perception.cli import main
-from seg_perception.labelling.job import recording_of
+from seg_perception.labelling.job import NUMBERED, recording_of
 from seg_perception.labelling.look import Looker
 from seg_perception.labelling.pick import Recording, open_recordings, pick
 from seg_perception.recordings.sources import Source, SourceFrame
@@ -181,5 +181,5 @@ def test_an_image_is_of_what_its_name_begins_with() -> None:
         "0016E5",
         "tour",
         "lonely",
-        "007",
+        NUMBERED,
     ]

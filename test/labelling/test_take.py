@@ -127,7 +127,16 @@ def test_a_half_corrected_job_is_named(job: Path, tmp_path: Path, capsys: pytest
     assert json.loads((tmp_path / "data" / "taken.json").read_text())["untouched"] == [f"{n}.png" for n in NAMES[5:]]
 
 
-@pytest.mark.parametrize("content", [b"\x89PNG" + bytes(9999), b"[" * 99999, b"[]", b'{"version": 1}'])
+FRAME = '{"version": 1, "frames": [{"file": "a.png", "recording": "a", "number": 0, "time_s": 0, "why": []}]}'
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        *(b"\x89PNG" + bytes(9999), b"[" * 99999, b"[]", b'{"version": 1}'),
+        *(FRAME.replace(*change).encode() for change in (('"a.png"', "5"), ('"a"', "null"), (": 0, ", ': "0", '))),
+    ],
+)
 def test_a_file_that_is_no_list_of_picked_frames_is_told_in_a_sentence(content: bytes, tmp_path: Path) -> None:
     """The words of a wrong letter are followed by all that stands in the file, where nobody cuts them."""
     (tmp_path / "picked.json").write_bytes(content)
