@@ -21,6 +21,8 @@ RUN chmod 644 /usr/share/keyrings/ros.key \
 WORKDIR /workspace
 COPY . src/seg_perception
 RUN src/seg_perception/docker/install_dependencies.sh src/seg_perception
+# CUDA 12's calls from Python, without which TensorRT is not used.
+RUN python3 -m pip install --no-cache-dir 'cuda-bindings>=12.6,<13'
 SHELL ["/bin/bash", "-c"]
 RUN . /opt/ros/humble/setup.bash \
     && colcon build --merge-install --base-paths src/seg_perception src/seg_perception/seg_perception_msgs \

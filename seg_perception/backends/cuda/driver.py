@@ -35,7 +35,7 @@ class Cuda:
             self.runtime: Any = runtime or importlib.import_module("cuda.bindings.runtime")
         except ImportError as error:
             raise SegPerceptionError(
-                f"'cuda.bindings' cannot be imported ({error}): install cuda-python for this CUDA"
+                f"'cuda.bindings' cannot be imported ({error}): install cuda-bindings for this CUDA"
             ) from error
 
     def call(self, function: str, *arguments: Any) -> Any:

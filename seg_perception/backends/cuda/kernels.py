@@ -169,5 +169,5 @@ def _import(name: str) -> Any:
         return importlib.import_module(f"cuda.bindings.{name}")
     except ImportError as error:
         raise SegPerceptionError(
-            f"'cuda.bindings.{name}' cannot be imported ({error}): install cuda-python for this CUDA"
+            f"'cuda.bindings.{name}' cannot be imported ({error}): install cuda-bindings for this CUDA"
         ) from error

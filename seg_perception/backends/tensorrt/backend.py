@@ -36,7 +36,7 @@ def why_unavailable() -> str | None:
     if not engines.installed():
         return "neither tensorrt nor tensorrt_rtx is installed"
     if importlib.util.find_spec("cuda") is None:
-        return "cuda-python is not installed"
+        return "cuda-bindings is not installed: pip install 'cuda-bindings<13' for CUDA 12 (JetPack 6), else 'cuda-bindings<14'"
     try:
         Cuda().gpu()
     except SegPerceptionError as error:

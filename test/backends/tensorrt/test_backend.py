@@ -10,6 +10,7 @@ import pytest
 from fake_cuda import FakeCudaRuntime, FakeTensorRT, Machine
 from fakes import tiny_model
 from patience import WAIT_S
+from places import CHECKOUT
 
 from seg_perception.backends.cuda.driver import Cuda
 from seg_perception.backends.onnx_runtime import OnnxRuntimeBackend
@@ -414,12 +415,20 @@ def test_what_is_missing_is_said(monkeypatch):
     monkeypatch.setattr(engines, "installed", lambda: [])
     assert "neither tensorrt nor tensorrt_rtx" in tensorrt.why_unavailable()
     monkeypatch.setattr(engines, "installed", lambda: ["rtx"])
+    monkeypatch.setattr(tensorrt.importlib.util, "find_spec", lambda name: None)
+    assert "pip install 'cuda-bindings<13' for CUDA 12" in tensorrt.why_unavailable()
     monkeypatch.setattr(tensorrt.importlib.util, "find_spec", lambda name: ModuleSpec(name, None, origin="there"))
     runtime = FakeCudaRuntime()
     monkeypatch.setattr(tensorrt, "Cuda", lambda: Cuda(runtime))
     assert tensorrt.why_unavailable() is None
     runtime.fails.add("cudaGetDeviceCount")
     assert "fake error 7" in tensorrt.why_unavailable()
+
+
+def test_a_jetson_is_told_of_what_jetpack_does_not_bring():
+    """Without it all looks well, and the network runs on the CPU."""
+    pages = [(CHECKOUT / name).read_text() for name in ("README.md", "docs/robot.md", "docker/jetson.Dockerfile")]
+    assert all("cuda-bindings" in page for page in pages)
 
 
 def test_progress_rises_and_ends_at_one():
