@@ -12,7 +12,7 @@ import sysconfig
 import tempfile
 import unicodedata
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -113,6 +113,11 @@ def image_files(folder: Path) -> list[Path]:
     for path in found:
         check_name(path.name)
     return sorted(found, key=lambda path: in_order(path.name))
+
+
+def visible(files: Iterable[Path]) -> list[Path]:
+    """Files in order, without hidden ones, such as archives from a Mac bring beside each."""
+    return sorted(path for path in files if path.name[0] != ".")
 
 
 def one_form(name: str) -> str:

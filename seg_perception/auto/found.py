@@ -68,10 +68,8 @@ def layout_of(root: Path) -> Layout:
         raise SegPerceptionError(f"there is no folder {root}: --auto names the one that holds the labelled images")
     names = fitting_adapters(root)
     if not names:
-        raise SegPerceptionError(
-            f"{root} has the layout of no data set that is known{looks_like(root, '')}: make one by `label take`, or write a "
-            "configuration as docs/training.md says"
-        )
+        told = looks_like(root, "") or ": make one by `label take`, or write a configuration as docs/training.md says"
+        raise SegPerceptionError(f"{root} has the layout of no data set that is known{told}")
     name = names[0]
     train = _first_split(name, root, TRAIN_WORDS)
     val = _first_split(name, root, VAL_WORDS)

@@ -15,7 +15,7 @@ from seg_perception.camera_model import CameraModel, CameraPose
 from seg_perception.datasets.colors import is_lossy
 from seg_perception.datasets.label_sets import Meaning
 from seg_perception.errors import SegPerceptionError
-from seg_perception.files import IMAGE_ENDINGS, image_files, one_form, read_mask, read_rgb
+from seg_perception.files import IMAGE_ENDINGS, image_files, one_form, read_mask, read_rgb, visible
 
 MOST_OBJECTS = np.iinfo(np.uint16).max
 """Of one image, whose numbers have 16 bits."""
@@ -202,9 +202,9 @@ def named_files(files: Iterable[Path], ending: str | None = None) -> dict[str, P
     def key(path: Path) -> str:
         return one_form(path.stem if ending is None else path.name.removesuffix(ending))
 
-    visible = sorted(path for path in files if path.name[0] != ".")
-    refuse_same_names(visible, key)
-    return {key(path): path for path in visible}
+    found = visible(files)
+    refuse_same_names(found, key)
+    return {key(path): path for path in found}
 
 
 def refuse_same_names(files: Iterable[Path], key: Callable[[Path], str] = lambda path: one_form(path.stem)) -> None:

@@ -1,7 +1,8 @@
 """COCO's instance JSON with categories of one's own, as CVAT, Roboflow, labelme, Label Studio and others export it.
 
-The JSON is looked for as `annotations/instances_<split>.json` and in the other places that tools use; images beside it,
-in `images`, in `<split>`. Polygons, RLE (compressed or not) and crowds; of what overlaps the smallest is in front.
+The JSON is looked for as `annotations/instances_<split>.json` and in the other places that tools use, or is the only one where
+there are no splits; images beside it, in `images`, in `<split>`. Polygons, RLE (compressed or not) and crowds; of what overlaps
+the smallest is in front.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from seg_perception.datasets.json_stream import elements
 from seg_perception.datasets.rle import coco_mask
 from seg_perception.datasets.shapes import Drawn, Shape, find_image, ring_of, same_size
 from seg_perception.errors import SegPerceptionError
+from seg_perception.files import visible
 
 BOX_ONLY = "annotations have a box and no outline, and are left out"
 
@@ -47,12 +49,16 @@ def find_json(root: Path, split: str, kind: str) -> Path:
     """The JSON of a split. Raises SegPerceptionError where there is none."""
     places = json_places(root, split, kind)
     found = next((place for place in places if place.is_file()), None)
-    if found is None:
-        raise SegPerceptionError(
-            f"{root} holds no JSON of COCO: {', '.join(str(place.relative_to(root)) for place in places[:3])} were looked "
-            "for; check `root` and `split`"
-        )
-    return found
+    if found is not None:
+        return found
+    others = [path for folder in (root / "annotations", root) for path in visible(folder.glob("*.json"))]
+    if len(others) == 1 and kind == "instances" and not split:
+        return others[0]
+    there = f", there are {', '.join(path.name for path in others[:3])}" if others else ""
+    raise SegPerceptionError(
+        f"{root} holds no JSON of COCO: {', '.join(str(place.relative_to(root)) for place in places[:3])} were looked "
+        f"for{there}; check `root` and `split`"
+    )
 
 
 def find_images(names: Iterable[str], folders: list[Path], where: Path) -> tuple[dict[str, Path], list[Path]]:

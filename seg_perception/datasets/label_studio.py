@@ -18,7 +18,7 @@ from seg_perception.datasets.json_stream import read_json
 from seg_perception.datasets.rle import brush_mask
 from seg_perception.datasets.shapes import NO_AREA, Drawn, Shape, box_ring, ellipse_ring, ring_of, same_size, turned
 from seg_perception.errors import SegPerceptionError
-from seg_perception.files import IMAGE_ENDINGS, in_either_form, is_file
+from seg_perception.files import IMAGE_ENDINGS, in_either_form, is_file, visible
 
 _AREAS = ("polygonlabels", "brushlabels", "rectanglelabels", "ellipselabels")
 _UPLOAD = re.compile(r"^[0-9a-f]{8}-")
@@ -76,10 +76,10 @@ class LabelStudio(Drawn):
 def _export(root: Path, split: str) -> Path:
     if split and (root / f"{split}.json").is_file():
         return root / f"{split}.json"
-    found = sorted(root.glob("*.json"))
+    found = visible(root.glob("*.json"))
     if len(found) != 1 or (split and not (root / split).is_dir() and not (root / "images" / split).is_dir()):
         raise SegPerceptionError(
-            f"{root} holds {len(found)} JSON files: name one by `split`, which is its name without .json"
+            f"{root} holds {len(found)} JSON files: take the others away, or name one by `split`, which is its name without .json"
         )
     return found[0]
 

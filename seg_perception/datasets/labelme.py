@@ -25,6 +25,7 @@ from seg_perception.datasets.shapes import (
     same_size,
 )
 from seg_perception.errors import SegPerceptionError
+from seg_perception.files import visible
 
 _AREAS = ("polygon", "rectangle", "circle", "mask")
 
@@ -70,7 +71,9 @@ class Labelme(FilesOfShapes):
         folder = root / split
         files: dict[Path, Path] = {}
         lost: dict[Path, SegPerceptionError] = {}
-        for path in (path for path in sorted(folder.rglob("*.json")) if path.name[0] != "."):
+        for path in sorted(folder.rglob("*.json")):
+            if any(part.startswith(".") for part in path.relative_to(folder).parts):  # what Macs and notebooks leave
+                continue
             name = _image_name(path)
             try:
                 image = find_image(name, [path.parent, path.parent.parent / "images"], str(path))
@@ -84,7 +87,7 @@ class Labelme(FilesOfShapes):
         super().__init__("labelme", files, lambda content: {str(shape["label"]) for shape in content["shapes"]})
         self.spare = list(lost)
         folders = {image.parent for image in files}
-        beside = {path for own in folders for path in label_files(own) if path.name[0] != "."}
+        beside = {path for own in folders for path in visible(label_files(own))}
         self.missing = sorted(beside - files.keys())
 
     def read(self, content: Any, path: Path, size_hw: tuple[int, int]) -> tuple[list[Shape], list[Remark]]:
@@ -109,7 +112,7 @@ class Labelme(FilesOfShapes):
 def _image_name(path: Path) -> str:
     content = read_json(path)
     if not isinstance(content, dict) or "shapes" not in content:
-        raise SegPerceptionError(f"{path} is no label of labelme: it has no 'shapes'; correct `root` and `split`")
+        raise SegPerceptionError(f"{path} is no label of labelme: it has no 'shapes'; take it away, or correct `root`")
     return str(content.get("imagePath") or "")
 
 

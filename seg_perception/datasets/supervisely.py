@@ -11,7 +11,7 @@ from seg_perception.datasets.json_stream import read_json
 from seg_perception.datasets.labelme import FilesOfShapes
 from seg_perception.datasets.shapes import NO_AREA, Shape, at_place, box_ring, from_base64, png_mask, ring_of, same_size
 from seg_perception.errors import SegPerceptionError
-from seg_perception.files import in_either_form
+from seg_perception.files import in_either_form, visible
 
 
 class Supervisely(FilesOfShapes):
@@ -25,11 +25,7 @@ class Supervisely(FilesOfShapes):
         found = [root / split] if split else sorted(root.iterdir())
         folders = [folder for folder in found if (folder / "ann").is_dir()]
         images = [
-            path
-            for folder in folders
-            if (folder / "img").is_dir()
-            for path in sorted(label_files(folder / "img"))
-            if path.name[0] != "."
+            path for folder in folders if (folder / "img").is_dir() for path in visible(label_files(folder / "img"))
         ]
         if not images:
             raise SegPerceptionError(
@@ -40,9 +36,8 @@ class Supervisely(FilesOfShapes):
         files = {image: path for image, path in pairs.items() if path.is_file()}
         super().__init__("supervisely", files, lambda content: {str(row["classTitle"]) for row in content["objects"]})
         self.missing = [image for image, path in pairs.items() if not path.is_file()]
-        self.spare = sorted(
-            {path for folder in folders for path in (folder / "ann").glob("*.json")} - {*pairs.values()}
-        )
+        drawn = [path for folder in folders for path in visible((folder / "ann").glob("*.json"))]
+        self.spare = sorted({*drawn} - {*pairs.values()})
         unknown = sorted(set(self._ids) - classes)
         if unknown:
             raise SegPerceptionError(

@@ -13,7 +13,7 @@ from seg_perception.datasets.base import Remark, refuse_same_names, text_of
 from seg_perception.datasets.categories import numbered_categories
 from seg_perception.datasets.shapes import Drawn, Shape
 from seg_perception.errors import SegPerceptionError, nearest_name
-from seg_perception.files import image_files, in_either_form
+from seg_perception.files import image_files, in_either_form, visible
 from seg_perception.yaml_fields import read_yaml
 
 _SAME_SPLIT = {"val": "valid", "valid": "val"}
@@ -94,7 +94,7 @@ def _label_of(image: Path) -> Path:
 
 def _data(root: Path, split: str) -> tuple[dict[int, str], list[Path]]:
     """Names by class index, and the images of a split."""
-    files = [*sorted(root.glob("data.y*ml")), *sorted(root.glob("*.yaml")), *sorted(root.glob("*.yml"))]
+    files = [path for pattern in ("data.y*ml", "*.yaml", "*.yml") for path in visible(root.glob(pattern))]
     if not files:
         raise SegPerceptionError(f"there is no data.yaml in {root}: check `root`, or export again with it")
     content = read_yaml(files[0])

@@ -132,9 +132,8 @@ def _guess(root: Path) -> str:
         raise SegPerceptionError(f"there is no folder {root}: unpack the export and name its folder")
     found = fitting_adapters(root)
     if not found:
-        raise SegPerceptionError(
-            f"{root} has the layout of no tool{looks_like(root, '')}: name it by --tool ({', '.join(TOOLS)})"
-        )
+        told = _as_options(looks_like(root, "")) or f": name it by --tool ({', '.join(TOOLS)})"
+        raise SegPerceptionError(f"{root} has the layout of no tool{told}")
     return found[0]
 
 
@@ -148,7 +147,7 @@ def _as_options(told: str) -> str:
         return f"give `--classes {shlex.quote(f'{key}={names}')}`"
 
     told = re.sub(r"`name: (\w+)`", r"`--tool \1`", told)
-    told = told.replace("`root`", "the folder").replace("`split`", "--split")
+    told = told.replace("`root`", "the folder").replace("`split`", "--split").replace("`classes`", "--classes")
     return re.sub(r"write `classes: \{(.*?): \[(.*?)\]\}`", option, told).replace("or `[]`", "or nothing after the `=`")
 
 

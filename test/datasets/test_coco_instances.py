@@ -118,6 +118,8 @@ def test_cvat_polygons_rle_and_crowd(tmp_path: Path) -> None:
         ("annotations/instances_train.json", "images/train/a.jpg", "train"),
         ("result.json", "images/a.jpg", ""),
         ("annotations.json", "a.jpg", ""),
+        ("labels_my-project.json", "images/a.jpg", ""),
+        ("annotations/mine.json", "a.jpg", ""),
     ],
 )
 def test_where_tools_put_it(tmp_path: Path, place: str, image: str, split: str) -> None:
