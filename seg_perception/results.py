@@ -53,7 +53,7 @@ class Frame:
 
 @dataclass(frozen=True)
 class NetworkOutput:
-    """What a backend returns, all float32, h and w the grid of the logits (1/8 of the network's input).
+    """What a backend returns, all float32, h and w the grid of the logits: the network's input by the model's stride.
 
     semantic_logits [N, C, h, w]; center_heatmap [N, 1, h, w] in [0, 1]; center_offset [N, 2, h, w] = (dy, dx) in
     pixels of the network's input, from the pixel to its instance's centre.

@@ -15,7 +15,7 @@ import numpy as np
 from seg_perception.camera.encodings import encoding_note
 from seg_perception.camera.messages import ImageReader, to_camera_model
 from seg_perception.camera.video import NO_KEY_FRAME, header_of
-from seg_perception.errors import SegPerceptionError
+from seg_perception.errors import SegPerceptionError, quoted
 from seg_perception.faults import Faults
 from seg_perception.files import DEPTHS, LOOKED_AT, bits_in_use
 from seg_perception.recordings.bag_file import IMAGE_TYPES, INFO_TYPE, STILL_TYPES, TF_TYPE, Bag, Entry
@@ -28,7 +28,7 @@ from seg_perception.recordings.bag_labels import (
     stems_by_number,
 )
 from seg_perception.recordings.excerpt import Excerpt as Excerpt
-from seg_perception.recordings.mounting import pose_from_transforms
+from seg_perception.recordings.mounting import BASE_FRAME, pose_from_transforms
 from seg_perception.recordings.sources import DEFAULT_RATE_HZ, LabelFolder, Source, SourceFrame
 from seg_perception.recordings.video_topics import VIDEO_TYPES, Found, Place, video_images, without_form
 from seg_perception.results import Frame
@@ -189,8 +189,14 @@ class BagSource(Source):
         transforms = [link for _, _, message in bag.messages([tf] if tf else []) for link in message.transforms]
         first = next(bag.messages([self.topic]), None) if transforms else None
         if first is not None:
+            frame_id = header_of(first[2]).frame_id
             try:
-                self.pose = pose_from_transforms(transforms, header_of(first[2]).frame_id)
+                self.pose = pose_from_transforms(transforms, frame_id)
+                if self.pose is None:
+                    self._opening_notes.append(
+                        f"{self._path} {tf}: no static transforms lead from the images' frame '{quoted(frame_id)}' to "
+                        f"{BASE_FRAME}, so nothing is told in metres"
+                    )
             except SegPerceptionError as error:
                 self._calibration_problem.append(f"{self._path} {tf}: {error}")
 

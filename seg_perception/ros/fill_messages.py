@@ -1,4 +1,4 @@
-"""Results to messages. With camera_messages.py, the only place that knows both; it knows no node."""
+"""Results to messages. With camera/messages.py, the only place that knows both; it knows no node."""
 
 from __future__ import annotations
 

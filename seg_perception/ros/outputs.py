@@ -119,8 +119,8 @@ class CameraOutputs:
         for topic in OUTPUTS:
             kind = self._message_type(topic.type)
             if kind is not None:
-                name = node.resolve_topic_name(prefix + topic.name)
-                events = publisher_events(name, topic.qos, partial(self._on_mismatch, topic.name))
+                resolved = node.resolve_topic_name(prefix + topic.name)
+                events = publisher_events(resolved, topic.qos, partial(self._on_mismatch, topic.name))
                 self._publishers[topic.name] = node.create_lifecycle_publisher(
                     kind, prefix + topic.name, qos_profile(topic.qos), event_callbacks=events
                 )
@@ -135,6 +135,7 @@ class CameraOutputs:
         self._markers = TrackMarkers(told.labels)
         self._overlay = Overlay(told.labels, told.gone)
         self._overlay_rgb: NDArray[np.uint8] | None = None
+        self._small_rgb: NDArray[np.uint8] | None = None
         self._announced_threshold = 0.0
         self._grid = LatchedGrid(node, self._publishers["drivable_grid"])
         self.retract_grid = self._grid.retract
@@ -235,7 +236,7 @@ class CameraOutputs:
         rgb = result.frame.rgb
         height, width = result.panoptic.semantic.shape
         if rgb.shape[:2] != (height, width):
-            rgb = cv2.resize(rgb, (width, height), interpolation=cv2.INTER_AREA)  # type: ignore[assignment]
+            rgb = self._small_rgb = cv2.resize(rgb, (width, height), dst=self._small_rgb, interpolation=cv2.INTER_AREA)  # type: ignore[assignment]
         over_ground = result.motion_frame == "odometry"
         self._overlay_rgb = self._overlay.draw(
             rgb, result.panoptic, result.drivable, self._overlay_rgb, projection, over_ground=over_ground

@@ -35,6 +35,7 @@ from seg_perception.camera_model import rotation
 from seg_perception.errors import SegPerceptionError
 from seg_perception.labels import VOID
 from seg_perception.recordings.bag_file import INFO_TYPE as INFO
+from seg_perception.recordings.bag_file import TF_TYPE
 from seg_perception.recordings.frames import BagSource, Excerpt, image_topics
 from seg_perception.recordings.sources import LabelFolder, SourceFrame
 
@@ -120,6 +121,23 @@ def test_topics_beside_the_images_that_are_of_another_type_are_left_out_and_told
     assert (source.camera, source.pose, source.problems) == (None, None, [])
     assert [note.split(" of ")[0] for note in source.notes] == list(names)
     assert all("is a std_msgs/msg/String, no " in note for note in source.notes)
+
+
+@pytest.mark.parametrize(("base", "links"), [("base_footprint", True), ("base_link", False)])
+def test_a_mounting_that_leads_to_another_frame_is_told(tmp_path: Path, base: str, links: bool) -> None:
+    """Nothing was in metres then, and nothing said why."""
+    make = TYPES.types
+    transform = make["geometry_msgs/msg/Transform"](
+        translation=make["geometry_msgs/msg/Vector3"](x=1.0, y=0.0, z=1.5),
+        rotation=make["geometry_msgs/msg/Quaternion"](x=-0.5, y=0.5, z=-0.5, w=0.5),
+    )
+    kind = "geometry_msgs/msg/TransformStamped"
+    link = make[kind](header=header(1, base), child_frame_id="front_optical", transform=transform)
+    mounting = ("/tf_static", TF_TYPE, make[TF_TYPE](transforms=[link]), START_NS)
+    source = BagSource(write(tmp_path / "bag", [mounting, *pictures(2)]))
+    assert len(list(source)) == 2 and source.problems == []
+    assert (source.pose is not None) == links == (source.notes == [])
+    assert all("'front_optical' to base_footprint" in note and "in metres" in note for note in source.notes)
 
 
 def test_labels_of_16_bits_are_told_and_an_excerpt_of_nothing_too(tmp_path: Path) -> None:
