@@ -18,7 +18,8 @@ from seg_perception.datasets.base import Remark
 from seg_perception.datasets.categories import numbered_categories
 from seg_perception.datasets.coco_panoptic import CONCEPTS_BY_CATEGORY
 from seg_perception.datasets.json_stream import elements
-from seg_perception.datasets.rle import coco_mask
+from seg_perception.datasets.parts import Part
+from seg_perception.datasets.rle import coco_part
 from seg_perception.datasets.shapes import Drawn, Shape, find_image, ring_of, same_size
 from seg_perception.errors import SegPerceptionError
 from seg_perception.files import visible
@@ -199,13 +200,13 @@ class CocoInstances(Drawn):
         return Shape(own_id, where, rings=tuple(rings), crowd=crowd)
 
 
-def _mask(outline: dict[str, Any], where: str, size_hw: tuple[int, int]) -> Any:
+def _mask(outline: dict[str, Any], where: str, size_hw: tuple[int, int]) -> Part:
     if list(outline["size"]) != list(size_hw):
         told = "x".join(map(str, outline["size"][::-1]))
         raise SegPerceptionError(
             f"the RLE of {where} is {told}, its image {size_hw[1]}x{size_hw[0]}: export both at one size"
         )
     try:
-        return coco_mask(outline["counts"], size_hw)
+        return coco_part(outline["counts"], size_hw)
     except ValueError as error:
         raise SegPerceptionError(f"the RLE of {where} is damaged ({error}): export it again") from error

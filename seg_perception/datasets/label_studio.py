@@ -15,6 +15,7 @@ from seg_perception.datasets.base import Remark
 from seg_perception.datasets.categories import numbered_words
 from seg_perception.datasets.coco_instances import find_images
 from seg_perception.datasets.json_stream import read_json
+from seg_perception.datasets.parts import trimmed
 from seg_perception.datasets.rle import brush_mask
 from seg_perception.datasets.shapes import NO_AREA, Drawn, Shape, box_ring, ellipse_ring, ring_of, same_size, turned
 from seg_perception.errors import SegPerceptionError
@@ -129,7 +130,7 @@ def _outline(row: Any, size_hw: tuple[int, int], where: str) -> dict[str, Any]:
     if row["type"] == "brushlabels":
         if value.get("format") != "rle":
             raise ValueError("a brush that is no RLE")
-        return {"mask": brush_mask(value["rle"], size_hw)}
+        return {"mask": trimmed(brush_mask(value["rle"], size_hw))}
     if row["type"] == "polygonlabels":
         return {"rings": (ring_of(value["points"], where) * scale,)}
     turn = float(value.get("rotation", 0))

@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from seg_perception.datasets.parts import Part
+
 _FINE = 5
 """Borders are drawn on a grid so many times as fine as the pixels."""
 
@@ -17,9 +19,7 @@ def filled(points_xy: NDArray[np.float64], size_hw: tuple[int, int]) -> NDArray[
     return inside
 
 
-def filled_part(
-    points_xy: NDArray[np.float64], size_hw: tuple[int, int]
-) -> tuple[tuple[slice, slice], NDArray[np.bool_]]:
+def filled_part(points_xy: NDArray[np.float64], size_hw: tuple[int, int]) -> Part:
     """The rows and columns that hold all pixels of a closed polygon, and which of theirs are its; as `filled`, without the cost
     of a whole image.
 

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from seg_perception.datasets.parts import Part, trimmed
+
 _MOST_BITS = 65
 """Of a run in COCO's compressed text, in groups of 5: a text without an end of its number would take the square of its length."""
 
@@ -37,20 +39,37 @@ def coco_counts(text: str) -> list[int]:
     return counts
 
 
-def coco_mask(counts: Sequence[int | str] | str, size_hw: tuple[int, int]) -> NDArray[np.bool_]:
-    """bool [H, W] of COCO's runs, off and on in turn, down the columns. Raises ValueError where they do not fill size_hw."""
+def coco_part(counts: Sequence[int | str] | str, size_hw: tuple[int, int]) -> Part:
+    """The pixels of COCO's runs, off and on in turn, down the columns. Raises ValueError where they do not fill size_hw."""
     height, width = size_hw
-    return in_turn(coco_counts(counts) if isinstance(counts, str) else counts, (width, height)).T
+    lengths = _checked(coco_counts(counts) if isinstance(counts, str) else counts, (width, height))
+    ends = np.cumsum(lengths)
+    is_on = (np.arange(len(ends)) % 2 == 1) & (lengths > 0)
+    if not is_on.any():
+        return trimmed(np.zeros((0, 0), np.bool_))
+    # only the columns from the first pixel to the last are unpacked
+    first, last = int((ends - lengths)[is_on][0]) // height, (int(ends[is_on][-1]) - 1) // height + 1
+    inside = np.diff(np.clip(np.append(0, ends), first * height, last * height))
+    return trimmed(_unpacked(inside, (last - first, height)).T, left=first)
 
 
 def in_turn(runs: Sequence[int | str], shape: tuple[int, int]) -> NDArray[np.bool_]:
     """bool [rows, columns] of runs, off and on in turn, row by row. Raises ValueError where they do not fill it."""
+    return _unpacked(_checked(runs, shape), shape)
+
+
+def _checked(runs: Sequence[int | str], shape: tuple[int, int]) -> NDArray[np.int64]:
+    """The runs as numbers. Raises ValueError where they do not fill shape."""
     try:
         lengths = [int(run) for run in runs]
     except OverflowError as error:
         raise ValueError("a run is no number") from error
     if min(lengths, default=0) < 0 or sum(lengths) != shape[0] * shape[1]:
         raise ValueError(f"the runs have {sum(lengths)} pixels, not {shape[1]} x {shape[0]}")
+    return np.array(lengths, np.int64)
+
+
+def _unpacked(lengths: NDArray[np.int64], shape: tuple[int, int]) -> NDArray[np.bool_]:
     return np.repeat(np.arange(len(lengths)) % 2 == 1, lengths).reshape(shape)
 
 

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from seg_perception.datasets.base import MOST_OBJECTS, Remark, Sample, refuse_same_names
 from seg_perception.datasets.label_sets import Meaning
+from seg_perception.datasets.parts import Part, trimmed
 from seg_perception.datasets.polygons import filled_part
 from seg_perception.errors import SegPerceptionError, quoted
 from seg_perception.files import in_either_form, read_rgb
@@ -38,21 +39,18 @@ _CORNERS_OF_ELLIPSE = 64
 _MOST_CROSSED = 400
 """Corners of the polygons that are searched for crossings, which takes their square."""
 
-Part = tuple[tuple[slice, slice], NDArray[np.bool_]]
-"""Rows and columns of an image, and which of their pixels are meant: bool [h, w]."""
-
 
 @dataclass(frozen=True)
 class Shape:
     """One drawn thing. rings: polygons, float64 [K, 2] x and y in px from the image's corner; holes: what of
-    them is not inside; mask: bool [H, W] instead. where: to name it by; crowd: several objects, not to be numbered; group:
+    them is not inside; mask: the pixels instead. where: to name it by; crowd: several objects, not to be numbered; group:
     shapes of one group are one object."""
 
     own_id: int
     where: str
     rings: tuple[NDArray[np.float64], ...] = ()
     holes: tuple[NDArray[np.float64], ...] = ()
-    mask: NDArray[np.bool_] | None = None
+    mask: Part | None = None
     crowd: bool = False
     group: str | None = None
 
@@ -116,9 +114,8 @@ def painted(
 
 def _inside(shape: Shape, size_hw: tuple[int, int], remarks: list[Remark]) -> Part | None:
     """Where a shape is, None where it covers nothing by a fault that is told."""
-    whole = slice(None), slice(None)
     if shape.mask is not None:
-        return whole, shape.mask
+        return shape.mask
     rings = [np.nan_to_num(ring).clip(-_FAR_PX, _FAR_PX) for ring in shape.rings]
     parts = [_filled(ring, size_hw) for ring in rings if _usable(ring, shape.where, size_hw, remarks)]
     if not parts:
@@ -130,7 +127,7 @@ def _inside(shape: Shape, size_hw: tuple[int, int], remarks: list[Remark]) -> Pa
         inside[place] |= part
     for place, part in (_filled(hole.clip(-_FAR_PX, _FAR_PX), size_hw) for hole in shape.holes):
         inside[place] &= ~part
-    return whole, inside
+    return trimmed(inside)
 
 
 def _usable(ring: NDArray[np.float64], where: str, size_hw: tuple[int, int], remarks: list[Remark]) -> bool:
@@ -255,13 +252,10 @@ def require_inside(mask_hw: tuple[int, ...], x: int, y: int, size_hw: tuple[int,
         )
 
 
-def at_place(mask: NDArray[np.bool_], x: int, y: int, size_hw: tuple[int, int], where: str) -> NDArray[np.bool_]:
+def at_place(mask: NDArray[np.bool_], x: int, y: int, size_hw: tuple[int, int], where: str) -> Part:
     """A mask whose corner lies at x, y, in an image. Raises SegPerceptionError where it does not fit in."""
     require_inside(mask.shape, x, y, size_hw, where)
-    height, width = mask.shape
-    whole = np.zeros(size_hw, np.bool_)
-    whole[y : y + height, x : x + width] = mask
-    return whole
+    return trimmed(mask, y, x)
 
 
 def same_size(found_hw: tuple[Any, Any], size_hw: tuple[int, int], where: Path | str) -> None:

@@ -35,7 +35,7 @@ MEANING: dict[int, tuple[str, ...]] = {
 }
 """Of VOC's own 20 classes; its background is everything else, which is void."""
 
-_BORDER: Color = (224, 224, 192)
+BORDER: Color = (224, 224, 192)
 """What VOC paints around objects: void."""
 
 
@@ -73,7 +73,7 @@ class Voc(PairedFiles):
         rgb = read_colors(instance).astype(np.uint32)
         require_same_size(label, ids, instance, rgb)
         code = rgb[..., 0] << 16 | rgb[..., 1] << 8 | rgb[..., 2]
-        border = _BORDER[0] << 16 | _BORDER[1] << 8 | _BORDER[2]
+        border = BORDER[0] << 16 | BORDER[1] << 8 | BORDER[2]
         return ids, numbered(code, (code != 0) & (code != border), instance)
 
 
@@ -115,7 +115,7 @@ def _classes(root: Path) -> tuple[dict[int, str], dict[int, Color]]:
         names = dict(enumerate(line.strip() for line in text_of(path).splitlines() if line.strip()))
         require_few(len(names))
     colors = {number: voc_color(number) for number in names or range(len(VOC_NAMES))}
-    return names, colors if _BORDER in colors.values() else {**colors, VOID: _BORDER}
+    return names, colors if BORDER in colors.values() else {**colors, VOID: BORDER}
 
 
 def _row(line: str, path: Path) -> tuple[str, Color]:

@@ -14,7 +14,7 @@ from xml.sax.saxutils import quoteattr
 import numpy as np
 from numpy.typing import NDArray
 
-from seg_perception.datasets.voc import voc_color
+from seg_perception.datasets.voc import BORDER, voc_color
 from seg_perception.errors import SegPerceptionError
 from seg_perception.files import write_image
 from seg_perception.labelling.outlines import Outlined
@@ -97,7 +97,8 @@ def _object_colors(one: Proposal) -> NDArray[np.uint8]:
     """uint8 [H, W, 3]: each thing, and each class of stuff, in a colour of its own."""
     keys = one.semantic.astype(np.int64) << 16 | one.instance
     known, place = np.unique(keys, return_inverse=True)
-    table = np.array([voc_color(number + 1) for number in range(len(known))], np.uint8)
+    numbers = (number for number in itertools.count(1) if voc_color(number) != BORDER)  # which is nothing's
+    table = np.array([voc_color(number) for number in itertools.islice(numbers, len(known))], np.uint8)
     table[known >> 16 == VOID] = 0
     return table[place.reshape(keys.shape)]
 

@@ -15,7 +15,7 @@ from test_datasets import meant, photo, write
 
 from seg_perception.datasets import json_stream, open_dataset
 from seg_perception.datasets.json_stream import elements
-from seg_perception.datasets.rle import coco_counts, coco_mask
+from seg_perception.datasets.rle import coco_counts, coco_part
 from seg_perception.errors import SegPerceptionError
 from seg_perception.labels import CAMVID, CITYSCAPES, VOID
 from seg_perception.recordings.dataset_source import DatasetSource
@@ -52,6 +52,15 @@ def counts_of(mask: np.ndarray) -> list[int]:
     return runs
 
 
+def of_runs(counts: list[int] | str, size_hw: tuple[int, int]) -> np.ndarray:
+    """The whole mask behind COCO's runs; the part of it that is kept has no empty border."""
+    whole = np.zeros(size_hw, np.bool_)
+    place, part = coco_part(counts, size_hw)
+    whole[place] = part
+    assert all(part.any(axis=axis)[[0, -1]].all() for axis in (0, 1)) if part.size else not part.shape[0]
+    return whole
+
+
 def compressed(counts: list[int]) -> str:
     """After rleToString of maskApi.c."""
     text = ""
@@ -71,14 +80,14 @@ def compressed(counts: list[int]) -> str:
 def test_run_lengths_there_and_back(mask: np.ndarray) -> None:
     runs = counts_of(mask)
     assert coco_counts(compressed(runs)) == runs
-    assert (coco_mask(runs, (13, 17)) == mask).all() and (coco_mask(compressed(runs), (13, 17)) == mask).all()
+    assert (of_runs(runs, (13, 17)) == mask).all() and (of_runs(compressed(runs), (13, 17)) == mask).all()
 
 
 def test_run_lengths_are_those_of_pycocotools() -> None:
     tools = pytest.importorskip("pycocotools.mask", reason="pycocotools is not installed")
     mask = np.random.default_rng(1).random((40, 50)) < 0.02
     text = tools.encode(np.asfortranarray(mask.astype(np.uint8)))["counts"].decode()
-    assert (coco_mask(text, (40, 50)) == mask).all()
+    assert (of_runs(text, (40, 50)) == mask).all()
 
 
 def test_cvat_polygons_rle_and_crowd(tmp_path: Path) -> None:

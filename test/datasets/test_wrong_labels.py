@@ -17,6 +17,7 @@ from test_tools import cvat, drawn, labelme, picture, text, yolo
 from seg_perception.datasets import DATASETS, open_dataset
 from seg_perception.datasets.base import MOST_OBJECTS, numbered
 from seg_perception.datasets.categories import match_categories
+from seg_perception.datasets.parts import trimmed
 from seg_perception.datasets.rle import coco_counts
 from seg_perception.datasets.shapes import Shape, painted
 from seg_perception.errors import SegPerceptionError
@@ -66,7 +67,9 @@ def test_more_objects_than_numbers_are_named() -> None:
     with pytest.raises(SegPerceptionError, match=r"a\.png tells 65536 objects apart, and an image has at most 65535"):
         numbered(keys, keys >= 0, Path("a.png"))
     corner = np.array([(0.0, 0.0), (1.0, 0.0), (1.0, 1.0), (0.0, 1.0)])
-    shapes = [Shape(1, f"shape {number} of it", mask=np.ones((1, 1), np.bool_)) for number in range(MOST_OBJECTS)]
+    shapes = [
+        Shape(1, f"shape {number} of it", mask=trimmed(np.ones((1, 1), np.bool_))) for number in range(MOST_OBJECTS)
+    ]
     assert painted(shapes, (1, 1), smallest_in_front=False)[1].item() == MOST_OBJECTS
     with pytest.raises(SegPerceptionError, match="the last one is one object too many"):
         painted([*shapes, Shape(1, "the last one", (corner,))], (1, 1), smallest_in_front=False)

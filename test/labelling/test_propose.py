@@ -15,8 +15,9 @@ from street import CAR, ROAD, proposed, street, write_job
 from seg_perception.cli import main
 from seg_perception.datasets import open_dataset
 from seg_perception.datasets.guess import fitting_adapters
+from seg_perception.files import write_image
 from seg_perception.labelling.outlines import TOLERANCE_PX
-from seg_perception.labelling.tools import ADAPTERS, TOOLS
+from seg_perception.labelling.tools import ADAPTERS, TOOLS, Proposal, write_cvat_masks
 from seg_perception.labels import CAMVID, VOID
 
 
@@ -43,6 +44,16 @@ def test_a_tool_gives_back_what_it_was_given(tool: str, tmp_path: Path) -> None:
         assert sample.instance is not None
         numbers = [set(np.unique(sample.instance[(instance == number) & far]).tolist()) for number in (1, 2)]
         assert all(len(found) == 1 for found in numbers) and numbers[0] != numbers[1]
+
+
+def test_no_thing_has_the_colour_of_voc_s_borders(tmp_path: Path) -> None:
+    """The 255th of an image was none: it had the colour of what lies between objects."""
+    write_image(tmp_path / "a.png", np.zeros((15, 20, 3), np.uint8))
+    things = np.arange(1, 301, dtype=np.uint16).reshape(15, 20)
+    one = Proposal(tmp_path / "a.png", (), np.full((15, 20), CAR, np.uint8), things)
+    write_cvat_masks(iter([one]), CAMVID, tmp_path / "out")
+    instance = open_dataset("voc", tmp_path / "out", "", CAMVID)[0].instance
+    assert instance is not None and len(np.unique(instance[instance > 0])) == 300
 
 
 def test_cvat_gets_its_labels_and_the_order_in_which_things_lie(tmp_path: Path) -> None:
