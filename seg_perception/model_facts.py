@@ -8,7 +8,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from seg_perception.errors import SegPerceptionError
+from seg_perception.errors import SegPerceptionError, quoted
 from seg_perception.labels import LabelSet
 from seg_perception.network_size import STEP, SizeLimits
 
@@ -19,6 +19,8 @@ COUNTS = ("parameters", "macs")
 TABLES = ("metrics", "parity", "quantization", "self_test", "mirror")
 _TEXTS = (*NEEDED_TEXTS, "pretrained")
 _NEEDED = (*NEEDED_TEXTS, "labels", "precision", *COUNTS)
+_LARGEST_COUNT = 2**63 - 1
+_DAMAGE = ("classes_changed", "center", "offset_px")
 
 
 def check(content: Mapping[str, Any]) -> None:
@@ -38,7 +40,9 @@ def check(content: Mapping[str, Any]) -> None:
             raise SegPerceptionError(f"has the {key} {content[key]!r}: text is needed, export it again")
     for key in COUNTS:
         if not is_count(content[key]):
-            raise SegPerceptionError(f"has {content[key]!r} {key}: a whole number is needed, export it again")
+            raise SegPerceptionError(
+                f"has {quoted(repr(content[key]))} {key}: a whole number is needed, export it again"
+            )
     precision = content["precision"]
     if precision not in PRECISIONS:
         raise SegPerceptionError(
@@ -52,6 +56,8 @@ def check(content: Mapping[str, Any]) -> None:
             raise SegPerceptionError(
                 f"has the metrics {values!r} for {data}: numbers by name are needed, export it again"
             )
+    if content.get("quantization"):
+        _check_quantization(content["quantization"])
     temperature = content.get("temperature", 1.0)
     if not _is_number(temperature) or not temperature > 0:
         raise SegPerceptionError(
@@ -68,6 +74,19 @@ def check(content: Mapping[str, Any]) -> None:
         raise SegPerceptionError(f"has labels that cannot be used: {error}") from error
     if content.get("mirror"):
         _check_mirror(content["mirror"], labels)
+
+
+def _check_quantization(made: Mapping[str, Any]) -> None:
+    """Raise SegPerceptionError, an end of a sentence, where it is not what to_int8 says of its work."""
+    try:
+        numbers = [made[part][kind] for part in ("reached", "allowed") for kind in _DAMAGE]
+        counts = [made["layers"], made["calibration_images"]]
+        if not all(map(_is_number, numbers)) or not all(map(is_count, counts)):
+            raise TypeError("numbers are needed")
+        if not isinstance(made["kept_float"], Mapping):
+            raise TypeError("kept_float is layers by name")
+    except (KeyError, TypeError) as error:
+        raise SegPerceptionError(f"has the quantization {quoted(made)} ({error!r}): export it again") from error
 
 
 def _check_mirror(mirror: Mapping[str, Any], labels: LabelSet) -> None:
@@ -87,8 +106,8 @@ def _is_number(value: Any) -> bool:
 
 
 def is_count(value: Any) -> bool:
-    """Whether value is a whole number of 0 or more; True is none."""
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+    """Whether value is a whole number of 0 or more, of any count that there can be; True is none."""
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _LARGEST_COUNT
 
 
 def sizes_of(limits: SizeLimits, size_hw: tuple[int, int], stride: int) -> dict[str, Any]:

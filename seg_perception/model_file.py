@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from seg_perception import model_facts, model_weights
 from seg_perception.errors import SegPerceptionError
 from seg_perception.labels import LabelSet
-from seg_perception.network_size import LONGEST_SIDE, SizeLimits
+from seg_perception.network_size import LONGEST_SIDE, STEP, SizeLimits
 from seg_perception.writing import is_file, written_aside
 
 if TYPE_CHECKING:
@@ -342,6 +342,10 @@ def _sizes(
         raise SegPerceptionError(
             f"has logits of {columns}x{rows}, which do not divide its input of {width}x{height}, export it again"
         )
+    if STEP % (height // rows):
+        raise SegPerceptionError(
+            f"has logits at every {height // rows} px of its input, where it must be 1, 2, 4, 8, 16 or 32: export it again"
+        )
     for name, count in zip(OUTPUTS, (classes, 1, 2)):
         kind = tensors[name].type.tensor_type.elem_type
         if kind != TensorProto.FLOAT or _shape(tensors[name])[1:] != (count, rows, columns):
@@ -370,6 +374,8 @@ def _open_sizes(
     tensors: Mapping[str, onnx.ValueInfoProto], classes: int, sizes: Mapping[str, Any]
 ) -> tuple[tuple[int, int], tuple[int, int]]:
     """The default size and its grid, where input and outputs leave height and width open."""
+    from onnx import TensorProto
+
     wanted = {INPUT: (0, 0, 3)} | {name: (count, 0, 0) for name, count in zip(OUTPUTS, (classes, 1, 2))}
     for name, shape in wanted.items():
         if _shape(tensors[name])[1:] != shape:
@@ -377,5 +383,7 @@ def _open_sizes(
                 f"says that it takes several sizes, but its tensor '{name}' is {_shape(tensors[name])[1:]} without the batch "
                 f"and {shape} is needed, 0 for what is open: export it again"
             )
+        if name != INPUT and tensors[name].type.tensor_type.elem_type != TensorProto.FLOAT:
+            raise SegPerceptionError(f"has another output '{name}' than float32 [N, {shape[0]}, h, w], export it again")
     size_hw, stride = model_facts.pair(sizes["default"]), int(sizes["stride"])
     return size_hw, (size_hw[0] // stride, size_hw[1] // stride)

@@ -11,7 +11,7 @@ import re
 from dataclasses import dataclass
 from functools import lru_cache
 
-from seg_perception.errors import SegPerceptionError
+from seg_perception.errors import SegPerceptionError, quoted
 
 STEP = 32
 """Heights and widths are multiples of it."""
@@ -49,10 +49,12 @@ class SizeLimits:
     def check(self, size_hw: tuple[int, int]) -> None:
         """Raises SegPerceptionError when the network does not run at this size."""
         if not self.takes(size_hw):
-            raise SegPerceptionError(
-                f"the network cannot run at {_words(size_hw)}: give multiples of {STEP} from {_words(self.smallest_hw)} to "
-                f"{_words(self.largest_hw)}"
-            )
+            raise SegPerceptionError(f"the network cannot run at {_words(size_hw)}: {self._remedy()}")
+
+    def _remedy(self) -> str:
+        if self.smallest_hw == self.largest_hw:
+            return f"it is made for {_words(self.largest_hw)} alone, so give that, or export it for several sizes"
+        return f"give multiples of {STEP} from {_words(self.smallest_hw)} to {_words(self.largest_hw)}"
 
     @lru_cache(maxsize=64)  # noqa: B019 - few of them are ever made
     def nearest(self, camera_hw: tuple[int, int], pixels: int) -> tuple[int, int]:
@@ -76,9 +78,9 @@ class SizeLimits:
 
 def size_hw_of(words: str) -> tuple[int, int]:
     """(height, width) of WIDTHxHEIGHT. Raises SegPerceptionError where the words are not such."""
-    found = re.fullmatch(r"(\d+)x(\d+)", words)
+    found = re.fullmatch(r"(\d{1,9})x(\d{1,9})", words)
     if not found:
-        raise SegPerceptionError(f"'{words}' is no size: write WIDTHxHEIGHT, for example 384x256")
+        raise SegPerceptionError(f"'{quoted(words)}' is no size: write WIDTHxHEIGHT, for example 384x256")
     return int(found[2]), int(found[1])
 
 

@@ -138,6 +138,28 @@ class FakeBackend:
         self.closed = True
 
 
+def failing_model(path: Path) -> ModelInfo:
+    """A model file that loads and whose nodes fail when they run: they split one channel more than there are, by a number that
+    hangs on the image."""
+    tiny_model(path)
+    _, model = model_file.read(path)
+    nodes = model.graph.node
+    split = next(place for place, node in enumerate(nodes) if node.op_type == "Split")
+    more = [
+        helper.make_node("ReduceMin", ["float"], ["least"], keepdims=0),
+        helper.make_node("Sign", ["least"], ["sign"]),
+        helper.make_node("Exp", ["sign"], ["1 or more"]),
+        helper.make_node("Cast", ["1 or more"], ["count"], to=TensorProto.INT64),
+        helper.make_node("Add", ["splits", "count"], ["too many"]),
+    ]
+    nodes[split].input[1] = "too many"
+    kept = [*nodes[:split], *more, *nodes[split:]]
+    del nodes[:]
+    nodes.extend(kept)
+    model_file.save(model, path)
+    return model_file.load(path)
+
+
 def empty_output(model: ModelInfo, images: int = 1) -> NetworkOutput:
     """The first class everywhere and no centre."""
     h, w = model.grid_hw

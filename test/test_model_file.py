@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from fakes import tiny_model
+from fakes import tiny_model, with_open_size
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, numpy_helper
@@ -25,6 +25,7 @@ from seg_perception.backends.graph.precision import in_precision
 from seg_perception.backends.onnx_runtime import OnnxRuntimeBackend
 from seg_perception.errors import SegPerceptionError
 from seg_perception.labels import CAMVID, LabelSet
+from seg_perception.network_size import SizeLimits
 
 
 @pytest.fixture(scope="module")
@@ -151,6 +152,9 @@ def in_label(key: str, value: Any) -> Callable[[dict[str, Any], onnx.GraphProto]
 
 NEEDED = ("name", "network", "labels", "precision", "training_data", "license_note", "parameters", "macs")
 
+DAMAGE = {"classes_changed": 0.0, "center": 0.0, "offset_px": 0.0}
+QUANTIZATION = {"layers": 1, "calibration_images": 1, "kept_float": {}, "reached": DAMAGE, "allowed": DAMAGE}
+
 SIZES = {"default": [64, 96], "smallest": [64, 64], "largest": [128, 192], "stride": 8}
 
 BAD_METADATA = [
@@ -167,6 +171,7 @@ BAD_METADATA = [
     (set_to("parameters", -1), "-1 parameters"),
     (set_to("parameters", True), "True parameters"),
     (set_to("macs", 1.5), "1.5 macs"),
+    *((set_to(key, 10**400), rf"{key}: a whole number") for key in ("parameters", "macs")),
     (set_to("metrics", "good"), "metrics of 'good'"),
     (set_to("metrics", {"camvid val": "good"}), "metrics 'good' for camvid val"),
     (set_to("metrics", {"camvid val": {"miou": "0.7"}}), "metrics .*0.7"),
@@ -174,6 +179,19 @@ BAD_METADATA = [
     (set_to("metrics", {"camvid val": {"miou": float("nan")}}), "metrics .*nan"),
     (set_to("parity", [1]), "parity of"),
     (set_to("quantization", 3), "quantization of 3"),
+    *(
+        (set_to("quantization", {**QUANTIZATION, key: value}), "has the quantization .*: export it again")
+        for key, value in [
+            ("layers", "many"),
+            ("calibration_images", None),
+            ("kept_float", 3),
+            ("reached", 3),
+            ("reached", {"classes_changed": 0.1}),
+            ("allowed", {**DAMAGE, "center": float("nan")}),
+            ("allowed", {**DAMAGE, "offset_px": 10**400}),
+        ]
+    ),
+    (set_to("quantization", {"by": "somebody"}), "has the quantization"),
     (set_to("float32_layers", "conv"), "float32_layers 'conv'"),
     (set_to("float32_layers", [1]), "float32_layers"),
     (set_to("labels", "road"), "label set"),
@@ -373,6 +391,27 @@ def test_a_file_that_became_another_since_it_was_read_is_not_run(tmp_path: Path)
     for use in (OnnxRuntimeBackend, model_file.graph_of, lambda info: in_precision(info, "fp32")):
         with pytest.raises(SegPerceptionError, match="has become another file since it was read"):
             use(model)
+
+
+@pytest.mark.parametrize("stride", [3, 64])
+def test_a_stride_that_no_step_knows_is_refused(tmp_path: Path, stride: int) -> None:
+    """The GPU halves the image as often as the stride says, in room for 32 at most."""
+    path = tmp_path / "bad.onnx"
+    model = onnx.load(str(tiny_model(path, size_hw=(192, 192)).path))
+    for value in model.graph.output:
+        for axis in (2, 3):
+            resize(value, axis, 192 // stride)
+    model_file.save(model, path)
+    assert f"has logits at every {stride} px" in said(path)
+
+
+@pytest.mark.parametrize("kind", [TensorProto.FLOAT16, TensorProto.DOUBLE])
+def test_a_file_of_open_size_has_outputs_of_float32(tmp_path: Path, kind: int) -> None:
+    path = with_open_size(tiny_model(tmp_path / "bad.onnx").path, SizeLimits((64, 96), (128, 192)))
+    _, model = model_file.read(path)
+    retype(model.graph.output[1], kind)
+    model_file.save(model, path)
+    assert "another output 'center_heatmap' than float32 [N, 1, h, w]" in said(path)
 
 
 def test_sizes_are_judged_before_anything_is_allocated(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from seg_perception.errors import SegPerceptionError
-from seg_perception.network_size import FEWEST_PIXELS, STEP, SizeLimits
+from seg_perception.network_size import FEWEST_PIXELS, STEP, SizeLimits, size_hw_of
 
 LIMITS = SizeLimits((128, 128), (1024, 2048))
 BUDGET = 384 * 256
@@ -59,3 +59,15 @@ def test_a_size_outside_is_refused_with_what_is_allowed(size_hw: tuple[int, int]
 def test_limits_that_cannot_be_are_refused(limits: tuple[tuple[int, int], tuple[int, int]]) -> None:
     with pytest.raises(SegPerceptionError, match="cannot be"):
         SizeLimits(*limits)
+
+
+def test_another_size_than_the_only_one_is_refused_with_that_one() -> None:
+    with pytest.raises(SegPerceptionError, match="at 128x64: it is made for 96x64 alone, so give that"):
+        SizeLimits((64, 96), (64, 96)).check((64, 128))
+
+
+@pytest.mark.parametrize("words", ["", "384", "384x", "a384x256", "384x256x3", "-384x256", "1" * 5000 + "x256"])
+def test_what_is_no_size_is_refused_in_a_short_sentence(words: str) -> None:
+    with pytest.raises(SegPerceptionError, match="is no size: write WIDTHxHEIGHT") as caught:
+        size_hw_of(words)
+    assert len(str(caught.value)) < 300

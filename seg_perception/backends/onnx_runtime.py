@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
 from seg_perception import model_file
-from seg_perception.errors import SegPerceptionError, nearest_name
+from seg_perception.errors import BackendError, SegPerceptionError, nearest_name
 from seg_perception.machine import usable_cores
 from seg_perception.model_file import INPUT, OUTPUTS, ModelInfo
 from seg_perception.results import NetworkOutput
@@ -39,12 +40,12 @@ class OnnxRuntimeBackend:
         )
 
     def infer(self, images: NDArray[np.uint8]) -> NetworkOutput:
-        """See Backend. Raises ValueError for images that do not fit the model, and SegPerceptionError where its answer does
-        not."""
+        """See Backend. Raises ValueError for images that do not fit the model, BackendError where it cannot be run, and
+        SegPerceptionError where its answer does not fit."""
         if self._session is None:
             raise RuntimeError("the backend is closed")
         check_images(images, self.model)
-        answers = self._session.run(list(OUTPUTS), {INPUT: images})
+        answers = run(self._session, OUTPUTS, images, str(self.model.path))
         _check_answers(answers, images, self.model)
         return NetworkOutput(*answers)
 
@@ -132,8 +133,24 @@ def open_session(
             model if isinstance(model, bytes) else str(model), options, providers=list(providers)
         )
     except Exception as error:  # ONNX Runtime raises classes of its extension module, which have no common base
-        cause = " ".join(str(error).split())[:200]
         name = name if isinstance(model, bytes) else str(model)
         raise SegPerceptionError(
-            f"ONNX Runtime {ort.__version__} cannot load {name} ({cause}): export it again, or update onnxruntime"
+            f"ONNX Runtime {ort.__version__} cannot load {name} ({_cause(error)}): export it again, or update onnxruntime"
         ) from error
+
+
+def run(
+    session: ort.InferenceSession, outputs: Sequence[str] | None, images: NDArray[np.uint8], name: str = "the model"
+) -> list[NDArray[Any]]:
+    """These outputs of a session, None = all, for images; name: of its model file, for errors. Raises BackendError where one
+    of its nodes fails."""
+    try:
+        return list(session.run(outputs, {INPUT: images}))
+    except Exception as error:  # as above
+        raise BackendError(
+            f"ONNX Runtime {ort.__version__} cannot run {name} ({_cause(error)}): export it again, or update onnxruntime"
+        ) from error
+
+
+def _cause(error: Exception) -> str:
+    return " ".join(str(error).split())[:200]

@@ -57,8 +57,9 @@ from seg_perception.benchmark import metrics as benchmark_metrics
 from seg_perception.benchmark import roofline
 from seg_perception.benchmark.moved import tell_what_moved
 from seg_perception.benchmark.naive import LEAN_PREFIX, PREFIX, other_paths, speedups
-from seg_perception.errors import SegPerceptionError
+from seg_perception.errors import SegPerceptionError, quoted
 from seg_perception.ground.drivable import DrivableExtractor, DrivableSettings
+from seg_perception.image_limits import ImageLimits
 from seg_perception.labels import LabelSet
 from seg_perception.libraries import missing
 from seg_perception.metrics.times import percentiles
@@ -260,10 +261,13 @@ def _run_metrics(arguments: argparse.Namespace) -> int:
 
 
 def _size(words: str) -> tuple[int, int]:
-    found = re.fullmatch(r"(\d+)x(\d+)", words)
+    found = re.fullmatch(r"(\d{1,5})x(\d{1,5})", words)
     size_wh = (int(found[1]), int(found[2])) if found else (0, 0)
     if min(size_wh) < 16:
-        raise SegPerceptionError(f"--size is '{words}': write WIDTHxHEIGHT of at least 16x16, for example 1280x720")
+        raise SegPerceptionError(
+            f"--size is '{quoted(words)}': write WIDTHxHEIGHT of at least 16x16, for example 1280x720"
+        )
+    ImageLimits().check(size_wh[::-1], "what --size asks for")
     return size_wh
 
 

@@ -22,13 +22,20 @@ def tell_what_moved(former: Path, numbers: Mapping[str, Any]) -> None:
     """Compare with the result that is about to be replaced, if it is one."""
     try:
         old = json.loads(former.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return
     if not isinstance(old, dict):
         return
     try:
         sentences = moved(old, numbers) or [f"nothing moved by more than {TOLERANCE:.0%}"]
-    except (AttributeError, KeyError, TypeError, ValueError, OverflowError):  # another program's, or a damaged one
+    except (
+        AttributeError,
+        KeyError,
+        TypeError,
+        ValueError,
+        OverflowError,
+        RecursionError,
+    ):  # another program's, or damaged
         sentences = [f"not compared with the former result: {former} is none of a benchmark"]
     print(f"{former.stem}, against the former result:")
     for sentence in sentences:

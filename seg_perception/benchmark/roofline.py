@@ -116,15 +116,24 @@ class Network:
 
 
 def load(path: Path) -> Network:
-    """The network of a model file. Raises SegPerceptionError as model_file.load, and for shapes that are not fixed."""
+    """The network of a model file. Raises SegPerceptionError as model_file.load, and for a graph that cannot be counted."""
     info, model = model_file.read(path)
-    return of_graph(fixed(widened(model), info.size_hw, info.grid_hw), info.name, info.size_hw)
+    try:
+        network = of_graph(fixed(widened(model), info.size_hw, info.grid_hw), info.name, info.size_hw)
+    except (onnx.shape_inference.InferenceError, IndexError) as error:
+        # Nodes contradict each other, or lack inputs.
+        cause = " ".join(str(error).split())[:200]
+        raise SegPerceptionError(f"the operations of {path} cannot be counted ({cause}): export it again") from error
+    if not network.macs:
+        raise SegPerceptionError(f"{path} multiplies nothing, so nothing bounds its speed: name another model file")
+    return network
 
 
 def of_graph(model: onnx.ModelProto, name: str, size_hw: tuple[int, int]) -> Network:
     """The network that a graph computes for a batch of one. Raises SegPerceptionError for a shape that is not fixed."""
     for value in model.graph.input:
-        value.type.tensor_type.shape.dim[0].dim_value = 1
+        if value.name == model_file.INPUT:
+            value.type.tensor_type.shape.dim[0].dim_value = 1
     for value in (*model.graph.output, *model.graph.value_info):
         value.type.tensor_type.ClearField("shape")  # or a batch of any size would stay one
     graph = onnx.shape_inference.infer_shapes(model, data_prop=True).graph

@@ -3,13 +3,13 @@ from dataclasses import replace
 import numpy as np
 import onnxruntime as ort
 import pytest
-from fakes import FakeBackend, empty_output, model_info, tiny_model
+from fakes import FakeBackend, empty_output, failing_model, model_info, tiny_model
 
 from seg_perception import backends
 from seg_perception.backends import onnx_runtime
 from seg_perception.backends.onnx_runtime import OnnxRuntimeBackend
 from seg_perception.backends.tensorrt import backend as tensorrt
-from seg_perception.errors import SegPerceptionError
+from seg_perception.errors import BackendError, SegPerceptionError
 from seg_perception.labels import CAMVID, LabelSet
 
 
@@ -63,6 +63,13 @@ def test_an_answer_that_is_not_of_the_files_classes_and_size_is_refused(model, s
     backend = OnnxRuntimeBackend(replace(model, **says))
     for run in (backend.warm_up, lambda: backend.infer(_images())):
         with pytest.raises(SegPerceptionError, match=words):
+            run()
+
+
+def test_a_network_that_fails_when_it_is_run_is_named(tmp_path):
+    backend = OnnxRuntimeBackend(failing_model(tmp_path / "failing.onnx"))
+    for run in (backend.warm_up, lambda: backend.infer(_images())):
+        with pytest.raises(BackendError, match=r"cannot run .*failing.onnx \(.*\): export it again, or update"):
             run()
 
 

@@ -147,6 +147,9 @@ def test_all_shipped_models_make_a_page_of_results(
     [
         ["--size", "640"],
         ["--size", "0x0"],
+        ["--size", "1" * 5000 + "x720"],
+        ["--size", "65536x65536"],
+        ["--size", "16x4096"],
         ["--frames", "0"],
         ["--rate", "nan"],
         ["--seconds", "0"],

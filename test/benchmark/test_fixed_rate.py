@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import math
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -96,7 +97,7 @@ def test_what_is_not_comparable_is_not_compared(changes: dict[str, Any], why: st
     assert f"other {why}" in sentence
 
 
-@pytest.mark.parametrize("former", [None, "", "[]", '"a"', "{"])
+@pytest.mark.parametrize("former", [None, "", "[]", '"a"', "{", "[" * 100_000])
 def test_what_is_no_result_is_compared_with_nothing(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], former: str | None
 ) -> None:
@@ -116,6 +117,18 @@ def test_what_is_no_sound_result_does_not_end_a_benchmark(
     (tmp_path / "m.json").write_text(json.dumps({**result(), **changes}))
     tell_what_moved(tmp_path / "m.json", result())
     assert capsys.readouterr().out.splitlines()[1].startswith("  not compared with the former result")
+
+
+def test_a_result_that_can_only_just_be_read_does_not_end_a_benchmark(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What reads nested JSON reaches deeper than what walks through it."""
+    for depth in range(100, sys.getrecursionlimit(), 50):
+        (tmp_path / "m.json").write_text(
+            json.dumps(result())[:-1] + ', "a": ' + '{"a": ' * depth + "1" + "}" * depth + "}"
+        )
+        tell_what_moved(tmp_path / "m.json", result())
+    assert "nothing moved" in capsys.readouterr().out
 
 
 def test_the_committed_page_is_of_the_committed_results() -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+from fakes import tiny_model, write_model
 from onnx import TensorProto, helper, numpy_helper
 from places import CHECKOUT
 
@@ -93,6 +94,39 @@ def test_a_quantised_layer_moves_int8_and_its_markers_are_free() -> None:
 def test_a_shape_that_is_not_fixed_is_refused() -> None:
     with pytest.raises(SegPerceptionError, match=r"two: the shape of its tensor '.*' is not fixed: export it again"):
         roofline.of_graph(two_layers(rows="rows"), "two", (8, 8))
+
+
+def test_weights_among_the_inputs_keep_their_shape(tmp_path: Path) -> None:
+    """As older exporters list them."""
+    plain, listed = tiny_model(tmp_path / "plain.onnx").path, tmp_path / "listed.onnx"
+    _, model = model_file.read(plain)
+    for weight in model.graph.initializer:
+        model.graph.input.append(helper.make_tensor_value_info(weight.name, weight.data_type, list(weight.dims)))
+    model_file.save(model, listed)
+    assert roofline.load(listed) == roofline.load(plain)
+
+
+def test_a_graph_that_contradicts_itself_is_named(tmp_path: Path) -> None:
+    path = tiny_model(tmp_path / "bad.onnx").path
+    _, model = model_file.read(path)
+    convolution = next(node for node in model.graph.node if node.op_type == "Conv")
+    for names in ([], ["planes"]):
+        del convolution.input[:]
+        convolution.input.extend(names)
+        model_file.save(model, path)
+        with pytest.raises(SegPerceptionError, match=r"of .*bad.onnx cannot be counted \(.+\): export it again"):
+            roofline.computed([path])
+
+
+def test_a_graph_that_multiplies_nothing_has_no_bound(tmp_path: Path) -> None:
+    weights = [
+        numpy_helper.from_array(np.zeros((1, count, 4, 4), np.float32), f"w{place}")
+        for place, count in enumerate((11, 1, 2))
+    ]
+    nodes = [helper.make_node("Identity", [f"w{place}"], [name]) for place, name in enumerate(model_file.OUTPUTS)]
+    path = write_model(tmp_path / "flat.onnx", nodes, weights, (32, 32)).path
+    with pytest.raises(SegPerceptionError, match="multiplies nothing"):
+        roofline.computed([path])
 
 
 @pytest.mark.parametrize("path", MODELS, ids=lambda path: path.stem)

@@ -9,14 +9,14 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from seg_perception.backends.onnx_runtime import open_session
-from seg_perception.model_file import INPUT, OUTPUTS
+from seg_perception.backends.onnx_runtime import open_session, run
+from seg_perception.model_file import OUTPUTS
 
 
 def outputs_of(model: onnx.ModelProto, images: Sequence[NDArray[np.uint8]]) -> list[list[NDArray[np.float32]]]:
-    """The contract's outputs for each of images, uint8 [1, h, w, 3]."""
+    """The contract's outputs for each of images, uint8 [1, h, w, 3]. Raises as open_session and run."""
     session = open_session(model.SerializeToString())
-    return [session.run(list(OUTPUTS), {INPUT: image}) for image in images]
+    return [run(session, OUTPUTS, image) for image in images]
 
 
 def consumers(graph: onnx.GraphProto) -> dict[str, list[onnx.NodeProto]]:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from seg_perception.backends.graph.edits import consumers, drop_unused
-from seg_perception.backends.onnx_runtime import open_session
+from seg_perception.backends.onnx_runtime import open_session, run
 from seg_perception.errors import SegPerceptionError
 from seg_perception.model_file import INPUT
 
@@ -122,10 +122,10 @@ def _float_tensors(model: onnx.ModelProto) -> set[str]:
 
 
 def _normalisation(model: onnx.ModelProto) -> list[str]:
-    """Names of the nodes between the input and the first convolution."""
+    """Names of the nodes between the input and the first convolution, or where the graph ends without one."""
     readers = consumers(model.graph)
     names, tensor = [], INPUT
-    while len(readers[tensor]) == 1 and readers[tensor][0].op_type != "Conv":
+    while len(readers.get(tensor, ())) == 1 and readers[tensor][0].op_type != "Conv":
         names.append(readers[tensor][0].name)
         tensor = readers[tensor][0].output[0]
     return names
@@ -145,7 +145,7 @@ def _largest_values(model: onnx.ModelProto, images: Sequence[NDArray[np.uint8]])
         graph.output.append(helper.make_tensor_value_info(f"largest.{place}", TensorProto.FLOAT, []))
     session = open_session(watched.SerializeToString())
     batch = graph.input[0].type.tensor_type.shape.dim[0].dim_value or 1
-    largest = np.max([session.run(None, {INPUT: image.repeat(batch, 0)}) for image in images], axis=0)
+    largest = np.max([run(session, None, image.repeat(batch, 0)) for image in images], axis=0)
     weights = (weight for weight in graph.initializer if weight.name in floats)
     found = {weight.name: float(np.abs(numpy_helper.to_array(weight)).max(initial=0)) for weight in weights}
     return found | dict(zip(names, map(float, largest), strict=True))

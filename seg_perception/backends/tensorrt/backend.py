@@ -96,11 +96,17 @@ class TensorRTBackend:
                 self._owned.callback(self._tensors[name].free)
             self._context(self._batch)
             self._masks = self._make_steps(compile_kernels)
-        except BaseException:
+        except BaseException as error:
             # Where the GPU has failed for good, closing fails as well, and only the first error says what happened.
-            with suppress(SegPerceptionError):
+            with suppress(Exception):
                 self.close()
-            raise
+            if isinstance(error, SegPerceptionError) or not isinstance(error, Exception):
+                raise
+            # Each vendor's library raises classes of its own.
+            raise SegPerceptionError(
+                f"{self._flavor.trt.__name__} {self._flavor.version} failed ({type(error).__name__}: {error}): check nvidia-smi "
+                "and free GPU memory, or use the backend onnxruntime"
+            ) from error
 
     @overload
     def infer(self, images: NDArray[np.uint8]) -> NetworkOutput: ...
@@ -234,6 +240,7 @@ class TensorRTBackend:
             batch=self._batch,
             timing_cache=self._cache.beside(file_name(f"timing-{name}-{version}-{gpu}") + ".cache"),
             progress=progress,
+            log=self._log,
         )
         self._log(f"built the engine in {time.monotonic() - started:.0f} s ({len(engine) / 1e6:.0f} MB)")
         return engine

@@ -49,7 +49,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="of a model file that leaves its size open, as the node's network_size (default: the file's)",
     )
     parser.add_argument(
-        "--batch", type=whole("--batch", 1), default=1, metavar="N", help="most images per run (default: 1)"
+        "--batch",
+        type=whole("--batch", 1, model_file.LARGEST_BATCH),
+        default=1,
+        metavar="N",
+        help="most images per run (default: 1, or as many as the model file fixes)",
     )
     parser.add_argument("--engine-cache", type=user_path, metavar="DIR", help="default: the user's cache folder")
     parser.add_argument("--json", type=user_path, metavar="FILE", help="write what was built, as JSON")
@@ -68,28 +72,40 @@ def run(arguments: argparse.Namespace) -> int:
         print(model.note)
     flavor = _flavor(arguments)
     gpu = _target(arguments.compute_capability, flavor)
+    if model.batch not in (None, arguments.batch) and arguments.batch != 1:
+        raise SegPerceptionError(
+            f"--batch is {arguments.batch}, and {model.path} takes {model.batch} at a time: leave it out, or name a file that "
+            "takes any number"
+        )
     key = engine_key(model, flavor, gpu, arguments.batch, arguments.precision)
-    out = arguments.out or _default_out(arguments, key)
+    kept = None if arguments.out or arguments.compute_capability else EngineCache(arguments.engine_cache)
+    out = kept.path(key) if kept else arguments.out or _name_in_working_folder(arguments, key)
     if not out.parent.is_dir():
         raise SegPerceptionError(f"there is no folder {out.parent} to write {out.name} to: make it, or change --out")
     check_file(out)
     check_place(out, arguments.json)
     started = time.monotonic()
-    with tqdm(total=100, desc="engine", unit="%", bar_format="{l_bar}{bar}| {elapsed} {postfix}") as bar:
 
-        def progress(share: float, phase: str) -> None:
-            bar.update(round(100 * share) - bar.n)
-            bar.set_postfix_str(phase, refresh=False)
+    def build() -> bytes:
+        with tqdm(total=100, desc="engine", unit="%", bar_format="{l_bar}{bar}| {elapsed} {postfix}") as bar:
 
-        engine = engines.build(
-            flavor,
-            model,
-            precision=arguments.precision,
-            batch=arguments.batch,
-            compute_capability=arguments.compute_capability,
-            progress=progress,
-        )
-    write_engine(out, key, engine)
+            def progress(share: float, phase: str) -> None:
+                bar.update(round(100 * share) - bar.n)
+                bar.set_postfix_str(phase, refresh=False)
+
+            return engines.build(
+                flavor,
+                model,
+                precision=arguments.precision,
+                batch=arguments.batch,
+                compute_capability=arguments.compute_capability,
+                progress=progress,
+            )
+
+    if kept:
+        engine = kept.put(key, build, print, least=model.path.stat().st_size)
+    else:
+        write_engine(out, key, engine := build())
     seconds = time.monotonic() - started
     target = f"{gpu.name} GPU of {gpu.compute_capability}"
     print(
@@ -112,10 +128,8 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _default_out(arguments: argparse.Namespace, key: EngineKey) -> Path:
-    if arguments.compute_capability:
-        return Path(f"{arguments.model.stem}-{key.precision}-sm{arguments.compute_capability.replace('.', '')}.engine")
-    return EngineCache(arguments.engine_cache).path(key)
+def _name_in_working_folder(arguments: argparse.Namespace, key: EngineKey) -> Path:
+    return Path(f"{arguments.model.stem}-{key.precision}-sm{arguments.compute_capability.replace('.', '')}.engine")
 
 
 def _flavor(arguments: argparse.Namespace) -> Flavor:

@@ -64,19 +64,29 @@ class EngineCache:
         return self.folder / f"{file_name(key.model_name)}-{key.fingerprint}.engine"
 
     def get(self, key: EngineKey, build: Callable[[], bytes], log: Callable[[str], None], least: int = 0) -> bytes:
-        """The engine of key: from disk when it is whole, else built and kept. Waits while another process builds it. least:
-        bytes that the engine takes at least; raises SegPerceptionError, before anything is built, where there is no room."""
+        """The engine of key: from disk when it is whole, else as by put, unless another process has built it meanwhile."""
         path = self.path(key)
         engine = read_engine(path, key, log)
         if engine is None:
             with _lock(path, log):
                 engine = read_engine(path, key, log)
                 if engine is None:
-                    for kept in (path, _note(path)):
-                        _check_replaceable(kept)
-                    self._check_room(least)
-                    engine = build()
-                    write_engine(path, key, engine)
+                    engine = self._built(key, build, least)
+        return engine
+
+    def put(self, key: EngineKey, build: Callable[[], bytes], log: Callable[[str], None], least: int = 0) -> bytes:
+        """The engine of key, built now and kept. Waits while another process builds it. least: bytes that it takes at least;
+        raises SegPerceptionError, before anything is built, where there is no room."""
+        with _lock(self.path(key), log):
+            return self._built(key, build, least)
+
+    def _built(self, key: EngineKey, build: Callable[[], bytes], least: int) -> bytes:
+        path = self.path(key)
+        for kept in (path, _note(path)):
+            _check_replaceable(kept)
+        self._check_room(least)
+        engine = build()
+        write_engine(path, key, engine)
         return engine
 
     def _check_room(self, least: int) -> None:
@@ -116,9 +126,13 @@ def _users_caches() -> Path:
 
 
 def read_engine(path: Path, key: EngineKey, log: Callable[[str], None]) -> bytes | None:
-    """The engine at path, None when there is none or it is not that of key, whole and unchanged; log says which."""
-    if path.is_symlink() or not path.is_file():
-        return None
+    """The engine at path, None when there is none or it is not that of key, whole and unchanged; log says which. Raises
+    SegPerceptionError where nobody may look into its folder."""
+    try:
+        if path.is_symlink() or not path.is_file():
+            return None
+    except OSError as error:
+        raise SegPerceptionError(f"{path} cannot be looked at ({error.strerror}): name another engine cache") from error
     try:
         note: Mapping[str, Any] = json.loads(_read(_note(path), LARGEST_NOTE))
         # Judged before it is read: a file of another length is not that engine.
@@ -225,6 +239,12 @@ def _lock(path: Path, log: Callable[[str], None]) -> Iterator[None]:
         except BlockingIOError:
             log(f"another process is building {path.name}: waiting for it")
             fcntl.flock(lock, fcntl.LOCK_EX)
+        except (
+            OSError
+        ) as error:  # some shared folders lock nothing; what two write there at once is noticed when it is read
+            log(
+                f"{path.parent} cannot be locked ({error.strerror}), so another process may build {path.name} at the same time"
+            )
         yield
     finally:
         os.close(lock)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-from collections.abc import Callable
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from types import ModuleType
+from types import FrameType, ModuleType
 from typing import Any
 
 from seg_perception.backends.base import AUTO_PRECISION
@@ -82,16 +85,46 @@ def build(
     compute_capability: str | None = None,
     timing_cache: Path | None = None,
     progress: Progress = lambda share, phase: None,
+    log: Callable[[str], None] = lambda line: None,
 ) -> bytes:
     """Compile a model file for runs of 1 to batch images, or of as many as it fixes.
 
     precision: to compute in, one of PRECISION_CHOICES. compute_capability: '8.6' and the like builds for such GPUs
     with no GPU at hand (flavour `rtx`); None builds for the GPU at hand. timing_cache: file that remembers measured
-    kernels, read if there and written (flavour `tensorrt`).
-    Raises SegPerceptionError for a precision that the file cannot give, and when the parser or the builder refuses.
+    kernels, read if there and written (flavour `tensorrt`); where it cannot be written, log says so.
+    Raises SegPerceptionError for a precision that the file cannot give, and when the parser or the builder refuses; and
+    what progress raises, which ends the build at its next step, as Ctrl-C does.
     """
-    trt, logger = flavor.trt, flavor.logger
     graph = in_precision(model, precision)
+    monitor = _make_monitor(flavor.trt, progress)
+    with _stopped_by_signals(monitor):
+        engine, remembered = _compiled(flavor, model, graph, batch, compute_capability, timing_cache, monitor)
+    if monitor.stopped_by is not None:
+        raise monitor.stopped_by
+    if engine is None:
+        cause = flavor.logger.errors[-1] if flavor.logger.errors else "it gave no reason"
+        raise SegPerceptionError(
+            f"TensorRT {flavor.version} cannot build {model.path} ({cause}): free GPU memory or use onnxruntime"
+        )
+    if remembered is not None and timing_cache is not None:
+        try:
+            write_kept(timing_cache, bytes(remembered.serialize()))
+        except SegPerceptionError as error:
+            log(f"kernels are measured again by the next build: {error}")
+    return bytes(engine)
+
+
+def _compiled(
+    flavor: Flavor,
+    model: ModelInfo,
+    graph: bytes,
+    batch: int,
+    compute_capability: str | None,
+    timing_cache: Path | None,
+    monitor: Any,
+) -> tuple[Any, Any]:
+    """What the builder makes of a graph, None where it refuses; and what it has measured, as _use_timing_cache."""
+    trt, logger = flavor.trt, flavor.logger
     logger.errors.clear()
     builder = trt.Builder(logger)
     typed = getattr(trt.NetworkDefinitionCreationFlag, "STRONGLY_TYPED", None)
@@ -101,7 +134,6 @@ def build(
         causes = "; ".join(_parser_error(parser.get_error(i)) for i in range(parser.num_errors))
         raise SegPerceptionError(f"TensorRT {flavor.version} cannot parse {model.path} ({causes}): export it again")
     config = builder.create_builder_config()
-    monitor = _make_monitor(trt, progress)
     config.progress_monitor = monitor
     if model.batch is None:
         config.add_optimization_profile(_up_to(builder, batch, (*model.size_hw, 3)))
@@ -113,17 +145,33 @@ def build(
             "TensorRT builds for the GPU at hand only: leave out the compute capability, or use rtx"
         )
     remembered = _use_timing_cache(flavor, config, timing_cache)
-    engine = builder.build_serialized_network(network, config)
-    if monitor.interrupted:
-        raise KeyboardInterrupt
-    if engine is None:
-        cause = logger.errors[-1] if logger.errors else "it gave no reason"
-        raise SegPerceptionError(
-            f"TensorRT {flavor.version} cannot build {model.path} ({cause}): free GPU memory or use onnxruntime"
-        )
-    if remembered is not None and timing_cache is not None:
-        write_kept(timing_cache, bytes(remembered.serialize()))
-    return bytes(engine)
+    return builder.build_serialized_network(network, config), remembered
+
+
+@contextmanager
+def _stopped_by_signals(monitor: Any) -> Iterator[None]:
+    """Let Ctrl-C and what ends a program as it does end the build at its next step, and take effect behind it. Raised while
+    the library calls its logger, as nearly always, it would be printed and lost."""
+    if threading.current_thread() is not threading.main_thread():  # where Python runs no handlers
+        yield
+        return
+    came: list[int] = []
+
+    def keep(number: int, frame: FrameType | None) -> None:
+        came.append(number)
+        monitor.stop(KeyboardInterrupt())
+
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    ours = {number: handler for number, handler in handlers.items() if callable(handler)}
+    for number in ours:
+        signal.signal(number, keep)
+    try:
+        yield
+    finally:
+        for number, handler in ours.items():
+            signal.signal(number, handler)
+        if came:
+            signal.raise_signal(came[0])
 
 
 def _up_to(builder: Any, batch: int, image_shape: tuple[int, ...]) -> Any:
@@ -179,12 +227,13 @@ def _make_logger(trt: ModuleType) -> Any:
 
 
 def _make_monitor(trt: ModuleType, progress: Progress) -> Any:
-    """Turns the library's nested phases into one rising share; Ctrl-C during a build ends it at its next step."""
+    """Turns the library's nested phases into one rising share; stop ends a build at its next step, and so does what progress
+    raises."""
 
     class Monitor(trt.IProgressMonitor):  # type: ignore[name-defined]
         def __init__(self) -> None:
             trt.IProgressMonitor.__init__(self)
-            self.interrupted = False
+            self.stopped_by: BaseException | None = None
             self.phases: list[list[Any]] = []
             self.share = 0.0
 
@@ -206,14 +255,18 @@ def _make_monitor(trt: ModuleType, progress: Progress) -> Any:
                     phase[1] = step + 1
                 share = min(1.0, (phase[1] + share) / phase[2])
             self._report(share, phase_name)
-            return not self.interrupted
+            return self.stopped_by is None
+
+        def stop(self, cause: BaseException) -> None:
+            self.stopped_by = self.stopped_by or cause
 
         def _report(self, share: float, phase_name: str) -> None:
             self.share = max(self.share, share)
+            if self.stopped_by is not None:
+                return
             try:
                 progress(self.share, phase_name)
-            except KeyboardInterrupt:
-                # An exception must not pass through the library's C++.
-                self.interrupted = True
+            except BaseException as error:  # it must not pass through the library's C++
+                self.stop(error)
 
     return Monitor()

@@ -218,8 +218,9 @@ def _opened(graph: onnx.ModelProto, source: Source, limits: SizeLimits) -> tuple
     for h, w in dict.fromkeys((limits.smallest_hw, turned)):
         try:
             (outputs,) = outputs_of(graph, [noise((h, w))])
-        except Exception as error:  # ONNX Runtime raises classes of its extension module, which have no common base
-            raise SegPerceptionError(f"the network does not run at {w}x{h} ({error}): give --fixed-size") from error
+        except SegPerceptionError as error:
+            cause = " ".join(str(error.__cause__ or error).split())[:200]
+            raise SegPerceptionError(f"the network does not run at {w}x{h} ({cause}): give --fixed-size") from error
         if any(output.shape[2:] != (h // stride, w // stride) for output in outputs):
             raise SegPerceptionError(f"the network's outputs at {w}x{h} have another stride: give --fixed-size")
     return graph, model_facts.sizes_of(limits, source.size_hw, stride)

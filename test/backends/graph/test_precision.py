@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from fakes import tiny_model
-from onnx import TensorProto
+from fakes import failing_model, tiny_model, write_model
+from onnx import TensorProto, helper, numpy_helper
 
 from seg_perception import backends, model_file
 from seg_perception.backends.base import PRECISION_CHOICES
@@ -119,3 +119,29 @@ def test_an_unknown_precision_is_answered_with_the_nearest(tmp_path: Path) -> No
     with pytest.raises(SegPerceptionError, match="'fp8' is no precision: did you mean"):
         backends.choose(info, precision="fp8", log=lambda line: None)
     assert set(PRECISION_CHOICES) - {"auto"} < set(model_file.PRECISIONS)
+
+
+def test_a_network_that_fails_on_noise_is_named(tmp_path: Path) -> None:
+    with pytest.raises(SegPerceptionError, match="cannot run the model"):
+        in_precision(failing_model(tmp_path / "failing.onnx"), "fp16")
+
+
+@pytest.mark.parametrize("reads_image", [True, False])
+def test_a_network_without_convolutions_has_a_half_too(tmp_path: Path, reads_image: bool) -> None:
+    """Normalisation goes on to the first convolution, which need not be there; nor need the image be read at all."""
+    grid, counts = (4, 4), (11, 1, 2)
+    weights = [
+        numpy_helper.from_array(np.zeros((1, count, *grid), np.float32), f"w{place}")
+        for place, count in enumerate(counts)
+    ]
+    nodes = [helper.make_node("Identity", [f"w{place}"], [name]) for place, name in enumerate(model_file.OUTPUTS)]
+    if reads_image:
+        nodes[:1] = [
+            helper.make_node("Cast", ["image"], ["float"], name="cast", to=TensorProto.FLOAT),
+            helper.make_node("AveragePool", ["float"], ["small"], name="pool", kernel_shape=[8, 1], strides=[8, 1]),
+            helper.make_node("ReduceMean", ["small"], ["mean"], name="mean", axes=[1, 2, 3]),
+            helper.make_node("Add", ["mean", "w0"], ["semantic_logits"], name="add"),
+        ]
+    info = write_model(tmp_path / "flat.onnx", nodes, weights, (32, 32))
+    graph = onnx.load_from_string(in_precision(info, "fp16"))
+    onnx.checker.check_model(graph, full_check=True)

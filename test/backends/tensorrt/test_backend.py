@@ -3,6 +3,7 @@
 import gc
 import json
 import multiprocessing
+import threading
 from importlib.machinery import ModuleSpec
 
 import numpy as np
@@ -345,6 +346,30 @@ def test_measured_kernels_are_kept_for_the_next_build(machine):
         assert machine.trt.timing_caches[-1] == b"", "a library is given whole files only"
 
 
+def test_measured_kernels_that_cannot_be_kept_cost_no_engine(machine):
+    machine.backend()
+    (kept,) = machine.cache_dir.glob("timing-*.cache")
+    kept.unlink()
+    kept.mkdir()
+    _truncate(_cached(machine))
+    assert machine.backend().infer(_images(0))
+    assert machine.trt.builds == 2 and any("measured again by the next build" in line for line in machine.lines)
+
+
+def test_what_a_vendors_library_raises_is_told_in_a_sentence_and_leaves_nothing_behind(machine):
+    """As pybind11 does where a factory gives nothing: so `fallback: cpu` is obeyed."""
+
+    def nothing(content):
+        raise TypeError("factory function returned nullptr")
+
+    machine.trt._engine = nothing
+    with pytest.raises(
+        SegPerceptionError, match=r"fake_tensorrt 10.3.0 failed \(TypeError: factory .*\): check nvidia-smi"
+    ):
+        machine.backend()
+    assert not machine.runtime.held
+
+
 def test_what_the_builder_says_is_the_cause(machine):
     machine.trt.parse_errors = ["node 7: no importer for Foo"]
     with pytest.raises(SegPerceptionError, match=r"cannot parse .*tiny.onnx \(node 7"):
@@ -446,10 +471,20 @@ def test_progress_rises_and_ends_at_one():
     assert seen[0][1] == "part"
 
 
-def test_ctrl_c_ends_a_build_at_its_next_step(machine):
+@pytest.mark.parametrize("cause", [KeyboardInterrupt, BrokenPipeError])
+def test_what_reporting_raises_ends_a_build_at_its_next_step(machine, cause):
     def interrupt(share, phase):
-        raise KeyboardInterrupt
+        raise cause
 
     flavor = Flavor("tensorrt", machine.trt, engines._make_logger(machine.trt))
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(cause):
         engines.build(flavor, machine.model, progress=interrupt)
+
+
+def test_a_build_in_another_thread_leaves_signals_alone(machine):
+    """As the node builds: Python runs handlers, and sets them, in the main thread only."""
+    flavor, built = Flavor("tensorrt", machine.trt, engines._make_logger(machine.trt)), []
+    thread = threading.Thread(target=lambda: built.append(engines.build(flavor, machine.model)))
+    thread.start()
+    thread.join(WAIT_S)
+    assert built == [b"FAKE engine"]

@@ -1,9 +1,13 @@
 """The verb, and the models that ship, through the real parser and builder of TensorRT for RTX; no GPU is needed."""
 
 import dataclasses
+import fcntl
 import importlib.util
 import json
+import os
+import signal
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from fakes import tiny_model
@@ -11,7 +15,7 @@ from places import MODELS
 
 from seg_perception import cli, model_file
 from seg_perception.backends.cuda.driver import Gpu
-from seg_perception.backends.tensorrt import build
+from seg_perception.backends.tensorrt import build, cache
 from seg_perception.backends.tensorrt import engine as engines
 from seg_perception.backends.tensorrt.cache import EngineCache, check_place, read_engine, write_engine
 from seg_perception.errors import SegPerceptionError
@@ -105,6 +109,70 @@ def test_a_harmed_engine_of_the_real_builder_is_built_again(tmp_path, harm):
     file.write_bytes(data)
     assert kept.get(key, make, lambda line: None) == built[-1] and len(built) == 2
     assert kept.get(key, pytest.fail, pytest.fail) == built[-1]
+
+
+@needs_rtx
+def test_ctrl_c_that_meets_the_real_builders_log_ends_the_build(model, tmp_path, monkeypatch, capfd):
+    """It writes a lot, so nearly every signal is handled there, and what is raised there is printed and lost."""
+    logger = engines.load_flavor("rtx").logger
+    really_log, sent = type(logger).log, []
+
+    def log(self, severity, message):
+        if not sent:
+            sent.append(1)
+            os.kill(os.getpid(), signal.SIGINT)
+            for _ in range(100):
+                pass  # where the handler runs
+        really_log(self, severity, message)
+
+    monkeypatch.setattr(type(logger), "log", log)
+    before = signal.getsignal(signal.SIGINT)
+    assert _run("--model", model.path, "--out", tmp_path / "e", "--compute-capability", "8.6") == 130
+    assert sent and not (tmp_path / "e").exists() and signal.getsignal(signal.SIGINT) == before
+    assert "Exception caught" not in "".join(capfd.readouterr())
+
+
+@needs_rtx
+def test_what_reporting_raises_ends_the_real_build_and_is_the_cause(model, capfd):
+    def broken(share, phase):
+        raise BrokenPipeError(32, "Broken pipe")
+
+    with pytest.raises(BrokenPipeError):
+        engines.build(engines.load_flavor("rtx"), model, compute_capability="8.6", progress=broken)
+    assert "Exception caught" not in "".join(capfd.readouterr())
+
+
+@needs_rtx
+def test_a_batch_that_the_file_does_not_take_is_refused(tmp_path, capsys):
+    path = tiny_model(tmp_path / "one.onnx", batch=1).path
+    assert _run("--model", path, "--compute-capability", "8.6", "--out", tmp_path / "e", "--batch", 4) == 2
+    assert "takes 1 at a time: leave it out" in capsys.readouterr().err
+    assert _run("--model", path, "--compute-capability", "8.6", "--out", tmp_path / "e", "--batch", 10**6) == 2
+    assert "from 1 to 256" in capsys.readouterr().err
+
+
+@needs_rtx
+def test_an_engine_for_the_gpu_at_hand_is_kept_where_the_node_finds_it_by_one_builder(model, tmp_path, monkeypatch):
+    flavor, gpu, held = engines.load_flavor("rtx"), Gpu("some GPU", "8.6"), []
+    monkeypatch.setattr(build, "Cuda", lambda: SimpleNamespace(gpu=lambda: gpu))
+    kept = EngineCache(tmp_path / "cache")
+    place = kept.path(build.engine_key(model, flavor, gpu, 1))
+
+    def make(*_, **__):
+        lock = os.open(place.with_suffix(".lock"), os.O_RDWR)
+        with pytest.raises(BlockingIOError):
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        os.close(lock)
+        held.append(1)
+        return b"engine"
+
+    monkeypatch.setattr(engines, "build", make)
+    assert _run("--model", model.path, "--flavor", "rtx", "--engine-cache", kept.folder) == 0 and held
+    key = build.engine_key(model, flavor, gpu, 1)
+    assert kept.get(key, lambda: pytest.fail("built twice"), pytest.fail) == b"engine"
+    (tmp_path / "full").mkdir()
+    monkeypatch.setattr(cache.shutil, "disk_usage", lambda folder: SimpleNamespace(free=100))
+    assert _run("--model", model.path, "--flavor", "rtx", "--engine-cache", tmp_path / "full") == 2 and len(held) == 1
 
 
 @needs_rtx

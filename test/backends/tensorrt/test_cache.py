@@ -98,6 +98,30 @@ def test_on_a_full_disk_nothing_is_built_that_could_not_be_kept(
     assert kept.get(KEY, lambda: pytest.fail("built"), pytest.fail, 10_000_000) == b"engine", "it is there"
 
 
+def test_a_cache_that_nobody_may_look_into_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def secret(self: Path) -> bool:
+        raise PermissionError(13, "Permission denied", str(self))
+
+    kept = EngineCache(tmp_path)
+    monkeypatch.setattr(Path, "is_symlink", secret)
+    with pytest.raises(SegPerceptionError, match=r"looked at \(Permission denied\): name another engine cache"):
+        kept.get(KEY, lambda: pytest.fail("built, though it cannot be kept"), pytest.fail)
+
+
+def test_a_cache_that_cannot_be_locked_is_used_all_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on some shared folders."""
+    really_lock, lines = cache.fcntl.flock, list[str]()
+
+    def unable(file: int, operation: int) -> None:
+        raise OSError(37, "No locks available")
+
+    monkeypatch.setattr(cache.fcntl, "flock", unable)
+    assert EngineCache(tmp_path).get(KEY, lambda: b"engine", lines.append) == b"engine"
+    monkeypatch.setattr(cache.fcntl, "flock", really_lock)
+    assert "cannot be locked (No locks available)" in lines[0]
+    assert EngineCache(tmp_path).get(KEY, lambda: pytest.fail("built twice"), pytest.fail) == b"engine"
+
+
 def test_a_file_in_place_of_the_cache_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     for folder in (tmp_path / "file", tmp_path / "file" / "below"):
