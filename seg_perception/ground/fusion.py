@@ -27,6 +27,8 @@ from numpy.typing import NDArray
 from seg_perception.compiled import compiled
 from seg_perception.errors import SegPerceptionError
 from seg_perception.ground.maps import OBSTACLE
+from seg_perception.ground.odometry import Odometry
+from seg_perception.ground.odometry import PlanarPose as PlanarPose
 from seg_perception.results import Grid
 
 _HIT, _MISS = math.log(0.8 / 0.2), math.log(0.35 / 0.65)
@@ -41,6 +43,8 @@ MAX_WINDOW_CELLS = 4_000_000
 """Of the window, which holds the grid at any yaw of the vehicle."""
 HIT, HELD = 1, 2
 """Marks in the window while a frame is added: its obstacles, and those that other cameras' newest frames hold."""
+_LEAST_STEP_NS, _NOISE_M, _NOISE_RAD = 20_000_000, 0.3, 0.15
+"""Frames of several cameras come close together, where what odometry errs by would be any speed."""
 _FORGOTTEN = 1e-3
 """Log-odds taken for unknown, long before the floats become so small that arithmetic on them is slow."""
 
@@ -60,15 +64,6 @@ class FusionSettings:
     def __post_init__(self) -> None:
         if not 0.01 <= self.half_life_s <= 3600.0:
             raise ValueError(f"half_life_s is {self.half_life_s}: allowed is 0.01 to 3600")
-
-
-@dataclass(frozen=True)
-class PlanarPose:
-    """The base frame in the odometry frame: x, y in m, yaw in rad (left positive)."""
-
-    x: float
-    y: float
-    yaw: float
 
 
 def window_side(shape: tuple[int, int], resolution_m: float, origin_m: tuple[float, float]) -> int:
@@ -103,8 +98,8 @@ class GridFusion:
     """A window of the odometry frame that moves with the vehicle by whole cells. Belongs to one thread.
 
     Its memory depends on the geometry of the grids, and on what stands in the newest one of each camera; grids of another
-    geometry, or a camera's time that runs backwards, make it forget everything. A frame that comes twice, told by its
-    stamp, counts once. Raises SegPerceptionError for grids whose window would be larger than MAX_WINDOW_CELLS.
+    geometry, a camera's time that runs backwards, or odometry that jumps make it forget everything. A frame that comes twice,
+    told by its stamp, counts once. Raises SegPerceptionError for grids whose window would be larger than MAX_WINDOW_CELLS.
     """
 
     def __init__(self, half_life_s: float) -> None:
@@ -113,6 +108,7 @@ class GridFusion:
         """Of the newest frame, which the window is of."""
         self._geometry: tuple[tuple[int, ...], float, tuple[float, float]] | None = None
         self._newest: dict[str, _Newest] = {}
+        self._odometry, self._placed_ns = Odometry(), 0
         self._corner = (0, 0)
         self._cells: NDArray[np.int8]
         self._memory: _State
@@ -131,11 +127,14 @@ class GridFusion:
         geometry, before = (grid.cells.shape, resolution, grid.origin_m), self._newest.get(camera)
         if geometry == self._geometry and before is not None and stamp_ns == before.stamp_ns:
             return self._window(resolution)
-        if geometry != self._geometry or (before is not None and stamp_ns < before.stamp_ns):
+        is_back = before is not None and stamp_ns < before.stamp_ns
+        if geometry != self._geometry or is_back or self._jumped(pose, stamp_ns):
             if problem := window_problem(grid.cells.shape, resolution, grid.origin_m):
                 raise SegPerceptionError(problem)
             self._forget(window_side(grid.cells.shape, resolution, grid.origin_m))
             self._geometry, self.stamp_ns = geometry, stamp_ns
+            self._odometry, self._placed_ns = Odometry(_NOISE_M, _NOISE_RAD), stamp_ns
+            self._odometry.jumped(pose, 0.0)
         corner, keep, weight = self._corner, 1.0, 1.0
         if not self._newest or stamp_ns > self.stamp_ns:
             half = len(self._cells) // 2
@@ -162,6 +161,14 @@ class GridFusion:
         self._memory, self._spare = self._spare, self._memory
         self._corner = corner
         return self._window(resolution)
+
+    def _jumped(self, pose: PlanarPose, stamp_ns: int) -> bool:
+        """Whether all that is remembered lies elsewhere now: the odometry began anew, or was set."""
+        step_ns = stamp_ns - self._placed_ns
+        if step_ns < _LEAST_STEP_NS:
+            return False
+        self._placed_ns = stamp_ns
+        return self._odometry.jumped(pose, step_ns / 1e9)
 
     def behind_s(self, camera: str) -> float:
         """How much older a camera's newest frame is than the newest of all, s; inf where it has none."""

@@ -15,8 +15,7 @@ from rclpy.time import Time
 
 from seg_perception.camera_model import NORM_TOLERANCE, OPTICAL_FROM_BODY, CameraPose, turned
 from seg_perception.errors import LONGEST_REASON, SegPerceptionError, quoted
-from seg_perception.ground.fusion import PlanarPose
-from seg_perception.tracking.feet import FASTEST_M_S
+from seg_perception.ground.odometry import FASTEST_M_S, PlanarPose
 
 _FARTHEST_M = 1e12
 """Beyond it a number holds no more fractions of a millimetre, so that nothing adds up any more."""

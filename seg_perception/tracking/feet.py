@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seg_perception.camera_model import Floats
-from seg_perception.ground.fusion import PlanarPose
 from seg_perception.ground.geometry import GroundProjection
+from seg_perception.ground.odometry import PlanarPose
 from seg_perception.labels import NOT_GROUND, LabelSet
 from seg_perception.panoptic.relabel import Told
 
@@ -19,10 +19,6 @@ _BELOW_PX = 6.0
 """Where a lens shows nothing so far below, as beyond a fisheye's circle, things are cut off."""
 _FARTHEST_M = 150.0
 """Beyond, a pixel is tens of metres."""
-_LARGEST_CHANGE_M_S, _LARGEST_TURN_RAD_S = 15.0, 4.0
-"""No vehicle changes its speed by more between two frames: its odometry jumped."""
-FASTEST_M_S = 100.0
-"""No vehicle is faster."""
 _UPRIGHT = frozenset(
     (
         *("vegetation", "tree", "hedge", "building", "wall", "bridge", "tunnel"),
@@ -100,28 +96,3 @@ def from_odometry(pose: PlanarPose, places: Floats) -> Floats:
 def _turn(pose: PlanarPose) -> Floats:
     """From the base frame's axes to the odometry frame's, [2, 2]."""
     return np.array(((math.cos(pose.yaw), -math.sin(pose.yaw)), (math.sin(pose.yaw), math.cos(pose.yaw))))
-
-
-class Odometry:
-    """Watches where the vehicle is said to be."""
-
-    def __init__(self) -> None:
-        self._before: PlanarPose | None = None
-        self._speed: tuple[NDArray[np.float64], float] | None = None
-
-    def jumped(self, pose: PlanarPose | None, dt_s: float) -> bool:
-        """Whether the pose cannot have been reached from the last one in dt_s; None: it is not known."""
-        before, speed = self._before, self._speed
-        self._before, self._speed = pose, None
-        if pose is None or before is None or dt_s <= 0:
-            return False
-        moved = np.array((pose.x - before.x, pose.y - before.y)) / dt_s
-        turned = math.remainder(pose.yaw - before.yaw, 2 * math.pi) / dt_s
-        self._speed = moved, turned
-        if speed is None:
-            jump = math.hypot(*moved) > FASTEST_M_S
-        else:
-            jump = math.hypot(*(moved - speed[0])) > _LARGEST_CHANGE_M_S or abs(turned - speed[1]) > _LARGEST_TURN_RAD_S
-        if jump:
-            self._speed = None
-        return jump

@@ -10,11 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seg_perception.camera_model import Floats
-from seg_perception.ground.fusion import PlanarPose
 from seg_perception.ground.geometry import GroundProjection
+from seg_perception.ground.odometry import Odometry, PlanarPose
 from seg_perception.results import Panoptic, Segment, Track
 from seg_perception.tracking import rows
-from seg_perception.tracking.feet import Odometry
 from seg_perception.tracking.matching import associate, without
 from seg_perception.tracking.settings import TrackingSettings
 from seg_perception.tracking.things import Things

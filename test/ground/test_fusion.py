@@ -234,6 +234,34 @@ def test_it_starts_anew_with(change: str) -> None:
     assert (fused.cells == UNKNOWN).all()
 
 
+@pytest.mark.parametrize("to", [(0.0, 0.0, 0.0), (21.5, 5.0, 0.3), (20.0, 5.0, 1.9)], ids=["anew", "aside", "turned"])
+def test_odometry_that_jumps_leaves_nothing_that_was_seen_elsewhere(to: tuple[float, float, float]) -> None:
+    """It was free ground, for seconds, where nobody had ever looked: another part of the world lies there now."""
+    fusion = GridFusion(2.0)
+    for frame in range(10):
+        told = fusion.fuse(grid_of(np.full(SHAPE, ROAD, np.int8)), PlanarPose(20.0, 5.0, 0.3), frame * FRAME_NS)
+    assert (told.cells == ROAD).sum() >= SHAPE[0] * SHAPE[1]
+    told = fusion.fuse(grid_of(empty()), PlanarPose(*to), 10 * FRAME_NS)
+    assert (told.cells == UNKNOWN).all()
+
+
+@pytest.mark.parametrize("hz", [5.0, 15.0, 60.0])
+def test_no_way_of_driving_is_a_jump(hz: float) -> None:
+    """It brakes from 30 m/s by 10 m/s^2 while it turns, by odometry that errs by 10 cm and 3 degrees; a second camera's frames
+    come a millisecond after the first one's."""
+    rng, fusion = np.random.default_rng(3), GridFusion(3600.0)
+    x = y = yaw = 0.0
+    fusion.fuse(grid_of(np.full(SHAPE, ROAD, np.int8)), STANDING, 10**9, "front")
+    for frame in range(1, round(3 * hz)):
+        speed = 30.0 - 10.0 * frame / hz
+        yaw += 1.5 / hz
+        x, y = x + speed / hz * math.cos(yaw), y + speed / hz * math.sin(yaw)
+        for after_ns in (0, 10**6):
+            said = PlanarPose(x + rng.uniform(-0.1, 0.1), y + rng.uniform(-0.1, 0.1), yaw + rng.uniform(-0.05, 0.05))
+            forgets = fusion._jumped(said, 10**9 + round(frame * 1e9 / hz) + after_ns)
+            assert not forgets, frame
+
+
 def test_a_frame_that_comes_twice_counts_once() -> None:
     """Three frames of an obstacle, then one of free ground five times."""
     blocked, free = empty(), empty()

@@ -11,11 +11,12 @@ from moving_things import PERIOD_NS
 from seg_perception.camera_model import CameraModel, CameraPose
 from seg_perception.ground.fusion import PlanarPose
 from seg_perception.ground.geometry import GroundProjection
+from seg_perception.ground.odometry import Odometry
 from seg_perception.labels import CAMVID, CITYSCAPES
 from seg_perception.panoptic.relabel import told
 from seg_perception.results import Panoptic, Segment
 from seg_perception.tracking import motion, sides
-from seg_perception.tracking.feet import Odometry, fastest_speeds, feet_on_ground, hiding_classes, in_odometry
+from seg_perception.tracking.feet import fastest_speeds, feet_on_ground, hiding_classes, in_odometry
 from seg_perception.tracking.settings import TrackingSettings
 from seg_perception.tracking.tracker import Tracker
 
