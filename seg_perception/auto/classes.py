@@ -52,9 +52,14 @@ def label_set_of(adapter: Adapter, root: Path, named: str | None) -> tuple[Label
 
 def _fits_whole(adapter: Adapter, labels: LabelSet) -> bool:
     """Whether each category is one class, or void, and each class a category."""
-    meaning, unlike = match_categories(adapter.categories, labels)
+    meaning, unlike = match_categories(_open(adapter), labels)
     taught = [names[0] for names in meaning.values() if len(names) == 1]
-    return not unlike and max(map(len, meaning.values())) == 1 and set(taught) == set(labels.names)
+    return not unlike and max(map(len, meaning.values()), default=0) == 1 and set(taught) == set(labels.names)
+
+
+def _open(adapter: Adapter) -> dict[int, str]:
+    """The categories but for those of which the adapter knows that they are void."""
+    return {number: name for number, name in adapter.categories.items() if adapter.meaning.get(number) != ()}
 
 
 def _taught(adapter: Adapter, labels: LabelSet) -> set[str]:
@@ -65,7 +70,7 @@ def _own(adapter: Adapter) -> LabelSet:
     """One class a category, in the order of the ids, those that differ in case alone together; things, ground and colours by
     what a name is like."""
     words: dict[str, str] = {}
-    for name in adapter.categories.values():
+    for name in _open(adapter).values():
         words.setdefault(plain(name), name.strip())
     names = [name for word, name in words.items() if word not in VOID_WORDS]
     colors: set[tuple[int, int, int]] = set()

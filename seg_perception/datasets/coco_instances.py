@@ -103,12 +103,15 @@ class CocoInstances(Drawn):
         owners: list[Any] = []
         places: list[tuple[int, int]] = []
         outlines = 0
+        drawn: set[Any] = set()
+        above: dict[int, str] = {}
         try:
             for key, offset, length, row in elements(self._file):
                 if key == "categories":
                     number, name = int(row["id"]), str(row["name"])
                     self._once(names.get(number, name) != name, f"categories of the id {number}")
                     names[number] = name
+                    above[number] = str(row.get("supercategory"))
                 elif key == "images":
                     name = str(row["file_name"])
                     self._once(row["id"] in files, f"images of the id {row['id']}")
@@ -120,6 +123,7 @@ class CocoInstances(Drawn):
                     owners.append(row["image_id"])
                     places.append((offset, length))
                     outlines += bool(row.get("segmentation"))
+                    drawn.add(row.get("category_id"))
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise SegPerceptionError(
                 f"{self._file} is no instance JSON of COCO ({error!r}): export it again"
@@ -136,6 +140,8 @@ class CocoInstances(Drawn):
         self._numbers = numbered_categories(names)
         is_coco = all(names.get(number) == name for number, name in _COCO_ITSELF.items())
         meaning = {self._numbers[i]: CONCEPTS_BY_CATEGORY.get(name, ()) for i, name in names.items()} if is_coco else {}
+        if above.get(0) == "none" and 0 not in drawn and names[0] in above.values():
+            meaning[self._numbers[0]] = ()  # the project, which Roboflow lists as what its categories are of
         super().__init__("coco_instances", {self._numbers[i]: name for i, name in names.items()}, images, meaning)
         self.spare = lost
 

@@ -27,7 +27,8 @@ from seg_perception.datasets.shapes import (
 from seg_perception.errors import SegPerceptionError
 from seg_perception.files import visible
 
-_AREAS = ("polygon", "rectangle", "circle", "mask")
+_AREAS = ("polygon", "rectangle", "circle", "mask", "rotation")
+"""The last one is X-AnyLabeling's for a turned box, of which it has the four corners."""
 
 
 class FilesOfShapes(Drawn):

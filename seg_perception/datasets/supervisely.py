@@ -15,15 +15,16 @@ from seg_perception.files import in_either_form, visible
 
 
 class Supervisely(FilesOfShapes):
-    """Polygons with holes, bitmaps and boxes; the last one is in front. split: a data set's folder, "" = all."""
+    """Polygons with holes, bitmaps and boxes; the last one is in front. split: a data set's folder, with those nested in it,
+    "" = all."""
 
     def __init__(self, root: Path, split: str) -> None:
         if not (root / "meta.json").is_file():
             raise SegPerceptionError(
                 f"there is no {root / 'meta.json'}: check `root`, or export annotations and images again"
             )
-        found = [root / split] if split else sorted(root.iterdir())
-        folders = [folder for folder in found if (folder / "ann").is_dir()]
+        whole = root / split
+        folders = [path.parent for path in sorted(whole.rglob("ann")) if path.is_dir() and path.parent != root]
         images = [
             path for folder in folders if (folder / "img").is_dir() for path in visible(label_files(folder / "img"))
         ]

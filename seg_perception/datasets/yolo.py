@@ -3,17 +3,18 @@ in a folder `images`, and beside it `labels/<stem>.txt`: one object a line, its 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from seg_perception.datasets.base import Remark, refuse_same_names, text_of
+from seg_perception.datasets.base import Remark, label_files, refuse_same_names, text_of
 from seg_perception.datasets.categories import numbered_categories
 from seg_perception.datasets.shapes import Drawn, Shape
 from seg_perception.errors import SegPerceptionError, nearest_name
-from seg_perception.files import image_files, in_either_form, visible
+from seg_perception.files import image_files, in_either_form, is_file, visible
 from seg_perception.yaml_fields import read_yaml
 
 _SAME_SPLIT = {"val": "valid", "valid": "val"}
@@ -118,19 +119,34 @@ def _images(root: Path, content: dict[str, Any], entry: Any, data: Path) -> list
     wanted = entry[0] if isinstance(entry, list) and len(entry) == 1 else entry
     if not isinstance(wanted, str):
         raise SegPerceptionError(f"{data}: a split is {entry!r}, expected one folder of images")
-    inside = "/".join(part for part in Path(wanted).parts if part not in ("..", ".", "/"))
     places = [root / str(content.get("path", "")), root]
-    candidates = [place / word for place in places for word in (wanted, inside)]
-    found = next((path for path in candidates if path.exists()), None)
+    exact = _places(wanted, places)
+    near = (path for path in _places(wanted, [root], shortened=True) if is_file(path) or _has_images(path))
+    found = next((path for path in exact if path.exists()), None) or next(near, None)
     if found is None:
-        raise SegPerceptionError(
-            f"{data} says that images are in '{wanted}', and there is no {root / inside}: correct it"
-        )
+        raise SegPerceptionError(f"{data} says that images are in '{wanted}', and there is no {exact[-1]}: correct it")
     if found.is_dir():
         return image_files(found)
     lines = [line.strip() for line in text_of(found).splitlines() if line.strip()]
-    pairs = [(in_either_form(found.parent / line), in_either_form(root / line)) for line in lines]
-    images = [next((path for path in pair if path.is_file()), pair[1]) for pair in pairs]
+    images = [_listed(line, found.parent, root) for line in lines]
     if not images:
         raise SegPerceptionError(f"{found} names no images: one path a line is expected")
     return list(dict.fromkeys(images))  # some name an image twice, so that it is seen more often
+
+
+def _has_images(folder: Path) -> bool:
+    return folder.is_dir() and bool(visible(label_files(folder)))
+
+
+def _listed(line: str, beside: Path, root: Path) -> Path:
+    """The image that a line of a list names: the first that is there, else where it should be."""
+    places = [*_places(line, [beside, root]), *_places(line, [root], shortened=True)]
+    return next((path for path in map(in_either_form, places) if is_file(path)), in_either_form(root / line))
+
+
+def _places(name: str, folders: Sequence[Path], *, shortened: bool = False) -> list[Path]:
+    """Where a path may lie that was written for these folders: as it is, and without what leads out of them; shortened: without
+    one, two, … of its first folders, as of another machine, or of the `data` that CVAT puts before it."""
+    parts = [part for part in Path(name).parts if part not in ("..", ".", "/")]
+    ends = [Path(*parts[first:]) for first in range(1, len(parts))] if shortened else [Path(name), Path(*parts)]
+    return [folder / end for folder in folders for end in ends]

@@ -156,6 +156,25 @@ def test_a_category_without_a_class_may_be_in_one_split_alone(train: list[str], 
     assert [len(config.open_source(source, labels)) for source in sources] == [len(train), len(val)]
 
 
+def test_what_is_void_by_its_layout_is_no_class(tmp_path: Path) -> None:
+    rows = json.loads((coco(tmp_path, ["a_0"], ["tram"]) / "annotations" / "instances_default.json").read_text())
+    for row in (*rows["annotations"], *rows["categories"]):
+        row["category_id" if "image_id" in row else "id"] += 1
+    rows["categories"][0]["supercategory"] = "my-project"
+    rows["categories"].append({"id": 0, "name": "my-project", "supercategory": "none"})
+    (tmp_path / "annotations" / "instances_default.json").write_text(json.dumps(rows))
+    labels, _ = label_set_of(adapter_of(layout_of(tmp_path)), tmp_path, None)
+    assert labels.names == ("tram",), "Roboflow lists the project as what its categories are of"
+    root = tmp_path / "polygons"
+    write_image(root / "leftImg8bit/train/x/a_leftImg8bit.png", np.zeros((4, 4, 3), np.uint8))
+    objects = [{"label": "ego vehicle", "polygon": [[0, 0], [4, 0], [4, 4]]}]
+    (root / "gtFine/train/x").mkdir(parents=True)
+    rows = {"imgHeight": 4, "imgWidth": 4, "objects": objects}
+    (root / "gtFine/train/x/a_gtFine_polygons.json").write_text(json.dumps(rows))
+    with pytest.raises(SegPerceptionError, match="are all void"):
+        label_set_of(adapter_of(layout_of(root)), root, None)
+
+
 def test_categories_that_differ_in_case_are_one_class(tmp_path: Path) -> None:
     layout = layout_of(coco(tmp_path, ["a_0", "b_0", "c_0"], ["Road", "my_thing", "road", "My Thing"]))
     labels, _ = label_set_of(adapter_of(layout), tmp_path, None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import shutil
 import struct
 import zlib
 from collections.abc import Callable
@@ -225,6 +226,14 @@ def supervisely(root: Path) -> dict[str, Any]:
     text(root / "ds/ann/a.jpg.json", rows := {"size": {"height": 4, "width": 4}, "objects": [one]})
     photo(root / "ds/img/a.jpg", 4, 4)
     return rows
+
+
+def test_supervisely_s_data_sets_may_lie_in_each_other(tmp_path: Path) -> None:
+    supervisely(tmp_path)
+    shutil.copytree(tmp_path / "ds", tmp_path / "ds/datasets/inner")
+    (tmp_path / "ds/datasets/inner/img/a.jpg").rename(tmp_path / "ds/datasets/inner/img/b.jpg")
+    (tmp_path / "ds/datasets/inner/ann/a.jpg.json").rename(tmp_path / "ds/datasets/inner/ann/b.jpg.json")
+    assert [len(DATASETS["supervisely"](tmp_path, split)) for split in ("", "ds", "ds/datasets/inner")] == [2, 2, 1]
 
 
 def test_supervisely_s_faults_are_named(tmp_path: Path) -> None:

@@ -146,6 +146,20 @@ def test_coco_itself_says_what_its_categories_may_be(tmp_path: Path) -> None:
     assert dataset.meaning[1] == ("person", "rider") and dataset.meaning[15] == ()
 
 
+def test_the_project_that_roboflow_lists_is_no_category(tmp_path: Path) -> None:
+    rows = content({"category_id": 1, "segmentation": [SQUARE]}, names={0: "street-x1yz", 1: "road"})
+    for row, above in zip(rows["categories"], ("none", "street-x1yz"), strict=True):
+        row["supercategory"] = above
+    export(tmp_path, rows)
+    photo(tmp_path / "images/a.jpg", 6, 8)
+    assert open_dataset("coco_instances", tmp_path, "", CAMVID)[0].label[2, 2] == 1
+    open_dataset("coco_instances", tmp_path, "", CAMVID, {"street-x1yz": ()})
+    rows["annotations"][0]["category_id"] = 0
+    export(tmp_path, rows)
+    with pytest.raises(SegPerceptionError, match="the category 'street-x1yz' is no class"):
+        open_dataset("coco_instances", tmp_path, "", CAMVID)
+
+
 def test_categories_that_match_nothing_are_told_with_the_line(tmp_path: Path) -> None:
     export(tmp_path, content({"category_id": 3, "segmentation": [SQUARE]}))
     photo(tmp_path / "images/a.jpg", 6, 8)

@@ -89,6 +89,24 @@ def test_yolo(tmp_path: Path, data: str, image: str, split: str) -> None:
     assert numbers(tmp_path, "yolo", split)[0] == [2, 2, 0, 0]
 
 
+@pytest.mark.parametrize(
+    "line", ["data/images/train/a.jpg", "/content/mine/images/train/a.jpg", "../x/images/train/a.jpg"]
+)
+def test_yolo_s_paths_may_be_of_another_place(line: str, tmp_path: Path) -> None:
+    """CVAT puts `data` before them, notebooks the whole path of their machine."""
+    yolo(tmp_path, "train: train.txt\nnames: [road, car]\n", "images/train/a.jpg", "labels/train/a.txt", ROAD_AND_CAR)
+    text(tmp_path / "train.txt", f"{line}\n")
+    assert picture(tmp_path, "yolo", "train") == ["cc..", "cc..", "ccrr", "rrrr"]
+    text(tmp_path / "data.yaml", f"train: {Path(line).parent}\nnames: [road, car]\n")
+    assert picture(tmp_path, "yolo", "train") == ["cc..", "cc..", "ccrr", "rrrr"]
+    text(tmp_path / "data.yaml", "train: there/is/none\nnames: [road, car]\n")
+    (tmp_path / "none").mkdir()
+    with pytest.raises(
+        SegPerceptionError, match=r"are in 'there/is/none', and there is no .*/there/is/none: correct it"
+    ):
+        picture(tmp_path, "yolo", "train")
+
+
 def test_yolo_faults_are_named(tmp_path: Path) -> None:
     with pytest.raises(SegPerceptionError, match=r"no data\.yaml"):
         open_dataset("yolo", tmp_path, "train", CAMVID)
@@ -220,6 +238,11 @@ def test_labelme(tmp_path: Path) -> None:
     (remark,) = open_dataset("labelme", tmp_path, "", CAMVID).read(0).remarks
     assert "have no area" in remark.kind and "shape 5 ('car')" in remark.where
     assert open_dataset("labelme", tmp_path.parent, tmp_path.name, CAMVID)[0].label.shape == (4, 4)
+
+
+def test_a_turned_box_of_x_anylabeling_is_its_corners(tmp_path: Path) -> None:
+    labelme(tmp_path, drawn("car", [[2, 0], [4, 2], [2, 4], [0, 2]], "rotation", direction=0.785))
+    assert picture(tmp_path, "labelme") == [".cc.", "cccc", ".cc.", "...."]
 
 
 def test_labelme_circle(tmp_path: Path) -> None:
