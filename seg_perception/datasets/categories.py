@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 
 from seg_perception.datasets.label_sets import CONCEPTS, Meaning, classes_in
 from seg_perception.errors import SegPerceptionError, nearest_name
+from seg_perception.files import one_form
 from seg_perception.labels import VOID, LabelSet
 
 Classes = Mapping[int | str, tuple[str, ...]]
@@ -46,8 +47,8 @@ _YAML_WORDS = frozenset(("y", "n", "yes", "no", "on", "off", "true", "false", "n
 
 
 def plain(name: str) -> str:
-    """A name without what differs between tools: case, underscores, hyphens and spaces at its ends."""
-    return " ".join(re.split(r"[\s_\-]+", name.casefold().strip(" _-\t")))
+    """A name without what differs between tools: case, underscores, hyphens, spaces at its ends, how accents are stored."""
+    return " ".join(re.split(r"[\s_\-]+", one_form(name).casefold().strip(" _-\t")))
 
 
 def numbered_categories(names: Mapping[int, str] | list[str]) -> dict[int, int]:

@@ -55,7 +55,10 @@ class _Reader:
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file
         self._text, self._at, self._before = "", 0, 0
-        if file.peek(3)[:3] == b"\xef\xbb\xbf":  # type: ignore[attr-defined]
+        start = file.peek(3)[:3]  # type: ignore[attr-defined]
+        if start[:2] in (b"\xff\xfe", b"\xfe\xff"):
+            raise ValueError("it is in UTF-16, not in UTF-8")
+        if start == b"\xef\xbb\xbf":
             file.read(3)
             self._before = 3
 

@@ -22,6 +22,7 @@ from seg_perception.errors import SegPerceptionError
 from seg_perception.files import IMAGE_ENDINGS, in_either_form, is_file, visible
 
 _AREAS = ("polygonlabels", "brushlabels", "rectanglelabels", "ellipselabels")
+_BY_KEY = {"rle": _AREAS[1], "points": _AREAS[0], "radiusX": _AREAS[3], "height": _AREAS[2]}
 _UPLOAD = re.compile(r"^[0-9a-f]{8}-")
 """What Label Studio puts before the name of a file that was uploaded."""
 
@@ -63,7 +64,7 @@ class LabelStudio(Drawn):
             where = f"region {row.get('id', number)} of {key} in {self._file}"
             names = _names(row)
             try:
-                if not names or row["type"] not in _AREAS:
+                if not names or _kind(row) not in _AREAS:
                     if str(row.get("type")).endswith("labels"):
                         remarks.append(Remark(NO_AREA, where))
                     continue
@@ -125,16 +126,23 @@ def _labels(row: Any) -> Iterator[str]:
         yield from map(str, row["value"].get(kind, []))
 
 
+def _kind(row: Any) -> str:
+    """What is drawn: of `Labels` that stand beside a tool without labels, by what the value holds."""
+    kind = str(row["type"])
+    found = (shape for key, shape in _BY_KEY.items() if key in row["value"])
+    return next(found, kind) if kind == "labels" else kind
+
+
 def _outline(row: Any, size_hw: tuple[int, int], where: str) -> dict[str, Any]:
-    value, scale = row["value"], np.array(size_hw[::-1]) / 100
-    if row["type"] == "brushlabels":
+    kind, value, scale = _kind(row), row["value"], np.array(size_hw[::-1]) / 100
+    if kind == "brushlabels":
         if value.get("format") != "rle":
             raise ValueError("a brush that is no RLE")
         return {"mask": trimmed(brush_mask(value["rle"], size_hw))}
-    if row["type"] == "polygonlabels":
+    if kind == "polygonlabels":
         return {"rings": (ring_of(value["points"], where) * scale,)}
     turn = float(value.get("rotation", 0))
-    if row["type"] == "ellipselabels":
+    if kind == "ellipselabels":
         middle = np.array([value["x"], value["y"]], np.float64) * scale
         radii = np.array([value["radiusX"], value["radiusY"]], np.float64) * scale
         return {"rings": (turned(ellipse_ring(middle, radii), turn, middle),)}

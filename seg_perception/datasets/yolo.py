@@ -116,22 +116,29 @@ def _data(root: Path, split: str) -> tuple[dict[int, str], list[Path]]:
 
 def _images(root: Path, content: dict[str, Any], entry: Any, data: Path) -> list[Path]:
     """The images of a folder, or of a text file with one path a line. Roboflow writes ../train/images for train/images."""
-    wanted = entry[0] if isinstance(entry, list) and len(entry) == 1 else entry
-    if not isinstance(wanted, str):
-        raise SegPerceptionError(f"{data}: a split is {entry!r}, expected one folder of images")
+    if isinstance(entry, list) and entry and all(isinstance(one, str) for one in entry):
+        return list(dict.fromkeys(image for one in entry for image in _images(root, content, one, data)))
+    if not isinstance(entry, str):
+        raise SegPerceptionError(f"{data}: a split is {entry!r}, expected a folder of images, or several")
     places = [root / str(content.get("path", "")), root]
-    exact = _places(wanted, places)
-    near = (path for path in _places(wanted, [root], shortened=True) if is_file(path) or _has_images(path))
+    exact = _places(entry, places)
+    near = (path for path in _places(entry, [root], shortened=True) if is_file(path) or _has_images(path))
     found = next((path for path in exact if path.exists()), None) or next(near, None)
     if found is None:
-        raise SegPerceptionError(f"{data} says that images are in '{wanted}', and there is no {exact[-1]}: correct it")
+        raise SegPerceptionError(f"{data} says that images are in '{entry}', and there is no {exact[-1]}: correct it")
     if found.is_dir():
-        return image_files(found)
+        return image_files(found) if _has_images(found) else _below(found)
     lines = [line.strip() for line in text_of(found).splitlines() if line.strip()]
     images = [_listed(line, found.parent, root) for line in lines]
     if not images:
         raise SegPerceptionError(f"{found} names no images: one path a line is expected")
     return list(dict.fromkeys(images))  # some name an image twice, so that it is seen more often
+
+
+def _below(folder: Path) -> list[Path]:
+    """The images in the folders of a folder that has none itself."""
+    folders = (path for path in visible(folder.rglob("*")) if _has_images(path))
+    return [image for path in folders for image in image_files(path)] or image_files(folder)
 
 
 def _has_images(folder: Path) -> bool:

@@ -268,6 +268,26 @@ def test_label_studio_s_ellipse_has_an_area(tmp_path: Path) -> None:
     assert picture(tmp_path, "label_studio") == [".rr.", ".rr.", ".rr.", ".rr."]
 
 
+@pytest.mark.parametrize(
+    ("value", "picture_of"),
+    [
+        ({"points": [[0, 0], [50, 0], [50, 50], [0, 50]], "closed": True}, ["cc..", "cc..", "....", "...."]),
+        ({"x": 50, "y": 50, "width": 50, "height": 50, "rotation": 0}, ["....", "....", "..cc", "..cc"]),
+        ({"x": 50, "y": 50, "radiusX": 50, "radiusY": 25, "rotation": 90}, [".cc.", ".cc.", ".cc.", ".cc."]),
+        ({"x": 50, "y": 50, "width": 1}, ["....", "....", "....", "...."]),
+    ],
+)
+def test_label_studio_s_labels_may_stand_beside_the_tool(
+    value: dict[str, Any], picture_of: list[str], tmp_path: Path
+) -> None:
+    """As of `<Labels>` and `<Polygon>`: a row of what is drawn, and the same with the label."""
+    photo(tmp_path / "images/a.jpg", 4, 4)
+    text(tmp_path / "tasks.json", [task("a.jpg", ("polygon", value), ("labels", {**value, "labels": ["car"]}))])
+    assert picture(tmp_path, "label_studio") == picture_of
+    remarks = open_dataset("label_studio", tmp_path, "", CAMVID).read(0).remarks
+    assert bool(remarks) == (picture_of == ["...."] * 4), "a point has no area"
+
+
 def test_colours_of_16_bits_are_colours(tmp_path: Path) -> None:
     photo(tmp_path / "train/images/a.png", 1, 2)
     road = CAMVID.by_name("road").color

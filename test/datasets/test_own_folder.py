@@ -10,7 +10,7 @@ import pytest
 from test_datasets import meant, pair, photo, write
 
 from seg_perception.datasets import open_dataset
-from seg_perception.datasets.categories import match_categories
+from seg_perception.datasets.categories import match_categories, plain
 from seg_perception.datasets.guess import fitting_adapters
 from seg_perception.errors import SegPerceptionError
 from seg_perception.labels import CAMVID, VOID
@@ -154,6 +154,7 @@ def test_categories_match_however_they_are_written() -> None:
     names = {0: "Traffic_Light", 1: "SIDEWALK", 2: " car ", 3: "Background", 4: "_background_"}
     meaning, unlike = match_categories(names, CAMVID)
     assert meaning == {0: ("sign",), 1: ("pavement",), 2: ("car",), 3: (), 4: ()} and not unlike
+    assert plain("Fußgänger") == plain("FUSSGA\u0308NGER")
 
 
 @pytest.mark.parametrize(

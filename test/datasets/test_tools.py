@@ -89,6 +89,18 @@ def test_yolo(tmp_path: Path, data: str, image: str, split: str) -> None:
     assert numbers(tmp_path, "yolo", split)[0] == [2, 2, 0, 0]
 
 
+def test_yolo_s_images_may_lie_in_folders_of_folders_and_in_several(tmp_path: Path) -> None:
+    data = "train: [images/one, images/two]\nval: images\nnames: [road, car]\n"
+    for image in ("one/a", "two/b"):
+        yolo(tmp_path, data, f"images/{image}.jpg", f"labels/{image}.txt", ROAD_AND_CAR)
+    for split in ("train", "val"):
+        assert len(open_dataset("yolo", tmp_path, split, CAMVID)) == 2
+    for entry in ("[images/one, 3]", "&a [*a]", "[]"):
+        text(tmp_path / "data.yaml", f"train: {entry}\nnames: [road, car]\n")
+        with pytest.raises(SegPerceptionError, match=r"a split is .*, expected a folder of images, or several"):
+            open_dataset("yolo", tmp_path, "train", CAMVID)
+
+
 @pytest.mark.parametrize(
     "line", ["data/images/train/a.jpg", "/content/mine/images/train/a.jpg", "../x/images/train/a.jpg"]
 )
