@@ -277,6 +277,11 @@ class Wants:
     points: bool = False
     ground: bool = False
 
+    @property
+    def on_ground(self) -> bool:
+        """Whether anything is computed of where the ground is."""
+        return self.areas or self.grid or self.free_space or self.points
+
 
 @dataclass(frozen=True)
 class Result:

@@ -299,11 +299,9 @@ class DrivableExtractor:
         mask, self.depth_problem = np.ascontiguousarray(panoptic.semantic), None
         if self._ego is not None and mask.shape == self._ego.shape:
             mask = cv2.copyTo(mask, self._others, self._without_ego)
-        on_ground = wants.areas or wants.grid or wants.free_space or wants.points
-        projection = (
-            self._seen_from(mask) if on_ground or wants.instances else None
-        )  # things' feet are placed by it too
-        if projection is None or not on_ground:
+        # Things' feet are placed by the projection too.
+        projection = self._seen_from(mask) if wants.on_ground or wants.instances else None
+        if projection is None or not wants.on_ground:
             return Drivable(self._areas(mask, panoptic.confidence, None) if wants.areas else (), ego=self._ego)
         ground = self._mapped_from(projection)
         seen = ground.seen(mask)

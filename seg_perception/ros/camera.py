@@ -253,7 +253,7 @@ class Camera:
         """The depth of a frame's image, once the network has run, so that it has had time to come; None where there is none,
         which is counted and named."""
         depth, frame = self._depth, prepared.ready.frame
-        if depth is None or not watches_ground(prepared.watched) or prepared.ground.problem:
+        if depth is None or not prepared.ready.wants.on_ground or prepared.ground.problem:
             return None
         try:
             return depth.newest.of(frame.stamp_ns, frame.size_hw, frame.frame_id, time.monotonic())

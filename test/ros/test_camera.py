@@ -70,6 +70,30 @@ class Recorder:
         return 0
 
 
+@pytest.mark.parametrize(
+    ("watched", "asked"),
+    [
+        ("free_space", True),
+        ("segmentation_mask", True),
+        ("segmentation_mask/compressed", True),
+        ("points", True),
+        ("tracks", False),
+        ("segments", False),
+        ("label_mask", False),
+    ],
+)
+def test_depth_is_asked_for_by_all_that_shows_the_ground_and_by_nothing_else(watched: str, asked: bool) -> None:
+    """The overlay's free distance was that of flat ground while nobody listened to the grid or the scan beside it."""
+    camera, heard = Camera.__new__(Camera), list[int]()
+    newest = SimpleNamespace(of=lambda stamp_ns, *_: heard.append(stamp_ns))
+    camera._depth = SimpleNamespace(newest=newest)  # type: ignore[assignment]
+    frame = SimpleNamespace(stamp_ns=7, size_hw=(2, 3), frame_id="")
+    ready = SimpleNamespace(frame=frame, wants=outputs.wants(frozenset({watched})))
+    prepared = SimpleNamespace(ready=ready, ground=GROUND_OK, watched=frozenset({watched}), camera_input=None)
+    camera._depth_of(prepared)  # type: ignore[arg-type]
+    assert heard == [7] * asked
+
+
 def recorded_outputs(monkeypatch: pytest.MonkeyPatch) -> tuple[CameraOutputs, dict[str, Recorder]]:
     """Outputs with vision_msgs, and the publisher of each topic."""
 
