@@ -22,7 +22,9 @@ def read_yaml(path: Path) -> Any:
     except OSError as error:
         raise SegPerceptionError(f"{path} cannot be read ({error.strerror}): check the path") from error
     except UnicodeDecodeError as error:
-        raise SegPerceptionError(f"{path} is no text in UTF-8 ({error.reason}): save it so, or give a YAML file") from error
+        raise SegPerceptionError(
+            f"{path} is no text in UTF-8 ({error.reason}): save it so, or give a YAML file"
+        ) from error
     except (yaml.YAMLError, RecursionError, ValueError, AttributeError) as error:
         # The last two are of a date that is none.
         raise SegPerceptionError(f"{path} is no valid YAML: {' '.join(str(error).split())}") from error

@@ -36,6 +36,9 @@ RIFF, WEBP = b"RIFF", b"WEBP"
 COMPRESSED_TAIL_BYTES = 4096
 """How far from the end the mark that ends a picture may lie: cameras pad their JPEG to whole USB packets."""
 
+RECTIFIED = "image_rect"
+"""What names of topics begin with that image_proc writes rectified images to: image_rect, image_rect_color."""
+
 LIMITS = ImageLimits()
 """Where nobody says others."""
 

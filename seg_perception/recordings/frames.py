@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from seg_perception.camera.encodings import encoding_note
-from seg_perception.camera.messages import ImageReader, to_camera_model
+from seg_perception.camera.messages import RECTIFIED, ImageReader, to_camera_model
 from seg_perception.camera.video import NO_KEY_FRAME, header_of
 from seg_perception.errors import SegPerceptionError, quoted
 from seg_perception.faults import Faults
@@ -42,8 +42,6 @@ IMAGE_TOPIC, INFO_TOPIC, LABEL_TOPIC, INSTANCE_TOPIC = (
 """Where `make-bag` writes; labels are looked for beside the image topic, under the same last names."""
 
 TF_TOPIC = "/tf_static"
-RECTIFIED = "image_rect"
-"""What names of topics begin with that image_proc writes rectified images to: image_rect, image_rect_color."""
 RATE_FRAMES = 100
 """Of a topic, which tell its rate."""
 NO_CAMERA = ("label", "instance", "label_mask", "instance_mask", "confidence", "segmentation_mask")

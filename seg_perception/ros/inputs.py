@@ -18,6 +18,7 @@ from std_msgs.msg import Header
 
 from seg_perception.camera.encodings import encoding_note
 from seg_perception.camera.messages import (
+    RECTIFIED,
     BadImageError,
     DecodedImage,
     check_compressed,
@@ -38,6 +39,8 @@ TWO_PUBLISHERS = "two_publishers"
 """Cause of images that two nodes send on one topic."""
 TWO_CALIBRATIONS = "two_calibrations"
 """Cause of images whose camera_info changes to and fro."""
+NAMED_RECTIFIED = "named_rectified"
+"""Cause of images whose topic is called as rectified ones are, though they are taken for raw ones."""
 TO_AND_FRO_S = 5.0
 """What changes back sooner was not turned back by a person."""
 WRONG_TYPE = "wrong_type"
@@ -182,6 +185,8 @@ class CameraInput:
         self.monitor = CameraMonitor(
             node.resolve_topic_name(topic), settings.camera_timeout, time.monotonic(), settings.max_age
         )
+        self._named_rectified = any(part.startswith(RECTIFIED) for part in self.monitor.topic.split("/"))
+        self._misnamed: Doubt | None = None
         self._gaps = SequenceGaps()
         self._stamps = StampJudge(settings.stamp_max_age, settings.stamp_max_ahead)
         self._logged_s: dict[str, float] = {}
@@ -299,8 +304,23 @@ class CameraInput:
     def _on_info(self, message: CameraInfo) -> None:
         doubt = self.calibration.hear(message, self._rectified)
         self._tell_once(self.calibration.note)
+        if self._named_rectified and not self._rectified:
+            self._misnamed = self._doubt_of_name(message)
         if doubt is not None:
             self.doubt(doubt)
+
+    def _doubt_of_name(self, message: CameraInfo) -> Doubt | None:
+        """Where K and P describe different images, and the topic is called as P's is: nothing else tells which of them comes."""
+        try:
+            if to_camera_model(message, rectified=True) == self.calibration.camera:
+                return None
+        except SegPerceptionError:  # there is none of rectified images
+            return None
+        return Doubt(
+            NAMED_RECTIFIED,
+            "the images' topic is called as rectified ones are, but K and the distortion of camera_info are used, which describe "
+            "raw images: set image_rectified, or take the raw images",
+        )
 
     def _on_mismatch(self, policy: str, sentence: str) -> None:
         self._mismatch = policy, sentence
@@ -316,6 +336,8 @@ class CameraInput:
                 self.monitor.decodes(self._video.decoding_s if self._video is not None else None)
                 self._hear_latched_infos()
                 self._look_at_publishers()
+                if self._misnamed is not None:
+                    self.doubt(self._misnamed)
 
     def _look_at_publishers(self) -> None:
         topic = self._images.topic_name

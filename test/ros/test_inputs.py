@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from array import array
 from collections.abc import Callable
 from types import SimpleNamespace
@@ -251,6 +252,34 @@ def test_a_calibration_without_k_beside_a_p_is_rectified_and_told_once() -> None
     assert (camera_input.calibration.camera.K[0][0], camera_input.calibration.camera.distortion) == (450.0, ())
     (line,) = node.told
     assert line.startswith("/front/image: ") and "image_rectified" in line
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters", "changes", "told"),
+    [
+        ("image_rect_color", {}, {}, True),
+        ("left/image_rect/compressed", {"image_transport": "compressed"}, {}, True),
+        ("image_rect", {"image_rectified": True}, {}, False),
+        ("image_raw", {}, {}, False),
+        ("image_rect", {}, {"d": [], "p": [500.0, 0, 320, 0, 0, 500, 240, 0, 0, 0, 1, 0]}, False),  # the two are alike
+        ("image_rect", {}, {"p": [0.0] * 12}, False),
+        ("image_rect", {}, {"k": [0.0] * 9}, False),  # taken for rectified anyhow
+    ],
+)
+def test_images_that_are_called_rectified_and_taken_for_raw_ones_are_told(
+    name: str, parameters: dict[str, Any], changes: dict[str, Any], told: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The lens's distortion was undone twice, and the ground off at the sides, without a word."""
+    node: Any = Subscribing()
+    node.resolve_topic_name = lambda topic: "/camera_info" if "info" in topic else f"/{name}"
+    node.get_publishers_info_by_topic = lambda topic: []
+    camera_input = opened(node, "front", NodeSettings(**parameters), lambda arrival: False, Calibration())
+    for _ in range(2):
+        node.hear["front/camera_info"](calibration(**changes))
+        camera_input.look_around()
+    status = camera_input.monitor.status(time.monotonic())
+    assert status.values.get("named_rectified", "0") == ("2" if told else "0")
+    assert ("set image_rectified" in status.message) == told
 
 
 def test_the_calibration_is_of_the_raw_image_unless_said_otherwise() -> None:
