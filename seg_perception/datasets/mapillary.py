@@ -26,6 +26,7 @@ CONCEPTS_BY_PREFIX: dict[str, tuple[str, ...]] = {
     "construction--flat--curb-cut": ("curb",),
     "construction--flat--driveway": ("road", "parking"),
     "construction--flat--parking": ("parking",),
+    "construction--flat--parking-aisle": ("road", "parking"),
     "construction--flat--pedestrian-area": ("sidewalk",),
     "construction--flat--rail-track": ("rail track",),
     "construction--flat--road": ("road",),
@@ -39,6 +40,7 @@ CONCEPTS_BY_PREFIX: dict[str, tuple[str, ...]] = {
     "human--person": ("person",),
     "human--rider": ("rider",),
     "marking": ("marking",),
+    "marking-only": ("marking",),
     "nature--mountain": ("mountain",),
     "nature--sand": ("terrain",),
     "nature--sky": ("sky",),
@@ -66,7 +68,7 @@ CONCEPTS_BY_PREFIX: dict[str, tuple[str, ...]] = {
     "object--vehicle--truck": ("truck",),
     "object--vehicle--vehicle-group": ("car", "truck", "bus", "motorcycle", "bicycle"),
 }
-"""By the first parts of a class name, the longest counts; both versions name alike. What is not here is void."""
+"""By the first parts of a class name, the longest counts; of both versions. What is not here is void."""
 
 
 _OBJECTS = 256

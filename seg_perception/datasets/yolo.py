@@ -154,6 +154,7 @@ def _listed(line: str, beside: Path, root: Path) -> Path:
 def _places(name: str, folders: Sequence[Path], *, shortened: bool = False) -> list[Path]:
     """Where a path may lie that was written for these folders: as it is, and without what leads out of them; shortened: without
     one, two, … of its first folders, as of another machine, or of the `data` that CVAT puts before it."""
+    name = name.replace("\\", "/")  # of Windows
     parts = [part for part in Path(name).parts if part not in ("..", ".", "/")]
     ends = [Path(*parts[first:]) for first in range(1, len(parts))] if shortened else [Path(name), Path(*parts)]
     return [folder / end for folder in folders for end in ends]

@@ -275,4 +275,9 @@ def _summary(content: dict[str, Any], count: int) -> str:
     words = f"{taken} frames picked of {content['looked_at']} that were looked at"
     if content["without_contrast"]:
         words += f", {content['without_contrast']} of them without contrast"
-    return words + (f"; {count} were asked for, the others are like one of these" if taken < count else "")
+    if taken == count:
+        return words
+    left = content["looked_at"] - content["without_contrast"] - taken
+    return f"{words}; {count} were asked for, " + (
+        "the others are like one of these" if left else "there are no others"
+    )

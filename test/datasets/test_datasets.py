@@ -154,6 +154,17 @@ VISTAS = {
 }
 
 
+def test_mapillary_2_has_markings_and_aisles_that_1_has_not(tmp_path: Path) -> None:
+    names = ("marking-only--discrete--text", "construction--flat--parking-aisle", "construction--flat--road-shoulder")
+    (tmp_path / "config.json").write_text(
+        json.dumps({"labels": [{"name": name, "instances": False} for name in names]})
+    )
+    photo(tmp_path / "training/images/a.jpg", 1, 3)
+    write(tmp_path / "training/instances/a.png", [[0, 256, 512]], np.uint16)
+    dataset = open_dataset("mapillary", tmp_path, "training", CAMVID)
+    assert meant(dataset, CAMVID) == [["road", "road/pavement", ""]]
+
+
 @pytest.mark.parametrize("version", VISTAS)
 @pytest.mark.parametrize("nested", [True, False])
 def test_mapillary(tmp_path: Path, version: str, nested: bool) -> None:

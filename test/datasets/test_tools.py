@@ -102,14 +102,20 @@ def test_yolo_s_images_may_lie_in_folders_of_folders_and_in_several(tmp_path: Pa
 
 
 @pytest.mark.parametrize(
-    "line", ["data/images/train/a.jpg", "/content/mine/images/train/a.jpg", "../x/images/train/a.jpg"]
+    "line",
+    [
+        "data/images/train/a.jpg",
+        "/content/mine/images/train/a.jpg",
+        "../x/images/train/a.jpg",
+        "C:\\mine\\images\\train\\a.jpg",
+    ],
 )
 def test_yolo_s_paths_may_be_of_another_place(line: str, tmp_path: Path) -> None:
     """CVAT puts `data` before them, notebooks the whole path of their machine."""
     yolo(tmp_path, "train: train.txt\nnames: [road, car]\n", "images/train/a.jpg", "labels/train/a.txt", ROAD_AND_CAR)
     text(tmp_path / "train.txt", f"{line}\n")
     assert picture(tmp_path, "yolo", "train") == ["cc..", "cc..", "ccrr", "rrrr"]
-    text(tmp_path / "data.yaml", f"train: {Path(line).parent}\nnames: [road, car]\n")
+    text(tmp_path / "data.yaml", f"train: {line.removesuffix('a.jpg')}\nnames: [road, car]\n")
     assert picture(tmp_path, "yolo", "train") == ["cc..", "cc..", "ccrr", "rrrr"]
     text(tmp_path / "data.yaml", "train: there/is/none\nnames: [road, car]\n")
     (tmp_path / "none").mkdir()
