@@ -53,7 +53,7 @@ class NodeSettings:
     )
     backend: str = _parameter(
         "auto",
-        "what runs the network; auto takes TensorRT where a GPU and TensorRT are found",
+        "what runs the network; auto takes TensorRT where a GPU, TensorRT and cuda-bindings are found",
         choices=BACKENDS,
     )
     fallback: str = _parameter("none", "what to run where TensorRT was chosen and fails", choices=FALLBACKS)
