@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from threading import Lock
 
@@ -74,6 +75,8 @@ class SharedGrid:
         problem, behind_s = self._problems[camera], self._fusion.behind_s(camera)
         if problem or self._fusion.holds(camera):
             return problem
+        if math.isinf(behind_s):
+            return "all was forgotten since its newest frame, as time or the odometry jumped"
         return f"its newest frame is {behind_s:.1f} s older than that of another camera, and has faded"
 
     def destroy(self) -> None:

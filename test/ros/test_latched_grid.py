@@ -87,3 +87,18 @@ def test_the_grid_of_all_cameras_is_told_of_while_it_hangs_on_its_way(publisher:
     sending.join(WAIT_S)
     shared.lacks("left", "it stalls")
     assert is_unknown(publisher.sent[-1])
+
+
+def test_a_camera_that_has_sent_nothing_since_the_odometry_jumped_is_said_so(publisher: Hanging) -> None:
+    """Its newest frame was "inf s older than that of another camera"."""
+    publisher.goes_on.set()
+    names = ["left", "right"]
+    shared = SharedGrid(node_with(publisher), names, SETTINGS)
+    assert shared.watched(SETTINGS)
+    for name in names:
+        shared.add(name, GRID, PlanarPose(0.0, 0.0, 0.0), 10**9, 2.0)
+    shared.add("left", GRID, PlanarPose(900.0, 0.0, 0.0), 11 * 10**8, 2.0)
+    status = shared.status()
+    assert status.values["left"] == "ok" and "odometry jumped" in status.values["right"]
+    shared.add("right", GRID, PlanarPose(900.0, 0.0, 0.0), 11 * 10**8, 2.0)
+    assert set(shared.status().values.values()) == {"ok"}
