@@ -25,10 +25,14 @@ class RoboflowMasks(PairedFiles):
 
 def _classes(path: Path) -> dict[int, str]:
     try:
-        rows = list(csv.reader(text_of(path).splitlines(), skipinitialspace=True))
-        names = {int(row[0]): row[1].strip() for row in rows[1:] if row}
+        rows = [row for row in csv.reader(text_of(path).splitlines(), skipinitialspace=True) if row]
+        if rows and not rows[0][0].strip().lstrip("-").isdecimal():  # what the columns are called
+            del rows[0]
+        names = {int(row[0]): row[1].strip() for row in rows}
     except (ValueError, IndexError, csv.Error) as error:
         raise SegPerceptionError(f"{path} has no lines such as `1, road` ({error}): export it again") from error
     if not names or not all(0 <= number <= 254 for number in names):
         raise SegPerceptionError(f"{path} names no class of an id from 0 to 254: export it again")
+    if len(names) < len(rows):
+        raise SegPerceptionError(f"{path} names an id twice: rename one, or export it again")
     return names

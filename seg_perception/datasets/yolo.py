@@ -110,7 +110,8 @@ def _data(root: Path, split: str) -> tuple[dict[int, str], list[Path]]:
     key = split if split in content else _SAME_SPLIT.get(split, split)
     if key not in content:
         splits = [word for word in ("train", "val", "valid", "test") if word in content]
-        raise SegPerceptionError(f"{files[0]} has no split '{split}': {nearest_name(split, splits or ['train'])}")
+        told = nearest_name(split, splits) if splits else f"write where its images are, as in `{split}: images`"
+        raise SegPerceptionError(f"{files[0]} has no split '{split}': {told}")
     return found, _images(root, content, content[key], files[0])
 
 
@@ -118,7 +119,7 @@ def _images(root: Path, content: dict[str, Any], entry: Any, data: Path) -> list
     """The images of a folder, or of a text file with one path a line. Roboflow writes ../train/images for train/images."""
     if isinstance(entry, list) and entry and all(isinstance(one, str) for one in entry):
         return list(dict.fromkeys(image for one in entry for image in _images(root, content, one, data)))
-    if not isinstance(entry, str):
+    if not isinstance(entry, str) or not entry.strip():
         raise SegPerceptionError(f"{data}: a split is {entry!r}, expected a folder of images, or several")
     places = [root / str(content.get("path", "")), root]
     exact = _places(entry, places)

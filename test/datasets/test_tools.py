@@ -95,7 +95,7 @@ def test_yolo_s_images_may_lie_in_folders_of_folders_and_in_several(tmp_path: Pa
         yolo(tmp_path, data, f"images/{image}.jpg", f"labels/{image}.txt", ROAD_AND_CAR)
     for split in ("train", "val"):
         assert len(open_dataset("yolo", tmp_path, split, CAMVID)) == 2
-    for entry in ("[images/one, 3]", "&a [*a]", "[]"):
+    for entry in ("[images/one, 3]", "&a [*a]", "[]", "''"):
         text(tmp_path / "data.yaml", f"train: {entry}\nnames: [road, car]\n")
         with pytest.raises(SegPerceptionError, match=r"a split is .*, expected a folder of images, or several"):
             open_dataset("yolo", tmp_path, "train", CAMVID)
@@ -144,6 +144,11 @@ def test_yolo_faults_are_named(tmp_path: Path) -> None:
         open_dataset("yolo", tmp_path, "train", CAMVID)
     with pytest.raises(SegPerceptionError, match="has no split 'tarin': did you mean 'train'"):
         open_dataset("yolo", tmp_path, "tarin", CAMVID)
+    text(tmp_path / "data.yaml", "names: [road]\n")
+    with pytest.raises(
+        SegPerceptionError, match="has no split 'train': write where its images are, as in `train: images`"
+    ):
+        open_dataset("yolo", tmp_path, "train", CAMVID)
     text(tmp_path / "data.yaml", "train: images\n")
     with pytest.raises(SegPerceptionError, match="names no classes"):
         open_dataset("yolo", tmp_path, "train", CAMVID)
@@ -160,6 +165,13 @@ def test_roboflow_masks(tmp_path: Path) -> None:
     write(tmp_path / "train/a_png.rf.1234_mask.png", [[0, 1, 3]])
     with pytest.raises(SegPerceptionError, match="holds the unknown ids 3"):
         picture(tmp_path, "roboflow_masks", "train")
+    for told, lines in (
+        ("names an id twice", "0, background\n1, road\n1, car\n"),
+        ("unknown ids 3", "0,\n1, road\n2, car\n"),
+    ):
+        text(tmp_path / "train/_classes.csv", lines)
+        with pytest.raises(SegPerceptionError, match=told):
+            picture(tmp_path, "roboflow_masks", "train")
     text(tmp_path / "train/_classes.csv", "Pixel Value, Class\nzero, background\n")
     with pytest.raises(SegPerceptionError, match="has no lines such as"):
         picture(tmp_path, "roboflow_masks", "train")
