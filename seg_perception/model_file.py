@@ -95,6 +95,14 @@ class ModelInfo:
         macs = self.macs * size_hw[0] * size_hw[1] // (self.size_hw[0] * self.size_hw[1])
         return replace(self, size_hw=size_hw, grid_hw=grid_hw, macs=macs, limits=None)
 
+    def check_takes_one(self) -> None:
+        """Raises SegPerceptionError where a run takes several images, no more and no fewer: frames come one by one."""
+        if self.batch not in (None, 1):
+            raise SegPerceptionError(
+                f"{self.path} takes {self.batch} images at a time and no single one, as frames come: name a file that takes any "
+                "number, as export makes them"
+            )
+
     @property
     def stride(self) -> int:
         """Pixels of the network's input per cell of its outputs."""

@@ -10,6 +10,7 @@ import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -71,6 +72,24 @@ def without_gpu() -> Libraries:
     return libraries
 
 
+def without_nvrtc() -> Libraries:
+    """No run-time compiler, so that masks are made on the CPU."""
+
+    def absent(*arguments: Any) -> Any:
+        raise RuntimeError("libnvrtc was not found")
+
+    libraries = working()
+    libraries.nvrtc = SimpleNamespace(nvrtcVersion=absent, nvrtcCreateProgram=absent)
+    return libraries
+
+
+def without_graphs() -> Libraries:
+    """A driver that makes no graph of what was captured."""
+    libraries = working()
+    libraries.runtime.fails.add("cudaGraphInstantiate")
+    return libraries
+
+
 def wrong_kernels() -> Libraries:
     """A GPU that paints one class too many, as a miscompiled kernel might."""
     libraries = working()
@@ -103,6 +122,12 @@ def crash(lab: Lab) -> None:
     lab.check("before it", True, 1)
     print("on its way to the end", flush=True)
     os.kill(os.getpid(), signal.SIGSEGV)
+
+
+def diverges(lab: Lab) -> None:
+    """As a loss may; NaN and infinity are no JSON."""
+    lab.keep(losses=[1.0, float("nan")], peak={"gb": float("inf"), "steps": (3, -float("inf"))})
+    lab.row("loss", float("nan"))
 
 
 def hang(lab: Lab) -> None:

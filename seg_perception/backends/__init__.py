@@ -32,10 +32,12 @@ def choose(
     providers, threads: of ONNX Runtime. cache_dir: where engines are kept, None = the user's cache folder. precision:
     one of PRECISION_CHOICES, what TensorRT computes in (ONNX Runtime: what the file states). batch: most images per run of an
     engine (ONNX Runtime takes any number that the model file allows).
-    Raises SegPerceptionError for an unknown name, and when the backend cannot be made.
+    Raises SegPerceptionError for an unknown name, for a model file that takes no single image, and when the backend cannot be
+    made.
     """
     if fallback not in FALLBACKS:
         raise SegPerceptionError(f"'{fallback}' is no fallback: {nearest_name(fallback, FALLBACKS)}")
+    model.check_takes_one()
     if model.note:
         log(model.note)
     _check_precision(model, backend, precision)

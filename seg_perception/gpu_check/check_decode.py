@@ -79,8 +79,9 @@ def _compare(lab: Lab, what: str, cases: Iterable[scenes.Case]) -> None:
     worst, wrong, count, refused = Difference(), list[str](), 0, 0
     for case in cases:
         count += 1
-        answers = _both(lab, case)
+        answers, lines = _both(lab, case)
         expected, *seen = answers
+        wrong += [f"{case.name}: {line}" for line in lines]
         if isinstance(expected, str) or any(isinstance(answer, str) for answer in seen):
             refused += 1
             wrong += (
@@ -97,8 +98,9 @@ def _compare(lab: Lab, what: str, cases: Iterable[scenes.Case]) -> None:
         lab.row(f"{what}: those that differ", "; ".join(wrong)[:200])
 
 
-def _both(lab: Lab, case: scenes.Case) -> list[Panoptic | str]:
-    """What the CPU, the GPU call by call and the GPU's graph make of it; for what is refused the sentence."""
+def _both(lab: Lab, case: scenes.Case) -> tuple[list[Panoptic | str], list[str]]:
+    """What the CPU, the GPU call by call and the GPU's graph make of it, for what is refused the sentence; and what was
+    logged, such as that there is no graph."""
     output, mask_hw, stride, chosen = case.output, case.mask_hw, case.stride, case.settings
     _, classes, h, w = output.semantic_logits.shape
     labels = CAMVID if classes == len(CAMVID) else scenes.some_labels(classes)
@@ -108,10 +110,11 @@ def _both(lab: Lab, case: scenes.Case) -> list[Panoptic | str]:
         stand_in.infer(OnDevice(1))
         on_cpu, on_gpu = PanopticDecoder(labels, chosen), stand_in.device_steps().decoder(labels, chosen)
         wants = Wants(confidence=True)
-        return [
+        answers = [
             _answer(lambda: on_cpu.decode(output, 0, mask_hw, stride, wants)),
             *(_answer(lambda: on_gpu.decode(OnDevice(1), 0, mask_hw, stride, wants)) for _ in range(2)),
         ]
+        return answers, stand_in.lines
     finally:
         stand_in.close()
 

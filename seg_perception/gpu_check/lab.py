@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 import traceback
 from collections.abc import Iterator
@@ -56,8 +57,8 @@ class Lab:
         self.row(check, why, LEFT_OUT)
 
     def keep(self, **data: Any) -> None:
-        """Put numbers into the JSON beside the rows."""
-        self._write({"data": data})
+        """Put numbers into the JSON beside the rows; what is not finite, which is no JSON, as a word."""
+        self._write({"data": _told(data)})
 
     @contextmanager
     def part(self, check: str) -> Iterator[None]:
@@ -71,3 +72,11 @@ class Lab:
     def _write(self, entry: dict[str, Any]) -> None:
         self._log.write(json.dumps(entry, default=str) + "\n")
         self._log.flush()
+
+
+def _told(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _told(one) for name, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_told(one) for one in value]
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value

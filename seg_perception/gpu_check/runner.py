@@ -99,7 +99,7 @@ def _watch(command: list[str], seconds: float, output: Any) -> str:
     try:
         code = child.wait(seconds)
     except subprocess.TimeoutExpired:
-        return f"took more than {seconds:.0f} s and was ended"
+        return f"took more than {seconds:.0f} s and was ended: it hangs, or this machine needs more --seconds"
     finally:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(child.pid, signal.SIGKILL)

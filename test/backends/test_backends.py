@@ -5,7 +5,7 @@ import onnxruntime as ort
 import pytest
 from fakes import FakeBackend, empty_output, failing_model, model_info, tiny_model
 
-from seg_perception import backends
+from seg_perception import backends, cli, model_file
 from seg_perception.backends import onnx_runtime
 from seg_perception.backends.onnx_runtime import OnnxRuntimeBackend
 from seg_perception.backends.tensorrt import backend as tensorrt
@@ -175,6 +175,17 @@ def test_an_error_of_tensorrt_is_no_silent_fallback(model, monkeypatch, asked):
     lines = []
     chosen = backends.choose(model, backend=asked, fallback="cpu", log=lines.append)
     assert isinstance(chosen, OnnxRuntimeBackend) and "free GPU memory" in lines[-1]
+
+
+def test_a_model_that_takes_no_single_image_is_refused_before_it_is_run(tmp_path, capsys):
+    """Frames come one by one, and those of several cameras together only where any number will do."""
+    path = tiny_model(tmp_path / "two.onnx", batch=2).path
+    with pytest.raises(
+        SegPerceptionError, match=r"two.onnx takes 2 images at a time .*: name a file that takes any number"
+    ):
+        backends.choose(model_file.load(path), log=lambda line: None)
+    assert cli.main(["export", "--model", str(path), "--out", str(tmp_path / "one.onnx")]) == 2
+    assert "takes 2 images at a time" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", ["backend", "fallback"])

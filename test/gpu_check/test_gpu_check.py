@@ -7,6 +7,7 @@ import subprocess
 import sys
 import sysconfig
 from pathlib import Path
+from types import SimpleNamespace
 
 import fake_gpu
 import pytest
@@ -14,7 +15,7 @@ from fake_cuda import compile_for_cpu
 from places import CHECKOUT
 
 from seg_perception import cli, files
-from seg_perception.gpu_check import gpu_check, runner
+from seg_perception.gpu_check import check_waiting, gpu_check, runner
 from seg_perception.gpu_check.runner import Outcome, Section, run_sections
 from seg_perception.gpu_check.sections import SECTIONS
 from seg_perception.gpu_check.verdicts import DIED, FAULT, LEFT_OUT, OK
@@ -90,6 +91,27 @@ def test_without_torch_the_rest_runs_and_it_is_said(tmp_path, capsys):
     assert report["left_out"] == [[name, "section", "no PyTorch: install torch"] for name in ("frame", "training")]
 
 
+def test_without_a_run_time_compiler_an_engine_is_checked_with_masks_of_the_cpu(tmp_path):
+    code, report = _check("without_nvrtc", tmp_path / "g.json", "--only", "tensorrt")
+    assert code == 0, report["wrong"]
+    assert [check for section, check, _ in report["left_out"]] == ["tensorrt 10.3.0: masks on the GPU"]
+
+
+def test_a_graph_that_cannot_be_had_is_noticed(tmp_path):
+    """Or what is said to be compared as a graph is compared call by call."""
+    code, report = _check("without_graphs", tmp_path / "g.json", "--only", "preprocess,decode,graphs,tensorrt")
+    wrong = {(section, check) for section, check, *_ in report["wrong"]}
+    assert code == 3 and {section for section, _ in wrong} == {"preprocess", "decode", "graphs", "tensorrt"}
+    assert ("tensorrt", "tensorrt 10.3.0: every step runs as a graph") in wrong
+
+
+def test_a_damaged_image_is_no_fault_of_the_gpu(tmp_path, capsys):
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / "a.png").write_bytes(b"no image")
+    assert cli.main(["gpu-check", "--images", str(tmp_path / "images")]) == 2
+    assert "a.png" in capsys.readouterr().err
+
+
 def test_a_bare_python_will_do(tmp_path):
     """NumPy, OpenCV, Numba, PyTorch and what these bring: anything else that is installed here cannot be imported."""
     (tmp_path / "sitecustomize.py").write_text(f"""
@@ -154,7 +176,8 @@ def test_a_section_that_crashes_costs_itself_alone_and_keeps_what_it_found():
 
 def test_a_section_that_hangs_is_ended_with_all_its_processes():
     _, hung, after = _run([_section("first"), _section("hang", limit_s=20), _section("first")])
-    assert hung.rows == [["before it", "2", OK], ["process", "took more than 20 s and was ended", DIED]]
+    said = "took more than 20 s and was ended: it hangs, or this machine needs more --seconds"
+    assert hung.rows == [["before it", "2", OK], ["process", said, DIED]]
     assert after.rows == [["first", "", OK]]
     other = Path(f"/proc/{hung.data['other']}/stat")
     assert not other.exists() or other.read_text().split()[2] == "Z"
@@ -168,6 +191,51 @@ def test_what_raises_is_a_row_and_the_next_part_goes_on():
         ["section", "RuntimeError: all the way", FAULT],
     ]
     assert "half way" in raised.tracebacks[0]
+
+
+def test_numbers_that_are_not_finite_are_kept_as_words(tmp_path):
+    _, outcome = _run([_section("first"), _section("diverges")])
+    files.write_json(tmp_path / "g.json", gpu_check._report([outcome], 1.0))
+    data = json.loads((tmp_path / "g.json").read_text())["sections"]["diverges"]["data"]
+    assert data == {"losses": [1.0, "nan"], "peak": {"gb": "inf", "steps": [3, "-inf"]}}
+
+
+@pytest.mark.parametrize(("seconds", "times"), [(17, 1), (170, 1), (1700, 10)])
+def test_more_time_is_more_for_each_section(monkeypatch, capsys, seconds, times):
+    """A robot's GPU builds an engine for minutes."""
+    given = []
+
+    def run_sections(sections, limit_s, options, told):
+        given.extend(sections)
+        return [Outcome("machine", data={"missing": {}})]
+
+    monkeypatch.setattr(gpu_check, "run_sections", run_sections)
+    assert cli.main(["gpu-check", "--seconds", str(seconds)]) == 0
+    assert [one.limit_s for one in given] == [pytest.approx(times * one.limit_s) for one in SECTIONS]
+
+
+def test_all_is_queued_before_another_thread_computes(monkeypatch):
+    """Beside it each call may wait for Python's lock, and the wait for the GPU that is measured would be none."""
+    events = []
+
+    class Counter:
+        count = 0
+
+        def rate(self, seconds):
+            return 1.0
+
+        def __enter__(self):
+            events.append("begin")
+            return self
+
+        def __exit__(self, *problem):
+            events.append("end")
+
+    monkeypatch.setattr(check_waiting, "_Counter", Counter)
+    stream = SimpleNamespace(synchronize=lambda: events.append("wait"))
+    lab = SimpleNamespace(row=lambda *row: None, keep=lambda **data: None)
+    check_waiting._wait(lab, "a wait", stream, SimpleNamespace(to_device=lambda: events.append("copy")), 2)
+    assert events == ["begin", "end", "copy", "copy", "begin", "wait", "end"]
 
 
 def test_what_no_time_is_left_for_is_left_out_and_said(monkeypatch):

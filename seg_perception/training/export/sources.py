@@ -39,8 +39,9 @@ class Source:
 
 def from_model(path: Path, precision: str | None) -> Source:
     """A model file, of any version that is read, to be written in a precision (None: its own). Raises SegPerceptionError
-    as model_file.load, and where it is neither float32 nor of that precision."""
+    as model_file.load, and where it takes no single image or is neither float32 nor of that precision."""
     info, model = model_file.read(path)
+    info.check_takes_one()
     precision = precision or info.precision
     if info.precision not in ("fp32", precision):
         raise SegPerceptionError(
