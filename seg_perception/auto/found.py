@@ -113,7 +113,8 @@ def look_at(layout: Layout, labels: LabelSet) -> Seen:
         names = (dataset.meaning.get(own_id, ()) for own_id in np.unique(sample.label).tolist() if own_id != VOID)
         classes[_stem(dataset, index)] = frozenset(labels.by_name(name).id for some in names for name in some)
         apart |= sample.instance is not None and bool(sample.instance.any())
-    unlike = [_unlike(DATASETS[layout.name](layout.root, split), labels) for split in (layout.train, layout.val)]
+    unlike = [_unlike(adapter_of(layout), labels)]
+    unlike.append(_unlike(DATASETS[layout.name](layout.root, layout.val), labels) if layout.is_split else unlike[0])
     return Seen(len(dataset), max(sizes, key=lambda size: (sizes[size], size)), classes, apart, *unlike)
 
 

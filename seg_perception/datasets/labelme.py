@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -27,6 +27,8 @@ from seg_perception.datasets.shapes import (
 from seg_perception.errors import SegPerceptionError
 from seg_perception.files import visible
 
+T = TypeVar("T")
+
 _AREAS = ("polygon", "rectangle", "circle", "mask", "rotation")
 """The last one is X-AnyLabeling's for a turned box, of which it has the four corners."""
 
@@ -34,14 +36,11 @@ _AREAS = ("polygon", "rectangle", "circle", "mask", "rotation")
 class FilesOfShapes(Drawn):
     """Adapters of one JSON file an image, whose categories are the names that are met in the files.
 
-    files: the JSON by image; names_in: those in the content of one.
+    files: the JSON by image; names: those in all of them.
     """
 
-    def __init__(self, name: str, files: dict[Path, Path], names_in: Callable[[Any], set[str]]) -> None:
+    def __init__(self, name: str, files: dict[Path, Path], names: set[str]) -> None:
         self._files = {str(image): path for image, path in files.items()}
-        names: set[str] = set()
-        for path in files.values():
-            names |= self._guarded(path, lambda: names_in(read_json(path)))  # noqa: B023
         if not names:
             told = "hold no shape" if files else "are not there"
             raise SegPerceptionError(f"the labels of {name} {told}: label some, or correct `root` and `split`")
@@ -52,17 +51,24 @@ class FilesOfShapes(Drawn):
     def shapes(self, key: str, size_hw: tuple[int, int]) -> tuple[list[Shape], list[Remark]]:
         """What is drawn on an image."""
         path = self._files[key]
-        return self._guarded(path, lambda: self.read(read_json(path), path, size_hw))
+        return guarded(path, lambda: self.read(read_json(path), path, size_hw))
 
     def read(self, content: Any, path: Path, size_hw: tuple[int, int]) -> tuple[list[Shape], list[Remark]]:
         """The shapes in the content of a file; may raise what reading a wrong content raises."""
         raise NotImplementedError
 
-    def _guarded(self, path: Path, read: Callable[[], Any]) -> Any:
-        try:
-            return read()
-        except (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError) as error:
-            raise SegPerceptionError(f"{path} is no label of its tool ({error!r}): export it again") from error
+
+def guarded(path: Path, read: Callable[[], T]) -> T:
+    """What read makes of a file's content. Raises SegPerceptionError naming the file where that is not as it should be."""
+    try:
+        return read()
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError) as error:
+        raise SegPerceptionError(f"{path} is no label of its tool ({error!r}): export it again") from error
+
+
+def names_in_all(files: Iterable[Path], names_in: Callable[[Any], set[str]]) -> set[str]:
+    """The names in the content of many files. Raises as guarded."""
+    return {name for path in files for name in guarded(path, lambda: names_in(read_json(path)))}  # noqa: B023
 
 
 class Labelme(FilesOfShapes):
@@ -72,10 +78,12 @@ class Labelme(FilesOfShapes):
         folder = root / split
         files: dict[Path, Path] = {}
         lost: dict[Path, SegPerceptionError] = {}
+        names: set[str] = set()
         for path in sorted(folder.rglob("*.json")):
             if any(part.startswith(".") for part in path.relative_to(folder).parts):  # what Macs and notebooks leave
                 continue
-            name = _image_name(path)
+            content = read_json(path)  # once, since most hold their image too
+            name = _image_name(content, path)
             try:
                 image = find_image(name, [path.parent, path.parent.parent / "images"], str(path))
             except SegPerceptionError as error:
@@ -83,9 +91,10 @@ class Labelme(FilesOfShapes):
                 continue
             if files.setdefault(image, path) is not path:
                 raise SegPerceptionError(f"{files[image]} and {path} are of one image: take one of them away")
+            names |= guarded(path, lambda: {str(shape["label"]) for shape in content["shapes"]})  # noqa: B023
         if lost and not files:
             raise next(iter(lost.values()))
-        super().__init__("labelme", files, lambda content: {str(shape["label"]) for shape in content["shapes"]})
+        super().__init__("labelme", files, names)
         self.spare = list(lost)
         folders = {image.parent for image in files}
         beside = {path for own in folders for path in visible(label_files(own))}
@@ -110,8 +119,7 @@ class Labelme(FilesOfShapes):
         return shapes, remarks
 
 
-def _image_name(path: Path) -> str:
-    content = read_json(path)
+def _image_name(content: Any, path: Path) -> str:
     if not isinstance(content, dict) or "shapes" not in content:
         raise SegPerceptionError(f"{path} is no label of labelme: it has no 'shapes'; take it away, or correct `root`")
     return str(content.get("imagePath") or "")

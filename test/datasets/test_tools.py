@@ -18,6 +18,7 @@ from hypothesis.extra import numpy as arrays
 from test_datasets import meant, photo, write
 from test_own_folder import palette_png
 
+from seg_perception.datasets import labelme as labelme_files
 from seg_perception.datasets import open_dataset
 from seg_perception.datasets.rle import brush_mask
 from seg_perception.datasets.shapes import crosses_itself
@@ -301,6 +302,17 @@ def test_labelme_faults_are_named(tmp_path: Path) -> None:
     path.write_text('{"images": []}')
     with pytest.raises(SegPerceptionError, match="it has no 'shapes'"):
         picture(tmp_path, "labelme")
+    labelme(tmp_path, drawn("road", [[0, 0], [4, 0], [4, 4]]), stem="z")
+    with pytest.raises(SegPerceptionError, match=r"a\.json is no label of labelme: it has no 'shapes'; take it away"):
+        picture(tmp_path, "labelme")
+
+
+def test_a_file_of_labelme_is_read_once_to_open_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Most hold their image too: of a thousand that is gigabytes."""
+    labelme(tmp_path, drawn("road", [[0, 0], [4, 0], [4, 4]]))
+    read = []
+    monkeypatch.setattr(labelme_files, "read_json", lambda path: read.append(path) or json.loads(path.read_bytes()))
+    assert len(open_dataset("labelme", tmp_path, "", CAMVID)) == len(read) == 1
 
 
 # Cityscapes' polygons
