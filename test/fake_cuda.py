@@ -440,6 +440,7 @@ class FakeTensorRT:
         self.timing_caches: list[bytes] = []
         self.profiles: list[tuple[Any, ...]] = []
         self.contexts = 0
+        self.harm: Callable[[list[NDArray[Any]]], None] = lambda answers: None
 
     @staticmethod
     def nptype(dtype: Any) -> Any:
@@ -538,6 +539,7 @@ class _FakeContext:
             for name, address in self._addresses.items()
         }
         answers = self._session.run(list(OUTPUTS), {INPUT: tensors[INPUT]})
+        trt.harm(answers)
         for name, answer in zip(OUTPUTS, answers):
             tensors[name][:] = answer
 

@@ -90,6 +90,23 @@ def without_graphs() -> Libraries:
     return libraries
 
 
+def wrong_engine() -> Libraries:
+    """A TensorRT whose engines give the classes in another order."""
+    libraries = working()
+    make = libraries.flavor
+
+    def reorder(answers: list[Any]) -> None:
+        answers[0] = np.roll(answers[0], 1, axis=1)
+
+    def flavor(name: str, model: ModelInfo) -> Any:
+        made = make(name, model)
+        made.trt.harm = reorder
+        return made
+
+    libraries.flavor = flavor  # type: ignore[method-assign]
+    return libraries
+
+
 def wrong_kernels() -> Libraries:
     """A GPU that paints one class too many, as a miscompiled kernel might."""
     libraries = working()

@@ -1,4 +1,5 @@
-"""With TensorRT or TensorRT for RTX: an engine of the shipped model, built, run and compared with ONNX Runtime."""
+"""With TensorRT or TensorRT for RTX: an engine of the shipped model, built, run, compared with ONNX Runtime, and held to the
+self-test without which no node is activated."""
 
 from __future__ import annotations
 
@@ -22,6 +23,7 @@ from seg_perception.gpu_check.timing import wall_ms
 from seg_perception.model_file import ModelInfo
 from seg_perception.pipeline import Pipeline
 from seg_perception.results import Frame, NetworkOutput
+from seg_perception.self_test import SelfTest
 
 SHIPPED = "models/driving_mobileseg.onnx"
 CELLS_EQUAL = 0.99
@@ -73,6 +75,11 @@ def _run(lab: Lab, model: ModelInfo, flavor: Flavor) -> None:
         lab.row(f"{what}: engine built and warm", f"{time.perf_counter() - began:.1f} s")
         images = Preprocessor(model.size_hw)(Frame(picture)).copy()
         _compare(lab, what, backend.infer(images), images, model)
+        tested = SelfTest(model, backend).run()
+        if tested.passed is None:
+            lab.leave_out(f"{what}: self-test", tested.sentence)
+        else:
+            lab.check(f"{what}: self-test", tested.passed, tested.sentence)
         pipeline, seconds = Pipeline(backend.model, backend), 0.0 if lab.quick else 2.0
         times = wall_ms(lambda: pipeline.see(Frame(picture)), seconds)
         lab.row(f"{what}: whole frame, p50/p95", f"{times} ms")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import fuse_conv_bn_eval
@@ -34,12 +36,15 @@ class TorchNetwork:
 
     def run(self) -> None:
         """Queue the network, and the copy of the given output over its own."""
-        self._libraries.queue(self._stand_in.stream.handle, self._replay)
+        self._queue(self._replay)
         self._stand_in.copy_given()
+
+    def _queue(self, work: Callable[[], object]) -> None:
+        self._libraries.queue(int(self._stand_in.stream.handle), work)
 
     def _captured(self) -> str:
         for _ in range(3):
-            self._libraries.queue(self._stand_in.stream.handle, self._compute)
+            self._queue(self._compute)
             self._stand_in.stream.synchronize()
         try:
             self._replay = self._libraries.torch_graph(self._compute)

@@ -64,10 +64,17 @@ def test_on_a_gpu_that_works_every_section_runs_and_nothing_is_wrong(tmp_path, c
         assert all(f"{name:<10} {check}" in printed for check, *_ in section["rows"])
     rows = {check for section in report["sections"].values() for check, *_ in section["rows"]}
     assert {"camera images to 320x192", "outputs of the shipped network", "a wait"} <= rows
+    assert "tensorrt 10.3.0: self-test" in rows
     frame = report["sections"]["frame"]["data"]["network 96x64"]
     assert frame["rest_ms"] == pytest.approx(frame["frame_ms"]["p50"] - frame["network_gpu_ms"])
     assert report["sections"]["training"]["data"]["bf16"]["images_per_s"] > 0
     assert "Fake GPU:" in printed and "0 wrong" in printed
+
+
+def test_an_engine_that_is_another_models_fails_its_self_test(tmp_path):
+    code, report = _check("wrong_engine", tmp_path / "g.json", "--only", "tensorrt")
+    wrong = {check: value for _, check, value, _ in report["wrong"]}
+    assert code == 3 and "the self-test failed" in wrong["tensorrt 10.3.0: self-test"]
 
 
 def test_kernels_that_paint_otherwise_than_the_cpu_are_noticed(tmp_path, capsys):
