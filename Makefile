@@ -41,7 +41,7 @@ help:
 	@echo "make shell      a shell in which seg_perception and ROS 2's messages are found, from any folder"
 	@echo "make test [JOBS=2]  run every test, in so many processes; a few take both of two cores, so more gain little"
 	@echo "make coverage   which branches of the frame's path and of the ROS edge no test takes"
-	@echo "make mutate [GROUP=panoptic|geometry|ground|metrics]  change one place at a time, and say which changes no test notices"
+	@echo "make mutate [GROUP=panoptic|geometry|ground|metrics|datasets|labelling]  change one place at a time, and say which changes no test notices"
 	@echo "make fuzz [N=100000]  send N bad messages through a camera's way in the node, and say what they did"
 	@echo "make check      ruff, mypy and every test"
 	@echo "make site       the documentation as a site, its links checked; out/site/index.html"

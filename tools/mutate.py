@@ -43,6 +43,8 @@ GROUPS = {
         ),
     ),
     "ground": (("ground/*.py",), ("test/ground",)),
+    "datasets": (("datasets/*.py",), ("test/datasets",)),
+    "labelling": (("labelling/*.py", "auto/*.py"), ("test/labelling", "test/auto")),
     "metrics": (
         ("metrics/*.py",),
         (

@@ -3,6 +3,7 @@ in a folder `images`, and beside it `labels/<stem>.txt`: one object a line, its 
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -104,7 +105,10 @@ def _data(root: Path, split: str) -> tuple[dict[int, str], list[Path]]:
     names = content.get("names") if isinstance(content, dict) else None
     if not isinstance(names, (list, dict)) or not names:
         raise SegPerceptionError(f"{files[0]} names no classes: it needs `names`, a list or numbers with names")
-    found = {i: str(name) for i, name in (enumerate(names) if isinstance(names, list) else names.items())}
+    rows = dict(enumerate(names)) if isinstance(names, list) else names
+    if not all(isinstance(name, (str, int, float)) for name in rows.values()):
+        raise SegPerceptionError(f"{files[0]}: each of `names` must be one name, as in `0: road`")
+    found = {i: str(name) for i, name in rows.items()}
     if not all(isinstance(number, int) for number in found):
         raise SegPerceptionError(f"{files[0]}: the keys of `names` must be numbers, as in `0: road`")
     key = split if split in content else _SAME_SPLIT.get(split, split)
@@ -120,7 +124,7 @@ def _images(root: Path, content: dict[str, Any], entry: Any, data: Path) -> list
     if isinstance(entry, list) and entry and all(isinstance(one, str) for one in entry):
         return list(dict.fromkeys(image for one in entry for image in _images(root, content, one, data)))
     if not isinstance(entry, str) or not entry.strip():
-        raise SegPerceptionError(f"{data}: a split is {entry!r}, expected a folder of images, or several")
+        raise SegPerceptionError(f"{data}: a split is {reprlib.repr(entry)}, expected a folder of images, or several")
     places = [root / str(content.get("path", "")), root]
     exact = _places(entry, places)
     near = (path for path in _places(entry, [root], shortened=True) if is_file(path) or _has_images(path))

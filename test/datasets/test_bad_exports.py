@@ -38,9 +38,10 @@ def coco(root: Path, outline: Any, more: Any = None, category: Any = None) -> st
     return "coco_instances"
 
 
-def brushed(root: Path, values: list[int], kind: Any = "brushlabels") -> str:
+def brushed(root: Path, values: Any, kind: Any = "brushlabels") -> str:
     photo(root / "images/a.jpg", 4, 4)
-    text(root / "tasks.json", [task("a.jpg", (kind, {"format": "rle", "rle": values, "brushlabels": ["car"]}))])
+    how = "rle" if isinstance(values, list) else "png"
+    text(root / "tasks.json", [task("a.jpg", (kind, {"format": how, "rle": values, "brushlabels": ["car"]}))])
     return "label_studio"
 
 
@@ -93,6 +94,8 @@ MASK = '<mask label="road" rle="{}" left="0" top="0" width="2" height="2"></mask
         (lambda root: of_a_png(root, 60_000), "the mask of shape 1 .*60000x60000"),
         (lambda root: brushed(root, [], 3.7), "no region with a label"),
         (lambda root: of_cvat(root, MASK.format(f"0, {10**30}")), "shape 1"),
+        (lambda root: coco(root, [[0, 0, float("nan"), 0, 4, 4]]), "a corner that is no number"),
+        (lambda root: brushed(root, {}), "a brush that is no RLE"),
         (lambda root: of_cvat(root, BOX.format(z=0, more=' rotation="inf"')), "shape 1"),
         (lambda root: of_cvat(root, BOX.format(z=0, more="").replace('xbr="2.0"', 'xbr="nan"')), "shape 1"),
     ],

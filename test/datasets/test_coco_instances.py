@@ -235,6 +235,9 @@ def test_broken_files_are_named(tmp_path: Path) -> None:
     path.write_text(json.dumps(rows)[:-40])
     with pytest.raises(SegPerceptionError, match="is no whole JSON"):
         open_dataset("coco_instances", tmp_path, "", CAMVID)
+    path.write_text(json.dumps(rows) + "{}")
+    with pytest.raises(SegPerceptionError, match=f"text after its end at byte {len(json.dumps(rows))}"):
+        open_dataset("coco_instances", tmp_path, "", CAMVID)
     path.write_text(json.dumps(rows), encoding="utf-16")
     with pytest.raises(SegPerceptionError, match="is in UTF-16, not in UTF-8"):
         open_dataset("coco_instances", tmp_path, "", CAMVID)

@@ -49,6 +49,15 @@ def test_boxes_turn_around_their_middle_and_an_ellipse_is_filled(tmp_path: Path)
     assert rows[0] == rows[3] == "...." and rows[1].strip(".") and rows[2].strip(".")
 
 
+def test_a_box_that_nobody_turned_is_upright(tmp_path: Path) -> None:
+    xml(tmp_path, BOX.format(z=0, more="").replace("2.0", "90.0"))
+    path = tmp_path / "annotations.xml"
+    path.write_text(path.read_text().replace('width="4" height="4"', 'width="100" height="100"'))
+    photo(tmp_path / "images/a.png", 100, 100)
+    label = open_dataset("cvat", tmp_path, "", CAMVID)[0].label
+    assert (label[:90, :90] == 0).all() and (label == 0).sum() == 8100
+
+
 def test_a_group_is_one_thing(tmp_path: Path) -> None:
     second = BOX.format(z=0, more=' group_id="5"').replace('xtl="0.0"', 'xtl="3.0"').replace('xbr="2.0"', 'xbr="4.0"')
     xml(

@@ -150,6 +150,11 @@ def test_yolo_faults_are_named(tmp_path: Path) -> None:
         SegPerceptionError, match="has no split 'train': write where its images are, as in `train: images`"
     ):
         open_dataset("yolo", tmp_path, "train", CAMVID)
+    bomb = "".join(f"- &a{i} [{', '.join([f'*a{i - 1}'] * 9) if i else 'road'}]\n" for i in range(30))
+    for names in ("[road, [car]]", "[road, null]", f"\n{bomb}"):
+        text(tmp_path / "data.yaml", f"train: images\nnames: {names}")
+        with pytest.raises(SegPerceptionError, match="each of `names` must be one name"):
+            open_dataset("yolo", tmp_path, "train", CAMVID)
     text(tmp_path / "data.yaml", "train: images\n")
     with pytest.raises(SegPerceptionError, match="names no classes"):
         open_dataset("yolo", tmp_path, "train", CAMVID)
