@@ -423,6 +423,9 @@ class FakeTensorRT:
     __name__ = "fake_tensorrt"
     __version__ = "10.3.0"
     NetworkDefinitionCreationFlag = SimpleNamespace(STRONGLY_TYPED=1)
+    ComputeCapability = SimpleNamespace(CURRENT="current")
+    BuilderFlag = SimpleNamespace(REQUIRE_USER_ALLOCATION="user allocation")
+    DynamicShapesKernelSpecializationStrategy = SimpleNamespace(LAZY="lazy", EAGER="eager")
 
     class ILogger:
         Severity = SimpleNamespace(ERROR=1, INTERNAL_ERROR=0, WARNING=2)
@@ -440,6 +443,8 @@ class FakeTensorRT:
         self.timing_caches: list[bytes] = []
         self.profiles: list[tuple[Any, ...]] = []
         self.contexts = 0
+        self.flags: list[str] = []
+        self.specialised: list[str] = []
         self.harm: Callable[[list[NDArray[Any]]], None] = lambda answers: None
 
     @staticmethod
@@ -465,6 +470,8 @@ class FakeTensorRT:
                 add_optimization_profile=lambda profile: 0,
                 create_timing_cache=timing_cache,
                 set_timing_cache=lambda cache, ignore_mismatch: True,
+                set_compute_capability=lambda capability, place: True,
+                set_flag=self.flags.append,
             ),
             create_optimization_profile=lambda: SimpleNamespace(
                 set_shape=lambda name, *shapes: self.profiles.append((name, *shapes))
@@ -491,8 +498,19 @@ class FakeTensorRT:
             num_io_tensors=len(names),
             get_tensor_name=lambda i: names[i],
             get_tensor_dtype=self.dtypes.__getitem__,
-            create_execution_context=lambda: _FakeContext(self),
+            create_execution_context=self._context,
+            create_runtime_config=lambda: SimpleNamespace(
+                dynamic_shapes_kernel_specialization_strategy="lazy",
+                create_runtime_cache=lambda: SimpleNamespace(serialize=lambda: b"kernels"),
+                set_runtime_cache=lambda cache: True,
+            ),
         )
+
+    def _context(self, config: Any = None) -> Any:
+        """config: of TensorRT for RTX."""
+        if config is not None:
+            self.specialised.append(config.dynamic_shapes_kernel_specialization_strategy)
+        return _FakeContext(self)
 
 
 class _FakeContext:
@@ -549,7 +567,7 @@ class Machine:
 
     def __init__(self, model: ModelInfo, cache_dir: Path, batch: int = 1, library: Path | None = None) -> None:
         self.model, self.cache_dir, self.batch = model, cache_dir, batch
-        self.precision = AUTO_PRECISION
+        self.precision, self.flavor = AUTO_PRECISION, "tensorrt"
         self.runtime: FakeCudaRuntime = FakeCudaRuntime()
         self.trt = FakeTensorRT(self.runtime, model)
         self.driver = FakeDriver(self.runtime)
@@ -565,7 +583,7 @@ class Machine:
             cache_dir=self.cache_dir,
             precision=self.precision,
             batch=self.batch,
-            flavor=engines.Flavor("tensorrt", self.trt, engines._make_logger(self.trt)),
+            flavor=engines.Flavor(self.flavor, self.trt, engines._make_logger(self.trt)),
             cuda=Cuda(self.runtime),
             compile_kernels=self._compile,
             log=self.lines.append,

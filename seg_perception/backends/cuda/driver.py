@@ -96,7 +96,11 @@ class DeviceMemory:
         self._free = _once(self, stream.cuda, "cudaFree", self.address)
 
     def fill(self, values: NDArray[Any]) -> None:
-        """Copy values, of the shape and type of this memory, to the GPU and wait for it."""
+        """Copy values, of the shape and type of this memory, to the GPU and wait for it. Raises ValueError for more than it
+        holds."""
+        values = np.ascontiguousarray(values)  # copied as they lie in memory
+        if values.nbytes > self.bytes:
+            raise ValueError(f"{values.nbytes} bytes for memory of {self.bytes}")
         kind = self.stream.cuda.runtime.cudaMemcpyKind.cudaMemcpyHostToDevice
         self.stream.copy(self.address, values.ctypes.data, values.nbytes, kind)
         self.stream.synchronize()

@@ -251,6 +251,10 @@ class TensorRTBackend:
         if self._flavor.name != "rtx":
             return None, None
         config = self._engine.create_runtime_config()
+        # As it comes, kernels for a run's very shapes are compiled while others run in their place, and a graph would keep those.
+        config.dynamic_shapes_kernel_specialization_strategy = (
+            self._flavor.trt.DynamicShapesKernelSpecializationStrategy.EAGER
+        )
         cache = config.create_runtime_cache()
         if kept := read_kept(self._jit_cache_path()):
             cache.deserialize(kept)
@@ -338,5 +342,6 @@ def engine_key(model: ModelInfo, flavor: Flavor, gpu: Gpu, batch: int, precision
         options={
             "strongly_typed": str(hasattr(flavor.trt.NetworkDefinitionCreationFlag, "STRONGLY_TYPED")),
             "images": f"{model.batch or 1} to {model.batch or batch}",
+            **({} if flavor.capture_flag is None else {"capturable": "True"}),
         },
     )

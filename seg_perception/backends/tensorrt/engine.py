@@ -50,6 +50,12 @@ class Flavor:
         numbers = {name[2:]: value for name, value in known.__members__.items() if name.startswith("SM")}
         return {f"{digits[:-1]}.{digits[-1]}": numbers[digits] for digits in sorted(numbers, key=int)}
 
+    @property
+    def capture_flag(self) -> Any:
+        """The builder's flag without which an engine of TensorRT for RTX may take memory during a run, which cannot be captured
+        as a CUDA graph then; None where there is none (TensorRT, and RTX before 1.2)."""
+        return getattr(self.trt.BuilderFlag, "REQUIRE_USER_ALLOCATION", None) if self.name == "rtx" else None
+
 
 def installed() -> list[str]:
     """Names of the flavours that can be imported, without importing them."""
@@ -140,6 +146,8 @@ def _compiled(
     if flavor.name == "rtx":
         config.num_compute_capabilities = 1
         config.set_compute_capability(_capability(flavor, compute_capability), 0)
+        if flavor.capture_flag is not None:
+            config.set_flag(flavor.capture_flag)
     elif compute_capability is not None:
         raise SegPerceptionError(
             "TensorRT builds for the GPU at hand only: leave out the compute capability, or use rtx"

@@ -36,6 +36,19 @@ def test_a_pinned_array_and_its_twin_on_the_gpu_hold_the_same_after_a_copy_each_
     assert transfer.array.tolist() == [[1, 2], [3, 4], [0, 0]]
 
 
+def test_memory_is_filled_with_values_in_their_order_however_they_lie_and_with_no_more_than_it_holds(stream):
+    values, read = np.arange(6, dtype=np.int32).reshape(2, 3).T, Transfer(stream, (3, 2), np.int32)
+    memory = DeviceMemory(stream, (3, 2), np.int32)
+    memory.fill(values)
+    kind = stream.cuda.runtime.cudaMemcpyKind.cudaMemcpyDeviceToDevice
+    stream.copy(read.address, memory.address, memory.bytes, kind)
+    read.to_host()
+    stream.synchronize()
+    assert read.array.tolist() == values.tolist()
+    with pytest.raises(ValueError, match="28 bytes for memory of 24"):
+        memory.fill(np.zeros(7, np.int32))
+
+
 def test_memory_is_given_back_once_by_free_or_with_its_last_reader(runtime, stream):
     transfer = Transfer(stream, (4,), np.uint8)
     view = transfer.array[1:3]

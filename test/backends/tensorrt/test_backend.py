@@ -5,6 +5,7 @@ import json
 import multiprocessing
 import threading
 from importlib.machinery import ModuleSpec
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -344,6 +345,20 @@ def test_measured_kernels_are_kept_for_the_next_build(machine):
         _truncate(_cached(machine))
         machine.backend()
         assert machine.trt.timing_caches[-1] == b"", "a library is given whole files only"
+
+
+def test_for_rtx_an_engine_can_be_captured_and_its_kernels_are_there_before_a_graph_keeps_them(machine):
+    """As it comes, it takes memory during a run, and compiles the kernels for its shapes behind the first ones."""
+    machine.backend().warm_up()
+    assert machine.trt.flags == [] and machine.trt.specialised == []
+    machine.flavor = "rtx"
+    backend = machine.backend()
+    backend.warm_up()
+    assert machine.trt.flags == ["user allocation"] and set(machine.trt.specialised) == {"eager"}
+    assert machine.trt.builds == 2 and list(machine.cache_dir.glob("*.kernels"))
+    key = tensorrt.engine_key(machine.model, backend._flavor, backend._gpu, 1)
+    machine.trt.BuilderFlag = SimpleNamespace()
+    assert tensorrt.engine_key(machine.model, backend._flavor, backend._gpu, 1).fingerprint != key.fingerprint
 
 
 def test_measured_kernels_that_cannot_be_kept_cost_no_engine(machine):
