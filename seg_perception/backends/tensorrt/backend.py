@@ -206,17 +206,34 @@ class TensorRTBackend:
         runtime.engine_host_code_allowed = False  # an engine is numbers and kernels for the GPU, no program for the CPU
         # Its weights are as many: a full disk is told before minutes of building.
         least = self.model.path.stat().st_size
-        engine = runtime.deserialize_cuda_engine(self._cache.get(key, self._build, self._log, least))
+        engine = self._deserialized(runtime, self._cache.get(key, self._build, self._log, least))
         if engine is None:
             self._log(f"engine {self._cache.path(key)} does not load here, so it is built again")
             self._cache.discard(key)
-            engine = runtime.deserialize_cuda_engine(self._cache.get(key, self._build, self._log, least))
+            engine = self._deserialized(runtime, self._cache.get(key, self._build, self._log, least))
         if engine is None:
-            cause = (self._flavor.logger.errors or ["it gave no reason"])[-1]
             raise SegPerceptionError(
-                f"TensorRT cannot load the engine that it built ({cause}): use the backend onnxruntime"
+                f"TensorRT cannot load the engine that it built ({self._cause()}): use the backend onnxruntime"
+            )
+        self._flavor.logger.errors.clear()  # of an engine that did not load
+        return engine
+
+    def _deserialized(self, runtime: Any, content: bytes) -> Any:
+        """The engine, None where it is none for this machine. Raises SegPerceptionError where memory is all that it lacks: another
+        would take minutes to build, and as much to run."""
+        self._flavor.logger.errors.clear()
+        engine = runtime.deserialize_cuda_engine(content)
+        if engine is None and any(
+            "outofmemory" in error.lower().replace(" ", "") for error in self._flavor.logger.errors
+        ):
+            raise SegPerceptionError(
+                f"the GPU has no memory for the engine ({self._cause()}): end what else uses it, or use the backend onnxruntime"
             )
         return engine
+
+    def _cause(self) -> str:
+        """What TensorRT said last."""
+        return str((self._flavor.logger.errors or ["it gave no reason"])[-1])
 
     def _build(self) -> bytes:
         name, version = self._flavor.name, self._flavor.version
@@ -317,9 +334,8 @@ class TensorRTBackend:
             if with_copies:
                 tensors[INPUT].to_device(tensors[INPUT].bytes * count // self._batch)
             if not context.execute_async_v3(int(stream.handle)):
-                cause = (self._flavor.logger.errors or ["it gave no reason"])[-1]
                 raise SegPerceptionError(
-                    f"TensorRT cannot run the engine ({cause}): check nvidia-smi, or use the backend onnxruntime"
+                    f"TensorRT cannot run the engine ({self._cause()}): check nvidia-smi, or use the backend onnxruntime"
                 )
             if with_copies:
                 for name in OUTPUTS:

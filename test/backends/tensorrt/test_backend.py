@@ -298,6 +298,43 @@ def test_an_engine_that_does_not_load_is_built_again_once(machine):
     assert machine.trt.builds == 3
 
 
+def test_an_engine_for_which_the_gpu_has_no_memory_is_kept(machine):
+    """To build another takes minutes, and more memory yet."""
+    machine.backend().close()
+
+    def runtime(logger):
+        def load(content):
+            logger.errors += ["Error Code 2: OutOfMemory (Requested size was 9 bytes.)", "it was not loaded"]
+
+        return SimpleNamespace(deserialize_cuda_engine=load)
+
+    machine.trt.Runtime = runtime
+    with pytest.raises(SegPerceptionError, match=r"no memory for the engine .*: end what else uses it, or use"):
+        machine.backend()
+    assert machine.trt.builds == 1 and _cached(machine).is_file()
+
+
+def test_a_failing_run_is_not_blamed_on_what_was_said_of_another_engine(machine):
+    machine.backend().close()
+    make, said = machine.trt.Runtime, ["Serialization assertion failed"]
+
+    def runtime(logger):
+        made = make(logger)
+
+        def load(content):
+            logger.errors += said
+            return machine.trt._engine(content) if machine.trt.builds == 2 else None
+
+        made.deserialize_cuda_engine = load
+        return made
+
+    machine.trt.Runtime = runtime
+    backend = machine.backend()
+    machine.trt.run_result = False
+    with pytest.raises(SegPerceptionError, match=r"cannot run the engine \(it gave no reason\)"):
+        backend.infer(_images(0))
+
+
 def test_no_engine_may_bring_code_for_the_cpu(machine):
     machine.backend()
     assert machine.trt.runtime.engine_host_code_allowed is False
