@@ -245,6 +245,8 @@ def test_supervisely_s_faults_are_named(tmp_path: Path) -> None:
     text(tmp_path / "ds/img/Thumbs.db", "no image")
     adapter = DATASETS["supervisely"](tmp_path, "")
     assert list(adapter.spare) == [tmp_path / "ds/ann/b.jpg.json"] and not adapter.missing
+    photo(tmp_path / "ds/img/c.jpg", 4, 4)
+    assert DATASETS["supervisely"](tmp_path, "").missing == [tmp_path / "ds/img/c.jpg"]
     for meta in ([1], {"classes": ["road"]}):
         text(tmp_path / "meta.json", meta)
         with pytest.raises(SegPerceptionError, match=r"meta\.json is no .*of Supervisely"):

@@ -155,9 +155,10 @@ def test_yolo_faults_are_named(tmp_path: Path) -> None:
         text(tmp_path / "data.yaml", f"train: images\nnames: {names}")
         with pytest.raises(SegPerceptionError, match="each of `names` must be one name"):
             open_dataset("yolo", tmp_path, "train", CAMVID)
-    text(tmp_path / "data.yaml", "train: images\n")
-    with pytest.raises(SegPerceptionError, match="names no classes"):
-        open_dataset("yolo", tmp_path, "train", CAMVID)
+    for more in ("", "names: road\n", "names: []\n"):
+        text(tmp_path / "data.yaml", f"train: images\n{more}")
+        with pytest.raises(SegPerceptionError, match="names no classes"):
+            open_dataset("yolo", tmp_path, "train", CAMVID)
 
 
 # Roboflow's masks

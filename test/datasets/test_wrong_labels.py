@@ -136,12 +136,14 @@ def test_corners_are_pairs(points: list[Any], tmp_path: Path) -> None:
         picture(tmp_path, "labelme")
 
 
-@pytest.mark.parametrize("line", ["0 0 0 640 0 640 480 0 480", "0 -2 0 1 0 1 1"])
+@pytest.mark.parametrize("line", ["0 0 0 640 0 640 480 0 480", "0 -2 0 1 0 1 1", "0 0 0 2.1 0 1 1"])
 def test_yolo_s_corners_are_shares_of_the_image(line: str, tmp_path: Path) -> None:
     """Of pixels the whole image was of that class, or nothing."""
     yolo(tmp_path, "train: images\nnames: [road]\n", "images/a.jpg", "labels/a.txt", line)
     with pytest.raises(SegPerceptionError, match=r"a\.txt, line 1 .*shares of the image, from 0 to 1, and no pixels"):
         picture(tmp_path, "yolo", "train")
+    text(tmp_path / "labels/a.txt", "0 -0.9 0 1.9 0 1.9 1 -0.9 1")
+    assert picture(tmp_path, "yolo", "train") == ["rrrr"] * 4
 
 
 def test_key_points_of_yolo_are_no_outlines(tmp_path: Path) -> None:
