@@ -88,7 +88,11 @@ MASK = '<mask label="road" rle="{}" left="0" top="0" width="2" height="2"></mask
         (lambda root: coco(root, [SQUARE], {"image_id": None}), "annotations of the image None"),
         (lambda root: coco(root, [SQUARE], {"image_id": {}}), "no instance JSON of COCO"),
         (lambda root: coco(root, [SQUARE], {}, {"id": INFINITE}), "no instance JSON of COCO"),
-        (lambda root: brushed(root, [300, 1, 2, 3]), "region r0 of a.jpg"),
+        *(
+            ((lambda root, byte=byte: brushed(root, [byte, 1, 2, 3])), "region r0 of a.jpg .*a number that is no byte")
+            for byte in (300, -1)
+        ),
+        (lambda root: brushed(root, [1.5, 1, 2, 3]), "region r0 of a.jpg"),
         (lambda root: supervised(root, [INFINITE, 0]), "a.jpg.json is no label of its tool"),
         (lambda root: boxed(root, HUGE), "region r0 of a.jpg"),
         (lambda root: of_a_png(root, 60_000), "the mask of shape 1 .*60000x60000"),
