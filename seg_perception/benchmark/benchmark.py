@@ -3,7 +3,8 @@
 First every frame runs through the pipeline in this process, one after the other; the camera is calibrated, so that
 ground is found. `rss_growth_mb` is what this process has grown by between the end of warm-up and the last frame
 (--frames 10000 for a long run). The share of each output in the step `drivable` is timed after that, alone and on the
-same masks, and so is making the maps anew for another pose of the camera.
+same masks, and so is making the maps anew for another pose of the camera. On a GPU `preprocess` is only queued, so what it
+takes there counts as `network`, which waits for it, and not in `overhead_ms` and `overhead_speedup`; gpu-check times it alone.
 
 Then the node, as a process of its own, gets images over DDS for --seconds from cameras of --rate, while a planner
 watches label_mask and drivable_areas: `end_to_end_fps` counts its answers, `age_ms` is from sending an image to
