@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from seg_perception.backends.base import AUTO_PRECISION, PRECISION_CHOICES, Backend
-from seg_perception.errors import SegPerceptionError, nearest_name
+from seg_perception.errors import BackendError, SegPerceptionError, nearest_name
 from seg_perception.model_file import ModelInfo
 
 BACKENDS = ("auto", "onnxruntime", "tensorrt")
@@ -28,7 +28,7 @@ def choose(
     """The backend to run model with; says which and why in one line to log.
 
     backend: `auto` takes TensorRT where a GPU and TensorRT are found, else ONNX Runtime; or one of BACKENDS by name.
-    fallback: `cpu` runs ONNX Runtime on the CPU when TensorRT was chosen and fails; `none` raises.
+    fallback: `cpu` runs ONNX Runtime on the CPU when TensorRT or a provider was chosen and fails; `none` raises.
     providers, threads: of ONNX Runtime. cache_dir: where engines are kept, None = the user's cache folder. precision:
     one of PRECISION_CHOICES, what TensorRT computes in (ONNX Runtime: what the file states). batch: most images per run of an
     engine (ONNX Runtime takes any number that the model file allows).
@@ -43,7 +43,12 @@ def choose(
     _check_precision(model, backend, precision)
     backend, reason = resolve(backend)
     if backend == "onnxruntime":
-        return _onnx_runtime(model, providers, threads, reason, log)
+        try:
+            return _onnx_runtime(model, providers, threads, reason, log)
+        except BackendError as error:
+            if fallback == "none":
+                raise
+            return on_the_cpu(model, threads, f"fallback after an error of a provider: {error}", log)
     from seg_perception.backends.tensorrt.backend import TensorRTBackend
 
     try:

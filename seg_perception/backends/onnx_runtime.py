@@ -31,7 +31,8 @@ class OnnxRuntimeBackend:
     def __init__(
         self, model: ModelInfo, *, providers: Sequence[str] = (), threads: int | None = None, fallback: str = ""
     ) -> None:
-        """Raises SegPerceptionError for a provider that this ONNX Runtime lacks, or a model that it cannot load."""
+        """Raises SegPerceptionError for a provider that this ONNX Runtime lacks, or a model that it cannot load; BackendError
+        where a provider does not start."""
         self.model = model
         self._fallback = {"fallback": fallback} if fallback else {}
         self._threads = threads or physical_cores()
@@ -119,7 +120,8 @@ def open_session(
     name: str = "the model",
 ) -> ort.InferenceSession:
     """A model file, or one in memory, ready to run. name: of the latter, for errors. Raises SegPerceptionError when it
-    cannot be loaded."""
+    cannot be loaded, and BackendError where one of the providers does not start: ONNX Runtime itself would take the next
+    without a word, and so it would where one fails in a run."""
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads or physical_cores()
     options.inter_op_num_threads = 1
@@ -129,14 +131,21 @@ def open_session(
     # pattern, denormals as zero and dynamic blocks, measured in turn with this, changed its CPU time by less than 3 %.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:
-        return ort.InferenceSession(
-            model if isinstance(model, bytes) else str(model), options, providers=list(providers)
+        session = ort.InferenceSession(
+            model if isinstance(model, bytes) else str(model), options, providers=list(providers), enable_fallback=0
         )
     except Exception as error:  # ONNX Runtime raises classes of its extension module, which have no common base
         name = name if isinstance(model, bytes) else str(model)
         raise SegPerceptionError(
             f"ONNX Runtime {ort.__version__} cannot load {name} ({_cause(error)}): export it again, or update onnxruntime"
         ) from error
+    absent = [provider for provider in providers if provider not in session.get_providers()]
+    if absent:
+        raise BackendError(
+            f"ONNX Runtime's {', '.join(absent)} does not start here: check the driver and the libraries that it needs, or leave "
+            "it out of providers"
+        )
+    return session
 
 
 def run(

@@ -56,7 +56,9 @@ class NodeSettings:
         "what runs the network; auto takes TensorRT where a GPU, TensorRT and cuda-bindings are found",
         choices=BACKENDS,
     )
-    fallback: str = _parameter("none", "what to run where TensorRT was chosen and fails", choices=FALLBACKS)
+    fallback: str = _parameter(
+        "none", "what to run where TensorRT, or one of `providers`, was chosen and fails", choices=FALLBACKS
+    )
     providers: tuple[str, ...] = _parameter((), "ONNX Runtime execution providers, in order; empty: the CPU")
     threads: int = _parameter(
         0,

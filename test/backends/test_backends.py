@@ -7,7 +7,7 @@ from fakes import FakeBackend, empty_output, failing_model, model_info, tiny_mod
 
 from seg_perception import backends, cli, model_file
 from seg_perception.backends import onnx_runtime
-from seg_perception.backends.onnx_runtime import OnnxRuntimeBackend
+from seg_perception.backends.onnx_runtime import CPU_PROVIDER, OnnxRuntimeBackend
 from seg_perception.backends.tensorrt import backend as tensorrt
 from seg_perception.errors import BackendError, SegPerceptionError
 from seg_perception.labels import CAMVID, LabelSet
@@ -85,6 +85,27 @@ def test_a_fixed_batch_is_demanded(tmp_path):
 def test_an_unknown_provider_is_answered_with_the_nearest(model):
     with pytest.raises(SegPerceptionError, match="did you mean 'CPUExecutionProvider'"):
         OnnxRuntimeBackend(model, providers=["CPUExecutionProvidr"])
+
+
+def test_a_provider_that_does_not_start_is_no_silent_fallback(model, monkeypatch):
+    """ONNX Runtime itself takes the next one, as where a library of CUDA is missing, and where one fails in a run."""
+    real, given = ort.InferenceSession, []
+
+    class Session(real):
+        def __init__(self, content, options, providers, **more):
+            given.append(more)
+            super().__init__(content, options, providers=["CPUExecutionProvider"], **more)
+
+    monkeypatch.setattr(onnx_runtime.ort, "get_available_providers", lambda: ["CUDAExecutionProvider", CPU_PROVIDER])
+    monkeypatch.setattr(onnx_runtime.ort, "InferenceSession", Session)
+    asked = {"backend": "onnxruntime", "providers": ["CUDAExecutionProvider"]}
+    with pytest.raises(BackendError, match="CUDAExecutionProvider does not start here: check the driver"):
+        backends.choose(model, **asked, log=lambda line: None)
+    assert given == [{"enable_fallback": 0}]
+    lines = []
+    chosen = backends.choose(model, **asked, fallback="cpu", log=lines.append)
+    assert chosen.describe()["device"] == "CPU" and "does not start here" in chosen.describe()["fallback"]
+    assert "does not start here" in lines[-1]
 
 
 def test_facts_name_the_runtime_the_device_and_the_model(model):
