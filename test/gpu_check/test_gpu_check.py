@@ -1,5 +1,7 @@
 """gpu-check on the fake GPU, and without one; its sections run in processes of their own, as they do on a real one."""
 
+import contextlib
+import ctypes
 import json
 import os
 import re
@@ -11,11 +13,14 @@ from types import SimpleNamespace
 
 import fake_gpu
 import pytest
-from fake_cuda import compile_for_cpu
+from fake_cuda import FakeCudaRuntime, compile_for_cpu
 from places import CHECKOUT
 
 from seg_perception import cli, files
-from seg_perception.gpu_check import check_waiting, gpu_check, runner
+from seg_perception.backends.cuda import kernels
+from seg_perception.errors import SegPerceptionError
+from seg_perception.gpu_check import check_kernels, check_waiting, gpu_check, runner
+from seg_perception.gpu_check.libraries import Libraries
 from seg_perception.gpu_check.runner import Outcome, Section, run_sections
 from seg_perception.gpu_check.sections import SECTIONS
 from seg_perception.gpu_check.verdicts import DIED, FAULT, LEFT_OUT, OK
@@ -159,6 +164,57 @@ def test_a_library_that_is_missing_is_named_before_anything_runs(monkeypatch, ca
 def test_the_page_names_every_section_in_order():
     page = (CHECKOUT / "docs" / "gpu-check.md").read_text(encoding="utf-8")
     assert re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE) == [section.name for section in SECTIONS]
+
+
+class _Told:
+    """What a check says."""
+
+    quick = False
+
+    def __init__(self, libraries):
+        self.libraries, self.rows = libraries, []
+
+    def check(self, check, right, value=""):
+        self.rows.append((check, right))
+
+    def leave_out(self, check, why):
+        self.rows.append((check, why))
+
+    @contextlib.contextmanager
+    def part(self, check):
+        yield
+
+
+def test_the_real_compiler_is_asked_where_fields_lie_in_a_way_that_it_knows(monkeypatch):
+    """The fake one is g++, which knows other ways: so that was wrong on every GPU with NVRTC 13.0."""
+    nvrtc = pytest.importorskip("cuda.bindings.nvrtc")
+    try:
+        nvrtc.nvrtcVersion()
+    except RuntimeError as error:
+        pytest.skip(str(error))
+    told = _Told(Libraries(runtime=FakeCudaRuntime(), nvrtc=nvrtc))
+    told.libraries.runtime.fails.add("cudaGetDeviceCount")
+    monkeypatch.setattr(check_kernels, "ROBOTS", {"8.7": "Orin"})
+    check_kernels.check(told)
+    assert ("structs lie as ctypes lays them, 8.7", True) in told.rows
+
+    class Resize(ctypes.Structure):
+        _fields_ = [("target", ctypes.c_void_p), ("source", ctypes.c_void_p), *kernels.Resize._fields_[2:]]
+
+    monkeypatch.setattr(check_kernels, "OFFSETS", ("no_way({struct}, {field})",))
+    check_kernels._check_layout(told, "8.7", nvrtc)
+    assert told.rows[-1] == ("structs lie as ctypes lays them, 8.7", "this NVRTC tells no offsets")
+    monkeypatch.undo()
+    known = [way for way in check_kernels.OFFSETS if _compiles(nvrtc, check_kernels._layout(way))]
+    monkeypatch.setattr(check_kernels, "STRUCTS", (Resize,))
+    assert known and not any(_compiles(nvrtc, check_kernels._layout(way)) for way in known), "in another order"
+
+
+def _compiles(nvrtc, more):
+    try:
+        return bool(kernels.compile_for("8.7", nvrtc, more))
+    except SegPerceptionError:
+        return False
 
 
 # Sections that go wrong
