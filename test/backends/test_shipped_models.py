@@ -15,7 +15,7 @@ from seg_perception.labels import CAMVID
 
 LARGEST_BYTES = 16_000_000
 LARGEST_BYTES_TOGETHER = 32_000_000
-LEAST_MIOU = {"camvid_pidnet_s": 0.67, "driving_mobileseg": 0.71, "driving_mobileseg_large": 0.73}
+LEAST_MIOU = {"camvid_pidnet_s": 0.67, "driving_mobileseg": 0.71, "driving_mobileseg_large": 0.74}
 
 
 @pytest.mark.parametrize("path", MODELS, ids=lambda path: path.name)
