@@ -46,6 +46,11 @@ def quoted(text: object, most: int = LONGEST_QUOTE) -> str:
     return said if len(said) <= most else f"{said[:most]}… ({len(said)} letters)"
 
 
+def cause_of(error: BaseException, most: int = 200) -> str:
+    """What a library says of its failure, in one line of at most so many letters."""
+    return " ".join(str(error).split())[:most]
+
+
 def nearest_name(wrong: str, known: Iterable[str]) -> str:
     """End of an error sentence: the nearest known name, or all of them when none is near."""
     names = sorted(known)

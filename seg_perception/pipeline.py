@@ -20,8 +20,8 @@ from seg_perception.camera_model import CameraModel, CameraPose
 from seg_perception.ground.depth import DepthProblem
 from seg_perception.ground.drivable import DrivableExtractor, DrivableSettings
 from seg_perception.ground.ego_mask import EgoMask
-from seg_perception.ground.fusion import PlanarPose
 from seg_perception.ground.geometry import GroundProjection
+from seg_perception.ground.odometry import PlanarPose
 from seg_perception.labels import LabelSet
 from seg_perception.model_file import ModelInfo
 from seg_perception.panoptic import pieces, steadier

@@ -57,6 +57,12 @@ def working() -> Libraries:
     return FakeLibraries(runtime, FakeDriver(runtime), nvrtc, torch_device="cpu", quick=True)
 
 
+def _failing(call: str) -> Libraries:
+    libraries = working()
+    libraries.runtime.fails.add(call)
+    return libraries
+
+
 def without_torch() -> Libraries:
     """No PyTorch, no TensorRT."""
     libraries = working()
@@ -67,9 +73,7 @@ def without_torch() -> Libraries:
 
 def without_gpu() -> Libraries:
     """A driver that finds no GPU."""
-    libraries = working()
-    libraries.runtime.fails.add("cudaGetDeviceCount")
-    return libraries
+    return _failing("cudaGetDeviceCount")
 
 
 def without_nvrtc() -> Libraries:
@@ -85,9 +89,7 @@ def without_nvrtc() -> Libraries:
 
 def without_graphs() -> Libraries:
     """A driver that makes no graph of what was captured."""
-    libraries = working()
-    libraries.runtime.fails.add("cudaGraphInstantiate")
-    return libraries
+    return _failing("cudaGraphInstantiate")
 
 
 def wrong_engine() -> Libraries:

@@ -12,7 +12,7 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from seg_perception import model_file
-from seg_perception.errors import BackendError, SegPerceptionError, nearest_name
+from seg_perception.errors import BackendError, SegPerceptionError, cause_of, nearest_name
 from seg_perception.machine import usable_cores
 from seg_perception.model_file import INPUT, OUTPUTS, ModelInfo
 from seg_perception.results import NetworkOutput
@@ -137,7 +137,7 @@ def open_session(
     except Exception as error:  # ONNX Runtime raises classes of its extension module, which have no common base
         name = name if isinstance(model, bytes) else str(model)
         raise SegPerceptionError(
-            f"ONNX Runtime {ort.__version__} cannot load {name} ({_cause(error)}): export it again, or update onnxruntime"
+            f"ONNX Runtime {ort.__version__} cannot load {name} ({cause_of(error)}): export it again, or update onnxruntime"
         ) from error
     absent = [provider for provider in providers if provider not in session.get_providers()]
     if absent:
@@ -157,9 +157,5 @@ def run(
         return list(session.run(outputs, {INPUT: images}))
     except Exception as error:  # as above
         raise BackendError(
-            f"ONNX Runtime {ort.__version__} cannot run {name} ({_cause(error)}): export it again, or update onnxruntime"
+            f"ONNX Runtime {ort.__version__} cannot run {name} ({cause_of(error)}): export it again, or update onnxruntime"
         ) from error
-
-
-def _cause(error: Exception) -> str:
-    return " ".join(str(error).split())[:200]

@@ -18,7 +18,8 @@ import numpy as np
 from seg_perception import backends, compiled, model_file
 from seg_perception.backends.shipped_models import find_model
 from seg_perception.camera_model import CameraModel, CameraPose
-from seg_perception.ground.fusion import GridFusion, PlanarPose
+from seg_perception.ground.fusion import GridFusion
+from seg_perception.ground.odometry import PlanarPose
 from seg_perception.pictures.overlay import Overlay
 from seg_perception.pipeline import Pipeline
 from seg_perception.results import Frame, Grid, Wants

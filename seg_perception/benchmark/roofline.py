@@ -18,7 +18,7 @@ from onnx import TensorProto
 from seg_perception import model_file
 from seg_perception.backends.graph.sizes import fixed
 from seg_perception.backends.graph.stored import widened
-from seg_perception.errors import SegPerceptionError
+from seg_perception.errors import SegPerceptionError, cause_of
 
 BYTES = {"fp16": 2, "int8": 1}
 """Of a weight and of an activation, by precision."""
@@ -122,7 +122,7 @@ def load(path: Path) -> Network:
         network = of_graph(fixed(widened(model), info.size_hw, info.grid_hw), info.name, info.size_hw)
     except (onnx.shape_inference.InferenceError, IndexError) as error:
         # Nodes contradict each other, or lack inputs.
-        cause = " ".join(str(error).split())[:200]
+        cause = cause_of(error)
         raise SegPerceptionError(f"the operations of {path} cannot be counted ({cause}): export it again") from error
     if not network.macs:
         raise SegPerceptionError(f"{path} multiplies nothing, so nothing bounds its speed: name another model file")

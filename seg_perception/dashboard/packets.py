@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from seg_perception.ground.fusion import PlanarPose
+from seg_perception.ground.odometry import PlanarPose
 
 Vehicle = PlanarPose | None
 """Where the vehicle is in a packet's frame; None: not known, so that what is in that frame cannot be drawn around it."""

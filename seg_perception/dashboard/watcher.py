@@ -24,7 +24,7 @@ from sensor_msgs.msg import CompressedImage, LaserScan
 
 from seg_perception.dashboard import packets
 from seg_perception.errors import LONGEST_REASON, quoted
-from seg_perception.ground.fusion import PlanarPose
+from seg_perception.ground.odometry import PlanarPose
 from seg_perception.ros.extrinsics import TransformError, TransformSource
 from seg_perception.ros.outputs import qos_profile
 from seg_perception.ros.topics import DIAGNOSTICS, output

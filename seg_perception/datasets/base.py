@@ -226,6 +226,12 @@ def label_files(folder: Path) -> list[Path]:
     return [path for path in folder.iterdir() if path.suffix.lower() in IMAGE_ENDINGS]
 
 
+def require_once(is_known: bool, what: str, path: Path) -> None:
+    """Raises SegPerceptionError where labels would go to the wrong one of two that a file lists."""
+    if is_known:
+        raise SegPerceptionError(f"{path} has two {what}: rename one, or export them again")
+
+
 def two_folders(
     images: Path, labels: Path, files: Callable[[Path], Iterable[Path]] = label_pngs
 ) -> tuple[dict[str, Path], dict[str, Path]]:

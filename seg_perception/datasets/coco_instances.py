@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from seg_perception.datasets.base import Remark
+from seg_perception.datasets.base import Remark, require_once
 from seg_perception.datasets.categories import numbered_categories
 from seg_perception.datasets.coco_panoptic import CONCEPTS_BY_CATEGORY
 from seg_perception.datasets.json_stream import elements
@@ -109,13 +109,13 @@ class CocoInstances(Drawn):
             for key, offset, length, row in elements(self._file):
                 if key == "categories":
                     number, name = int(row["id"]), str(row["name"])
-                    self._once(names.get(number, name) != name, f"categories of the id {number}")
+                    require_once(names.get(number, name) != name, f"categories of the id {number}", self._file)
                     names[number] = name
                     above[number] = str(row.get("supercategory"))
                 elif key == "images":
                     name = str(row["file_name"])
-                    self._once(row["id"] in files, f"images of the id {row['id']}")
-                    self._once(name in self._sizes, f"images '{name}'")
+                    require_once(row["id"] in files, f"images of the id {row['id']}", self._file)
+                    require_once(name in self._sizes, f"images '{name}'", self._file)
                     files[row["id"]] = name
                     self._sizes[name] = row.get("height"), row.get("width")
                 elif key == "annotations":
@@ -144,11 +144,6 @@ class CocoInstances(Drawn):
             meaning[self._numbers[0]] = ()  # the project, which Roboflow lists as what its categories are of
         super().__init__("coco_instances", {self._numbers[i]: name for i, name in names.items()}, images, meaning)
         self.spare = lost
-
-    def _once(self, is_known: bool, what: str) -> None:
-        """Raises SegPerceptionError where labels would go to the wrong one of two."""
-        if is_known:
-            raise SegPerceptionError(f"{self._file} has two {what}: rename one, or export them again")
 
     def _keep(self, owners: list[Any], places: list[tuple[int, int]], files: dict[Any, str]) -> None:
         """The places of each image's annotations, by the image's name, in arrays that workers share."""

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from seg_perception.datasets.base import PairedFiles, named_files, numbered
+from seg_perception.datasets.base import PairedFiles, named_files, numbered, require_once
 from seg_perception.datasets.categories import numbered_categories
 from seg_perception.datasets.json_stream import elements
 from seg_perception.errors import SegPerceptionError
@@ -97,14 +97,16 @@ def _read(path: Path) -> tuple[dict[int, tuple[str, bool]], dict[str, NDArray[An
             row = item.value
             if item.key == "categories":
                 number, category = int(row["id"]), (str(row["name"]), bool(row["isthing"]))
-                _once(categories.setdefault(number, category) != category, f"categories of the id {number}", path)
+                require_once(
+                    categories.setdefault(number, category) != category, f"categories of the id {number}", path
+                )
             elif item.key == "annotations":
                 stem = one_form(Path(row["file_name"]).stem)
-                _once(stem in segments, f"annotations of {stem}.png", path)
+                require_once(stem in segments, f"annotations of {stem}.png", path)
                 parts: dict[int, tuple[int, int]] = {}
                 for part in row["segments_info"]:
                     told = part["category_id"], part.get("iscrowd", 0)
-                    _once(
+                    require_once(
                         parts.setdefault(part["id"], told) != told,
                         f"segments of the id {part['id']} in {stem}.png",
                         path,
@@ -118,12 +120,6 @@ def _read(path: Path) -> tuple[dict[int, tuple[str, bool]], dict[str, NDArray[An
     for stem, rows in segments.items():
         segments[stem] = np.concatenate([_NOTHING, _renumbered(rows, numbers, f"{stem} in {path}")])
     return {numbers[number]: category for number, category in categories.items()}, segments
-
-
-def _once(is_known: bool, what: str, path: Path) -> None:
-    """Raises SegPerceptionError where pixels would go to the wrong one of two."""
-    if is_known:
-        raise SegPerceptionError(f"{path} has two {what}: rename one, or export them again")
 
 
 def _renumbered(rows: NDArray[Any], numbers: Mapping[int, int], where: str) -> NDArray[Any]:

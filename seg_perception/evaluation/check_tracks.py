@@ -26,8 +26,8 @@ from tqdm import tqdm
 
 from seg_perception import machine, options
 from seg_perception.errors import SegPerceptionError
-from seg_perception.ground.fusion import PlanarPose
 from seg_perception.ground.geometry import GroundProjection
+from seg_perception.ground.odometry import PlanarPose
 from seg_perception.labels import CAMVID
 from seg_perception.metrics.confusion import ConfusionMatrix, mean_known
 from seg_perception.metrics.new_things import ObstacleDelay

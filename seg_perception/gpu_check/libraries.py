@@ -14,7 +14,7 @@ from numpy.typing import DTypeLike
 
 from seg_perception.backends.cuda.driver import Cuda, Gpu
 from seg_perception.backends.cuda.kernels import CudaKernels
-from seg_perception.errors import SegPerceptionError
+from seg_perception.errors import SegPerceptionError, cause_of
 from seg_perception.model_file import ModelInfo
 
 if TYPE_CHECKING:
@@ -109,7 +109,7 @@ class Libraries:
         try:
             (self.nvrtc or importlib.import_module("cuda.bindings.nvrtc")).nvrtcVersion()
         except (ImportError, RuntimeError, OSError) as error:
-            cause = " ".join(str(error).split())[:120]
+            cause = cause_of(error, 120)
             return f"no run-time compiler ({cause}): install cuda-bindings and nvidia-cuda-nvrtc for this CUDA"
         return ""
 

@@ -27,8 +27,7 @@ from numpy.typing import NDArray
 from seg_perception.compiled import compiled
 from seg_perception.errors import SegPerceptionError
 from seg_perception.ground.maps import OBSTACLE
-from seg_perception.ground.odometry import Odometry
-from seg_perception.ground.odometry import PlanarPose as PlanarPose
+from seg_perception.ground.odometry import Odometry, PlanarPose
 from seg_perception.results import Grid
 
 _HIT, _MISS = math.log(0.8 / 0.2), math.log(0.35 / 0.65)

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from seg_perception.backends.onnx_runtime import open_session
 from seg_perception.datasets.json_stream import read_json
 from seg_perception.datasets.shapes import ring_of
-from seg_perception.errors import SegPerceptionError
+from seg_perception.errors import SegPerceptionError, cause_of
 
 DECODER_INPUTS = ("image_embeddings", "point_coords", "point_labels", "mask_input", "has_mask_input", "orig_im_size")
 _MEAN, _STD = np.array((123.675, 116.28, 103.53), np.float32), np.array((58.395, 57.12, 57.375), np.float32)
@@ -127,7 +127,7 @@ class SegmentAnything:
         try:
             return list(session.run(None, feeds))
         except Exception as error:  # ONNX Runtime raises classes of its extension module, which have no common base
-            cause = " ".join(str(error).split())[:200]
+            cause = cause_of(error)
             raise SegPerceptionError(f"the encoder or decoder does not run ({cause}): export both again") from error
 
 

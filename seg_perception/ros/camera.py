@@ -16,7 +16,8 @@ from seg_perception.backends.batches import Answer
 from seg_perception.camera.messages import BadImageError, ImageReader
 from seg_perception.camera_model import CameraModel
 from seg_perception.errors import LONGEST_REASON, BackendError, SegPerceptionError, quoted
-from seg_perception.ground.fusion import GridFusion, PlanarPose
+from seg_perception.ground.fusion import GridFusion
+from seg_perception.ground.odometry import PlanarPose
 from seg_perception.panoptic.relabel import Told
 from seg_perception.pipeline import Pipeline, Ready, Seen
 from seg_perception.results import Depth, Frame, Grid, Result

@@ -5,7 +5,7 @@ from __future__ import annotations
 from rclpy.time import Time
 
 from seg_perception.camera_model import CameraPose
-from seg_perception.ground.fusion import PlanarPose
+from seg_perception.ground.odometry import PlanarPose
 from seg_perception.ros.diagnostics import GROUND_OK, GroundState
 from seg_perception.ros.extrinsics import TransformError, TransformSource, is_same_pose
 from seg_perception.ros.inputs import Arrival

@@ -11,7 +11,8 @@ from rclpy.lifecycle import LifecycleNode
 from rclpy.time import Time
 from std_msgs.msg import Header
 
-from seg_perception.ground.fusion import GridFusion, PlanarPose
+from seg_perception.ground.fusion import GridFusion
+from seg_perception.ground.odometry import PlanarPose
 from seg_perception.results import Grid
 from seg_perception.ros.diagnostics import OK, WARN, Status
 from seg_perception.ros.outputs import LatchedGrid, qos_profile

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seg_perception.camera_model import Floats
-from seg_perception.ground.fusion import PlanarPose
 from seg_perception.ground.geometry import GroundProjection
+from seg_perception.ground.odometry import PlanarPose
 from seg_perception.results import GroundMotion, Track
 from seg_perception.tracking import motion, sides
 from seg_perception.tracking.feet import feet_on_ground, from_odometry, in_odometry

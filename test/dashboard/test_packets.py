@@ -20,7 +20,7 @@ from aiohttp.test_utils import TestClient, TestServer  # noqa: E402
 from seg_perception.dashboard import packets  # noqa: E402
 from seg_perception.dashboard.board import Board, Page  # noqa: E402
 from seg_perception.dashboard.server import Server  # noqa: E402
-from seg_perception.ground.fusion import PlanarPose  # noqa: E402
+from seg_perception.ground.odometry import PlanarPose  # noqa: E402
 
 HEADER = Fields(stamp=Fields(sec=3, nanosec=500_000_000), frame_id="base_footprint")
 

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from seg_perception.errors import SegPerceptionError
-from seg_perception.ground.fusion import FusionSettings, GridFusion, PlanarPose, window_side
+from seg_perception.ground.fusion import FusionSettings, GridFusion, window_side
+from seg_perception.ground.odometry import PlanarPose
 from seg_perception.results import Grid
 
 CELL_M = 0.5

@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from seg_perception.ground.fusion import HOLDS, GridFusion, PlanarPose, window_side
+from seg_perception.ground.fusion import HOLDS, GridFusion, window_side
+from seg_perception.ground.odometry import PlanarPose
 from seg_perception.results import Grid
 
 CELL_M, SHAPE, ORIGIN_M = 0.5, (4, 5), (0.5, -1.0)

@@ -13,7 +13,7 @@ from patience import WAIT_S
 from rclpy.time import Time
 from std_msgs.msg import Header
 
-from seg_perception.ground.fusion import PlanarPose
+from seg_perception.ground.odometry import PlanarPose
 from seg_perception.results import Grid
 from seg_perception.ros.outputs import LatchedGrid
 from seg_perception.ros.settings import Settings

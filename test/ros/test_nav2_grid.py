@@ -20,7 +20,8 @@ from std_msgs.msg import Header
 
 from seg_perception.camera_model import CameraModel, CameraPose
 from seg_perception.ground.drivable import DrivableExtractor, DrivableSettings
-from seg_perception.ground.fusion import GridFusion, PlanarPose
+from seg_perception.ground.fusion import GridFusion
+from seg_perception.ground.odometry import PlanarPose
 from seg_perception.labels import BUILT_IN, CAMVID
 from seg_perception.results import Drivable, Panoptic, Wants
 from seg_perception.ros import fill_messages as fill

@@ -9,9 +9,8 @@ import pytest
 from moving_things import PERIOD_NS
 
 from seg_perception.camera_model import CameraModel, CameraPose
-from seg_perception.ground.fusion import PlanarPose
 from seg_perception.ground.geometry import GroundProjection
-from seg_perception.ground.odometry import Odometry
+from seg_perception.ground.odometry import Odometry, PlanarPose
 from seg_perception.labels import CAMVID, CITYSCAPES
 from seg_perception.panoptic.relabel import told
 from seg_perception.results import Panoptic, Segment

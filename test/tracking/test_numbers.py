@@ -9,7 +9,7 @@ from moving_things import PERIOD_NS, Thing, draw
 
 from seg_perception.camera_model import CameraModel, CameraPose
 from seg_perception.ground.ego_mask import EgoMask
-from seg_perception.ground.fusion import PlanarPose
+from seg_perception.ground.odometry import PlanarPose
 from seg_perception.panoptic.relabel import told
 from seg_perception.pipeline import Pipeline
 from seg_perception.results import Frame, Wants

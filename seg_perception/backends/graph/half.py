@@ -16,7 +16,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from seg_perception.backends.graph.edits import consumers, drop_unused
 from seg_perception.backends.onnx_runtime import open_session, run
-from seg_perception.errors import SegPerceptionError
+from seg_perception.errors import SegPerceptionError, cause_of
 from seg_perception.model_file import INPUT
 
 LARGEST_SAFE = 1e4
@@ -112,7 +112,7 @@ def _float_tensors(model: onnx.ModelProto) -> set[str]:
     try:
         graph = onnx.shape_inference.infer_shapes(model).graph
     except onnx.shape_inference.InferenceError as error:
-        cause = " ".join(str(error).split())[:200]
+        cause = cause_of(error)
         raise SegPerceptionError(
             f"the types of the model's tensors cannot be told ({cause}): export it again"
         ) from error

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import time
+from functools import partial
 from pathlib import Path
 
 from tqdm import tqdm
@@ -24,6 +25,7 @@ from seg_perception.backends.tensorrt.backend import engine_key
 from seg_perception.backends.tensorrt.cache import EngineCache, EngineKey, check_place, write_engine
 from seg_perception.backends.tensorrt.engine import Flavor
 from seg_perception.errors import SegPerceptionError
+from seg_perception.model_file import ModelInfo
 from seg_perception.network_size import size_hw_of
 from seg_perception.options import whole
 from seg_perception.writing import check_file, user_path, write_json
@@ -85,23 +87,7 @@ def run(arguments: argparse.Namespace) -> int:
     check_file(out)
     check_place(out, arguments.json)
     started = time.monotonic()
-
-    def build() -> bytes:
-        with tqdm(total=100, desc="engine", unit="%", bar_format="{l_bar}{bar}| {elapsed} {postfix}") as bar:
-
-            def progress(share: float, phase: str) -> None:
-                bar.update(round(100 * share) - bar.n)
-                bar.set_postfix_str(phase, refresh=False)
-
-            return engines.build(
-                flavor,
-                model,
-                precision=arguments.precision,
-                batch=arguments.batch,
-                compute_capability=arguments.compute_capability,
-                progress=progress,
-            )
-
+    build = partial(_built, arguments, flavor, model)
     if kept:
         engine = kept.put(key, build, print, least=model.path.stat().st_size)
     else:
@@ -126,6 +112,24 @@ def run(arguments: argparse.Namespace) -> int:
         }
         write_json(arguments.json, facts)
     return 0
+
+
+def _built(arguments: argparse.Namespace, flavor: Flavor, model: ModelInfo) -> bytes:
+    """The engine that is asked for, with a bar of how far it is."""
+    with tqdm(total=100, desc="engine", unit="%", bar_format="{l_bar}{bar}| {elapsed} {postfix}") as bar:
+
+        def progress(share: float, phase: str) -> None:
+            bar.update(round(100 * share) - bar.n)
+            bar.set_postfix_str(phase, refresh=False)
+
+        return engines.build(
+            flavor,
+            model,
+            precision=arguments.precision,
+            batch=arguments.batch,
+            compute_capability=arguments.compute_capability,
+            progress=progress,
+        )
 
 
 def _name_in_working_folder(arguments: argparse.Namespace, key: EngineKey) -> Path:

@@ -40,7 +40,7 @@ from seg_perception.backends.onnx_runtime import OnnxRuntimeBackend
 from seg_perception.backends.shipped_models import given_model
 from seg_perception.camera.preprocess import Preprocessor
 from seg_perception.datasets import open_dataset
-from seg_perception.errors import SegPerceptionError
+from seg_perception.errors import SegPerceptionError, cause_of
 from seg_perception.files import image_files, read_rgb
 from seg_perception.labels import LabelSet
 from seg_perception.metrics.run_report import is_number
@@ -219,7 +219,7 @@ def _opened(graph: onnx.ModelProto, source: Source, limits: SizeLimits) -> tuple
         try:
             (outputs,) = outputs_of(graph, [noise((h, w))])
         except SegPerceptionError as error:
-            cause = " ".join(str(error.__cause__ or error).split())[:200]
+            cause = cause_of(error.__cause__ or error)
             raise SegPerceptionError(f"the network does not run at {w}x{h} ({cause}): give --fixed-size") from error
         if any(output.shape[2:] != (h // stride, w // stride) for output in outputs):
             raise SegPerceptionError(f"the network's outputs at {w}x{h} have another stride: give --fixed-size")

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from seg_perception.errors import SegPerceptionError, nearest_name
+from seg_perception.errors import SegPerceptionError, cause_of, nearest_name
 from seg_perception.training.networks.heads import IMAGENET_MEAN, IMAGENET_STD, Features
 from seg_perception.training.networks.others import imported
 
@@ -70,7 +70,7 @@ class KnownNetwork(nn.Module):
         try:
             model: Any = getattr(smp, known.model)(encoder_name=encoder, encoder_weights=None, **depth)
         except (ValueError, NotImplementedError, RuntimeError) as error:  # as smp and timm refuse what does not fit
-            told = " ".join(str(error).split())[:200]
+            told = cause_of(error)
             raise SegPerceptionError(f"{known.model} cannot stand on the encoder '{encoder}' ({told})") from error
         self.encoder_name = encoder
         self.stride = known.stride

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from seg_perception.errors import SegPerceptionError
+from seg_perception.errors import SegPerceptionError, cause_of
 from seg_perception.training.networks.others import imported
 from seg_perception.training.teachers.base import Region
 
@@ -35,7 +35,7 @@ class MaskRCNN:
             try:
                 self._network.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))
             except Exception as error:  # torch raises many kinds for one cause: these are no weights of it
-                told = " ".join(str(error).split())[:200]
+                told = cause_of(error)
                 raise SegPerceptionError(
                     f"{weights} holds no weights of Mask R-CNN with {len(names)} categories ({told}): give torchvision's "
                     "maskrcnn_resnet50_fpn, and --categories where they are others than COCO's"
