@@ -241,10 +241,10 @@ def _results(
     pipeline: Pipeline, source: Source, cameras: Sequence[CameraRecorder]
 ) -> Iterator[tuple[SourceFrame, Result]]:
     """Every frame of a source and what was found in it, which holds until the next; cameras: what write it to files."""
-    # for the tracks, too, where nothing else on the ground is wanted
-    pipeline.set_camera(source.camera, source.pose, source.ego)
     wants = Wants(ground=True) if cameras else Wants(areas=False, grid=False, free_space=False, ground=True)
     for item in source:
+        # which may be another than the frame's before; for the tracks, too, where nothing else on the ground is wanted
+        pipeline.set_camera(source.camera, source.pose, source.ego)
         result = pipeline.run(item.frame, wants)
         for camera in cameras:
             camera.write(item.number, result, pipeline.projection)

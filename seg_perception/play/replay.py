@@ -77,7 +77,7 @@ def replay(
                     newest, newest_index = answer, index
                 filmed = newest is not None and result.film.follows(newest.segments)
                 if writer is not None or index in chosen or filmed:
-                    drawn = panels.draw(item.frame.rgb, newest, index - newest_index)
+                    drawn = panels.draw(item.frame.rgb, newest, index - newest_index, source.camera)
                 if filmed and panels.camera is not None:
                     result.film.add(panels.camera, spool.sent_s[index])
                 if writer is not None:

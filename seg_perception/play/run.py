@@ -130,7 +130,7 @@ def _placing(feed: Feed, parameters: Mapping[str, Any], calibration: str) -> Pla
     settings = Settings.from_values(named)
     problem = feed.status.get("ground_problem") or "its calibration came later"
     note = f"calibration {calibration}" if calibration else ""
-    return Placing(settings.drivable, feed.source.camera, settings.poses[""], note, problem)
+    return Placing(settings.drivable, settings.poses[""], note, problem)
 
 
 def _report(feed: Feed, play: Play, judged: Replay, model: ModelInfo, calibration: str) -> report.Report:

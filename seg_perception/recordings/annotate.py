@@ -8,7 +8,6 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -22,6 +21,7 @@ from seg_perception.labels import LabelSet
 from seg_perception.pictures.overlay import Overlay
 from seg_perception.recordings import messages as kinds
 from seg_perception.recordings.bag_file import INFO_TYPE, TF_TYPE, Bag, DamagedBagError, Entry
+from seg_perception.recordings.calibration import of_ros2
 from seg_perception.recordings.frames import INFO_TOPIC, TF_TOPIC, beside
 from seg_perception.recordings.messages import BagMessages
 from seg_perception.recordings.mounting import BASE_FRAME
@@ -245,11 +245,6 @@ class _Recording:
             self._out.write(TF_TOPIC, kinds.TF, message, max(time_ns, start_ns))
         if self._info is not None:
             time_ns, message = self._info
-            self._out.write(self._info_topic, kinds.CAMERA_INFO, _lowered(message), max(time_ns, start_ns))
+            self._out.write(self._info_topic, kinds.CAMERA_INFO, of_ros2(message), max(time_ns, start_ns))
         self._transforms.clear()
         self._info = None
-
-
-def _lowered(message: Any) -> Any:
-    """A CameraInfo under the field names of ROS 2; ROS 1 writes D, K, R, P large."""
-    return SimpleNamespace(**{name.lower(): value for name, value in vars(message).items()})

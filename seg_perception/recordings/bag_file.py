@@ -49,6 +49,11 @@ class Entry(NamedTuple):
         seconds, nanoseconds = struct.unpack_from(">iI" if big else "<iI", self.data, self.stamp_at)
         return int(seconds) * 10**9 + int(nanoseconds)
 
+    @property
+    def behind_stamp(self) -> bytes:
+        """All that a message that begins with a stamp says beside it, packed."""
+        return bytes(self.data[self.stamp_at + _STAMP_BYTES :])
+
 
 class DamagedBagError(SegPerceptionError):
     """A bag, or a message of one, that cannot be read."""
@@ -115,16 +120,21 @@ class Bag:
     @property
     def listed(self) -> str:
         """Its topics, for messages."""
-        return ", ".join(f"{name} ({kind})" for name, kind in sorted(self.types.items())) or "none at all"
+        said = {name: kind if self.counts[name] else f"{kind}, no message" for name, kind in self.types.items()}
+        return ", ".join(f"{name} ({kind})" for name, kind in sorted(said.items())) or "none at all"
 
     def require_image(self, topic: str) -> str:
-        """The topic; raises SegPerceptionError listing what there is unless it carries images."""
+        """The topic; raises SegPerceptionError listing what there is unless images were recorded on it."""
         if topic not in self.types:
             hint = nearest_name(topic, self.types)
             raise SegPerceptionError(f"the bag {self.path} has no topic {topic}, its topics are {self.listed}: {hint}")
         if self.types[topic] not in IMAGE_TYPES:
             raise SegPerceptionError(
                 f"the topic {topic} of {self.path} is a {self.types[topic]}, no image: topics are {self.listed}"
+            )
+        if not self.counts[topic]:
+            raise SegPerceptionError(
+                f"the topic {topic} of {self.path} has no message, nothing was sent on it: topics are {self.listed}"
             )
         return topic
 

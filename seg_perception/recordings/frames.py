@@ -8,12 +8,11 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from seg_perception.camera.encodings import encoding_note
-from seg_perception.camera.messages import RECTIFIED, ImageReader, to_camera_model
+from seg_perception.camera.messages import ImageReader
 from seg_perception.camera.video import NO_KEY_FRAME, header_of
 from seg_perception.errors import SegPerceptionError, quoted
 from seg_perception.faults import Faults
@@ -27,6 +26,7 @@ from seg_perception.recordings.bag_labels import (
     key_of,
     stems_by_number,
 )
+from seg_perception.recordings.calibration import Calibration, Followed
 from seg_perception.recordings.excerpt import Excerpt as Excerpt
 from seg_perception.recordings.mounting import BASE_FRAME, pose_from_transforms
 from seg_perception.recordings.sources import DEFAULT_RATE_HZ, LabelFolder, Source, SourceFrame
@@ -86,7 +86,7 @@ class BagSource(Source):
     where they are. void: label values that mean unlabelled, besides 255 (a folder has its own). tolerance_s: between the
     stamps of an image and its label, None = half the images' usual distance. Labels may lie anywhere in the bag: stamps
     are read first. Where several images have one stamp, labels go to them in their order. Memory holds one image, and
-    packed the masks that come before their images.
+    packed the masks that come before their images. camera is that of the latest frame: of one recording it may change.
     """
 
     def __init__(
@@ -107,14 +107,14 @@ class BagSource(Source):
         self._tolerance_ns = None if tolerance_s is None else round(tolerance_s * 1e9)
         if labels is not None:
             stems_by_number(labels)
-        self._calibration_problem: list[str] = []
+        self._mounting_problem: list[str] = []
         self._opening_notes: list[str] = []
         self._grey_16uc1 = topic is not None  # who names a topic wants its pictures
         (self.topic,) = image_topics(path, [topic] if topic else [])
         with Bag(path) as bag:
             self._label = self._truth_topic(bag, label_topic, beside(self.topic, LABEL_TOPIC))
             self._instance = self._truth_topic(bag, instance_topic, beside(self.topic, INSTANCE_TOPIC))
-            self._info = self._if_of(bag, beside(self.topic, INFO_TOPIC), INFO_TYPE)
+            info = self._if_of(bag, beside(self.topic, INFO_TOPIC), INFO_TYPE)
             count = bag.counts[self.topic]
             rate = self._rate_hz(bag)
             self._bits = self._bits_in_use(bag)
@@ -124,7 +124,9 @@ class BagSource(Source):
             self.part, self.stamped = self.topic, True
             self.has_labels = self._folder is not None or self._label is not None
             self._refuse_of_no_labels(instance_topic)
-            self._take_calibration(bag)
+            self._calibration = Calibration(bag, self.topic, info)
+            self.camera = self._calibration.first
+            self._take_mounting(bag)
 
     def _refuse_of_no_labels(self, instance_topic: str | None) -> None:
         """Raise SegPerceptionError where options are given that only labels have."""
@@ -178,41 +180,23 @@ class BagSource(Source):
         self._opening_notes.append(f"{topic} of {self._path} is a {bag.types[topic]}, no {kinds[0]}: it is left out")
         return None
 
-    def _take_calibration(self, bag: Bag) -> None:
-        """The camera model and mounting, where the bag tells them."""
-        info = next(bag.messages([self._info]), None) if self._info else None
-        if info is not None:
-            self._take_info(info[2])
+    def _take_mounting(self, bag: Bag) -> None:
+        """Where the camera is on the vehicle, where the bag tells it."""
         tf = self._if_of(bag, TF_TOPIC, TF_TYPE)
         transforms = [link for _, _, message in bag.messages([tf] if tf else []) for link in message.transforms]
         first = next(bag.messages([self.topic]), None) if transforms else None
-        if first is not None:
-            frame_id = header_of(first[2]).frame_id
-            try:
-                self.pose = pose_from_transforms(transforms, frame_id)
-                if self.pose is None:
-                    self._opening_notes.append(
-                        f"{self._path} {tf}: no static transforms lead from the images' frame '{quoted(frame_id)}' to "
-                        f"{BASE_FRAME}, so nothing is told in metres"
-                    )
-            except SegPerceptionError as error:
-                self._calibration_problem.append(f"{self._path} {tf}: {error}")
-
-    def _take_info(self, message: Any) -> None:
-        lowered = message if hasattr(message, "k") else _Ros1Info(message)
-        name = without_form(self.topic).rsplit("/", 1)[-1]
-        rectified = name.startswith(RECTIFIED) and bool(np.any(lowered.p))
+        if first is None:
+            return
+        frame_id = header_of(first[2]).frame_id
         try:
-            self.camera = to_camera_model(lowered, rectified)
-            if rectified and (np.any(lowered.d) or np.any(self.camera.rectification != np.eye(3))):
+            self.pose = pose_from_transforms(transforms, frame_id)
+            if self.pose is None:
                 self._opening_notes.append(
-                    f"{self.topic}: images of such a name are rectified, so {self._info} describes them by P and R; the node "
-                    "needs image_rectified: true"
+                    f"{self._path} {tf}: no static transforms lead from the images' frame '{quoted(frame_id)}' to "
+                    f"{BASE_FRAME}, so nothing is told in metres"
                 )
-            if self.camera.note:
-                self._opening_notes.append(f"{self._path} {self._info}: {self.camera.note}")
         except SegPerceptionError as error:
-            self._calibration_problem.append(f"{self._path} {self._info}: {error}")
+            self._mounting_problem.append(f"{self._path} {tf}: {error}")
 
     def _open_labels(self) -> BagLabels:
         """The labels of this iteration's images."""
@@ -225,18 +209,20 @@ class BagSource(Source):
         return TopicLabels(path, *topics, void=self._void, tolerance_ns=tolerance_ns, excerpt=excerpt)
 
     def _frames(self) -> Iterator[SourceFrame]:
-        self.problems += self._calibration_problem
+        self.problems += [*self._calibration.problems, *self._mounting_problem]
         self.notes += self._opening_notes
         faults, oddities, labels = Faults(), _Oddities(self.topic), self._open_labels()
-        with Bag(self._path) as bag:
+        with Bag(self._path) as bag, self._calibration.followed() as cameras:
             try:
-                yield from self._read(bag, labels, faults, oddities)
+                yield from self._read(bag, labels, faults, oddities, cameras)
             finally:
                 self.problems += [*(labels.damage or bag.damage), *labels.problems]
-                self.problems += [*faults.sentences(), *labels.faults.sentences()]
-                self.notes += [*labels.notes, *oddities.sentences()]
+                self.problems += [*faults.sentences(), *labels.faults.sentences(), *cameras.problems]
+                self.notes += [*self._calibration.notes, *cameras.notes, *labels.notes, *oddities.sentences()]
 
-    def _read(self, bag: Bag, labels: BagLabels, faults: Faults, oddities: _Oddities) -> Iterator[SourceFrame]:
+    def _read(
+        self, bag: Bag, labels: BagLabels, faults: Faults, oddities: _Oddities, cameras: Followed
+    ) -> Iterator[SourceFrame]:
         """The frames that can be read; the rest is noted."""
         has_some, bits = False, self._bits
         for place, image in self._images(bag):
@@ -260,6 +246,8 @@ class BagSource(Source):
                     faults.add(f"{self._path} {self.topic} at {place.time_ns} ns", str(error))
                 continue
             oddities.see(frame, encoding_note(getattr(message, "encoding", "")))
+            if self._calibration.first is not None:  # else somebody may assume one
+                self.camera = cameras.at(place.time_ns, frame.stamp_ns) or self._calibration.first
             yield SourceFrame(frame, f"frame {place.number} at {key[1] / 1e9:.3f} s", truth, number=place.number)
         if not has_some and not bag.damage:
             faults.add(
@@ -329,12 +317,3 @@ class _Oddities:
                 f"{self._topic}: its images of 16 bits use {self.bits} and are read so; the node needs image_bit_depth: {self.bits}"
             )
         return [*counted, *(f"{self._topic}: {note}" for note in self._notes if note)]
-
-
-class _Ros1Info:
-    """A ROS 1 CameraInfo under the names of ROS 2."""
-
-    def __init__(self, message: Any) -> None:
-        self.width, self.height, self.distortion_model = message.width, message.height, message.distortion_model
-        self.d, self.k, self.r, self.p = message.D, message.K, message.R, message.P
-        self.binning_x, self.binning_y, self.roi = message.binning_x, message.binning_y, message.roi

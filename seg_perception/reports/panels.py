@@ -30,7 +30,6 @@ class Placing:
     be no ground, when there is none."""
 
     settings: DrivableSettings
-    camera: CameraModel | None
     pose: CameraPose | None
     note: str = ""
     problem: str = ""
@@ -54,15 +53,18 @@ class Panels:
         self._overlay = Overlay(labels)
         self._birds_eye: BirdsEye | None = None
         self._projection: GroundProjection | None = None
-        self._projected_hw: tuple[int, int] = (0, 0)
+        self._projected_of: tuple[CameraModel, CameraPose, tuple[int, int]] | None = None
         self._board: NDArray[np.uint8] = np.zeros((0, 0, 3), np.uint8)
         self._image_hw = (0, 0)
         self._answered: NDArray[np.uint8] | None = None
         self.camera: NDArray[np.uint8] | None = None
         self.ground: NDArray[np.uint8] | None = None
 
-    def draw(self, rgb: NDArray[np.uint8], answer: Answer | None, age_frames: int = 0) -> NDArray[np.uint8]:
-        """uint8 [H, W, 3] that holds until the next call: rgb with an answer that is age_frames old, and the ground.
+    def draw(
+        self, rgb: NDArray[np.uint8], answer: Answer | None, age_frames: int = 0, camera: CameraModel | None = None
+    ) -> NDArray[np.uint8]:
+        """uint8 [H, W, 3] that holds until the next call: rgb with an answer that is age_frames old, and the ground. camera:
+        of rgb, where it is known.
 
         rgb is kept until the next answer.
         """
@@ -72,7 +74,7 @@ class Panels:
             self._answered = rgb  # an old answer's ground is not where later images show it
         if answer is not None:
             panoptic = Panoptic(answer.semantic, answer.instance, np.zeros_like(answer.semantic), answer.segments)
-            projection = self._projected(answer.semantic.shape[0], answer.semantic.shape[1])
+            projection = self._projected(camera, (answer.semantic.shape[0], answer.semantic.shape[1]))
             shown = answer.drivable
             if self._ego is not None:
                 size_wh = rgb.shape[1], rgb.shape[0]
@@ -101,15 +103,16 @@ class Panels:
         self._birds_eye = BirdsEye(self._labels, placing.settings, (panel_width, panel_height), placing.note)
         self._board = np.zeros((max(height, panel_height), width + panel_width, 3), np.uint8)
 
-    def _projected(self, height: int, width: int) -> GroundProjection | None:
+    def _projected(self, camera: CameraModel | None, mask_hw: tuple[int, int]) -> GroundProjection | None:
         """The projection for masks of that size; None where there is none, for which the node named the cause."""
         placing = self._placing
-        if placing is None or placing.camera is None or placing.pose is None:
+        if placing is None or camera is None or placing.pose is None:
             return None
-        if (height, width) != self._projected_hw:
-            self._projected_hw = (height, width)
+        key = camera, placing.pose, mask_hw
+        if key != self._projected_of:
+            self._projected_of = key
             try:
-                self._projection = GroundProjection(placing.camera, placing.pose, (height, width))
+                self._projection = GroundProjection(*key)
             except SegPerceptionError:
                 self._projection = None
         return self._projection

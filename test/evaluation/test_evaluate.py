@@ -6,6 +6,8 @@ import argparse
 import errno
 import json
 import re
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +19,18 @@ from eval_fixtures import SIZE_HW, label_mask, picture, truncate
 from ros_harness import make_road_and_cars_model, make_tiny_model
 
 from seg_perception import backends, cli, model_file
+from seg_perception.camera_model import CameraModel, CameraPose
 from seg_perception.errors import SegPerceptionError
+from seg_perception.evaluation.evaluate import evaluate as evaluate_sources
 from seg_perception.evaluation.evaluate import tell
+from seg_perception.ground.geometry import GroundProjection
 from seg_perception.labels import CAMVID, VOID
 from seg_perception.metrics.scores import Scores
 from seg_perception.pipeline import Pipeline
 from seg_perception.recordings.dataset_source import Comparison
+from seg_perception.recordings.sources import Source, SourceFrame
 from seg_perception.reports import report
-from seg_perception.results import Frame, Panoptic, Truth
+from seg_perception.results import Frame, Panoptic, Result, Truth
 from seg_perception.tracking.tracker import Tracked, Tracker
 
 CAMVID_VOID = 11
@@ -117,6 +123,31 @@ def test_a_calibrated_bag_tells_of_false_patches_in_the_vehicles_way_and_its_tra
     assert 0 <= numbers["drivable_false_positives"] <= 1
     assert 0 <= numbers["ece"] <= 1
     assert "Is confidence earned?" in (tmp_path / "out" / "report.html").read_text()
+
+
+def test_a_calibration_that_changes_is_followed_by_the_pipeline(pipeline: Pipeline) -> None:
+    camera = CameraModel(SIZE_HW[1], SIZE_HW[0], ((50.0, 0, 32), (0, 50.0, 24), (0, 0, 1)))
+    cameras = [camera, replace(camera, K=((80.0, 0, 32), (0, 80.0, 24), (0, 0, 1)))]
+
+    class Zooming(Source):
+        def _frames(self) -> Iterator[SourceFrame]:
+            for self.camera in cameras:
+                yield SourceFrame(Frame(picture(0)), "picture")
+
+    class Camera:
+        def write(self, number: int, result: Result, projection: GroundProjection | None) -> None:
+            assert projection is not None
+            written.append(projection.camera)
+
+    class Recorder:
+        def camera(self, topic: str, *, alone: bool) -> Camera:
+            return Camera()
+
+    written: list[CameraModel] = []
+    source = Zooming("test", "zooming", 10.0, 2)
+    source.pose = CameraPose(0, 0, 1.5, 0, 0.3)
+    evaluate_sources(pipeline, source, recorders=[Recorder()])
+    assert written == cameras
 
 
 def test_the_curve_of_ground_tells_what_the_option_does(tmp_path: Path, camvid: Path) -> None:

@@ -159,7 +159,7 @@ def test_labels_of_which_a_model_has_no_class_are_not_judged(tmp_path: Path) -> 
 def test_the_ground_stands_beside_the_camera_in_every_frame_whatever_is_known(tmp_path: Path) -> None:
     """No answer, an answer without a grid, an answer with one: the video's size and the camera's part stay."""
     camera = CameraModel(64, 48, ((50.0, 0, 31.5), (0, 50.0, 23.5), (0, 0, 1)))
-    placing = Placing(DrivableSettings(), camera, CameraPose(0, 0, 1.5, 0, 0.3), "calibration assumed: x", "no pose")
+    placing = Placing(DrivableSettings(), CameraPose(0, 0, 1.5, 0, 0.3), "calibration assumed: x", "no pose")
     with Spool(tmp_path) as spool:
         for number in range(6):
             spool.sent(number / 10)
@@ -167,7 +167,9 @@ def test_the_ground_stands_beside_the_camera_in_every_frame_whatever_is_known(tm
             bare = Answer(whole.semantic, whole.instance, whole.segments, Drivable(()))
             if number:
                 spool.add_answer(number, 50.0, whole if number > 2 else bare)
-        with_panel = replay(Pictures(), spool, CAMVID, tmp_path / "with.mp4", placing)
+        calibrated = Pictures()
+        calibrated.camera = camera
+        with_panel = replay(calibrated, spool, CAMVID, tmp_path / "with.mp4", placing)
         without = replay(Pictures(), spool, CAMVID, tmp_path / "without.mp4")
     wide, narrow = frames_of(tmp_path / "with.mp4"), frames_of(tmp_path / "without.mp4")
     assert {frame.shape for frame in wide} == {(480, 64 + 320, 3)} and {frame.shape for frame in narrow} == {
@@ -180,6 +182,29 @@ def test_the_ground_stands_beside_the_camera_in_every_frame_whatever_is_known(tm
     assert np.abs(panel[2] - panel[3]).max() > 100, "ground at last"
     assert [len(shown.images) for shown in with_panel.pictures] == [3] * 5
     assert [len(shown.images) for shown in without.pictures] == [2] * 5
+
+
+def test_a_calibration_that_changes_moves_the_cameras_picture_on_the_ground(tmp_path: Path) -> None:
+    cameras = [CameraModel(64, 48, ((fx, 0, 31.5), (0, fx, 23.5), (0, 0, 1))) for fx in (50.0, 50.0, 80.0, 80.0)]
+
+    class Zooming(Source):
+        def __init__(self) -> None:
+            super().__init__("test", "pictures", 10.0, len(cameras))
+
+        def _frames(self) -> Iterator[SourceFrame]:
+            for self.camera in cameras:
+                yield SourceFrame(Frame(picture(0)), "picture", None)
+
+    seen = answer(0).drivable
+    ground = replace(seen, grid=Grid(np.zeros((160, 160), np.int8), 0.25, (0.0, -20.0)))
+    with Spool(tmp_path) as spool:
+        for number in range(len(cameras)):
+            spool.sent(number / 10)
+            spool.add_answer(number, 50.0, replace(answer(0), drivable=ground))
+        replay(Zooming(), spool, CAMVID, tmp_path / "a.mp4", Placing(DrivableSettings(), CameraPose(0, 0, 1.5, 0, 0.3)))
+    panel = [frame[60:420, 70:] for frame in frames_of(tmp_path / "a.mp4")]
+    assert np.abs(panel[0] - panel[1]).mean() < 2 > np.abs(panel[2] - panel[3]).mean()
+    assert np.abs(panel[1] - panel[2]).mean() > 3
 
 
 def test_ctrl_c_ends_with_a_whole_video_of_what_was_done(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import cv2
 import numpy as np
@@ -28,7 +29,7 @@ from bag_fixtures import (
 )
 from eval_fixtures import label_mask, picture
 from rosbags.rosbag1 import Writer as Writer1
-from rosbags.rosbag2 import CompressionMode, StoragePlugin
+from rosbags.rosbag2 import CompressionMode, StoragePlugin, Writer
 
 from seg_perception.camera.messages import to_camera_model
 from seg_perception.camera_model import rotation
@@ -121,6 +122,17 @@ def test_topics_beside_the_images_that_are_of_another_type_are_left_out_and_told
     assert (source.camera, source.pose, source.problems) == (None, None, [])
     assert [note.split(" of ")[0] for note in source.notes] == list(names)
     assert all("is a std_msgs/msg/String, no " in note for note in source.notes)
+
+
+@pytest.mark.parametrize("storage", list(StoragePlugin))
+def test_a_topic_without_a_message_is_told_so(tmp_path: Path, storage: StoragePlugin) -> None:
+    """Recorders list the topics that were silent, too."""
+    with Writer(tmp_path / "bag", version=8, storage_plugin=storage) as writer:
+        for topic in ("/front/image_raw", "/rear/image_raw"):
+            writer.add_connection(topic, IMAGE, typestore=TYPES)
+    for topic in ("/front/image_raw", None):
+        with pytest.raises(SegPerceptionError, match=r"/rear/image_raw \(sensor_msgs/msg/Image, no message\)"):
+            BagSource(tmp_path / "bag", topic)
 
 
 @pytest.mark.parametrize(("base", "links"), [("base_footprint", True), ("base_link", False)])
@@ -448,6 +460,64 @@ def test_a_calibration_without_k_is_read_as_rectified_with_a_note(tmp_path: Path
     list(source)
     assert source.camera is not None and source.camera.K[0][0] == 40.0
     assert source.problems == [] and "image_rectified" in source.notes[0]
+
+
+def camera_info(fx: float, number: int, late_ns: int = 0, types: Any = TYPES) -> Message:
+    """Of the picture of that number; fx 0: of a camera that is not calibrated."""
+    k = np.array([fx, 0, 32, 0, fx, 24, 0, 0, 1 if fx else 0], np.float64)
+    matrices = {"d": np.zeros(5), "k": k, "r": np.eye(3).ravel(), "p": np.zeros(12)}
+    info = types.types[INFO](
+        header=header(time_of(number), types=types), height=48, width=64, distortion_model="plumb_bob", binning_x=0,
+        binning_y=0, **({name.upper(): value for name, value in matrices.items()} if types is TYPES1 else matrices),
+        roi=types.types["sensor_msgs/msg/RegionOfInterest"](
+            x_offset=0, y_offset=0, height=0, width=0, do_rectify=False
+        ),
+    )  # fmt: skip
+    return "/front/camera_info", INFO, info, time_of(number) + late_ns
+
+
+def focal_lengths(source: BagSource) -> list[float | None]:
+    """Of the camera of each frame."""
+    return [None if source.camera is None else source.camera.K[0][0] for _ in source]
+
+
+@pytest.mark.parametrize("late_ns", [-1000, 0, 1000])
+@pytest.mark.parametrize("ros1", [False, True])
+def test_a_calibration_that_changes_is_followed_and_told(tmp_path: Path, late_ns: int, ros1: bool) -> None:
+    """Some drivers send it before its image, some after."""
+    types = TYPES1 if ros1 else TYPES
+    infos = [camera_info(fx, number, late_ns, types) for number, fx in enumerate((50, 50, 60, 60, 60, 50))]
+    messages = sorted([*infos, *pictures(6, types=types)], key=lambda message: message[3])
+    path = write_ros1(tmp_path / "a.bag", messages) if ros1 else write(tmp_path / "bag", messages)
+    source = BagSource(path)
+    assert source.camera is not None and source.camera.K[0][0] == 50
+    for _ in range(2):
+        assert focal_lengths(source) == [50, 50, 60, 60, 60, 50]
+        (note,) = source.notes
+        assert "changes 2 times" in note and f"at {time_of(2) + late_ns} ns from 64x48 of fx 50 px to" in note
+        assert source.problems == []
+    later = BagSource(path, excerpt=Excerpt(start_s=0.25))
+    assert focal_lengths(later) == [60, 60, 50]
+
+
+def test_a_calibration_that_comes_once_or_that_is_repeated_is_no_change(tmp_path: Path) -> None:
+    for name, infos in {"once": [50], "repeated": [50] * 4}.items():
+        messages = [*(camera_info(fx, number) for number, fx in enumerate(infos)), *pictures(4)]
+        source = BagSource(write(tmp_path / name, messages))
+        assert focal_lengths(source) == [50] * 4 and source.notes == []
+
+
+def test_a_driver_that_sends_empty_calibrations_at_first_or_in_between_is_told(tmp_path: Path) -> None:
+    messages = [*(camera_info(fx, number) for number, fx in enumerate((0, 0, 50, 0, 50))), *pictures(5)]
+    source = BagSource(write(tmp_path / "bag", messages))
+    assert focal_lengths(source) == [50] * 5
+    (note,), (problem,) = source.notes, source.problems
+    assert "not calibrated" in note and "(and 1 more like it)" in note and "the first good one" in note
+    assert f"at {time_of(3)} ns" in problem and "the one before stays" in problem
+    never = BagSource(write(tmp_path / "never", [*(camera_info(0, number) for number in range(3)), *pictures(3)]))
+    assert focal_lengths(never) == [None] * 3 and never.notes == []
+    (problem,) = never.problems
+    assert "not calibrated" in problem
 
 
 @pytest.mark.parametrize(("topic", "is_rectified"), [("/front/image_rect_color", True), ("/front/image_raw", False)])
