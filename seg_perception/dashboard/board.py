@@ -1,8 +1,16 @@
-"""What waits for each page: the newest packet of every kind, and no more, however slowly the page reads."""
+"""What waits for each page: the newest packet of every kind, and no more, however slowly the page reads or shows it."""
 
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
+
+MOST_UNDER_WAY = 2
+"""Packets of one kind that were sent and that the page has not shown yet: one on its way while another is shown. More would
+wait in the buffers of the system, of ssh and of the browser, seconds of pictures, and nothing there replaces an old one by a
+new one."""
+LOOKING = "looking"
+"""The kind of packet that a page is owed for each source that it has named, whatever is under way."""
 
 
 class Page:
@@ -11,13 +19,14 @@ class Page:
     def __init__(self) -> None:
         self.source = ""
         self._waiting: dict[str, bytes] = {}
+        self._under_way: Counter[str] = Counter()
         self._some = asyncio.Event()
 
     def look(self, source: str, told: bytes) -> None:
         """Look at a source: nothing that waits is sent any more, and told before all that comes of it."""
         self.source = source
         self._waiting.clear()
-        self.put("looking", told)
+        self.put(LOOKING, told)
 
     def put(self, kind: str, packet: bytes) -> None:
         """Have it sent, in place of one of that kind that still waits."""
@@ -26,12 +35,22 @@ class Page:
         self._waiting[kind] = packet
         self._some.set()
 
+    def seen(self, kind: str) -> None:
+        """The page has shown one of that kind, or can not."""
+        if self._under_way[kind] > 0:
+            self._under_way[kind] -= 1
+            self._some.set()
+
     async def take(self) -> bytes:
-        """The packet that has waited longest, when there is one."""
-        while not self._waiting:
+        """The packet that has waited longest of those that may be sent, when there is one."""
+        while (kind := self._next()) is None:
             self._some.clear()
             await self._some.wait()
-        return self._waiting.pop(next(iter(self._waiting)))
+        self._under_way[kind] += kind != LOOKING
+        return self._waiting.pop(kind)
+
+    def _next(self) -> str | None:
+        return next((kind for kind in self._waiting if self._under_way[kind] < MOST_UNDER_WAY), None)
 
 
 class Board:

@@ -19,10 +19,12 @@ let socket = null, chosen = null, shown = null, heard = {}, retry = 0;
 function connect() {
   clearTimeout(retry);
   if (socket || document.hidden) return;
-  socket = new WebSocket(`${location.protocol === "https:" ? "wss" : "ws"}://${location.host}/live`);
+  const here = new WebSocket(`${location.protocol === "https:" ? "wss" : "ws"}://${location.host}/live`);
+  const send = (words) => { if (here.readyState === WebSocket.OPEN) here.send(words); };
+  socket = here;
   socket.binaryType = "arraybuffer";
   socket.onopen = () => { badge("connected", "good"); look(); };
-  socket.onmessage = ({ data }) => stream.hear(new Uint8Array(data));
+  socket.onmessage = ({ data }) => stream.hear(new Uint8Array(data), send);
   socket.onclose = () => {
     socket = null;
     badge("not connected: seg_perception dashboard does not run", "bad");
@@ -55,7 +57,7 @@ function forget() {
 
 function take(packet, bytes) {
   if (packet.kind !== "overlay") heard[packet.kind] = performance.now();
-  TAKERS[packet.kind]?.(packet, bytes);
+  return TAKERS[packet.kind]?.(packet, bytes);
 }
 
 function show(picture) {

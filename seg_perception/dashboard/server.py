@@ -11,11 +11,12 @@ import asyncio
 import json
 from collections.abc import Awaitable, Callable, Collection
 from importlib.resources import files
+from typing import Any
 from urllib.parse import urlsplit
 
 from aiohttp import WSCloseCode, WSMsgType, web
 
-from seg_perception.dashboard.board import Board, Page
+from seg_perception.dashboard.board import LOOKING, Board, Page
 from seg_perception.dashboard.packets import packet
 
 ADDRESS = "127.0.0.1"
@@ -68,7 +69,8 @@ class Server:
 
     async def _live(self, request: web.Request) -> web.WebSocketResponse:
         """A page says which source it looks at, `{"source": "/segmentation"}`, as often as it likes, and is sent packets; one of
-        the kind `looking` says that all after it are of that source."""
+        the kind `looking` says that all after it are of that source. Of every other packet it says when it was shown,
+        `{"seen": "overlay"}`, and is sent no more of that kind before."""
         socket = web.WebSocketResponse(timeout=GOODBYE_S, heartbeat=10.0, compress=False, max_msg_size=4096)
         await socket.prepare(request)
         self._open[socket] = request.transport
@@ -77,10 +79,16 @@ class Server:
         sending = asyncio.create_task(_send(socket, page))
         try:
             async for message in socket:
-                if message.type == WSMsgType.TEXT:
-                    source = _source(message.data)
-                    page.look(source, packet("looking", {"source": source}))
-                    self._watch(self._board.sources())
+                if message.type != WSMsgType.TEXT:
+                    continue
+                said = _said(message.data)
+                if "seen" in said:
+                    page.seen(str(said["seen"]))
+                    continue
+                source = said.get("source")
+                source = source if isinstance(source, str) else ""
+                page.look(source, packet(LOOKING, {"source": source}))
+                self._watch(self._board.sources())
         finally:
             sending.cancel()
             self._open.pop(socket, None)
@@ -93,13 +101,20 @@ class Server:
 async def _only_this_machine(
     request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
 ) -> web.StreamResponse:
-    origin = request.headers.get("Origin")
-    host = urlsplit(f"//{request.host}").hostname
-    if host not in NAMES or (origin is not None and urlsplit(origin).netloc != request.host):
+    if not _is_from_here(request.host, request.headers.get("Origin")):
         raise web.HTTPForbidden(
             text="this page is for its own machine: open it by 127.0.0.1, from elsewhere through ssh -L\n"
         )
     return await handler(request)
+
+
+def _is_from_here(host: str, origin: str | None) -> bool:
+    """Whether a request names this machine, and comes from no other page than ours."""
+    try:
+        named, page = urlsplit(f"//{host}").hostname, origin if origin is None else urlsplit(origin).netloc
+    except ValueError:  # no name at all
+        return False
+    return named in NAMES and page in (None, host)
 
 
 async def _file(request: web.Request) -> web.Response:
@@ -117,11 +132,10 @@ async def _send(socket: web.WebSocketResponse, page: Page) -> None:
             return
 
 
-def _source(text: str) -> str:
-    """Of what a page said; empty where that is nonsense."""
+def _said(text: str) -> dict[str, Any]:
+    """What a page said; empty where that is nonsense."""
     try:
         said = json.loads(text)
     except (ValueError, RecursionError):
-        return ""
-    source = said.get("source") if isinstance(said, dict) else None
-    return source if isinstance(source, str) else ""
+        return {}
+    return said if isinstance(said, dict) else {}

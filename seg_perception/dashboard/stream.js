@@ -7,7 +7,7 @@ export class Stream {
   #follows = false;
   #take;
 
-  /** take: called with each packet and the bytes after it. */
+  /** take: called with each packet and the bytes after it; what it returns is awaited until that packet is shown. */
   constructor(take) {
     this.#take = take;
   }
@@ -19,12 +19,19 @@ export class Stream {
     return JSON.stringify({ source });
   }
 
-  /** One message of the socket, a Uint8Array. */
-  hear(bytes) {
+  /** One message of the socket, a Uint8Array. send: what to send back on it once that is shown, so that the next may come. */
+  async hear(bytes, send) {
     const end = bytes.indexOf(10);
     const packet = JSON.parse(new TextDecoder().decode(bytes.subarray(0, end)));
-    if (packet.kind === "looking") this.#follows = packet.source === this.#asked;
-    else if (this.#follows || packet.kind === "sources") this.#take(packet, bytes.slice(end + 1).buffer);
+    if (packet.kind === "looking") {
+      this.#follows = packet.source === this.#asked;
+      return;
+    }
+    try {
+      if (this.#follows || packet.kind === "sources") await this.#take(packet, bytes.slice(end + 1).buffer);
+    } finally {
+      send(JSON.stringify({ seen: packet.kind }));
+    }
   }
 }
 

@@ -9,7 +9,6 @@ from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import rclpy
 from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticArray
@@ -22,6 +21,7 @@ from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header
 
+from seg_perception.camera_info_fields import camera_info_fields
 from seg_perception.camera_model import CameraModel
 from seg_perception.errors import SegPerceptionError
 from seg_perception.network import NODE, Network
@@ -306,16 +306,5 @@ def _time(time_ns: int) -> Time:
 
 
 def _camera_info(camera: CameraModel, header: Header) -> CameraInfo:
-    """Of a rectified image, whose rotation matters, without a K: by that the node takes it for one."""
-    k, turn = np.asarray(camera.K, np.float64).reshape(3, 3), np.asarray(camera.rectification, np.float64).reshape(3, 3)
-    is_turned = not np.array_equal(turn, np.eye(3))
-    return CameraInfo(
-        header=header,
-        width=camera.width,
-        height=camera.height,
-        distortion_model=camera.distortion_model,
-        d=[float(value) for value in camera.distortion],
-        k=np.zeros(9) if is_turned else k.ravel(),
-        r=turn.ravel(),
-        p=np.column_stack((k, np.zeros(3))).ravel(),
-    )
+    fields = camera_info_fields(camera)
+    return CameraInfo(header=header, **{**fields, "d": fields["d"].tolist()})

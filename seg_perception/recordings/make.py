@@ -25,7 +25,6 @@ from types import TracebackType
 from typing import Any
 
 import cv2
-import numpy as np
 from numpy.typing import NDArray
 from rosbags.interfaces import Qos
 from rosbags.rosbag2 import StoragePlugin, Writer
@@ -33,6 +32,7 @@ from rosbags.typesys import Stores, get_typestore
 from tqdm import tqdm
 
 from seg_perception import options
+from seg_perception.camera_info_fields import camera_info_fields
 from seg_perception.camera_model import CameraModel, CameraPose
 from seg_perception.errors import SegPerceptionError
 from seg_perception.labels import VOID
@@ -285,19 +285,11 @@ class BagWriter:
         return self._types.types["std_msgs/msg/Header"](stamp=time, frame_id=frame_id)
 
     def _info(self, camera: CameraModel, stamp_ns: int) -> Any:
-        k = np.asarray(camera.K, np.float64).reshape(3, 3)
+        region = self._types.types["sensor_msgs/msg/RegionOfInterest"]
         return self._types.types[CAMERA_INFO](
             header=self._header(stamp_ns, CAMERA_FRAME),
-            height=camera.height,
-            width=camera.width,
-            distortion_model=camera.distortion_model,
-            d=np.asarray(camera.distortion, np.float64),
-            k=k.ravel(),
-            r=np.eye(3).ravel(),
-            p=np.column_stack((k, np.zeros(3))).ravel(),
             binning_x=0,
             binning_y=0,
-            roi=self._types.types["sensor_msgs/msg/RegionOfInterest"](
-                x_offset=0, y_offset=0, height=0, width=0, do_rectify=False
-            ),
+            roi=region(x_offset=0, y_offset=0, height=0, width=0, do_rectify=False),
+            **camera_info_fields(camera),
         )

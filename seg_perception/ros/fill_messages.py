@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, LaserScan, PointCloud2, PointField
 from std_msgs.msg import Header
 
-from seg_perception.camera_model import CameraModel, scaled_matrix
+from seg_perception.camera_info_fields import camera_info_fields
+from seg_perception.camera_model import CameraModel
 from seg_perception.labels import LabelSet
 from seg_perception.panoptic.relabel import Told
 from seg_perception.results import POINT, Drivable, FreeSpace, Grid, Outline, Panoptic
@@ -160,22 +161,9 @@ def drivable_areas(
 
 
 def camera_info(camera: CameraModel, mask_hw: tuple[int, int], header: Header) -> CameraInfo:
-    """The calibration of masks of (height, width): that of the image that was sent, scaled. Its P is the camera matrix, so
-    rectifying the mask keeps the focal length. Fisheyes go by the one name that ROS has for them, and have four coefficients,
-    since image_geometry takes no others."""
-    height, width = mask_hw
-    model = "equidistant" if camera.is_fisheye else camera.distortion_model
-    k = scaled_matrix(np.array(camera.K), width / camera.width, height / camera.height)
-    return CameraInfo(
-        header=header,
-        height=height,
-        width=width,
-        distortion_model=model,
-        d=[float(value) for value in camera.distortion or (0.0,) * (4 if camera.is_fisheye else 5)],
-        k=k.ravel(),
-        r=np.array(camera.rectification, np.float64).ravel(),
-        p=np.column_stack((k, np.zeros(3))).ravel(),
-    )
+    """The calibration of masks of (height, width): that of the image that was sent, scaled."""
+    fields = camera_info_fields(camera, mask_hw)
+    return CameraInfo(header=header, **{**fields, "d": fields["d"].tolist() or [0.0] * 5})
 
 
 def occupancy_grid(grid: Grid, header: Header) -> OccupancyGrid:

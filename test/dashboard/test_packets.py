@@ -121,6 +121,52 @@ def test_a_slow_page_gets_the_newest_of_each_kind_and_none_starves() -> None:
     assert asyncio.run(play()) == [b"grid", b"overlay 99"]
 
 
+def test_a_page_that_shows_slowly_is_sent_no_more_than_it_has_shown() -> None:
+    """Else pictures wait in the buffers of the system, of ssh and of the browser, and what is shown is seconds old."""
+
+    async def play() -> list[bytes]:
+        page, sent = Page(), list[bytes]()
+        for k in range(6):
+            page.put("overlay", b"overlay %d" % k)
+            sent += [await page.take()] if k < 2 else []
+        page.put("grid", b"grid")
+        sent.append(await page.take())
+        waits = asyncio.create_task(page.take())
+        await asyncio.sleep(0.01)
+        assert not waits.done()
+        page.seen("grid")
+        page.seen("nonsense")
+        await asyncio.sleep(0.01)
+        assert not waits.done()
+        page.seen("overlay")
+        sent.append(await waits)
+        page.put("overlay", b"overlay 6")
+        page.look("/s/rear", b"looks at rear")
+        page.look("/s/front", b"looks at front")
+        return [*sent, await page.take()]
+
+    told = asyncio.run(asyncio.wait_for(play(), WAIT_S))
+    assert told == [b"overlay 0", b"overlay 1", b"grid", b"overlay 5", b"looks at front"]
+
+
+def test_the_server_hears_what_a_page_has_shown() -> None:
+    async def play() -> None:
+        board = Board()
+        server = Server(board, lambda sources: None)
+        async with TestClient(TestServer(server.application())) as client, client.ws_connect("/live") as socket:
+            await socket.send_str('{"source": "/segmentation"}')
+            assert b"looking" in await socket.receive_bytes()
+            for k in range(4):
+                board.post("/segmentation", "overlay", b"%d" % k)
+                await asyncio.sleep(0.02)
+            for words in ('{"seen": 7}', '{"seen": ["overlay"]}', '{"seen": {}}', '{"seen": "overlay", "source": 3}'):
+                await socket.send_str(words)
+            assert [await socket.receive_bytes() for _ in range(3)] == [b"0", b"1", b"3"]
+            assert board.sources() == {"/segmentation"}, "what it looks at stays"
+
+    asyncio.run(asyncio.wait_for(play(), WAIT_S))
+
+
 def test_packets_go_to_the_pages_of_their_source() -> None:
     async def play() -> bytes:
         board, front, rear = Board(), Page(), Page()
@@ -172,6 +218,7 @@ def test_names_that_were_made_to_lead_here_are_refused() -> None:
     assert asked(Host="evil.example:8650") == 403
     assert asked(Host="127.0.0.1.evil.example") == 403
     assert asked(Host="localhost:9000") == 200, "through ssh -L"
+    assert asked(Host="[") == asked(Host="[::1") == asked(Origin="http://[") == 403, "no name at all"
 
 
 def test_a_foreign_page_may_not_listen() -> None:

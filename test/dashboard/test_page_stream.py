@@ -32,7 +32,7 @@ def told(tmp_path: Path, script: str) -> Any:
 
 STREAM = """
 const stream = new Stream((packet, bytes) => told.push([packet.kind, packet.of ?? "", bytes.byteLength]));
-const hear = (packet, bytes = "") => stream.hear(new TextEncoder().encode(JSON.stringify(packet) + "\\n" + bytes));
+const hear = (packet, bytes = "") => stream.hear(new TextEncoder().encode(JSON.stringify(packet) + "\\n" + bytes), () => {});
 """
 
 
@@ -73,6 +73,28 @@ def test_there_and_back_at_once_what_comes_in_between_is_not_shown(tmp_path: Pat
         """,
     )
     assert heard == [["grid", "front", 0], ["grid", "front", 0]]
+
+
+def test_the_server_is_told_of_each_packet_once_it_is_shown(tmp_path: Path) -> None:
+    """A picture is shown when it is decoded; what fails, and what is of the camera before, is done with, too."""
+    heard = told(
+        tmp_path,
+        """
+        let ready;
+        const takes = { overlay: () => new Promise((now) => { ready = now; }), grid: () => { throw new Error("bad"); } };
+        const stream = new Stream((packet) => takes[packet.kind]?.());
+        const hear = (packet) => stream.hear(new TextEncoder().encode(JSON.stringify(packet) + "\\n"), (words) => told.push(words));
+        stream.ask("/s/front");
+        await hear({ kind: "things" });
+        await hear({ kind: "looking", source: "/s/front" });
+        const shown = hear({ kind: "overlay" });
+        await hear({ kind: "grid" }).catch((error) => told.push(error.message));
+        told.push("decoded");
+        ready();
+        await shown;
+        """,
+    )
+    assert heard == ['{"seen":"things"}', '{"seen":"grid"}', "bad", "decoded", '{"seen":"overlay"}']
 
 
 def test_a_picture_that_is_decoded_late_does_not_replace_a_newer_one(tmp_path: Path) -> None:

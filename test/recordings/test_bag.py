@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import resource
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +16,15 @@ from rosbags.rosbag2 import Reader, StoragePlugin, Writer
 from rosbags.typesys import Stores, get_typestore
 
 from seg_perception import cli
-from seg_perception.camera_model import CameraPose
+from seg_perception.camera_model import CameraModel, CameraPose, rotation
 from seg_perception.errors import SegPerceptionError
 from seg_perception.recordings.bag_file import Bag
 from seg_perception.recordings.frames import BagSource
-from seg_perception.recordings.make import START_NS, write_bag
+from seg_perception.recordings.make import START_NS, BagWriter, write_bag
 from seg_perception.recordings.mounting import optical_quaternion
 from seg_perception.recordings.open_source import open_source
+from seg_perception.recordings.sources import SourceFrame
+from seg_perception.results import Frame
 
 TYPES = get_typestore(Stores.ROS2_HUMBLE)
 IMAGE, COMPRESSED, TEXT = "sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage", "std_msgs/msg/String"
@@ -99,6 +102,28 @@ def test_the_synthetic_drive_as_a_bag_carries_calibration_and_mounting(tmp_path:
     assert source.pose is not None
     for name in ("x", "y", "z", "roll", "pitch", "yaw"):
         assert getattr(source.pose, name) == pytest.approx(getattr(drive.pose, name), abs=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("lens", "name"),
+    [
+        ({"rectification": rotation(0.0, 0.02, -0.01)}, "plumb_bob"),
+        ({"distortion": (-0.3, 0.1, 0.0, 0.0, 0.0)}, "plumb_bob"),
+        ({"distortion_model": "fisheye", "distortion": (0.1, 0.0, 0.0, 0.0)}, "equidistant"),
+        ({"distortion_model": "equidistant"}, "equidistant"),
+    ],
+)
+def test_any_cameras_calibration_comes_back_and_is_one_that_ros_takes(
+    tmp_path: Path, lens: dict[str, Any], name: str
+) -> None:
+    camera = CameraModel(64, 48, ((50.0, 0, 30), (0, 50, 25), (0, 0, 1)), **lens)
+    with BagWriter(tmp_path / "bag", "mcap") as bag:
+        bag.write_frame(SourceFrame(Frame(picture(0)), "picture"), START_NS, camera)
+    with Bag(tmp_path / "bag") as written:
+        ((_, _, info),) = written.messages(["/camera/camera_info"])
+    assert info.distortion_model == name and (len(info.d) == 4 or name == "plumb_bob")
+    found = BagSource(tmp_path / "bag").camera
+    assert found == replace(camera, distortion_model=name, distortion=camera.distortion or tuple(info.d))
 
 
 @pytest.mark.parametrize("angles", [(0, 0, 0), (0.1, 0, 0), (0, 0.2, 0), (0, 0, 0.3), (0.1, -0.2, 0.3), (-1, 0.5, 2)])
