@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from seg_perception import options
-from seg_perception.auto.classes import label_set_of
+from seg_perception.auto.classes import REST, label_set_of, with_rest
 from seg_perception.auto.found import adapter_of, held_out, layout_of, look_at
 from seg_perception.auto.plan import CPU, GPU, as_yaml, configuration
 from seg_perception.datasets.label_sets import LABELS_FILE, open_labels, yaml_of
@@ -31,7 +31,7 @@ def run(arguments: argparse.Namespace) -> int:
     given = options.given(arguments, train.add_arguments)
     options.refuse(given, ("data", "stop_after"), "for a configuration of your own: leave it out beside --auto")
     train.check_options(arguments)
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+    if os.environ.get("WORLD_SIZE", "") not in ("", "1"):
         raise SegPerceptionError(
             "--auto is for one process: let it write the configuration, then give that to torchrun"
         )
@@ -73,8 +73,9 @@ def how_to_run(model: Path) -> str:
 def _refuse_other(arguments: argparse.Namespace, config: TrainConfig, path: Path) -> None:
     """Raises SegPerceptionError where a run that goes on is asked for other classes or another network than it has."""
     other = "network" if arguments.network not in (None, config.network) else ""
-    if arguments.labels and open_labels(arguments.labels) != config.open_labels():
-        other = "labels"
+    if arguments.labels:
+        labels, _ = with_rest(adapter_of(layout_of(arguments.auto)), open_labels(arguments.labels))
+        other = "labels" if labels != config.open_labels() else other
     if other:
         raise SegPerceptionError(
             f"--{other} is {getattr(arguments, other)}, and {path}, with which --resume goes on, has others: leave it out, or "
@@ -91,8 +92,9 @@ def plan(arguments: argparse.Namespace, path: Path) -> None:
     if (path.parent / "last.pt").exists():
         raise SegPerceptionError(f"{path.parent} holds a training run already: add --resume, or choose another --out")
     layout = layout_of(arguments.auto)
-    labels, why = label_set_of(adapter_of(layout), layout.root, arguments.labels)
-    seen = look_at(layout, labels)
+    named, why = label_set_of(adapter_of(layout), layout.root, arguments.labels)
+    labels, said = with_rest(adapter_of(layout), named)
+    seen = look_at(layout, labels, said)
     held, told = held_out(layout, labels, seen)
     start = arguments.start_from
     changes = {
@@ -100,7 +102,7 @@ def plan(arguments: argparse.Namespace, path: Path) -> None:
         "steps": arguments.steps,
         "minutes": arguments.minutes,
     }
-    content = configuration(layout, labels, seen, held, GPU if has_gpu() else CPU, changes)
+    content = configuration(layout, labels, seen, held, GPU if has_gpu() else CPU, changes, said)
     if start:
         content.pop("pretrained", None)  # the file's backbone has learned more than ImageNet
     write_text(path.parent / LABELS_FILE, yaml_of(labels))
@@ -113,6 +115,8 @@ def plan(arguments: argparse.Namespace, path: Path) -> None:
     print(
         f"things: {', '.join(things) or 'none'}; ground: {', '.join(ground) or 'none'} (else correct {path.parent / LABELS_FILE})"
     )
+    if labels != named:
+        print(f"{named.names[0]} alone cannot be learnt: what is unlabelled is the class {REST}", file=sys.stderr)
     if told:
         print(told, file=sys.stderr)
     if unlike := sorted({*seen.unlike, *seen.unlike_judging}):

@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from seg_perception.datasets.base import Adapter
-from seg_perception.datasets.categories import HINTS, VOID_WORDS, match_categories, meant_by, plain
+from seg_perception.datasets.categories import HINTS, VOID_WORDS, Classes, match_categories, meant_by, plain
 from seg_perception.datasets.label_sets import CONCEPTS, LABELS_FILE, classes_in, open_labels
 from seg_perception.datasets.voc import voc_color
 from seg_perception.errors import SegPerceptionError
-from seg_perception.labels import BUILT_IN, NOT_GROUND, LabelClass, LabelSet
+from seg_perception.labels import BUILT_IN, NOT_GROUND, VOID, LabelClass, LabelSet
 
 _THINGS = (
     "person",
@@ -27,6 +27,8 @@ _THINGS = (
 )
 _COSTS = {"road": 0, "marking": 0, "bike lane": 0, "parking": 0, "sidewalk": 60, "curb": 60, "terrain": 80}
 """What a vehicle pays to drive there, as the built-in sets have it."""
+REST = "background"
+"""The class of what is unlabelled."""
 
 
 def label_set_of(adapter: Adapter, root: Path, named: str | None) -> tuple[LabelSet, str]:
@@ -48,6 +50,16 @@ def label_set_of(adapter: Adapter, root: Path, named: str | None) -> tuple[Label
         f"nothing in {root} says what the ids of its labels are: put your classes into {root / LABELS_FILE}, as "
         "config/labels/own_classes.yaml shows, or name a label set by --labels"
     )
+
+
+def with_rest(adapter: Adapter, labels: LabelSet) -> tuple[LabelSet, Classes]:
+    """A label set of one class with another for what is unlabelled, without which a network could say nothing else, and what a
+    source says of it, as DataSource has it; larger sets as they are."""
+    if len(labels) > 1 or plain(labels.names[0]) == REST:
+        return labels, {}
+    both = LabelSet((*labels.classes, LabelClass(1, REST, (0, 0, 0))))
+    is_named = any(plain(name) == REST for name in _open(adapter).values())
+    return both, {} if is_named else {VOID: (REST,)}
 
 
 def _fits_whole(adapter: Adapter, labels: LabelSet) -> bool:

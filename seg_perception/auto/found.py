@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from seg_perception.datasets import DATASETS, Dataset, open_dataset
 from seg_perception.datasets.base import Adapter, fits
-from seg_perception.datasets.categories import meant_by
+from seg_perception.datasets.categories import Classes, meant_by
 from seg_perception.datasets.guess import fitting_adapters, looks_like
 from seg_perception.errors import SegPerceptionError
 from seg_perception.files import in_order
@@ -101,9 +101,9 @@ def adapter_of(layout: Layout) -> Adapter:
     return DATASETS[layout.name](layout.root, layout.train)
 
 
-def look_at(layout: Layout, labels: LabelSet) -> Seen:
-    """Read some of the training images. Raises SegPerceptionError for what training would refuse."""
-    dataset = open_dataset(layout.name, layout.root, layout.train, labels, unlike_is_void=True)
+def look_at(layout: Layout, labels: LabelSet, said: Classes | None = None) -> Seen:
+    """Read some of the training images. said: of with_rest. Raises SegPerceptionError for what training would refuse."""
+    dataset = open_dataset(layout.name, layout.root, layout.train, labels, said, unlike_is_void=True)
     sizes: Counter[tuple[int, int]] = Counter()
     classes: dict[str, frozenset[int]] = {}
     apart = False

@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 from seg_perception.auto.found import Layout, Seen
+from seg_perception.datasets.categories import Classes
 from seg_perception.datasets.label_sets import LABELS_FILE
 from seg_perception.labels import LabelSet
 from seg_perception.network_size import STEP, SizeLimits
@@ -39,14 +40,20 @@ GPU = Machine("pidnet_s", 640 * 480, 120, (2000, 20000), 16, "bf16")
 
 
 def configuration(
-    layout: Layout, labels: LabelSet, seen: Seen, held: Sequence[str], machine: Machine, changes: dict[str, Any]
+    layout: Layout,
+    labels: LabelSet,
+    seen: Seen,
+    held: Sequence[str],
+    machine: Machine,
+    changes: dict[str, Any],
+    said: Classes | None = None,
 ) -> dict[str, Any]:
-    """The content of the YAML file. changes: what the user says, by key, None = nothing."""
+    """The content of the YAML file. changes: what the user says, by key, None = nothing; said: of with_rest."""
     source: dict[str, Any] = {"name": layout.name, "split": layout.train}
     validation: dict[str, Any] = {"name": layout.name, "split": layout.val}
     for part, unlike in ((source, seen.unlike), (validation, seen.unlike_judging)):
-        if unlike:
-            part["classes"] = {name: [] for name in unlike}
+        if unlike or said:
+            part["classes"] = {name: [] for name in unlike} | {key: list(names) for key, names in (said or {}).items()}
     if held:
         source["leave_out"], validation["only"] = list(held), list(held)
     data = [source]

@@ -15,7 +15,7 @@ from training_fixtures import known_test_networks  # noqa: F401
 
 from seg_perception import model_file
 from seg_perception.auto.auto import how_to_run
-from seg_perception.auto.classes import label_set_of
+from seg_perception.auto.classes import label_set_of, with_rest
 from seg_perception.auto.found import adapter_of, held_out, layout_of, look_at
 from seg_perception.auto.plan import CPU, as_yaml, configuration, size_of
 from seg_perception.cli import main
@@ -135,6 +135,33 @@ def test_categories_without_a_class_of_the_named_set_are_left_out_and_written_do
     assert "&id" not in (tmp_path / "config.yaml").read_text()
     config = load_config(tmp_path / "config.yaml")
     assert seen.unlike == ("dog",) and len(config.open_source(config.data[0], labels)) == 1
+
+
+def test_of_one_category_alone_what_is_unlabelled_is_learnt_as_the_other_class(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A network that knows the road alone would say road of every wall, and be right on every labelled pixel."""
+    root = coco(tmp_path / "data", [f"{drive}_{i}" for drive in "ab" for i in range(3)], ["road"])
+    words = ["train", "--auto", str(root), "--out", str(tmp_path / "out"), "--network", "tiny", "--steps", "1"]
+    assert main(words) == 0
+    assert "road alone cannot be learnt: what is unlabelled is the class background" in capsys.readouterr().err
+    labels = model_file.load(tmp_path / "out" / "model.onnx").labels
+    assert [(c.name, c.drivable_cost) for c in labels.classes] == [("road", 0), ("background", -1)]
+    config = load_config(tmp_path / "out" / "config.yaml")
+    assert config.data[0].classes == config.validation.classes == {255: ("background",)}
+    assert not config.allow_absent
+    named = tmp_path / "one.yaml"
+    named.write_text("[{name: road, color: [128, 64, 128], drivable_cost: 0}]")
+    assert main([*words, "--resume", "--labels", str(named)]) == 0, "the same classes as the run has"
+
+
+def test_a_category_for_the_rest_is_that_class(tmp_path: Path) -> None:
+    layout = layout_of(coco(tmp_path, ["a_0", "b_0"], ["Background", "road"]))
+    named, _ = label_set_of(adapter_of(layout), tmp_path, None)
+    labels, said = with_rest(adapter_of(layout), named)
+    assert named.names == ("road",) and labels.names == ("road", "background") and said == {}
+    assert look_at(layout, labels, said).shown == {0, 1}
+    assert with_rest(adapter_of(layout), OWN) == (OWN, {})
 
 
 @pytest.mark.parametrize(("train", "val"), [(["road", "dog"], ["road"]), (["road"], ["road", "dog"])])
@@ -257,6 +284,18 @@ def test_what_cannot_be_learnt_from_is_named_and_nothing_is_written(
     assert main(["train", "--auto", str(root), "--out", str(tmp_path / "out"), *more]) == 2
     assert re.search(told, capsys.readouterr().err)
     assert not (tmp_path / "out" / "config.yaml").exists()
+
+
+@pytest.mark.parametrize("value", ["2", "x"])
+def test_auto_is_for_one_process(
+    value: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", value)
+    assert main(["train", "--auto", str(tmp_path), "--out", str(tmp_path / "o")]) == 2
+    assert "--auto is for one process" in capsys.readouterr().err
+    monkeypatch.setenv("WORLD_SIZE", "")
+    assert main(["train", "--auto", str(tmp_path / "none"), "--out", str(tmp_path / "o")]) == 2
+    assert "there is no folder" in capsys.readouterr().err
 
 
 def test_options_of_auto_are_refused_beside_a_configuration(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

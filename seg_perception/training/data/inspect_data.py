@@ -2,7 +2,8 @@
 
 Prints each source's size, class shares and instances in the classes to be trained, and everything that training would
 stumble over, with file names: images without a label, labels without an image, sizes that differ, unknown ids, broken
-files, objects on what is no thing, classes that no training label has (unless `allow_absent` names them). Exits with 0
+files, objects on what is no thing, classes that no training label has (unless `allow_absent` names them), labels of one class
+alone. Exits with 0
 when there is nothing of the kind, with 3 when there is.
 
 Example:
@@ -26,7 +27,7 @@ from seg_perception.datasets.base import Remark, Remarks
 from seg_perception.errors import SegPerceptionError
 from seg_perception.labels import NOT_GROUND, VOID, LabelSet
 from seg_perception.training.config import DATA_ROOT_VARIABLE, DataSource, TrainConfig, load_config
-from seg_perception.training.data.absent import absent_classes, why_absent
+from seg_perception.training.data.absent import absent_classes, why_absent, why_single
 from seg_perception.training.data.marks import why_no_boxes
 from seg_perception.writing import user_path, write_json
 
@@ -63,9 +64,11 @@ def run(arguments: argparse.Namespace) -> int:
     untaught = absent_classes(labels, taught, ())
     all_opened = all(findings.images for findings in found[:-1])  # what could not be opened may hold any class
     absent = absent_classes(labels, taught, config.allow_absent) if all_opened else []
-    problems = sum(len(findings.problems) for findings in found) + bool(absent)
-    if absent:
-        print(f"problem: {why_absent(absent)}")
+    single = why_single(taught) if all_opened and config.distill is None else ""
+    faults = [why_absent(absent)] * bool(absent) + [single] * bool(single)
+    problems = sum(len(findings.problems) for findings in found) + len(faults)
+    for fault in faults:
+        print(f"problem: {fault}")
     print(f"{problems} problems" if problems else "no problems")
     if arguments.json:
         content = {"sources": [f.to_json() for f in found], "untaught_classes": untaught, "problems": problems}

@@ -16,7 +16,7 @@ from seg_perception.datasets import Dataset
 from seg_perception.errors import SegPerceptionError
 from seg_perception.labels import VOID, LabelSet
 from seg_perception.training.config import DataSource, TrainConfig
-from seg_perception.training.data.absent import refuse_absent
+from seg_perception.training.data.absent import refuse_absent, why_single
 from seg_perception.training.data.augment import CutOut, Scene, cut_outs_of, paste, warp
 from seg_perception.training.data.augment_light import change_light, wither
 from seg_perception.training.data.marks import Weakness
@@ -162,11 +162,14 @@ class TrainingStream(TorchDataset[dict[str, Tensor]]):
 
         weight = (median share / share) ** class_balance, at most largest_class_weight; a set of classes weighs as its
         lightest member. Pixels that are labelled coarsely only do not count. What is read on the way is kept, for
-        workers that are forked off later too. Raises SegPerceptionError where no label has a class.
+        workers that are forked off later too. Raises SegPerceptionError where no label has a class, or all have one.
         """
         settings, classes = self._config.loss, len(self._labels)
         all_counts = self._code_counts()
-        refuse_absent(self._labels, self._taught(all_counts), self._config.allow_absent)
+        taught = self._taught(all_counts)
+        refuse_absent(self._labels, taught, self._config.allow_absent)
+        if self._config.distill is None and (fault := why_single(taught)):  # a teacher may know others
+            raise SegPerceptionError(fault)
         counts = all_counts[:classes]
         shares = counts / max(1, counts.sum())
         seen = shares > 0

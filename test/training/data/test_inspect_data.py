@@ -268,3 +268,18 @@ def test_boxes_need_numbers_of_objects(own: Path, capsys: pytest.CaptureFixture[
     (own / "own/train/instances/a.png").unlink()
     code, text, _ = inspect(own, capsys)
     assert code == 3 and "a.png has things and no numbers of objects" in text
+
+
+def test_labels_of_one_class_alone_teach_nothing(own: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A network that knows the lawn alone says lawn of every wall, and all its scores are perfect."""
+    write(own / "own/train/labels/a.png", [[0, 0, 255, 255], [0, 255, 255, 0]])
+    (own / "own/train/instances/a.png").unlink()
+    (own / "config.yaml").write_text(CONFIG.replace("[robot]", "[robot, person]"))
+    code, text, found = inspect(own, capsys)
+    assert (code, found["problems"]) == (3, 1) and "the labels teach lawn alone" in text
+    (own / "own.yaml").write_text(LABELS + "- {name: rest, color: [1, 1, 1]}\n")
+    (own / "config.yaml").write_text(
+        CONFIG.replace("[robot]", "[robot, person]").replace("split: train", "split: train, classes: {255: [rest]}")
+    )
+    code, text, found = inspect(own, capsys)
+    assert (code, found["problems"]) == (0, 0), text

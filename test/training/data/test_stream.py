@@ -3,8 +3,10 @@ benchmark that times all this."""
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import pickle
+import shutil
 from pathlib import Path
 
 import cv2
@@ -15,8 +17,9 @@ torch = pytest.importorskip("torch", reason="the stream gives tensors")
 
 from seg_perception.cli import main  # noqa: E402
 from seg_perception.datasets import Sample  # noqa: E402
+from seg_perception.errors import SegPerceptionError  # noqa: E402
 from seg_perception.labels import CAMVID, LabelSet  # noqa: E402
-from seg_perception.training.config import TrainConfig, load_config  # noqa: E402
+from seg_perception.training.config import DataSource, DistillSettings, TrainConfig, load_config  # noqa: E402
 from seg_perception.training.data.scene_store import SCENE_WINDOW, SceneStore  # noqa: E402
 from seg_perception.training.data.stream import TrainingStream  # noqa: E402
 from seg_perception.training.data.targets import PartialLabels  # noqa: E402
@@ -95,6 +98,23 @@ def test_class_weights_follow_the_rarity_of_the_real_labels(root: Path) -> None:
     assert (weights.shape, weights.dtype) == ((256,), np.float32)
     assert weights[[SKY, ROAD, CAR]].tolist() == [0.5, 1.0, 1.0]
     assert (weights[1:3] == 1).all() and weights[255] == 0
+
+
+def test_labels_of_one_class_alone_are_refused_unless_a_teacher_knows_others(root: Path) -> None:
+    """The network would say it everywhere, and its scores would be perfect."""
+    for i in range(3):
+        (root / "camvid/only/images").mkdir(parents=True, exist_ok=True)
+        (root / "camvid/only/labels").mkdir(exist_ok=True)
+        shutil.copy(root / f"camvid/train/images/{i}.png", root / "camvid/only/images")
+        label = np.full((64, 80), UNLABELLED, np.uint8)
+        label[40:] = ROAD
+        cv2.imwrite(str(root / f"camvid/only/labels/{i}.png"), label)
+    config = load_config(root / "c.yaml", data_root=str(root))
+    absent = tuple(name for name in CAMVID.names if name != "road")
+    config = dataclasses.replace(config, data=(DataSource("camvid", "camvid", "only"),), allow_absent=absent)
+    with pytest.raises(SegPerceptionError, match=r"the labels teach road alone, .*`classes: \{255: "):
+        TrainingStream(config, CAMVID, 8).class_weights()
+    TrainingStream(dataclasses.replace(config, distill=DistillSettings("t.pt")), CAMVID, 8).class_weights()
 
 
 class Counted:
