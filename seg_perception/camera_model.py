@@ -23,6 +23,11 @@ NORM_TOLERANCE = 0.01
 _VERTICAL = 1e-7
 """Of a view up or down, how far the way ahead may lie beside the vertical for its direction to be rounding only."""
 _STRAIGHT = ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0))
+_LEAST_FOCAL, _MOST_SIDES = 1 / 50, 1000.0
+"""A focal length below that share of the image's side would be a view of 178 degrees, so it is in mm; and neither it nor the way to
+the principal point is so many sides long."""
+_MOST_SKEW = 0.01
+"""Share of the focal length; it is not modelled."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +61,7 @@ class CameraModel:
             raise SegPerceptionError(
                 f"the focal length is {matrix[0, 0]:g}, {matrix[1, 1]:g} px: the camera is not calibrated, calibrate it"
             )
+        _check_matrix(matrix, (self.width, self.height))
         if np.abs(turn @ turn.T - np.eye(3)).max() > 1e-3 or np.linalg.det(turn) < 0:
             raise SegPerceptionError("the rectification matrix R is no rotation: calibrate the camera")
         model, values = known_distortion(self.distortion_model, self.distortion, matrix, (self.width, self.height))
@@ -139,6 +145,29 @@ def _three_by_three(name: str, values: Sequence[Sequence[float]] | Sequence[floa
     if numbers.size != 9:
         raise SegPerceptionError(f"the {name} has {numbers.size} numbers: 9 are needed, calibrate the camera")
     return numbers.reshape(3, 3)
+
+
+def _check_matrix(matrix: Floats, size_wh: tuple[int, int]) -> None:
+    """Raise SegPerceptionError where a matrix of finite numbers and positive focal lengths is none of an image of (width, height)
+    px: what cannot be is told here, since metres on the ground would be wrong by it without a word."""
+    (fx, skew, cx), (_, fy, cy) = matrix[:2].tolist()
+    if matrix[1, 0] != 0 or matrix[2].tolist() != [0, 0, 1] or abs(skew) > _MOST_SKEW * fx:
+        rows = "; ".join(" ".join(f"{number:g}" for number in row) for row in matrix.tolist())
+        raise SegPerceptionError(
+            f"the camera matrix is {rows}, where fx 0 cx; 0 fy cy; 0 0 1 is due: calibrate the camera"
+        )
+    for focal, side in zip((fx, fy), size_wh):
+        if not _LEAST_FOCAL * side <= focal <= _MOST_SIDES * side:
+            raise SegPerceptionError(
+                f"the focal length is {fx:g}, {fy:g} px for an image of {size_wh[0]}x{size_wh[1]} px, which no lens has: give it "
+                "in px, not in mm, or calibrate the camera"
+            )
+    is_corner = (cx, cy) == (0, 0) and max(size_wh) > 1
+    if is_corner or any(abs(middle) > _MOST_SIDES * side for middle, side in zip((cx, cy), size_wh)):
+        raise SegPerceptionError(
+            f"the camera's principal point is {cx:g}, {cy:g} px in an image of {size_wh[0]}x{size_wh[1]} px, where its middle is "
+            "due: calibrate the camera"
+        )
 
 
 def _as_sent(

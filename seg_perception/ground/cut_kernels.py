@@ -11,9 +11,14 @@ RingArrays = tuple[NDArray[np.float64], NDArray[np.int32], NDArray[np.int32]]
 """points [N, 2], starts [R + 1] and outers [R], as outlines.Rings has them."""
 
 
+_STEP = 4.5e-16
+"""Share of a number that it changes by at least when it is added to it: two steps of float64."""
+
+
 @compiled
 def clear_of_points(points: NDArray[np.float64], lines: NDArray[np.float64], apart: float) -> None:
-    """Move lines [L, 3], each a x + b y + c with a unit (a, b), up by 2 apart until no point [N, 2] is nearer than apart."""
+    """Move lines [L, 3], each a x + b y + c with a unit (a, b), up by 2 apart, or what changes it, until no point [N, 2] is
+    nearer than apart."""
     for line in range(len(lines)):
         meets = True
         while meets:
@@ -24,7 +29,7 @@ def clear_of_points(points: NDArray[np.float64], lines: NDArray[np.float64], apa
                     meets = True
                     break
             if meets:
-                lines[line, 2] += 2 * apart
+                lines[line, 2] += max(2 * apart, _STEP * abs(lines[line, 2]))
 
 
 @compiled

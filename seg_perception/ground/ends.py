@@ -23,7 +23,7 @@ from seg_perception.camera_model import Floats
 from seg_perception.ground.end_kernels import place_ends
 from seg_perception.ground.end_pixel_kernels import BLOCK_PX, end_depths, find_ends, find_ends_around, near_sides
 from seg_perception.ground.geometry import GroundProjection
-from seg_perception.ground.metric_outlines import LATTICE_PX, FlatImage
+from seg_perception.ground.metric_outlines import FlatImage
 
 _BINS_PER_FOCAL_PX = 24
 """Bearings all around the camera for each px of its focal length: three or more for each pixel of the picture."""
@@ -80,10 +80,10 @@ class EndFinder:
         self._projection, self._flat, self._limit_m = projection, flat, limit_m
         self._find_ways(projection, flat)
         # Between the lattice's crossings rays are mixed of theirs, so a ray falls only beside a crossing whose ray does.
-        corners = _lattice(projection.image_hw, LATTICE_PX)
+        corners = _lattice(projection.image_hw, flat.step_px)
         falls = flat.rays(corners.reshape(-1, 2)) @ projection.base_from_optical[2] < 0
         rows = np.flatnonzero(falls.reshape(corners.shape[:2]).any(axis=1)).tolist() or [0]
-        self._rows = max(rows[0] - 1, 0) * LATTICE_PX, min((rows[-1] + 1) * LATTICE_PX, projection.image_hw[0])
+        self._rows = max(rows[0] - 1, 0) * flat.step_px, min((rows[-1] + 1) * flat.step_px, projection.image_hw[0])
         bins = min(_BINS_PER_FOCAL_PX * math.ceil(max(flat.focal)), _MOST_BINS)
         if len(self.nearest) != bins:
             self.nearest = np.empty(bins)

@@ -16,7 +16,10 @@ from seg_perception.ground.outlines import Floats, Rings
 TOLERANCE_PX = 0.65
 """Outlines on the ground are thinned less than those in pixels: far away a pixel is many decimetres."""
 LATTICE_PX = 8
-"""Between the rays that are looked up of a lens that bends lines."""
+"""Between the rays that are looked up of a lens that bends lines, at most; a power of 2."""
+_MIXED_PX, _MOST_RAYS = 0.1, 20_000
+"""How far off a ray may be that is mixed of those, for which they stand closer in small pictures of a fisheye, while they are no
+more than so many: large pictures have enough of them."""
 _APART_PX = 1e-3
 """The range ends sooner by as much where it would pass through a point: two rings could come to touch there."""
 _LEAST_AHEAD = 0.05
@@ -26,13 +29,13 @@ _LEAST_AHEAD = 0.05
 class FlatImage:
     """The image as a lens with the same focal length and centre would show it that keeps lines straight.
 
-    Rays are known at the crossings of a lattice of LATTICE_PX. Borders are cut where they cross it, and in between what
+    Rays are known at the crossings of a lattice of step_px. Borders are cut where they cross it, and in between what
     is looked up is linear: what was apart in the image stays apart. known: uint8 [H, W], 255 where the lens has a ray,
     0 elsewhere; None where it has one everywhere.
     """
 
-    def __init__(self, lens: Lens, image_hw: tuple[int, int]) -> None:
-        n = lens.numbers
+    def __init__(self, lens: Lens, image_hw: tuple[int, int], step_px: int = LATTICE_PX) -> None:
+        n, self.step_px = lens.numbers, step_px
         self.focal: Floats = np.array((n.fx, n.fy))
         self.center: Floats = np.array((n.cx, n.cy))
         self.known: NDArray[np.uint8] | None = None
@@ -40,15 +43,12 @@ class FlatImage:
         self._image_hw = image_hw
         if not lens.is_distorted:
             return
-        y, x = (np.minimum(np.arange(math.ceil(size / LATTICE_PX) + 1) * LATTICE_PX, size) for size in image_hw)
-        at = np.stack(np.meshgrid(x, y), axis=-1) - 0.5
-        rays = np.ones((*at.shape[:2], 3))
-        rays[..., :2] = lens.to_slopes(at.reshape(-1, 2)).reshape(at.shape)
-        rays /= np.linalg.norm(rays, axis=2, keepdims=True)
+        y, x = (np.minimum(np.arange(math.ceil(size / step_px) + 1) * step_px, size) for size in image_hw)
+        rays = _unit_rays(lens, np.stack(np.meshgrid(x, y), axis=-1) - 0.5)
         known = rays[..., 2] > _LEAST_AHEAD  # False for NaN
         if not known.all():
             cells = known[1:, 1:] & known[1:, :-1] & known[:-1, 1:] & known[:-1, :-1]
-            wide = np.kron(cells, np.ones((LATTICE_PX, LATTICE_PX), np.bool_))[: image_hw[0], : image_hw[1]]
+            wide = np.kron(cells, np.ones((step_px, step_px), np.bool_))[: image_hw[0], : image_hw[1]]
             self.known = np.where(wide, 255, 0).astype(np.uint8)
         rays[~known] = 0.0
         self._rays = rays
@@ -56,23 +56,50 @@ class FlatImage:
     @staticmethod
     @lru_cache(maxsize=16)
     def of(lens: Lens, image_hw: tuple[int, int]) -> FlatImage:
-        """The same object while it is asked for again."""
-        return FlatImage(lens, image_hw)
+        """The same object while it is asked for again, of the widest lattice that is fine enough."""
+        step_px = LATTICE_PX
+        while (
+            lens.is_distorted
+            and step_px > 1
+            and 4 * image_hw[0] * image_hw[1] <= _MOST_RAYS * step_px**2
+            and _mixed_off_px(lens, image_hw, step_px) > _MIXED_PX
+        ):
+            step_px //= 2
+        return FlatImage(lens, image_hw, step_px)
 
     def rays(self, points: Floats) -> Floats:
         """Directions in optical axes, float64 [K, 3] (not of unit length), of points [K, 2] (x, y) in px; zero, or near
         such, where the lens has no ray."""
         if self._rays is None:
             return _straight(points, self.focal, self.center)
-        return _interpolated(points + 0.5, self._rays, *self._image_hw, LATTICE_PX)
+        return _interpolated(points + 0.5, self._rays, *self._image_hw, self.step_px)
 
     def flattened(self, rings: Rings, image_hw: tuple[int, int]) -> Rings:
         """rings of the image as rings of the flat image, both in px; they must lie where rays are known."""
         if self._rays is None:
             return rings
-        points, starts = _cut_at_cells(rings.points + 0.5, rings.starts, LATTICE_PX)
-        rays = _interpolated(points, self._rays, *image_hw, LATTICE_PX)
+        points, starts = _cut_at_cells(rings.points + 0.5, rings.starts, self.step_px)
+        rays = _interpolated(points, self._rays, *image_hw, self.step_px)
         return Rings(_seen_straight(rays, self.focal, self.center), starts, rings.outers)
+
+
+def _unit_rays(lens: Lens, at: Floats) -> Floats:
+    """Rays of length 1, [..., 3], of pixels [..., 2]; NaN where the lens has none."""
+    rays = np.ones((*at.shape[:-1], 3))
+    rays[..., :2] = lens.to_slopes(at.reshape(-1, 2)).reshape(at.shape)
+    unit: Floats = rays / np.linalg.norm(rays, axis=-1, keepdims=True)
+    return unit
+
+
+def _mixed_off_px(lens: Lens, image_hw: tuple[int, int], step_px: int) -> float:
+    """How far, in px at the image's middle, the mixed ray of a cell's middle is off the lens' own, at worst; 0 without a cell."""
+    y, x = (np.arange(size // step_px + 1) * step_px - 0.5 for size in image_hw)
+    rays = _unit_rays(lens, np.stack(np.meshgrid(x, y), axis=-1))
+    middles = np.stack(np.meshgrid(x[:-1], y[:-1]), axis=-1) + step_px / 2
+    mixed = (rays[:-1, :-1] + rays[:-1, 1:] + rays[1:, :-1] + rays[1:, 1:]) / 4
+    off = _unit_rays(lens, middles) - mixed / np.linalg.norm(mixed, axis=-1, keepdims=True)
+    off_px: float = np.nan_to_num(np.linalg.norm(off, axis=-1)).max(initial=0.0) * max(lens.numbers.fx, lens.numbers.fy)
+    return off_px
 
 
 def ground_outlines(rings: Rings, flat: FlatImage, projection: GroundProjection, range_max_m: float) -> Rings:

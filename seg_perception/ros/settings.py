@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -46,6 +47,8 @@ FRAMES = ("base_frame", "ground_frame", "odom_frame", CAMERA_FRAME)
 FOREIGN = ("use_sim_time", "start_type_description_service", "qos_overrides.")
 """What the names of parameters begin with that rclpy declares itself on every node."""
 _TOPIC = re.compile(r"(~?/)?[A-Za-z_{][\w{}]*(/[A-Za-z_{][\w{}]*)*", re.ASCII)
+FARTHEST_M = 10_000.0
+"""Of a camera from its base frame's origin, along each axis."""
 LEAST_OF_CAMERAS_S = 0.5
 """fusion.half_life_s with fusion.cameras: frames come in the order in which they are run, not in that of their stamps."""
 
@@ -118,7 +121,7 @@ class Settings:
                     f"parameter '{name}' is {list(value) if isinstance(value, tuple) else value!r} while 'camera_names' is "
                     f"{list(cameras)}: no two cameras are in one place, give {own}"
                 )
-        poses = {camera: _pose(_own(checked, camera, POSE, node.camera_pose)) for camera in cameras or ("",)}
+        poses = {camera: _pose(checked, camera, node) for camera in cameras or ("",)}
         return Settings(
             checked,
             node,
@@ -243,5 +246,13 @@ def _ego(checked: Mapping[str, Value], camera: str, node: NodeSettings) -> EgoMa
     return user_path(path) if path else None
 
 
-def _pose(values: Value) -> CameraPose | None:
-    return CameraPose(*values) if isinstance(values, tuple) and values else None
+def _pose(checked: Mapping[str, Value], camera: str, node: NodeSettings) -> CameraPose | None:
+    values = _own(checked, camera, POSE, node.camera_pose)
+    if not isinstance(values, tuple) or not values:
+        return None
+    if max(map(abs, values[:3])) > FARTHEST_M or max(map(abs, values[3:])) > 2 * math.pi:
+        raise SegPerceptionError(
+            f"parameter '{f'{camera}.' if camera else ''}{POSE}' is {list(values)}: allowed are x, y, z of -{FARTHEST_M:g} to "
+            f"{FARTHEST_M:g} m, then roll, pitch, yaw of -6.28 to 6.28, which are in rad: 5 degrees are 0.0873"
+        )
+    return CameraPose(*values)

@@ -90,6 +90,16 @@ def test_a_line_moves_until_no_point_is_near_it() -> None:
     np.testing.assert_allclose(lines[:, 2], (-0.998, -0.998, 1.004, -4.0), atol=1e-12)
 
 
+@pytest.mark.parametrize("far", [1.9e13, 1e15, 3e17])
+def test_a_line_moves_on_where_its_numbers_are_coarser_than_the_distance(far: float) -> None:
+    """Where it stood still it was moved for ever."""
+    points = np.array(((far, 0.0), (-far, 1.0)))
+    lines = np.array(((1.0, 0.0, -far), (1.0, 0.0, far)))
+    clear_of_points(points, lines, 1e-3)
+    assert (np.abs(points @ lines[:, :2].T + lines[:, 2]) >= 1e-3).all()
+    np.testing.assert_allclose(np.abs(lines[:, 2]), far, rtol=1e-14)
+
+
 BLOCK = np.zeros((60, 80), np.bool_)
 BLOCK[3:55, 5:77] = True
 

@@ -263,6 +263,15 @@ def test_a_rectification_that_cannot_be_is_refused(changes, words):
         ({"width": 0}, "0x480"),
         ({"binning": (1000, 1)}, "0x480"),
         ({"k": [1.0] * 4}, "4 numbers"),
+        # Column by column, as MATLAB writes it; the principal point would be the image's corner, and all off to a side.
+        ({"k": np.transpose(K).ravel().tolist()}, r"matrix is 600 0 0; 0 610 0; 319.5 239.5 1, where fx 0 cx"),
+        ({"k": (2 * np.array(K)).ravel().tolist()}, "where fx 0 cx; 0 fy cy; 0 0 1 is due"),
+        ({"k": [500.0, 30, 320, 0, 500, 240, 0, 0, 1]}, "where fx 0 cx"),
+        # In mm: a view of 179 degrees, and grounds a hundred times as wide.
+        ({"k": [4.2, 0, 320, 0, 4.2, 240, 0, 0, 1]}, "focal length is 4.2, 4.2 px for an image of 640x480.*not in mm"),
+        ({"k": [1e13, 0, 320, 0, 1e13, 240, 0, 0, 1]}, "which no lens has"),
+        ({"k": [500.0, 0, 0, 0, 500, 0, 0, 0, 1]}, "principal point is 0, 0 px"),
+        ({"k": [500.0, 0, 320, 0, 500, -1e15, 0, 0, 1]}, "principal point is 320, -1e[+]15 px"),
     ],
 )
 def test_a_calibration_that_cannot_be_is_refused(changes, words):
@@ -381,12 +390,12 @@ def test_a_fisheye_sees_up_to_its_fold_and_to_90_degrees_and_nothing_beyond(coef
     )
     fold = int(np.argmax(np.append(np.diff(radii) <= 0, True)))
     reach, focal = radii[fold], 200.0
-    k = ((focal, 0.0, 0.0), (0.0, focal, 0.0), (0.0, 0.0, 1.0))
+    k = ((focal, 0.0, 1.0), (0.0, focal, 1.0), (0.0, 0.0, 1.0))
     lens = Lens(CameraModel(640, 480, k, "fisheye", coefficients), (480, 640))
     asked = np.concatenate((np.linspace(0.02, 0.97, 40) * reach, np.linspace(1.03, 3.0, 60) * reach))
     ways = np.array([(math.cos(turn), math.sin(turn)) for turn in (0.0, 0.8, 2.5)])
     for way in ways:
-        slopes = lens.to_slopes(focal * asked[:, None] * way)
+        slopes = lens.to_slopes(1.0 + focal * asked[:, None] * way)
         assert np.isfinite(slopes[:40]).all() and np.isnan(slopes[40:]).all(), coefficients
         expected = np.tan(np.interp(asked[:40], radii[: fold + 1], angles[: fold + 1]))
         np.testing.assert_allclose(slopes[:40] @ way, expected, rtol=1e-4)

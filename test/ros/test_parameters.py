@@ -69,6 +69,16 @@ def test_every_setting_of_the_steps_is_a_parameter_with_its_own_default() -> Non
         ({"mask_size": [640, 0]}, "parameter 'mask_size' is [640, 0]: allowed is no or 2 values of 1 to 16384"),
         ({"camera_pose": [1.0, 2.0]}, "parameter 'camera_pose' is [1.0, 2.0]: allowed is no or 6 values"),
         (
+            {"camera_pose": [0.4, 0.0, 1.2, 0.0, 10.0, 0.0]},
+            "parameter 'camera_pose' is [0.4, 0.0, 1.2, 0.0, 10.0, 0.0]: allowed are x, y, z of -10000 to 10000 m, then roll, "
+            "pitch, yaw of -6.28 to 6.28, which are in rad: 5 degrees are 0.0873",
+        ),
+        (
+            {"camera_names": ["rear"], "rear.camera_pose": [1e300, 0.0, 1.2, 0.0, 0.0, 3.14]},
+            "parameter 'rear.camera_pose' is [1e+300, 0.0, 1.2, 0.0, 0.0, 3.14]: allowed are x, y, z of -10000 to 10000 m, then "
+            "roll, pitch, yaw of -6.28 to 6.28, which are in rad: 5 degrees are 0.0873",
+        ),
+        (
             {"camera_names": ["front", "front"]},
             "parameter 'camera_names' is ['front', 'front']: allowed are letters, digits and '_', each name once",
         ),
