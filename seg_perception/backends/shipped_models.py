@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from pathlib import Path
 
 from seg_perception.backends import resolve
@@ -10,6 +11,8 @@ from seg_perception.files import is_file, share_folders
 from seg_perception.writing import user_path
 
 _PACKAGE = "seg_perception"
+_NEARLY = 0.5
+"""From this likeness on, of 0 to 1, a name is taken for another's."""
 
 SHIPPED_MODELS = {
     "tensorrt": "models/driving_mobileseg_large.onnx",
@@ -31,12 +34,31 @@ def find_model(path: str, backend: str) -> Path:
         if is_file(place):
             return place
     looked = ", ".join(dict.fromkeys(str(place) for place in places))
-    raise SegPerceptionError(f"parameter 'model' is '{path}', and there is no such file (looked at {looked})")
+    hint = _meant(path) or f"those that ship are {', '.join(_shipped().values()) or 'not installed'}"
+    raise SegPerceptionError(f"parameter 'model' is '{path}', and there is no such file (looked at {looked}): {hint}")
 
 
 def given_model(path: str) -> Path:
-    """The file that `--model` means: looked up as by find_model; path itself where there is none, for who opens it."""
-    return next((place for place in _places(path) if is_file(place)), Path(path))
+    """The file that `--model` means: looked up as by find_model; path itself where there is none, for who opens it. Raises
+    SegPerceptionError where that is nearly the name of one that ships."""
+    found = next((place for place in _places(path) if is_file(place)), None)
+    if found is None and (hint := _meant(path)):
+        raise SegPerceptionError(f"there is no model file {path}: {hint}")
+    return found or Path(path)
+
+
+def _meant(path: str) -> str:
+    """End of a sentence on a file that is not there: what ships under nearly that name, whose folder and ending are easily left
+    out; empty where none does."""
+    shipped = _shipped()
+    near = difflib.get_close_matches(Path(path).stem, shipped, n=1, cutoff=_NEARLY)
+    return f"did you mean {shipped[near[0]]}?" if near else ""
+
+
+def _shipped() -> dict[str, str]:
+    """The files that ship, as find_model takes them from any folder, by their bare name."""
+    folders = {place.parent for place in _places(SHIPPED_MODELS["onnxruntime"]) if is_file(place)}
+    return {file.stem: f"models/{file.name}" for folder in folders for file in sorted(folder.glob("*.onnx"))}
 
 
 def _places(path: str) -> list[Path]:

@@ -9,8 +9,9 @@ import pytest
 from places import CHECKOUT, MODELS
 
 from seg_perception import model_file
-from seg_perception.backends.shipped_models import given_model
+from seg_perception.backends.shipped_models import find_model, given_model
 from seg_perception.cli import main
+from seg_perception.errors import SegPerceptionError
 from seg_perception.labels import CAMVID
 
 LARGEST_BYTES = 16_000_000
@@ -51,6 +52,21 @@ def test_a_shipped_model_is_found_from_any_folder(tmp_path: Path, monkeypatch: p
     name = str(MODELS[0].relative_to(CHECKOUT))
     assert given_model(name).samefile(MODELS[0])
     assert given_model("models/none.onnx") == Path("models/none.onnx")
+
+
+@pytest.mark.parametrize("word", ["driving_mobileseg", "driving_mobileseg.onnx", "models/driving_mobilseg"])
+def test_a_shipped_models_bare_or_misspelt_name_is_answered_with_its_file(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], word: str
+) -> None:
+    for verb in ("predict", "build-engine", "evaluate"):
+        words = {"predict": ["--images", "i"], "evaluate": ["--bag", "b"]}.get(verb, [])
+        assert main([verb, "--model", word, *words, "--out", str(tmp_path / "out")]) == 2
+        said = capsys.readouterr().err
+        assert f"there is no model file {word}: did you mean models/driving_mobileseg.onnx?" in said
+    with pytest.raises(SegPerceptionError, match=r"no such file .*: did you mean models/driving_mobileseg\.onnx\?"):
+        find_model(word, "onnxruntime")
+    with pytest.raises(SegPerceptionError, match=r"those that ship are models/camvid_pidnet_s\.onnx, models/"):
+        find_model("x.onnx", "onnxruntime")
 
 
 def test_a_model_that_pip_installed_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -346,17 +346,26 @@ def _summary(out: Path, size_mb: float, size_hw: tuple[int, int], facts: Mapping
 
 def _metrics(reports: Sequence[Path]) -> dict[str, dict[str, float]]:
     """Figures by the data that they were measured on."""
-    found = {}
+    found: dict[str, dict[str, float]] = {}
+    of: dict[str, Path] = {}
     for report in reports:
-        try:
-            values = json.loads(report.read_text(encoding="utf-8"))
-            numbers = {key: values.get(key) for key in ("miou", "pixel_accuracy", "drivable_iou", "pq", "pq_things")}
-            for key, number in numbers.items():
-                if number is not None and not is_number(number):
-                    raise ValueError(f"its {key} is no number")
-            found[str(values["source"])] = {key: float(number) for key, number in numbers.items() if number is not None}
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-            raise SegPerceptionError(
-                f"{report} is no readable report.json ({type(error).__name__}: {error}): give the one that 'evaluate' wrote"
-            ) from error
+        source, figures = _figures(report)
+        if source in found:
+            raise SegPerceptionError(f"{of[source]} and {report} are both of '{source}': give one of them")
+        found[source], of[source] = figures, report
     return found
+
+
+def _figures(report: Path) -> tuple[str, dict[str, float]]:
+    """What a report was measured on, and what a model file tells of it."""
+    try:
+        values = json.loads(report.read_text(encoding="utf-8"))
+        numbers = {key: values.get(key) for key in ("miou", "pixel_accuracy", "drivable_iou", "pq", "pq_things")}
+        for key, number in numbers.items():
+            if number is not None and not is_number(number):
+                raise ValueError(f"its {key} is no number")
+        return str(values["source"]), {key: float(number) for key, number in numbers.items() if number is not None}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise SegPerceptionError(
+            f"{report} is no readable report.json ({type(error).__name__}: {error}): give the one that 'evaluate' wrote"
+        ) from error

@@ -466,6 +466,16 @@ def test_what_cannot_be_is_told_before_the_network_is_traced(
     assert reason in capsys.readouterr().err
 
 
+def test_two_reports_of_the_same_data_are_refused(tmp_path: Path) -> None:
+    """The file has room for one, and the later was kept without a word."""
+    reports = [tmp_path / name for name in ("a.json", "b.json", "c.json")]
+    for report, source in zip(reports, ("camvid val", "drive", "camvid val")):
+        report.write_text(json.dumps({"source": source, "miou": 0.5}))
+    with pytest.raises(SegPerceptionError, match=r"a\.json and .*c\.json are both of 'camvid val': give one of them"):
+        export._metrics(reports)
+    assert list(export._metrics(reports[:2])) == ["camvid val", "drive"]
+
+
 @pytest.mark.parametrize("number", ["NaN", "1e999", "true", '"0.5"', "[0.5]"])
 def test_a_report_whose_figure_is_no_number_is_named(tmp_path: Path, number: str) -> None:
     (tmp_path / "report.json").write_text(f'{{"source": "camvid val", "miou": {number}}}')
