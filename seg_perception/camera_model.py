@@ -24,8 +24,8 @@ _VERTICAL = 1e-7
 """Of a view up or down, how far the way ahead may lie beside the vertical for its direction to be rounding only."""
 _STRAIGHT = ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0))
 _LEAST_FOCAL, _MOST_SIDES = 1 / 50, 1000.0
-"""A focal length below that share of the image's side would be a view of 178 degrees, so it is in mm; and neither it nor the way to
-the principal point is so many sides long."""
+"""A focal length below that share of the image's shorter side would be a view of 178 degrees, so it is in mm; neither it nor the way
+to the principal point is so many times the longer side."""
 _MOST_SKEW = 0.01
 """Share of the focal length; it is not modelled."""
 
@@ -156,14 +156,14 @@ def _check_matrix(matrix: Floats, size_wh: tuple[int, int]) -> None:
         raise SegPerceptionError(
             f"the camera matrix is {rows}, where fx 0 cx; 0 fy cy; 0 0 1 is due: calibrate the camera"
         )
-    for focal, side in zip((fx, fy), size_wh):
-        if not _LEAST_FOCAL * side <= focal <= _MOST_SIDES * side:
-            raise SegPerceptionError(
-                f"the focal length is {fx:g}, {fy:g} px for an image of {size_wh[0]}x{size_wh[1]} px, which no lens has: give it "
-                "in px, not in mm, or calibrate the camera"
-            )
+    longest = _MOST_SIDES * max(size_wh)
+    if not _LEAST_FOCAL * min(size_wh) <= min(fx, fy) <= max(fx, fy) <= longest:
+        raise SegPerceptionError(
+            f"the focal length is {fx:g}, {fy:g} px for an image of {size_wh[0]}x{size_wh[1]} px, which no lens has: give it in "
+            "px, not in mm, or calibrate the camera"
+        )
     is_corner = (cx, cy) == (0, 0) and max(size_wh) > 1
-    if is_corner or any(abs(middle) > _MOST_SIDES * side for middle, side in zip((cx, cy), size_wh)):
+    if is_corner or max(abs(cx), abs(cy)) > longest:
         raise SegPerceptionError(
             f"the camera's principal point is {cx:g}, {cy:g} px in an image of {size_wh[0]}x{size_wh[1]} px, where its middle is "
             "due: calibrate the camera"
