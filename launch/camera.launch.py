@@ -7,6 +7,7 @@ Forwards its arguments and nothing else: defaults stand in the node's parameters
 
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,23 +17,29 @@ from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 
 from launch import LaunchContext, LaunchDescription
+from seg_perception.errors import SegPerceptionError
 from seg_perception.fast_dds import profile_environment
 from seg_perception.ros.camera_sources import find_source
 from seg_perception.ros.settings import camera_names_of
 from seg_perception.ros.topics import remappings
+from seg_perception.writing import user_path
 from seg_perception.yaml_fields import read_yaml
 
 CONFIG = Path(__file__).resolve().parents[1] / "config"
 
 ARGUMENTS = {
-    "source": ("", "autoware or gazebo: topics and frames as those call them, where the two below are not given"),
+    "source": ("", "autoware or gazebo: frames as those call them, and topics where image_topic is not given"),
     "camera": ("", "which camera of source; empty: camera0 of Autoware, camera of Gazebo"),
     "image_topic": (
         "",
         "camera image, empty: image, of camera_names <name>/image; its other forms are looked for at <image_topic>/compressed, "
         "/ffmpeg and /foxglove",
     ),
-    "camera_info_topic": ("", "calibration of that camera; empty: camera_info, of camera_names <name>/camera_info"),
+    "camera_info_topic": (
+        "",
+        "calibration of that camera; empty: camera_info beside image_topic, without one camera_info, of camera_names "
+        "<name>/camera_info",
+    ),
     "camera_names": (
         "",
         "several cameras, with commas between; the two topics above then hold {name}, and each has outputs ~/<name>/…; empty: as "
@@ -53,19 +60,53 @@ def fast_dds_profile() -> dict[str, str]:
     return profile_environment(os.environ, CONFIG / "fastdds_shm.xml")
 
 
+def _refuse_contradictions(given: dict[str, str], names: Sequence[str]) -> None:
+    """Raise SegPerceptionError for arguments of which one would be left out without a word."""
+    if given["camera"] and not given["source"]:
+        raise SegPerceptionError(
+            f"camera:={given['camera']} is one of source:=, which is not given: give it, or image_topic"
+        )
+    if given["camera"] and names:
+        raise SegPerceptionError(
+            f"camera:={given['camera']} is one camera while there are camera_names ({', '.join(names)}): leave one of them out"
+        )
+    if given["source"] and given["camera_info_topic"] and not given["image_topic"]:
+        raise SegPerceptionError(
+            f"source:={given['source']} would take images of its own with the calibration {given['camera_info_topic']}, maybe of "
+            "another camera: give image_topic too"
+        )
+
+
+def _beside(image_topic: str) -> str:
+    """Where image_transport looks for an image's calibration."""
+    return "/".join((*image_topic.split("/")[:-1], "camera_info"))
+
+
+def _clock(context: LaunchContext) -> str:
+    """What the launch file around this one says of simulated time: that of a source is then as it says; empty: nothing."""
+    given = context.launch_configurations
+    return str(given.get("use_sim_time") or given.get("clock") or "")
+
+
 def _nodes(context: LaunchContext) -> list[Any]:
     given = {name: LaunchConfiguration(name).perform(context) for name in ARGUMENTS}
+    given["params_file"] = str(user_path(given["params_file"]))
     named = [name.strip() for name in given["camera_names"].split(",") if name.strip()]
     names = named or camera_names_of(read_yaml(Path(given["params_file"])))
     forwarded: dict[str, Any] = {name: given[name] for name in ("model", "image_transport") if given[name]}
     if named:
         forwarded["camera_names"] = named
+    _refuse_contradictions(given, names)
     prefix = "{name}/" if names else ""
     image_topic, camera_info_topic = f"{prefix}image", f"{prefix}camera_info"
     if given["source"]:
         source = find_source(given["source"])
         image_topic, camera_info_topic = source.topics(given["camera"], names)
         forwarded.update(source.parameters)
+        if "use_sim_time" in forwarded and _clock(context):
+            forwarded["use_sim_time"] = bool(IfCondition(_clock(context)).evaluate(context))
+    if given["image_topic"]:
+        image_topic, camera_info_topic = given["image_topic"], _beside(given["image_topic"])
     profile = fast_dds_profile()
     perception = Node(
         package="seg_perception",
@@ -73,9 +114,7 @@ def _nodes(context: LaunchContext) -> list[Any]:
         name="segmentation",
         namespace=given["namespace"],
         parameters=[given["params_file"], *([forwarded] if forwarded else [])],
-        remappings=remappings(
-            given["image_topic"] or image_topic, given["camera_info_topic"] or camera_info_topic, names
-        ),
+        remappings=remappings(image_topic, given["camera_info_topic"] or camera_info_topic, names),
         arguments=["--ros-args", "--log-level", given["log_level"]],
         additional_env=profile,
         output="screen",

@@ -32,6 +32,7 @@ from seg_perception.options import whole
 from seg_perception.play.answers import WATCHED
 from seg_perception.play.player import refuse_publishers
 from seg_perception.recordings.bag_file import Bag
+from seg_perception.writing import user_path
 
 CAMERA = Path(__file__).resolve().with_name("camera.launch.py")
 
@@ -40,7 +41,6 @@ REQUIRED = {
     "image_topic": "its camera images; others lie at <image_topic>/compressed, /ffmpeg and /foxglove, see image_transport",
 }
 OPTIONAL = {
-    "camera_info_topic": ("", "calibration of that camera; empty: camera_info beside image_topic"),
     "rate": ("1.0", "how many times as fast as recorded it is played"),
     "delay": ("5.0", "s until it is played, which the node takes to start"),
     "clock": ("true", "true: all go by the bag's time, from /clock; false: by the machine's"),
@@ -49,14 +49,6 @@ OPTIONAL = {
         "ROS domain to play on for others to watch; empty: one that nobody else is on, on this machine alone",
     ),
 }
-
-
-def _calibration(context: LaunchContext) -> list[Any]:
-    given = context.launch_configurations
-    given["camera_info_topic"] = given["camera_info_topic"] or "/".join(
-        (*given["image_topic"].split("/")[:-1], "camera_info")
-    )
-    return []
 
 
 def _alone(context: LaunchContext) -> list[Any]:
@@ -77,7 +69,7 @@ def _alone(context: LaunchContext) -> list[Any]:
 def _played(context: LaunchContext) -> list[str]:
     """The topics of the bag and of the node, and the clock."""
     given = context.launch_configurations
-    with Bag(Path(given["bag"])) as bag:
+    with Bag(user_path(given["bag"])) as bag:
         recorded = list(bag.types)
     node = f"/{given.get('namespace', '')}/segmentation/".replace("//", "/")
     return [*recorded, *(node + name for name in WATCHED), *(["/clock"] if _by_clock(context) else [])]
@@ -89,6 +81,7 @@ def _by_clock(context: LaunchContext) -> bool:
 
 def _player(context: LaunchContext) -> list[Any]:
     bag, rate, delay = (LaunchConfiguration(name).perform(context) for name in ("bag", "rate", "delay"))
+    bag = str(user_path(bag))
     clock = ["--clock"] if _by_clock(context) else []
     return [
         ExecuteProcess(
@@ -111,7 +104,6 @@ def generate_launch_description() -> LaunchDescription:
             ),
             OpaqueFunction(function=_alone),
             SetParameter("use_sim_time", True, condition=IfCondition(LaunchConfiguration("clock"))),
-            OpaqueFunction(function=_calibration),
             IncludeLaunchDescription(PythonLaunchDescriptionSource(str(CAMERA))),
             OpaqueFunction(function=_player),
         ]

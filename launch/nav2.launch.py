@@ -25,6 +25,8 @@ from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import SetParameter
 
 from launch import LaunchContext, LaunchDescription
+from seg_perception.ros.camera_sources import find_source
+from seg_perception.writing import user_path
 from seg_perception.yaml_fields import laid_over, read_yaml
 
 HERE = Path(__file__).resolve()
@@ -34,8 +36,18 @@ OURS = HERE.parents[1] / "config" / "nav2.yaml"
 ARGUMENTS = {
     "nav2_params_file": ("", "your robot's parameters of Nav2; empty: those that come with nav2_bringup"),
     "nav2_overlay": (str(OURS), "what is laid over them"),
-    "use_sim_time": ("false", "true: by /clock, as with Gazebo"),
+    "use_sim_time": ("", "true: by /clock; empty: as source has it, so with gazebo, else false"),
 }
+
+
+def _time(context: LaunchContext) -> list[Any]:
+    """Let all go by one time, the source's where nobody says: a node and a Nav2 of two times find no transform of each other's."""
+    given = context.launch_configurations
+    if not given["use_sim_time"]:
+        source = given.get("source", "")
+        by_clock = bool(source) and bool(find_source(source).parameters.get("use_sim_time"))
+        given["use_sim_time"] = str(by_clock).lower()
+    return []
 
 
 def _within(namespace: str, value: Any) -> Any:
@@ -65,8 +77,9 @@ def _nav2(context: LaunchContext) -> list[Any]:
 
     bringup = Path(get_package_share_directory("nav2_bringup"))
     given = context.launch_configurations
-    theirs = Path(given["nav2_params_file"] or bringup / "params" / "nav2_params.yaml")
-    ours = _within(given.get("namespace", ""), read_yaml(Path(given["nav2_overlay"])))
+    named = given["nav2_params_file"]
+    theirs = user_path(named) if named else bringup / "params" / "nav2_params.yaml"
+    ours = _within(given.get("namespace", ""), read_yaml(user_path(given["nav2_overlay"])))
     merged = laid_over(read_yaml(theirs), ours)
     with tempfile.NamedTemporaryFile("w", prefix="nav2_", suffix=".yaml", delete=False) as file:
         yaml.safe_dump(merged, file)
@@ -88,4 +101,6 @@ def generate_launch_description() -> LaunchDescription:
     ]
     camera = IncludeLaunchDescription(PythonLaunchDescriptionSource(str(CAMERA)))
     by_clock = SetParameter("use_sim_time", True, condition=IfCondition(LaunchConfiguration("use_sim_time")))
-    return LaunchDescription([*declared, by_clock, camera, OpaqueFunction(function=_nav2)])
+    return LaunchDescription(
+        [*declared, OpaqueFunction(function=_time), by_clock, camera, OpaqueFunction(function=_nav2)]
+    )

@@ -24,8 +24,8 @@ _VERTICAL = 1e-7
 """Of a view up or down, how far the way ahead may lie beside the vertical for its direction to be rounding only."""
 _STRAIGHT = ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0))
 _LEAST_FOCAL, _MOST_SIDES = 1 / 50, 1000.0
-"""A focal length below that share of the image's shorter side would be a view of 178 degrees, so it is in mm; neither it nor the way
-to the principal point is so many times the longer side."""
+"""A focal length below that share of the image's shorter side would be a view of 178 degrees, so it is in mm; neither it nor the
+way to the principal point is so many times the longer side."""
 _MOST_SKEW = 0.01
 """Share of the focal length; it is not modelled."""
 

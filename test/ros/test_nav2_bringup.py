@@ -233,7 +233,7 @@ def test_simulated_time_is_the_nodes_as_it_is_nav2s(given: str, wanted: list[tup
     ("topics", "image", "info"),
     [
         ({}, "left/image", "left/camera_info"),
-        ({"image_topic": "/{name}/image_raw"}, "/left/image_raw", "left/camera_info"),
+        ({"image_topic": "/{name}/image_raw"}, "/left/image_raw", "/left/camera_info"),
     ],
 )
 @pytest.mark.parametrize("in_file", [False, True])

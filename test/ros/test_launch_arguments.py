@@ -1,0 +1,125 @@
+"""Arguments of the launch files that contradict each other, or that a shell left as they were written."""
+
+from __future__ import annotations
+
+import runpy
+from pathlib import Path
+from typing import Any
+
+import pytest
+from places import CHECKOUT
+
+from seg_perception.errors import SegPerceptionError
+from seg_perception.yaml_fields import read_yaml
+
+pytest.importorskip("launch_ros.actions", reason="launch comes with ROS, not from PyPI")
+
+
+def declared(name: str, **given: str) -> tuple[Any, dict[str, Any]]:
+    """A launch file's context with what is given and the defaults of the rest, and what the file holds."""
+    from launch.actions import DeclareLaunchArgument
+
+    from launch import LaunchContext
+
+    held = runpy.run_path(str(CHECKOUT / "launch" / name))
+    context = LaunchContext()
+    context.launch_configurations.update(given)
+    for entity in held["generate_launch_description"]().entities:
+        if isinstance(entity, DeclareLaunchArgument):
+            entity.visit(context)
+    return context, held
+
+
+def node(**given: str) -> Any:
+    """The node as camera.launch.py starts it."""
+    context, held = declared("camera.launch.py", **given)
+    started = held["_nodes"](context)[0]
+    started._perform_substitutions(context)
+    return started
+
+
+def forwarded(started: Any) -> dict[str, Any]:
+    """Parameters that come with arguments, which launch_ros writes into the last file."""
+    files = [Path(path) for path, is_file in started._Node__expanded_parameter_arguments if is_file]
+    (of_the_node,) = read_yaml(files[-1]).values()
+    found: dict[str, Any] = of_the_node["ros__parameters"]
+    return found
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"camera": "camera1"}, "camera:=camera1 is one of source:=, which is not given"),
+        (
+            {"source": "autoware", "camera": "camera1", "camera_names": "camera1,camera2"},
+            r"camera:=camera1 is one camera while there are camera_names \(camera1, camera2\)",
+        ),
+        (
+            {"source": "gazebo", "camera_info_topic": "/front/camera_info"},
+            "source:=gazebo would take images of its own with the calibration /front/camera_info, maybe of another camera",
+        ),
+        ({"source": "gazbo"}, "did you mean 'gazebo'"),
+        ({"image_topic": "/{name}/image_raw"}, "no camera_names"),
+        ({"camera_names": "front,rear", "image_topic": "/front/image_raw"}, "is one for the cameras front, rear"),
+        ({"params_file": "~/there/is/none.yaml"}, f"{Path.home()}/there/is/none.yaml cannot be read"),
+    ],
+)
+def test_what_would_be_left_out_without_a_word_is_refused(given: dict[str, str], words: str) -> None:
+    with pytest.raises(SegPerceptionError, match=words):
+        node(**given)
+
+
+@pytest.mark.parametrize(
+    ("given", "info"),
+    [
+        ({"image_topic": "/front/image_raw"}, "/front/camera_info"),
+        ({"image_topic": "image_raw"}, "camera_info"),
+        ({"image_topic": "/front/image_raw", "camera_info_topic": "/calibrated"}, "/calibrated"),
+        ({"camera_info_topic": "/calibrated"}, "/calibrated"),
+        ({}, "camera_info"),
+        ({"source": "autoware"}, "/sensing/camera/camera0/camera_info"),
+        # Another camera's than that of the images: all metres were wrong without a word.
+        (
+            {"source": "autoware", "image_topic": "/sensing/camera/camera3/image_raw"},
+            "/sensing/camera/camera3/camera_info",
+        ),
+    ],
+)
+def test_the_calibration_is_that_beside_the_images(given: dict[str, str], info: str) -> None:
+    assert ("camera_info", info) in node(**given).expanded_remapping_rules
+
+
+@pytest.mark.parametrize(
+    ("given", "simulated"),
+    [({}, True), ({"use_sim_time": "false"}, False), ({"use_sim_time": "true"}, True), ({"clock": "false"}, False)],
+)
+def test_a_sources_time_is_as_the_launch_file_around_says(given: dict[str, str], simulated: bool) -> None:
+    assert forwarded(node(source="gazebo", **given))["use_sim_time"] is simulated
+
+
+@pytest.mark.parametrize(
+    ("given", "simulated"),
+    [
+        ({}, "false"),
+        ({"source": "gazebo"}, "true"),
+        ({"source": "autoware"}, "false"),
+        ({"source": "gazebo", "use_sim_time": "false"}, "false"),
+        ({"use_sim_time": "true"}, "true"),
+    ],
+)
+def test_nav2_goes_by_the_time_of_the_source_that_the_node_goes_by(given: dict[str, str], simulated: str) -> None:
+    context, held = declared("nav2.launch.py", **given)
+    held["_time"](context)
+    assert context.launch_configurations["use_sim_time"] == simulated
+
+
+def test_the_home_that_no_shell_put_in_is_put_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of `params_file:=~/robot.yaml` bash makes nothing."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "robot.yaml").write_text("segmentation: {ros__parameters: {camera_names: [front, left]}}")
+    rules = node(params_file="~/robot.yaml").expanded_remapping_rules
+    assert ("left/image", "left/image") in rules
+    context, held = declared("evaluate.launch.py", bag="~/drive", image_topic="/front/image_raw", rviz="false")
+    (player,) = held["_player"](context)
+    words = ["".join(part.perform(context) for part in word) for word in player.cmd]
+    assert words[3] == str(tmp_path / "drive")
