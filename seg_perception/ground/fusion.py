@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from seg_perception.compiled import compiled
 from seg_perception.errors import SegPerceptionError
 from seg_perception.ground.maps import OBSTACLE
-from seg_perception.ground.odometry import Odometry, PlanarPose
+from seg_perception.ground.odometry import FASTEST_M_S, Odometry, PlanarPose
 from seg_perception.results import Grid
 
 _HIT, _MISS = math.log(0.8 / 0.2), math.log(0.35 / 0.65)
@@ -107,7 +107,9 @@ class GridFusion:
         """Of the newest frame, which the window is of."""
         self._geometry: tuple[tuple[int, ...], float, tuple[float, float]] | None = None
         self._newest: dict[str, _Newest] = {}
-        self._odometry, self._placed_ns = Odometry(), 0
+        self._odometry, self._placed_ns, self._placed = Odometry(), 0, PlanarPose(0.0, 0.0, 0.0)
+        self._jumped_ns = 0
+        """Stamp of the frame that showed that the odometry had jumped: what is older was placed by what it was before."""
         self._corner = (0, 0)
         self._cells: NDArray[np.int8]
         self._memory: _State
@@ -119,21 +121,22 @@ class GridFusion:
 
         grid: in the base frame; pose: of the base frame at stamp_ns. The window's axes are the odometry frame's and its
         corner lies on a whole number of cells; it is of the newest frame's time and place. A frame that comes after a newer
-        one of another camera weighs as much less as it is older, and is left out below HOLDS. A free cell has the cost that
-        was seen in it last.
+        one of another camera weighs as much less as it is older, and is left out below HOLDS, and where it is from before the
+        odometry jumped. A free cell has the cost that was seen in it last.
         """
         resolution = grid.resolution_m
         geometry, before = (grid.cells.shape, resolution, grid.origin_m), self._newest.get(camera)
         if geometry == self._geometry and before is not None and stamp_ns == before.stamp_ns:
             return self._window(resolution)
-        is_back = before is not None and stamp_ns < before.stamp_ns
-        if geometry != self._geometry or is_back or self._jumped(pose, stamp_ns):
+        is_new = geometry != self._geometry or (before is not None and stamp_ns < before.stamp_ns)
+        if is_new or self._jumped(pose, stamp_ns):
             if problem := window_problem(grid.cells.shape, resolution, grid.origin_m):
                 raise SegPerceptionError(problem)
             self._forget(window_side(grid.cells.shape, resolution, grid.origin_m))
             self._geometry, self.stamp_ns = geometry, stamp_ns
-            self._odometry, self._placed_ns = Odometry(_NOISE_M, _NOISE_RAD), stamp_ns
+            self._odometry, self._placed_ns, self._placed = Odometry(_NOISE_M, _NOISE_RAD), stamp_ns, pose
             self._odometry.jumped(pose, 0.0)
+            self._jumped_ns = 0 if is_new else stamp_ns
         corner, keep, weight = self._corner, 1.0, 1.0
         if not self._newest or stamp_ns > self.stamp_ns:
             half = len(self._cells) // 2
@@ -141,7 +144,7 @@ class GridFusion:
             keep, self.stamp_ns = self._left_after(stamp_ns - self.stamp_ns), stamp_ns
         else:
             weight = self._left_after(self.stamp_ns - stamp_ns)
-        if weight < HOLDS:
+        if weight < HOLDS or stamp_ns < self._jumped_ns:
             self._newest[camera] = _Newest(stamp_ns, np.empty((0, 2), np.int64))
             return self._window(resolution)
         # Cells of the window in cells of the frame's grid: turn by -yaw about the vehicle, then count from the corner.
@@ -164,9 +167,10 @@ class GridFusion:
     def _jumped(self, pose: PlanarPose, stamp_ns: int) -> bool:
         """Whether all that is remembered lies elsewhere now: the odometry began anew, or was set."""
         step_ns = stamp_ns - self._placed_ns
-        if step_ns < _LEAST_STEP_NS:
-            return False
-        self._placed_ns = stamp_ns
+        if step_ns < _LEAST_STEP_NS:  # too short for a speed, not for a leap
+            moved_m = math.hypot(pose.x - self._placed.x, pose.y - self._placed.y)
+            return step_ns >= 0 and moved_m > _NOISE_M + FASTEST_M_S * step_ns / 1e9
+        self._placed_ns, self._placed = stamp_ns, pose
         return self._odometry.jumped(pose, step_ns / 1e9)
 
     def behind_s(self, camera: str) -> float:

@@ -18,6 +18,10 @@ from seg_perception.metrics.drivable_curve import at_best
 from seg_perception.metrics.free_distance import FreeTimeline
 
 BLUE, GREEN, ORANGE, RED = "#4c78a8", "#54a24b", "#e69f00", "#e45756"
+_LONGEST_NAME = 30
+"""Letters of a name in a plot."""
+_CELL_IN, _WIDEST_IN, _LEAST_WRITTEN_IN = 0.42, 24.0, 0.2
+"""Of the confusion: a class's cell, all of them, and the smallest cell that has room for a number."""
 
 
 @dataclass(frozen=True)
@@ -73,8 +77,9 @@ def figure_of(width_in: float, height_in: float, columns: int = 1) -> tuple[Any,
 
 
 def as_written(name: str) -> str:
-    """A name from outside, such as a class's, as Matplotlib's text: between two $ it would read a formula."""
-    return name.replace("$", r"\$")
+    """A name from outside, such as a class's, as Matplotlib's text: between two $ it would read a formula, and a long one
+    would leave no room for what is drawn."""
+    return (name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 1]}…").replace("$", r"\$")
 
 
 def png_uri(figure: Any) -> str:
@@ -152,16 +157,17 @@ def _confidence(histogram: Sequence[int]) -> str:
 
 def _confusion(counts: NDArray[np.float64], labels: LabelSet) -> str:
     share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    size = 1.6 + 0.42 * len(labels)
+    cell_in = min(_CELL_IN, _WIDEST_IN / len(labels))
+    size = 1.6 + cell_in * len(labels)
     figure, axes = figure_of(size + 0.8, size)
     axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
     axes.set_xticks(range(len(labels) + 1), [*map(as_written, labels.names), "void"], rotation=60, ha="right")
     axes.set_yticks(range(len(labels)), list(map(as_written, labels.names)))
-    for row, column in np.argwhere(share >= 0.005):
-        value = share[row, column]
-        axes.text(
-            column, row, f"{100 * value:.0f}", ha="center", va="center", fontsize=7, color="w" if value > 0.5 else "k"
-        )
+    axes.tick_params(labelsize=min(10.0, 60 * cell_in))
+    for row, column in np.argwhere(share >= 0.005) if cell_in >= _LEAST_WRITTEN_IN else ():
+        value, shade = f"{100 * share[row, column]:.0f}", "w" if share[row, column] > 0.5 else "k"
+        text = axes.text(column, row, value, ha="center", va="center", fontsize=7, color=shade)
+        text.set_in_layout(False)  # it lies within the axes: to look at each takes as long as to draw it
     return png_uri(figure)
 
 

@@ -148,11 +148,12 @@ def render(report: Report) -> str:
 
 def table(numbers: Mapping[str, Any]) -> str:
     """The metrics as text for the terminal; empty where there are none."""
-    rows = list(numbers.get("iou", {}).items())
-    lines = [f"{'class':<15} {'IoU':>7}"] if rows else []
-    lines += [f"{name:<15} {'-' if iou is None else format(iou, '7.3f'):>7}" for name, iou in rows]
-    lines += [f"{name:<15} {text:>7}" for key, name, text in _told(numbers) if key not in _NOT_IN_TABLE]
-    return "\n".join(lines)
+    classes = numbers.get("iou", {}).items()
+    rows = [("class", "IoU")] if classes else []
+    rows += [(name, "-" if iou is None else f"{iou:.3f}") for name, iou in classes]
+    rows += [(name, text) for key, name, text in _told(numbers) if key not in _NOT_IN_TABLE]
+    width = max((len(name) for name, _ in rows), default=0)
+    return "\n".join(f"{name:<{width}} {text:>7}" for name, text in rows)
 
 
 def _headline(numbers: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import math
 import re
@@ -24,6 +25,7 @@ from seg_perception.metrics.run_report import RunReport
 from seg_perception.metrics.scores import Scores
 from seg_perception.reports import compare_page, report
 from seg_perception.reports.film import Film
+from seg_perception.reports.plots import plots
 from seg_perception.results import Segment, Track, Truth
 
 
@@ -210,6 +212,24 @@ def test_names_of_classes_are_shown_as_they_are_written() -> None:
         compare(*(RunReport(side, {"model": "$m$", "iou": iou, "miou": 0.5}) for side in ("A", "B")))
     )
     assert "<b>bold" not in page and "data:image/png" in page
+
+
+@pytest.mark.filterwarnings("error")
+def test_long_names_leave_room_for_the_plots_and_many_classes_do_not_make_them_endless() -> None:
+    """Labels that may be several classes have all of their names."""
+    names = ["/".join(CAMVID.names) * 2, *(f"class {number}" for number in range(150))]
+    labels = LabelSet(tuple(LabelClass(k, name, (k, k, k)) for k, name in enumerate(names)))
+    content = {"confusion": np.eye(len(names), len(names) + 1, dtype=int).tolist()}
+    ((_, uri),) = plots(content, labels, report.Timeline(), FreeTimeline())
+    image = cv2.imdecode(np.frombuffer(base64.b64decode(uri.partition(",")[2]), np.uint8), cv2.IMREAD_COLOR)
+    assert image is not None and max(image.shape) < 3500
+    blue = (image[..., 0] > image[..., 2].astype(int) + 50).any(axis=0)
+    assert np.ptp(np.flatnonzero(blue)) > 0.8 * image.shape[1], "the diagonal"
+
+
+def test_the_terminals_table_is_one_of_columns_whatever_names_are_in_it() -> None:
+    lines = report.table({"iou": {"a": 0.25, "a class of a long name": None, "b": 1.0}, "miou": 0.5}).splitlines()
+    assert len({len(line) for line in lines}) == 1 and lines[-1].startswith("mIoU") and lines[-1].endswith("0.500")
 
 
 @pytest.mark.parametrize("page", ["report.html.j2", "compare.html.j2"])
