@@ -21,6 +21,7 @@ from seg_perception.labels import CAMVID, LabelSet  # noqa: E402
 from seg_perception.panoptic.decoder import PanopticDecoder, PanopticSettings  # noqa: E402
 from seg_perception.results import NetworkOutput, Wants  # noqa: E402
 from seg_perception.training.config import load_config  # noqa: E402
+from seg_perception.training.data.stream import TrainingStream  # noqa: E402
 from seg_perception.training.loop import checkpoint  # noqa: E402
 from seg_perception.training.loop.trainer import Trainer  # noqa: E402
 from seg_perception.training.networks import make_network  # noqa: E402
@@ -83,6 +84,37 @@ def test_a_second_run_does_not_overwrite_the_first(trained: Path, capsys: pytest
     words = ["train", "--config", str(trained / "config.yaml"), "--data", str(trained), "--out", str(trained / "whole")]
     assert main(words) == 2
     assert "--resume" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("more", "named"),
+    [
+        (["--out", "{root}/whole"], "holds a training run already"),
+        (["--out", "{root}/fresh", "--resume"], "there is no checkpoint .*fresh/last.pt"),
+        (["--out", "{root}/fresh", "--start-from", "{root}/none.pt"], "there is no checkpoint .*none.pt"),
+        (["--out", "{root}/fresh", "--start-from", "{root}/none.onnx"], "none.onnx"),
+        (["--out", "{root}/fresh", "--config", "{root}/without.yaml"], "is not installed: pip install"),
+        (["--out", "{root}/fresh", "--config", "{root}/pupil.yaml"], "there is no checkpoint .*teacher.pt"),
+    ],
+)
+def test_what_cannot_be_begun_with_is_told_before_the_data_are_read(
+    trained: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    more: list[str],
+    named: str,
+) -> None:
+    """Large data sets take minutes."""
+    (trained / "without.yaml").write_text(CONFIG.replace("pidnet_s", "mobileseg\npretrained: no-such-package"))
+    (trained / "pupil.yaml").write_text(CONFIG + f"distill: {{checkpoint: {trained}/teacher.pt}}\n")
+
+    def read(_: TrainingStream) -> None:
+        raise AssertionError("the data are read")
+
+    monkeypatch.setattr(TrainingStream, "class_weights", read)
+    words = ["train", "--config", str(trained / "config.yaml"), "--data", str(trained)]
+    assert main([*words, *(word.format(root=trained) for word in more)]) == 2
+    assert re.search(named, capsys.readouterr().err)
 
 
 def test_a_second_stage_starts_from_the_averaged_weights_of_the_first(trained: Path) -> None:

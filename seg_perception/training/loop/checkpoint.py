@@ -33,6 +33,7 @@ _KINDS: dict[str, type | tuple[type, ...]] = {
     "metrics": dict,
     "scaler": dict,
     "step": int,
+    "validated": int,
     "best": (int, float),
     "trained_s": (int, float),
     "weights": dict,
@@ -65,8 +66,7 @@ def load(path: Path, network: str | None = None, *, to_resume: bool = False) -> 
     Raises SegPerceptionError when it is missing, broken, not whole, when its weights are not finite or, with `network` given,
     when it is of another network.
     """
-    if not path.is_file():
-        raise SegPerceptionError(f"there is no checkpoint {path}: train first, or correct the path")
+    check_there(path)
     try:
         _check_sums(path)
         content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
@@ -84,6 +84,12 @@ def load(path: Path, network: str | None = None, *, to_resume: bool = False) -> 
     for name in ("average", "weights"):
         check_finite(content.get(name, {}), f"{path}: the")
     return content
+
+
+def check_there(path: Path) -> None:
+    """Raises SegPerceptionError where there is no file."""
+    if not path.is_file():
+        raise SegPerceptionError(f"there is no checkpoint {path}: train first, or correct the path")
 
 
 def _check_sums(path: Path) -> None:

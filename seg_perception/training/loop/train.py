@@ -26,7 +26,7 @@ from typing import Any
 
 from seg_perception.errors import SegPerceptionError
 from seg_perception.options import number, whole
-from seg_perception.training.config import DATA_ROOT_VARIABLE, load_config
+from seg_perception.training.config import DATA_ROOT_VARIABLE, TrainConfig, load_config
 from seg_perception.writing import check_folder, user_path, write_json
 
 
@@ -94,13 +94,10 @@ def run(arguments: argparse.Namespace) -> int:
     minutes = 0.0 if arguments.steps else arguments.minutes  # steps count, also where the file says minutes
     config = load_config(arguments.config, data_root=arguments.data, steps=arguments.steps, minutes=minutes)
     with distributed.joined_processes(), told_where_memory_ends():
+        distributed.told_by_first(lambda: _check_beginning(arguments, config))
         trainer = Trainer(config, config.open_labels(), arguments.out)
         if arguments.resume:
             trainer.resume()
-        elif distributed.told_by_first((arguments.out / "last.pt").exists):
-            raise SegPerceptionError(
-                f"{arguments.out} holds a training run already: add --resume, or choose another --out"
-            )
         else:
             trainer.take_pretrained()
             if arguments.start_from:
@@ -111,12 +108,36 @@ def run(arguments: argparse.Namespace) -> int:
                 "leave it out"
             )
         last = sys.maxsize if config.minutes else config.steps
-        trainer.train(min(last, arguments.stop_after or last))
+        try:
+            trainer.train(min(last, arguments.stop_after or last))
+        except KeyboardInterrupt:
+            if distributed.rank() == 0 and (arguments.out / "last.pt").exists():
+                print(_what_next(arguments.out, trainer.step, is_done=False))
+            raise
         if distributed.rank() == 0:
             if arguments.json:
                 write_json(arguments.json, trainer.metrics)
             print(_what_next(arguments.out, trainer.step, is_done=trainer.done >= 1))
     return 0
+
+
+def _check_beginning(arguments: argparse.Namespace, config: TrainConfig) -> None:
+    """Raises SegPerceptionError for what cannot be begun or gone on with, before minutes are spent on reading the data."""
+    from seg_perception.training.loop import checkpoint
+    from seg_perception.training.loop.beginning import network_of
+    from seg_perception.training.networks import make_network
+    from seg_perception.training.networks.pretrained import put_pretrained
+
+    last = arguments.out / "last.pt"
+    if arguments.resume:
+        checkpoint.check_there(last)
+        return
+    if last.exists():
+        raise SegPerceptionError(f"{arguments.out} holds a training run already: add --resume, or choose another --out")
+    if arguments.start_from:
+        checkpoint.check_network(arguments.start_from, network_of(arguments.start_from), config.network)
+    if config.pretrained:
+        put_pretrained(make_network(config.network, 1), config.network, config.pretrained)
 
 
 def _what_next(out: Path, step: int, *, is_done: bool) -> str:

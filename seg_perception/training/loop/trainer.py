@@ -29,6 +29,7 @@ from seg_perception.training.loop import checkpoint, optimisation
 from seg_perception.training.loop.beginning import read_beginning
 from seg_perception.training.loop.consistency import consistency_loss, mixed_images, pseudo_labels, ramped_weight, split
 from seg_perception.training.loop.distillation import Teacher
+from seg_perception.training.loop.interruption import held_back
 from seg_perception.training.loop.objective import Objective
 from seg_perception.training.loop.optimisation import learning_rate, make_optimiser, move_average, share_done
 from seg_perception.training.loop.steadiness import moves, next_frames, steady_losses
@@ -77,13 +78,13 @@ class Trainer:
         self.scaler = GradScaler(enabled=config.precision == "fp16")
         self.stream = TrainingStream(config, labels, config.steps * config.batch_size)
         config.open_source(config.validation, labels)  # hours before the first validation, an absent label is told
+        self.teacher = None if config.distill is None else Teacher(config, config.distill, labels, self.device)
+        unlabelled = config.unlabelled
+        self.frames = unlabelled and UnlabelledStream(config, unlabelled, config.steps * unlabelled.batch_size)
         weights = torch.from_numpy(self.stream.class_weights()).to(self.device)
         self._is_thing = torch.from_numpy(labels.is_thing[: len(labels)]).to(self.device)
         self.objective = Objective(config.loss, torch.from_numpy(self.stream.partial.bias).to(self.device), weights)
-        unlabelled = config.unlabelled
-        self.frames = unlabelled and UnlabelledStream(config, unlabelled, config.steps * unlabelled.batch_size)
-        self.teacher = None if config.distill is None else Teacher(config, config.distill, labels, self.device)
-        self.step, self.best = 0, -1.0
+        self.step, self.validated, self.best = 0, 0, -1.0
         self.trained_s = 0.0
         self.origin = ""
         self.data_before: list[str] = []
@@ -97,31 +98,47 @@ class Trainer:
 
     def train(self, until: int) -> None:
         """Train up to this step, or until all is done, validating and saving on the way; metrics holds the last
-        validation afterwards."""
-        began, before_s = time.monotonic(), self.trained_s
+        validation afterwards. What was trained until a KeyboardInterrupt is saved."""
+        first = self.step
         with contextlib.ExitStack() as stack:
             log = None
             if rank() == 0:
                 self.out.mkdir(parents=True, exist_ok=True)
                 log = stack.enter_context(contextlib.closing(TrainingLog(self.out, self.step)))
             bar = stack.enter_context(self._progress_bar())
-            for batch in self.batches(until) if self.done < 1 else ():
+            try:
+                self._train(until, log, bar)
+            except KeyboardInterrupt:
+                if log is not None and self.step > first:
+                    self._save("last.pt")
+                raise
+
+    def _train(self, until: int, log: TrainingLog | None, bar: tqdm[Any]) -> None:
+        began, before_s = time.monotonic(), self.trained_s
+        if self._validation_is_due:  # of a run that was stopped in it, or is to end where it is
+            self._validate(log)
+            if log is not None:
+                self._save("last.pt")
+        for batch in self.batches(until) if self.done < 1 else ():
+            with held_back():
                 losses = self.one_step(batch)
                 seconds = time.monotonic() - began
                 self.trained_s = before_s + (_told(seconds) if self.config.minutes else seconds)
-                bar.update()
-                bar.set_postfix_str(" ".join(f"{name} {value:.3f}" for name, value in losses.items()), refresh=False)
-                if log is not None and self.step % LOG_EVERY == 0:
-                    log.losses(self.step, self.trained_s, self.optimiser.param_groups[0]["lr"], losses)
-                if self.step % self.config.validate_every == 0 or self.done >= 1:
-                    if log is not None:
-                        self._validate(log)
-                    wait_for_all()
-                ends = self.step == until or self.done >= 1
-                if log is not None and (self.step % self.config.checkpoint_every == 0 or ends):
-                    self._save("last.pt")
-                if ends:
-                    break
+            bar.update()
+            bar.set_postfix_str(" ".join(f"{name} {value:.3f}" for name, value in losses.items()), refresh=False)
+            if log is not None and self.step % LOG_EVERY == 0:
+                log.losses(self.step, self.trained_s, self.optimiser.param_groups[0]["lr"], losses)
+            if self._validation_is_due:
+                self._validate(log)
+            ends = self.step == until or self.done >= 1
+            if log is not None and (self.step % self.config.checkpoint_every == 0 or ends):
+                self._save("last.pt")
+            if ends:
+                break
+
+    @property
+    def _validation_is_due(self) -> bool:
+        return self.validated < self.step and (self.step % self.config.validate_every == 0 or self.done >= 1)
 
     def _progress_bar(self) -> tqdm[Any]:
         total = None if self.config.minutes else self.config.steps
@@ -282,23 +299,29 @@ class Trainer:
         if self.scaler.is_enabled() and content.get("scaler"):
             self.scaler.load_state_dict(content["scaler"])
         self.step, self.best = content["step"], content["best"]
+        self.validated = content.get("validated", self.step)
         self.trained_s, self.origin = content.get("trained_s", 0.0), content.get("pretrained", "")
         self.data_before, self.metrics = content["data"], content.get("metrics", {})
         changed = [key for key, value in self._plain_config().items() if key in before and before[key] != value]
         if changed and rank() == 0:
             tqdm.write(f"resumed at step {self.step} with other settings than before: {', '.join(changed)}")
 
-    def _validate(self, log: TrainingLog) -> None:
-        self.metrics = validate(self.average, self.config, self.labels)
-        tqdm.write(f"step {self.step}: mIoU {self.metrics['miou']:.4f}")
-        log.validation(self.step, self.metrics)
-        if log.shows_pictures:
-            log.picture(self.step, draw_first(self.average, self.config, self.labels))
-        if self.metrics["miou"] > self.best:
-            self.best = self.metrics["miou"]
-            self._save("best.pt")
+    def _validate(self, log: TrainingLog | None) -> None:
+        """The first process, whose log it is, validates, and keeps the best; the others wait for it."""
+        if log is not None:
+            self.metrics = validate(self.average, self.config, self.labels)
+            tqdm.write(f"step {self.step}: mIoU {self.metrics['miou']:.4f}")
+            if self.metrics["miou"] > self.best:
+                self._save("best.pt", self.metrics["miou"])
+                self.best = self.metrics["miou"]
+            log.validation(self.step, self.metrics)
+            if log.shows_pictures:
+                log.picture(self.step, draw_first(self.average, self.config, self.labels))
+        self.validated = self.step
+        wait_for_all()
 
-    def _save(self, name: str) -> None:
+    def _save(self, name: str, best: float | None = None) -> None:
+        """best: that of the file, where it is not yet that of the run."""
         checkpoint.save(
             self.out / name,
             {
@@ -310,7 +333,8 @@ class Trainer:
                 "step": self.step,
                 "trained_s": self.trained_s,
                 "pretrained": self.origin,
-                "best": self.best,
+                "best": self.best if best is None else best,
+                "validated": self.validated,
                 "metrics": self.metrics,
                 "weights": self.network.state_dict(),
                 "average": self.average.state_dict(),

@@ -1,0 +1,45 @@
+"""Ctrl-C, SIGTERM and the end of the terminal come between two steps, so that what is saved then is whole."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+AGAIN_S = 1.0
+"""A signal so long after the first is meant: timeout and shells send the same one twice at once."""
+
+
+@contextmanager
+def held_back() -> Iterator[None]:
+    """Signals that somebody handles are handled when the block has ended; a second one at once, as where a step hangs. Where the
+    block fails, its error goes before. Python handles signals in the main thread; in others nothing changes."""
+    handlers = {number: handler for number in SIGNALS if callable(handler := signal.getsignal(number))}
+    came: list[tuple[int, FrameType | None]] = []
+    first_s = 0.0
+
+    def hold(number: int, frame: FrameType | None) -> None:
+        nonlocal first_s
+        if not came:
+            first_s = time.monotonic()
+            came.append((number, frame))
+        elif time.monotonic() - first_s > AGAIN_S:
+            handlers[number](number, frame)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    for number in handlers:
+        signal.signal(number, hold)
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+    for number, frame in came:
+        handlers[number](number, frame)
