@@ -70,6 +70,28 @@ def test_what_one_sees_free_and_another_as_an_obstacle_is_an_obstacle() -> None:
         assert robot.at("left", frame / 30 + 0.01, full(ROAD)) == OBSTACLE, frame
 
 
+def test_a_late_frame_from_before_the_odometry_jumped_is_left_out() -> None:
+    """It was placed by where the vehicle was said to be then, 2 m beside where that is now: a post that nobody has there."""
+    robot = Robot()
+    for frame in range(5):
+        robot.see("front", 1 + 0.1 * frame, full(ROAD), (8, 0))
+        robot.see("left", 1.03 + 0.1 * frame, full(ROAD, r1c2=OBSTACLE), (8, 0))
+    jumped = robot.see("front", 1.5, full(ROAD), (4, 0))
+    assert OBSTACLE not in jumped.values()
+    assert robot.see("left", 1.48, full(ROAD, r1c2=OBSTACLE), (8, 0)) == jumped
+    assert OBSTACLE in robot.see("left", 1.53, full(ROAD, r1c2=OBSTACLE), (4, 0)).values(), "the next one counts"
+
+
+def test_odometry_that_jumps_between_two_cameras_frames_is_seen_by_the_second() -> None:
+    """10 ms apart no speed can be told, but 2.5 m can: the second came to stand in what was remembered of the place before."""
+    robot = Robot()
+    for frame in range(5):
+        robot.see("front", 1 + 0.1 * frame, full(ROAD, r1c2=OBSTACLE), (10, 0))
+        robot.see("left", 1.01 + 0.1 * frame, full(UNKNOWN), (10, 0))
+    robot.see("front", 1.5, full(ROAD, r1c2=OBSTACLE), (10, 0))
+    assert robot.see("left", 1.51, full(UNKNOWN, r0c0=ROAD), (5, 0)) == {(FIRST_ROW, FIRST_COLUMN + 5): ROAD}
+
+
 def test_an_obstacle_that_its_camera_sees_no_more_is_free_after_some_frames() -> None:
     robot = Robot()
     for frame in range(30):
