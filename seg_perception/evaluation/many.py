@@ -23,7 +23,7 @@ from seg_perception import backends, model_file
 from seg_perception.errors import SegPerceptionError
 from seg_perception.evaluation.runners import RUNNERS, LocalRunner, Outcome, RayRunner, Runner, Task, Work
 from seg_perception.options import refuse, whole
-from seg_perception.recordings.sources import BAG_ENDINGS, LabelFolder
+from seg_perception.recordings.sources import BAG_ENDINGS, LabelFolder, is_storage_file
 from seg_perception.reports import report
 from seg_perception.reports.fleet_report import FleetReport
 from seg_perception.writing import write_json, written_aside
@@ -156,18 +156,14 @@ def find_bags(paths: Sequence[Path], out: Path) -> list[NamedBag]:
 def _is_bag(path: Path) -> bool:
     """A storage file; or a folder with metadata or, as a recorder leaves it that was killed, with the files of one bag."""
     if path.is_file():
-        return _is_storage(path)
+        return is_storage_file(path)
     if (path / "metadata.yaml").is_file():
         return True
     inside = list(path.iterdir())
-    files = [file.name for file in inside if file.is_file() and _is_storage(file)]
+    files = [file.name for file in inside if file.is_file() and is_storage_file(file)]
     parts = re.compile(rf"{re.escape(path.name)}_\d+\..+")
     one = len(files) == 1 or (bool(files) and all(parts.fullmatch(name) for name in files))
     return one and not any(_is_bag(folder) for folder in inside if folder.is_dir() and not folder.is_symlink())
-
-
-def _is_storage(file: Path) -> bool:
-    return file.name.removesuffix(".zstd").endswith(BAG_ENDINGS)
 
 
 def _bags_in(folder: Path, out: Path) -> list[Path]:

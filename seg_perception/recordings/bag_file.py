@@ -18,7 +18,7 @@ from rosbags.typesys import Stores, get_types_from_idl, get_types_from_msg, get_
 from seg_perception.errors import SegPerceptionError, nearest_name
 from seg_perception.recordings import salvage
 from seg_perception.recordings.salvage import RawMessage
-from seg_perception.recordings.sources import BAG_ENDINGS
+from seg_perception.recordings.sources import is_storage_file
 from seg_perception.recordings.video_topics import FOXGLOVE, VIDEO_TYPES, video_definitions
 
 STILL_TYPES = ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage")
@@ -260,7 +260,7 @@ def _storage_files(path: Path) -> list[Path]:
     """In the order of their numbers, which rosbag2 puts at the end of their names."""
     if path.is_file():
         return [path]
-    found = [file for file in path.iterdir() if file.suffix in (*BAG_ENDINGS, ".zstd")]
+    found = [file for file in path.iterdir() if is_storage_file(file)]
     if not found:
         raise SegPerceptionError(
             f"the folder {path} holds no bag: files are looked for that end in .mcap, .db3 or .bag"

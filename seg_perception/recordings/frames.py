@@ -29,7 +29,7 @@ from seg_perception.recordings.bag_labels import (
 from seg_perception.recordings.calibration import Calibration, Followed
 from seg_perception.recordings.excerpt import Excerpt as Excerpt
 from seg_perception.recordings.mounting import BASE_FRAME, pose_from_transforms
-from seg_perception.recordings.sources import DEFAULT_RATE_HZ, LabelFolder, Source, SourceFrame
+from seg_perception.recordings.sources import LabelFolder, Source, SourceFrame, known_rate_hz
 from seg_perception.recordings.video_topics import VIDEO_TYPES, Found, Place, video_images, without_form
 from seg_perception.results import Frame
 
@@ -143,7 +143,7 @@ class BagSource(Source):
         """By the usual time between two of the topic's first images: it need not last as long as the bag."""
         times_ns = [entry.time_ns for entry in islice(bag.entries([self.topic]), RATE_FRAMES)]
         period_ns = float(np.median(np.diff(times_ns))) if len(times_ns) > 1 else 0.0
-        return 1e9 / period_ns if period_ns > 0 else DEFAULT_RATE_HZ
+        return known_rate_hz(1e9 / period_ns if period_ns > 0 else 0.0)
 
     def _bits_in_use(self, bag: Bag) -> int:
         """Of the topic's images of 16 bits, by some of the first; full where they have 8."""

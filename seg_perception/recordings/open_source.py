@@ -7,13 +7,13 @@ from pathlib import Path
 
 from seg_perception.errors import SegPerceptionError
 from seg_perception.recordings.sources import (
-    BAG_ENDINGS,
     SYNTHETIC_FRAMES,
     DeviceSource,
     FolderSource,
     LabelFolder,
     Source,
     SyntheticSource,
+    is_storage_file,
 )
 from seg_perception.recordings.video_file import VideoSource
 from seg_perception.writing import user_path
@@ -69,5 +69,5 @@ def _open(
 def is_bag(path: Path) -> bool:
     """Whether it is a storage file by its name, or a folder with one or with metadata."""
     if not path.is_dir():
-        return path.suffix in BAG_ENDINGS
-    return (path / "metadata.yaml").is_file() or any(inside.suffix in BAG_ENDINGS for inside in path.iterdir())
+        return is_storage_file(path)
+    return (path / "metadata.yaml").is_file() or any(map(is_storage_file, path.iterdir()))

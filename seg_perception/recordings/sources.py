@@ -33,7 +33,7 @@ from seg_perception.labels import VOID, LabelSet
 from seg_perception.results import Frame, Truth
 from seg_perception.synthetic.drive import SyntheticDrive
 
-DEFAULT_RATE_HZ = 30.0
+DEFAULT_RATE_HZ, FASTEST_HZ = 30.0, 1000.0
 FOLDER_RATE_HZ = 10.0
 """Images of a folder carry no rate; this leaves a CPU time to answer each."""
 SYNTHETIC_FRAMES = 150
@@ -127,8 +127,7 @@ class DeviceSource(Source):
                 "uses it, and that you are in the group 'video'"
             )
         check_size(self._capture, device)
-        rate = self._capture.get(cv2.CAP_PROP_FPS)
-        self.rate_hz = rate if 0 < rate <= 1000 else DEFAULT_RATE_HZ
+        self.rate_hz = known_rate_hz(self._capture.get(cv2.CAP_PROP_FPS))
 
     def close(self) -> None:
         """Give the camera back."""
@@ -289,6 +288,17 @@ def open_capture(name: str, api: int = cv2.CAP_ANY) -> cv2.VideoCapture:
     """A video file or a camera as OpenCV opens it, or does not, without its own words."""
     with quiet_opencv():
         return cv2.VideoCapture(name, api)
+
+
+def is_storage_file(path: Path) -> bool:
+    """Whether a file is one of a bag by its name, compressed as a whole or not; hidden ones, such as a Mac leaves beside each,
+    are none."""
+    return path.name[0] != "." and path.name.removesuffix(".zstd").endswith(BAG_ENDINGS)
+
+
+def known_rate_hz(told: float) -> float:
+    """A rate as a file, a camera or the times of recording tell it; the usual one where it is none that a camera has."""
+    return told if 0 < told <= FASTEST_HZ else DEFAULT_RATE_HZ
 
 
 def check_size(capture: cv2.VideoCapture, name: str) -> None:

@@ -19,7 +19,7 @@ from seg_perception.errors import SegPerceptionError
 from seg_perception.files import is_file
 from seg_perception.image_limits import ImageLimits
 from seg_perception.recordings.containers import is_broken, missing_bytes
-from seg_perception.recordings.sources import DEFAULT_RATE_HZ, Source, SourceFrame, check_size, open_capture
+from seg_perception.recordings.sources import Source, SourceFrame, check_size, known_rate_hz, open_capture
 from seg_perception.results import Frame
 
 FAILED_FRAMES = 300
@@ -58,9 +58,7 @@ class VideoSource(Source):
             raise SegPerceptionError(
                 f"{path} cannot be read as a video: check that it is whole, or convert it to MP4 (H.264)"
             )
-        super().__init__(
-            "video", str(path), rate if 0 < rate <= 1000 else DEFAULT_RATE_HZ, count if count > 0 else None
-        )
+        super().__init__("video", str(path), known_rate_hz(rate), count if count > 0 else None)
         self.stamped = True
 
     def _frames(self) -> Iterator[SourceFrame]:

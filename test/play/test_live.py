@@ -141,3 +141,12 @@ def test_frames_are_due_as_recorded_and_clocks_that_jump_move_the_rest() -> None
     far = Stamps([START_NS, START_NS + LONGEST_GAP_NS + 1, START_NS + LONGEST_GAP_NS + 9])
     assert [due_ns - START_NS for due_ns, _ in pace.due(far)] == [0, period, period + 8]
     assert [due_ns for due_ns, _ in Pace().due(far)] == [0, period, 2 * period]
+
+
+def test_a_picture_an_hour_is_not_waited_for() -> None:
+    """The usual gap stands for one that nobody waits for, but here that is as long."""
+    hour_ns = 3600 * 10**9
+    lapse = Stamps([START_NS + number * hour_ns for number in range(3)])
+    lapse.rate_hz = 1e9 / hour_ns
+    assert np.diff([due_ns for due_ns, _ in Pace(recorded=True).due(lapse)]).tolist() == [LONGEST_GAP_NS] * 2
+    assert np.diff([due_ns for due_ns, _ in Pace().due(lapse)]).tolist() == [hour_ns] * 2, "the rate was asked for"

@@ -20,6 +20,7 @@ from rosbags.rosbag2 import CompressionMode, StoragePlugin
 
 from seg_perception.errors import SegPerceptionError
 from seg_perception.recordings.frames import BagSource, Excerpt
+from seg_perception.recordings.open_source import is_bag, open_source
 from seg_perception.recordings.salvage import ZSTD_START
 
 COUNT = 20
@@ -137,6 +138,23 @@ def test_of_a_compressed_file_that_was_cut_off_the_beginning_is_read(tmp_path: P
     found = numbers(source)
     assert found == list(range(len(found))) and count / 2 < len(found) < count
     assert f"of {count} messages {count - len(found)} are lost" in source.problems[0]
+
+
+def test_a_compressed_file_is_a_bag_without_metadata_too_and_what_a_mac_brings_beside_it_is_none(
+    tmp_path: Path,
+) -> None:
+    path = write(tmp_path / "bag", pictures(3), compression=CompressionMode.FILE)
+    (path / "metadata.yaml").unlink()
+    (file,) = path.glob("*.zstd")
+    (path / "._bag.mcap").write_bytes(b"\0\5\x16\7")
+    (tmp_path / "mac").mkdir()
+    (tmp_path / "mac" / "._bag.mcap").write_bytes(b"\0\5\x16\7")
+    for one in (path, file):
+        source = open_source(str(one))
+        assert isinstance(source, BagSource) and numbers(source) == [0, 1, 2]
+        (problem,) = source.problems
+        assert problem.endswith("3 messages are left")
+    assert not is_bag(tmp_path / "mac") and not is_bag(tmp_path / "pictures.zstd")
 
 
 @pytest.mark.parametrize("storage", [StoragePlugin.MCAP, StoragePlugin.SQLITE3])

@@ -408,6 +408,13 @@ def test_the_rate_is_that_of_the_topic_and_not_of_the_whole_bag(tmp_path: Path) 
     assert BagSource(bag, "/front/image_raw").rate_hz == pytest.approx(1e9 / PERIOD_NS)
 
 
+@pytest.mark.parametrize("step_ns", [0, 1, 999_000])
+def test_images_that_were_recorded_faster_than_any_camera_tell_no_rate(tmp_path: Path, step_ns: int) -> None:
+    """As of a bag that a program wrote."""
+    messages = [(*message[:3], START_NS + number * step_ns) for number, message in enumerate(pictures(5))]
+    assert BagSource(write(tmp_path / "bag", messages)).rate_hz == 30.0
+
+
 @pytest.mark.parametrize(
     ("encoding", "words"),
     [("BGR8", "read as bgr8"), ("8UC3", "read as bgr8"), ("CV_8UC3", "read as bgr8"), ("bgr8", "")],
