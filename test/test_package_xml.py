@@ -45,7 +45,7 @@ def _has_package_xml(module: str) -> bool:
     return (
         module.endswith("_msgs")
         or module.endswith("_interfaces")
-        or module in {"rclpy", "launch", "launch_ros", "tf2_ros"}
+        or module in {"ament_index_python", "rclpy", "launch", "launch_ros", "tf2_ros"}
     )
 
 
