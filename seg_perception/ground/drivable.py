@@ -38,6 +38,8 @@ _MAX_SIDE = 32767
 """Nav2 refuses grids that are longer or wider."""
 _STEP_M, _MOST_STEPS = 0.05, 2000
 """Between the samples of a ray, and at most so many along it: they tell how far ground is known, ends what stands on it."""
+_MOST_LOOKS = 100
+"""Distances of look_ahead_m: each is walked to both sides up to range_max_m in every frame."""
 RANGE_MIN_M = 0.01
 """Least range that is sent; what is nearer is told to be there."""
 
@@ -89,6 +91,8 @@ class DrivableSettings:
             value = getattr(self, name)
             if not all(low <= number <= high for number in np.atleast_1d(value)):
                 raise ValueError(f"{name} is {value}: allowed is {low:g} to {high:g}")
+        if len(self.look_ahead_m) > _MOST_LOOKS:
+            raise ValueError(f"look_ahead_m has {len(self.look_ahead_m)} distances: allowed are at most {_MOST_LOOKS}")
         if self.pitch_correction not in PITCH_CORRECTIONS:
             raise ValueError(
                 f"there is no pitch_correction '{self.pitch_correction}': "

@@ -264,7 +264,7 @@ STEP_SPECS: dict[str, Spec] = {
     "drivable.free_max_cost": _live("dearest class that counts as free for free_space", 0, 100),
     "drivable.vehicle_width_m": _live("width over which free_distance_width_m is the shortest", 0.1, 20.0),
     "drivable.look_ahead_m": dataclasses.replace(
-        _live("distances ahead at which a class' edges to both sides are measured", 0.1, 1000.0), item=float
+        _live("up to 100 distances ahead at which a class' edges to both sides are measured", 0.1, 1000.0), item=float
     ),
     "drivable.pitch_correction": Spec(
         "follows the pitch while the vehicle nods, by where the road's borders meet", False, choices=PITCH_CORRECTIONS

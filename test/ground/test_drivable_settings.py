@@ -44,6 +44,13 @@ def test_settings_may_be_anything_up_to_their_limits(field):
             DrivableSettings(**{**rest, field: as_given(beyond)})
 
 
+def test_there_is_an_end_to_the_distances_that_are_looked_at():
+    """20,000 walks of a kilometre took the memory of a robot."""
+    assert len(DrivableSettings(look_ahead_m=(1.0,) * 100).look_ahead_m) == 100
+    with pytest.raises(ValueError, match="look_ahead_m has 10000 distances: allowed are at most 100"):
+        DrivableSettings(look_ahead_m=(1.0,) * 10_000)
+
+
 def test_a_scan_needs_an_angle():
     with pytest.raises(ValueError, match="must be below scan_angle_max_rad"):
         DrivableSettings(scan_angle_min_rad=0.5, scan_angle_max_rad=0.5)
