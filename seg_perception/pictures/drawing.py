@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import unicodedata
 from collections.abc import Sequence
 
 import cv2
@@ -22,6 +23,7 @@ FREE_COLOR = WHITE
 """The edge of free space, whatever the class."""
 
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
+_HAS_ALL_LETTERS = int(cv2.__version__.partition(".")[0]) >= 5
 _SHIFT = 4
 """Bits of a coordinate below the pixel."""
 _FAR_PX = 20_000.0
@@ -79,7 +81,7 @@ def draw_lines(
 
 def draw_text(out: NDArray[np.uint8], left: int, baseline: int, text: str, scale: float, color: Color = WHITE) -> None:
     """Write text, without a background."""
-    cv2.putText(out, text, (left, baseline), _FONT, scale, color, thickness(out.shape[1]), cv2.LINE_AA)
+    cv2.putText(out, _in_its_letters(text), (left, baseline), _FONT, scale, color, thickness(out.shape[1]), cv2.LINE_AA)
 
 
 def tag_size(text: str, scale: float) -> tuple[int, int]:
@@ -137,4 +139,12 @@ def thickness(width: int) -> int:
 
 def text_width(text: str, scale: float) -> int:
     """px."""
-    return int(cv2.getTextSize(text, _FONT, scale, 1)[0][0])
+    return int(cv2.getTextSize(_in_its_letters(text), _FONT, scale, 1)[0][0])
+
+
+def _in_its_letters(text: str) -> str:
+    """Text in letters that OpenCV has: before 5.0 those of ASCII, and each byte of any other was a question mark."""
+    if _HAS_ALL_LETTERS or text.isascii():
+        return text
+    plain = unicodedata.normalize("NFKD", text.replace("ß", "ss"))
+    return "".join(letter if letter.isascii() else "?" for letter in plain if not unicodedata.combining(letter))

@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -189,14 +190,22 @@ class BagSource(Source):
             return
         frame_id = header_of(first[2]).frame_id
         try:
-            self.pose = pose_from_transforms(transforms, frame_id)
-            if self.pose is None:
-                self._opening_notes.append(
-                    f"{self._path} {tf}: no static transforms lead from the images' frame '{quoted(frame_id)}' to "
-                    f"{BASE_FRAME}, so nothing is told in metres"
-                )
+            self.pose = former = pose_from_transforms(transforms, frame_id)
         except SegPerceptionError as error:
             self._mounting_problem.append(f"{self._path} {tf}: {error}")
+            return
+        with suppress(SegPerceptionError):  # one that another has taken the place of
+            former = pose_from_transforms(transforms[::-1], frame_id)
+        if self.pose is None:
+            self._opening_notes.append(
+                f"{self._path} {tf}: no static transforms lead from the images' frame '{quoted(frame_id)}' to "
+                f"{BASE_FRAME}, so nothing is told in metres"
+            )
+        elif self.pose != former:
+            self._opening_notes.append(
+                f"{self._path} {tf}: the mounting of '{quoted(frame_id)}' changes, and the last is taken for all images: cut the "
+                "recording where it does, or let one node publish it"
+            )
 
     def _open_labels(self) -> BagLabels:
         """The labels of this iteration's images."""
@@ -245,7 +254,7 @@ class BagSource(Source):
                 else:
                     faults.add(f"{self._path} {self.topic} at {place.time_ns} ns", str(error))
                 continue
-            oddities.see(frame, encoding_note(getattr(message, "encoding", "")))
+            oddities.see(frame, message.header.stamp, encoding_note(getattr(message, "encoding", "")))
             if self._calibration.first is not None:  # else somebody may assume one
                 self.camera = cameras.at(place.time_ns, frame.stamp_ns) or self._calibration.first
             yield SourceFrame(frame, f"frame {place.number} at {key[1] / 1e9:.3f} s", truth, number=place.number)
@@ -281,6 +290,11 @@ class BagSource(Source):
             yield Place(number, key_of(entry), entry.time_ns, is_inside, is_chosen), entry
 
 
+_UNSET = (
+    "stamps were never set, so the images go by their time of recording; of such ones the node tells nothing in metres"
+)
+
+
 class _Oddities:
     """What is odd about the images of a topic, though each can be read. before_key_frame: packets of video that could not
     be, since the stream began between two key frames; bits: in use of 16."""
@@ -297,9 +311,10 @@ class _Oddities:
         """Whether there was an image."""
         return self._latest is not None
 
-    def see(self, frame: Frame, note: str = "") -> None:
-        """The next image; note: on its encoding."""
+    def see(self, frame: Frame, stamp: Any, note: str = "") -> None:
+        """The next image; stamp: as its header has it; note: on its encoding."""
         self._notes[note] = None
+        self._seen[_UNSET] += not (stamp.sec or stamp.nanosec)
         stamp_ns, size = frame.stamp_ns, frame.size_hw
         if self._latest is not None:
             self._seen["stamps jump back"] += stamp_ns < self._latest[0]

@@ -6,6 +6,7 @@ import pytest
 from seg_perception.camera_model import CameraModel, CameraPose
 from seg_perception.ground.geometry import GroundProjection
 from seg_perception.labels import CAMVID, CITYSCAPES, VOID
+from seg_perception.pictures import drawing
 from seg_perception.pictures.birds_eye import OBSTACLE_COLOR
 from seg_perception.pictures.drawing import (
     FREE_COLOR,
@@ -220,6 +221,21 @@ def test_lines_are_broken_between_words_and_at_gaps():
     points = np.arange(14.0).reshape(7, 2)
     kept = np.array([True, True, False, True, False, True, True])
     assert [run[:, 0].tolist() for run in runs(points, kept)] == [[0.0, 2.0], [10.0, 12.0]]
+
+
+@pytest.mark.parametrize(
+    ("name", "read"), [("Fußgängerüberweg", "Fussgangeruberweg"), ("café", "cafe"), ("道 1", "? 1"), ("road", "road")]
+)
+def test_letters_that_opencv_lacks_are_the_nearest_that_it_has(
+    monkeypatch: pytest.MonkeyPatch, name: str, read: str
+) -> None:
+    """Up to 4, as on robots, it writes a question mark for each byte of them."""
+    monkeypatch.setattr(drawing, "_HAS_ALL_LETTERS", False)
+    written, expected = np.zeros((2, 40, 400, 3), np.uint8)
+    drawing.draw_text(written, 4, 30, name, 0.8)
+    drawing.draw_text(expected, 4, 30, read, 0.8)
+    assert expected.any() and np.array_equal(written, expected)
+    assert drawing.text_width(name, 0.8) == drawing.text_width(read, 0.8)
 
 
 def test_the_own_vehicle_is_hatched_and_has_a_border():

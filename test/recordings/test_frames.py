@@ -135,21 +135,33 @@ def test_a_topic_without_a_message_is_told_so(tmp_path: Path, storage: StoragePl
             BagSource(tmp_path / "bag", topic)
 
 
-@pytest.mark.parametrize(("base", "links"), [("base_footprint", True), ("base_link", False)])
-def test_a_mounting_that_leads_to_another_frame_is_told(tmp_path: Path, base: str, links: bool) -> None:
-    """Nothing was in metres then, and nothing said why."""
+def mounting(x: float, number: int = 0, base: str = "base_footprint") -> Message:
+    """Sent with the picture of that number."""
     make = TYPES.types
     transform = make["geometry_msgs/msg/Transform"](
-        translation=make["geometry_msgs/msg/Vector3"](x=1.0, y=0.0, z=1.5),
+        translation=make["geometry_msgs/msg/Vector3"](x=x, y=0.0, z=1.5),
         rotation=make["geometry_msgs/msg/Quaternion"](x=-0.5, y=0.5, z=-0.5, w=0.5),
     )
     kind = "geometry_msgs/msg/TransformStamped"
     link = make[kind](header=header(1, base), child_frame_id="front_optical", transform=transform)
-    mounting = ("/tf_static", TF_TYPE, make[TF_TYPE](transforms=[link]), START_NS)
-    source = BagSource(write(tmp_path / "bag", [mounting, *pictures(2)]))
+    return "/tf_static", TF_TYPE, make[TF_TYPE](transforms=[link]), time_of(number)
+
+
+@pytest.mark.parametrize(("base", "links"), [("base_footprint", True), ("base_link", False)])
+def test_a_mounting_that_leads_to_another_frame_is_told(tmp_path: Path, base: str, links: bool) -> None:
+    """Nothing was in metres then, and nothing said why."""
+    source = BagSource(write(tmp_path / "bag", [mounting(1.0, base=base), *pictures(2)]))
     assert len(list(source)) == 2 and source.problems == []
     assert (source.pose is not None) == links == (source.notes == [])
     assert all("'front_optical' to base_footprint" in note and "in metres" in note for note in source.notes)
+
+
+@pytest.mark.parametrize(("later", "changes"), [(1.0, False), (2.0, True)])
+def test_a_mounting_that_changes_is_told(tmp_path: Path, later: float, changes: bool) -> None:
+    source = BagSource(write(tmp_path / "bag", [mounting(1.0), *pictures(3), mounting(later, 2)]))
+    assert len(list(source)) == 3 and source.problems == []
+    assert source.pose is not None and source.pose.x == later
+    assert [("'front_optical' changes" in note) for note in source.notes] == [True] * changes
 
 
 def test_labels_of_16_bits_are_told_and_an_excerpt_of_nothing_too(tmp_path: Path) -> None:
@@ -322,6 +334,10 @@ def test_stamps_that_were_never_set_go_by_time_of_recording(tmp_path: Path) -> N
     source = BagSource(write(tmp_path / "bag", sorted([*blank, *masks], key=lambda m: m[3])))
     assert labelled_by(source) == list(range(6))
     assert any("stamps of 0" in note for note in source.notes) and source.problems == []
+    unlabelled = BagSource(write(tmp_path / "unlabelled", [*blank[:4], *pictures(2, first=4)]))
+    assert [item.frame.stamp_ns for item in unlabelled] == [time_of(number) for number in range(6)]
+    (note,) = unlabelled.notes
+    assert note.startswith("/front/image_raw: 4 stamps were never set") and "the node" in note
 
 
 def test_labels_outside_an_excerpt_are_no_loss_and_those_inside_are(tmp_path: Path) -> None:
