@@ -32,13 +32,14 @@ from seg_perception.options import whole
 from seg_perception.play.answers import WATCHED
 from seg_perception.play.player import refuse_publishers
 from seg_perception.recordings.bag_file import Bag
+from seg_perception.ros.topics import recorded_transport
 from seg_perception.writing import user_path
 
 CAMERA = Path(__file__).resolve().with_name("camera.launch.py")
 
 REQUIRED = {
     "bag": "bag to play: a folder, or an .mcap or .db3 file",
-    "image_topic": "its camera images; others lie at <image_topic>/compressed, /ffmpeg and /foxglove, see image_transport",
+    "image_topic": "its camera images; at <image_topic>, or /compressed, /ffmpeg or /foxglove behind it where it has but those",
 }
 OPTIONAL = {
     "rate": ("1.0", "how many times as fast as recorded it is played"),
@@ -49,6 +50,15 @@ OPTIONAL = {
         "ROS domain to play on for others to watch; empty: one that nobody else is on, on this machine alone",
     ),
 }
+
+
+def _recorded(context: LaunchContext) -> list[Any]:
+    """Take images in the form that the bag has them in, where nobody says which; raises SegPerceptionError where it has none."""
+    given = context.launch_configurations
+    with Bag(user_path(given["bag"])) as bag:
+        transport = recorded_transport(given["image_topic"], bag.types)
+    given["image_transport"] = given.get("image_transport") or transport
+    return []
 
 
 def _alone(context: LaunchContext) -> list[Any]:
@@ -102,6 +112,7 @@ def generate_launch_description() -> LaunchDescription:
                 DeclareLaunchArgument(name, default_value=default, description=words)
                 for name, (default, words) in OPTIONAL.items()
             ),
+            OpaqueFunction(function=_recorded),
             OpaqueFunction(function=_alone),
             SetParameter("use_sim_time", True, condition=IfCondition(LaunchConfiguration("clock"))),
             IncludeLaunchDescription(PythonLaunchDescriptionSource(str(CAMERA))),

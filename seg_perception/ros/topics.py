@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from seg_perception.errors import SegPerceptionError
+from seg_perception.errors import SegPerceptionError, nearest_name
 
 Qos = Literal["sensor data", "reliable", "reliable, transient local"]
 
@@ -192,6 +193,22 @@ def remappings(image_topic: str, camera_info_topic: str, camera_names: Sequence[
         pairs += [(f"{prefix}image{form}", f"{image}{form}") for form in _FORMS]
         pairs.append((f"{prefix}camera_info", info))
     return pairs
+
+
+def recorded_transport(image_topic: str, recorded: Collection[str]) -> str:
+    """The image_transport in which a bag of these topics has images, {name} in image_topic for any camera's name; empty where it
+    has several. Raises SegPerceptionError where it has none, for which a node would wait while the bag is played."""
+    anywhere = "" if image_topic.startswith("/") else "(.*/)?"  # a relative one lies in a namespace
+    topic = anywhere + "[^/]+".join(map(re.escape, image_topic.lstrip("/").split("{name}")))
+    names = [name.lstrip("/") for name in recorded]
+    found = [
+        form.lstrip("/") or "raw"
+        for form in _FORMS
+        if any(re.fullmatch(topic + re.escape(form), name) for name in names)
+    ]
+    if not found:
+        raise SegPerceptionError(f"the bag has no images on {image_topic}: {nearest_name(image_topic, recorded)}")
+    return found[0] if len(found) == 1 else ""
 
 
 def topic_table() -> str:

@@ -34,7 +34,7 @@ from ros_harness import FakeCamera, Peer
 from sensor_msgs.msg import Image
 
 peer = Peer("player")
-camera = FakeCamera(peer, topic="/front/image_raw")
+camera = FakeCamera(peer, topic={topic!r})
 masks = peer.listen(Image, "/segmentation/label_mask")
 peer.until_heard(camera.images)
 calibrated = camera.infos.get_subscription_count()
@@ -76,7 +76,11 @@ def test_the_bag_is_played_to_the_node_and_all_ends_with_it(
     given = {name: value if name != "domain" else robots for name, value in given.items()}
     told = tmp_path / "told.json"
     ros2 = tmp_path / "ros2"
-    ros2.write_text(PLAYER.format(python=sys.executable, path=[str(CHECKOUT), str(CHECKOUT / "test")], told=str(told)))
+    ros2.write_text(
+        PLAYER.format(
+            python=sys.executable, path=[str(CHECKOUT), str(CHECKOUT / "test")], told=str(told), topic=IMAGE_TOPIC
+        )
+    )
     ros2.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
     for variable in ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE"):
@@ -114,7 +118,7 @@ def recorded(folder: Path) -> str:
 def launched(**given: str) -> int:
     """The exit code of the launch with these arguments."""
     source = PythonLaunchDescriptionSource(str(CHECKOUT / "launch" / "evaluate.launch.py"))
-    arguments = {"image_topic": "/front/image_raw", **given}
+    arguments = {"image_topic": IMAGE_TOPIC, **given}
     service = LaunchService(argv=[])
     service.include_launch_description(
         LaunchDescription([IncludeLaunchDescription(source, launch_arguments=arguments.items())])

@@ -7,9 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from eval_fixtures import write_images
 from places import CHECKOUT
 
 from seg_perception.errors import SegPerceptionError
+from seg_perception.recordings.frames import IMAGE_TOPIC
+from seg_perception.recordings.make import write_bag
+from seg_perception.recordings.sources import FolderSource
 from seg_perception.yaml_fields import read_yaml
 
 pytest.importorskip("launch_ros.actions", reason="launch comes with ROS, not from PyPI")
@@ -111,6 +115,17 @@ def test_nav2_goes_by_the_time_of_the_source_that_the_node_goes_by(given: dict[s
     context, held = declared("nav2.launch.py", **given)
     held["_time"](context)
     assert context.launch_configurations["use_sim_time"] == simulated
+
+
+@pytest.mark.parametrize(("given", "transport"), [({}, "raw"), ({"image_transport": "compressed"}, "compressed")])
+def test_a_bags_images_are_taken_in_the_form_that_it_has(given: dict[str, str], transport: str, tmp_path: Path) -> None:
+    write_bag(FolderSource(write_images(tmp_path / "images", 2)[0].parent), tmp_path / "drive", "mcap")
+    context, held = declared("evaluate.launch.py", bag=str(tmp_path / "drive"), image_topic=IMAGE_TOPIC, **given)
+    held["_recorded"](context)
+    assert context.launch_configurations["image_transport"] == transport
+    context.launch_configurations["image_topic"] = "/camera/image_rwa"
+    with pytest.raises(SegPerceptionError, match="no images on /camera/image_rwa: did you mean"):
+        held["_recorded"](context)
 
 
 def test_the_home_that_no_shell_put_in_is_put_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

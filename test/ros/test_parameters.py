@@ -25,7 +25,7 @@ from seg_perception.panoptic.steadier import TemporalSettings
 from seg_perception.ros import parameters
 from seg_perception.ros.parameters import NodeSettings, declarations, parameter_table
 from seg_perception.ros.settings import Settings, camera_names_of
-from seg_perception.ros.topics import INPUTS, OUTPUTS, remappings, topic_table
+from seg_perception.ros.topics import INPUTS, OUTPUTS, recorded_transport, remappings, topic_table
 from seg_perception.tracking.settings import TrackingSettings
 
 
@@ -389,3 +389,31 @@ def test_tables_are_printed_without_ros() -> None:
     )
     printed = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
     assert parameter_table() in printed and topic_table() in printed
+
+
+RECORDED = [
+    *("/tf", "/front/image_raw/compressed", "/front/camera_info"),
+    *("/rear/image_raw", "/rear/image_raw/ffmpeg", "/robot/up/image"),
+]
+
+
+@pytest.mark.parametrize(
+    ("topic", "transport"),
+    [
+        ("/front/image_raw", "compressed"),
+        ("/rear/image_raw", ""),
+        ("/{name}/image_raw", ""),
+        ("/robot/{name}/image", "raw"),
+        ("up/image", "raw"),
+    ],
+)
+def test_a_bag_tells_in_which_form_it_has_images(topic: str, transport: str) -> None:
+    assert recorded_transport(topic, RECORDED) == transport
+
+
+@pytest.mark.parametrize(
+    "topic", ["/up/image", "/front/image", "/front/image_raw/compressed/x", "/{name}/{name}/image_raw"]
+)
+def test_a_bag_without_the_images_is_told_before_they_are_waited_for(topic: str) -> None:
+    with pytest.raises(SegPerceptionError, match="the bag has no images on "):
+        recorded_transport(topic, RECORDED)
