@@ -1,6 +1,6 @@
 // One socket while the page is to be seen, one handler a kind of packet; see packets.py.
 import { draw, follow, ground, takeFreeSpace, takeGrid } from "./ground.js";
-import { Pictures, Stream } from "./stream.js";
+import { Heard, Pictures, Stream } from "./stream.js";
 
 const STALE_MS = 1500; // diagnostics come once a second; a picture that is older is not what is now
 const KEPT = 120;
@@ -14,7 +14,8 @@ const COUNTS = /^(frames_in|frames_out|dropped|lost|(bad|depth)_\w+|stamp_(zero|
 const byId = (id) => document.getElementById(id);
 const history = new Map();
 const stream = new Stream(take), pictures = new Pictures((bytes) => createImageBitmap(new Blob([bytes])), show);
-let socket = null, chosen = null, shown = null, heard = {}, retry = 0;
+const heard = new Heard(performance.now());
+let socket = null, chosen = null, shown = null, retry = 0, opened = Infinity;
 
 function connect() {
   clearTimeout(retry);
@@ -23,10 +24,11 @@ function connect() {
   const send = (words) => { if (here.readyState === WebSocket.OPEN) here.send(words); };
   socket = here;
   socket.binaryType = "arraybuffer";
-  socket.onopen = () => { badge("connected", "good"); look(); };
+  socket.onopen = () => { opened = performance.now(); badge("connected", "good"); look(); };
   socket.onmessage = ({ data }) => stream.hear(new Uint8Array(data), send);
   socket.onclose = () => {
     socket = null;
+    opened = Infinity;
     badge("not connected: seg_perception dashboard does not run", "bad");
     retry = setTimeout(connect, 1000);
   };
@@ -48,7 +50,7 @@ function forget() {
   Object.assign(ground, { grid: null, freeSpace: null, things: null });
   ground.trails.clear();
   history.clear();
-  heard = {};
+  heard.forget(performance.now());
   pictures.forget();
   const overlay = byId("overlay");
   overlay.getContext("2d").clearRect(0, 0, overlay.width, overlay.height);
@@ -56,12 +58,12 @@ function forget() {
 }
 
 function take(packet, bytes) {
-  if (packet.kind !== "overlay") heard[packet.kind] = performance.now();
+  if (packet.kind !== "overlay") heard.add(packet.kind, performance.now());
   return TAKERS[packet.kind]?.(packet, bytes);
 }
 
 function show(picture) {
-  heard.overlay = performance.now();
+  heard.add("overlay", performance.now());
   const canvas = byId("overlay");
   if (canvas.width !== picture.width || canvas.height !== picture.height) {
     canvas.width = picture.width;
@@ -173,11 +175,11 @@ function chart(values) {
 /** What is old must not look like now. */
 function tick() {
   const now = performance.now();
-  const age = (kind) => now - (heard[kind] ?? -Infinity);
+  const age = (kind) => heard.age(kind, now);
   const old = age("overlay") > STALE_MS;
   byId("overlay").classList.toggle("old", old);
   byId("stale").hidden = !old;
-  byId("stale").textContent = heard.overlay === undefined ? "no picture yet" : `no new picture for ${(age("overlay") / 1000).toFixed(0)} s`;
+  byId("stale").textContent = !heard.has("overlay") ? "no picture yet" : `no new picture for ${(age("overlay") / 1000).toFixed(0)} s`;
   const newest = Math.min(age("grid"), age("free_space"));
   if (newest > STALE_MS) Object.assign(ground, { grid: null, freeSpace: null });
   if (age("things") > STALE_MS && ground.things) { ground.things = null; table("things", null, []); }
@@ -185,7 +187,7 @@ function tick() {
   const why = draw(byId("ground"));
   byId("no_ground").hidden = !why;
   byId("no_ground").textContent = why;
-  if (socket && age("diagnostics") > 3000) {
+  if (Math.min(age("diagnostics"), now - opened) > 3000) {
     const item = document.createElement("li");
     item.className = "bad";
     item.textContent = shown ? `no diagnostics from ${shown} for 3 s: it ended, hangs, or is on another ROS domain` : "no node found yet";

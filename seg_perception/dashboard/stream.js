@@ -63,3 +63,34 @@ export class Pictures {
     this.#shown = this.#came;
   }
 }
+
+/** When what kind of packet came last. What has not come is as old as the look at its source: nothing is late at once. */
+export class Heard {
+  #at = new Map();
+  #since;
+
+  /** now: in ms, here and below. */
+  constructor(now) {
+    this.#since = now;
+  }
+
+  /** One of that kind. */
+  add(kind, now) {
+    this.#at.set(kind, now);
+  }
+
+  /** Look at another source. */
+  forget(now) {
+    this.#at.clear();
+    this.#since = now;
+  }
+
+  has(kind) {
+    return this.#at.has(kind);
+  }
+
+  /** For how long none has come, ms. */
+  age(kind, now) {
+    return now - (this.#at.get(kind) ?? this.#since);
+  }
+}

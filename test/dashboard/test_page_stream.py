@@ -22,7 +22,7 @@ def told(tmp_path: Path, script: str) -> Any:
     """What a script that fills `told` has told in the end."""
     shutil.copy(SCRIPT, tmp_path / "stream.mjs")
     (tmp_path / "run.mjs").write_text(
-        'import { Pictures, Stream } from "./stream.mjs";\n'
+        'import { Heard, Pictures, Stream } from "./stream.mjs";\n'
         f"const told = [];\n{script}\nconsole.log(JSON.stringify(told));\n"
     )
     ran = subprocess.run([str(NODE), tmp_path / "run.mjs"], capture_output=True, text=True, check=False)
@@ -118,3 +118,19 @@ def test_a_picture_that_is_decoded_late_does_not_replace_a_newer_one(tmp_path: P
         """,
     )
     assert heard == ["second", "closed second", "closed first", "closed of another camera"]
+
+
+def test_what_has_not_come_yet_is_not_late_at_once(tmp_path: Path) -> None:
+    """A page that was just opened said that its node had ended."""
+    heard = told(
+        tmp_path,
+        """
+        const heard = new Heard(100);
+        told.push(heard.age("diagnostics", 150), heard.has("diagnostics"));
+        heard.add("diagnostics", 160);
+        told.push(heard.age("diagnostics", 200), heard.age("grid", 200), heard.has("diagnostics"));
+        heard.forget(300);
+        told.push(heard.age("diagnostics", 310), heard.has("diagnostics"));
+        """,
+    )
+    assert heard == [50, False, 40, 100, True, 10, False]
