@@ -125,6 +125,7 @@ def _nodes(context: LaunchContext) -> list[Any]:
         name="rviz2",
         namespace=given["namespace"],
         arguments=["-d", str(CONFIG / "seg_perception.rviz")],
+        parameters=[{"use_sim_time": forwarded["use_sim_time"]}] if "use_sim_time" in forwarded else [],
         additional_env=profile,
         condition=IfCondition(LaunchConfiguration("rviz")),
     )

@@ -34,10 +34,10 @@ def declared(name: str, **given: str) -> tuple[Any, dict[str, Any]]:
     return context, held
 
 
-def node(**given: str) -> Any:
-    """The node as camera.launch.py starts it."""
+def node(place: int = 0, **given: str) -> Any:
+    """The node as camera.launch.py starts it; place 1: RViz."""
     context, held = declared("camera.launch.py", **given)
-    started = held["_nodes"](context)[0]
+    started = held["_nodes"](context)[place]
     started._perform_substitutions(context)
     return started
 
@@ -98,7 +98,8 @@ def test_the_calibration_is_that_beside_the_images(given: dict[str, str], info: 
     [({}, True), ({"use_sim_time": "false"}, False), ({"use_sim_time": "true"}, True), ({"clock": "false"}, False)],
 )
 def test_a_sources_time_is_as_the_launch_file_around_says(given: dict[str, str], simulated: bool) -> None:
-    assert forwarded(node(source="gazebo", **given))["use_sim_time"] is simulated
+    for place in (0, 1):
+        assert forwarded(node(place, source="gazebo", **given))["use_sim_time"] is simulated
 
 
 @pytest.mark.parametrize(
