@@ -22,7 +22,7 @@ from seg_perception.fast_dds import profile_environment
 from seg_perception.ros.camera_sources import find_source
 from seg_perception.ros.settings import camera_names_of
 from seg_perception.ros.topics import remappings
-from seg_perception.writing import user_path
+from seg_perception.writing import shared_path
 from seg_perception.yaml_fields import read_yaml
 
 CONFIG = Path(__file__).resolve().parents[1] / "config"
@@ -46,7 +46,10 @@ ARGUMENTS = {
         "in params_file",
     ),
     "image_transport": ("", "raw, compressed, ffmpeg or foxglove; empty: as in params_file"),
-    "params_file": (str(CONFIG / "camera.yaml"), "parameters of the node"),
+    "params_file": (
+        str(CONFIG / "camera.yaml"),
+        "parameters of the node; a relative path is looked up in the working folder, then beside this package",
+    ),
     "model": ("", "model file; empty: as in params_file"),
     "namespace": ("", "namespace of the node and its relative topics"),
     "log_level": ("info", "debug, info, warn, error or fatal"),
@@ -90,7 +93,7 @@ def _clock(context: LaunchContext) -> str:
 
 def _nodes(context: LaunchContext) -> list[Any]:
     given = {name: LaunchConfiguration(name).perform(context) for name in ARGUMENTS}
-    given["params_file"] = str(user_path(given["params_file"]))
+    given["params_file"] = str(shared_path(given["params_file"], CONFIG.parent))
     named = [name.strip() for name in given["camera_names"].split(",") if name.strip()]
     names = named or camera_names_of(read_yaml(Path(given["params_file"])))
     forwarded: dict[str, Any] = {name: given[name] for name in ("model", "image_transport") if given[name]}

@@ -26,7 +26,7 @@ from launch_ros.actions import SetParameter
 
 from launch import LaunchContext, LaunchDescription
 from seg_perception.ros.camera_sources import find_source
-from seg_perception.writing import user_path
+from seg_perception.writing import shared_path, user_path
 from seg_perception.yaml_fields import laid_over, read_yaml
 
 HERE = Path(__file__).resolve()
@@ -79,7 +79,7 @@ def _nav2(context: LaunchContext) -> list[Any]:
     given = context.launch_configurations
     named = given["nav2_params_file"]
     theirs = user_path(named) if named else bringup / "params" / "nav2_params.yaml"
-    ours = _within(given.get("namespace", ""), read_yaml(user_path(given["nav2_overlay"])))
+    ours = _within(given.get("namespace", ""), read_yaml(shared_path(given["nav2_overlay"], OURS.parents[1])))
     merged = laid_over(read_yaml(theirs), ours)
     with tempfile.NamedTemporaryFile("w", prefix="nav2_", suffix=".yaml", delete=False) as file:
         yaml.safe_dump(merged, file)

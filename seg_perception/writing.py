@@ -136,6 +136,13 @@ def user_path(text: str) -> Path:
         raise SegPerceptionError(f"{text}: there is no such user, or none with a home: write the path out") from error
 
 
+def shared_path(text: str, share: Path) -> Path:
+    """A file as a person writes it who follows a page: in the working folder, else in a package's share folder. Raises as
+    user_path."""
+    path = user_path(text)
+    return share / path if is_file(share / path) and not is_file(path) else path
+
+
 def is_file(path: Path) -> bool:
     """Whether there is a file at path; a name that is too long for one is none."""
     try:

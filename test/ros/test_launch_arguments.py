@@ -139,3 +139,17 @@ def test_the_home_that_no_shell_put_in_is_put_in(tmp_path: Path, monkeypatch: py
     (player,) = held["_player"](context)
     words = ["".join(part.perform(context) for part in word) for word in player.cmd]
     assert words[3] == str(tmp_path / "drive")
+
+
+def test_a_file_that_a_page_names_is_found_from_any_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever is in the root of a workspace has no config/; a file of that name there comes first."""
+    from seg_perception.writing import shared_path
+
+    monkeypatch.chdir(tmp_path)
+    given = {"camera_names": "front,rear", "params_file": "config/four_cameras.yaml"}
+    files = [str(path) for path, is_file in node(**given)._Node__expanded_parameter_arguments if is_file]
+    assert str(CHECKOUT / "config" / "four_cameras.yaml") in files
+    (tmp_path / "config").mkdir()
+    (tmp_path / "config" / "four_cameras.yaml").write_text("{}")
+    assert shared_path("config/four_cameras.yaml", CHECKOUT) == Path("config/four_cameras.yaml")
+    assert shared_path("config/mine.yaml", CHECKOUT) == Path("config/mine.yaml")
