@@ -223,6 +223,7 @@ BAD_INFOS: list[tuple[dict[str, Any], str]] = [
         "there is no distortion model 'plumb_bop': did you mean 'plumb_bob'?",
     ),
     ({"d": [0.1, 0.2, 0.3]}, "distortion model plumb_bob came with 3 coefficients: 0 or 4 or 5 or 8"),
+    ({"k": [150.0, 0.0, 0.0, 0.0, 150.0, 0.0, 96.0, 64.0, 1.0]}, "where fx 0 cx; 0 fy cy; 0 0 1 is due"),
     ({"width": 0}, "the calibrated image is 0x128 px"),
     ({"width": 228}, "the image is 192x128 px and its camera_info is of 228x128 px, another shape"),
 ]
