@@ -6,12 +6,13 @@ import argparse
 import os
 import shlex
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from seg_perception import options
 from seg_perception.auto.classes import REST, label_set_of, with_rest
 from seg_perception.auto.found import adapter_of, held_out, layout_of, look_at
-from seg_perception.auto.plan import CPU, GPU, as_yaml, configuration
+from seg_perception.auto.plan import CPU, GPU, Machine, as_yaml, configuration
 from seg_perception.datasets.label_sets import LABELS_FILE, open_labels, yaml_of
 from seg_perception.errors import SegPerceptionError
 from seg_perception.evaluation.evaluate import evaluate
@@ -86,8 +87,7 @@ def _refuse_other(arguments: argparse.Namespace, config: TrainConfig, path: Path
 def plan(arguments: argparse.Namespace, path: Path) -> None:
     """Write the configuration to path, and the classes beside it, and print both. Raises SegPerceptionError where a run is
     there already, or the folder cannot be learnt from."""
-    from seg_perception.training.distributed import has_gpu  # torch
-    from seg_perception.training.loop.beginning import network_of
+    from seg_perception.training.loop.beginning import network_of  # torch
 
     if (path.parent / "last.pt").exists():
         raise SegPerceptionError(f"{path.parent} holds a training run already: add --resume, or choose another --out")
@@ -102,7 +102,7 @@ def plan(arguments: argparse.Namespace, path: Path) -> None:
         "steps": arguments.steps,
         "minutes": arguments.minutes,
     }
-    content = configuration(layout, labels, seen, held, GPU if has_gpu() else CPU, changes, said)
+    content = configuration(layout, labels, seen, held, _machine(), changes, said)
     if start:
         content.pop("pretrained", None)  # the file's backbone has learned more than ImageNet
     write_text(path.parent / LABELS_FILE, yaml_of(labels))
@@ -127,6 +127,14 @@ def plan(arguments: argparse.Namespace, path: Path) -> None:
     if absent := content.get("allow_absent"):
         print(f"no training label that was read shows {', '.join(absent)}: they are not learnt", file=sys.stderr)
     print(f"{path}:\n{path.read_text(encoding='utf-8')}")
+
+
+def _machine() -> Machine:
+    from seg_perception.training.distributed import computes_bfloat16, has_gpu  # torch
+
+    if not has_gpu():
+        return CPU
+    return GPU if computes_bfloat16() else replace(GPU, precision="fp16")
 
 
 def measure(config: TrainConfig, model: Path) -> report.Report:

@@ -66,6 +66,11 @@ def has_gpu() -> bool:
     return bool(torch.cuda.is_available())
 
 
+def computes_bfloat16() -> bool:
+    """Whether the GPU has bfloat16 in its hardware, as from Ampere on; torch imitates it on others, slowly, or refuses."""
+    return bool(torch.cuda.get_device_capability()[0] >= 8)
+
+
 def world_size() -> int:
     """Number of processes."""
     return dist.get_world_size() if _together() else 1

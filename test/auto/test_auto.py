@@ -319,6 +319,21 @@ def test_from_labels_to_a_model_that_was_measured(tmp_path: Path, capsys: pytest
     assert main([*words, "--resume"]) == 0 and (tmp_path / "out" / "val" / "report.json").is_file()
 
 
+@pytest.mark.parametrize(("major", "precision"), [(7, "fp16"), (8, "bf16")])
+def test_a_gpu_is_asked_for_what_it_computes_fast(
+    major: int, precision: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def run(_: argparse.Namespace) -> int:
+        raise SegPerceptionError("enough")
+
+    monkeypatch.setattr("seg_perception.training.loop.train.run", run)
+    monkeypatch.setattr("seg_perception.training.distributed.has_gpu", lambda: True)
+    monkeypatch.setattr("torch.cuda.get_device_capability", lambda: (major, 5))
+    root = own_folder(tmp_path / "data", {"train": 2, "val": 1})
+    assert main(["train", "--auto", str(root), "--out", str(tmp_path / "out")]) == 2
+    assert load_config(tmp_path / "out" / "config.yaml").precision == precision
+
+
 def test_commands_to_copy_hold_together_where_the_path_has_spaces() -> None:
     run, launch = how_to_run(Path("/data/my drives/it's/model.onnx")).splitlines()
     assert shlex.split(run)[4] == "MODEL=/data/my drives/it's/model.onnx"

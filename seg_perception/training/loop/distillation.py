@@ -27,7 +27,7 @@ class Teacher:
     def __init__(self, config: TrainConfig, settings: DistillSettings, labels: LabelSet, device: torch.device) -> None:
         path = user_path(settings.checkpoint)
         network, known, self.data = trained_network(path)
-        if known != labels:
+        if known.names != labels.names:
             raise SegPerceptionError(
                 f"the teacher {path} knows other classes than this configuration: distil from one of the same label set"
             )

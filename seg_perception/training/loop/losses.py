@@ -239,10 +239,13 @@ def batch_count(count: Tensor) -> Tensor:
 
 
 def mean_and_hardest(loss: Tensor, weight: Tensor, hardest: float) -> Tensor:
-    """Half the weighted mean, half the mean of the hardest share of the labelled pixels (online hard example mining).
+    """Half the weighted mean, half the mean of the hardest share of the labelled pixels (online hard example mining); of no
+    share the weighted mean.
 
     loss and weight [N, H, W]; weight 0 takes a pixel out.
     """
+    if not hardest:
+        return _weighted_mean(loss, weight)
     weighted = (loss * weight)[weight > 0]
     labelled = weighted.numel()
     hard = weighted.topk(min(labelled, max(1, int(hardest * labelled))), sorted=False).values

@@ -253,12 +253,12 @@ class Trainer:
     def start_from(self, path: Path) -> None:
         """Take the averaged weights of another run, or those of a model file (.onnx), as far as they fit, and nothing else.
 
-        Layers that do not, and those that name the classes when these differ, keep their fresh weights. Raises
+        Layers that do not, and those that name the classes when their names differ, keep their fresh weights. Raises
         SegPerceptionError as read_beginning.
         """
         begun = told_by_first(lambda: read_beginning(path, self.network, self.config.network))
         own = self.network.state_dict()
-        fresh = () if begun.labels == self.labels else self.network.class_layers
+        fresh = () if begun.labels.names == self.labels.names else self.network.class_layers
         taken = {
             name: value
             for name, value in begun.weights.items()
@@ -281,7 +281,8 @@ class Trainer:
         path = self.out / "last.pt"
         content = told_by_first(lambda: checkpoint.load(path, self.config.network, to_resume=True))
         before = content.get("config", {})
-        if LabelSet.from_json(content["labels"]) != self.labels:
+        labels = LabelSet.from_json(content["labels"])
+        if labels.names != self.labels.names:
             raise SegPerceptionError(f"{path} was trained for other classes: resume with its configuration")
         if before.get("optimiser", self.config.optimiser) != self.config.optimiser:
             raise SegPerceptionError(
@@ -303,6 +304,7 @@ class Trainer:
         self.trained_s, self.origin = content.get("trained_s", 0.0), content.get("pretrained", "")
         self.data_before, self.metrics = content["data"], content.get("metrics", {})
         changed = [key for key, value in self._plain_config().items() if key in before and before[key] != value]
+        changed += ["what is said of the classes"] * (labels != self.labels)
         if changed and rank() == 0:
             tqdm.write(f"resumed at step {self.step} with other settings than before: {', '.join(changed)}")
 
@@ -391,6 +393,8 @@ def _device_for(config: TrainConfig) -> torch.device:
             "learns nothing: set sync_batch_norm to true, or choose a larger batch_size"
         )
     if torch.cuda.is_available():
+        if config.precision == "bf16" and not torch.cuda.is_bf16_supported():
+            raise SegPerceptionError("precision bf16 is not for this GPU, which is older than Ampere: use fp16 or fp32")
         torch.backends.cudnn.benchmark = True  # every batch has the same shape
         return torch.device("cuda", torch.cuda.current_device())
     if config.precision == "fp16":

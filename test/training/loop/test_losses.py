@@ -311,6 +311,12 @@ def test_hardest_pixels_count_twice() -> None:
     assert mean_and_hardest(loss, weight, 0.25).item() == pytest.approx(4.5)
 
 
+def test_of_no_share_of_hard_pixels_the_mean_is_left() -> None:
+    """Half of the loss was that of the one hardest pixel."""
+    loss, weight = torch.tensor([[[1.0, 2.0, 9.0]]]), torch.tensor([[[1.0, 1.0, 2.0]]])
+    assert mean_and_hardest(loss, weight, 0.0).item() == pytest.approx((1 + 2 + 2 * 9) / 4)
+
+
 def test_an_image_without_labels_costs_nothing() -> None:
     loss = torch.ones(1, 2, 2, requires_grad=True)
     value = mean_and_hardest(loss, torch.zeros(1, 2, 2), 0.3)

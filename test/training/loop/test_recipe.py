@@ -185,6 +185,33 @@ def test_resume_refuses_what_is_no_continuation(root: Path, tmp_path: Path, caps
         Trainer(config, CAMVID, tmp_path).resume()
 
 
+def test_a_gpu_that_torch_lets_not_compute_in_bfloat16_is_told(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: False)
+    with pytest.raises(SegPerceptionError, match="bf16 is not for this GPU"):
+        Trainer(config_of(root, precision="bf16"), CAMVID, tmp_path)
+
+
+def test_what_is_said_of_the_same_classes_may_change(
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A colour, or what it costs to drive there: the weights mean the same, and were refused or thrown away."""
+    config = config_of(root)
+    trained(config, tmp_path, until=1)
+    corrected = LabelSet(tuple(dataclasses.replace(c, color=(1, 2, c.id), drivable_cost=9) for c in CAMVID.classes))
+    resumed = Trainer(config, corrected, tmp_path)
+    resumed.resume()
+    assert "other settings than before: what is said of the classes" in capsys.readouterr().out
+    resumed.train(2)
+    assert LabelSet.from_json(checkpoint.load(tmp_path / "last.pt")["labels"]) == corrected
+    begun = Trainer(config, CAMVID, tmp_path / "begun")
+    begun.start_from(tmp_path / "last.pt")
+    assert torch.equal(begun.network.semantic.classify.weight, resumed.average.semantic.classify.weight)
+    Trainer(dataclasses.replace(config, distill=DistillSettings(str(tmp_path / "last.pt"))), CAMVID, tmp_path / "pupil")
+
+
 def test_resume_names_settings_that_changed(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     config = config_of(root)
     trained(config, tmp_path, until=1)
