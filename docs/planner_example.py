@@ -71,6 +71,8 @@ class Planner(Node):
 
     def _is_new(self, message: DrivableAreas | Segments) -> bool:
         """By when the image was taken: a message may be late, and the node may be gone."""
+        if message.header.stamp.sec < 0:  # a driver's that is no time, of which rclpy makes none either
+            return False
         age = self.get_clock().now() - Time.from_msg(message.header.stamp)
         return Duration() <= age <= Duration(seconds=OLDEST_S)
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import rclpy
+from builtin_interfaces.msg import Time as Stamp
 from places import CHECKOUT
 from rclpy.duration import Duration
 from std_msgs.msg import Header
@@ -67,6 +68,8 @@ def test_it_stops_for_what_is_old_or_never_came(planner: Any) -> None:
         header = Header(stamp=(now - Duration(seconds=age_s)).to_msg())
         planner._on_areas(areas(50.0, header=header))
         assert (planner.limit_m_s() > 0) == moves
+    planner._on_areas(areas(50.0, header=Header(stamp=Stamp(sec=-1))))
+    assert planner.limit_m_s() == 0.0, "a stamp that is no time ended the planner"
 
 
 def test_who_moves_is_confirmed_and_stands_on_known_ground(planner: Any) -> None:
