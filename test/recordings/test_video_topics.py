@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -238,3 +240,18 @@ def test_a_time_lapse_is_encoded_too() -> None:
     encoder = VideoEncoder("h264", 1 / 3600)
     packets = [*encoder.encode(np.zeros((48, 64, 3), np.uint8), "first"), *encoder.rest()]
     assert [tag for tag, _ in packets] == ["first"]
+
+
+@pytest.mark.parametrize("codec", ENCODERS)
+def test_an_encoder_says_nothing_of_its_own(capfd: pytest.CaptureFixture[str], codec: str) -> None:
+    pytest.importorskip("av")
+    program = (
+        "import numpy as np\n"
+        "from seg_perception.recordings.video_encoder import VideoEncoder\n"
+        f"encoder, packets = VideoEncoder({codec!r}, 10.0), []\n"
+        "for number, width in enumerate((64, 64, 96)):\n"
+        "    packets += encoder.encode(np.zeros((48, width, 3), np.uint8), number)\n"
+        "print(*(tag for tag, _ in [*packets, *encoder.rest()]))\n"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)
+    assert capfd.readouterr() == ("0 1 2\n", "")
