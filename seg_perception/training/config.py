@@ -26,6 +26,8 @@ PRECISIONS = ("fp32", "bf16", "fp16")
 WEAK_KINDS = ("points", "scribbles", "boxes")
 LARGEST_SEED = 2**64 - 1
 """That torch takes."""
+LARGEST_RATE = 1000
+"""Beyond any that trains; torch stops in its own words at those that are no float32."""
 
 
 @dataclass(frozen=True)
@@ -176,8 +178,10 @@ class TrainConfig:
         )
         if self.seed > LARGEST_SEED:
             raise SegPerceptionError(f"seed is {self.seed}: it must be at most {LARGEST_SEED}")
-        if not 0 < self.learning_rate < math.inf:
-            raise SegPerceptionError(f"learning_rate is {self.learning_rate}: it must be finite and greater than 0")
+        if not 0 < self.learning_rate <= LARGEST_RATE:
+            raise SegPerceptionError(
+                f"learning_rate is {self.learning_rate}: it must be greater than 0 and at most {LARGEST_RATE}"
+            )
         for name in ("momentum", "ema_decay"):
             if not 0 <= getattr(self, name) < 1:
                 raise SegPerceptionError(f"{name} is {getattr(self, name)}: it must be at least 0 and less than 1")

@@ -49,6 +49,7 @@ def test_values_and_overrides(tmp_path: Path) -> None:
         ("schedule: polly", "schedule is 'polly'.*'poly'"),
         ("precision: half", "precision is 'half'.*known: bf16, fp16, fp32"),
         ("learning_rate: .inf", "learning_rate is inf"),
+        ("learning_rate: 1e300", r"learning_rate is 1e\+300: it must be greater than 0 and at most 1000"),
         ("ema_decay: 1", "ema_decay is 1.0: it must be at least 0 and less than 1"),
         ("clip_norm: -1", "clip_norm is -1.0: it must be at least 0"),
         ("nesterov: true", "nesterov is a kind of momentum"),

@@ -25,6 +25,7 @@ from seg_perception.training.data.stream import TrainingStream  # noqa: E402
 from seg_perception.training.loop import checkpoint  # noqa: E402
 from seg_perception.training.loop.trainer import Trainer  # noqa: E402
 from seg_perception.training.networks import make_network  # noqa: E402
+from seg_perception.writing import results_folder  # noqa: E402
 
 CONFIG = """
 network: pidnet_s
@@ -115,6 +116,20 @@ def test_what_cannot_be_begun_with_is_told_before_the_data_are_read(
     words = ["train", "--config", str(trained / "config.yaml"), "--data", str(trained)]
     assert main([*words, *(word.format(root=trained) for word in more)]) == 2
     assert re.search(named, capsys.readouterr().err)
+
+
+def test_two_runs_do_not_write_into_one_folder(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Until the first has a checkpoint there is nothing else to tell of it; and each would go on from the other's."""
+    words = ["train", "--config", str(trained / "config.yaml"), "--data", str(trained), "--out", str(tmp_path / "out")]
+    with results_folder(tmp_path / "out"):
+        assert main(words) == 2
+    assert "another run writes into" in capsys.readouterr().err
+    assert main([*words, "--stop-after", "1"]) == 0
+    with results_folder(tmp_path / "out"):
+        assert main([*words, "--resume"]) == 2
+    assert "another run writes into" in capsys.readouterr().err
 
 
 def test_a_second_stage_starts_from_the_averaged_weights_of_the_first(trained: Path) -> None:

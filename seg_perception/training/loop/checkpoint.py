@@ -44,12 +44,12 @@ _NEEDED_TO_RESUME = (*_NEEDED, "step", "best", "weights", "optimiser")
 
 
 def save(path: Path, content: Mapping[str, Any]) -> None:
-    """Replace the checkpoint at path; the old one stays whole when this fails (a full disk, say).
+    """Replace the checkpoint at path; the old one stays whole when this fails (a full disk, a power cut).
 
     Raises SegPerceptionError when it cannot be written.
     """
     try:
-        with written_aside(path) as aside:
+        with written_aside(path, durable=True) as aside:
             torch.save(dict(content), aside)
     except (OSError, RuntimeError) as error:  # torch wraps a full disk in a RuntimeError
         if str(error).startswith(OF_A_WORKER):

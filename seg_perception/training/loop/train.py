@@ -21,13 +21,14 @@ from __future__ import annotations
 import argparse
 import shlex
 import sys
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
 from seg_perception.errors import SegPerceptionError
 from seg_perception.options import number, whole
 from seg_perception.training.config import DATA_ROOT_VARIABLE, TrainConfig, load_config
-from seg_perception.writing import check_folder, user_path, write_json
+from seg_perception.writing import check_folder, results_folder, user_path, write_json
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -93,7 +94,7 @@ def run(arguments: argparse.Namespace) -> int:
     check_folder(arguments.out)
     minutes = 0.0 if arguments.steps else arguments.minutes  # steps count, also where the file says minutes
     config = load_config(arguments.config, data_root=arguments.data, steps=arguments.steps, minutes=minutes)
-    with distributed.joined_processes(), told_where_memory_ends():
+    with distributed.joined_processes(), told_where_memory_ends(), _own_folder(arguments.out):
         distributed.told_by_first(lambda: _check_beginning(arguments, config))
         trainer = Trainer(config, config.open_labels(), arguments.out)
         if arguments.resume:
@@ -119,6 +120,13 @@ def run(arguments: argparse.Namespace) -> int:
                 write_json(arguments.json, trainer.metrics)
             print(_what_next(arguments.out, trainer.step, is_done=trainer.done >= 1))
     return 0
+
+
+def _own_folder(out: Path) -> AbstractContextManager[None]:
+    """For the first process: two runs would go on from each other's checkpoints."""
+    from seg_perception.training import distributed
+
+    return results_folder(out) if distributed.rank() == 0 else nullcontext()
 
 
 def _check_beginning(arguments: argparse.Namespace, config: TrainConfig) -> None:

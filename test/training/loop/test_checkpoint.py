@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -125,3 +126,13 @@ def test_a_bit_that_flipped_in_a_checkpoint_is_noticed(tmp_path: Path) -> None:
             checkpoint.load(path)
     path.write_bytes(data)
     assert torch.equal(checkpoint.load(path)["average"]["weight"], weights["weight"])
+
+
+def test_the_disk_has_a_checkpoint_before_it_takes_the_place_of_the_former(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A power cut right after would else leave neither on some file systems."""
+    synced: list[int] = []
+    monkeypatch.setattr(os, "fsync", lambda file: synced.append(os.fstat(file).st_size))
+    checkpoint.save(tmp_path / "last.pt", content(1))
+    assert synced == [(tmp_path / "last.pt").stat().st_size]
