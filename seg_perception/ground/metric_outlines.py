@@ -56,7 +56,8 @@ class FlatImage:
     @staticmethod
     @lru_cache(maxsize=16)
     def of(lens: Lens, image_hw: tuple[int, int]) -> FlatImage:
-        """The same object while it is asked for again, of the widest lattice that is fine enough."""
+        """The same object while it is asked for again, of the widest lattice that is fine enough. However fine it is, of the rim of
+        the lens' field as much is unknown as with the widest: what stands there is seen in part, and would hide nothing."""
         step_px = LATTICE_PX
         while (
             lens.is_distorted
@@ -65,7 +66,11 @@ class FlatImage:
             and _mixed_off_px(lens, image_hw, step_px) > _MIXED_PX
         ):
             step_px //= 2
-        return FlatImage(lens, image_hw, step_px)
+        flat = FlatImage(lens, image_hw, step_px)
+        widest = FlatImage(lens, image_hw).known if step_px < LATTICE_PX else None
+        if widest is not None and flat.known is not None:
+            flat.known = np.minimum(flat.known, widest)
+        return flat
 
     def rays(self, points: Floats) -> Floats:
         """Directions in optical axes, float64 [K, 3] (not of unit length), of points [K, 2] (x, y) in px; zero, or near

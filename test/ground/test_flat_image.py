@@ -109,6 +109,9 @@ def test_in_small_pictures_the_lattice_is_so_fine_that_rays_are_the_lens_own(cam
     mixed = flat.rays(np.column_stack((x, y)).astype(np.float64))
     mixed /= np.linalg.norm(mixed, axis=1, keepdims=True)
     assert np.linalg.norm(own - mixed, axis=1).max() * lens.numbers.fx < 0.15
+    widest = FlatImage(lens, hw).known
+    assert widest is not None
+    np.testing.assert_array_equal(flat.known, widest, "what stands in a rim that is seen in part would hide nothing")
 
 
 @pytest.mark.parametrize("pitch", [0.3, 0.8, 1.5])
@@ -133,7 +136,7 @@ def test_small_pictures_of_a_fisheye_have_their_area_on_the_ground(pitch: float)
     for y, x in np.argwhere(mask):
         east, north = projection.pixels_to_ground(border + np.array((x, y))).T
         exact += abs(float(east @ np.roll(north, -1) - north @ np.roll(east, -1))) / 2
-    assert found == pytest.approx(exact, rel=0.05)
+    assert found == pytest.approx(exact, rel=0.06)  # of 30 rows thinned by 0.65 px
 
 
 def test_large_pictures_keep_the_wide_lattice() -> None:
