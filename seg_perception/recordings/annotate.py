@@ -7,6 +7,7 @@ import heapq
 from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ from seg_perception.recordings.mounting import BASE_FRAME
 from seg_perception.recordings.sources import DEFAULT_RATE_HZ
 from seg_perception.recordings.video_encoder import VideoEncoder
 from seg_perception.recordings.video_topics import FOXGLOVE, VIDEO_TYPES, begins_anew
-from seg_perception.results import Result
+from seg_perception.results import Grid, Result
 from seg_perception.writing import folder_aside
 
 NODE = "/segmentation"
@@ -109,6 +110,7 @@ class CameraAnnotation:
         self._encoder = VideoEncoder(bag.codec, DEFAULT_RATE_HZ) if bag.codec else None
         self._drawn_ns = 0
         self._drawn: NDArray[np.uint8] | None = None
+        self._grid: Grid | None = None
 
     def write(self, number: int, result: Result, projection: GroundProjection | None) -> None:
         """The recorded image of a frame and all that was found in it, under the image's own stamp and time of recording.
@@ -135,8 +137,12 @@ class CameraAnnotation:
                 kinds.COMPRESSED,
                 messages.jpeg(self._drawn, JPEG_QUALITY, header),
             )
-        if drivable.grid is not None:
-            outputs["drivable_grid"] = (kinds.GRID, messages.grid(drivable.grid, messages.header(recorded, BASE_FRAME)))
+        grid = drivable.grid
+        if grid is None and self._grid is not None:  # latched, so that the last one would stay
+            grid = replace(self._grid, cells=np.full_like(self._grid.cells, -1))
+        if grid is not None:
+            outputs["drivable_grid"] = (kinds.GRID, messages.grid(grid, messages.header(recorded, BASE_FRAME)))
+        self._grid = drivable.grid
         for name, (kind, message) in outputs.items():
             self._bag.write(f"{self._prefix}/{name}", kind, message, time_ns)
 

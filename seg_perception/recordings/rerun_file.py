@@ -58,6 +58,8 @@ class RerunCamera:
 
     def __init__(self, file: RerunFile, name: str) -> None:
         self._file, self._name = file, name
+        self._shown: set[str] = set()
+        self._logged: set[str] = set()
         classes = [(label.id, label.name, label.color) for label in file.labels.classes]
         file.stream.log(name, file.rerun.AnnotationContext(classes), static=True)
 
@@ -82,6 +84,13 @@ class RerunCamera:
         )
         if projection is not None:
             self._write_ground(result, things)
+        self._clear_rest()
+
+    def _clear_rest(self) -> None:
+        """Clear what the frame before had and this one has not: the viewer shows the latest of each entity."""
+        for entity in sorted(self._shown - self._logged):
+            self._file.stream.log(f"{self._name}/{entity}", self._file.rerun.Clear(recursive=False))
+        self._shown, self._logged = self._logged, set()
 
     def _write_ground(self, result: Result, things: list[Segment]) -> None:
         rerun, drivable = self._file.rerun, result.drivable
@@ -97,7 +106,8 @@ class RerunCamera:
         if result.motion_frame == "base":
             self._write_speeds(things)
         ahead_m = free_ahead_m(drivable, self._file.labels)
-        self._log("free_ahead_m", rerun.Scalars(ahead_m) if math.isfinite(ahead_m) else rerun.Clear(recursive=False))
+        if math.isfinite(ahead_m):
+            self._log("free_ahead_m", rerun.Scalars(ahead_m))
 
     def _write_speeds(self, things: list[Segment]) -> None:
         moving = [(thing, thing.track.ground) for thing in things if thing.track and thing.track.ground]
@@ -112,6 +122,7 @@ class RerunCamera:
         )
 
     def _log(self, entity: str, what: Any) -> None:
+        self._logged.add(entity)
         self._file.stream.log(f"{self._name}/{entity}", what)
 
     def _called(self, thing: Segment) -> str:

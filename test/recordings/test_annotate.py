@@ -253,6 +253,20 @@ def test_the_outputs_are_what_the_node_sends(tmp_path: Path) -> None:
         assert_same(found[f"/segmentation/{topic}"], message)
 
 
+def test_where_the_ground_ends_the_grid_is_unknown_once(tmp_path: Path) -> None:
+    """As the node does it: it is latched, so the last one would be there for good."""
+    with annotated_bag(tmp_path / "annotated", recording(tmp_path / "drive", 6), CAMVID) as annotated:
+        camera = annotated.camera("/front/image_raw", alone=True)
+        for number, answers in enumerate(map(Answers, (False, True, True, False, False, True))):
+            camera.write(number, answers.result(number), answers.projection)
+    grids = [message for _, message in read(tmp_path / "annotated")["/segmentation/drivable_grid"]]
+    assert [grid.header.stamp.sec * 10**9 + grid.header.stamp.nanosec for grid in grids] == [
+        stamp_ns(number) for number in (1, 2, 3, 5)
+    ]
+    assert [bool((grid.data == -1).all()) for grid in grids] == [False, False, True, False]
+    assert grids[2].info.width == grids[1].info.width and grids[2].header.frame_id == BASE_FRAME
+
+
 def test_a_jpeg_is_passed_on_byte_by_byte_and_images_that_were_not_looked_at_are_left_out(tmp_path: Path) -> None:
     topic = "/front/image_raw/compressed"
     bag = recording(tmp_path / "drive", 6, jpeg)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -107,6 +108,28 @@ def test_without_geometry_there_is_no_ground(tmp_path: Path, monkeypatch: pytest
         file.camera("/front/image_raw", alone=False).write(0, result, None)
     entities = [entity for _, entity, _ in rerun.entries]
     assert entities == ["front/image_raw", *(f"front/image_raw/image{part}" for part in ("", "/classes", "/things"))]
+
+
+def test_what_a_frame_has_no_more_is_cleared_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The viewer shows the latest of each entity, and so old ground beside a new image."""
+    rerun = StandIn()
+    monkeypatch.setitem(sys.modules, "rerun", rerun)
+    result, projection = found()
+    with rerun_file(tmp_path / "drive.rrd", CAMVID) as file:
+        camera = file.camera("/image", alone=True)
+        camera.write(0, result, projection)
+        for number in range(2):
+            rerun.entries.clear()
+            camera.write(number, replace(result, motion_frame=""), None)
+            cleared = {entity for _, entity, what in rerun.entries if what.name == "Clear"}
+            ground = {
+                f"camera/{name}" for name in ("ground/drivable", "ground/free_space", "ground/things", "free_ahead_m")
+            }
+            assert cleared == (set() if number else ground)
+        camera.write(2, result, projection)
+        rerun.entries.clear()
+        camera.write(3, replace(result, motion_frame=""), projection)
+        assert [entity for _, entity, what in rerun.entries if what.name == "Clear"] == ["camera/ground/things"]
 
 
 def test_what_fails_leaves_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
