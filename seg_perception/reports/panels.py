@@ -92,8 +92,7 @@ class Panels:
             drivable, self.ground, problem=problem, rgb=self._answered, projection=projection
         )
         height, width = self._image_hw
-        fits = self.camera.shape[:2] == self._image_hw
-        self._board[:height, :width] = self.camera if fits else cv2.resize(self.camera, (width, height))
+        self._board[:height, :width] = fitted(self.camera, (width, height))
         self._board[: len(self.ground), width:] = self.ground
         return self._board
 
@@ -116,3 +115,20 @@ class Panels:
             except SegPerceptionError:
                 self._projection = None
         return self._projection
+
+
+def fitted(image: NDArray[np.uint8], size_wh: tuple[int, int]) -> NDArray[np.uint8]:
+    """An image [H, W, 3] in the middle of a black one of that size, as large as it fits without being squashed; one that
+    is only a pixel smaller is stretched."""
+    width, height = size_wh
+    missing = height - image.shape[0], width - image.shape[1]
+    if missing == (0, 0):
+        return image
+    if min(missing) >= 0 and max(missing) == 1:
+        return np.asarray(cv2.resize(image, size_wh, interpolation=cv2.INTER_LINEAR), np.uint8)
+    scale = min(width / image.shape[1], height / image.shape[0])
+    inner_wh = max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale))
+    x, y = (width - inner_wh[0]) // 2, (height - inner_wh[1]) // 2
+    framed = np.zeros((height, width, 3), np.uint8)
+    framed[y : y + inner_wh[1], x : x + inner_wh[0]] = cv2.resize(image, inner_wh, interpolation=cv2.INTER_AREA)
+    return framed

@@ -21,9 +21,9 @@ from seg_perception.labels import CAMVID, VOID, LabelClass, LabelSet
 from seg_perception.play.encoders import BY_PYAV
 from seg_perception.play.replay import Replay, replay
 from seg_perception.play.spool import Spool
-from seg_perception.play.video import VideoWriter, fitted
+from seg_perception.play.video import VideoWriter
 from seg_perception.recordings.sources import Source, SourceFrame
-from seg_perception.reports.panels import Placing
+from seg_perception.reports.panels import Panels, Placing, fitted
 from seg_perception.results import (
     Answer,
     Drivable,
@@ -182,6 +182,15 @@ def test_the_ground_stands_beside_the_camera_in_every_frame_whatever_is_known(tm
     assert np.abs(panel[2] - panel[3]).max() > 100, "ground at last"
     assert [len(shown.images) for shown in with_panel.pictures] == [3] * 5
     assert [len(shown.images) for shown in without.pictures] == [2] * 5
+
+
+def test_beside_the_ground_too_frames_of_changing_size_are_unsquashed() -> None:
+    panels = Panels(CAMVID, Placing(DrivableSettings(), None))
+    panels.draw(picture(0), None)
+    board = panels.draw(np.full((96, 64, 3), 200, np.uint8), None)
+    assert board.shape == (480, 64 + 320, 3)
+    # the upright one keeps its shape, 32 of 64 columns in the middle
+    assert board[:48, :16].max() == board[:48, 48:64].max() == 0 and board[:48, 16:48].min() == 200
 
 
 def test_a_calibration_that_changes_moves_the_cameras_picture_on_the_ground(tmp_path: Path) -> None:
