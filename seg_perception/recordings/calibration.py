@@ -21,6 +21,7 @@ from seg_perception.recordings.video_topics import without_form
 LOOKED_THROUGH = 100
 """So many of the first messages are looked through for one that can be used: drivers send empty ones until they have read
 their calibration, and a camera that has none sends nothing else."""
+_NAMES = "width", "height", "fx", "fy", "cx", "cy", "skew"
 
 
 class Calibration:
@@ -101,9 +102,7 @@ class Followed:
                 self._faults.add(f"{self._where} at {entry.time_ns} ns", f"{error}; the one before stays")
             return
         if self.camera is not None and camera != self.camera:
-            self._first_change = (
-                self._first_change or f"at {entry.time_ns} ns from {_described(self.camera)} to {_described(camera)}"
-            )
+            self._first_change = self._first_change or f"at {entry.time_ns} ns ({_differences(self.camera, camera)})"
             self._changes += 1
         self.camera = camera
 
@@ -128,5 +127,18 @@ def of_ros2(message: Any) -> Any:
     return SimpleNamespace(**{name.lower(): value for name, value in vars(message).items()})
 
 
-def _described(camera: CameraModel) -> str:
-    return f"{camera.width}x{camera.height} of fx {camera.K[0][0]:g} px"
+def _differences(before: CameraModel, now: CameraModel) -> str:
+    """What differs between two cameras, for a sentence."""
+    found = [
+        f"{name} {old:g} to {new:g}" for name, old, new in zip(_NAMES, _numbers(before), _numbers(now)) if old != new
+    ]
+    if (before.distortion_model, before.distortion) != (now.distortion_model, now.distortion):
+        found.append("its distortion")
+    if before.rectification != now.rectification:
+        found.append("its rotation R")
+    return ", ".join(found)
+
+
+def _numbers(camera: CameraModel) -> tuple[float, ...]:
+    (fx, skew, cx), (_, fy, cy), _ = camera.K
+    return camera.width, camera.height, fx, fy, cx, cy, skew

@@ -19,7 +19,7 @@ from aiohttp.test_utils import TestClient, TestServer  # noqa: E402
 
 from seg_perception.dashboard import packets  # noqa: E402
 from seg_perception.dashboard.board import Board, Page  # noqa: E402
-from seg_perception.dashboard.server import Server  # noqa: E402
+from seg_perception.dashboard.server import HEADERS, Server  # noqa: E402
 from seg_perception.ground.odometry import PlanarPose  # noqa: E402
 
 HEADER = Fields(stamp=Fields(sec=3, nanosec=500_000_000), frame_id="base_footprint")
@@ -224,6 +224,11 @@ def test_names_that_were_made_to_lead_here_are_refused() -> None:
 def test_a_foreign_page_may_not_listen() -> None:
     assert asked("/live", Origin="http://evil.example") == 403
     assert asked("/live", Host="localhost:9000", Origin="http://localhost:8650") == 403
+
+
+def test_a_foreign_page_may_not_hold_ours_in_a_frame() -> None:
+    """Else it could lay its own words over the camera's picture, or let somebody choose another camera unknowing."""
+    assert "frame-ancestors 'none'" in HEADERS["Content-Security-Policy"]
 
 
 def test_a_page_that_talks_nonsense_is_lived_with_and_what_it_watched_ends_with_it() -> None:

@@ -517,7 +517,7 @@ def test_a_calibration_that_changes_is_followed_and_told(tmp_path: Path, late_ns
     for _ in range(2):
         assert focal_lengths(source) == [50, 50, 60, 60, 60, 50]
         (note,) = source.notes
-        assert "changes 2 times" in note and f"at {time_of(2) + late_ns} ns from 64x48 of fx 50 px to" in note
+        assert "changes 2 times" in note and f"at {time_of(2) + late_ns} ns (fx 50 to 60, fy 50 to 60)" in note
         assert source.problems == []
     later = BagSource(path, excerpt=Excerpt(start_s=0.25))
     assert focal_lengths(later) == [60, 60, 50]
@@ -528,6 +528,15 @@ def test_a_calibration_that_comes_once_or_that_is_repeated_is_no_change(tmp_path
         messages = [*(camera_info(fx, number) for number, fx in enumerate(infos)), *pictures(4)]
         source = BagSource(write(tmp_path / name, messages))
         assert focal_lengths(source) == [50] * 4 and source.notes == []
+
+
+def test_what_changes_of_a_calibration_is_named(tmp_path: Path) -> None:
+    later = camera_info(50, 1)
+    later[2].d, later[2].width = np.array([-0.2, 0, 0, 0, 0]), 65
+    source = BagSource(write(tmp_path / "bag", [camera_info(50, 0), later, *pictures(2)]))
+    list(source)
+    (note,) = source.notes
+    assert "changes 1 times" in note and "(width 64 to 65, its distortion)" in note
 
 
 def test_a_driver_that_sends_empty_calibrations_at_first_or_in_between_is_told(tmp_path: Path) -> None:
