@@ -83,7 +83,7 @@ class FreeDistance:
 
 
 def _share(found: NDArray[np.bool_]) -> dict[str, Any]:
-    return {"share": round(float(found.mean()), 4) if len(found) else None, "of": len(found)}
+    return {"share": round(float(found.mean()), 9) if len(found) else None, "of": len(found)}
 
 
 def _errors(ahead_m: NDArray[np.float64], exact_m: NDArray[np.float64]) -> dict[str, Any]:

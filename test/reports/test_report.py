@@ -20,13 +20,13 @@ from seg_perception import machine
 from seg_perception.errors import SegPerceptionError
 from seg_perception.labels import CAMVID, LabelClass, LabelSet
 from seg_perception.metrics.differences import compare
-from seg_perception.metrics.free_distance import FreeTimeline
+from seg_perception.metrics.free_distance import FreeDistance, FreeTimeline
 from seg_perception.metrics.run_report import RunReport
 from seg_perception.metrics.scores import Scores
 from seg_perception.reports import compare_page, report
 from seg_perception.reports.film import Film
 from seg_perception.reports.plots import plots
-from seg_perception.results import Segment, Track, Truth
+from seg_perception.results import Drivable, DrivableArea, Segment, Track, Truth
 
 
 class Page(HTMLParser):
@@ -119,6 +119,18 @@ def test_the_ground_is_plotted_and_its_errors_are_a_table() -> None:
     assert any("8.00 m (p95) over 20 frames; an obstacle was missed in 2 of 8 frames" in word for word in page.words)
     assert "20 to 40 m" in page.words and "beyond 40 m" in page.words and "assumed: hfov 60 deg" in page.words
     assert len(Page(report.render(report.Report("none", {}, CAMVID))).sources) == 0
+
+
+def test_one_missed_obstacle_of_a_long_drive_is_told() -> None:
+    """Its share of the frames was rounded to none."""
+    lost = FreeDistance(CAMVID, 40.0)
+    for number in range(30_001):
+        lost.add(
+            number / 30,
+            Drivable((DrivableArea(3, 1.0, 1.0, (), free_distance_m=math.inf if number == 7 else 9.0),)),
+            9.0,
+        )
+    assert "an obstacle was missed in 1 of 30001 frames" in report.free_distance(lost.summary())
 
 
 NEW = Segment(1, 8, True, 0.9, 10, (0, 0, 5, 5))
