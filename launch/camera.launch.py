@@ -73,6 +73,11 @@ def _refuse_contradictions(given: dict[str, str], names: Sequence[str]) -> None:
         raise SegPerceptionError(
             f"camera:={given['camera']} is one camera while there are camera_names ({', '.join(names)}): leave one of them out"
         )
+    if given["camera"] and given["image_topic"]:
+        raise SegPerceptionError(
+            f"camera:={given['camera']} is a camera of {given['source']} while image_topic:={given['image_topic']} names the "
+            "images: leave one of them out"
+        )
     if given["source"] and given["camera_info_topic"] and not given["image_topic"]:
         raise SegPerceptionError(
             f"source:={given['source']} would take images of its own with the calibration {given['camera_info_topic']}, maybe of "

@@ -27,21 +27,25 @@ from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import SetParameter
 
 from launch import LaunchContext, LaunchDescription
+from seg_perception.errors import SegPerceptionError
 from seg_perception.network import MOST_DOMAIN, joined
 from seg_perception.options import whole
 from seg_perception.play.answers import WATCHED
 from seg_perception.play.player import refuse_publishers
 from seg_perception.recordings.bag_file import Bag
+from seg_perception.ros.camera_sources import find_source
 from seg_perception.ros.topics import recorded_transport
 from seg_perception.writing import user_path
 
 CAMERA = Path(__file__).resolve().with_name("camera.launch.py")
 
-REQUIRED = {
-    "bag": "bag to play: a folder, or an .mcap or .db3 file",
-    "image_topic": "its camera images; at <image_topic>, or /compressed, /ffmpeg or /foxglove behind it where it has but those",
-}
+REQUIRED = {"bag": "bag to play: a folder, or an .mcap or .db3 file"}
 OPTIONAL = {
+    "image_topic": (
+        "",
+        "its camera images; at <image_topic>, or /compressed, /ffmpeg or /foxglove behind it where it has but those; empty: those "
+        "of source",
+    ),
     "rate": ("1.0", "how many times as fast as recorded it is played"),
     "delay": ("5.0", "s until it is played, which the node takes to start"),
     "clock": ("true", "true: all go by the bag's time, from /clock; false: by the machine's"),
@@ -55,8 +59,13 @@ OPTIONAL = {
 def _recorded(context: LaunchContext) -> list[Any]:
     """Take images in the form that the bag has them in, where nobody says which; raises SegPerceptionError where it has none."""
     given = context.launch_configurations
+    topic = given["image_topic"]
+    if not topic:
+        if not given.get("source"):
+            raise SegPerceptionError("image_topic:= is not given: name the bag's camera images, or their source:=")
+        topic, _ = find_source(given["source"]).topics(given.get("camera", ""), given.get("camera_names", ""))
     with Bag(user_path(given["bag"])) as bag:
-        transport = recorded_transport(given["image_topic"], bag.types)
+        transport = recorded_transport(topic, bag.types)
     given["image_transport"] = given.get("image_transport") or transport
     return []
 

@@ -59,6 +59,10 @@ def forwarded(started: Any) -> dict[str, Any]:
             r"camera:=camera1 is one camera while there are camera_names \(camera1, camera2\)",
         ),
         (
+            {"source": "autoware", "camera": "camera1", "image_topic": "/sensing/camera/camera3/image_raw"},
+            "camera:=camera1 is a camera of autoware while image_topic:=/sensing/camera/camera3/image_raw names the images",
+        ),
+        (
             {"source": "gazebo", "camera_info_topic": "/front/camera_info"},
             "source:=gazebo would take images of its own with the calibration /front/camera_info, maybe of another camera",
         ),
@@ -124,6 +128,12 @@ def test_a_bags_images_are_taken_in_the_form_that_it_has(given: dict[str, str], 
     context, held = declared("evaluate.launch.py", bag=str(tmp_path / "drive"), image_topic=IMAGE_TOPIC, **given)
     held["_recorded"](context)
     assert context.launch_configurations["image_transport"] == transport
+    context.launch_configurations["image_topic"] = ""
+    with pytest.raises(SegPerceptionError, match="image_topic:= is not given: name the bag's camera images"):
+        held["_recorded"](context)
+    context.launch_configurations.update(source="gazebo", camera="front")
+    with pytest.raises(SegPerceptionError, match="no images on /front/image: did you mean"):
+        held["_recorded"](context)
     context.launch_configurations["image_topic"] = "/camera/image_rwa"
     with pytest.raises(SegPerceptionError, match="no images on /camera/image_rwa: did you mean"):
         held["_recorded"](context)
