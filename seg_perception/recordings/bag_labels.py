@@ -269,7 +269,7 @@ class FolderLabels(BagLabels):
 def stems_by_number(folder: LabelFolder) -> dict[int, str]:
     """The names of a folder's label images by the number in them; raises SegPerceptionError where there is none."""
     stems: dict[int, str] = {}
-    for file in sorted(folder.labels.glob("*.png")):
+    for file in folder.files(folder.labels):
         if folder.instances == folder.labels and file.stem.endswith("_instances"):
             continue
         stem = file.stem.removesuffix("_labels")

@@ -26,6 +26,7 @@ from seg_perception.files import (
     quiet_opencv,
     read_mask,
     read_rgb,
+    visible,
 )
 from seg_perception.ground.ego_mask import EgoMask
 from seg_perception.image_limits import ImageLimits
@@ -158,15 +159,15 @@ class LabelFolder:
         for folder in (self.labels, self.instances):
             if folder is not None and not folder.is_dir():
                 raise SegPerceptionError(f"there is no folder {folder}: name one with label images")
-        if not self.holds_some(self.labels):
+        if not self.files(self.labels):
             raise SegPerceptionError(
                 f"the folder {self.labels} holds no label images: files are looked for that end in .png"
             )
 
     @staticmethod
-    def holds_some(folder: Path) -> bool:
-        """Whether there is a label image in a folder."""
-        return any(folder.glob("*.png"))
+    def files(folder: Path) -> list[Path]:
+        """The label images of a folder in order, none where there is no folder."""
+        return visible(folder.glob("*.png"))
 
     def truth(self, image: Path) -> Truth | None:
         """Labels of an image, None when it has none; raises SegPerceptionError when they cannot be read."""
@@ -187,7 +188,7 @@ class LabelFolder:
         stems = {one_form(image.stem) for image in images}
         names = stems | {f"{stem}_labels" for stem in stems}
         others = {f"{stem}_instances" for stem in stems} if self.instances == self.labels else set()
-        return [path for path in sorted(self.labels.glob("*.png")) if one_form(path.stem) not in names | others]
+        return [path for path in self.files(self.labels) if one_form(path.stem) not in names | others]
 
 
 def _mask_file(folder: Path, stem: str, kind: str) -> Path | None:
@@ -202,7 +203,7 @@ class FolderSource(Source):
     def __init__(self, folder: Path, labels: LabelFolder | None = None, void: Collection[int] = ()) -> None:
         if labels is None and (folder / "images").is_dir():
             beside = folder / "instances"
-            if LabelFolder.holds_some(folder / "labels"):
+            if LabelFolder.files(folder / "labels"):
                 labels = LabelFolder(folder / "labels", beside if beside.is_dir() else None, void)
             self._files = image_files(folder / "images")
         else:
@@ -216,7 +217,7 @@ class FolderSource(Source):
     def _frames(self) -> Iterator[SourceFrame]:
         spare = self._labels.spare(self._files) if self._labels else []
         if self._labels and spare:
-            masks = len(list(self._labels.labels.glob("*.png")))
+            masks = len(self._labels.files(self._labels.labels))
             self.problems.append(
                 f"{self._labels.labels}: {len(spare)} of its {masks} masks belong to no image of {self.name}, the first is "
                 f"{spare[0].name}: give label images the names of their images"

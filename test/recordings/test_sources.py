@@ -23,6 +23,7 @@ from seg_perception.files import is_whole, read_mask, read_rgb, write_image
 from seg_perception.ground.ego_mask import EgoMask
 from seg_perception.labels import CAMVID, VOID
 from seg_perception.metrics.false_ground import FalseGround
+from seg_perception.recordings.bag_labels import stems_by_number
 from seg_perception.recordings.containers import missing_bytes
 from seg_perception.recordings.dataset_source import DatasetSource
 from seg_perception.recordings.make import write_bag
@@ -583,3 +584,21 @@ def test_a_camera_sends_at_its_own_rate(monkeypatch: pytest.MonkeyPatch) -> None
     assert open_source("/dev/video7").live
     with pytest.raises(SegPerceptionError, match="--rate is for what was recorded"):
         open_source("/dev/video7", rate_hz=5.0)
+
+
+def test_hidden_files_of_a_mac_are_no_labels(tmp_path: Path) -> None:
+    """On disks of other systems one lies beside each file."""
+    write_images(tmp_path / "images", 2)
+    write_labels(tmp_path / "labels", 2)
+    for label in list((tmp_path / "labels").iterdir()):
+        label.with_name(f"._{label.name}").write_bytes(b"\0\5\x16\7")
+    source = FolderSource(tmp_path)
+    assert [item.truth is not None for item in source] == [True, True] and source.problems == []
+    numbered = LabelFolder(tmp_path / "labels")
+    for number, label in enumerate(sorted(path for path in (tmp_path / "labels").iterdir() if path.name[0] != ".")):
+        label.rename(label.with_name(f"{number}.png"))
+    assert stems_by_number(numbered) == {0: "0", 1: "1"}
+    (tmp_path / "hidden").mkdir()
+    (tmp_path / "hidden" / "._1.png").write_bytes(b"\0\5\x16\7")
+    with pytest.raises(SegPerceptionError, match="holds no label images"):
+        LabelFolder(tmp_path / "hidden")
