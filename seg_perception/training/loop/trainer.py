@@ -85,6 +85,7 @@ class Trainer:
         self._is_thing = torch.from_numpy(labels.is_thing[: len(labels)]).to(self.device)
         self.objective = Objective(config.loss, torch.from_numpy(self.stream.partial.bias).to(self.device), weights)
         self.step, self.validated, self.best = 0, 0, -1.0
+        self._is_whole = True
         self.trained_s = 0.0
         self.origin = ""
         self.data_before: list[str] = []
@@ -98,7 +99,8 @@ class Trainer:
 
     def train(self, until: int) -> None:
         """Train up to this step, or until all is done, validating and saving on the way; metrics holds the last
-        validation afterwards. What was trained until a KeyboardInterrupt is saved."""
+        validation afterwards. What was trained is saved where it is interrupted or stumbles between two steps, as over an image
+        that is broken."""
         first = self.step
         with contextlib.ExitStack() as stack:
             log = None
@@ -108,8 +110,8 @@ class Trainer:
             bar = stack.enter_context(self._progress_bar())
             try:
                 self._train(until, log, bar)
-            except KeyboardInterrupt:
-                if log is not None and self.step > first:
+            except (KeyboardInterrupt, SegPerceptionError):
+                if log is not None and self.step > first and self._is_whole:
                     self._save("last.pt")
                 raise
 
@@ -174,6 +176,7 @@ class Trainer:
 
         Raises SegPerceptionError, and leaves the weights as they are, when the loss or its gradient is not finite.
         """
+        self._is_whole = False
         batch = {name: tensor.to(self.device, non_blocking=True) for name, tensor in batch.items()}
         # Noise within the network, where one has any, belongs to the step as images do: a resumed run repeats it.
         torch.manual_seed(int(np.random.SeedSequence([self.config.seed, self.step, rank()]).generate_state(1)[0]))
@@ -194,6 +197,7 @@ class Trainer:
         self.scaler.update()
         self.step += 1
         move_average(self.average, self.network, self.config.ema_decay, self.step)
+        self._is_whole = True
         return values
 
     def _losses(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:

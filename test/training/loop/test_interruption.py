@@ -18,6 +18,7 @@ from training_fixtures import TINY_CONFIG, known_test_networks, write_camvid  # 
 
 from seg_perception.cli import main  # noqa: E402
 from seg_perception.errors import EXIT_INTERRUPTED  # noqa: E402
+from seg_perception.training.data.stream import TrainingStream  # noqa: E402
 from seg_perception.training.loop import checkpoint, interruption  # noqa: E402
 from seg_perception.training.loop.interruption import held_back  # noqa: E402
 from seg_perception.training.loop.optimisation import move_average  # noqa: E402
@@ -86,6 +87,37 @@ def test_what_ctrl_c_kept_from_being_validated_is_validated_when_the_run_goes_on
     (validated,) = (row["validation"]["miou"] for row in rows if "validation" in row)
     for name in ("last.pt", "best.pt"):
         assert checkpoint.load(tmp_path / name)["best"] == validated
+
+
+@pytest.mark.parametrize(("split", "broken_at"), [("train", 8), ("val", 4)])
+def test_what_was_trained_before_a_broken_image_is_kept(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], split: str, broken_at: int
+) -> None:
+    """The third step, or the validation before it, finds it."""
+    write_camvid(tmp_path)
+    seldom = SELDOM.replace("validate_every: 100", "validate_every: 2") + "cache_gb: 0\n"
+    (tmp_path / "config.yaml").write_text(seldom)
+    assert main([*words(tmp_path, tmp_path / "out"), "--stop-after", "1"]) == 0
+    images = {path: path.read_bytes() for path in (tmp_path / "camvid" / split / "images").iterdir()}
+    read = TrainingStream.__getitem__
+
+    def breaking(self: TrainingStream, i: int) -> Any:
+        if i == broken_at:
+            for path, content in images.items():
+                path.write_bytes(content[:200])
+        return read(self, i)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(TrainingStream, "__getitem__", breaking)
+        assert main([*words(tmp_path, tmp_path / "out"), "--resume"]) == 2
+    assert "is truncated" in capsys.readouterr().err
+    assert checkpoint.load(tmp_path / "out/last.pt")["step"] == 2
+    for path, content in images.items():
+        path.write_bytes(content)
+    assert main([*words(tmp_path, tmp_path / "out"), "--resume"]) == 0
+    assert main(words(tmp_path, tmp_path / "whole")) == 0
+    parts, whole = (checkpoint.load(tmp_path / run / "last.pt")["average"] for run in ("out", "whole"))
+    assert [name for name, value in whole.items() if not torch.equal(value, parts[name])] == []
 
 
 def test_a_run_that_is_to_end_where_it_is_is_validated(
