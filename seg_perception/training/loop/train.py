@@ -1,10 +1,10 @@
 """Train a panoptic network and keep checkpoints.
 
 Example:
-  seg_perception train --config config/train/camvid_pidnet_s.yaml --data ../shared/data --out out/train
-  seg_perception train --config config/train/camvid_pidnet_s.yaml --out out/train --resume
+  seg_perception train --config config/train/camvid_pidnet_s.yaml --data data --out out/train
+  seg_perception train --config config/train/camvid_pidnet_s.yaml --data data --out out/train --resume
   seg_perception train --auto data/mine --out out/mine
-  torchrun --nproc-per-node 4 -m seg_perception train --config config/train/camvid_pidnet_s.yaml --out out/train
+  torchrun --nproc-per-node 4 -m seg_perception train --config config/train/camvid_pidnet_s.yaml --data data --out out/train
 
 --auto DATA looks at the folder and writes OUT/config.yaml and OUT/labels.yaml: the adapter that fits, the classes, whole
 recordings to judge by where the data set has no split for it, the network for this machine, size and steps. Then it trains,
