@@ -252,7 +252,10 @@ def _put(
     corner_xy: tuple[int, int],
     code_and_number: tuple[int, int],
 ) -> None:
-    """Mix rgb into the target where its share says so; label what it has more than half of."""
+    """Mix rgb into the target where its share says so; label what it has more than half of.
+
+    A mark that it hides a part of is gone: it says that some of its pixels have a class, which may be the hidden ones.
+    """
     left, top = corner_xy
     height, width = target.codes.shape
     x0, y0 = max(left, 0), max(top, 0)
@@ -265,4 +268,4 @@ def _put(
     target.rgb[place] = (below + part[..., None] * (rgb[inside] - below) + 0.5).astype(np.uint8)
     target.codes[place][part > 0.5], target.instance[place][part > 0.5] = code_and_number
     if target.marks is not None:
-        target.marks[place][part > 0.5] = 0
+        target.marks[np.isin(target.marks, np.unique(target.marks[place][part > 0.5]))] = 0

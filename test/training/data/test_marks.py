@@ -100,6 +100,18 @@ def test_what_is_pasted_hides_marks() -> None:
     assert (scene.marks == -1).all()
 
 
+def test_a_mark_that_is_hidden_in_part_says_no_more_that_its_class_is_there() -> None:
+    """The rows of a box beside a pasted car may hold none of what the box is of; a point's only pixel may be behind it."""
+    boxes = np.arange(96) // 8 + 1
+    scene = weakened(scene_of([[CAR] * 96] * 64, [boxes.tolist()] * 64), Weakness("boxes", 0, IS_THING, ELSEWHERE))
+    thing = CutOut(np.full((20, 20, 3), 9, np.uint8), np.ones((20, 20), bool), PEDESTRIAN, 100.0)
+    pasted = paste(scene, np.random.default_rng(3), [thing], 1)
+    hidden = set(np.unique(scene.marks[pasted.codes == PEDESTRIAN]).tolist())
+    left = {number: (pasted.marks == number).sum() for number in np.unique(scene.marks).tolist()}
+    assert 0 < len(hidden) < 12
+    assert left == {number: 0 if number in hidden else 64 * 8 for number in left}
+
+
 def test_images_with_rare_classes_are_shown_more_often() -> None:
     """Of four images all have a, one has b: with 0.5, b is shown by the root of 0.5 / 0.25 more often."""
     present = np.array([[True, False], [True, True], [True, False], [True, False]])
