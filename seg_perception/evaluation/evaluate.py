@@ -30,7 +30,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import ExitStack
 from functools import partial
 from typing import Any
 
@@ -54,7 +54,7 @@ from seg_perception.pipeline import Pipeline
 from seg_perception.recordings import own_vehicle
 from seg_perception.recordings.dataset_source import Comparison, DatasetSource
 from seg_perception.recordings.projections import Projections
-from seg_perception.recordings.recorder import CameraRecorder, Recorder
+from seg_perception.recordings.recorder import CameraRecorder, LastingRecorder, Recorder
 from seg_perception.recordings.rerun_file import rerun_file
 from seg_perception.recordings.sources import LabelFolder, Source, SourceFrame
 from seg_perception.reports import fleet_report, report
@@ -106,16 +106,19 @@ def _evaluate_one(arguments: argparse.Namespace) -> report.Report:
         sources = open_sources(arguments, pipeline.labels)
         with ExitStack() as open_files:
             recorders = [open_files.enter_context(file) for file in _recorders(arguments, pipeline.labels)]
-            return evaluate(pipeline, *sources, recorders=recorders, steady=arguments.tracked_labels)
+            told = evaluate(pipeline, *sources, recorders=recorders, steady=arguments.tracked_labels)
+    told.numbers["problems"].extend(recorder.problem for recorder in recorders if recorder.problem)
+    return told
 
 
-def _recorders(arguments: argparse.Namespace, labels: LabelSet) -> Iterator[AbstractContextManager[Recorder]]:
+def _recorders(arguments: argparse.Namespace, labels: LabelSet) -> Iterator[LastingRecorder]:
     if arguments.annotate:
         from seg_perception.recordings.annotate import annotated_bag  # rosbags is needed for bags only
 
-        yield annotated_bag(arguments.annotate, arguments.bag[0], labels, arguments.video_codec)
+        bag = annotated_bag(arguments.annotate, arguments.bag[0], labels, arguments.video_codec)
+        yield LastingRecorder(bag, arguments.annotate)
     if arguments.rerun:
-        yield rerun_file(arguments.rerun, labels)
+        yield LastingRecorder(rerun_file(arguments.rerun, labels), arguments.rerun)
 
 
 def open_sources(arguments: argparse.Namespace, labels: LabelSet) -> list[Source]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import tracemalloc
 from dataclasses import replace
@@ -23,7 +24,7 @@ from seg_perception.errors import SegPerceptionError
 from seg_perception.ground.drivable import DrivableExtractor, DrivableSettings
 from seg_perception.labels import CAMVID
 from seg_perception.pipeline import Pipeline
-from seg_perception.recordings.annotate import annotated_bag
+from seg_perception.recordings.annotate import CameraAnnotation, annotated_bag
 from seg_perception.recordings.mounting import BASE_FRAME
 from seg_perception.results import Drivable, Frame, Panoptic, Result, Segment, Wants
 
@@ -401,3 +402,32 @@ def test_evaluate_annotates_a_bag_with_the_masks_that_it_measures(
     assert cli.main([str(word) for word in words]) == 2
     errors = capsys.readouterr().err
     assert "exists already" in errors and "--annotate is for one bag" in errors
+
+
+@pytest.mark.parametrize("fails_at", [0, 2, "end"])
+def test_where_the_disk_takes_no_annotated_bag_the_frames_are_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], fails_at: int | str
+) -> None:
+    """Hours of evaluation were lost with it."""
+    ros_harness = pytest.importorskip("ros_harness", reason="the tiny model is made beside the node's harness")
+    model = ros_harness.make_tiny_model(tmp_path / "tiny.onnx")
+    bag, out = recording(tmp_path / "drive", 4), tmp_path / "annotated"
+    write, finish = CameraAnnotation.write, CameraAnnotation.finish
+
+    def full(self: CameraAnnotation, number: int = -1, *more: Any) -> None:
+        if number == fails_at or (number == -1 and fails_at == "end"):
+            raise OSError(28, "No space left on device")
+        assert number == -1 or fails_at == "end" or number < int(fails_at), "it is tried again"
+        write(self, number, *more) if more else finish(self)
+
+    monkeypatch.setattr(CameraAnnotation, "write", full)
+    monkeypatch.setattr(CameraAnnotation, "finish", full)
+    words = ["evaluate", "--model", model, "--bag", bag, "--out", tmp_path / "out", "--annotate", out]
+    assert cli.main([str(word) for word in words]) == 1
+    told = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert told["frames"] == 4
+    (problem,) = told["problems"]
+    assert (
+        problem.startswith(f"{out} cannot be written (No space left on device)") and problem in capsys.readouterr().err
+    )
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["drive", "out", "tiny.onnx"]
