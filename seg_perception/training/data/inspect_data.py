@@ -3,7 +3,7 @@
 Prints each source's size, class shares and instances in the classes to be trained, and everything that training would
 stumble over, with file names: images without a label, labels without an image, sizes that differ, unknown ids, broken
 files, objects on what is no thing, classes that no training label has (unless `allow_absent` names them), labels of one class
-alone. Exits with 0
+alone, images that judge and are trained on too. Exits with 0
 when there is nothing of the kind, with 3 when there is.
 
 Example:
@@ -16,6 +16,7 @@ import argparse
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -28,6 +29,7 @@ from seg_perception.errors import SegPerceptionError
 from seg_perception.labels import NOT_GROUND, VOID, LabelSet
 from seg_perception.training.config import DATA_ROOT_VARIABLE, DataSource, TrainConfig, load_config
 from seg_perception.training.data.absent import absent_classes, why_absent, why_single
+from seg_perception.training.data.held_out import files_of, why_not_held_out
 from seg_perception.training.data.marks import why_no_boxes
 from seg_perception.writing import user_path, write_json
 
@@ -65,7 +67,9 @@ def run(arguments: argparse.Namespace) -> int:
     all_opened = all(findings.images for findings in found[:-1])  # what could not be opened may hold any class
     absent = absent_classes(labels, taught, config.allow_absent) if all_opened else []
     single = why_single(taught) if all_opened and config.distill is None else ""
-    faults = [why_absent(absent)] * bool(absent) + [single] * bool(single)
+    trained = set().union(*(findings.files for findings in found[:-1]))
+    held = why_not_held_out(trained, found[-1].files)
+    faults = [why_absent(absent)] * bool(absent) + [fault for fault in (single, held) if fault]
     problems = sum(len(findings.problems) for findings in found) + len(faults)
     for fault in faults:
         print(f"problem: {fault}")
@@ -91,11 +95,12 @@ class Look:
 @dataclass
 class Findings:
     """What a source holds, in classes of the trained set. Counters are by the classes' names, joined by a slash where
-    a label may be several; "" is void. classes: the names that are joined in each; rendered: classes that it shows in one scene
-    or another, where there is no end of scenes."""
+    a label may be several; "" is void. files: its images; classes: the names that are joined in each; rendered: classes that it
+    shows in one scene or another, where there is no end of scenes."""
 
     title: str
     images: int = 0
+    files: set[Path] = field(default_factory=set)
     classes: dict[str, tuple[str, ...]] = field(default_factory=dict)
     rendered: set[str] = field(default_factory=set)
     sizes: Counter[str] = field(default_factory=Counter)
@@ -181,6 +186,7 @@ def inspect(role: str, source: DataSource, config: TrainConfig, labels: LabelSet
     findings.problems += [f"{path} has no image" for path in dataset.spare]
     findings.problems += dataset.unlike
     places = dataset.bounded
+    findings.files = files_of(dataset)
     if places and dataset.path(0) is None:
         findings.rendered = {name for classes in dataset.meaning.values() for name in classes}
         findings.title += f" ({len(places)} of {len(dataset)} scenes)"

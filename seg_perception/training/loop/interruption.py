@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import signal
+import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -17,8 +18,9 @@ AGAIN_S = 1.0
 
 @contextmanager
 def held_back() -> Iterator[None]:
-    """Signals that somebody handles are handled when the block has ended; a second one at once, as where a step hangs. Where the
-    block fails, its error goes before. Python handles signals in the main thread; in others nothing changes."""
+    """Signals that somebody handles are handled when the block has ended, which is told of Ctrl-C; a second one at once, as where
+    a step hangs. Where the block fails, its error goes before. Python handles signals in the main thread; in others nothing
+    changes."""
     handlers = {number: handler for number in SIGNALS if callable(handler := signal.getsignal(number))}
     came: list[tuple[int, FrameType | None]] = []
     first_s = 0.0
@@ -28,6 +30,9 @@ def held_back() -> Iterator[None]:
         if not came:
             first_s = time.monotonic()
             came.append((number, frame))
+            if number == signal.SIGINT:
+                with suppress(OSError):
+                    print("\nthe step ends first; Ctrl-C once more stops at once", file=sys.stderr)
         elif time.monotonic() - first_s > AGAIN_S:
             handlers[number](number, frame)
 

@@ -22,6 +22,7 @@ from tqdm import tqdm
 from seg_perception.errors import SegPerceptionError
 from seg_perception.labels import LabelSet
 from seg_perception.training.config import TrainConfig
+from seg_perception.training.data.held_out import files_of, why_not_held_out
 from seg_perception.training.data.stream import TrainingStream
 from seg_perception.training.data.unlabelled import UnlabelledStream
 from seg_perception.training.distributed import mean_over_processes, rank, told_by_first, wait_for_all, world_size
@@ -77,7 +78,7 @@ class Trainer:
         self.optimiser = make_optimiser(network, config)
         self.scaler = GradScaler(enabled=config.precision == "fp16")
         self.stream = TrainingStream(config, labels, config.steps * config.batch_size)
-        config.open_source(config.validation, labels)  # hours before the first validation, an absent label is told
+        self._look_at_validation()
         self.teacher = None if config.distill is None else Teacher(config, config.distill, labels, self.device)
         unlabelled = config.unlabelled
         self.frames = unlabelled and UnlabelledStream(config, unlabelled, config.steps * unlabelled.batch_size)
@@ -91,6 +92,13 @@ class Trainer:
         self.data_before: list[str] = []
         self.metrics: dict[str, Any] = {}
         self._outputs = _wrapped_for_processes(_TrainingOutputs(network), self.device)
+
+    def _look_at_validation(self) -> None:
+        """Hours before the first one an absent label is refused, and told which images are trained on too."""
+        judged = files_of(self.config.open_source(self.config.validation, self.labels))
+        trained = set().union(*map(files_of, self.stream.datasets))
+        if rank() == 0 and (told := why_not_held_out(trained, judged)):
+            tqdm.write(told)
 
     @property
     def done(self) -> float:

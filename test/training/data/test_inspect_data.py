@@ -283,3 +283,22 @@ def test_labels_of_one_class_alone_teach_nothing(own: Path, capsys: pytest.Captu
     )
     code, text, found = inspect(own, capsys)
     assert (code, found["problems"]) == (0, 0), text
+
+
+def test_images_that_judge_and_are_trained_on_too_are_told(own: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A split's name that was copied, or a whole folder where patterns were meant; through a link too."""
+    (own / "again").symlink_to(own / "own")
+    pair(own / "own", "train", "d", np.zeros((4, 6)))
+    other = CONFIG.replace("split: val", "split: train").replace(
+        "validation: {name: folder, root: own", "validation: {name: folder, root: again"
+    )
+    (own / "config.yaml").write_text(other)
+    code, text, found = inspect(own, capsys)
+    assert (code, found["problems"]) == (3, 1)
+    assert f"3 of the 3 images of validation are trained on too, the first is {own / 'own/train/images/a.png'}" in text
+    held = other.replace("split: train}]", "split: train, leave_out: [b]}]").replace(
+        "split: train}", "split: train, only: [b]}"
+    )
+    (own / "config.yaml").write_text(held)
+    code, text, _ = inspect(own, capsys)
+    assert code == 0, text

@@ -139,7 +139,7 @@ def test_a_checkpoint_of_before_that_was_kept_counts_as_validated(root: Path, tm
 
 
 def test_a_signal_waits_for_the_end_of_the_block_and_a_second_one_later_does_not(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(interruption, "AGAIN_S", 0.0)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup has it
@@ -150,7 +150,7 @@ def test_a_signal_waits_for_the_end_of_the_block_and_a_second_one_later_does_not
         reached.append("first")
         os.kill(os.getpid(), signal.SIGINT)
         reached.append("second")
-    assert reached == ["first"]
+    assert reached == ["first"] and capsys.readouterr().err.count("Ctrl-C once more stops at once") == 1
     monkeypatch.setattr(interruption, "AGAIN_S", 1e9)
     with pytest.raises(KeyboardInterrupt), held_back():
         os.kill(os.getpid(), signal.SIGINT)

@@ -194,6 +194,16 @@ def test_a_gpu_that_torch_lets_not_compute_in_bfloat16_is_told(
         Trainer(config_of(root, precision="bf16"), CAMVID, tmp_path)
 
 
+def test_images_that_judge_and_are_trained_on_too_are_told(
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = config_of(root)
+    Trainer(config, CAMVID, tmp_path)
+    assert "trained on too" not in capsys.readouterr().out
+    Trainer(dataclasses.replace(config, validation=config.data[0]), CAMVID, tmp_path)
+    assert "3 of the 3 images of validation are trained on too" in capsys.readouterr().out
+
+
 def test_what_is_said_of_the_same_classes_may_change(
     root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
