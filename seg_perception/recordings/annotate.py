@@ -21,9 +21,9 @@ from seg_perception.ground.geometry import GroundProjection
 from seg_perception.labels import LabelSet
 from seg_perception.pictures.overlay import Overlay
 from seg_perception.recordings import messages as kinds
-from seg_perception.recordings.bag_file import INFO_TYPE, TF_TYPE, Bag, DamagedBagError, Entry
+from seg_perception.recordings.bag_file import INFO_TYPE, Bag, DamagedBagError, Entry
 from seg_perception.recordings.calibration import of_ros2
-from seg_perception.recordings.frames import INFO_TOPIC, TF_TOPIC, beside
+from seg_perception.recordings.frames import INFO_TOPIC, TF_TOPIC, beside, transforms_topic
 from seg_perception.recordings.messages import BagMessages
 from seg_perception.recordings.mounting import BASE_FRAME
 from seg_perception.recordings.sources import DEFAULT_RATE_HZ
@@ -71,6 +71,7 @@ class AnnotatedBag:
         self._writer, self._path, self._recordings = writer, recording, recordings
         self._connections: dict[str, Any] = {}
         self._cameras: list[CameraAnnotation] = []
+        self._transforms: set[str | None] = set()
         self.labels, self.codec = labels, codec
         self.messages = BagMessages(labels)
         self.counts: dict[str, int] = {}
@@ -80,7 +81,9 @@ class AnnotatedBag:
         the node does, by a name before the output's, which is the topic's."""
         prefix = NODE if alone else f"{NODE}/{topic.strip('/')}"
         images, others = (self._recordings.enter_context(Bag(self._path)) for _ in range(2))
-        recording = _Recording(self, images, others, topic, static=not self._cameras)
+        transforms = transforms_topic(others, topic)
+        recording = _Recording(self, images, others, topic, None if transforms in self._transforms else transforms)
+        self._transforms.add(transforms)
         self._cameras.append(CameraAnnotation(self, recording, prefix))
         return self._cameras[-1]
 
@@ -165,13 +168,14 @@ class _Recording:
 
     They are taken in the order of recording, one message at a time, so the memory does not grow with the bag. images,
     others: the bag, open twice: images are read alone, as BagSource does, so that both count them alike in a damaged bag.
+    transforms: the topic of those, None where they need no copy.
     """
 
-    def __init__(self, out: AnnotatedBag, images: Bag, others: Bag, topic: str, *, static: bool) -> None:
+    def __init__(self, out: AnnotatedBag, images: Bag, others: Bag, topic: str, transforms: str | None) -> None:
         self._out, self._bag, self._topic = out, images, topic
-        self._info_topic = beside(topic, INFO_TOPIC)
-        kinds_beside = {self._info_topic: INFO_TYPE, **({TF_TOPIC: TF_TYPE} if static else {})}
-        beside_it = [name for name, kind in kinds_beside.items() if others.types.get(name) == kind]
+        self._info_topic, self._tf_topic = beside(topic, INFO_TOPIC), transforms
+        beside_it = [self._info_topic] if others.types.get(self._info_topic) == INFO_TYPE else []
+        beside_it += [transforms] if transforms else []
         self._entries = heapq.merge(others.entries(beside_it), images.entries([topic]), key=lambda entry: entry.time_ns)
         self._taken = 0
         self._info: tuple[int, Any] | None = None
@@ -240,7 +244,7 @@ class _Recording:
 
     def _keep(self, entry: Entry) -> None:
         with suppress(DamagedBagError):  # BagSource tells of what it is for
-            if entry.topic == TF_TOPIC:
+            if entry.topic == self._tf_topic:
                 self._transforms.append((entry.time_ns, entry.read()))
             else:
                 self._info = entry.time_ns, entry.read()
@@ -248,7 +252,8 @@ class _Recording:
     def _write_kept(self, start_ns: int) -> None:
         """What was recorded before the first copied image goes where that begins, lest a player waits for it."""
         for time_ns, message in self._transforms:
-            self._out.write(TF_TOPIC, kinds.TF, message, max(time_ns, start_ns))
+            assert self._tf_topic is not None
+            self._out.write(self._tf_topic, kinds.TF, message, max(time_ns, start_ns))
         if self._info is not None:
             time_ns, message = self._info
             self._out.write(self._info_topic, kinds.CAMERA_INFO, of_ros2(message), max(time_ns, start_ns))

@@ -75,8 +75,16 @@ def _once(topics: Sequence[str], counts: Mapping[str, int]) -> list[str]:
 
 def beside(image_topic: str, usual: str) -> str:
     """The topic beside an image topic that has the last name of the usual one."""
-    base = without_form(image_topic).rsplit("/", 1)[0]
-    return f"{base}/{usual.rsplit('/', 1)[-1]}"
+    base, slash, _ = without_form(image_topic).rpartition("/")  # none of a topic that was written without
+    return f"{base}{slash}{usual.rsplit('/', 1)[-1]}"
+
+
+def transforms_topic(bag: Bag, image_topic: str) -> str | None:
+    """Where a bag has the static transforms of an image topic's robot: in the nearest of the namespaces that it lies in; None
+    where nowhere."""
+    namespaces = [image_topic[:place] for place, letter in enumerate(image_topic) if letter == "/"][::-1]
+    names = (*(f"{namespace}{TF_TOPIC}" for namespace in namespaces), TF_TOPIC, TF_TOPIC[1:])
+    return next((name for name in names if bag.types.get(name) == TF_TYPE and bag.counts[name]), None)
 
 
 class BagSource(Source):
@@ -183,7 +191,7 @@ class BagSource(Source):
 
     def _take_mounting(self, bag: Bag) -> None:
         """Where the camera is on the vehicle, where the bag tells it."""
-        tf = self._if_of(bag, TF_TOPIC, TF_TYPE)
+        tf = transforms_topic(bag, self.topic) or self._if_of(bag, TF_TOPIC, TF_TYPE)
         transforms = [link for _, _, message in bag.messages([tf] if tf else []) for link in message.transforms]
         first = next(bag.messages([self.topic]), None) if transforms else None
         if first is None:

@@ -337,6 +337,23 @@ def test_several_cameras_have_their_own_topics_and_the_mounting_comes_once(tmp_p
     assert len(found["/segmentation/front/image_raw/segments"]) == 2 and len(found["/tf_static"]) == 1
 
 
+def test_each_robots_transforms_are_copied_once(tmp_path: Path) -> None:
+    images = [f"/{robot}/{place}/image_raw" for robot in ("a", "b") for place in ("front", "rear")]
+    with Writer(tmp_path / "drive", version=8, storage_plugin=StoragePlugin.MCAP) as writer:
+        for topic, kind, message in (
+            *((f"/{robot}/tf_static", "tf2_msgs/msg/TFMessage", mounting(ROS2)) for robot in ("a", "b")),
+            *((topic, IMAGE, image(ROS2, 0)) for topic in images),
+        ):
+            connection = writer.add_connection(topic, kind, typestore=ROS2)
+            writer.write(connection, START_NS, ROS2.serialize_cdr(message, kind))
+    answers = Answers()
+    with annotated_bag(tmp_path / "annotated", tmp_path / "drive", CAMVID) as annotated:
+        for topic in images:
+            annotated.camera(topic, alone=False).write(0, answers.result(0), answers.projection)
+    found = read(tmp_path / "annotated")
+    assert [len(found[f"/{robot}/tf_static"]) for robot in ("a", "b")] == [1, 1] and "/tf_static" not in found
+
+
 def test_what_is_there_is_not_overwritten_and_a_failure_leaves_nothing(tmp_path: Path) -> None:
     bag = recording(tmp_path / "drive", 1)
     before = {path: path.read_bytes() for path in bag.iterdir()}

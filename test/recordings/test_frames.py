@@ -124,6 +124,22 @@ def test_topics_beside_the_images_that_are_of_another_type_are_left_out_and_told
     assert all("is a std_msgs/msg/String, no " in note for note in source.notes)
 
 
+@pytest.mark.parametrize("base", ["/front/", "front/", "/", ""])
+def test_what_lies_beside_the_images_is_found_whatever_the_topic_is_called(tmp_path: Path, base: str) -> None:
+    """Programs that write MCAP files themselves begin topics without a slash."""
+    info, label = camera_info(50, 0), labels([0])
+    path = write(
+        tmp_path / "bag",
+        [
+            (f"{base}camera_info", *info[1:]),
+            (f"{base}label", *label[0][1:]),
+            *pictures(1, f"{base}image_raw/compressed"),
+        ],
+    )
+    source = BagSource(path)
+    assert source.camera is not None and [item.truth is not None for item in source] == [True]
+
+
 @pytest.mark.parametrize("storage", list(StoragePlugin))
 def test_a_topic_without_a_message_is_told_so(tmp_path: Path, storage: StoragePlugin) -> None:
     """Recorders list the topics that were silent, too."""
@@ -154,6 +170,23 @@ def test_a_mounting_that_leads_to_another_frame_is_told(tmp_path: Path, base: st
     assert len(list(source)) == 2 and source.problems == []
     assert (source.pose is not None) == links == (source.notes == [])
     assert all("'front_optical' to base_footprint" in note and "in metres" in note for note in source.notes)
+
+
+@pytest.mark.parametrize(
+    ("topics", "x"),
+    [
+        (["/tf_static"], 0.0),
+        (["/robot/tf_static"], 0.0),
+        (["/robot/front/tf_static", "/robot/tf_static"], 0.0),
+        (["/tf_static", "/robot/tf_static"], 1.0),
+        (["tf_static"], 0.0),
+        (["/other/tf_static"], None),
+    ],
+)
+def test_a_robots_own_transforms_are_found_by_its_namespace(tmp_path: Path, topics: list[str], x: float | None) -> None:
+    sent = [(topic, *mounting(float(place))[1:]) for place, topic in enumerate(topics)]
+    source = BagSource(write(tmp_path / "bag", [*sent, *pictures(1, "/robot/front/image_raw")]))
+    assert (None if source.pose is None else source.pose.x) == x
 
 
 @pytest.mark.parametrize(("later", "changes"), [(1.0, False), (2.0, True)])
