@@ -21,7 +21,7 @@ from seg_perception.errors import SegPerceptionError
 from seg_perception.fast_dds import profile_environment
 from seg_perception.ros.camera_sources import find_source
 from seg_perception.ros.settings import camera_names_of
-from seg_perception.ros.topics import remappings
+from seg_perception.ros.topics import named_form, remappings
 from seg_perception.writing import shared_path
 from seg_perception.yaml_fields import read_yaml
 
@@ -85,6 +85,18 @@ def _refuse_contradictions(given: dict[str, str], names: Sequence[str]) -> None:
         )
 
 
+def _take_form(given: dict[str, str]) -> None:
+    """Take a topic of images in another form, as `ros2 topic list` shows it, for the images' and that form. Raises
+    SegPerceptionError where image_transport is another one."""
+    topic, form = named_form(given["image_topic"])
+    if form and given["image_transport"] not in ("", form):
+        raise SegPerceptionError(
+            f"image_topic:={given['image_topic']} is of {form} images and image_transport:={given['image_transport']}: leave one "
+            "of them out"
+        )
+    given["image_topic"], given["image_transport"] = topic, given["image_transport"] or form
+
+
 def _beside(image_topic: str) -> str:
     """Where image_transport looks for an image's calibration."""
     return "/".join((*image_topic.split("/")[:-1], "camera_info"))
@@ -98,6 +110,7 @@ def _clock(context: LaunchContext) -> str:
 
 def _nodes(context: LaunchContext) -> list[Any]:
     given = {name: LaunchConfiguration(name).perform(context) for name in ARGUMENTS}
+    _take_form(given)
     given["params_file"] = str(shared_path(given["params_file"], CONFIG.parent))
     named = [name.strip() for name in given["camera_names"].split(",") if name.strip()]
     names = named or camera_names_of(read_yaml(Path(given["params_file"])))

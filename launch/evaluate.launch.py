@@ -34,7 +34,7 @@ from seg_perception.play.answers import WATCHED
 from seg_perception.play.player import refuse_publishers
 from seg_perception.recordings.bag_file import Bag
 from seg_perception.ros.camera_sources import find_source
-from seg_perception.ros.topics import recorded_transport
+from seg_perception.ros.topics import named_form, recorded_transport
 from seg_perception.writing import user_path
 
 CAMERA = Path(__file__).resolve().with_name("camera.launch.py")
@@ -66,7 +66,7 @@ def _recorded(context: LaunchContext) -> list[Any]:
         topic, _ = find_source(given["source"]).topics(given.get("camera", ""), given.get("camera_names", ""))
     with Bag(user_path(given["bag"])) as bag:
         transport = recorded_transport(topic, bag.types)
-    given["image_transport"] = given.get("image_transport") or transport
+    given["image_transport"] = given.get("image_transport") or named_form(topic)[1] or transport
     return []
 
 

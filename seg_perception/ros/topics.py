@@ -195,6 +195,14 @@ def remappings(image_topic: str, camera_info_topic: str, camera_names: Sequence[
     return pairs
 
 
+def named_form(image_topic: str) -> tuple[str, str]:
+    """An image's topic without the form that may stand behind it, and the image_transport of that; empty where none does."""
+    for form in filter(None, _FORMS):
+        if image_topic.endswith(form) and image_topic != form:
+            return image_topic.removesuffix(form), form.lstrip("/")
+    return image_topic, ""
+
+
 def recorded_transport(image_topic: str, recorded: Collection[str]) -> str:
     """The image_transport in which a bag of these topics has images, {name} in image_topic for any camera's name; empty where it
     has several. Raises SegPerceptionError where it has none, for which a node would wait while the bag is played."""

@@ -67,6 +67,10 @@ def forwarded(started: Any) -> dict[str, Any]:
             "source:=gazebo would take images of its own with the calibration /front/camera_info, maybe of another camera",
         ),
         ({"source": "gazbo"}, "did you mean 'gazebo'"),
+        (
+            {"image_topic": "/front/image_raw/compressed", "image_transport": "ffmpeg"},
+            "is of compressed images and image_transport:=ffmpeg: leave one of them out",
+        ),
         ({"image_topic": "/{name}/image_raw"}, "no camera_names"),
         ({"camera_names": "front,rear", "image_topic": "/front/image_raw"}, "is one for the cameras front, rear"),
         ({"params_file": "~/there/is/none.yaml"}, f"{Path.home()}/there/is/none.yaml cannot be read"),
@@ -75,6 +79,23 @@ def forwarded(started: Any) -> dict[str, Any]:
 def test_what_would_be_left_out_without_a_word_is_refused(given: dict[str, str], words: str) -> None:
     with pytest.raises(SegPerceptionError, match=words):
         node(**given)
+
+
+@pytest.mark.parametrize(
+    ("given", "transport"),
+    [
+        ({"image_topic": "/front/image_raw/compressed"}, "compressed"),
+        ({"image_topic": "/front/image_raw/compressed", "image_transport": "compressed"}, "compressed"),
+        ({"image_topic": "/front/image_raw/ffmpeg"}, "ffmpeg"),
+        ({"image_topic": "/front/image_raw", "image_transport": "foxglove"}, "foxglove"),
+    ],
+)
+def test_the_topic_of_another_form_is_of_the_images_in_that_form(given: dict[str, str], transport: str) -> None:
+    """`/front/image_raw/compressed/compressed` was waited for."""
+    started = node(**given)
+    assert forwarded(started)["image_transport"] == transport
+    rules = set(started.expanded_remapping_rules)
+    assert {(f"image/{transport}", f"/front/image_raw/{transport}"), ("camera_info", "/front/camera_info")} <= rules
 
 
 @pytest.mark.parametrize(
@@ -128,6 +149,9 @@ def test_a_bags_images_are_taken_in_the_form_that_it_has(given: dict[str, str], 
     context, held = declared("evaluate.launch.py", bag=str(tmp_path / "drive"), image_topic=IMAGE_TOPIC, **given)
     held["_recorded"](context)
     assert context.launch_configurations["image_transport"] == transport
+    context.launch_configurations.update(image_topic=f"{IMAGE_TOPIC}/compressed")
+    with pytest.raises(SegPerceptionError, match="the bag has no images on /camera/image_raw/compressed: did you mean"):
+        held["_recorded"](context)
     context.launch_configurations["image_topic"] = ""
     with pytest.raises(SegPerceptionError, match="image_topic:= is not given: name the bag's camera images"):
         held["_recorded"](context)
