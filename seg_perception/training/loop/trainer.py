@@ -95,10 +95,11 @@ class Trainer:
 
     def _look_at_validation(self) -> None:
         """Hours before the first one an absent label is refused, and told which images are trained on too."""
-        judged = files_of(self.config.open_source(self.config.validation, self.labels))
-        trained = set().union(*map(files_of, self.stream.datasets))
-        if rank() == 0 and (told := why_not_held_out(trained, judged)):
-            tqdm.write(told)
+        validation = self.config.open_source(self.config.validation, self.labels)
+        if rank() == 0:
+            trained = set().union(*map(files_of, self.stream.datasets))
+            if told := why_not_held_out(trained, files_of(validation)):
+                tqdm.write(told)
 
     @property
     def done(self) -> float:
