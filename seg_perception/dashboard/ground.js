@@ -135,9 +135,12 @@ function drawGrid(context, grid) {
   context.restore();
 }
 
+/** No more rings than a kilometre has: an odometry that jumped may put the vehicle any distance from the grid. */
+const MOST_RINGS = 50;
+
 function drawRings(context, scale, ahead, axes, middle, bottom) {
   const step = ahead > 60 ? 20 : ahead > 25 ? 10 : 5;
-  for (let radius = step; radius <= ahead; radius += step) {
+  for (let radius = step; radius <= Math.min(ahead, MOST_RINGS * step); radius += step) {
     context.strokeStyle = "#ffffff30";
     context.lineWidth = 1 / scale;
     context.beginPath();

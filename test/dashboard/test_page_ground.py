@@ -53,3 +53,21 @@ def test_a_trail_begins_anew_where_places_are_in_another_frame(tmp_path: Path) -
 
 def test_a_trail_begins_anew_where_the_odometry_jumps(tmp_path: Path) -> None:
     assert trail_after(tmp_path, things(1, 0), things(1.1, 100), things(1.2, 107)) == [[1.1, [100, 0]], [1.2, [107, 0]]]
+
+
+@pytest.mark.parametrize(("reach_m", "rings"), [("23", 4), ("1000", 50), ("1e12", 50), ("Infinity", 50), ("NaN", 0)])
+def test_a_view_of_any_reach_is_drawn_at_once(reach_m: str, rings: int, tmp_path: Path) -> None:
+    """By one of 1e12 m the page stood for minutes, by a longer one for ever."""
+    shutil.copy(SCRIPT, tmp_path / "ground.mjs")
+    (tmp_path / "run.mjs").write_text(
+        'import { draw, ground } from "./ground.mjs";\n'
+        "let arcs = 0;\n"
+        "const told = { arc: () => arcs++, measureText: () => ({ width: 10 }) };\n"
+        "const context = new Proxy({}, { get: (_, name) => told[name] ?? (() => {}), set: () => true });\n"
+        f"ground.freeSpace = {{ range_max: {reach_m}, ranges: [], angle_min: 0, angle_step: 0.1 }};\n"
+        "draw({ width: 640, height: 480, getContext: () => context });\n"
+        "console.log(arcs);\n"
+    )
+    ran = subprocess.run([str(NODE), tmp_path / "run.mjs"], capture_output=True, text=True, check=False, timeout=60)
+    assert ran.returncode == 0, ran.stderr
+    assert int(ran.stdout) == rings
