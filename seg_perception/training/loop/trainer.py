@@ -109,7 +109,7 @@ class Trainer:
     def train(self, until: int) -> None:
         """Train up to this step, or until all is done, validating and saving on the way; metrics holds the last
         validation afterwards. What was trained is saved where it is interrupted or stumbles between two steps, as over an image
-        that is broken."""
+        that is broken, or where memory ends."""
         first = self.step
         with contextlib.ExitStack() as stack:
             log = None
@@ -119,7 +119,7 @@ class Trainer:
             bar = stack.enter_context(self._progress_bar())
             try:
                 self._train(until, log, bar)
-            except (KeyboardInterrupt, SegPerceptionError):
+            except BaseException:
                 if log is not None and self.step > first and self._is_whole:
                     self._save("last.pt")
                 raise

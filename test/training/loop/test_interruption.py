@@ -17,7 +17,7 @@ torch = pytest.importorskip("torch", reason="training needs torch")
 from training_fixtures import TINY_CONFIG, known_test_networks, write_camvid  # noqa: E402, F401
 
 from seg_perception.cli import main  # noqa: E402
-from seg_perception.errors import EXIT_INTERRUPTED  # noqa: E402
+from seg_perception.errors import EXIT_ERROR, EXIT_INTERRUPTED  # noqa: E402
 from seg_perception.training.data.stream import TrainingStream  # noqa: E402
 from seg_perception.training.loop import checkpoint, interruption  # noqa: E402
 from seg_perception.training.loop.interruption import held_back  # noqa: E402
@@ -71,15 +71,18 @@ def test_ctrl_c_within_a_step_keeps_all_steps_and_the_run_goes_on_as_if_unbroken
     assert parts["metrics"] == whole["metrics"]
 
 
-def test_what_ctrl_c_kept_from_being_validated_is_validated_when_the_run_goes_on(
-    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    ("error", "code"), [(KeyboardInterrupt(), EXIT_INTERRUPTED), (MemoryError("no room"), EXIT_ERROR)]
+)
+def test_what_was_kept_from_being_validated_is_validated_when_the_run_goes_on(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException, code: int
 ) -> None:
     def interrupted(*_: object) -> None:
-        raise KeyboardInterrupt
+        raise error
 
     with monkeypatch.context() as patched:
         patched.setattr("seg_perception.training.loop.trainer.validate", interrupted)
-        assert main(words(root, tmp_path)) == EXIT_INTERRUPTED
+        assert main(words(root, tmp_path)) == code
     assert checkpoint.load(tmp_path / "last.pt")["step"] == 4 and not (tmp_path / "best.pt").exists()
     for _ in range(2):  # the second time there is nothing left to do
         assert main([*words(root, tmp_path), "--resume"]) == 0
