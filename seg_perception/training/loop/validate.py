@@ -22,6 +22,9 @@ from seg_perception.results import Frame, NetworkOutput, Truth, Wants
 from seg_perception.training.config import TrainConfig
 from seg_perception.training.networks.heads import PanopticNetwork
 
+ROWS_AT_ONCE = 128
+"""Of an image whose logits are in memory together."""
+
 
 @torch.no_grad()
 def validate(network: PanopticNetwork, config: TrainConfig, labels: LabelSet) -> dict[str, Any]:
@@ -33,13 +36,31 @@ def validate(network: PanopticNetwork, config: TrainConfig, labels: LabelSet) ->
     for index in tqdm(dataset.bounded, desc="validating", unit="image", leave=False, mininterval=2):
         sample = dataset[index]
         logits = _run(network, preprocess, sample.rgb)[0]
-        full = F.interpolate(logits, size=sample.label.shape, mode="bilinear", align_corners=False)
-        found = full[0].argmax(0).to(torch.uint8).cpu().numpy()
+        found = winners(logits, sample.label.shape)
         confusion.update(
             comparison.prediction(found, sample.label), comparison.truth(Truth(sample.label, None)).semantic
         )
     iou = {name: float(value) for name, value in zip(comparison.labels.names, confusion.iou()) if not np.isnan(value)}
     return {"miou": mean_known(confusion.iou()) if iou else 0.0, "iou": iou}
+
+
+def winners(logits: Tensor, size_hw: tuple[int, ...]) -> NDArray[np.uint8]:
+    """uint8 [H, W]: the class of each pixel, by bilinear upsampling (half-pixel centres) of float32 [1, C, h, w].
+
+    Some rows at a time, since all logits of a camera's image of 12 megapixels are gigabytes.
+    """
+    rows, height = logits.shape[2], size_hw[0]
+    place = (torch.arange(height, device=logits.device) + 0.5) * (rows / height) - 0.5
+    place = place.clamp(0, rows - 1)
+    above = place.long()
+    below, share = (above + 1).clamp(max=rows - 1), (place - above)[:, None]
+    found = []
+    for first in range(0, height, ROWS_AT_ONCE):
+        some = slice(first, first + ROWS_AT_ONCE)
+        mixed = torch.lerp(logits[:, :, above[some]], logits[:, :, below[some]], share[some])
+        full = F.interpolate(mixed, size=(mixed.shape[2], size_hw[1]), mode="bilinear", align_corners=False)
+        found.append(full[0].argmax(0).to(torch.uint8))
+    return torch.cat(found).cpu().numpy()
 
 
 @torch.no_grad()

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch", reason="training needs torch")
 
+import torch.nn.functional as F  # noqa: E402
 from training_fixtures import TINY_CONFIG, known_test_networks, write_camvid  # noqa: E402, F401
 
 from seg_perception.datasets import open_dataset  # noqa: E402
@@ -16,7 +20,7 @@ from seg_perception.labels import CAMVID, VOID, LabelSet  # noqa: E402
 from seg_perception.metrics.scores import Scores  # noqa: E402
 from seg_perception.results import Truth  # noqa: E402
 from seg_perception.training.config import load_config  # noqa: E402
-from seg_perception.training.loop.validate import validate  # noqa: E402
+from seg_perception.training.loop.validate import ROWS_AT_ONCE, validate, winners  # noqa: E402
 
 
 class Says(torch.nn.Module):
@@ -78,3 +82,22 @@ def test_of_a_rendered_set_without_end_some_scenes_are_judged() -> None:
     ends = {name: open_dataset(name, None, split, CAMVID).bounded for name, split in rendered}
     assert len(ends["synthetic"]) == 100 and ends["synthetic"][-1] > 19_000
     assert list(ends["synthetic_drive"]) == list(range(60)), "which are few, and all of them, as figures stand on them"
+
+
+@pytest.mark.parametrize("size_hw", [(1, 1), (5, 7), (37, 200), (130, 61), (300, 20)])
+def test_winners_are_those_of_all_logits_upsampled_at_once(size_hw: tuple[int, int]) -> None:
+    """An image of 12 megapixels would need gigabytes for them: the most that is asked of torch is ROWS_AT_ONCE rows."""
+    logits = torch.randn(1, 5, 24, 32, generator=torch.Generator().manual_seed(0))
+    whole = F.interpolate(logits, size=size_hw, mode="bilinear", align_corners=False)[0]
+    asked = []
+
+    def interpolate(*arguments: Any, size: tuple[int, int], **more: Any) -> torch.Tensor:
+        asked.append(size[0])
+        return F.interpolate(*arguments, size=size, **more)
+
+    with patch("seg_perception.training.loop.validate.F", SimpleNamespace(interpolate=interpolate)):
+        found = winners(logits, size_hw)
+    assert found.dtype == np.uint8 and found.shape == size_hw
+    best, chosen = whole.max(dim=0).values, whole.gather(0, torch.from_numpy(found).long()[None])[0]
+    torch.testing.assert_close(chosen, best, rtol=0, atol=1e-5)  # where two are as likely either may win
+    assert sum(asked) == size_hw[0] and max(asked) <= ROWS_AT_ONCE
