@@ -74,12 +74,17 @@ def centers(heatmap: NDArray[np.float32], radius: int, threshold: float, most: i
 
 
 def nearest_center(
-    offset: NDArray[np.float32], found: list[tuple[int, int]], size_hw: tuple[int, int], stride: int
+    offset: NDArray[np.float32],
+    votes_here: NDArray[np.bool_],
+    found: list[tuple[int, int]],
+    size_hw: tuple[int, int],
+    stride: int,
 ) -> NDArray[np.uint16]:
     """uint16 [H, W]: 1 + index of the centre nearest to each pixel's vote, 0 without centres.
 
-    offset: float32 [2, h, w] = (dy, dx) in px of the network's input. Votes are made per grid cell, in sixteenths of a
-    mask pixel, and upsampled as the logits are.
+    offset: float32 [2, h, w] = (dy, dx) in px of the network's input; votes_here: bool [h, w], the cells that are things.
+    Votes are made per grid cell, in sixteenths of a mask pixel, and upsampled as the logits are, from those of the four
+    cells around a pixel that are things, or from all four. Where all that vote elect the same centre it is that one.
     """
     if not found:
         return np.zeros(size_hw, np.uint16)
@@ -93,4 +98,16 @@ def nearest_center(
     vote = np.rint((at + moved) * unit)
     center = np.rint((np.array(found) + 0.5) * cell_px * unit)
     closeness = 2 * np.einsum("kd,dhw->khw", center, vote) - (center**2).sum(1)[:, None, None]
-    return (upsample(closeness, size_hw).argmax(0) + 1).astype(np.uint16)
+    all_vote = ~_around(votes_here, size_hw).any(0)
+    chosen = upsample(np.where(votes_here, closeness, 0), size_hw).argmax(0)
+    elected = _around(closeness.argmax(0), size_hw)
+    voting = _around(votes_here, size_hw)
+    lowest = np.where(voting, elected, len(found)).min(0)
+    chosen = np.where(lowest == np.where(voting, elected, -1).max(0), lowest, chosen)
+    return (np.where(all_vote, upsample(closeness, size_hw).argmax(0), chosen) + 1).astype(np.uint16)
+
+
+def _around(cells: NDArray[np.generic], size_hw: tuple[int, int]) -> NDArray[np.generic]:
+    """[4, H, W]: what [h, w] holds in the four cells around each pixel."""
+    (y0, y1, _), (x0, x1, _) = (_samples(n, m) for n, m in zip(cells.shape, size_hw))
+    return np.stack([cells[y][:, x] for y in (y0, y1) for x in (x0, x1)])

@@ -85,8 +85,9 @@ class PanopticDecoder:
     *Instance*, after Panoptic-DeepLab: centres are maxima of the heatmap, ties to the first in raster order. Every grid
     cell votes for a place, its own centre plus its offset scaled to the mask; votes are upsampled bilinearly (equal to
     pixel + upsampled offset except in the outermost half cell), and each pixel of a thing class belongs to the centre
-    nearest to its vote, ties to the better centre. The class of a thing segment is that of most of its pixels; the
-    semantic mask stays the exact argmax and may differ from it. Ids are 1, 2, … by falling score.
+    nearest to its vote, ties to the better centre. Of the four cells around a pixel only those whose class is a thing vote,
+    since offsets are taught on things alone, or all where none is one. The class of a thing segment is that of most of
+    its pixels; the semantic mask stays the exact argmax and may differ from it. Ids are 1, 2, … by falling score.
     """
 
     def __init__(self, labels: LabelSet, settings: PanopticSettings) -> None:

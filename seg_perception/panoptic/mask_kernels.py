@@ -329,9 +329,11 @@ def paint_instances(
     """Write the bands' rows of instance [H, W]: 1 + index of the centre of each thing pixel, 0 elsewhere.
 
     winner: uint8 [h, w], the class of each grid cell; ground, least: as of unsure_kernels.py, 0 where that was not called.
+    Cells that are no things were taught no offsets: of four cells only those of things vote, all where none is one.
     """
     count = len(centers)
     corners, chosen, sides = np.empty((count, 4)), np.empty(count, np.int64), np.empty((2, count))
+    votes_here = np.empty(4, np.bool_)
     for band in range(bands[0], bands[1]):
         upper, lower = down.low[band], down.high[band]
         ys = down.start[band], down.start[band + 1]
@@ -343,6 +345,10 @@ def paint_instances(
             if not unsure and not _may_hold_thing(winner, is_thing, upper, lower, left, right):
                 continue
             winners = _at_corners(elected, (upper, lower), (left, right))
+            if not winners[0] == winners[1] == winners[2] == winners[3]:
+                winners = _find_voters(
+                    _at_corners(winner, (upper, lower), (left, right)), is_thing, winners, votes_here
+                )
             if winners[0] == winners[1] == winners[2] == winners[3]:
                 number = np.uint16(winners[0] + 1)
                 for y in range(ys[0], ys[1]):
@@ -353,7 +359,8 @@ def paint_instances(
             for k in range(count):
                 for i in range(4):
                     row, column = (lower if i // 2 else upper), (right if i % 2 else left)
-                    corners[k, i] = _closeness(votes[0, row, column], votes[1, row, column], centers[k])
+                    near = _closeness(votes[0, row, column], votes[1, row, column], centers[k])
+                    corners[k, i] = near if votes_here[i] else 0.0
             candidates = _find_candidates(corners, count, winners, chosen)
             for y in range(ys[0], ys[1]):
                 for n in range(candidates):
@@ -362,6 +369,30 @@ def paint_instances(
                     if is_thing[semantic[y, x]]:
                         n = _largest(sides[0], sides[1], across.weight[x], candidates)
                         instance[y, x] = chosen[n] + 1
+
+
+@compiled
+def _find_voters(
+    classes: tuple[int, int, int, int],
+    is_thing: NDArray[np.bool_],
+    centers: tuple[int, int, int, int],
+    votes_here: NDArray[np.bool_],
+) -> tuple[int, int, int, int]:
+    """Write to votes_here [4] which of four corners vote; returns the centre that each elects, a voter's in the place of one
+    that does not vote."""
+    for i in range(4):
+        votes_here[i] = is_thing[classes[i]]
+    if not votes_here.any():
+        votes_here[:] = True
+    some = 0
+    for i in range(4):
+        some = centers[i] if votes_here[i] else some
+    return (
+        centers[0] if votes_here[0] else some,
+        centers[1] if votes_here[1] else some,
+        centers[2] if votes_here[2] else some,
+        centers[3] if votes_here[3] else some,
+    )
 
 
 @compiled

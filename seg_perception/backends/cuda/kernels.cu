@@ -228,10 +228,13 @@ struct Logits {
     __device__ Number value(int cell, int k) const { return d.logits[k * d.h * d.w + cell]; }
 };
 
+// Cells that are no things were taught no offsets: of four cells only those of things vote, all where none is one.
 struct Closeness {
     typedef int64 Number;
     const Decode &d;
-    __device__ Number value(int cell, int k) const { return closeness(d, cell, k); }
+    bool all_vote;
+    __device__ bool votes(int cell) const { return all_vote || d.is_thing[d.winner[cell]]; }
+    __device__ Number value(int cell, int k) const { return votes(cell) ? closeness(d, cell, k) : 0; }
 };
 
 // The four cells around pixels: upper left, upper right, lower left, lower right.
@@ -245,21 +248,44 @@ __device__ inline Corners corners_of(const Decode &d, int row, int column) {
     return corners;
 }
 
-template <typename Winner>
-__device__ inline bool agree(const Winner *winner, const Corners &c) {
-    Winner first = winner[c.cell[0]];
-    return first == winner[c.cell[1]] && first == winner[c.cell[2]] && first == winner[c.cell[3]];
+// Who wins at each of four corners.
+struct Winners {
+    int at[4];
+    __device__ bool agree() const { return at[0] == at[1] && at[0] == at[2] && at[0] == at[3]; }
+};
+
+__device__ inline Winners classes_at(const Decode &d, const Corners &c) {
+    Winners winners;
+    for (int i = 0; i < 4; i++) winners.at[i] = d.winner[c.cell[i]];
+    return winners;
 }
 
-template <typename Values, typename Winner>
-__device__ bool can_win(const Values &values, const Winner *winner, const Corners &c, int k) {
+__device__ inline Closeness closeness_between(const Decode &d, const Corners &c) {
+    Closeness values = {d, true};
+    for (int i = 0; i < 4; i++) values.all_vote = values.all_vote && !d.is_thing[d.winner[c.cell[i]]];
+    return values;
+}
+
+// The centre that each corner elects, a voter's in the place of one that does not vote.
+__device__ inline Winners centers_at(const Closeness &values, const Corners &c) {
+    int some = 0;
+    Winners winners;
     for (int i = 0; i < 4; i++) {
-        if (winner[c.cell[i]] == k) return true;
+        if (values.votes(c.cell[i])) some = values.d.elected[c.cell[i]];
+    }
+    for (int i = 0; i < 4; i++) winners.at[i] = values.votes(c.cell[i]) ? values.d.elected[c.cell[i]] : some;
+    return winners;
+}
+
+template <typename Values>
+__device__ bool can_win(const Values &values, const Winners &winners, const Corners &c, int k) {
+    for (int i = 0; i < 4; i++) {
+        if (winners.at[i] == k) return true;
     }
     typename Values::Number own[4];
     for (int n = 0; n < 4; n++) own[n] = values.value(c.cell[n], k);
     for (int i = 0; i < 4; i++) {
-        int rival = winner[c.cell[i]];
+        int rival = winners.at[i];
         bool at_least = true, above = true;
         for (int n = 0; n < 4; n++) {
             typename Values::Number other = values.value(c.cell[n], rival);
@@ -271,30 +297,33 @@ __device__ bool can_win(const Values &values, const Winner *winner, const Corner
     return true;
 }
 
-// Where four corners disagree, the set of those that can win between them; a thread per 32 of them and cell.
-template <typename Values, typename Winner>
-__device__ void find_candidates(const Values &values, const Winner *winner, int count, int most, uint32 *sets) {
-    const Decode &d = values.d;
-    int i = thread_index(), first = i % words(most) * 32;
-    int cell = i / words(most);
-    if (cell >= d.h * d.w || first >= count) return;
-    Corners corners = corners_of(d, cell / d.w, cell % d.w);
-    if (agree(winner, corners)) return;
+// The set of those of 32 that can win between four corners that disagree.
+template <typename Values>
+__device__ uint32 candidates(const Values &values, const Winners &winners, const Corners &c, int first, int count) {
     uint32 set = 0;
     for (int k = first; k < smaller(count, first + 32); k++) {
-        if (can_win(values, winner, corners, k)) set |= 1u << (k - first);
+        if (can_win(values, winners, c, k)) set |= 1u << (k - first);
     }
-    sets[i] = set;
+    return set;
 }
 
+// A thread for each 32 classes, or centres, of a cell.
 KERNEL find_class_candidates(const Decode d) {
+    int i = thread_index(), first = i % words(d.classes) * 32, cell = i / words(d.classes);
+    if (cell >= d.h * d.w) return;
+    Corners corners = corners_of(d, cell / d.w, cell % d.w);
+    Winners winners = classes_at(d, corners);
     Logits values = {d};
-    find_candidates(values, d.winner, d.classes, d.classes, d.class_sets);
+    if (!winners.agree()) d.class_sets[i] = candidates(values, winners, corners, first, d.classes);
 }
 
 KERNEL find_center_candidates(const Decode d) {
-    Closeness values = {d};
-    find_candidates(values, d.elected, center_count(d), d.max_instances, d.center_sets);
+    int i = thread_index(), first = i % words(d.max_instances) * 32, cell = i / words(d.max_instances);
+    if (cell >= d.h * d.w || first >= center_count(d)) return;
+    Corners corners = corners_of(d, cell / d.w, cell % d.w);
+    Closeness values = closeness_between(d, corners);
+    Winners winners = centers_at(values, corners);
+    if (!winners.agree()) d.center_sets[i] = candidates(values, winners, corners, first, center_count(d));
 }
 
 struct Pixel {
@@ -406,7 +435,7 @@ KERNEL paint_masks(const Decode d) {
     int y = i / d.width, x = i % d.width, row = d.low_y[y], column = d.low_x[x];
     Pixel p = {row * d.w + column, corners_of(d, row, column), d.weight_y[y], d.weight_x[x]};
     Logits logits = {d};
-    bool all_win = agree(d.winner, p.corners);
+    bool all_win = classes_at(d, p.corners).agree();
     int k = all_win ? d.winner[p.cell] : largest(logits, p, d.classes, d.class_sets + p.cell * words(d.classes));
     int sure = k;  // whose confidence is told
     if (d.least_ground > 0 && d.is_ground[k] && is_unsure_ground(d, p)) {
@@ -421,9 +450,10 @@ KERNEL paint_masks(const Decode d) {
     if (!d.with_instances) return;
     int count = center_count(d), chosen = -1;
     if (count > 0 && d.is_thing[k]) {
-        Closeness near = {d};
+        Closeness near = closeness_between(d, p.corners);
+        Winners winners = centers_at(near, p.corners);
         const uint32 *set = d.center_sets + (int64)p.cell * words(d.max_instances);
-        chosen = agree(d.elected, p.corners) ? d.elected[p.cell] : largest(near, p, count, set);
+        chosen = winners.agree() ? winners.at[0] : largest(near, p, count, set);
     }
     d.instance[i] = (uint16)(chosen + 1);
 }

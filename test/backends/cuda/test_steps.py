@@ -86,7 +86,8 @@ def test_masks_equal_the_plain_definition_on_every_pixel_in_whatever_order_threa
     assert np.abs(seen.confidence - 255 * plain.confidence(logits, size_hw)).max() <= 0.51
 
     found = plain.centers(output.center_heatmap[0, 0], 1, 0.1, 200)
-    nearest = plain.nearest_center(output.center_offset[0], found, size_hw, 8) * labels.is_thing[semantic]
+    things = labels.is_thing[logits.argmax(0)]
+    nearest = plain.nearest_center(output.center_offset[0], things, found, size_hw, 8) * labels.is_thing[semantic]
     assert _same_regions(nearest, seen.instance)
 
 
