@@ -112,8 +112,8 @@ def run(arguments: argparse.Namespace) -> int:
         try:
             trainer.train(min(last, arguments.stop_after or last))
         except KeyboardInterrupt:
-            if distributed.rank() == 0 and (arguments.out / "last.pt").exists():
-                print(_what_next(arguments.out, trainer.step, is_done=False))
+            if distributed.rank() == 0 and trainer.saved:
+                print(_what_next(arguments.out, trainer.saved, is_done=False))
             raise
         if distributed.rank() == 0:
             if arguments.json:

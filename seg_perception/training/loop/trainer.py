@@ -85,7 +85,7 @@ class Trainer:
         weights = torch.from_numpy(self.stream.class_weights()).to(self.device)
         self._is_thing = torch.from_numpy(labels.is_thing[: len(labels)]).to(self.device)
         self.objective = Objective(config.loss, torch.from_numpy(self.stream.partial.bias).to(self.device), weights)
-        self.step, self.validated, self.best = 0, 0, -1.0
+        self.step, self.validated, self.saved, self.best = 0, 0, 0, -1.0
         self._is_whole = True
         self.trained_s = 0.0
         self.origin = ""
@@ -121,7 +121,7 @@ class Trainer:
                 self._train(until, log, bar)
             except BaseException:
                 if log is not None and self.step > first and self._is_whole:
-                    self._save("last.pt")
+                    self._save_last()
                 raise
 
     def _train(self, until: int, log: TrainingLog | None, bar: tqdm[Any]) -> None:
@@ -129,7 +129,7 @@ class Trainer:
         if self._validation_is_due:  # of a run that was stopped in it, or is to end where it is
             self._validate(log)
             if log is not None:
-                self._save("last.pt")
+                self._save_last()
         for batch in self.batches(until) if self.done < 1 else ():
             with held_back():
                 losses = self.one_step(batch)
@@ -143,7 +143,7 @@ class Trainer:
                 self._validate(log)
             ends = self.step == until or self.done >= 1
             if log is not None and (self.step % self.config.checkpoint_every == 0 or ends):
-                self._save("last.pt")
+                self._save_last()
             if ends:
                 break
 
@@ -313,7 +313,7 @@ class Trainer:
         if self.scaler.is_enabled() and content.get("scaler"):
             self.scaler.load_state_dict(content["scaler"])
         self.step, self.best = content["step"], content["best"]
-        self.validated = content.get("validated", self.step)
+        self.validated, self.saved = content.get("validated", self.step), self.step
         self.trained_s, self.origin = content.get("trained_s", 0.0), content.get("pretrained", "")
         self.data_before, self.metrics = content["data"], content.get("metrics", {})
         changed = [key for key, value in self._plain_config().items() if key in before and before[key] != value]
@@ -334,6 +334,10 @@ class Trainer:
                 log.picture(self.step, draw_first(self.average, self.config, self.labels))
         self.validated = self.step
         wait_for_all()
+
+    def _save_last(self) -> None:
+        self._save("last.pt")
+        self.saved = self.step
 
     def _save(self, name: str, best: float | None = None) -> None:
         """best: that of the file, where it is not yet that of the run."""

@@ -92,6 +92,25 @@ def test_what_was_kept_from_being_validated_is_validated_when_the_run_goes_on(
         assert checkpoint.load(tmp_path / name)["best"] == validated
 
 
+def test_a_step_that_is_interrupted_at_once_is_not_said_to_be_kept(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As by a second Ctrl-C; the run of SELDOM saves nothing before its end, that of TINY_CONFIG its second step."""
+
+    def interrupted(average: Any, network: Any, decay: float, step: int) -> None:
+        if step == 3:
+            raise KeyboardInterrupt
+        move_average(average, network, decay, step)
+
+    monkeypatch.setattr("seg_perception.training.loop.trainer.move_average", interrupted)
+    assert main(words(root, tmp_path / "seldom")) == EXIT_INTERRUPTED
+    assert "stopped after" not in capsys.readouterr().out
+    (tmp_path / "config.yaml").write_text(TINY_CONFIG)
+    assert main([*words(root, tmp_path / "often"), "--config", str(tmp_path / "config.yaml")]) == EXIT_INTERRUPTED
+    assert "stopped after step 2: " in capsys.readouterr().out
+    assert checkpoint.load(tmp_path / "often/last.pt")["step"] == 2
+
+
 @pytest.mark.parametrize(("split", "broken_at"), [("train", 8), ("val", 4)])
 def test_what_was_trained_before_a_broken_image_is_kept(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], split: str, broken_at: int
