@@ -24,6 +24,8 @@ _SYSTEMS = ("dev", "proc")
 _LONGEST = 200
 """Bytes of a name that are kept aside; file systems take 255 with what is put around it."""
 _ASIDE = re.compile(r"\..+\.\d+(\..*)?")
+_held: set[int] = set()
+"""Folders of results that this process holds, open."""
 
 
 @contextmanager
@@ -97,10 +99,21 @@ def new_folder(path: Path) -> Iterator[Path]:
         folder.rename(path)
 
 
+def _let_go() -> None:
+    """Close, in a process that was forked, what its parent holds: it would stay held while the parent is killed and this one, such
+    as one that loads images, lives on."""
+    for place in _held:
+        os.close(place)
+    _held.clear()
+
+
+os.register_at_fork(after_in_child=_let_go)
+
+
 @contextmanager
 def results_folder(path: Path) -> Iterator[None]:
-    """Make a folder for the results of one run, which is nobody else's until the block ends; where nothing came into a
-    new one, it is taken away again.
+    """Make a folder for the results of one run, which is nobody else's until the block or this process ends; where nothing came
+    into a new one, it is taken away again. On a disk without locks nobody keeps others out.
 
     Raises SegPerceptionError when it is a file, when it cannot be made, or when another run writes into it now.
     """
@@ -112,6 +125,7 @@ def results_folder(path: Path) -> Iterator[None]:
         raise SegPerceptionError(
             f"the folder {path} cannot be made ({error.strerror}): name another by --out"
         ) from error
+    _held.add(place)
     try:
         try:
             fcntl.flock(place, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -119,8 +133,11 @@ def results_folder(path: Path) -> Iterator[None]:
             raise SegPerceptionError(
                 f"another run writes into {path} now: wait for its end, or name another folder by --out"
             ) from error
+        except OSError:  # a disk without locks
+            pass
         yield
     finally:
+        _held.discard(place)
         os.close(place)
         if is_new:
             with suppress(OSError):  # not empty

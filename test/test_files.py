@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import struct
+import subprocess
+import sys
 import zlib
 from pathlib import Path
 
@@ -97,6 +100,42 @@ def test_a_folder_is_one_runs_alone_and_an_empty_one_is_taken_away(tmp_path: Pat
     with results_folder(out):
         pass
     assert [path.name for path in out.iterdir()] == ["report.json"]
+
+
+def test_a_folder_is_free_when_its_run_was_killed_though_a_process_of_it_lives_on(tmp_path: Path) -> None:
+    """As those that load images of a training do for some seconds."""
+    killed = (
+        "import os, sys\n"
+        "from pathlib import Path\n"
+        "from seg_perception.writing import results_folder\n"
+        "with results_folder(Path(sys.argv[1])):\n"
+        "    if os.fork() == 0:\n"
+        "        print('forked', flush=True)\n"
+        "        sys.stdin.read()\n"
+        "        os._exit(0)\n"
+        "    sys.stdin.read()\n"
+    )
+    run = subprocess.Popen(
+        [sys.executable, "-c", killed, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    with run:
+        assert run.stdout is not None and run.stdout.readline() == "forked\n"
+        run.kill()
+        run.wait()
+        with results_folder(tmp_path):
+            pass
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOTSUP])
+def test_a_folder_of_a_disk_without_locks_is_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    def without_locks(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("fcntl.flock", without_locks)
+    with results_folder(tmp_path):
+        pass
 
 
 def test_a_folder_that_is_a_file_is_named(tmp_path: Path) -> None:

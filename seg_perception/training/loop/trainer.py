@@ -30,7 +30,7 @@ from seg_perception.training.loop import checkpoint, optimisation
 from seg_perception.training.loop.beginning import read_beginning
 from seg_perception.training.loop.consistency import consistency_loss, mixed_images, pseudo_labels, ramped_weight, split
 from seg_perception.training.loop.distillation import Teacher
-from seg_perception.training.loop.interruption import held_back
+from seg_perception.training.loop.interruption import end_as_by_ctrl_c, held_back
 from seg_perception.training.loop.objective import Objective
 from seg_perception.training.loop.optimisation import learning_rate, make_optimiser, move_average, share_done
 from seg_perception.training.loop.steadiness import moves, next_frames, steady_losses
@@ -176,6 +176,7 @@ class Trainer:
                 num_workers=self.config.workers,
                 prefetch_factor=4 if self.config.workers else None,
                 pin_memory=self.device.type == "cuda",
+                worker_init_fn=end_as_by_ctrl_c,
             )
         except SegPerceptionError as error:  # from a worker it comes with that one's traceback before the sentence
             raise SegPerceptionError(str(error).rpartition("SegPerceptionError: ")[2].strip()) from error

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import signal
+import subprocess
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -69,6 +71,27 @@ def test_ctrl_c_within_a_step_keeps_all_steps_and_the_run_goes_on_as_if_unbroken
     for part in ("weights", "average"):
         assert [name for name, value in whole[part].items() if not torch.equal(value, parts[part][name])] == []
     assert parts["metrics"] == whole["metrics"]
+
+
+def test_sigterm_that_goes_to_the_processes_that_load_images_too_keeps_all_steps(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As timeout, systemd and Slurm send it."""
+
+    def interrupted(average: Any, network: Any, decay: float, step: int) -> None:
+        if step == 3:
+            workers = [process.pid for process in multiprocessing.active_children() if process.pid]
+            assert len(workers) == 2
+            # By another process: torch's workers make light of what their own parent sends.
+            subprocess.run(["kill", "-TERM", *map(str, (os.getpid(), *workers))], check=True)
+            for pid in workers:
+                os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+        move_average(average, network, decay, step)
+
+    monkeypatch.setattr("seg_perception.training.loop.trainer.move_average", interrupted)
+    (tmp_path / "config.yaml").write_text(SELDOM.replace("workers: 0", "workers: 2"))
+    assert main([*words(root, tmp_path / "out"), "--config", str(tmp_path / "config.yaml")]) == EXIT_INTERRUPTED
+    assert checkpoint.load(tmp_path / "out/last.pt")["step"] == 3
 
 
 @pytest.mark.parametrize(
