@@ -14,10 +14,12 @@ LOOKING = "looking"
 
 
 class Page:
-    """One page, and the source that it looks at; empty: none yet. Used in one event loop."""
+    """One page, and the source that it looks at; empty: none yet. tells_seen: whether it says what it has shown, as those of
+    1.0 do not, which may be open still; they are sent all. Used in one event loop."""
 
     def __init__(self) -> None:
         self.source = ""
+        self.tells_seen = False
         self._waiting: dict[str, bytes] = {}
         self._under_way: Counter[str] = Counter()
         self._some = asyncio.Event()
@@ -46,7 +48,7 @@ class Page:
         while (kind := self._next()) is None:
             self._some.clear()
             await self._some.wait()
-        self._under_way[kind] += kind != LOOKING
+        self._under_way[kind] += self.tells_seen and kind != LOOKING
         return self._waiting.pop(kind)
 
     def _next(self) -> str | None:

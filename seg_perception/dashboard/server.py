@@ -69,9 +69,9 @@ class Server:
                 transport.abort()
 
     async def _live(self, request: web.Request) -> web.WebSocketResponse:
-        """A page says which source it looks at, `{"source": "/segmentation"}`, as often as it likes, and is sent packets; one of
-        the kind `looking` says that all after it are of that source. Of every other packet it says when it was shown,
-        `{"seen": "overlay"}`, and is sent no more of that kind before."""
+        """A page says which source it looks at, `{"source": "/segmentation", "tells_seen": true}`, as often as it likes, and is
+        sent packets; one of the kind `looking` says that all after it are of that source. Of every other packet it says when it
+        was shown, `{"seen": "overlay"}`, and is sent no more of that kind before."""
         socket = web.WebSocketResponse(timeout=GOODBYE_S, heartbeat=10.0, compress=False, max_msg_size=4096)
         await socket.prepare(request)
         self._open[socket] = request.transport
@@ -88,6 +88,7 @@ class Server:
                     continue
                 source = said.get("source")
                 source = source if isinstance(source, str) else ""
+                page.tells_seen = said.get("tells_seen") is True
                 page.look(source, packet(LOOKING, {"source": source}))
                 self._watch(self._board.sources())
         finally:

@@ -16,7 +16,7 @@ export class Stream {
   ask(source) {
     this.#asked = source;
     this.#follows = false;
-    return JSON.stringify({ source });
+    return JSON.stringify({ source, tells_seen: true });
   }
 
   /** One message of the socket, a Uint8Array. send: what to send back on it once that is shown, so that the next may come. */

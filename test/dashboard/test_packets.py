@@ -126,6 +126,7 @@ def test_a_page_that_shows_slowly_is_sent_no_more_than_it_has_shown() -> None:
 
     async def play() -> list[bytes]:
         page, sent = Page(), list[bytes]()
+        page.tells_seen = True
         for k in range(6):
             page.put("overlay", b"overlay %d" % k)
             sent += [await page.take()] if k < 2 else []
@@ -154,7 +155,7 @@ def test_the_server_hears_what_a_page_has_shown() -> None:
         board = Board()
         server = Server(board, lambda sources: None)
         async with TestClient(TestServer(server.application())) as client, client.ws_connect("/live") as socket:
-            await socket.send_str('{"source": "/segmentation"}')
+            await socket.send_str('{"source": "/segmentation", "tells_seen": true}')
             assert b"looking" in await socket.receive_bytes()
             for k in range(4):
                 board.post("/segmentation", "overlay", b"%d" % k)
@@ -165,6 +166,23 @@ def test_the_server_hears_what_a_page_has_shown() -> None:
             assert board.sources() == {"/segmentation"}, "what it looks at stays"
 
     asyncio.run(asyncio.wait_for(play(), WAIT_S))
+
+
+def test_a_page_of_before_that_never_says_what_it_has_shown_is_sent_all() -> None:
+    """One that was open while the robot got a new release, and has found its server again."""
+
+    async def play() -> list[bytes]:
+        board = Board()
+        server = Server(board, lambda sources: None)
+        async with TestClient(TestServer(server.application())) as client, client.ws_connect("/live") as socket:
+            await socket.send_str('{"source": "/segmentation"}')
+            heard = [await socket.receive_bytes()]
+            for k in range(4):
+                board.post("/segmentation", "overlay", b"%d" % k)
+                heard.append(await socket.receive_bytes())
+            return heard[1:]
+
+    assert asyncio.run(asyncio.wait_for(play(), WAIT_S)) == [b"0", b"1", b"2", b"3"]
 
 
 def test_packets_go_to_the_pages_of_their_source() -> None:

@@ -52,9 +52,9 @@ def test_what_is_still_under_way_from_the_camera_before_is_not_shown_as_the_new_
         """,
     )
     assert heard == [
-        '{"source":"/s/front"}',
+        '{"source":"/s/front","tells_seen":true}',
         ["overlay", "front", 4],
-        '{"source":"/s/rear"}',
+        '{"source":"/s/rear","tells_seen":true}',
         ["sources", "", 0],
         ["grid", "rear", 2],
     ]
