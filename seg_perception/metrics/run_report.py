@@ -52,6 +52,9 @@ class RunReport:
             raise SegPerceptionError(f"{path} is no JSON ({error}): write the report again with evaluate") from error
         if not isinstance(numbers, dict) or "model" not in numbers:
             raise SegPerceptionError(f"{path} is no report: name the report.json that evaluate or run has written")
+        for key in ("model", "source"):
+            if not isinstance(numbers.get(key, ""), str | None):
+                raise SegPerceptionError(f"the {key} in {path} is no name: write the report again with evaluate")
         return RunReport(str(path), numbers)
 
     @cached_property

@@ -81,18 +81,24 @@ class Followed:
         """where: for sentences; read: as of a Calibration, whose first one it begins with."""
         self._where, self._entries, self._read = where, entries, read
         self._next = next(entries, None)
-        self._said, self._good = b"", False
+        self._said, self._stamp_ns, self._has_begun = b"", 0, False
         self._faults, self._changes, self._first_change = Faults(), 0, ""
         self.camera: CameraModel | None = None
 
     def at(self, time_ns: int, stamp_ns: int) -> CameraModel | None:
         """Of the next image, which was recorded at time_ns; None where none has come that can be used."""
-        while self._next is not None and (self._next.time_ns <= time_ns or self._next.header_stamp_ns == stamp_ns):
+        while self._next is not None and (self._next.time_ns <= time_ns or self._comes_late(self._next, stamp_ns)):
+            self._stamp_ns = self._next.header_stamp_ns
             if self._next.behind_stamp != self._said:
                 self._said = self._next.behind_stamp
                 self._take(self._next)
             self._next = next(self._entries, None)
+        self._has_begun = True
         return self.camera
+
+    def _comes_late(self, entry: Entry, stamp_ns: int) -> bool:
+        """Whether it is of an image of that stamp, and the first that is: where a clock stands, all have one stamp."""
+        return self._stamp_ns != entry.header_stamp_ns == stamp_ns
 
     def _take(self, entry: Entry) -> None:
         try:
@@ -101,7 +107,7 @@ class Followed:
             if self.camera is not None:  # those before it were told when the bag was opened
                 self._faults.add(f"{self._where} at {entry.time_ns} ns", f"{error}; the one before stays")
             return
-        if self.camera is not None and camera != self.camera:
+        if self._has_begun and self.camera is not None and camera != self.camera:
             self._first_change = self._first_change or f"at {entry.time_ns} ns ({_differences(self.camera, camera)})"
             self._changes += 1
         self.camera = camera
@@ -113,11 +119,12 @@ class Followed:
 
     @property
     def notes(self) -> list[str]:
-        """That it changed, if it did."""
+        """That it changed from one of the images to the next, if it did."""
         if not self._changes:
             return []
+        how_often = "once," if self._changes == 1 else f"{self._changes} times, first"
         return [
-            f"{self._where} changes {self._changes} times, first {self._first_change}: each image is placed by the one that was "
+            f"{self._where} changes {how_often} {self._first_change}: each image is placed by the one that was "
             "recorded last before it"
         ]
 

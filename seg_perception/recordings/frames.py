@@ -193,6 +193,11 @@ class BagSource(Source):
         """Where the camera is on the vehicle, where the bag tells it."""
         tf = transforms_topic(bag, self.topic) or self._if_of(bag, TF_TOPIC, TF_TYPE)
         transforms = [link for _, _, message in bag.messages([tf] if tf else []) for link in message.transforms]
+        if not transforms and self.camera is not None:
+            self._opening_notes.append(
+                f"{self._path} has a calibration of {self.topic} but no static transforms (in {TF_TOPIC}), so where the camera is "
+                "on the vehicle is not known and nothing is told in metres"
+            )
         first = next(bag.messages([self.topic]), None) if transforms else None
         if first is None:
             return

@@ -212,11 +212,16 @@ def test_files_that_are_no_reports_are_refused(tmp_path: Path, capsys: pytest.Ca
         (tmp_path / "cut.json", "is no JSON"),
         (tmp_path / "deep.json", "is no JSON"),
         (saved(tmp_path / "list.json", {"miou": 1}), "is no report"),
+        (saved(tmp_path / "model.json", numbers([100] * 20, model=math.nan)), "model"),
+        (saved(tmp_path / "source.json", numbers([100] * 20, source=["drive"])), "source"),
         (saved(tmp_path / "broken.json", broken), "the frames in"),
     ):
         assert run(good, path) == 2
         assert sentence in capsys.readouterr().err
     assert run(good, good, "--block", 0) == 2
+    named = {key: value for key, value in numbers([100] * 20).items() if key != "source"}
+    out = tmp_path / "compare.json"
+    assert run(good, saved(tmp_path / "unnamed.json", named), "--json", out) == 0 and out.is_file()
 
 
 def test_other_data_is_refused_unless_forced(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
