@@ -21,7 +21,7 @@ from seg_perception.errors import SegPerceptionError
 from seg_perception.fast_dds import profile_environment
 from seg_perception.ros.camera_sources import find_source
 from seg_perception.ros.settings import camera_names_of
-from seg_perception.ros.topics import named_form, remappings
+from seg_perception.ros.topics import info_beside, named_form, remappings
 from seg_perception.writing import shared_path
 from seg_perception.yaml_fields import read_yaml
 
@@ -38,7 +38,7 @@ ARGUMENTS = {
     "camera_info_topic": (
         "",
         "calibration of that camera; empty: camera_info beside image_topic, without one camera_info, of camera_names "
-        "<name>/camera_info",
+        "<name>/camera_info, which it is too where beside image_topic there is one for all",
     ),
     "camera_names": (
         "",
@@ -97,11 +97,6 @@ def _take_form(given: dict[str, str]) -> None:
     given["image_topic"], given["image_transport"] = topic, given["image_transport"] or form
 
 
-def _beside(image_topic: str) -> str:
-    """Where image_transport looks for an image's calibration."""
-    return "/".join((*image_topic.split("/")[:-1], "camera_info"))
-
-
 def _clock(context: LaunchContext) -> str:
     """What the launch file around this one says of simulated time: that of a source is then as it says; empty: nothing."""
     given = context.launch_configurations
@@ -127,7 +122,7 @@ def _nodes(context: LaunchContext) -> list[Any]:
         if "use_sim_time" in forwarded and _clock(context):
             forwarded["use_sim_time"] = bool(IfCondition(_clock(context)).evaluate(context))
     if given["image_topic"]:
-        image_topic, camera_info_topic = given["image_topic"], _beside(given["image_topic"])
+        image_topic, camera_info_topic = given["image_topic"], info_beside(given["image_topic"])
     profile = fast_dds_profile()
     perception = Node(
         package="seg_perception",

@@ -195,6 +195,15 @@ def remappings(image_topic: str, camera_info_topic: str, camera_names: Sequence[
     return pairs
 
 
+def info_beside(image_topic: str) -> str:
+    """Where the calibration of images lies that nobody names: camera_info beside them, as image_transport looks for it; where only
+    what would be left out has {name}, as in `/cameras/{name}`, that would be one for all: {name}/camera_info."""
+    folder, slash, _ = image_topic.rpartition("/")
+    if "{name}" in image_topic and "{name}" not in folder:
+        return "{name}/camera_info"
+    return f"{folder}{slash}camera_info"
+
+
 def named_form(image_topic: str) -> tuple[str, str]:
     """An image's topic without the form that may stand behind it, and the image_transport of that; empty where none does."""
     for form in filter(None, _FORMS):

@@ -118,6 +118,11 @@ def test_the_calibration_is_that_beside_the_images(given: dict[str, str], info: 
     assert ("camera_info", info) in node(**given).expanded_remapping_rules
 
 
+def test_a_camera_whose_images_lie_beside_anothers_has_a_calibration_of_its_own() -> None:
+    rules = node(camera_names="front,left", image_topic="/cameras/{name}").expanded_remapping_rules
+    assert {("left/image", "/cameras/left"), ("left/camera_info", "left/camera_info")} <= set(rules)
+
+
 @pytest.mark.parametrize(
     ("given", "simulated"),
     [({}, True), ({"use_sim_time": "false"}, False), ({"use_sim_time": "true"}, True), ({"clock": "false"}, False)],

@@ -25,7 +25,7 @@ from seg_perception.panoptic.steadier import TemporalSettings
 from seg_perception.ros import parameters
 from seg_perception.ros.parameters import NodeSettings, declarations, parameter_table
 from seg_perception.ros.settings import Settings, camera_names_of
-from seg_perception.ros.topics import INPUTS, OUTPUTS, recorded_transport, remappings, topic_table
+from seg_perception.ros.topics import INPUTS, OUTPUTS, info_beside, recorded_transport, remappings, topic_table
 from seg_perception.tracking.settings import TrackingSettings
 
 
@@ -254,6 +254,24 @@ def test_two_cameras_are_not_forwarded_one_topic(image: str, info: str, named: s
     with pytest.raises(SegPerceptionError, match=re.escape(words)):
         remappings(image, info, ["front", "left"])
     assert ("front/camera_info", info.replace("{name}", "front")) in remappings(image, info, ["front"])
+
+
+@pytest.mark.parametrize(
+    ("image", "info"),
+    [
+        ("/front/image_raw", "/front/camera_info"),
+        ("image_raw", "camera_info"),
+        ("/image_raw", "/camera_info"),
+        ("/{name}/image_raw", "/{name}/camera_info"),
+        # Beside them there is one for all, which is refused, though nobody gave it.
+        ("/cameras/{name}", "{name}/camera_info"),
+        ("/{name}_image", "{name}/camera_info"),
+    ],
+)
+def test_the_calibration_that_is_not_named_lies_beside_the_images(image: str, info: str) -> None:
+    names = ["front", "left"] if "{name}" in image else []
+    assert info_beside(image) == info
+    assert remappings(image, info_beside(image), names)
 
 
 def test_a_place_for_names_needs_names() -> None:
