@@ -28,6 +28,8 @@ _LEAST_FOCAL, _MOST_SIDES = 1 / 50, 1000.0
 way to the principal point is so many times the longer side."""
 _MOST_SKEW = 0.01
 """Share of the focal length; it is not modelled."""
+_ROUNDING = 1e-6
+"""By how much a computed matrix may be off where it is 0 or 1."""
 
 
 @dataclass(frozen=True)
@@ -151,7 +153,8 @@ def _check_matrix(matrix: Floats, size_wh: tuple[int, int]) -> None:
     """Raise SegPerceptionError where a matrix of finite numbers and positive focal lengths is none of an image of (width, height)
     px: what cannot be is told here, since metres on the ground would be wrong by it without a word."""
     (fx, skew, cx), (_, fy, cy) = matrix[:2].tolist()
-    if matrix[1, 0] != 0 or matrix[2].tolist() != [0, 0, 1] or abs(skew) > _MOST_SKEW * fx:
+    off = max(abs(matrix[1, 0]), np.abs(matrix[2] - (0, 0, 1)).max())
+    if off > _ROUNDING or abs(skew) > _MOST_SKEW * fx:
         rows = "; ".join(" ".join(f"{number:g}" for number in row) for row in matrix.tolist())
         raise SegPerceptionError(
             f"the camera matrix is {rows}, where fx 0 cx; 0 fy cy; 0 0 1 is due: calibrate the camera"

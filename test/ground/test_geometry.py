@@ -284,6 +284,14 @@ def test_a_calibration_that_cannot_be_is_refused(changes, words):
         CameraModel.from_matrices(**{**values, **changes})
 
 
+@pytest.mark.parametrize("place", [(0, 1), (1, 0), (2, 0), (2, 1), (2, 2)])
+def test_a_matrix_that_was_computed_may_be_off_by_rounding(place):
+    """Who scales a matrix by another, or inverts it twice, has 1e-12 for 0 and 0.999999999999 for 1."""
+    k = np.array(K, np.float64).reshape(3, 3)
+    k[place] -= 1e-12
+    assert CameraModel(640, 480, k).K[1][1] == 610.0
+
+
 @pytest.mark.parametrize(
     ("pose", "words"),
     [
