@@ -21,7 +21,7 @@ from seg_perception.ground.geometry import GroundProjection
 from seg_perception.labels import LabelSet
 from seg_perception.pictures.overlay import Overlay
 from seg_perception.recordings import messages as kinds
-from seg_perception.recordings.bag_file import INFO_TYPE, Bag, DamagedBagError, Entry
+from seg_perception.recordings.bag_file import INFO_TYPE, Bag, DamagedBagError, Entry, as_asked
 from seg_perception.recordings.calibration import of_ros2
 from seg_perception.recordings.frames import INFO_TOPIC, TF_TOPIC, beside, transforms_topic
 from seg_perception.recordings.messages import BagMessages
@@ -59,7 +59,7 @@ def annotated_bag(path: Path, recording: Path, labels: LabelSet, codec: str | No
             bag = AnnotatedBag(writer, recording, labels, recordings, codec)
             yield bag
             bag.finish()
-        (aside / f"{path.stem}.mcap" if path.suffix == ".mcap" else aside).rename(path)
+        as_asked(aside, path).rename(path)
 
 
 class AnnotatedBag:

@@ -256,6 +256,16 @@ def _parts(path: Path) -> list[Path]:
     return [path] if path.is_file() or (path / _METADATA).is_file() else _storage_files(path)
 
 
+def is_one_file(path: Path) -> bool:
+    """Whether a bag that is written there is a file alone, by its name, and no folder."""
+    return path.suffix == ".mcap"
+
+
+def as_asked(written: Path, path: Path) -> Path:
+    """Of the folder of a written bag what is to be at path: its one storage file, or all."""
+    return written / f"{written.name}.mcap" if is_one_file(path) else written
+
+
 def _storage_files(path: Path) -> list[Path]:
     """In the order of their numbers, which rosbag2 puts at the end of their names."""
     if path.is_file():

@@ -37,6 +37,7 @@ from seg_perception.camera_model import CameraModel, CameraPose
 from seg_perception.errors import SegPerceptionError
 from seg_perception.labels import VOID
 from seg_perception.options import rate, whole
+from seg_perception.recordings.bag_file import as_asked, is_one_file
 from seg_perception.recordings.dataset_source import LabelledSource
 from seg_perception.recordings.frames import IMAGE_TOPIC, INFO_TOPIC, INSTANCE_TOPIC, LABEL_TOPIC, TF_TOPIC
 from seg_perception.recordings.messages import (
@@ -94,8 +95,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--void", type=whole("--void", 0, VOID), action="append", default=[], help="label value that means unlabelled"
     )
-    parser.add_argument("--out", type=user_path, required=True, metavar="BAG", help="folder to write the bag to")
-    parser.add_argument("--storage", choices=sorted(STORAGES), default="mcap")
+    parser.add_argument(
+        "--out",
+        type=user_path,
+        required=True,
+        metavar="BAG",
+        help="write the bag here: a rosbag2 folder, or a file where it ends in .mcap",
+    )
+    parser.add_argument("--storage", choices=sorted(STORAGES), default="mcap", help="of a folder (default: mcap)")
     parser.add_argument("--rate", type=rate("--rate"), metavar="HZ", help="frames a second (default: the source's own)")
     parser.add_argument(
         "--video-codec", choices=sorted(ENCODERS), help="write the images as compressed video (default: raw images)"
@@ -132,11 +139,14 @@ def _check(arguments: argparse.Namespace) -> None:
         options.refuse(given, ("labels", "instances", "void"), "for images of a folder: give --images too")
     if not arguments.labels:
         options.refuse(given, ("instances",), "for labels: give --labels too")
+    if is_one_file(arguments.out):
+        options.refuse(given, ("storage",), "for a folder: give an --out that does not end in .mcap, or leave it out")
 
 
 def _check_replaced(path: Path) -> None:
     """Raises SegPerceptionError where what is to be replaced is no rosbag2: whatever lies in a folder is lost then."""
-    if (path.is_file() or (path.is_dir() and any(path.iterdir()))) and not (path / "metadata.yaml").is_file():
+    is_bag = is_one_file(path) if path.is_file() else (path / "metadata.yaml").is_file()
+    if (path.is_file() or (path.is_dir() and any(path.iterdir()))) and not is_bag:
         raise SegPerceptionError(
             f"{path} is no bag, so --overwrite does not replace it: give another --out, or take it away"
         )
@@ -156,14 +166,14 @@ def _source(arguments: argparse.Namespace) -> Source:
 
 
 def write_bag(source: Source, path: Path, storage: str, codec: str | None = None) -> dict[str, int]:
-    """Write all frames of source as a bag at path, in place of what is there; returns the messages by topic. codec: of
-    ENCODERS, to write images as video; None: as raw images.
+    """Write all frames of source as a bag at path, in place of what is there: a file where path ends with .mcap, else a
+    folder. Returns the messages by topic. codec: of ENCODERS, to write images as video; None: as raw images.
 
     The bag is written aside and renamed when it is whole. Raises SegPerceptionError when there is no frame at all.
     """
     path = path.resolve()  # of a link the target is written
     with folder_aside(path) as folder:
-        aside = folder / path.name  # the storage file is named after its folder
+        aside = folder / (path.stem if is_one_file(path) else path.name)  # the storage file is named after its folder
         encoder = VideoEncoder(codec, source.rate_hz) if codec else None
         with (
             _told_of(path),
@@ -183,7 +193,7 @@ def write_bag(source: Source, path: Path, storage: str, codec: str | None = None
         if path.exists():
             path.rename(former)
         try:
-            aside.rename(path)
+            as_asked(aside, path).rename(path)
         except BaseException:  # Ctrl-C, too
             if former.exists() and not path.exists():
                 former.rename(path)

@@ -161,6 +161,21 @@ def test_an_existing_bag_is_replaced_only_when_asked(tmp_path: Path, capsys: pyt
     assert next((tmp_path / "bag").glob("*.mcap")).stat().st_mtime_ns != before
 
 
+def test_a_name_that_ends_in_mcap_is_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """As of `evaluate --annotate`; it was a folder of that name."""
+    write_images(tmp_path / "images", 2)
+    out = tmp_path / "out" / "drive.mcap"
+    words = ["make-bag", "--images", str(tmp_path / "images"), "--out", str(out)]
+    assert cli.main(words) == 0
+    assert list(out.parent.iterdir()) == [out] and out.is_file()
+    assert len(list(BagSource(out))) == 2
+    assert cli.main(words) == 2 and cli.main([*words, "--overwrite"]) == 0 and out.is_file()
+    assert list(out.parent.iterdir()) == [out]
+    capsys.readouterr()
+    assert cli.main([*words, "--overwrite", "--storage", "sqlite3"]) == 2
+    assert "--storage" in capsys.readouterr().err and len(list(BagSource(out))) == 2
+
+
 def test_a_bag_that_cannot_be_replaced_in_the_end_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Ctrl-C in the last moment: the former bag had been removed before."""
     write_images(tmp_path / "images", 2)
