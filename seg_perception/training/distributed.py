@@ -88,12 +88,20 @@ def wait_for_all() -> None:
 
 
 def told_by_first(find: Callable[[], T]) -> T:
-    """What find returns in the first process, which alone calls it; plain values and tensors."""
+    """What find returns in the first process, which alone calls it; plain values and tensors. All raise the
+    SegPerceptionError that it raises there."""
     if not _together():
         return find()
-    told: list[Any] = [find() if rank() == 0 else None]
+    told: list[Any] = [None, ""]
+    if rank() == 0:
+        try:
+            told[0] = find()
+        except SegPerceptionError as error:
+            told[1] = str(error)
     device = torch.device("cuda", torch.cuda.current_device()) if dist.get_backend() == "nccl" else None
     dist.broadcast_object_list(told, src=0, device=device)
+    if told[1]:
+        raise SegPerceptionError(told[1])
     found: T = told[0]
     return found
 

@@ -21,7 +21,7 @@ from __future__ import annotations
 import argparse
 import shlex
 import sys
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -94,8 +94,8 @@ def run(arguments: argparse.Namespace) -> int:
     check_folder(arguments.out)
     minutes = 0.0 if arguments.steps else arguments.minutes  # steps count, also where the file says minutes
     config = load_config(arguments.config, data_root=arguments.data, steps=arguments.steps, minutes=minutes)
-    with distributed.joined_processes(), told_where_memory_ends(), _own_folder(arguments.out):
-        distributed.told_by_first(lambda: _check_beginning(arguments, config))
+    with distributed.joined_processes(), told_where_memory_ends(), ExitStack() as held:
+        distributed.told_by_first(lambda: _begin(arguments, config, held))
         trainer = Trainer(config, config.open_labels(), arguments.out)
         if arguments.resume:
             trainer.resume()
@@ -122,11 +122,11 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _own_folder(out: Path) -> AbstractContextManager[None]:
-    """For the first process: two runs would go on from each other's checkpoints."""
-    from seg_perception.training import distributed
-
-    return results_folder(out) if distributed.rank() == 0 else nullcontext()
+def _begin(arguments: argparse.Namespace, config: TrainConfig, held: ExitStack) -> None:
+    """Hold --out, in the first process for all, since two runs would go on from each other's checkpoints. Raises
+    SegPerceptionError as results_folder and _check_beginning."""
+    held.enter_context(results_folder(arguments.out))
+    _check_beginning(arguments, config)
 
 
 def _check_beginning(arguments: argparse.Namespace, config: TrainConfig) -> None:

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,7 @@ from seg_perception.cli import main  # noqa: E402
 from seg_perception.errors import SegPerceptionError  # noqa: E402
 from seg_perception.training.distributed import joined_processes, world_size  # noqa: E402
 from seg_perception.training.loop import checkpoint  # noqa: E402
+from seg_perception.writing import results_folder  # noqa: E402
 
 PROGRAM = TESTS / "training_fixtures.py"
 RECIPE = """
@@ -69,6 +71,17 @@ def test_two_processes_train_as_one(words: list[str], tmp_path: Path) -> None:
             torch.testing.assert_close(two[part][name], value, rtol=1e-4, atol=1e-6, msg=f"{part} {name}")
     reports = [json.loads((tmp_path / f"{run}.json").read_text()) for run in ("one", "two")]
     assert reports[0]["miou"] == pytest.approx(reports[1]["miou"], rel=0.02)
+
+
+@pytest.mark.parametrize("is_held", [False, True], ids=["trained", "held by another run"])
+def test_what_the_first_process_refuses_is_a_sentence_in_each(is_held: bool, words: list[str], tmp_path: Path) -> None:
+    """The others met its end in the middle of a broadcast, and told a traceback of that."""
+    (tmp_path / "last.pt").touch()
+    with results_folder(tmp_path) if is_held else nullcontext():
+        done = torchrun([*words, "--out", str(tmp_path)])
+    told = "another run writes into" if is_held else "holds a training run already"
+    assert done.returncode != 0 and told in done.stderr
+    assert "Connection closed" not in done.stderr and "broadcast" not in done.stderr
 
 
 def test_a_batch_that_cannot_be_divided_is_refused(
