@@ -70,23 +70,28 @@ def written_aside(path: Path, *, follow: bool = True, durable: bool = False) -> 
 
 @contextmanager
 def folder_aside(path: Path) -> Iterator[Path]:
-    """A new folder beside `path`, to make in it what is renamed to `path` then; it is removed at the end, and so is what a
-    killed process left behind. Raises SegPerceptionError where path is a device or a pipe."""
+    """A new folder beside `path`, to make in it what is renamed to `path` then; it is removed at the end, and so are what a
+    killed process left behind and, where nothing came to `path`, new folders around it. Raises SegPerceptionError where path
+    is a device or a pipe."""
     if path.exists() and not (path.is_dir() or path.is_file()):
         raise SegPerceptionError(
             f"{path} is no folder and no file, so it is not replaced by a folder: give another name"
         )
     check_folder(path.parent)
+    made = _missing(path.parent)
     path.parent.mkdir(parents=True, exist_ok=True)
     name = _shortened(path.name)
     _remove_left_over(path.parent, re.compile(rf"\.{re.escape(name)}\.\d+\..+"))
-    with tempfile.TemporaryDirectory(prefix=f".{name}.{os.getpid()}.", dir=path.parent) as folder:
-        held = os.open(folder, os.O_RDONLY)
-        try:
-            _lock(held)
-            yield Path(folder)
-        finally:
-            os.close(held)
+    try:
+        with tempfile.TemporaryDirectory(prefix=f".{name}.{os.getpid()}.", dir=path.parent) as folder:
+            held = os.open(folder, os.O_RDONLY)
+            try:
+                _lock(held)
+                yield Path(folder)
+            finally:
+                os.close(held)
+    finally:
+        _remove_empty(made)
 
 
 @contextmanager
@@ -113,12 +118,12 @@ os.register_at_fork(after_in_child=_let_go)
 @contextmanager
 def results_folder(path: Path) -> Iterator[None]:
     """Make a folder for the results of one run, which is nobody else's until the block or this process ends; where nothing came
-    into a new one, it is taken away again. On a disk without locks nobody keeps others out.
+    into a new one, it is taken away again, and so are new ones around it. On a disk without locks nobody keeps others out.
 
     Raises SegPerceptionError when it is a file, when it cannot be made, or when another run writes into it now.
     """
-    is_new = not path.exists()
     try:
+        made = _missing(path)
         path.mkdir(parents=True, exist_ok=True)
         place = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     except OSError as error:
@@ -139,9 +144,19 @@ def results_folder(path: Path) -> Iterator[None]:
     finally:
         _held.discard(place)
         os.close(place)
-        if is_new:
-            with suppress(OSError):  # not empty
-                path.rmdir()
+        _remove_empty(made)
+
+
+def _missing(path: Path) -> list[Path]:
+    """Of a folder and those around it what there is not, the innermost first."""
+    return [folder for folder in (path, *path.parents) if not folder.exists()]
+
+
+def _remove_empty(folders: Sequence[Path]) -> None:
+    """Remove folders, each of which lies in the next, up to one in which there is something else."""
+    with suppress(OSError):
+        for folder in folders:
+            folder.rmdir()
 
 
 def user_path(text: str) -> Path:

@@ -94,7 +94,11 @@ def test_a_folder_is_one_runs_alone_and_an_empty_one_is_taken_away(tmp_path: Pat
     out = tmp_path / "a" / "out"
     with results_folder(out), pytest.raises(SegPerceptionError, match="another run writes into"), results_folder(out):
         pass
-    assert not out.exists()
+    assert list(tmp_path.iterdir()) == [], "nor are new folders around it left"
+    (tmp_path / "a").mkdir()
+    with results_folder(out):
+        pass
+    assert list(tmp_path.rglob("*")) == [tmp_path / "a"]
     with results_folder(out):
         (out / "report.json").write_text("{}")
     with results_folder(out):
