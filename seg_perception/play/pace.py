@@ -39,10 +39,10 @@ class Pace:
         self.jumps[source.name] = 0
         for index, item in enumerate(source):
             due_ns = item.frame.stamp_ns + shift_ns if self._recorded else index * period_ns
-            if before_ns is not None and not 0 < due_ns - before_ns <= LONGEST_GAP_NS:
+            # a rate that was asked for is kept, however slow
+            if self._recorded and before_ns is not None and not 0 < due_ns - before_ns <= LONGEST_GAP_NS:
                 self.jumps[source.name] += 1
-                # a rate that was asked for is kept, however slow
-                next_ns = before_ns + (min(period_ns, LONGEST_GAP_NS) if self._recorded else period_ns)
+                next_ns = before_ns + min(period_ns, LONGEST_GAP_NS)
                 shift_ns += next_ns - due_ns
                 due_ns = next_ns
             before_ns = due_ns

@@ -149,4 +149,6 @@ def test_a_picture_an_hour_is_not_waited_for() -> None:
     lapse = Stamps([START_NS + number * hour_ns for number in range(3)])
     lapse.rate_hz = 1e9 / hour_ns
     assert np.diff([due_ns for due_ns, _ in Pace(recorded=True).due(lapse)]).tolist() == [LONGEST_GAP_NS] * 2
-    assert np.diff([due_ns for due_ns, _ in Pace().due(lapse)]).tolist() == [hour_ns] * 2, "the rate was asked for"
+    asked = Pace()
+    assert np.diff([due_ns for due_ns, _ in asked.due(lapse)]).tolist() == [hour_ns] * 2, "the rate was asked for"
+    assert asked.jumps == {"stamps": 0}
