@@ -22,7 +22,7 @@ from seg_perception.reports import report
 from seg_perception.training.config import TrainConfig, load_config
 from seg_perception.training.export import export
 from seg_perception.training.loop import train
-from seg_perception.writing import check_folder, write_json, write_text
+from seg_perception.writing import check_folder, results_folder, write_json, write_text
 
 CONFIG, MODEL = "config.yaml", "model.onnx"
 
@@ -41,7 +41,8 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.resume and path.is_file():
         _refuse_other(arguments, load_config(path), path)
     else:
-        plan(arguments, path)
+        with results_folder(arguments.out):  # a run that has no checkpoint yet would go on by our configuration
+            plan(arguments, path)
     config = load_config(path)
     more = ["--resume"] if arguments.resume else []
     if arguments.start_from:

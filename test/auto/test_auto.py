@@ -24,6 +24,7 @@ from seg_perception.errors import SegPerceptionError
 from seg_perception.files import write_image
 from seg_perception.labels import CAMVID, CITYSCAPES, LabelClass, LabelSet
 from seg_perception.training.config import load_config
+from seg_perception.writing import results_folder
 
 OWN = LabelSet(
     (LabelClass(0, "road", (1, 2, 3), drivable_cost=0), LabelClass(1, "car", (4, 5, 6), thing=True, covers=("truck",)))
@@ -284,6 +285,18 @@ def test_what_cannot_be_learnt_from_is_named_and_nothing_is_written(
     assert main(["train", "--auto", str(root), "--out", str(tmp_path / "out"), *more]) == 2
     assert re.search(told, capsys.readouterr().err)
     assert not (tmp_path / "out" / "config.yaml").exists()
+
+
+def test_the_configuration_of_a_run_that_goes_on_is_not_replaced(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It has no checkpoint yet, and would be gone on with by another's classes."""
+    root, out = own_folder(tmp_path / "data", {"train": 2, "val": 1}), tmp_path / "out"
+    with results_folder(out):
+        (out / "config.yaml").write_text("of the other run")
+        assert main(["train", "--auto", str(root), "--out", str(out), "--network", "tiny", "--steps", "1"]) == 2
+    assert "another run writes into" in capsys.readouterr().err
+    assert (out / "config.yaml").read_text() == "of the other run" and not (out / "labels.yaml").exists()
 
 
 @pytest.mark.parametrize("value", ["2", "x"])
