@@ -71,6 +71,9 @@ class Watcher:
     ) -> None:
         self._context.shutdown()
         self._thread.join(LOOK_S)
+        if not self._thread.is_alive():
+            # What it leaves to the garbage collector may go in an order in which rclpy prints a traceback.
+            self._executor.shutdown()
 
     def watch(self, sources: Collection[str]) -> None:
         """Any thread: listen to these sources, and to no other; what cannot be one is left out."""

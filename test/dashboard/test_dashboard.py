@@ -14,6 +14,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -23,8 +24,10 @@ import aiohttp
 from browser import Browser, program
 from nav_msgs.msg import OccupancyGrid
 from patience import WAIT_S, ends
+from rclpy.executors import SingleThreadedExecutor
 from ros_harness import FakeCamera, NodeProcess, Peer, make_road_and_cars_model, ros_domain, set_parameters
 
+from seg_perception.dashboard import watcher
 from seg_perception.dashboard.watcher import Watcher
 from seg_perception.errors import EXIT_ERROR
 from seg_perception.ros.fill_messages import ImageFiller
@@ -173,6 +176,23 @@ def test_a_port_that_is_taken_is_named() -> None:
         done = subprocess.run([*VERB, "--port", str(port)], capture_output=True, text=True, timeout=WAIT_S)
     assert done.returncode == EXIT_ERROR
     assert f"port {port} cannot be used" in done.stderr and "--port" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_its_executor_is_ended_and_not_left_to_the_garbage_collector(
+    domain: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In whatever order that finds its parts: once in some hundred ends it printed a traceback of rclpy's."""
+    ended = []
+
+    class Watched(SingleThreadedExecutor):
+        def shutdown(self, *given: Any, **named: Any) -> bool:
+            ended.append(self)
+            return super().shutdown(*given, **named)
+
+    monkeypatch.setattr(watcher, "SingleThreadedExecutor", Watched)
+    with Watcher(lambda source, kind, packet: None):
+        assert not ended
+    assert len(ended) == 1
 
 
 def test_ctrl_c_is_its_proper_end_also_while_a_page_is_open(domain: None) -> None:
