@@ -345,12 +345,12 @@ def paint_instances(
             if not unsure and not _may_hold_thing(winner, is_thing, upper, lower, left, right):
                 continue
             winners = _at_corners(elected, (upper, lower), (left, right))
+            choice = winners[0]
             if not winners[0] == winners[1] == winners[2] == winners[3]:
-                winners = _find_voters(
-                    _at_corners(winner, (upper, lower), (left, right)), is_thing, winners, votes_here
-                )
-            if winners[0] == winners[1] == winners[2] == winners[3]:
-                number = np.uint16(winners[0] + 1)
+                classes_here = _at_corners(winner, (upper, lower), (left, right))
+                choice = _only_choice(classes_here, is_thing, winners, votes_here)
+            if choice >= 0:
+                number = np.uint16(choice + 1)
                 for y in range(ys[0], ys[1]):
                     classes, here = semantic[y, xs[0] : xs[1]], instance[y, xs[0] : xs[1]]
                     for x in range(len(here)):
@@ -372,27 +372,24 @@ def paint_instances(
 
 
 @compiled
-def _find_voters(
+def _only_choice(
     classes: tuple[int, int, int, int],
     is_thing: NDArray[np.bool_],
     centers: tuple[int, int, int, int],
     votes_here: NDArray[np.bool_],
-) -> tuple[int, int, int, int]:
-    """Write to votes_here [4] which of four corners vote; returns the centre that each elects, a voter's in the place of one
-    that does not vote."""
+) -> int:
+    """Write to votes_here [4] which of four corners vote; returns the centre that all these elect, -1 where they differ."""
     for i in range(4):
         votes_here[i] = is_thing[classes[i]]
     if not votes_here.any():
         votes_here[:] = True
-    some = 0
+    choice = -1
     for i in range(4):
-        some = centers[i] if votes_here[i] else some
-    return (
-        centers[0] if votes_here[0] else some,
-        centers[1] if votes_here[1] else some,
-        centers[2] if votes_here[2] else some,
-        centers[3] if votes_here[3] else some,
-    )
+        if votes_here[i]:
+            if choice >= 0 and choice != centers[i]:
+                return -1
+            choice = centers[i]
+    return choice
 
 
 @compiled

@@ -80,9 +80,8 @@ class VideoEncoder:
         encoder.time_base, encoder.framerate = 1 / self._rate, self._rate
         encoder.gop_size, encoder.max_b_frames = max(1, round(KEY_FRAME_S * float(self._rate))), 0
         encoder.options = settings
-        os.environ.setdefault(
-            "SVT_LOG", "0"
-        )  # else SVT-AV1 prints forty lines, and calls the end of each stream an error
+        # else SVT-AV1 prints forty lines, and calls the end of each stream an error
+        os.environ.setdefault("SVT_LOG", "0")
         with scheduled_as_before():
             encoder.open()
         self._encoder = encoder

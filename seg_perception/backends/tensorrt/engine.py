@@ -5,13 +5,12 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import signal
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from types import FrameType, ModuleType
+from types import ModuleType
 from typing import Any
 
 from seg_perception.backends.base import AUTO_PRECISION
@@ -19,6 +18,7 @@ from seg_perception.backends.graph.precision import in_precision
 from seg_perception.backends.tensorrt.cache import read_kept, write_kept
 from seg_perception.errors import SegPerceptionError
 from seg_perception.model_file import INPUT, ModelInfo
+from seg_perception.signals import kept
 
 MODULES = {"tensorrt": ("tensorrt",), "rtx": ("tensorrt_rtx", "tensorrt_rtx_bindings")}
 """Names that each flavour may be imported by, the preferred flavour first."""
@@ -160,26 +160,13 @@ def _compiled(
 def _stopped_by_signals(monitor: Any) -> Iterator[None]:
     """Let Ctrl-C and what ends a program as it does end the build at its next step, and take effect behind it. Raised while
     the library calls its logger, as nearly always, it would be printed and lost."""
-    if threading.current_thread() is not threading.main_thread():  # where Python runs no handlers
-        yield
-        return
     came: list[int] = []
-
-    def keep(number: int, frame: FrameType | None) -> None:
-        came.append(number)
-        monitor.stop(KeyboardInterrupt())
-
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
-    ours = {number: handler for number, handler in handlers.items() if callable(handler)}
-    for number in ours:
-        signal.signal(number, keep)
     try:
-        yield
+        with kept(lambda number: monitor.stop(KeyboardInterrupt())) as came:
+            yield
     finally:
-        for number, handler in ours.items():
-            signal.signal(number, handler)
-        if came:
-            signal.raise_signal(came[0])
+        for number in came:
+            signal.raise_signal(number)
 
 
 def _up_to(builder: Any, batch: int, image_shape: tuple[int, ...]) -> Any:

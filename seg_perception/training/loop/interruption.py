@@ -5,14 +5,11 @@ from __future__ import annotations
 
 import signal
 import sys
-import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
-from typing import Any
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+from seg_perception.signals import kept
 
 AGAIN_S = 1.0
 """A signal so long after the first is meant: timeout and shells send the same one twice at once."""
@@ -20,38 +17,18 @@ AGAIN_S = 1.0
 
 @contextmanager
 def held_back() -> Iterator[None]:
-    """Signals that somebody handles are handled when the block has ended, which is told of Ctrl-C; a second one at once, as where
-    a step hangs. Where the block fails, its error goes before. Python handles signals in the main thread; in others nothing
-    changes."""
-    handlers: dict[int, Callable[[int, FrameType | None], Any]] = {
-        number: handler for number in SIGNALS if callable(handler := signal.getsignal(number))
-    }
-    came: list[tuple[int, FrameType | None]] = []
-    first_s = 0.0
-
-    def hold(number: int, frame: FrameType | None) -> None:
-        nonlocal first_s
-        if not came:
-            first_s = time.monotonic()
-            came.append((number, frame))
-            if number == signal.SIGINT:
-                with suppress(OSError):
-                    print("\nthe step ends first; Ctrl-C once more stops at once", file=sys.stderr)
-        elif time.monotonic() - first_s > AGAIN_S:
-            handlers[number](number, frame)
-
-    if threading.current_thread() is not threading.main_thread():
+    """Signals take effect when the block has ended, which is told of Ctrl-C; a second one at once, as where a step hangs. Where
+    the block fails, its error goes before."""
+    with kept(_tell, AGAIN_S) as came:
         yield
-        return
-    for number in handlers:
-        signal.signal(number, hold)
-    try:
-        yield
-    finally:
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
-    for number, frame in came:
-        handlers[number](number, frame)
+    for number in came:
+        signal.raise_signal(number)
+
+
+def _tell(number: int) -> None:
+    if number == signal.SIGINT:
+        with suppress(OSError):
+            print("\nthe step ends first; Ctrl-C once more stops at once", file=sys.stderr)
 
 
 def end_as_by_ctrl_c(worker: int) -> None:

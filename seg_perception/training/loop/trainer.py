@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
@@ -29,6 +28,7 @@ from seg_perception.training.distributed import mean_over_processes, rank, told_
 from seg_perception.training.loop import checkpoint, optimisation
 from seg_perception.training.loop.beginning import read_beginning
 from seg_perception.training.loop.consistency import consistency_loss, mixed_images, pseudo_labels, ramped_weight, split
+from seg_perception.training.loop.device import device_for, wrapped_for_processes
 from seg_perception.training.loop.distillation import Teacher
 from seg_perception.training.loop.interruption import end_as_by_ctrl_c, held_back
 from seg_perception.training.loop.objective import Objective
@@ -68,7 +68,7 @@ class Trainer:
             torch.set_num_threads(config.threads)
         torch.manual_seed(config.seed)
         self.config, self.labels, self.out = config, labels, out
-        self.device = _device_for(config)
+        self.device = device_for(config)
         network = make_network(config.network, len(labels))
         network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average = copy.deepcopy(network).eval().requires_grad_(False)
@@ -91,7 +91,7 @@ class Trainer:
         self.origin = ""
         self.data_before: list[str] = []
         self.metrics: dict[str, Any] = {}
-        self._outputs = _wrapped_for_processes(_TrainingOutputs(network), self.device)
+        self._outputs = wrapped_for_processes(_TrainingOutputs(network), self.device)
 
     def _look_at_validation(self) -> None:
         """Hours before the first one an absent label is refused, and told which images are trained on too."""
@@ -392,39 +392,3 @@ class _TrainingOutputs(nn.Module):
 def _told(seconds: float) -> float:
     """The first process' own, so that all end with the same step."""
     return told_by_first(lambda: seconds)
-
-
-def _device_for(config: TrainConfig) -> torch.device:
-    """The GPU that this process owns, or the CPU. Raises SegPerceptionError when it cannot do what config asks for."""
-    if config.batch_size % world_size():
-        raise SegPerceptionError(
-            f"batch_size {config.batch_size} cannot be divided among {world_size()} processes: choose a multiple of it"
-        )
-    if config.unlabelled is not None and config.unlabelled.batch_size % world_size():
-        raise SegPerceptionError(
-            f"unlabelled.batch_size {config.unlabelled.batch_size} cannot be divided among {world_size()} processes: choose a "
-            "multiple of it"
-        )
-    if config.batch_size == world_size() > 1 and not config.sync_batch_norm:
-        raise SegPerceptionError(
-            f"batch_size {config.batch_size} leaves each of {world_size()} processes one image, of which batch normalisation "
-            "learns nothing: set sync_batch_norm to true, or choose a larger batch_size"
-        )
-    if torch.cuda.is_available():
-        if config.precision == "bf16" and not torch.cuda.is_bf16_supported():
-            raise SegPerceptionError("precision bf16 is not for this GPU, which is older than Ampere: use fp16 or fp32")
-        torch.backends.cudnn.benchmark = True  # every batch has the same shape
-        return torch.device("cuda", torch.cuda.current_device())
-    if config.precision == "fp16":
-        raise SegPerceptionError("precision fp16 needs a GPU, and none was found: use bf16 or fp32")
-    return torch.device("cpu")
-
-
-def _wrapped_for_processes(outputs: nn.Module, device: torch.device) -> nn.Module:
-    if world_size() == 1:
-        return outputs
-    return DistributedDataParallel(
-        outputs,
-        device_ids=[device] if device.type == "cuda" else None,
-        gradient_as_bucket_view=True,
-    )

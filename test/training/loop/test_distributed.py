@@ -87,7 +87,7 @@ def test_what_the_first_process_refuses_is_a_sentence_in_each(is_held: bool, wor
 def test_a_batch_that_cannot_be_divided_is_refused(
     words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("seg_perception.training.loop.trainer.world_size", lambda: 3)
+    monkeypatch.setattr("seg_perception.training.loop.device.world_size", lambda: 3)
     assert main([*words, "--out", str(tmp_path)]) == 2
     assert "batch_size 4 cannot be divided among 3 processes" in capsys.readouterr().err
 
@@ -95,7 +95,7 @@ def test_a_batch_that_cannot_be_divided_is_refused(
 def test_one_image_a_process_needs_shared_statistics(
     words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("seg_perception.training.loop.trainer.world_size", lambda: 4)
+    monkeypatch.setattr("seg_perception.training.loop.device.world_size", lambda: 4)
     config = tmp_path / "alone.yaml"
     config.write_text(Path(words[words.index("--config") + 1]).read_text() + "sync_batch_norm: false\n")
     changed = [*words]

@@ -20,6 +20,7 @@ from training_fixtures import TINY_CONFIG, known_test_networks, write_camvid  # 
 
 from seg_perception.cli import main  # noqa: E402
 from seg_perception.errors import EXIT_ERROR, EXIT_INTERRUPTED  # noqa: E402
+from seg_perception.signals import ENDS  # noqa: E402
 from seg_perception.training.data.stream import TrainingStream  # noqa: E402
 from seg_perception.training.loop import checkpoint, interruption  # noqa: E402
 from seg_perception.training.loop.interruption import held_back  # noqa: E402
@@ -39,7 +40,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(autouse=True)
 def own_signals() -> Iterator[None]:
     """The command line sets those of the process."""
-    before = {number: signal.getsignal(number) for number in interruption.SIGNALS}
+    before = {number: signal.getsignal(number) for number in ENDS}
     yield
     for number, handler in before.items():
         signal.signal(number, handler)
