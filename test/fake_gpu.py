@@ -17,6 +17,7 @@ import numpy as np
 from fake_cuda import FakeCudaRuntime, FakeDriver, FakeNvrtc, FakeTensorRT
 from numpy.typing import DTypeLike
 
+from seg_perception.backends.cuda import driver
 from seg_perception.gpu_check.lab import Lab
 from seg_perception.gpu_check.libraries import Libraries
 from seg_perception.model_file import ModelInfo
@@ -73,6 +74,7 @@ def without_torch() -> Libraries:
 
 def without_gpu() -> Libraries:
     """A driver that finds no GPU."""
+    driver.driver_installed = lambda: True
     return _failing("cudaGetDeviceCount")
 
 

@@ -26,6 +26,18 @@ class Gpu:
     compute_capability: str
 
 
+DRIVER = "libcuda.so.1"
+
+
+def driver_installed() -> bool:
+    """Whether this machine, or the container, has NVIDIA's driver at all."""
+    try:
+        ctypes.CDLL(DRIVER)
+    except OSError:
+        return False
+    return True
+
+
 class Cuda:
     """CUDA's runtime through cuda-python."""
 
@@ -52,7 +64,17 @@ class Cuda:
 
     def gpu(self) -> Gpu:
         """The GPU in use. Raises SegPerceptionError when there is none."""
-        if not self.call("cudaGetDeviceCount"):
+        try:
+            count = self.call("cudaGetDeviceCount")
+        except BackendError as error:
+            if driver_installed():
+                raise
+            # CUDA calls the version of a driver that is not there insufficient.
+            raise SegPerceptionError(
+                f"no NVIDIA driver was found ({DRIVER} is not there): install one, start a container with --gpus all (on a "
+                "Jetson --runtime nvidia), or use the backend onnxruntime"
+            ) from error
+        if not count:
             raise SegPerceptionError("CUDA finds no GPU: check nvidia-smi, or use the backend onnxruntime")
         properties = self.call("cudaGetDeviceProperties", 0)
         name = properties.name.decode() if isinstance(properties.name, bytes) else str(properties.name)

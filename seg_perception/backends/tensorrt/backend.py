@@ -22,8 +22,10 @@ from seg_perception.backends.cuda.kernels import CudaKernels
 from seg_perception.backends.cuda.steps import CudaSteps
 from seg_perception.backends.graph.precision import in_precision, resolved
 from seg_perception.backends.tensorrt import engine as engines
+from seg_perception.backends.tensorrt import out_of_date
 from seg_perception.backends.tensorrt.cache import EngineCache, EngineKey, file_name, read_kept, write_kept
 from seg_perception.backends.tensorrt.engine import Flavor
+from seg_perception.backends.tensorrt.out_of_date import Origin
 from seg_perception.errors import SegPerceptionError
 from seg_perception.model_file import INPUT, OUTPUTS, ModelInfo
 from seg_perception.results import NetworkOutput
@@ -90,6 +92,7 @@ class TensorRTBackend:
         try:
             self._key = engine_key(model, self._flavor, self._gpu, self._batch, self._precision)
             self._engine = self._load(self._key)
+            self._owned.callback(out_of_date.hold(self, self._cache.path(self._key)))
             self._runtime_config, self._jit_cache = self._make_jit_cache()
             for name, (shape, dtype) in tensor_shapes(model, self._batch).items():
                 self._tensors[name] = Transfer(self._stream, shape, dtype)
@@ -205,12 +208,12 @@ class TensorRTBackend:
         runtime = self._runtime = self._flavor.trt.Runtime(self._flavor.logger)
         runtime.engine_host_code_allowed = False  # an engine is numbers and kernels for the GPU, no program for the CPU
         # Its weights are as many: a full disk is told before minutes of building.
-        least = self.model.path.stat().st_size
-        engine = self._deserialized(runtime, self._cache.get(key, self._build, self._log, least))
+        least, origin = self.model.path.stat().st_size, Origin.of(self.model)
+        engine = self._deserialized(runtime, self._cache.get(key, self._build, self._log, least, origin))
         if engine is None:
             self._log(f"engine {self._cache.path(key)} does not load here, so it is built again")
             self._cache.discard(key)
-            engine = self._deserialized(runtime, self._cache.get(key, self._build, self._log, least))
+            engine = self._deserialized(runtime, self._cache.get(key, self._build, self._log, least, origin))
         if engine is None:
             raise SegPerceptionError(
                 f"TensorRT cannot load the engine that it built ({self._cause()}): use the backend onnxruntime"

@@ -24,6 +24,7 @@ from seg_perception.backends.tensorrt import engine as engines
 from seg_perception.backends.tensorrt.backend import engine_key
 from seg_perception.backends.tensorrt.cache import EngineCache, EngineKey, check_place, write_engine
 from seg_perception.backends.tensorrt.engine import Flavor
+from seg_perception.backends.tensorrt.out_of_date import Origin
 from seg_perception.errors import SegPerceptionError
 from seg_perception.model_file import ModelInfo
 from seg_perception.network_size import size_hw_of
@@ -89,7 +90,7 @@ def run(arguments: argparse.Namespace) -> int:
     started = time.monotonic()
     build = partial(_built, arguments, flavor, model)
     if kept:
-        engine = kept.put(key, build, print, least=model.path.stat().st_size)
+        engine = kept.put(key, build, print, model.path.stat().st_size, Origin.of(model))
     else:
         write_engine(out, key, engine := build())
     seconds = time.monotonic() - started

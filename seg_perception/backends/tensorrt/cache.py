@@ -14,6 +14,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from seg_perception.backends.tensorrt import out_of_date
+from seg_perception.backends.tensorrt.out_of_date import Origin
 from seg_perception.errors import SegPerceptionError
 from seg_perception.writing import written_aside
 
@@ -63,7 +65,14 @@ class EngineCache:
         """Where the engine of key is, or will be."""
         return self.folder / f"{file_name(key.model_name)}-{key.fingerprint}.engine"
 
-    def get(self, key: EngineKey, build: Callable[[], bytes], log: Callable[[str], None], least: int = 0) -> bytes:
+    def get(
+        self,
+        key: EngineKey,
+        build: Callable[[], bytes],
+        log: Callable[[str], None],
+        least: int = 0,
+        origin: Origin | None = None,
+    ) -> bytes:
         """The engine of key: from disk when it is whole, else as by put, unless another process has built it meanwhile."""
         path = self.path(key)
         engine = read_engine(path, key, log)
@@ -71,22 +80,39 @@ class EngineCache:
             with _lock(path, log):
                 engine = read_engine(path, key, log)
                 if engine is None:
-                    engine = self._built(key, build, least)
+                    engine = self._built(key, build, log, least, origin)
         return engine
 
-    def put(self, key: EngineKey, build: Callable[[], bytes], log: Callable[[str], None], least: int = 0) -> bytes:
+    def put(
+        self,
+        key: EngineKey,
+        build: Callable[[], bytes],
+        log: Callable[[str], None],
+        least: int = 0,
+        origin: Origin | None = None,
+    ) -> bytes:
         """The engine of key, built now and kept. Waits while another process builds it. least: bytes that it takes at least;
-        raises SegPerceptionError, before anything is built, where there is no room."""
+        raises SegPerceptionError, before anything is built, where there is no room. origin: the model file, whose engines
+        that are out of date are removed afterwards, unless a process uses them."""
         with _lock(self.path(key), log):
-            return self._built(key, build, least)
+            return self._built(key, build, log, least, origin)
 
-    def _built(self, key: EngineKey, build: Callable[[], bytes], least: int) -> bytes:
+    def _built(
+        self,
+        key: EngineKey,
+        build: Callable[[], bytes],
+        log: Callable[[str], None],
+        least: int,
+        origin: Origin | None,
+    ) -> bytes:
         path = self.path(key)
         for kept in (path, _note(path)):
             _check_replaceable(kept)
         self._check_room(least)
         engine = build()
-        write_engine(path, key, engine)
+        write_engine(path, key, engine, origin)
+        if origin is not None:
+            out_of_date.remove(self.folder, asdict(key), origin, _read_note, log)
         return engine
 
     def _check_room(self, least: int) -> None:
@@ -134,7 +160,7 @@ def read_engine(path: Path, key: EngineKey, log: Callable[[str], None]) -> bytes
     except OSError as error:
         raise SegPerceptionError(f"{path} cannot be looked at ({error.strerror}): name another engine cache") from error
     try:
-        note: Mapping[str, Any] = json.loads(_read(_note(path), LARGEST_NOTE))
+        note = _read_note(path)
         # Judged before it is read: a file of another length is not that engine.
         fits = note["key"] == asdict(key) and note["bytes"] == path.stat().st_size
         engine = _read(path, note["bytes"]) if fits else b""
@@ -148,9 +174,11 @@ def read_engine(path: Path, key: EngineKey, log: Callable[[str], None]) -> bytes
     return engine
 
 
-def write_engine(path: Path, key: EngineKey, engine: bytes) -> None:
+def write_engine(path: Path, key: EngineKey, engine: bytes, origin: Origin | None = None) -> None:
     """Write an engine and its note; if that stops between the two, they do not match and read_engine refuses them."""
     note = {"key": asdict(key), "sha256": hashlib.sha256(engine).hexdigest(), "bytes": len(engine)}
+    if origin is not None:
+        note["origin"] = asdict(origin)
     write_aside(path, engine)
     write_aside(_note(path), json.dumps(note, indent=1).encode())
 
@@ -160,16 +188,16 @@ def check_place(engine: Path, other: Path | None) -> None:
     engine itself, or other, which is written too."""
     note = _note(engine)
     written = {path.resolve() for path in (engine, other) if path is not None}
-    if note.resolve() in written or (note.exists() and not _is_note(note)):
+    if note.resolve() in written or (note.exists() and not _is_note(engine)):
         raise SegPerceptionError(
             f"beside {engine.name} its note is written as {note.name}, in place of another file of that name: give --out "
             "another name"
         )
 
 
-def _is_note(path: Path) -> bool:
+def _is_note(engine: Path) -> bool:
     try:
-        content = json.loads(_read(path, LARGEST_NOTE))
+        content = _read_note(engine)
     except (OSError, ValueError, RecursionError):
         return False
     return isinstance(content, dict) and {"key", "sha256", "bytes"} <= set(content)
@@ -221,6 +249,11 @@ def _read(path: Path, largest: int) -> bytes:
 
 def _note(engine: Path) -> Path:
     return engine.with_suffix(".json")
+
+
+def _read_note(engine: Path) -> Any:
+    """What lies beside an engine as its note. Raises OSError, ValueError or RecursionError where it is none."""
+    return json.loads(_read(_note(engine), LARGEST_NOTE))
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from fakes import tiny_model
 from patience import WAIT_S
 from places import CHECKOUT
 
+from seg_perception.backends.cuda import driver
 from seg_perception.backends.cuda.driver import Cuda
 from seg_perception.backends.onnx_runtime import OnnxRuntimeBackend
 from seg_perception.backends.tensorrt import backend as tensorrt
@@ -499,7 +500,11 @@ def test_what_is_missing_is_said(monkeypatch):
     monkeypatch.setattr(tensorrt, "Cuda", lambda: Cuda(runtime))
     assert tensorrt.why_unavailable() is None
     runtime.fails.add("cudaGetDeviceCount")
+    monkeypatch.setattr(driver, "driver_installed", lambda: True)
     assert "fake error 7" in tensorrt.why_unavailable()
+    monkeypatch.setattr(driver, "driver_installed", lambda: False)
+    told = tensorrt.why_unavailable()
+    assert "no NVIDIA driver was found" in told and "--gpus all" in told and "fake error" not in told
 
 
 def test_a_jetson_is_told_of_what_jetpack_does_not_bring():

@@ -18,7 +18,7 @@ from fakes import tiny_model
 from hypothesis import given
 from hypothesis import strategies as st
 
-from seg_perception.backends.tensorrt import cache
+from seg_perception.backends.tensorrt import cache, out_of_date
 from seg_perception.backends.tensorrt.cache import EngineCache, EngineKey
 from seg_perception.errors import SegPerceptionError
 
@@ -366,3 +366,92 @@ def test_a_power_cut_at_any_step_leaves_the_engine_or_none(tmp_path: Path, befor
             break
         steps += 1
     assert 8 < steps < 100
+
+
+# Engines that are out of date
+
+
+MODEL = out_of_date.Origin("/models/m.onnx", "1")
+
+
+def _keep(kept: EngineCache, key: EngineKey, origin: out_of_date.Origin | None, log: Any = pytest.fail) -> Path:
+    assert kept.get(key, lambda: b"engine", log, origin=origin) == b"engine"
+    path = kept.path(key)
+    cache.write_kept(path.with_suffix(".kernels"), b"kernels")
+    return path
+
+
+def _left(kept: EngineCache) -> set[Path]:
+    return {path for path in kept.folder.iterdir() if path.suffix == ".engine"}
+
+
+def test_an_engine_of_another_version_or_of_a_file_that_has_changed_gives_way_to_the_new_one(tmp_path: Path) -> None:
+    kept, lines = EngineCache(tmp_path), list[str]()
+    former = _keep(kept, replace(KEY, version="0.9"), None)  # its note names no model file
+    changed = _keep(kept, replace(KEY, model_sha256="b", precision="fp16"), replace(MODEL, sha256="0"), lines.append)
+    new = _keep(kept, KEY, MODEL, lines.append)
+    assert {path.stem for path in tmp_path.iterdir()} == {new.stem} and _left(kept) == {new}
+    assert lines == [
+        f"removed the old engine {former.name}, which is of rtx 0.9",
+        f"removed the old engine {changed.name}, whose model file /models/m.onnx has changed",
+    ]
+
+
+def test_what_may_be_used_again_stays(tmp_path: Path) -> None:
+    """Other sizes, precisions and batches of the file, other models, GPUs and libraries, and what says nothing of itself."""
+    kept = EngineCache(tmp_path)
+    others = [
+        (replace(KEY, model_sha256="of another size"), MODEL),
+        (replace(KEY, precision="fp16", batch=4), MODEL),
+        (replace(KEY, model_name="n", version="0.9"), None),
+        (replace(KEY, gpu="h", version="0.9"), replace(MODEL, sha256="0")),
+        (replace(KEY, flavor="tensorrt", version="0.9"), replace(MODEL, sha256="0")),
+        (replace(KEY, model_sha256="c"), out_of_date.Origin("/other/m.onnx", "0")),
+        (replace(KEY, model_sha256="d"), replace(MODEL, sha256="")),
+        (replace(KEY, model_sha256="e"), None),
+    ]
+    there = {_keep(kept, key, origin) for key, origin in others}
+    (tmp_path / "odd.engine").write_bytes(b"")
+    (tmp_path / "odd.json").write_text("[1]")
+    (tmp_path / "alone.engine").write_bytes(b"")
+    there |= {tmp_path / "odd.engine", tmp_path / "alone.engine", _keep(kept, KEY, MODEL)}
+    assert _left(kept) == there
+
+
+class _User:
+    """Of an engine."""
+
+
+def test_an_engine_in_use_stays_until_its_user_closes_or_is_gone(tmp_path: Path) -> None:
+    kept, old = EngineCache(tmp_path), replace(KEY, version="0.9")
+    path = _keep(kept, old, MODEL)
+    users = [_User(), _User()]
+    end = out_of_date.hold(users[0], path)
+    out_of_date.hold(users[1], path)
+    new = _keep(kept, KEY, MODEL)
+    kept.put(KEY, lambda: b"engine", pytest.fail, origin=MODEL)
+    end()
+    kept.put(KEY, lambda: b"engine", pytest.fail, origin=MODEL)
+    assert _left(kept) == {path, new}
+    users.pop()
+    gc.collect()
+    lines: list[str] = []
+    kept.put(KEY, lambda: b"engine", lines.append, origin=MODEL)
+    assert _left(kept) == {new} and len(lines) == 1
+
+
+def test_a_backend_holds_its_engine_until_it_is_closed(tmp_path: Path) -> None:
+    file, folder = tmp_path / "tiny.onnx", tmp_path / "cache"
+
+    def machine(seed: int) -> Machine:
+        return Machine(tiny_model(file, seed=seed), folder)
+
+    running = machine(0).backend()
+    (engine,) = _left(EngineCache(folder))
+    second = machine(1)
+    second.backend().close()
+    assert engine.is_file() and not any("removed" in line for line in second.lines)
+    running.close()
+    third = machine(2)
+    third.backend().close()
+    assert not engine.is_file() and sum("has changed" in line for line in third.lines) == 2
