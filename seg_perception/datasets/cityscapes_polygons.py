@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from seg_perception.datasets.base import Remark, named_files
-from seg_perception.datasets.labelme import FilesOfShapes, names_in_all
+from seg_perception.datasets.labelme import FilesOfShapes, NamesInFiles
 from seg_perception.datasets.shapes import Shape, ring_of, same_size
 from seg_perception.errors import SegPerceptionError
 
@@ -37,7 +37,7 @@ class CityscapesPolygons(FilesOfShapes):
                 "there, or correct `root` and `split`"
             )
         files = {image: labels[stem] for stem, image in images.items() if stem in labels}
-        names = names_in_all(files.values(), lambda content: {_name(row) for row in _drawn(content)})
+        names = NamesInFiles.of(files.values(), lambda content: {_name(row) for row in _drawn(content)})
         super().__init__("cityscapes_polygons", files, names)
         self.missing = [image for stem, image in images.items() if stem not in labels]
         self.spare = [path for stem, path in labels.items() if stem not in images]

@@ -12,6 +12,7 @@ import numpy as np
 from seg_perception.datasets.base import Remark, refuse_same_names
 from seg_perception.datasets.shapes import Drawn, Shape
 from seg_perception.datasets.yolo import polygons
+from seg_perception.errors import SegPerceptionError
 from seg_perception.files import image_files, in_either_form
 
 MEANING = {
@@ -36,8 +37,15 @@ class CocoPolygons(Drawn):
         refuse_same_names(files)
         images = {image.stem: image for image in files}
         self._labels = {stem: in_either_form(folder / f"{stem}.txt") for stem in images}
-        found = {stem: path for stem, path in images.items() if self._labels[stem].is_file() and self._shapes(stem)}
+        found = {stem: path for stem, path in images.items() if self._labels[stem].is_file() and self._is_of_use(stem)}
         super().__init__("coco_polygons", {}, found, MEANING)
+
+    def _is_of_use(self, stem: str) -> bool:
+        """Whether a label has a street class; one that is damaged counts, so that whoever reads it is told."""
+        try:
+            return bool(self._shapes(stem))
+        except SegPerceptionError:
+            return True
 
     def _shapes(self, stem: str) -> list[tuple[int, np.ndarray]]:
         return [(class_id, points) for class_id, points in polygons(self._labels[stem]) if class_id in MEANING]

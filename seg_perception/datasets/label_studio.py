@@ -68,6 +68,7 @@ class LabelStudio(Drawn):
                     if str(row.get("type")).endswith("labels"):
                         remarks.append(Remark(NO_AREA, where))
                     continue
+                _refuse_turned(row, where)
                 same_size((row.get("original_height"), row.get("original_width")), size_hw, self._file)
                 shapes.append(Shape(self._ids[names[0]], where, **_outline(row, size_hw, where)))
             except (KeyError, TypeError, ValueError, OverflowError) as error:
@@ -131,6 +132,17 @@ def _kind(row: Any) -> str:
     kind = str(row["type"])
     found = (shape for key, shape in _BY_KEY.items() if key in row["value"])
     return next(found, kind) if kind == "labels" else kind
+
+
+def _refuse_turned(row: Any, where: str) -> None:
+    """Raises SegPerceptionError where a region was drawn while the tool showed its image turned: not all of its versions give
+    the region's place in the same one of the two."""
+    turn = float(row.get("image_rotation") or 0)
+    if turn % 360:
+        raise SegPerceptionError(
+            f"{where} was drawn on the image turned by {turn:g} degrees, and the file is not turned: turn it back in Label "
+            "Studio, see that its regions lie right, and export again"
+        )
 
 
 def _outline(row: Any, size_hw: tuple[int, int], where: str) -> dict[str, Any]:

@@ -25,7 +25,7 @@ from seg_perception.datasets.shapes import (
     same_size,
 )
 from seg_perception.errors import SegPerceptionError
-from seg_perception.files import visible
+from seg_perception.files import one_form, visible
 
 T = TypeVar("T")
 
@@ -34,17 +34,20 @@ _AREAS = ("polygon", "rectangle", "circle", "mask", "rotation")
 
 
 class FilesOfShapes(Drawn):
-    """Adapters of one JSON file an image, whose categories are the names that are met in the files.
+    """Adapters of one JSON file an image, whose categories are the names that are met in the files. A damaged file keeps none
+    of the others from being opened: whoever reads its image is told.
 
     files: the JSON by image; names: those in all of them.
     """
 
-    def __init__(self, name: str, files: dict[Path, Path], names: set[str]) -> None:
+    def __init__(self, name: str, files: dict[Path, Path], names: NamesInFiles) -> None:
         self._files = {str(image): path for image, path in files.items()}
-        if not names:
+        if not names.found:
+            if names.faults:
+                raise names.faults[0]
             told = "hold no shape" if files else "are not there"
             raise SegPerceptionError(f"the labels of {name} {told}: label some, or correct `root` and `split`")
-        self._ids = numbered_words(names)
+        self._ids = numbered_words(names.found)
         images = {str(image): image for image in files}
         super().__init__(name, {number: word for word, number in self._ids.items()}, images, {})
 
@@ -66,9 +69,27 @@ def guarded(path: Path, read: Callable[[], T]) -> T:
         raise SegPerceptionError(f"{path} is no label of its tool ({error!r}): export it again") from error
 
 
-def names_in_all(files: Iterable[Path], names_in: Callable[[Any], set[str]]) -> set[str]:
-    """The names in the content of many files. Raises as guarded."""
-    return {name for path in files for name in guarded(path, lambda: names_in(read_json(path)))}  # noqa: B023
+class NamesInFiles:
+    """The names in the content of many files. found: in all that could be read; faults: of the others."""
+
+    def __init__(self) -> None:
+        self.found: set[str] = set()
+        self.faults: list[SegPerceptionError] = []
+
+    def add(self, path: Path, read: Callable[[], set[str]]) -> None:
+        """Those of one more file, which read finds in it."""
+        try:
+            self.found |= guarded(path, read)
+        except SegPerceptionError as error:
+            self.faults.append(error)
+
+    @classmethod
+    def of(cls, files: Iterable[Path], names_in: Callable[[Any], set[str]]) -> NamesInFiles:
+        """Those of all files; names_in: of the content of one."""
+        names = cls()
+        for path in files:
+            names.add(path, lambda: names_in(read_json(path)))  # noqa: B023
+        return names
 
 
 class Labelme(FilesOfShapes):
@@ -78,20 +99,28 @@ class Labelme(FilesOfShapes):
         folder = root / split
         files: dict[Path, Path] = {}
         lost: dict[Path, SegPerceptionError] = {}
-        names: set[str] = set()
+        names = NamesInFiles()
         for path in sorted(folder.rglob("*.json")):
             if any(part.startswith(".") for part in path.relative_to(folder).parts):  # what Macs and notebooks leave
                 continue
-            content = read_json(path)  # once, since most hold their image too
-            name = _image_name(content, path)
+            places = [path.parent, path.parent.parent / "images"]
             try:
-                image = find_image(name, [path.parent, path.parent.parent / "images"], str(path))
+                content = _checked(read_json(path), path)  # once, since most hold their image too
+                name = str(content.get("imagePath") or "")
+            except SegPerceptionError as error:
+                names.faults.append(error)
+                if not (name := _name_of_stem(path, places)):
+                    lost[path] = error
+                    continue
+                content = {"shapes": []}
+            try:
+                image = find_image(name, places, str(path))
             except SegPerceptionError as error:
                 lost[path] = error
                 continue
             if files.setdefault(image, path) is not path:
                 raise SegPerceptionError(f"{files[image]} and {path} are of one image: take one of them away")
-            names |= guarded(path, lambda: {str(shape["label"]) for shape in content["shapes"]})  # noqa: B023
+            names.add(path, lambda: {str(shape["label"]) for shape in content["shapes"]})  # noqa: B023
         if lost and not files:
             raise next(iter(lost.values()))
         super().__init__("labelme", files, names)
@@ -102,6 +131,7 @@ class Labelme(FilesOfShapes):
 
     def read(self, content: Any, path: Path, size_hw: tuple[int, int]) -> tuple[list[Shape], list[Remark]]:
         """The shapes of a file."""
+        content = _checked(content, path)
         same_size((content.get("imageHeight"), content.get("imageWidth")), size_hw, path)
         shapes: list[Shape] = []
         remarks: list[Remark] = []
@@ -119,10 +149,16 @@ class Labelme(FilesOfShapes):
         return shapes, remarks
 
 
-def _image_name(content: Any, path: Path) -> str:
+def _checked(content: Any, path: Path) -> dict[str, Any]:
     if not isinstance(content, dict) or "shapes" not in content:
         raise SegPerceptionError(f"{path} is no label of labelme: it has no 'shapes'; take it away, or correct `root`")
-    return str(content.get("imagePath") or "")
+    return content
+
+
+def _name_of_stem(path: Path, folders: Iterable[Path]) -> str:
+    """The name of an image that a damaged label is of, as both have one stem; "" for none."""
+    images = (image for folder in folders if folder.is_dir() for image in visible(label_files(folder)))
+    return next((image.name for image in images if one_form(image.stem) == one_form(path.stem)), "")
 
 
 def _outline(kind: str, row: Any, size_hw: tuple[int, int], where: str) -> dict[str, Any]:

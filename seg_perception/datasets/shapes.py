@@ -27,6 +27,7 @@ FEW = "shapes have fewer than 3 points and are left out"
 OUTSIDE = "shapes lie outside their image and are left out"
 BEYOND = "shapes reach out of their image and are cut at its border"
 CROSSING = "polygons cross themselves, so that parts of them count as outside"
+NO_PIXEL = "shapes cover no pixel (too thin, too small, or an empty mask) and are left out"
 NO_AREA = "shapes have no area (points, lines and such) and are left out"
 
 _FAR_PX = 1e9
@@ -98,6 +99,7 @@ def painted(
     instance = np.zeros(size_hw, np.uint16)
     remarks: list[Remark] = []
     drawn = [(shape, part) for shape in shapes if (part := _inside(shape, size_hw, remarks)) is not None]
+    remarks += [Remark(NO_PIXEL, shape.where) for shape, (_, inside) in drawn if not inside.any()]
     if smallest_in_front:
         drawn.sort(key=lambda pair: -np.count_nonzero(pair[1][1]))
     numbers: dict[tuple[int, str], int] = {}

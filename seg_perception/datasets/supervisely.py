@@ -8,7 +8,7 @@ from typing import Any
 
 from seg_perception.datasets.base import Remark, label_files
 from seg_perception.datasets.json_stream import read_json
-from seg_perception.datasets.labelme import FilesOfShapes, names_in_all
+from seg_perception.datasets.labelme import FilesOfShapes, NamesInFiles
 from seg_perception.datasets.shapes import NO_AREA, Shape, at_place, box_ring, from_base64, png_mask, ring_of, same_size
 from seg_perception.errors import SegPerceptionError
 from seg_perception.files import in_either_form, visible
@@ -35,7 +35,7 @@ class Supervisely(FilesOfShapes):
         pairs = {image: in_either_form(image.parent.parent / "ann" / f"{image.name}.json") for image in images}
         classes = _titles(root / "meta.json")
         files = {image: path for image, path in pairs.items() if path.is_file()}
-        names = names_in_all(files.values(), lambda content: {str(row["classTitle"]) for row in content["objects"]})
+        names = NamesInFiles.of(files.values(), lambda content: {str(row["classTitle"]) for row in content["objects"]})
         super().__init__("supervisely", files, names)
         self.missing = [image for image, path in pairs.items() if not path.is_file()]
         drawn = [path for folder in folders for path in visible((folder / "ann").glob("*.json"))]

@@ -82,7 +82,11 @@ def polygons(path: Path) -> list[tuple[int, NDArray[np.float64]]]:
 
 
 def _has_text(path: Path) -> bool:
-    return path.is_file() and bool(text_of(path).strip())
+    """Whether a label says anything; so does one that is damaged, to whoever reads it."""
+    try:
+        return path.is_file() and bool(text_of(path).strip())
+    except SegPerceptionError:
+        return True
 
 
 def _label_of(image: Path) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import shutil
 import struct
 import zlib
@@ -394,3 +395,124 @@ def test_a_brush_whose_run_leaves_the_image_is_named(tmp_path: Path) -> None:
     values = [int(bits[i : i + 8], 2) for i in range(0, len(bits), 8)]
     with pytest.raises(SegPerceptionError, match=r"region r0 of a\.jpg"):
         open_dataset(brushed(tmp_path, values), tmp_path, "", CAMVID)[0]
+
+
+def of_labelme(root: Path, damage: str) -> str:
+    for stem in "abc":
+        labelme(root, drawn("road", WHOLE), stem=stem)
+    (root / "b.json").write_text(damage)
+    return "labelme"
+
+
+def of_supervisely(root: Path, damage: str) -> str:
+    rows = supervisely(root)
+    for stem in "bc":
+        photo(root / f"ds/img/{stem}.jpg", 4, 4)
+        text(root / f"ds/ann/{stem}.jpg.json", rows)
+    (root / "ds/ann/b.jpg.json").write_text(damage)
+    return "supervisely"
+
+
+def of_cityscapes(root: Path, damage: str) -> str:
+    for stem in "abc":
+        photo(root / f"leftImg8bit/city/{stem}_leftImg8bit.png", 4, 4)
+        rows = {"imgHeight": 4, "imgWidth": 4, "objects": [{"label": "road", "polygon": WHOLE}]}
+        text(root / f"gtFine/city/{stem}_gtFine_polygons.json", rows)
+    (root / "gtFine/city/b_gtFine_polygons.json").write_text(damage)
+    return "cityscapes_polygons"
+
+
+def of_yolo(root: Path, damage: str) -> str:
+    for stem in "abc":
+        yolo(root, "train: images\nnames: [road]\n", f"images/{stem}.jpg", f"labels/{stem}.txt", "0 0 0 1 0 1 1\n")
+    (root / "labels/b.txt").write_bytes(damage.encode("latin-1"))
+    return "yolo"
+
+
+def of_coco_polygons(root: Path, damage: str) -> str:
+    of_yolo(root, damage)
+    for stem in "ac":
+        text(root / f"labels/{stem}.txt", "2 0 0 1 0 1 1\n")
+    return "coco_polygons"
+
+
+@pytest.mark.parametrize(
+    ("make", "damage", "told"),
+    [
+        (of_labelme, '{"shapes": [', r"b\.json is no whole JSON"),
+        (of_labelme, '{"version": "5.4.1"}', r"b\.json is no label of labelme: it has no 'shapes'"),
+        (of_labelme, '{"shapes": [{}], "imagePath": "b.jpg"}', r"b\.json is no label of its tool \(KeyError\('label'\)\)"),
+        (of_labelme, '{"shapes": 7, "imagePath": "b.jpg"}', r"b\.json is no label of its tool"),
+        (of_supervisely, "", r"b\.jpg\.json is no whole JSON"),
+        (of_supervisely, "[]", r"b\.jpg\.json is no label of its tool"),
+        (of_cityscapes, "{}", r"b_gtFine_polygons\.json is no label of its tool"),
+        (of_yolo, "0 0 0 1 0 1 1 \xff\n", r"b\.txt is no text in UTF-8"),
+        (of_yolo, "road\n", r"b\.txt, line 1 is no class index"),
+        (of_coco_polygons, "road\n", r"b\.txt, line 1 is no class index"),
+        (of_coco_polygons, "\xff", r"b\.txt is no text in UTF-8"),
+    ],
+)  # fmt: skip
+def test_a_damaged_label_keeps_no_other_from_being_read(
+    make: Callable[[Path, str], str], damage: str, told: str, tmp_path: Path
+) -> None:
+    """Of thousands one is; its image is none without a label, and may be left out by name."""
+    name = make(tmp_path, damage)
+    dataset = open_dataset(name, tmp_path, "", CAMVID, complete=False)
+    assert len(dataset) == 3 and not dataset.missing and not dataset.spare
+    assert all((dataset[index].label != VOID).any() for index in (0, 2))
+    with pytest.raises(SegPerceptionError, match=told):
+        dataset[1]
+    assert len(open_dataset(name, tmp_path, "", CAMVID, leave_out=["b*"])) == 2
+
+
+def test_a_damaged_label_whose_image_is_unknown_is_told_beside_the_others(tmp_path: Path) -> None:
+    of_labelme(tmp_path, "{")
+    (tmp_path / "b.json").rename(tmp_path / "notes.json")
+    (tmp_path / "b.jpg").unlink()
+    adapter = DATASETS["labelme"](tmp_path, "")
+    assert len(adapter) == 2 and list(adapter.spare) == [tmp_path / "notes.json"]
+
+
+@pytest.mark.parametrize("make", [of_labelme, of_supervisely, of_cityscapes])
+def test_where_all_labels_are_damaged_the_first_is_named(make: Callable[[Path, str], str], tmp_path: Path) -> None:
+    name = make(tmp_path, "{")
+    for path in tmp_path.rglob("*.json"):
+        if path.name != "meta.json":
+            path.write_text("{")
+    with pytest.raises(SegPerceptionError, match=r"a\S*\.json is no whole JSON"):
+        open_dataset(name, tmp_path, "", CAMVID)
+
+
+@pytest.mark.parametrize(("turn", "is_taken"), [(0, True), (None, True), (360, True), (90, False), (-90, False)])
+def test_a_region_of_label_studio_on_a_turned_image_is_refused(
+    turn: int | None, is_taken: bool, tmp_path: Path
+) -> None:
+    """The file is as it was, so that the region would lie on something else."""
+    boxed(tmp_path, 0)
+    tasks = json.loads((tmp_path / "tasks.json").read_text())
+    tasks[0]["annotations"][0]["result"][0]["image_rotation"] = turn
+    text(tmp_path / "tasks.json", tasks)
+    dataset = open_dataset("label_studio", tmp_path, "", CAMVID)
+    if is_taken:
+        assert len(dataset[0].label) == 4
+        return
+    with pytest.raises(SegPerceptionError, match=rf"region r0 of a\.jpg in .*turned by {turn} degrees.*turn it back"):
+        dataset[0]
+
+
+def test_shapes_that_cover_no_pixel_are_counted(tmp_path: Path) -> None:
+    """Thinner than a pixel, between the middles of two, or a mask of nothing."""
+    labelme(
+        tmp_path,
+        drawn("road", WHOLE),
+        drawn("car", [[1.6, 0], [1.9, 0], [1.9, 4], [1.6, 4]]),
+        drawn("car", [[1, 1], [1, 3], [1, 1]]),
+        drawn("car", [[0, 0], [1, 1]], "mask", mask=base64.b64encode(png([[0, 0], [0, 0]])).decode()),
+        drawn("car", [[0, 0]]),
+    )
+    remarks = open_dataset("labelme", tmp_path, "", CAMVID).read(0).remarks
+    found = [remark.where.partition(" of ")[0] for remark in remarks if "cover no pixel" in remark.kind]
+    assert found == ["shape 2 ('car')", "shape 3 ('car')", "shape 4 ('car')"]
+    assert [remark.where for remark in remarks if "fewer than 3" in remark.kind] == [
+        f"shape 5 ('car') of {tmp_path}/a.json"
+    ]

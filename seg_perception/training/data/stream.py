@@ -21,7 +21,7 @@ from seg_perception.training.data.augment import CutOut, Scene, cut_outs_of, pas
 from seg_perception.training.data.augment_light import change_light, wither
 from seg_perception.training.data.marks import Weakness
 from seg_perception.training.data.oversampling import repeat_factors
-from seg_perception.training.data.scene_store import SCENE_WINDOW, SceneStore
+from seg_perception.training.data.scene_store import SCENE_WINDOW, SceneStore, evenly_spread
 from seg_perception.training.data.targets import PartialLabels, boundaries, center_targets
 from seg_perception.training.distributed import rank
 
@@ -120,7 +120,7 @@ class TrainingStream(TorchDataset[dict[str, Tensor]]):
         """float64 [I]: running sums of how often each image of a data set is shown; those that were not counted once."""
         if which not in self._repeats:
             count = len(self.datasets[which])
-            indices = np.unique(np.linspace(0, count - 1, min(count, MOST_COUNTED_IMAGES)).astype(int))
+            indices = evenly_spread(count, MOST_COUNTED_IMAGES)
             present = np.zeros((len(indices), len(self._labels)), np.bool_)
             for row, scene in zip(present, self._store.evenly(which, MOST_COUNTED_IMAGES), strict=True):
                 codes = np.bincount(_all_codes(scene), minlength=256)[: len(self._labels)]

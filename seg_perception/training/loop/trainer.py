@@ -24,6 +24,7 @@ from seg_perception.training.config import TrainConfig
 from seg_perception.training.data.held_out import files_of, why_not_held_out
 from seg_perception.training.data.stream import TrainingStream
 from seg_perception.training.data.unlabelled import UnlabelledStream
+from seg_perception.training.data.unusable import look_through
 from seg_perception.training.distributed import mean_over_processes, rank, told_by_first, wait_for_all, world_size
 from seg_perception.training.loop import checkpoint, optimisation
 from seg_perception.training.loop.beginning import read_beginning
@@ -94,8 +95,10 @@ class Trainer:
         self._outputs = wrapped_for_processes(_TrainingOutputs(network), self.device)
 
     def _look_at_validation(self) -> None:
-        """Hours before the first one an absent label is refused, and told which images are trained on too."""
+        """Hours before the first one an absent or damaged label is refused, by the first process for all, and told which images
+        are trained on too."""
         validation = self.config.open_source(self.config.validation, self.labels)
+        told_by_first(lambda: look_through(validation))
         if rank() == 0:
             trained = set().union(*map(files_of, self.stream.datasets))
             if told := why_not_held_out(trained, files_of(validation)):

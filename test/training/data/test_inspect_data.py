@@ -134,6 +134,7 @@ def test_a_rendered_source_is_looked_at_in_part(
         ("train label", "1 images have no label, the first is"),
         ("train image", "b.jpg is truncated"),
         ("val label", "1 images have no label, the first is"),
+        ("val image", "of 1 images that were read 1 cannot be used: "),
     ],
 )
 def test_training_refuses_the_same_in_one_sentence(
@@ -147,6 +148,8 @@ def test_training_refuses_the_same_in_one_sentence(
         (train / "labels/b.png").unlink()
     elif fault == "val label":
         photo(own / "own/val/images/d.png", 2, 2)
+    elif fault == "val image":
+        write(own / "own/val/labels/c.png", [[7, 7]])
     else:
         (train / "images/b.jpg").write_bytes((train / "images/b.jpg").read_bytes()[:-20])
     words = ["--config", own / "config.yaml", "--data", own, "--out", own / "out"]
@@ -154,6 +157,49 @@ def test_training_refuses_the_same_in_one_sentence(
     said = capsys.readouterr().err
     assert told in said and "Traceback" not in said
     assert not (own / "out").exists()
+
+
+def test_training_tells_all_damaged_labels_at_once_with_the_line_that_leaves_them_out(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Before hours are spent, and not one after the other; inspect-data names each."""
+    pytest.importorskip("torch", reason="training needs torch")
+    whole = {
+        "shapes": [
+            {"label": name, "points": [[0, row], [8, row], [8, row + 4], [0, row + 4]]}
+            for name, row in (("road", 0), ("sky", 4))
+        ]
+    }
+    stems = [f"drive {i} [b]" for i in range(9)]
+    for stem in stems:
+        photo(tmp_path / f"train/{stem}.jpg", 8, 8)
+        photo(tmp_path / f"val/v{stem}.jpg", 8, 8)
+        for place in (f"train/{stem}", f"val/v{stem}"):
+            (tmp_path / f"{place}.json").write_text(json.dumps({**whole, "imagePath": f"{Path(place).name}.jpg"}))
+    for stem in stems[2:7]:
+        (tmp_path / f"train/{stem}.json").write_text("{")
+    (tmp_path / "own.yaml").write_text("- {name: road, color: [0, 0, 1]}\n- {name: sky, color: [0, 0, 2]}\n")
+    config = "labels: own.yaml\nnetwork: mobileseg\nbatch_size: 2\ndata: [{name: labelme, split: train}]\n"
+    config += "validation: {name: labelme, split: val}\nsize_hw: [32, 32]\ncrop_hw: [32, 32]\nworkers: 0\nsteps: 1\n"
+    (tmp_path / "config.yaml").write_text(config)
+    code, text, _ = inspect(tmp_path, capsys)
+    assert code == 3 and text.count("is no whole JSON") == 5
+    words = [
+        "train",
+        "--config",
+        str(tmp_path / "config.yaml"),
+        "--data",
+        str(tmp_path),
+        "--out",
+        str(tmp_path / "out"),
+    ]
+    assert main(words) == 2
+    said = capsys.readouterr().err
+    assert "labelme: of 9 images that were read 5 cannot be used: " in said and said.count("is no whole JSON") == 3
+    assert "; and 2 more; or leave what cannot be mended out by `leave_out: [" in said
+    line = said.partition("`")[2].partition("`")[0]
+    (tmp_path / "config.yaml").write_text(config.replace("split: train}", f"split: train, {line}}}"))
+    assert main(words) == 0
 
 
 def test_a_class_that_no_training_label_has_is_a_problem_and_training_refuses_it(
