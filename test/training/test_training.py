@@ -17,11 +17,11 @@ from training_fixtures import known_test_networks, write_camvid  # noqa: E402, F
 
 from seg_perception import model_file  # noqa: E402
 from seg_perception.cli import main  # noqa: E402
-from seg_perception.labels import CAMVID, LabelSet  # noqa: E402
+from seg_perception.datasets import Dataset  # noqa: E402
+from seg_perception.labels import CAMVID, LabelClass, LabelSet  # noqa: E402
 from seg_perception.panoptic.decoder import PanopticDecoder, PanopticSettings  # noqa: E402
 from seg_perception.results import NetworkOutput, Wants  # noqa: E402
 from seg_perception.training.config import load_config  # noqa: E402
-from seg_perception.training.data.stream import TrainingStream  # noqa: E402
 from seg_perception.training.loop import checkpoint  # noqa: E402
 from seg_perception.training.loop.trainer import Trainer  # noqa: E402
 from seg_perception.training.networks import make_network  # noqa: E402
@@ -96,6 +96,7 @@ def test_a_second_run_does_not_overwrite_the_first(trained: Path, capsys: pytest
         (["--out", "{root}/fresh", "--start-from", "{root}/none.onnx"], "none.onnx"),
         (["--out", "{root}/fresh", "--config", "{root}/without.yaml"], "is not installed: pip install"),
         (["--out", "{root}/fresh", "--config", "{root}/pupil.yaml"], "there is no checkpoint .*teacher.pt"),
+        (["--out", "{root}/fresh", "--config", "{root}/edges.yaml"], "boundary_cross_entropy needs a network that"),
     ],
 )
 def test_what_cannot_be_begun_with_is_told_before_the_data_are_read(
@@ -108,11 +109,13 @@ def test_what_cannot_be_begun_with_is_told_before_the_data_are_read(
     """Large data sets take minutes."""
     (trained / "without.yaml").write_text(CONFIG.replace("pidnet_s", "mobileseg\npretrained: no-such-package"))
     (trained / "pupil.yaml").write_text(CONFIG + f"distill: {{checkpoint: {trained}/teacher.pt}}\n")
+    edges = "loss: {semantic: {ohem: 1.0, boundary_cross_entropy: 1.0}}\n"
+    (trained / "edges.yaml").write_text(CONFIG.replace("pidnet_s", "mobileseg") + edges)
 
-    def read(_: TrainingStream) -> None:
-        raise AssertionError("the data are read")
+    def read(_: Dataset, index: int) -> None:
+        raise AssertionError(f"the image {index} is read")
 
-    monkeypatch.setattr(TrainingStream, "class_weights", read)
+    monkeypatch.setattr(Dataset, "read", read)
     words = ["train", "--config", str(trained / "config.yaml"), "--data", str(trained)]
     assert main([*words, *(word.format(root=trained) for word in more)]) == 2
     assert re.search(named, capsys.readouterr().err)
@@ -145,18 +148,46 @@ def test_a_second_stage_starts_from_the_averaged_weights_of_the_first(trained: P
         torch.testing.assert_close(second["weights"][name], wanted[name], msg=name)
 
 
-def test_a_second_stage_of_other_classes_learns_those_anew_and_takes_the_rest(trained: Path) -> None:
-    turned = LabelSet(tuple(dataclasses.replace(c, id=10 - c.id) for c in reversed(CAMVID.classes)))
-    config = load_config(trained / "config.yaml", data_root=str(trained))
-    trainer = Trainer(config, turned, trained / "other")
+def test_a_second_stage_of_other_classes_takes_those_of_the_same_name_and_all_else(
+    trained: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """CamVid's in another order, one written otherwise, one gone and two new ones: who adds a class has not to learn the others
+    again."""
+    kept = [c for c in reversed(CAMVID.classes) if c.name != "fence"]
+    rows = [dataclasses.replace(c, name="Road" if c.name == "road" else c.name) for c in kept]
+    rows.insert(3, LabelClass(0, "robot", (1, 2, 3)))
+    rows.append(LabelClass(0, "lawn", (4, 5, 6)))
+    own = LabelSet(tuple(dataclasses.replace(c, id=i) for i, c in enumerate(rows)))
+    config = load_config(trained / "config.yaml", data_root=str(trained), allow_absent=["robot", "lawn"])
+    trainer = Trainer(config, own, trained / "other")
     fresh = {name: value.clone() for name, value in trainer.network.state_dict().items()}
+    capsys.readouterr()
     trainer.start_from(trained / "whole/last.pt")
+    said = capsys.readouterr().out
+    assert "10 of 12 classes go on from those of the same name; robot, lawn begin anew; left behind: fence" in said
     wanted = checkpoint.load(trained / "whole/last.pt")["average"]
-    of_classes = [name for name in fresh if name.startswith(("semantic.classify", "auxiliary_loss_heads"))]
-    assert {"semantic.classify.weight", "semantic.classify.bias"} < set(of_classes)
+    heads = ("semantic.classify", "auxiliary_loss_heads.0.3")
+    of_classes = {f"{head}.{part}" for head in heads for part in ("weight", "bias")}
+    assert of_classes == {name for name in fresh if fresh[name].shape != wanted[name].shape}
     for name, value in trainer.network.state_dict().items():
-        assert torch.equal(value, fresh[name] if name in of_classes else wanted[name]), name
         assert torch.equal(value, trainer.average.state_dict()[name]), name
+        if name not in of_classes:
+            assert torch.equal(value, wanted[name]), name
+            continue
+        for label, row, begun in zip(own.classes, value, fresh[name], strict=True):
+            is_new = label.name in ("robot", "lawn")
+            assert torch.equal(row, begun if is_new else wanted[name][CAMVID.by_name(label.name.lower()).id]), label
+
+
+def test_as_many_other_classes_are_others(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The shapes are the same, and no filter is that of another class."""
+    own = LabelSet(tuple(dataclasses.replace(c, name=f"my {c.name}") for c in CAMVID.classes))
+    config = load_config(trained / "config.yaml", data_root=str(trained), allow_absent=list(own.names))
+    trainer = Trainer(config, own, trained / "other")
+    fresh = trainer.network.semantic.classify.weight.detach().clone()
+    trainer.start_from(trained / "whole/last.pt")
+    assert torch.equal(trainer.network.semantic.classify.weight, fresh)
+    assert "0 of 11 classes go on" in capsys.readouterr().out
 
 
 def test_export_gives_the_same_numbers_and_masks_as_torch(trained: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeVar
@@ -20,6 +21,9 @@ CROP_TRIES = 10
 
 ELASTIC_CELL_PX = 64
 """Distance of the points whose displacement is drawn; what lies between is interpolated."""
+
+LONGEST_SAMPLED_PX = 2**15 - 2
+"""Of an image's sides that OpenCV samples; of longer ones each second pixel is enough for any crop."""
 
 
 @dataclass(frozen=True)
@@ -160,6 +164,8 @@ def _sample(
 ) -> NDArray[Value]:
     """The crop out of one layer. matrix: float64 [2, 3] from an image of size_hw to the crop, where pixel i lies between
     i and i + 1; the layer may be a smaller version of that image."""
+    thinned = [math.ceil(length / LONGEST_SAMPLED_PX) for length in layer.shape[:2]]
+    layer = np.ascontiguousarray(layer[:: thinned[0], :: thinned[1]])
     linear = matrix[:, :2] @ np.diag([size_hw[1] / layer.shape[1], size_hw[0] / layer.shape[0]])
     if grid is None:
         # OpenCV's coordinates are those of the pixels' middles

@@ -28,6 +28,11 @@ STEEPEST = 1e-6
 SURE_BOUNDARY = 0.8
 """Boundary probability from which a pixel counts for boundary_cross_entropy, as in the PIDNet paper."""
 
+WHY_NO_BOUNDARY = (
+    "boundary_cross_entropy needs a network that predicts boundaries, and this one does not: take it out of loss.semantic and "
+    "loss.auxiliary, or train a PIDNet"
+)
+
 
 @dataclass(frozen=True)
 class PixelTruth:
@@ -83,10 +88,7 @@ def boundary_cross_entropy(logits: Tensor, truth: PixelTruth) -> Tensor:
     The boundary head gets no gradient of it. Raises SegPerceptionError when the network has none.
     """
     if truth.boundary_logits is None:
-        raise SegPerceptionError(
-            "boundary_cross_entropy needs a network that predicts boundaries, and this one does not: "
-            "take it out of loss.semantic and loss.auxiliary, or train a PIDNet"
-        )
+        raise SegPerceptionError(WHY_NO_BOUNDARY)
     return _mean_of_hard(logits, truth, truth.boundary_logits[:, 0].sigmoid() > SURE_BOUNDARY)
 
 

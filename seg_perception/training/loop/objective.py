@@ -8,8 +8,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from seg_perception.errors import SegPerceptionError
 from seg_perception.labels import VOID
 from seg_perception.training.loop.losses import (
+    WHY_NO_BOUNDARY,
     PixelTruth,
     balanced_boundary_loss,
     center_loss,
@@ -18,7 +20,7 @@ from seg_perception.training.loop.losses import (
 )
 from seg_perception.training.loop.weak_losses import WeakTruth, weak_loss
 from seg_perception.training.loss_settings import LossSettings
-from seg_perception.training.networks.heads import TrainingOutput
+from seg_perception.training.networks.heads import PanopticNetwork, TrainingOutput
 
 
 def at_label_pixels(grid: Tensor, size_hw: Sequence[int], stride: int) -> Tensor:
@@ -28,6 +30,13 @@ def at_label_pixels(grid: Tensor, size_hw: Sequence[int], stride: int) -> Tensor
     off, and the network learns to draw everything that far aside.
     """
     return F.interpolate(grid, size=tuple(size_hw), mode="bilinear", align_corners=False)[..., ::stride, ::stride]
+
+
+def refuse_missing_heads(network: PanopticNetwork, settings: LossSettings) -> None:
+    """Raises SegPerceptionError where a loss looks at boundaries that a network does not predict."""
+    named = {*settings.semantic, *(settings.auxiliary if len(network.auxiliary_loss_heads) else ())}
+    if "boundary_cross_entropy" in named and network.boundary_loss_head is None:
+        raise SegPerceptionError(WHY_NO_BOUNDARY)
 
 
 class Objective:

@@ -28,11 +28,12 @@ from seg_perception.training.data.unusable import look_through
 from seg_perception.training.distributed import mean_over_processes, rank, told_by_first, wait_for_all, world_size
 from seg_perception.training.loop import checkpoint, optimisation
 from seg_perception.training.loop.beginning import read_beginning
+from seg_perception.training.loop.class_rows import same_classes, taken_rows, told
 from seg_perception.training.loop.consistency import consistency_loss, mixed_images, pseudo_labels, ramped_weight, split
 from seg_perception.training.loop.device import device_for, wrapped_for_processes
 from seg_perception.training.loop.distillation import Teacher
 from seg_perception.training.loop.interruption import end_as_by_ctrl_c, held_back
-from seg_perception.training.loop.objective import Objective
+from seg_perception.training.loop.objective import Objective, refuse_missing_heads
 from seg_perception.training.loop.optimisation import learning_rate, make_optimiser, move_average, share_done
 from seg_perception.training.loop.steadiness import moves, next_frames, steady_losses
 from seg_perception.training.loop.synced_batch_norm import synchronise_batch_norm
@@ -71,6 +72,7 @@ class Trainer:
         self.config, self.labels, self.out = config, labels, out
         self.device = device_for(config)
         network = make_network(config.network, len(labels))
+        refuse_missing_heads(network, config.loss)
         network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average = copy.deepcopy(network).eval().requires_grad_(False)
         self.network = network
@@ -79,8 +81,8 @@ class Trainer:
         self.optimiser = make_optimiser(network, config)
         self.scaler = GradScaler(enabled=config.precision == "fp16")
         self.stream = TrainingStream(config, labels, config.steps * config.batch_size)
-        self._look_at_validation()
         self.teacher = None if config.distill is None else Teacher(config, config.distill, labels, self.device)
+        self._look_at_validation()
         unlabelled = config.unlabelled
         self.frames = unlabelled and UnlabelledStream(config, unlabelled, config.steps * unlabelled.batch_size)
         weights = torch.from_numpy(self.stream.class_weights()).to(self.device)
@@ -270,24 +272,29 @@ class Trainer:
     def start_from(self, path: Path) -> None:
         """Take the averaged weights of another run, or those of a model file (.onnx), as far as they fit, and nothing else.
 
-        Layers that do not, and those that name the classes when their names differ, keep their fresh weights. Raises
-        SegPerceptionError as read_beginning.
+        Layers that do not, and what names classes that the other has not, keep their fresh weights. Raises SegPerceptionError as
+        read_beginning.
         """
         begun = told_by_first(lambda: read_beginning(path, self.network, self.config.network))
-        own = self.network.state_dict()
-        fresh = () if begun.labels.names == self.labels.names else self.network.class_layers
+        own, of_classes = self.network.state_dict(), self.network.class_layers
+        same = same_classes(self.labels, begun.labels)
         taken = {
             name: value
             for name, value in begun.weights.items()
-            if name in own and own[name].shape == value.shape and not name.startswith(fresh)
+            if name in own and own[name].shape == value.shape and not name.startswith(of_classes)
         }
+        taken |= taken_rows(own, begun.weights, of_classes, same)
         self.network.load_state_dict(taken, strict=False)
         if begun.folded:
             spread(self.network, begun.folded, self._few_images())
         self.average.load_state_dict(self.network.state_dict())
         self.origin, self.data_before = begun.origin or self.origin, begun.data
-        if len(taken) < len(own) and rank() == 0:
+        if rank() > 0:
+            return
+        if len(taken) < len(own):
             tqdm.write(f"{len(taken)} of {len(own)} tensors come from {path}, the others start anew")
+        if begun.labels.names != self.labels.names:
+            tqdm.write(told(self.labels, begun.labels, same))
 
     def _few_images(self) -> Iterator[Tensor]:
         for batch in self._loaded(self.stream, self.config.batch_size, self.step + SPREAD_BATCHES):

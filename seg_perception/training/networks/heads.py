@@ -163,8 +163,6 @@ class PanopticNetwork(nn.Module):
 
     mean: Tensor
     std: Tensor
-    class_layers = ("semantic.classify.", "auxiliary_loss_heads.")
-    """Where the weights lie whose shape or meaning depends on the classes."""
 
     def __init__(self, backbone: Backbone, classes: int) -> None:
         super().__init__()
@@ -183,6 +181,12 @@ class PanopticNetwork(nn.Module):
         nn.init.constant_(self.instance.center[-1].bias, -4.0)  # nearly every cell is no centre
         self.register_buffer("mean", torch.tensor(backbone.input_mean).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(backbone.input_std).view(3, 1, 1), persistent=False)
+
+    @property
+    def class_layers(self) -> tuple[str, ...]:
+        """How the names of those weights begin that have a row for each class."""
+        last = (f"auxiliary_loss_heads.{i}.{len(head) - 1}." for i, head in enumerate(self.auxiliary_loss_heads))
+        return ("semantic.classify.", *last)
 
     def normalise(self, image: Tensor) -> Tensor:
         """uint8 [N, h, w, 3] to float32 [N, 3, h, w].

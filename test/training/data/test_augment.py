@@ -345,3 +345,22 @@ def test_the_gain_of_a_pasted_object_is_from_a_half_to_two(source: float, wanted
     scene = Scene(np.full((96, 128, 3), 100, np.uint8), np.full((96, 128), 3, np.uint8), np.zeros((96, 128), np.uint16))
     out = paste(scene, np.random.default_rng(3), [block(source, value=80)], 1)
     assert int(np.median(out.rgb[out.codes == 9])) == wanted
+
+
+@pytest.mark.parametrize("elastic_px", [0.0, 1e-3])
+@pytest.mark.parametrize("turned", [False, True])
+def test_sides_longer_than_opencv_samples_are_no_limit(elastic_px: float, turned: bool) -> None:
+    """Ten stripes across, each 3400 px wide: labels lie where the image shows them."""
+    stripes = np.repeat(np.arange(10, dtype=np.uint8), 3400)[None].repeat(1100, 0)
+    stripes = np.ascontiguousarray(stripes.T) if turned else stripes
+    scene = Scene(np.dstack([stripes * 20] * 3), stripes, stripes.astype(np.uint16) + 1)
+    full = 20 if turned else 640
+    still = AugmentSettings(**STILL, elastic_px=elastic_px, mirror=False)
+    out = warp(scene, np.random.default_rng(0), still, (640, 32) if turned else (32, 640), full)
+    lines = out.codes.T if turned else out.codes
+    line = lines[(lines != VOID).any(axis=1)][0]
+    assert sorted(set(line.tolist()) - {VOID}) == list(range(10))
+    inside = out.codes != VOID
+    off = np.abs(out.rgb[..., 0].astype(int) - 20 * out.codes.astype(int))[inside]
+    assert (off > 0).mean() < 0.1 and off.max() <= 20, "but for what mixes at the stripes' borders"
+    assert (out.instance[inside] == out.codes[inside].astype(np.uint16) + 1).all()
