@@ -118,19 +118,23 @@ class CameraModel:
                 "camera_info has no K but a P: the image is taken to be the rectified one that P describes; set "
                 "image_rectified to say so"
             )
-        if not rectified:
-            size, matrix = _as_sent(int(width), int(height), _three_by_three("camera matrix", k), binning, roi)
-            return CameraModel(*size, matrix, distortion_model, tuple(d))
-        if len(p) != 12 or not np.any(p):
+        if rectified and (len(p) != 12 or not np.any(p)):
             raise SegPerceptionError(
                 "camera_info has no P, which describes rectified images: calibrate the camera, or let image_rectified "
                 "be false"
             )
-        left = np.array(p, np.float64).reshape(3, 4)[:, :3]
-        size, matrix = _as_sent(int(width), int(height), left, binning, roi)
-        # A driver that knows of no stereo partner leaves R zero.
-        turn = np.array(r, np.float64) if np.any(r) else _STRAIGHT
-        return CameraModel(*size, matrix, rectification=turn, note=note)
+        whole_wh = int(width), int(height)
+        whole = np.array(p, np.float64).reshape(3, 4)[:, :3] if rectified else _three_by_three("camera matrix", k)
+        size, matrix = _as_sent(*whole_wh, whole, binning, roi)
+        if rectified:
+            # A driver that knows of no stereo partner leaves R zero.
+            turn = np.array(r, np.float64) if np.any(r) else _STRAIGHT
+            camera = CameraModel(*size, matrix, rectification=turn, note=note)
+        else:
+            camera = CameraModel(*size, matrix, distortion_model, tuple(d))
+        if not np.any(whole[:2, 2]) and max(whole_wh) > 1:  # was never set; of a part, it may be the part's corner
+            raise SegPerceptionError(_no_middle(0, 0, whole_wh))
+        return camera
 
 
 def is_scaled(image_hw: tuple[int, int], size_wh: tuple[int, int]) -> bool:
@@ -165,12 +169,15 @@ def _check_matrix(matrix: Floats, size_wh: tuple[int, int]) -> None:
             f"the focal length is {fx:g}, {fy:g} px for an image of {size_wh[0]}x{size_wh[1]} px, which no lens has: give it in "
             "px, not in mm, or calibrate the camera"
         )
-    is_corner = (cx, cy) == (0, 0) and max(size_wh) > 1
-    if is_corner or max(abs(cx), abs(cy)) > longest:
-        raise SegPerceptionError(
-            f"the camera's principal point is {cx:g}, {cy:g} px in an image of {size_wh[0]}x{size_wh[1]} px, where its middle is "
-            "due: calibrate the camera"
-        )
+    if max(abs(cx), abs(cy)) > longest:
+        raise SegPerceptionError(_no_middle(cx, cy, size_wh))
+
+
+def _no_middle(cx: float, cy: float, size_wh: tuple[int, int]) -> str:
+    return (
+        f"the camera's principal point is {cx:g}, {cy:g} px in an image of {size_wh[0]}x{size_wh[1]} px, where its middle is "
+        "due: calibrate the camera"
+    )
 
 
 def _as_sent(

@@ -53,6 +53,7 @@ from seg_perception.pictures.overlay import Overlay
 from seg_perception.pipeline import Pipeline
 from seg_perception.recordings import own_vehicle
 from seg_perception.recordings.dataset_source import Comparison, DatasetSource
+from seg_perception.recordings.excerpt import Excerpt
 from seg_perception.recordings.projections import Projections
 from seg_perception.recordings.recorder import CameraRecorder, LastingRecorder, Recorder
 from seg_perception.recordings.rerun_file import rerun_file
@@ -140,7 +141,8 @@ def open_sources(arguments: argparse.Namespace, labels: LabelSet) -> list[Source
 def _open_sources(arguments: argparse.Namespace, labels: LabelSet) -> list[Source]:
     if arguments.dataset:
         return [DatasetSource(arguments.dataset, arguments.root, arguments.split, labels)]
-    from seg_perception.recordings.frames import BagSource, Excerpt, image_topics  # rosbags is needed for bags only
+    from seg_perception.recordings.frames import BagSource  # rosbags is needed for bags only
+    from seg_perception.recordings.topics import image_topics
 
     (bag,) = arguments.bag
     topics = image_topics(bag, arguments.topic or [], everything=arguments.topic == [ALL_TOPICS])

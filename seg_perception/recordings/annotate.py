@@ -3,8 +3,8 @@ them. Plays with `ros2 bag play` and opens in Foxglove; written without ROS."""
 
 from __future__ import annotations
 
-import heapq
-from collections import OrderedDict
+import math
+from collections import OrderedDict, deque
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
@@ -23,12 +23,13 @@ from seg_perception.pictures.overlay import Overlay
 from seg_perception.recordings import messages as kinds
 from seg_perception.recordings.bag_file import INFO_TYPE, Bag, DamagedBagError, Entry, as_asked
 from seg_perception.recordings.calibration import of_ros2
-from seg_perception.recordings.frames import INFO_TOPIC, TF_TOPIC, beside, transforms_topic
 from seg_perception.recordings.messages import BagMessages
 from seg_perception.recordings.mounting import BASE_FRAME
 from seg_perception.recordings.sources import DEFAULT_RATE_HZ
+from seg_perception.recordings.topics import INFO_TOPIC, TF_TOPIC, beside, transforms_topic
 from seg_perception.recordings.video_encoder import VideoEncoder
-from seg_perception.recordings.video_topics import FOXGLOVE, VIDEO_TYPES, begins_anew
+from seg_perception.recordings.video_topics import begins_anew
+from seg_perception.recordings.video_types import FOXGLOVE, VIDEO_TYPES
 from seg_perception.results import Grid, Result
 from seg_perception.writing import folder_aside
 
@@ -80,9 +81,9 @@ class AnnotatedBag:
         """What annotates one image topic of the recording. alone: whether it is the only one; several are told apart, as
         the node does, by a name before the output's, which is the topic's."""
         prefix = NODE if alone else f"{NODE}/{topic.strip('/')}"
-        images, others = (self._recordings.enter_context(Bag(self._path)) for _ in range(2))
-        transforms = transforms_topic(others, topic)
-        recording = _Recording(self, images, others, topic, None if transforms in self._transforms else transforms)
+        bag = self._recordings.enter_context(Bag(self._path))
+        transforms = transforms_topic(bag, topic)
+        recording = _Recording(self, bag, topic, None if transforms in self._transforms else transforms)
         self._transforms.add(transforms)
         self._cameras.append(CameraAnnotation(self, recording, prefix))
         return self._cameras[-1]
@@ -166,22 +167,22 @@ class CameraAnnotation:
 class _Recording:
     """Copies one camera's images that are asked for, the calibration that was valid for each, and the static transforms.
 
-    They are taken in the order of recording, one message at a time, so the memory does not grow with the bag. images,
-    others: the bag, open twice: images are read alone, as BagSource does, so that both count them alike in a damaged bag.
+    They are taken in the order of recording, one message at a time, so the memory does not grow with the bag. Images and
+    calibration are read together, as BagSource does, so that both count images alike in a damaged bag; transforms are few.
     transforms: the topic of those, None where they need no copy.
     """
 
-    def __init__(self, out: AnnotatedBag, images: Bag, others: Bag, topic: str, transforms: str | None) -> None:
-        self._out, self._bag, self._topic = out, images, topic
+    def __init__(self, out: AnnotatedBag, bag: Bag, topic: str, transforms: str | None) -> None:
+        self._out, self._bag, self._topic = out, bag, topic
         self._info_topic, self._tf_topic = beside(topic, INFO_TOPIC), transforms
-        beside_it = [self._info_topic] if others.types.get(self._info_topic) == INFO_TYPE else []
-        beside_it += [transforms] if transforms else []
-        self._entries = heapq.merge(others.entries(beside_it), images.entries([topic]), key=lambda entry: entry.time_ns)
+        camera = [topic, *([self._info_topic] if bag.types.get(self._info_topic) == INFO_TYPE else [])]
+        self._entries = bag.entries(camera)
+        sent = bag.messages([transforms] if transforms else [])
+        self._transforms = deque((time_ns, message) for _, time_ns, message in sent)
         self._taken = 0
         self._info: tuple[int, Any] | None = None
-        self._transforms: list[tuple[int, Any]] = []
         self._start_ns: int | None = None
-        self._is_video = images.types[topic] in VIDEO_TYPES
+        self._is_video = bag.types[topic] in VIDEO_TYPES
         self._copied: OrderedDict[int, tuple[int, Any]] = OrderedDict()
         self._before: list[tuple[int, int, Any]] = []
 
@@ -226,36 +227,36 @@ class _Recording:
     def _copy(self, number: int, time_ns: int, message: Any) -> None:
         """An image, and what was kept for it."""
         self._start_ns = time_ns if self._start_ns is None else self._start_ns
-        self._write_kept(self._start_ns)
+        self._write_kept(self._start_ns, time_ns)
         self._out.write(self._topic, self._bag.types[self._topic], message, time_ns)
         self._copied[number] = time_ns, header_of(message)
         if len(self._copied) > MOST_HELD_BACK:  # no decoder shows it any more
             self._copied.popitem(last=False)
 
     def finish(self) -> None:
-        """Copy the calibration that was recorded right after the last image, as some drivers do."""
+        """Copy what was recorded right after the last image, as some drivers send its calibration."""
         if self._start_ns is None:
             return
+        until_ns = math.inf
         for entry in self._entries:
             if entry.topic == self._topic:
+                until_ns = entry.time_ns
                 break
             self._keep(entry)
-        self._write_kept(self._start_ns)
+        self._write_kept(self._start_ns, until_ns)
 
-    def _keep(self, entry: Entry) -> None:
+    def _keep(self, info: Entry) -> None:
         with suppress(DamagedBagError):  # BagSource tells of what it is for
-            if entry.topic == self._tf_topic:
-                self._transforms.append((entry.time_ns, entry.read()))
-            else:
-                self._info = entry.time_ns, entry.read()
+            self._info = info.time_ns, info.read()
 
-    def _write_kept(self, start_ns: int) -> None:
-        """What was recorded before the first copied image goes where that begins, lest a player waits for it."""
-        for time_ns, message in self._transforms:
+    def _write_kept(self, start_ns: int, until_ns: float) -> None:
+        """The calibration, and the transforms that were recorded until then. What was recorded before the first copied image goes
+        where that begins, lest a player waits for it."""
+        while self._transforms and self._transforms[0][0] <= until_ns:
             assert self._tf_topic is not None
+            time_ns, message = self._transforms.popleft()
             self._out.write(self._tf_topic, kinds.TF, message, max(time_ns, start_ns))
         if self._info is not None:
             time_ns, message = self._info
             self._out.write(self._info_topic, kinds.CAMERA_INFO, of_ros2(message), max(time_ns, start_ns))
-        self._transforms.clear()
         self._info = None

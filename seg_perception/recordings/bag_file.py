@@ -19,7 +19,7 @@ from seg_perception.errors import SegPerceptionError, nearest_name
 from seg_perception.recordings import salvage
 from seg_perception.recordings.salvage import RawMessage
 from seg_perception.recordings.sources import is_storage_file
-from seg_perception.recordings.video_topics import FOXGLOVE, VIDEO_TYPES, video_definitions
+from seg_perception.recordings.video_types import FOXGLOVE, VIDEO_TYPES, video_definitions
 
 STILL_TYPES = ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage")
 IMAGE_TYPES = (*STILL_TYPES, *VIDEO_TYPES)
@@ -27,6 +27,10 @@ INFO_TYPE, TF_TYPE = "sensor_msgs/msg/CameraInfo", "tf2_msgs/msg/TFMessage"
 _METADATA = "metadata.yaml"
 _STAMP_AT, _STAMP_BYTES = 4, 8
 """Where a header's stamp lies in a message: behind CDR's encapsulation, or behind ROS 1's sequence number."""
+
+
+Key = tuple[int, int]
+"""Time of recording and stamp of a message in ns: what tells it from the others of its topic."""
 
 
 class Entry(NamedTuple):
@@ -48,6 +52,11 @@ class Entry(NamedTuple):
         big = not self.ros1 and not self.data[1] & 1  # the second byte of CDR's encapsulation: 1 is little-endian
         seconds, nanoseconds = struct.unpack_from(">iI" if big else "<iI", self.data, self.stamp_at)
         return int(seconds) * 10**9 + int(nanoseconds)
+
+    @property
+    def key(self) -> Key:
+        """Of a message that begins with a stamp; where its driver never set it, the time of recording stands for it."""
+        return self.time_ns, self.header_stamp_ns or self.time_ns
 
     @property
     def behind_stamp(self) -> bytes:

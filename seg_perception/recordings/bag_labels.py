@@ -18,7 +18,7 @@ from seg_perception.faults import Faults
 from seg_perception.files import decode_mask
 from seg_perception.image_limits import UNDECODABLE, bare_png
 from seg_perception.labels import VOID
-from seg_perception.recordings.bag_file import Bag, Entry
+from seg_perception.recordings.bag_file import Bag, Entry, Key
 from seg_perception.recordings.excerpt import Excerpt
 from seg_perception.recordings.label_matching import half_period_ns, nearest_labels
 from seg_perception.recordings.sources import LabelFolder
@@ -26,13 +26,6 @@ from seg_perception.results import Truth
 
 LATEST_NS = 2**63 - 1
 """Of a stamp."""
-Key = tuple[int, int]
-"""Time of recording and stamp of a message in ns: what tells it from the others of its topic."""
-
-
-def key_of(entry: Entry) -> Key:
-    """Of a message; where its driver never set a stamp, the time of recording stands for it."""
-    return entry.time_ns, entry.header_stamp_ns or entry.time_ns
 
 
 class Headers:
@@ -44,7 +37,7 @@ class Headers:
         self.unset: Counter[str] = Counter()
         with Bag(path) as bag:
             for entry in bag.entries(topics):
-                self.keys[entry.topic].append(key_of(entry))
+                self.keys[entry.topic].append(entry.key)
                 self.unset[entry.topic] += not entry.header_stamp_ns
             self.start_ns, self.damage = bag.start_ns, list(bag.damage)
 
@@ -193,7 +186,7 @@ class _Masks:
                 raise SegPerceptionError(
                     "a mask that was seen at first could not be read again: leave the bag as it is"
                 )
-            found = entry.topic, key_of(entry)
+            found = entry.topic, entry.key
             if self._wanted[found]:
                 self._wanted[found] -= 1
                 self._waiting[found].append(_packed(entry))

@@ -3,8 +3,8 @@ of its very stamp."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections import deque
+from collections.abc import Iterable, Iterator
 from itertools import islice
 from types import SimpleNamespace
 from typing import Any
@@ -16,21 +16,25 @@ from seg_perception.camera_model import CameraModel
 from seg_perception.errors import SegPerceptionError
 from seg_perception.faults import Faults
 from seg_perception.recordings.bag_file import Bag, Entry
-from seg_perception.recordings.video_topics import without_form
+from seg_perception.recordings.heard import Account, Heard
+from seg_perception.recordings.topics import without_form
 
 LOOKED_THROUGH = 100
 """So many of the first messages are looked through for one that can be used: drivers send empty ones until they have read
 their calibration, and a camera that has none sends nothing else."""
+MOST_WAITING = 2
+"""Images that are held back for a camera_info of their stamp which was recorded after them."""
 _NAMES = "width", "height", "fx", "fy", "cx", "cy", "skew"
 
 
 class Calibration:
     """Of the images of one topic. first: what is known of their camera when the bag is opened, None where it has no
-    camera_info that can be used, and then none is followed; notes, problems: on it, one sentence each."""
+    camera_info that can be used; topics: of the images and of it, which are read together; notes, problems: on the calibration,
+    one sentence each."""
 
     def __init__(self, bag: Bag, image_topic: str, info_topic: str | None) -> None:
         self._path, self._images, self._infos = bag.path, image_topic, info_topic
-        self._several = info_topic is not None and bag.counts[info_topic] > 1
+        self.topics = [topic for topic in (image_topic, info_topic) if topic]
         self.first: CameraModel | None = None
         self.notes: list[str] = []
         self.problems: list[str] = []
@@ -63,70 +67,41 @@ class Calibration:
         if sentence not in self.notes:
             self.notes.append(sentence)
 
-    @contextmanager
-    def followed(self) -> Iterator[Followed]:
-        """To be asked for the camera of each image in the order of recording."""
-        where = f"{self._path} {self._infos}"
-        if self.first is None or self._infos is None or not self._several:
-            yield Followed(where, iter(()), self._read)
-            return
-        with Bag(self._path) as bag:
-            yield Followed(where, bag.entries([self._infos]), self._read)
+    def followed(self, entries: Iterable[Entry]) -> Iterator[tuple[Entry, Heard[CameraModel]]]:
+        """The images among the messages of `topics`, which come in the order of recording, each with what it finds said of its
+        camera: by the last camera_info before it, or by the one of its very stamp that was recorded a little later."""
+        heard, info = Heard[CameraModel](), None
+        waiting: deque[Entry] = deque()
+        for entry in entries:
+            if entry.topic == self._images:
+                waiting.append(entry)
+                if len(waiting) > MOST_WAITING:
+                    yield waiting.popleft(), heard
+                continue
+            while waiting and not _is_of(entry, info, waiting[0]):
+                yield waiting.popleft(), heard
+            if info is None or entry.behind_stamp != info.behind_stamp:
+                heard = self._hear(entry, heard)
+            info = entry
+        yield from ((image, heard) for image in waiting)
 
-
-class Followed:
-    """camera: of the image that was asked for last. The messages are read on their own way through the bag, one ahead."""
-
-    def __init__(self, where: str, entries: Iterator[Entry], read: Callable[[Entry], CameraModel]) -> None:
-        """where: for sentences; read: as of a Calibration, whose first one it begins with."""
-        self._where, self._entries, self._read = where, entries, read
-        self._next = next(entries, None)
-        self._said, self._stamp_ns, self._has_begun = b"", 0, False
-        self._faults, self._changes, self._first_change = Faults(), 0, ""
-        self.camera: CameraModel | None = None
-
-    def at(self, time_ns: int, stamp_ns: int) -> CameraModel | None:
-        """Of the next image, which was recorded at time_ns; None where none has come that can be used."""
-        while self._next is not None and (self._next.time_ns <= time_ns or self._comes_late(self._next, stamp_ns)):
-            self._stamp_ns = self._next.header_stamp_ns
-            if self._next.behind_stamp != self._said:
-                self._said = self._next.behind_stamp
-                self._take(self._next)
-            self._next = next(self._entries, None)
-        self._has_begun = True
-        return self.camera
-
-    def _comes_late(self, entry: Entry, stamp_ns: int) -> bool:
-        """Whether it is of an image of that stamp, and the first that is: where a clock stands, all have one stamp."""
-        return self._stamp_ns != entry.header_stamp_ns == stamp_ns
-
-    def _take(self, entry: Entry) -> None:
+    def _hear(self, entry: Entry, before: Heard[CameraModel]) -> Heard[CameraModel]:
         try:
-            camera = self._read(entry)
+            return Heard(self._read(entry), entry.time_ns)
         except SegPerceptionError as error:
-            if self.camera is not None:  # those before it were told when the bag was opened
-                self._faults.add(f"{self._where} at {entry.time_ns} ns", f"{error}; the one before stays")
-            return
-        if self._has_begun and self.camera is not None and camera != self.camera:
-            self._first_change = self._first_change or f"at {entry.time_ns} ns ({_differences(self.camera, camera)})"
-            self._changes += 1
-        self.camera = camera
+            return before.fails(str(error), entry.time_ns)
 
-    @property
-    def problems(self) -> list[str]:
-        """Of those that were read so far and cannot be used, one sentence a kind."""
-        return self._faults.sentences()
+    def account(self) -> Account[CameraModel]:
+        """For one way through the bag."""
+        return Account(f"{self._path} {self._infos}", _differences)
 
-    @property
-    def notes(self) -> list[str]:
-        """That it changed from one of the images to the next, if it did."""
-        if not self._changes:
-            return []
-        how_often = "once," if self._changes == 1 else f"{self._changes} times, first"
-        return [
-            f"{self._where} changes {how_often} {self._first_change}: each image is placed by the one that was "
-            "recorded last before it"
-        ]
+
+def _is_of(info: Entry, before: Entry | None, image: Entry) -> bool:
+    """Whether a camera_info was recorded before an image, or is of its very stamp and the first that is: where a clock stands,
+    all have one stamp. before: the camera_info before it."""
+    stamp_ns, (time_ns, image_stamp_ns) = info.header_stamp_ns, image.key
+    is_first = before is None or before.header_stamp_ns != stamp_ns
+    return info.time_ns <= time_ns or (is_first and stamp_ns == image_stamp_ns)
 
 
 def of_ros2(message: Any) -> Any:

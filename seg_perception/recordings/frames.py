@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator
 from contextlib import suppress
 from itertools import islice
 from pathlib import Path
@@ -14,77 +14,31 @@ import numpy as np
 
 from seg_perception.camera.encodings import encoding_note
 from seg_perception.camera.messages import ImageReader
-from seg_perception.camera.video import NO_KEY_FRAME, header_of
-from seg_perception.errors import SegPerceptionError, quoted
+from seg_perception.camera.video import NO_KEY_FRAME
+from seg_perception.errors import SegPerceptionError
 from seg_perception.faults import Faults
 from seg_perception.files import DEPTHS, LOOKED_AT, bits_in_use
-from seg_perception.recordings.bag_file import IMAGE_TYPES, INFO_TYPE, STILL_TYPES, TF_TYPE, Bag, Entry
-from seg_perception.recordings.bag_labels import (
-    BagLabels,
-    FolderLabels,
-    NoLabels,
-    TopicLabels,
-    key_of,
-    stems_by_number,
-)
-from seg_perception.recordings.calibration import Calibration, Followed
-from seg_perception.recordings.excerpt import Excerpt as Excerpt
-from seg_perception.recordings.mounting import BASE_FRAME, pose_from_transforms
+from seg_perception.recordings.bag_file import INFO_TYPE, STILL_TYPES, TF_TYPE, Bag, Entry
+from seg_perception.recordings.bag_labels import BagLabels, FolderLabels, NoLabels, TopicLabels, stems_by_number
+from seg_perception.recordings.calibration import Calibration
+from seg_perception.recordings.excerpt import Excerpt
+from seg_perception.recordings.mounting import Mounting
 from seg_perception.recordings.sources import LabelFolder, Source, SourceFrame, known_rate_hz
-from seg_perception.recordings.video_topics import VIDEO_TYPES, Found, Place, video_images, without_form
-from seg_perception.results import Frame
-
-IMAGE_TOPIC, INFO_TOPIC, LABEL_TOPIC, INSTANCE_TOPIC = (
-    "/camera/image_raw",
-    "/camera/camera_info",
-    "/camera/label",
-    "/camera/instance",
+from seg_perception.recordings.topics import (
+    INFO_TOPIC,
+    INSTANCE_TOPIC,
+    LABEL_TOPIC,
+    TF_TOPIC,
+    beside,
+    image_topics,
+    transforms_topic,
 )
-"""Where `make-bag` writes; labels are looked for beside the image topic, under the same last names."""
+from seg_perception.recordings.video_topics import Found, Place, video_images
+from seg_perception.recordings.video_types import VIDEO_TYPES
+from seg_perception.results import Frame, Truth
 
-TF_TOPIC = "/tf_static"
 RATE_FRAMES = 100
 """Of a topic, which tell its rate."""
-NO_CAMERA = ("label", "instance", "label_mask", "instance_mask", "confidence", "segmentation_mask")
-"""Last names of image topics that no camera sends: labels, and what the node answers."""
-
-
-def image_topics(path: Path, wanted: Sequence[str] = (), *, everything: bool = False) -> list[str]:
-    """The image topics of a bag to take: the wanted ones in their order, or every camera's, or without a wish the one
-    with most images.
-
-    Raises SegPerceptionError listing what there is.
-    """
-    with Bag(path) as bag:
-        if wanted and not everything:
-            return [bag.require_image(topic) for topic in dict.fromkeys(wanted)]
-        found = [name for name, kind in sorted(bag.types.items()) if kind in IMAGE_TYPES and bag.counts[name]]
-        found = [name for name in found if without_form(name).rsplit("/", 1)[-1] not in NO_CAMERA]
-        if not found:
-            raise SegPerceptionError(f"the bag {path} holds no images: its topics are {bag.listed}")
-        return _once(found, bag.counts) if everything else [max(found, key=lambda name: bag.counts[name])]
-
-
-def _once(topics: Sequence[str], counts: Mapping[str, int]) -> list[str]:
-    """One form of what is recorded raw, compressed and as video: that which holds most of it, or else the raw one."""
-    forms: dict[str, list[str]] = {}
-    for topic in topics:
-        forms.setdefault(without_form(topic), []).append(topic)
-    return [max(names, key=lambda name: counts[name]) for names in forms.values()]
-
-
-def beside(image_topic: str, usual: str) -> str:
-    """The topic beside an image topic that has the last name of the usual one."""
-    base, slash, _ = without_form(image_topic).rpartition("/")  # none of a topic that was written without
-    return f"{base}{slash}{usual.rsplit('/', 1)[-1]}"
-
-
-def transforms_topic(bag: Bag, image_topic: str) -> str | None:
-    """Where a bag has the static transforms of an image topic's robot: in the nearest of the namespaces that it lies in; None
-    where nowhere."""
-    namespaces = [image_topic[:place] for place, letter in enumerate(image_topic) if letter == "/"][::-1]
-    names = (*(f"{namespace}{TF_TOPIC}" for namespace in namespaces), TF_TOPIC, TF_TOPIC[1:])
-    return next((name for name in names if bag.types.get(name) == TF_TYPE and bag.counts[name]), None)
 
 
 class BagSource(Source):
@@ -95,7 +49,7 @@ class BagSource(Source):
     where they are. void: label values that mean unlabelled, besides 255 (a folder has its own). tolerance_s: between the
     stamps of an image and its label, None = half the images' usual distance. Labels may lie anywhere in the bag: stamps
     are read first. Where several images have one stamp, labels go to them in their order. Memory holds one image, and
-    packed the masks that come before their images. camera is that of the latest frame: of one recording it may change.
+    packed the masks that come before their images. camera and pose are those of the latest frame: of one recording they may change.
     """
 
     def __init__(
@@ -116,7 +70,6 @@ class BagSource(Source):
         self._tolerance_ns = None if tolerance_s is None else round(tolerance_s * 1e9)
         if labels is not None:
             stems_by_number(labels)
-        self._mounting_problem: list[str] = []
         self._opening_notes: list[str] = []
         self._grey_16uc1 = topic is not None  # who names a topic wants its pictures
         (self.topic,) = image_topics(path, [topic] if topic else [])
@@ -134,8 +87,14 @@ class BagSource(Source):
             self.has_labels = self._folder is not None or self._label is not None
             self._refuse_of_no_labels(instance_topic)
             self._calibration = Calibration(bag, self.topic, info)
-            self.camera = self._calibration.first
-            self._take_mounting(bag)
+            tf = transforms_topic(bag, self.topic) or self._if_of(bag, TF_TOPIC, TF_TYPE)
+            self._mounting = Mounting(bag, self.topic, tf)
+        self.camera, self.pose = self._calibration.first, self._mounting.first
+        if self.camera is not None and not self._mounting.is_told:
+            self._opening_notes.append(
+                f"{path} has a calibration of {self.topic} but no static transforms (in {TF_TOPIC}), so where the camera is "
+                "on the vehicle is not known and nothing is told in metres"
+            )
 
     def _refuse_of_no_labels(self, instance_topic: str | None) -> None:
         """Raise SegPerceptionError where options are given that only labels have."""
@@ -189,37 +148,6 @@ class BagSource(Source):
         self._opening_notes.append(f"{topic} of {self._path} is a {bag.types[topic]}, no {kinds[0]}: it is left out")
         return None
 
-    def _take_mounting(self, bag: Bag) -> None:
-        """Where the camera is on the vehicle, where the bag tells it."""
-        tf = transforms_topic(bag, self.topic) or self._if_of(bag, TF_TOPIC, TF_TYPE)
-        transforms = [link for _, _, message in bag.messages([tf] if tf else []) for link in message.transforms]
-        if not transforms and self.camera is not None:
-            self._opening_notes.append(
-                f"{self._path} has a calibration of {self.topic} but no static transforms (in {TF_TOPIC}), so where the camera is "
-                "on the vehicle is not known and nothing is told in metres"
-            )
-        first = next(bag.messages([self.topic]), None) if transforms else None
-        if first is None:
-            return
-        frame_id = header_of(first[2]).frame_id
-        try:
-            self.pose = former = pose_from_transforms(transforms, frame_id)
-        except SegPerceptionError as error:
-            self._mounting_problem.append(f"{self._path} {tf}: {error}")
-            return
-        with suppress(SegPerceptionError):  # one that another has taken the place of
-            former = pose_from_transforms(transforms[::-1], frame_id)
-        if self.pose is None:
-            self._opening_notes.append(
-                f"{self._path} {tf}: no static transforms lead from the images' frame '{quoted(frame_id)}' to "
-                f"{BASE_FRAME}, so nothing is told in metres"
-            )
-        elif self.pose != former:
-            self._opening_notes.append(
-                f"{self._path} {tf}: the mounting of '{quoted(frame_id)}' changes, and the last is taken for all images: cut the "
-                "recording where it does, or let one node publish it"
-            )
-
     def _open_labels(self) -> BagLabels:
         """The labels of this iteration's images."""
         path, tolerance_ns, excerpt = self._path, self._tolerance_ns, self._excerpt
@@ -231,25 +159,33 @@ class BagSource(Source):
         return TopicLabels(path, *topics, void=self._void, tolerance_ns=tolerance_ns, excerpt=excerpt)
 
     def _frames(self) -> Iterator[SourceFrame]:
-        self.problems += [*self._calibration.problems, *self._mounting_problem]
+        self.problems += self._calibration.problems
         self.notes += self._opening_notes
         faults, oddities, labels = Faults(), _Oddities(self.topic), self._open_labels()
-        with Bag(self._path) as bag, self._calibration.followed() as cameras:
+        cameras, poses = self._calibration.account(), self._mounting.account()
+        with Bag(self._path) as bag:
             try:
-                yield from self._read(bag, labels, faults, oddities, cameras)
+                for place, frame, truth in self._read(bag, labels, faults, oddities):
+                    if self._calibration.first is not None:  # else somebody may assume one
+                        self.camera = cameras.take(place.heard) or self._calibration.first
+                    if self._mounting.first is not None:
+                        self.pose = poses.take(self._mounting.at(place.key[0], frame.frame_id))
+                    name = f"frame {place.number} at {frame.stamp_ns / 1e9:.3f} s"
+                    yield SourceFrame(frame, name, truth, number=place.number)
             finally:
-                self.problems += [*(labels.damage or bag.damage), *labels.problems]
-                self.problems += [*faults.sentences(), *labels.faults.sentences(), *cameras.problems]
-                self.notes += [*self._calibration.notes, *cameras.notes, *labels.notes, *oddities.sentences()]
+                self.problems += [*self._mounting.problems, *(labels.damage or bag.damage), *labels.problems]
+                self.problems += [*faults.sentences(), *labels.faults.sentences(), *cameras.problems, *poses.problems]
+                self.notes += [*self._calibration.notes, *cameras.notes, *self._mounting.notes, *poses.notes]
+                self.notes += [*labels.notes, *oddities.sentences()]
 
     def _read(
-        self, bag: Bag, labels: BagLabels, faults: Faults, oddities: _Oddities, cameras: Followed
-    ) -> Iterator[SourceFrame]:
+        self, bag: Bag, labels: BagLabels, faults: Faults, oddities: _Oddities
+    ) -> Iterator[tuple[Place, Frame, Truth | None]]:
         """The frames that can be read; the rest is noted."""
         has_some, bits = False, self._bits
         for place, image in self._images(bag):
-            has_some, key = True, place.key
-            truth = labels.take(key)
+            has_some = True
+            truth = labels.take(place.key)
             try:
                 if isinstance(image, SegPerceptionError):
                     raise image
@@ -260,17 +196,15 @@ class BagSource(Source):
                     bits = bits_in_use(reader.brightest)
                     pixels = ImageReader(bits, self._grey_16uc1).read(message)
                 oddities.bits = bits
-                frame = Frame(pixels, key[1], str(message.header.frame_id))
+                frame = Frame(pixels, place.key[1], str(message.header.frame_id))
             except SegPerceptionError as error:
                 if getattr(error, "cause", "") == NO_KEY_FRAME and not oddities.has_seen:
                     oddities.before_key_frame += 1
                 else:
-                    faults.add(f"{self._path} {self.topic} at {place.time_ns} ns", str(error))
+                    faults.add(f"{self._path} {self.topic} at {place.key[0]} ns", str(error))
                 continue
             oddities.see(frame, message.header.stamp, encoding_note(getattr(message, "encoding", "")))
-            if self._calibration.first is not None:  # else somebody may assume one
-                self.camera = cameras.at(place.time_ns, frame.stamp_ns) or self._calibration.first
-            yield SourceFrame(frame, f"frame {place.number} at {key[1] / 1e9:.3f} s", truth, number=place.number)
+            yield place, frame, truth
         if not has_some and not bag.damage:
             faults.add(
                 f"{self._path} {self.topic}",
@@ -295,12 +229,13 @@ class BagSource(Source):
     def _places(self, bag: Bag) -> Iterator[tuple[Place, Entry]]:
         """All messages of the topic up to the excerpt's end."""
         first, end = self._excerpt.window_ns(bag.start_ns)
+        entries = bag.entries(self._calibration.topics, None if math.isinf(end) else int(end))
         inside = 0
-        for number, entry in enumerate(bag.entries([self.topic], None if math.isinf(end) else int(end))):
+        for number, (entry, heard) in enumerate(self._calibration.followed(entries)):
             is_inside = entry.time_ns >= first
             is_chosen = is_inside and inside % self._excerpt.stride == 0
             inside += is_inside
-            yield Place(number, key_of(entry), entry.time_ns, is_inside, is_chosen), entry
+            yield Place(number, entry.key, heard, is_inside, is_chosen), entry
 
 
 _UNSET = (

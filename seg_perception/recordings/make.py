@@ -39,7 +39,6 @@ from seg_perception.labels import VOID
 from seg_perception.options import rate, whole
 from seg_perception.recordings.bag_file import as_asked, is_one_file
 from seg_perception.recordings.dataset_source import LabelledSource
-from seg_perception.recordings.frames import IMAGE_TOPIC, INFO_TOPIC, INSTANCE_TOPIC, LABEL_TOPIC, TF_TOPIC
 from seg_perception.recordings.messages import (
     CAMERA_INFO,
     COMPRESSED,
@@ -57,9 +56,10 @@ from seg_perception.recordings.sources import (
     SourceFrame,
     SyntheticSource,
 )
+from seg_perception.recordings.topics import IMAGE_TOPIC, INFO_TOPIC, INSTANCE_TOPIC, LABEL_TOPIC, TF_TOPIC
 from seg_perception.recordings.video_encoder import ENCODERS, VideoEncoder
 from seg_perception.recordings.video_file import VideoSource
-from seg_perception.recordings.video_topics import FOXGLOVE, video_definitions
+from seg_perception.recordings.video_types import FOXGLOVE, video_definitions
 from seg_perception.writing import folder_aside, user_path, write_json
 
 STORAGES = {"mcap": StoragePlugin.MCAP, "sqlite3": StoragePlugin.SQLITE3}

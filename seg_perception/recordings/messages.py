@@ -16,7 +16,7 @@ from rosbags.typesys.store import Typestore
 from seg_perception.errors import SegPerceptionError
 from seg_perception.files import share_folders
 from seg_perception.labels import LabelSet
-from seg_perception.recordings.video_topics import FOXGLOVE, video_definitions
+from seg_perception.recordings.video_types import FOXGLOVE, video_definitions
 from seg_perception.results import Drivable, Grid, Outline, Panoptic
 from seg_perception.segment_fields import segment_fields
 

@@ -1,4 +1,4 @@
-"""Topics of compressed video in bags: their message types, names of the forms of one camera's topic, and their frames."""
+"""The frames of a topic of compressed video in a bag."""
 
 from __future__ import annotations
 
@@ -6,46 +6,22 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from rosbags.typesys import get_types_from_msg
-
 from seg_perception.camera.messages import BadImageError
 from seg_perception.camera.video import VideoReader, codec_of, is_key_frame
+from seg_perception.camera_model import CameraModel
 from seg_perception.errors import SegPerceptionError
-
-FOXGLOVE, FFMPEG = "foxglove_msgs/msg/CompressedVideo", "ffmpeg_image_transport_msgs/msg/FFMPEGPacket"
-VIDEO_TYPES = (FOXGLOVE, FFMPEG)
-
-_FIELDS = {
-    FOXGLOVE: "builtin_interfaces/Time timestamp\nstring frame_id\nuint8[] data\nstring format",
-    FFMPEG: "std_msgs/Header header\nint32 width\nint32 height\nstring encoding\nuint64 pts\nuint8 flags\n"
-    "bool is_bigendian\nuint8[] data",
-}
-
-FORMS = ("/compressed", "/ffmpeg", "/foxglove")
-"""What image_transport puts behind a camera's topic for what it makes of its images."""
-
-
-def video_definitions() -> dict[str, Any]:
-    """The types of video messages, for bags that do not define their own."""
-    found: dict[str, Any] = {}
-    for kind, fields in _FIELDS.items():
-        found.update(get_types_from_msg(fields, kind))
-    return found
-
-
-def without_form(topic: str) -> str:
-    """The camera's topic, of which this one is a form."""
-    return next((topic.removesuffix(form) for form in FORMS if topic.endswith(form)), topic)
+from seg_perception.recordings.bag_file import Key
+from seg_perception.recordings.heard import Heard
 
 
 @dataclass(frozen=True)
 class Place:
-    """Of a message in its topic. number: among its images, from 0; key: of key_of; time_ns: of recording; inside: whether
-    it lies in the excerpt; chosen: and is to be taken."""
+    """Of a message in its topic. number: among its images, from 0; key: its time of recording and stamp; heard: of its camera;
+    inside: whether it lies in the excerpt; chosen: and is to be taken."""
 
     number: int
-    key: tuple[int, int]
-    time_ns: int
+    key: Key
+    heard: Heard[CameraModel]
     inside: bool
     chosen: bool
 

@@ -129,7 +129,7 @@ class NodeSettings:
     )
     camera_pose: tuple[float, ...] = _parameter(
         (),
-        "`[x, y, z, roll, pitch, yaw]` of the camera body (x forward, z up) in base_frame, m and rad (up to 10000 and 6.28 to "
+        "`[x, y, z, roll, pitch, yaw]` of the camera body (x forward, z up) in base_frame, m and rad (up to 10000 and 6.3 to "
         "either side); empty: from TF. "
         "With camera_names each camera's own, `<name>.camera_pose`",
         live=True,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -49,6 +48,8 @@ FOREIGN = ("use_sim_time", "start_type_description_service", "qos_overrides.")
 _TOPIC = re.compile(r"(~?/)?[A-Za-z_{][\w{}]*(/[A-Za-z_{][\w{}]*)*", re.ASCII)
 FARTHEST_M = 10_000.0
 """Of a camera from its base frame's origin, along each axis."""
+MOST_RAD = 6.3
+"""Of its angles: a full turn and what it may be rounded to; degrees are told by larger numbers."""
 LEAST_OF_CAMERAS_S = 0.5
 """fusion.half_life_s with fusion.cameras: frames come in the order in which they are run, not in that of their stamps."""
 
@@ -250,9 +251,9 @@ def _pose(checked: Mapping[str, Value], camera: str, node: NodeSettings) -> Came
     values = _own(checked, camera, POSE, node.camera_pose)
     if not isinstance(values, tuple) or not values:
         return None
-    if max(map(abs, values[:3])) > FARTHEST_M or max(map(abs, values[3:])) > 2 * math.pi:
+    if max(map(abs, values[:3])) > FARTHEST_M or max(map(abs, values[3:])) > MOST_RAD:
         raise SegPerceptionError(
             f"parameter '{f'{camera}.' if camera else ''}{POSE}' is {list(values)}: allowed are x, y, z of -{FARTHEST_M:g} to "
-            f"{FARTHEST_M:g} m, then roll, pitch, yaw of -6.28 to 6.28, which are in rad: 5 degrees are 0.0873"
+            f"{FARTHEST_M:g} m, then roll, pitch, yaw of -{MOST_RAD:g} to {MOST_RAD:g}, which are in rad: 5 degrees are 0.0873"
         )
     return CameraPose(*values)

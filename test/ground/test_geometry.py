@@ -284,6 +284,21 @@ def test_a_calibration_that_cannot_be_is_refused(changes, words):
         CameraModel.from_matrices(**{**values, **changes})
 
 
+@pytest.mark.parametrize("rectified", [False, True])
+@pytest.mark.parametrize("binning", [(0, 0), (2, 2)])
+def test_a_principal_point_was_never_set_where_that_of_the_whole_image_is_its_corner(rectified, binning):
+    """That of a part of it may be the part's own corner."""
+    k, p = np.array([600.0, 0, 320, 0, 600, 240, 0, 0, 1]), np.zeros((3, 4))
+    p[:, :3] = k.reshape(3, 3)
+    values = {**INFO, "binning": binning, "roi": (320, 240, 320, 240), "rectified": rectified}
+    part = CameraModel.from_matrices(**{**values, "k": k.tolist(), "p": p.ravel().tolist()})
+    assert (part.K[0][2], part.K[1][2]) == ((0.0, 0.0) if binning == (0, 0) else (-0.25, -0.25))
+    k[[2, 5]], p[:2, 2] = 0, 0
+    for roi in (values["roi"], (0, 0, 0, 0)):
+        with pytest.raises(SegPerceptionError, match="principal point is 0, 0 px in an image of 640x480 px"):
+            CameraModel.from_matrices(**{**values, "k": k.tolist(), "p": p.ravel().tolist(), "roi": roi})
+
+
 @pytest.mark.parametrize("place", [(0, 1), (1, 0), (2, 0), (2, 1), (2, 2)])
 def test_a_matrix_that_was_computed_may_be_off_by_rounding(place):
     """Who scales a matrix by another, or inverts it twice, has 1e-12 for 0 and 0.999999999999 for 1."""

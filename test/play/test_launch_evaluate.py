@@ -22,9 +22,9 @@ from launch.launch_description_sources import PythonLaunchDescriptionSource
 from ros_harness import CHECKOUT, FakeCamera, Peer, make_tiny_model, ros_domain
 
 from launch import LaunchDescription, LaunchService
-from seg_perception.recordings.frames import IMAGE_TOPIC
 from seg_perception.recordings.make import write_bag
 from seg_perception.recordings.sources import FolderSource
+from seg_perception.recordings.topics import IMAGE_TOPIC
 
 PLAYER = """#!{python}
 import json, os, sys

@@ -19,7 +19,8 @@ from rosbags.rosbag1 import Writer as Writer1
 from rosbags.rosbag2 import CompressionMode, StoragePlugin
 
 from seg_perception.errors import SegPerceptionError
-from seg_perception.recordings.frames import BagSource, Excerpt
+from seg_perception.recordings.excerpt import Excerpt
+from seg_perception.recordings.frames import BagSource
 from seg_perception.recordings.open_source import is_bag, open_source
 from seg_perception.recordings.salvage import ZSTD_START
 

@@ -28,6 +28,7 @@ from bag_fixtures import (
     write_ros1,
 )
 from eval_fixtures import label_mask, picture
+from rosbags.highlevel import AnyReader
 from rosbags.rosbag1 import Writer as Writer1
 from rosbags.rosbag2 import CompressionMode, StoragePlugin, Writer
 
@@ -36,9 +37,12 @@ from seg_perception.camera_model import rotation
 from seg_perception.errors import SegPerceptionError
 from seg_perception.labels import VOID
 from seg_perception.recordings.bag_file import INFO_TYPE as INFO
-from seg_perception.recordings.bag_file import TF_TYPE
-from seg_perception.recordings.frames import BagSource, Excerpt, image_topics
+from seg_perception.recordings.bag_file import TF_TYPE, Bag
+from seg_perception.recordings.calibration import MOST_WAITING, Calibration
+from seg_perception.recordings.excerpt import Excerpt
+from seg_perception.recordings.frames import BagSource
 from seg_perception.recordings.sources import LabelFolder, SourceFrame
+from seg_perception.recordings.topics import image_topics
 
 
 def number_of(item: SourceFrame) -> int:
@@ -198,12 +202,57 @@ def test_a_robots_own_transforms_are_found_by_its_namespace(tmp_path: Path, topi
     assert (None if source.pose is None else source.pose.x) == x
 
 
+def places_x(source: BagSource) -> list[float | None]:
+    """Where the camera of each frame is."""
+    return [None if source.pose is None else source.pose.x for _ in source]
+
+
 @pytest.mark.parametrize(("later", "changes"), [(1.0, False), (2.0, True)])
-def test_a_mounting_that_changes_is_told(tmp_path: Path, later: float, changes: bool) -> None:
-    source = BagSource(write(tmp_path / "bag", [mounting(1.0), *pictures(3), mounting(later, 2)]))
-    assert len(list(source)) == 3 and source.problems == []
-    assert source.pose is not None and source.pose.x == later
-    assert [("'front_optical' changes" in note) for note in source.notes] == [True] * changes
+def test_a_mounting_that_changes_is_followed_and_told(tmp_path: Path, later: float, changes: bool) -> None:
+    """As tf2 does it, which keeps the newest of each link; what comes first is also of the images before it."""
+    source = BagSource(write(tmp_path / "bag", [mounting(1.0, 1), *pictures(4), mounting(later, 2)]))
+    assert source.pose is not None and source.pose.x == 1.0
+    for _ in range(2):
+        assert places_x(source) == [1.0, 1.0, later, later] and source.problems == []
+        assert [f"'front_optical' changes once, at {time_of(2)} ns (x 1 to 2)" in note for note in source.notes] == (
+            [True] * changes
+        )
+    before = BagSource(source._path, excerpt=Excerpt(end_s=0.15))
+    after = BagSource(source._path, excerpt=Excerpt(start_s=0.15))
+    assert (places_x(before), places_x(after)) == ([1.0, 1.0], [later, later])
+    assert before.notes == after.notes == []
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_images_that_name_another_frame_are_placed_by_that(tmp_path: Path, known: bool) -> None:
+    other = mounting(3.0)
+    other[2].transforms[0].child_frame_id = "spare_optical" if known else "another"
+    sent = [mounting(1.0), other, *pictures(3)]
+    sent[-1][2].header.frame_id = "spare_optical"
+    source = BagSource(write(tmp_path / "bag", sent))
+    for _ in range(2):
+        assert places_x(source) == [1.0, 1.0, 3.0 if known else None] and source.problems == []
+        (note,) = source.notes
+        assert ("(x 1 to 3)" if known else "'spare_optical' to base_footprint") in note
+
+
+@pytest.mark.parametrize(("good", "found"), [((0, 2), [1.0, 1.0, 2.0]), ((2,), [2.0] * 3), ((0,), [1.0] * 3)])
+def test_a_transform_that_is_none_is_left_out_where_another_is_known(
+    tmp_path: Path, good: tuple[int, ...], found: list[float]
+) -> None:
+    bad = mounting(9.0, 1)
+    bad[2].transforms[0].transform.rotation.w = 5.0
+    sent = [mounting(1.0 if number == 0 else 2.0, number) for number in good]
+    path = write(tmp_path / "bag", sorted([*sent, bad, *pictures(3)], key=lambda message: message[3]))
+    source = BagSource(path)
+    assert places_x(source) == found
+    assert [f"at {time_of(1)} ns" in problem and "the one before stays" in problem for problem in source.problems] == (
+        [True] * (0 in good)
+    )
+    before = BagSource(path, excerpt=Excerpt(end_s=0.05))
+    assert places_x(before) == found[:1] and before.problems == []
+    alone = BagSource(write(tmp_path / "alone", [bad, *pictures(3)]))
+    assert places_x(alone) == [None] * 3 and "quaternion of length 1" in alone.problems[0]
 
 
 def test_labels_of_16_bits_are_told_and_an_excerpt_of_nothing_too(tmp_path: Path) -> None:
@@ -551,7 +600,7 @@ def of_calibration(source: BagSource) -> list[str]:
     return [note for note in source.notes if "no static transforms" not in note]
 
 
-@pytest.mark.parametrize("late_ns", [-1000, 0, 1000])
+@pytest.mark.parametrize("late_ns", [-1000, 0, 1000, 3 * PERIOD_NS // 2])
 @pytest.mark.parametrize("ros1", [False, True])
 def test_a_calibration_that_changes_is_followed_and_told(tmp_path: Path, late_ns: int, ros1: bool) -> None:
     """Some drivers send it before its image, some after."""
@@ -586,6 +635,60 @@ def test_a_calibration_that_comes_once_or_that_is_repeated_is_no_change(tmp_path
         messages = [*(camera_info(fx, number) for number, fx in enumerate(infos)), *pictures(4)]
         source = BagSource(write(tmp_path / name, messages))
         assert focal_lengths(source) == [50] * 4 and of_calibration(source) == []
+
+
+def test_a_calibration_that_is_not_good_is_a_problem_of_the_images_that_would_go_by_it_alone(tmp_path: Path) -> None:
+    infos = [camera_info(fx, number) for number, fx in enumerate((50, 0, 50, 50, 50, 0, 50))]
+    path = write(tmp_path / "bag", sorted([*infos, *pictures(7)], key=lambda message: message[3]))
+    for excerpt, numbers in {
+        Excerpt(): (1, 5),
+        Excerpt(start_s=0.05): (1, 5),
+        Excerpt(start_s=0.15, end_s=0.45): (),
+        Excerpt(start_s=0.15): (5,),
+        Excerpt(stride=2): (),
+    }.items():
+        source = BagSource(path, excerpt=excerpt)
+        assert set(focal_lengths(source)) == {50}
+        times = [f"camera_info at {time_of(numbers[0])} ns: "] if numbers else []
+        assert [problem.partition("the focal")[0].endswith(time) for problem, time in zip(source.problems, times)] == (
+            [True] * len(source.problems)
+        )
+        assert len(source.problems) == len(times)
+        assert all(("(and 1 more like it)" in problem) == (len(numbers) == 2) for problem in source.problems)
+
+
+def test_a_calibration_is_a_change_of_the_images_that_are_taken_alone(tmp_path: Path) -> None:
+    infos = [camera_info(fx, number) for number, fx in enumerate((50, 60, 50, 60, 60, 60))]
+    path = write(tmp_path / "bag", sorted([*infos, *pictures(6)], key=lambda message: message[3]))
+    every_second = BagSource(path, excerpt=Excerpt(stride=2))
+    assert focal_lengths(every_second) == [50, 50, 60]
+    (note,) = of_calibration(every_second)
+    assert "changes once" in note and f"at {time_of(4)} ns" not in note and f"at {time_of(3)} ns" in note
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_images_and_their_calibration_are_read_in_one_pass(
+    tmp_path: Path, several: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A second one took as long as the first, and unpacked the whole bag once more."""
+    infos = [camera_info(50, number) for number in range(4 if several else 1)]
+    path = write(tmp_path / "bag", [*infos, *pictures(4)], compression=CompressionMode.FILE)
+    source, opened, opening = BagSource(path), [], AnyReader.open
+    monkeypatch.setattr(AnyReader, "open", lambda reader: (opened.append(reader), opening(reader)))
+    assert focal_lengths(source) == [50] * 4 and len(opened) == 1
+
+
+def test_no_image_waits_long_for_its_calibration(tmp_path: Path) -> None:
+    """They are held in memory, and a calibration may be sent once."""
+    path = write(tmp_path / "bag", [camera_info(50, 0), *pictures(6)])
+    with Bag(path) as bag:
+        calibration = Calibration(bag, "/front/image_raw", "/front/camera_info")
+        read: list[str] = []
+        entries = (read.append(entry.topic) or entry for entry in bag.entries(calibration.topics))
+        for number, (image, heard) in enumerate(calibration.followed(entries), 1):
+            assert image.topic == "/front/image_raw" and heard.value == calibration.first
+            assert len(read) <= 1 + number + MOST_WAITING
+        assert number == 6
 
 
 def test_what_changes_of_a_calibration_is_named(tmp_path: Path) -> None:

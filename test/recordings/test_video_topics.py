@@ -22,10 +22,12 @@ from seg_perception import cli
 from seg_perception.camera.video import CODECS
 from seg_perception.errors import SegPerceptionError
 from seg_perception.recordings.bag_file import Bag
-from seg_perception.recordings.frames import BagSource, Excerpt, image_topics
+from seg_perception.recordings.excerpt import Excerpt
+from seg_perception.recordings.frames import BagSource
 from seg_perception.recordings.sources import SourceFrame
+from seg_perception.recordings.topics import image_topics
 from seg_perception.recordings.video_encoder import ENCODERS, VideoEncoder
-from seg_perception.recordings.video_topics import FFMPEG, FOXGLOVE, video_definitions
+from seg_perception.recordings.video_types import FFMPEG, FOXGLOVE, video_definitions
 
 for types in (TYPES, TYPES1):
     types.register(video_definitions())

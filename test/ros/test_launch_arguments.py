@@ -11,9 +11,9 @@ from eval_fixtures import write_images
 from places import CHECKOUT
 
 from seg_perception.errors import SegPerceptionError
-from seg_perception.recordings.frames import IMAGE_TOPIC
 from seg_perception.recordings.make import write_bag
 from seg_perception.recordings.sources import FolderSource
+from seg_perception.recordings.topics import IMAGE_TOPIC
 from seg_perception.yaml_fields import read_yaml
 
 pytest.importorskip("launch_ros.actions", reason="launch comes with ROS, not from PyPI")

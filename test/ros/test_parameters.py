@@ -71,12 +71,12 @@ def test_every_setting_of_the_steps_is_a_parameter_with_its_own_default() -> Non
         (
             {"camera_pose": [0.4, 0.0, 1.2, 0.0, 10.0, 0.0]},
             "parameter 'camera_pose' is [0.4, 0.0, 1.2, 0.0, 10.0, 0.0]: allowed are x, y, z of -10000 to 10000 m, then roll, "
-            "pitch, yaw of -6.28 to 6.28, which are in rad: 5 degrees are 0.0873",
+            "pitch, yaw of -6.3 to 6.3, which are in rad: 5 degrees are 0.0873",
         ),
         (
             {"camera_names": ["rear"], "rear.camera_pose": [1e300, 0.0, 1.2, 0.0, 0.0, 3.14]},
             "parameter 'rear.camera_pose' is [1e+300, 0.0, 1.2, 0.0, 0.0, 3.14]: allowed are x, y, z of -10000 to 10000 m, then "
-            "roll, pitch, yaw of -6.28 to 6.28, which are in rad: 5 degrees are 0.0873",
+            "roll, pitch, yaw of -6.3 to 6.3, which are in rad: 5 degrees are 0.0873",
         ),
         (
             {"camera_names": ["front", "front"]},
@@ -320,6 +320,14 @@ def test_whole_numbers_pass_where_real_ones_are_due() -> None:
     assert settings.poses == {"": CameraPose(0.0, 0.0, 1.0, 0.0, 0.0, 0.0)}
     with pytest.raises(SegPerceptionError, match="parameter 'camera_timeout' is 1000000"):
         Settings.from_values({"camera_timeout": 10**400})
+
+
+@pytest.mark.parametrize("yaw", [6.28, 6.2832, -6.28319, 6.284, 6.3])
+def test_a_full_turn_may_be_rounded(yaw: float) -> None:
+    poses = Settings.from_values({"camera_pose": [0.0, 0.0, 1.0, 0.0, 0.0, yaw]}).poses
+    assert poses == {"": CameraPose(0.0, 0.0, 1.0, yaw=yaw)}
+    with pytest.raises(SegPerceptionError, match=r"of -6\.3 to 6\.3, which are in rad"):
+        Settings.from_values({"camera_pose": [0.0, 0.0, 1.0, 0.0, 0.0, 7.0]})
 
 
 def test_named_cameras_have_poses_of_their_own() -> None:
