@@ -1,4 +1,5 @@
-"""Engines in a cache that nothing can load any more: of another version of TensorRT, or of a model file that has changed.
+"""Engines in a cache that nobody needs any more: of a model file that has changed, or of a version of TensorRT that nobody has
+used for a month (containers of several versions may share a cache).
 
 They are removed once a new one is in place. An engine in use is locked by its process, and stays.
 """
@@ -8,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import time
 import weakref
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -18,6 +20,9 @@ from seg_perception.model_file import ModelInfo
 
 _ENDINGS = (".json", ".kernels", ".lock", ".engine")
 """Of an engine's note, of its kernels that were compiled just in time, of what its builder locks, and of itself."""
+
+UNUSED_S = 30 * 24 * 3600.0
+"""An engine of another version that nothing held for so long is one that was left behind."""
 
 
 @dataclass(frozen=True)
@@ -40,18 +45,19 @@ def remove(
     an engine, raising OSError or ValueError where that cannot be read. What cannot be removed stays."""
     for engine in sorted(folder.glob(f"*{_ENDINGS[-1]}")):
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
-            why = _why(note_of(engine), key, origin)
+            unused_s = time.time() - engine.stat().st_mtime
+            why = _why(note_of(engine), key, origin, unused_s)
             if why and _removed(engine):
                 log(f"removed the old engine {engine.name}, {why}")
 
 
-def _why(note: Mapping[str, Any], key: Mapping[str, Any], origin: Origin) -> str:
+def _why(note: Mapping[str, Any], key: Mapping[str, Any], origin: Origin, unused_s: float) -> str:
     """Why an engine with this note is of no use, empty where it may be. Raises KeyError or TypeError for no such note."""
     old = note["key"]
     if any(old[name] != key[name] for name in ("flavor", "gpu", "compute_capability")):
         return ""
-    if old["model_name"] == key["model_name"] and old["version"] != key["version"]:
-        return f"which is of {old['flavor']} {old['version']}"
+    if old["model_name"] == key["model_name"] and old["version"] != key["version"] and unused_s > UNUSED_S:
+        return f"which is of {old['flavor']} {old['version']} and was not used for {unused_s / 86400:.0f} days"
     made_of = Origin(**note["origin"])
     changed = origin.sha256 and made_of.path == origin.path and made_of.sha256 not in ("", origin.sha256)
     return f"whose model file {origin.path} has changed" if changed else ""
@@ -67,11 +73,12 @@ def _removed(engine: Path) -> bool:
 
 
 def hold(user: object, engine: Path) -> Callable[[], object]:
-    """Keep others from removing an engine until the result is called or its user is gone. Where nothing can be locked nothing
-    is removed either."""
+    """Keep others from removing an engine until the result is called or its user is gone, and let it be used as of now. Where
+    nothing can be locked nothing is removed either."""
     held = contextlib.ExitStack()
     with contextlib.suppress(OSError):
         held.enter_context(_locked(engine, fcntl.LOCK_SH))
+        os.utime(engine)
     return weakref.finalize(user, held.close)
 
 

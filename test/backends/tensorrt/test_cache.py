@@ -6,6 +6,7 @@ import gc
 import json
 import os
 import random
+import time
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -381,6 +382,12 @@ def _keep(kept: EngineCache, key: EngineKey, origin: out_of_date.Origin | None, 
     return path
 
 
+def _left_behind(engine: Path, days: float = 31) -> None:
+    """As if nobody had used an engine for so long."""
+    then = time.time() - days * 24 * 3600
+    os.utime(engine, (then, then))
+
+
 def _left(kept: EngineCache) -> set[Path]:
     return {path for path in kept.folder.iterdir() if path.suffix == ".engine"}
 
@@ -388,17 +395,19 @@ def _left(kept: EngineCache) -> set[Path]:
 def test_an_engine_of_another_version_or_of_a_file_that_has_changed_gives_way_to_the_new_one(tmp_path: Path) -> None:
     kept, lines = EngineCache(tmp_path), list[str]()
     former = _keep(kept, replace(KEY, version="0.9"), None)  # its note names no model file
+    _left_behind(former)
     changed = _keep(kept, replace(KEY, model_sha256="b", precision="fp16"), replace(MODEL, sha256="0"), lines.append)
     new = _keep(kept, KEY, MODEL, lines.append)
     assert {path.stem for path in tmp_path.iterdir()} == {new.stem} and _left(kept) == {new}
     assert lines == [
-        f"removed the old engine {former.name}, which is of rtx 0.9",
+        f"removed the old engine {former.name}, which is of rtx 0.9 and was not used for 31 days",
         f"removed the old engine {changed.name}, whose model file /models/m.onnx has changed",
     ]
 
 
 def test_what_may_be_used_again_stays(tmp_path: Path) -> None:
-    """Other sizes, precisions and batches of the file, other models, GPUs and libraries, and what says nothing of itself."""
+    """Other sizes, precisions and batches of the file, other models, GPUs and libraries, what says nothing of itself, and another
+    version that somebody used this month."""
     kept = EngineCache(tmp_path)
     others = [
         (replace(KEY, model_sha256="of another size"), MODEL),
@@ -410,7 +419,12 @@ def test_what_may_be_used_again_stays(tmp_path: Path) -> None:
         (replace(KEY, model_sha256="d"), replace(MODEL, sha256="")),
         (replace(KEY, model_sha256="e"), None),
     ]
+    this_month = _keep(kept, replace(KEY, version="0.8"), MODEL)
     there = {_keep(kept, key, origin) for key, origin in others}
+    for engine in there:
+        _left_behind(engine)
+    _left_behind(this_month, days=29)
+    there.add(this_month)
     (tmp_path / "odd.engine").write_bytes(b"")
     (tmp_path / "odd.json").write_text("[1]")
     (tmp_path / "alone.engine").write_bytes(b"")
@@ -428,6 +442,7 @@ def test_an_engine_in_use_stays_until_its_user_closes_or_is_gone(tmp_path: Path)
     users = [_User(), _User()]
     end = out_of_date.hold(users[0], path)
     out_of_date.hold(users[1], path)
+    _left_behind(path)
     new = _keep(kept, KEY, MODEL)
     kept.put(KEY, lambda: b"engine", pytest.fail, origin=MODEL)
     end()
@@ -438,6 +453,15 @@ def test_an_engine_in_use_stays_until_its_user_closes_or_is_gone(tmp_path: Path)
     lines: list[str] = []
     kept.put(KEY, lambda: b"engine", lines.append, origin=MODEL)
     assert _left(kept) == {new} and len(lines) == 1
+
+
+def test_who_holds_an_engine_uses_it_this_month(tmp_path: Path) -> None:
+    kept = EngineCache(tmp_path)
+    path = _keep(kept, replace(KEY, version="0.9"), MODEL)
+    _left_behind(path)
+    out_of_date.hold(_User(), path)()
+    new = _keep(kept, KEY, MODEL)
+    assert _left(kept) == {path, new}
 
 
 def test_a_backend_holds_its_engine_until_it_is_closed(tmp_path: Path) -> None:
