@@ -30,6 +30,14 @@ LARGEST_BATCH = 256
 WITHOUT_CHECKSUM = 1
 """The former version, which is still read."""
 
+_OF_A_CHECKPOINT = "'seg_perception export --checkpoint' makes a model file of a checkpoint"
+_OF_AN_ENGINE = "name the model file that the engine was built from"
+_OTHER_FILES = {
+    **dict.fromkeys((".pt", ".pth", ".ckpt"), _OF_A_CHECKPOINT),
+    **dict.fromkeys((".engine", ".plan", ".trt"), _OF_AN_ENGINE),
+}
+"""What to do with files that are taken for model files, by the end of their names."""
+
 PRECISIONS = model_facts.PRECISIONS
 INPUT = "image"
 OUTPUTS = ("semantic_logits", "center_heatmap", "center_offset")
@@ -277,9 +285,8 @@ def _parse(data: bytes, path: Path) -> onnx.ModelProto:
     try:
         model = onnx.load_from_string(data)
     except Exception as error:  # protobuf raises a class of its own that moves between its versions
-        raise SegPerceptionError(
-            f"{path} is not a readable ONNX file ({type(error).__name__}): copy or export it again"
-        ) from error
+        remedy = _OTHER_FILES.get(path.suffix, "copy or export it again")
+        raise SegPerceptionError(f"{path} is not a readable ONNX file ({type(error).__name__}): {remedy}") from error
     model_weights.check(model, path)
     return model
 
@@ -289,7 +296,8 @@ def _content(model: onnx.ModelProto, digits: str) -> dict[str, Any]:
     text = next((entry.value for entry in model.metadata_props if entry.key == METADATA_KEY), None)
     if text is None:
         raise SegPerceptionError(
-            f"carries no '{METADATA_KEY}' metadata, so its classes are unknown: make it with 'seg_perception export'"
+            f"carries no '{METADATA_KEY}' metadata, so its classes are unknown: 'seg_perception export --onnx' makes a model "
+            "file of another program's network"
         )
     try:
         content = json.loads(text)

@@ -18,7 +18,10 @@ def check(model: onnx.ModelProto, path: Path) -> None:
 
     for tensor in _tensors(model):
         if tensor.data_location == onnx.TensorProto.EXTERNAL:
-            raise SegPerceptionError(f"{path} has weights in another file: a model file is whole, export it again")
+            raise SegPerceptionError(
+                f"{path} has weights in another file and a model file is whole: export it again, of another program's network by "
+                "'seg_perception export --onnx'"
+            )
         try:
             onnx.numpy_helper.to_array(tensor)
         except Exception as error:  # of many kinds, for one cause: shape, type and bytes are not of one tensor

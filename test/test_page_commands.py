@@ -19,6 +19,7 @@ import pytest
 import yaml
 from eval_fixtures import write_images, write_video
 from fakes import tiny_model
+from foreign_networks import foreign_network
 from own_vehicle_fixtures import drive
 from pages import COMMANDS, Command
 from places import CHECKOUT, TESTS
@@ -133,6 +134,7 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     (at / "models").mkdir()
     for name in ("M", "old", "models/driving_mobileseg", "models/camvid_pidnet_s"):
         tiny_model(at / f"{name}.onnx")
+    foreign_network(at / "theirs.onnx")
     for name in ("drive", "video", "your_video", "tour"):
         write_video(at / f"{name}.mp4", 20)
     write_images(at / "photos", 2)

@@ -31,7 +31,7 @@ ELSEWHERE = {
 CONTENTS = {
     "Use": ["robot", "interface", "ground", "tracking", "bringup", "commands", "troubleshooting"],
     "Judge": ["evaluation", "reliability", "promises", "security", "measured", "benchmarks", "gpu-check"],
-    "Make it yours": ["your-data", "training", "models", "extending"],
+    "Make it yours": ["your-data", "training", "own-network", "models", "extending"],
     "How it is built": ["architecture", "contributing"],
 }
 CONFIGURATION = """

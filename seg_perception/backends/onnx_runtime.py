@@ -149,12 +149,22 @@ def open_session(
 
 
 def run(
-    session: ort.InferenceSession, outputs: Sequence[str] | None, images: NDArray[np.uint8], name: str = "the model"
+    session: ort.InferenceSession,
+    outputs: Sequence[str] | None,
+    images: NDArray[Any],
+    name: str = "the model",
+    *,
+    image: str = INPUT,
+    quiet: bool = False,
 ) -> list[NDArray[Any]]:
-    """These outputs of a session, None = all, for images; name: of its model file, for errors. Raises BackendError where one
-    of its nodes fails."""
+    """These outputs of a session, None = all, for images; name: of its model file, for errors; image: of its input; quiet:
+    whether what goes wrong is kept from stderr. Raises BackendError where one of its nodes fails."""
+    options = None
+    if quiet:
+        options = ort.RunOptions()
+        options.log_severity_level = 4
     try:
-        return list(session.run(outputs, {INPUT: images}))
+        return list(session.run(outputs, {image: images}, options))
     except Exception as error:  # as above
         raise BackendError(
             f"ONNX Runtime {ort.__version__} cannot run {name} ({cause_of(error)}): export it again, or update onnxruntime"

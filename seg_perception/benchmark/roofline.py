@@ -7,7 +7,7 @@ operations over the processor's peak and at least its bytes over the memory's ba
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ import onnx
 from onnx import TensorProto
 
 from seg_perception import model_file
+from seg_perception.backends.graph.operations import multiply_accumulates
 from seg_perception.backends.graph.sizes import fixed
 from seg_perception.backends.graph.stored import widened
 from seg_perception.errors import SegPerceptionError, cause_of
@@ -163,27 +164,15 @@ def of_graph(model: onnx.ModelProto, name: str, size_hw: tuple[int, int]) -> Net
 
     layers = tuple(
         Layer(
-            node.op_type, _macs(node, shape), tuple(weigh(tensor) for tensor in (*node.input, *node.output) if tensor)
+            node.op_type,
+            multiply_accumulates(node, shape),
+            tuple(weigh(tensor) for tensor in (*node.input, *node.output) if tensor),
         )
         for node in graph.node
         if node.op_type not in (*_FREE, *_QUANTIZATION)
     )
     ends = (*graph.initializer, *graph.input, *graph.output)
     return Network(name, size_hw, layers, tuple(weigh(tensor) for tensor in dict.fromkeys(end.name for end in ends)))
-
-
-def _macs(node: onnx.NodeProto, shape: Callable[[str], list[int]]) -> int:
-    """Multiply-accumulates of an operator; those without a sum of products count none."""
-    if node.op_type == "Conv":  # weights [O, I / groups, ...]
-        weights = shape(node.input[1])
-        return math.prod(shape(node.output[0])) * math.prod(weights[1:])
-    if node.op_type == "ConvTranspose":  # weights [I, O / groups, ...]
-        weights = shape(node.input[1])
-        return math.prod(shape(node.input[0])) * math.prod(weights[1:])
-    if node.op_type in ("MatMul", "Gemm"):
-        transposed = any(a.name == "transA" and a.i for a in node.attribute)
-        return math.prod(shape(node.output[0])) * shape(node.input[0])[-2 if transposed else -1]
-    return 0
 
 
 def bounds_fps(network: Network, device: Device, precision: str) -> dict[str, float]:

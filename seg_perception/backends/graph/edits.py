@@ -29,12 +29,12 @@ def consumers(graph: onnx.GraphProto) -> dict[str, list[onnx.NodeProto]]:
 
 
 def name_constants(model: onnx.ModelProto) -> None:
-    """Make every constant a weight that nodes read by its own name: torch's exporter writes some as nodes, and joins
+    """Make every constant a weight that nodes read by its own name: exporters write some as nodes, and torch's joins
     equal weights with an Identity before each use but the first."""
     graph = model.graph
     for node in graph.node:
         if node.op_type == "Constant":
-            graph.initializer.add().CopyFrom(node.attribute[0].t)
+            graph.initializer.add().CopyFrom(_constant(node))
             graph.initializer[-1].name = node.output[0]
     weights = {weight.name for weight in graph.initializer}
     aliases = {
@@ -46,6 +46,20 @@ def name_constants(model: onnx.ModelProto) -> None:
     for node in graph.node:
         _read_instead(node, [aliases.get(name, name) for name in node.input])
     drop_unused(model)
+
+
+def _constant(node: onnx.NodeProto) -> onnx.TensorProto:
+    """What a node of type Constant says, in whichever of its attributes: a tensor, a number, or a list of them."""
+    value = onnx.helper.get_attribute_value(node.attribute[0])
+    if isinstance(value, onnx.TensorProto):
+        return value
+    kind = np.float32 if node.attribute[0].name in ("value_float", "value_floats") else np.int64
+    return onnx.numpy_helper.from_array(np.asarray(value, kind))
+
+
+def casts_to(node: onnx.NodeProto, kind: int) -> bool:
+    """Whether a node is a Cast to such a type of onnx.TensorProto."""
+    return node.op_type == "Cast" and any(part.name == "to" and part.i == kind for part in node.attribute)
 
 
 def reconnect(model: onnx.ModelProto, inputs: Mapping[str, Sequence[str]], origin: onnx.ModelProto) -> None:

@@ -14,7 +14,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from seg_perception.backends.graph.edits import consumers, drop_unused
+from seg_perception.backends.graph.edits import casts_to, consumers, drop_unused
 from seg_perception.backends.onnx_runtime import open_session, run
 from seg_perception.errors import SegPerceptionError, cause_of
 from seg_perception.model_file import INPUT
@@ -22,7 +22,7 @@ from seg_perception.model_file import INPUT
 LARGEST_SAFE = 1e4
 """Tensors with larger values stay float32: float16 ends at 65504, and other images may have larger ones yet."""
 
-ALWAYS_FLOAT = {"Resize": (2,)}
+ALWAYS_FLOAT = {"Resize": (2,), "Upsample": (1,)}
 """Inputs that ONNX allows in float32 only, by their place: the scales."""
 
 
@@ -63,7 +63,7 @@ class _Types:
 
     def add(self, node: onnx.NodeProto) -> None:
         """Copy node, with casts before and after it where its neighbours are of the other type."""
-        half = node.name not in self._keep
+        half = node.name not in self._keep and self._takes_half(node)
         exempt = ALWAYS_FLOAT.get(node.op_type, ())
         inputs = [self._read(name, half and place not in exempt) for place, name in enumerate(node.input)]
         copy = onnx.NodeProto()
@@ -73,8 +73,8 @@ class _Types:
         self.nodes.append(copy)
         if not half:
             return
-        if node.op_type == "Cast" and copy.attribute[0].i == TensorProto.FLOAT:
-            copy.attribute[0].i = TensorProto.FLOAT16
+        if casts_to(node, TensorProto.FLOAT):
+            next(part for part in copy.attribute if part.name == "to").i = TensorProto.FLOAT16
         for place, name in enumerate(node.output):
             if name in self._outputs and name in self._floats:
                 copy.output[place] = _alias(name, half=True)
@@ -82,6 +82,10 @@ class _Types:
                 self.nodes.append(_cast(copy.output[place], name, half=False))
             elif name in self._floats:
                 self._halves.add(name)
+
+    def _takes_half(self, node: onnx.NodeProto) -> bool:
+        """Whether the type of its inputs is that of its output: what makes floats of none is of the type that it names."""
+        return node.op_type == "Cast" or not self._floats.isdisjoint(node.input)
 
     def _read(self, name: str, half: bool) -> str:
         """Under which name a node of this type reads the tensor."""

@@ -13,7 +13,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from seg_perception.backends.graph.edits import consumers
+from seg_perception.backends.graph.edits import casts_to, consumers
 
 LEAST_NUMBERS = 1024
 """In a tensor that is stored as float16: biases, scales and shapes cost nothing, and stay as they are."""
@@ -48,9 +48,7 @@ def widened(model: onnx.ModelProto) -> onnx.ModelProto:
     readers = consumers(model.graph)
     halves = (weight.name for weight in model.graph.initializer if weight.data_type == TensorProto.FLOAT16)
     only = {name: readers[name][0] for name in halves if len(readers.get(name, ())) == 1}
-    casts = {
-        name: node for name, node in only.items() if node.op_type == "Cast" and node.attribute[0].i == TensorProto.FLOAT
-    }
+    casts = {name: node for name, node in only.items() if casts_to(node, TensorProto.FLOAT)}
 
     def change(weight: TensorProto) -> tuple[TensorProto, list[onnx.NodeProto]]:
         if weight.name not in casts:

@@ -16,7 +16,7 @@ from typing import Any
 from seg_perception.backends.base import AUTO_PRECISION
 from seg_perception.backends.graph.precision import in_precision
 from seg_perception.backends.tensorrt.cache import read_kept, write_kept
-from seg_perception.errors import SegPerceptionError
+from seg_perception.errors import LONGEST_REASON, SegPerceptionError
 from seg_perception.model_file import INPUT, ModelInfo
 from seg_perception.signals import kept
 
@@ -179,7 +179,9 @@ def _up_to(builder: Any, batch: int, image_shape: tuple[int, ...]) -> Any:
 def _parser_error(error: Any) -> str:
     # TensorRT 10.3 tells no operator.
     operator = f" in {error.node_operator()} '{error.node_name()}'" if hasattr(error, "node_operator") else ""
-    return f"{error.desc()}{operator}"
+    # Of a machine without a GPU, where engines are built for others, it says at each error that there is no driver.
+    lines = (line for line in error.desc().splitlines() if "cudaError 35" not in line)
+    return f"{' '.join(' '.join(lines).split())[:LONGEST_REASON]}{operator}"
 
 
 def _capability(flavor: Flavor, wanted: str | None) -> Any:

@@ -1,10 +1,11 @@
-"""Make the model file of a checkpoint, or of another model file: one ONNX file with normalisation, label set, figures
-and checksum inside, and its large weights stored as float16.
+"""Make the model file of a checkpoint, of another model file, or of another program's network: one ONNX file with
+normalisation, label set, figures and checksum inside, and its large weights stored as float16.
 
 The file is compared with the network in torch, or with the file it was made of, before it is kept, and carries the
 result: on noise, on the frames of --images, or with mIoU of both on a labelled data set. These frames also show which
 layers are too large for float16; --images, else the data set's `train`, calibrate int8. With --model no torch is needed: so
-files of a former version are converted, and others made of a float32 file in another precision.
+files of a former version are converted, and others made of a float32 file in another precision. --onnx takes a network
+that another program trained (docs/own-network.md): semantic logits, with what its file does not say given beside it.
 
 Exit codes: 0 done, 2 nothing was written, 3 an int8 file was written that breaks its own limit on frames that did not
 calibrate it.
@@ -14,6 +15,8 @@ Example:
   seg_perception export --checkpoint out/train/best.pt --out models/mine_int8.onnx --precision int8 \\
     --dataset camvid --root data/camvid
   seg_perception export --model models/mine.onnx --out models/mine_fp16.onnx --precision fp16
+  seg_perception export --onnx pidnet.onnx --labels cityscapes --mean 0.485 0.456 0.406 --std 0.229 0.224 0.225 \\
+    --out models/pidnet.onnx
 """
 
 from __future__ import annotations
@@ -40,6 +43,7 @@ from seg_perception.backends.onnx_runtime import OnnxRuntimeBackend
 from seg_perception.backends.shipped_models import given_model
 from seg_perception.camera.preprocess import Preprocessor
 from seg_perception.datasets import open_dataset
+from seg_perception.datasets.label_sets import open_labels
 from seg_perception.errors import SegPerceptionError, cause_of
 from seg_perception.files import image_files, read_rgb
 from seg_perception.labels import LabelSet
@@ -48,6 +52,8 @@ from seg_perception.network_size import SizeLimits, size_hw_of
 from seg_perception.options import number, whole
 from seg_perception.results import Frame
 from seg_perception.training.export import temperature
+from seg_perception.training.export.adopted import from_foreign
+from seg_perception.training.export.foreign import WHITE, Told
 from seg_perception.training.export.parity import ParityData, parity
 from seg_perception.training.export.quantize import apart, limits_broken, spread, to_int8
 from seg_perception.training.export.sources import Source, from_model
@@ -62,6 +68,8 @@ EXIT_BROKEN = 3
 SMALLEST_HW, LARGEST_HW = (128, 128), (1024, 2048)
 """What a file takes unless --sizes says otherwise, and its own size where that lies outside."""
 
+FOREIGN = ("labels", "mean", "std", "pixel_max", "bgr", "logits")
+"""Options of --onnx."""
 CALIBRATION_IMAGES = 64
 CALIBRATION_SPLIT = "train"
 
@@ -77,6 +85,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="best.pt or last.pt of a training run; the weights of several, which began with the same, are averaged",
     )
     source.add_argument("--model", type=given_model, metavar="ONNX", help="a model file of this program, instead")
+    source.add_argument("--onnx", type=user_path, metavar="ONNX", help="a network of another program, instead")
     parser.add_argument(
         "--shares", type=number("--shares", least=0), nargs="+", metavar="F", help="of each checkpoint (default: equal)"
     )
@@ -87,10 +96,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="what it computes in (default: fp32, of a model file its own)",
     )
     parser.add_argument(
-        "--height", type=whole("--height", 32), help="of the network's input, a multiple of 32 (default: as trained)"
+        "--height",
+        type=whole("--height", 32),
+        help="of the network's input, a multiple of 32 (default: as trained, of --onnx what it fixes)",
     )
     parser.add_argument(
-        "--width", type=whole("--width", 32), help="of the network's input, a multiple of 32 (default: as trained)"
+        "--width",
+        type=whole("--width", 32),
+        help="of the network's input, a multiple of 32 (default: as trained, of --onnx what it fixes)",
     )
     parser.add_argument(
         "--sizes",
@@ -105,6 +118,29 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="T",
         help="divide the logits by this, so that confidence means what it says; 'fit': what fits the labels of --dataset, "
         "which training must not have seen (default: as they are)",
+    )
+    foreign = parser.add_argument_group("of --onnx")
+    foreign.add_argument(
+        "--labels",
+        metavar="L",
+        help="its classes in the order of its logits: camvid, cityscapes, or a YAML file such as config/labels/own_classes.yaml",
+    )
+    foreign.add_argument(
+        "--mean",
+        type=number("--mean"),
+        nargs=3,
+        metavar=("R", "G", "B"),
+        help="what its training subtracted from the channels, in the order in which the network takes them",
+    )
+    foreign.add_argument(
+        "--std", type=number("--std", above=0), nargs=3, metavar=("R", "G", "B"), help="what it divided them by, then"
+    )
+    foreign.add_argument(
+        "--pixel-max", type=int, choices=WHITE, default=WHITE[0], help="a white pixel's value before that (default: 1)"
+    )
+    foreign.add_argument("--bgr", action="store_true", help="it takes blue, green, red (default: red, green, blue)")
+    foreign.add_argument(
+        "--logits", metavar="NAME", help="which of its tensors they are (default: the one of a channel per class)"
     )
     parser.add_argument("--images", type=user_path, metavar="DIR", help="frames to calibrate and compare on")
     parser.add_argument("--dataset", metavar="NAME", help="labelled data to compare on, such as camvid, with --root")
@@ -132,6 +168,9 @@ def run(arguments: argparse.Namespace) -> int:
     if not arguments.dataset:
         given = options.given(arguments, add_arguments)
         options.refuse(given, ("root", "split"), "for a data set: give --dataset too")
+    if not arguments.onnx:
+        given = options.given(arguments, add_arguments)
+        options.refuse(given, FOREIGN, "for a network of another program: give --onnx too")
     told = {"license_note": arguments.license_note, "metrics": _metrics(arguments.metrics)}
     _check_temperature(arguments)
     source = _source(arguments)
@@ -197,6 +236,10 @@ def _limits(arguments: argparse.Namespace, source: Source) -> SizeLimits | None:
         if arguments.sizes:
             raise SegPerceptionError("--sizes is of no use beside --fixed-size: leave one of them out")
         return None
+    if not source.open_size:
+        if arguments.sizes:
+            raise SegPerceptionError(f"--sizes is of no use where {arguments.onnx} fixes its own: leave it out")
+        return None
     if not arguments.sizes and source.limits is not None:
         return source.limits
     if arguments.sizes:
@@ -227,6 +270,8 @@ def _opened(graph: onnx.ModelProto, source: Source, limits: SizeLimits) -> tuple
 
 
 def _source(arguments: argparse.Namespace) -> Source:
+    if arguments.onnx is not None:
+        return from_foreign(arguments.onnx, _told(arguments), arguments.precision)
     if arguments.model is None:
         from seg_perception.training.export.from_checkpoint import from_checkpoints
 
@@ -237,6 +282,25 @@ def _source(arguments: argparse.Namespace) -> Source:
                 f"--{option} is of no use beside --model, whose weights and size are fixed: give its --checkpoint instead"
             )
     return from_model(arguments.model, arguments.precision)
+
+
+def _told(arguments: argparse.Namespace) -> Told:
+    """What --onnx does not say of itself."""
+    if arguments.labels is None:
+        raise SegPerceptionError(
+            f"{arguments.onnx} does not say what its classes are: give --labels cityscapes, camvid or a YAML file"
+        )
+    if arguments.shares is not None:
+        raise SegPerceptionError("--shares is of no use beside --onnx: leave it out")
+    return Told(
+        labels=open_labels(arguments.labels),
+        logits=arguments.logits,
+        mean=None if arguments.mean is None else tuple(arguments.mean),
+        std=None if arguments.std is None else tuple(arguments.std),
+        pixel_max=float(arguments.pixel_max),
+        bgr=arguments.bgr,
+        size_hw=(arguments.height, arguments.width),
+    )
 
 
 def sample_images(

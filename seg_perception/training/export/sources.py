@@ -1,4 +1,5 @@
-"""What a model file is made of: a checkpoint, or another model file. The first alone needs torch."""
+"""What a model file is made of: a checkpoint, another model file, or a network of another program. The first alone needs
+torch."""
 
 from __future__ import annotations
 
@@ -23,7 +24,8 @@ from seg_perception.network_size import SizeLimits
 class Source:
     """make_graph: in precision, with weights of the width that it computes in; it may take long. facts: what
     model_file.metadata is to be told, but for the name, the precision and how that was reached. reference: runs it at
-    size_hw, to compare with. limits: the sizes that a model file takes beside size_hw."""
+    size_hw, to compare with. limits: the sizes that a model file takes beside size_hw; open_size: whether the graph may run at
+    others at all."""
 
     make_graph: Callable[[], onnx.ModelProto]
     precision: str
@@ -35,6 +37,7 @@ class Source:
     float32_layers: tuple[str, ...] | None = None
     parity: dict[str, Any] | None = None
     limits: SizeLimits | None = None
+    open_size: bool = True
 
 
 def from_model(path: Path, precision: str | None) -> Source:

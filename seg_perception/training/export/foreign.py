@@ -1,0 +1,334 @@
+"""A network of another program, as ONNX: which of its tensors are the image and the logits, and what it answers.
+
+Exporters write its end in many ways: at the size of the image, as probabilities, as the best class alone. The decode
+wants the logits before that, so they are looked for from the outputs backwards.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import TensorProto, helper
+
+from seg_perception import model_file, model_weights
+from seg_perception.backends.graph.operations import MULTIPLYING, multiply_accumulates
+from seg_perception.backends.onnx_runtime import open_session, run
+from seg_perception.errors import SegPerceptionError, cause_of, nearest_name, quoted
+from seg_perception.labels import LabelSet
+from seg_perception.network_size import LONGEST_SIDE, STEP
+from seg_perception.results import NetworkOutput
+from seg_perception.writing import is_file
+
+KINDS = {TensorProto.FLOAT: np.float32, TensorProto.FLOAT16: np.float16, TensorProto.UINT8: np.uint8}
+"""Types that an image may have."""
+AFTER_LOGITS = ("ArgMax", "Softmax", "LogSoftmax", "Sigmoid", "Resize", "Squeeze", "Unsqueeze", "Cast", "Identity")
+"""Operators that make of logits what others want of them."""
+WHITE = (1, 255)
+"""What training may call a white pixel before it normalises."""
+PAGE = "docs/own-network.md"
+_QUANTISED = ("QuantizeLinear", "DequantizeLinear", "QLinearConv", "ConvInteger", "DynamicQuantizeLinear")
+
+
+@dataclass(frozen=True)
+class Told:
+    """What a file does not say of itself. logits: name of the tensor, None = the one that fits. mean, std: of its input's
+    channels, as training subtracted and divided, None where the graph does that itself; pixel_max: the value of a white pixel
+    before that. bgr: its channels are blue, green, red. size_hw: of its input, None where the file fixes it."""
+
+    labels: LabelSet
+    logits: str | None = None
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+    pixel_max: float = 1.0
+    bgr: bool = False
+    size_hw: tuple[int | None, int | None] = (None, None)
+
+
+@dataclass(frozen=True)
+class Image:
+    """The input. kind: one of KINDS. channels_last: [N, h, w, 3], else [N, 3, h, w]. batch: None when any. open_size: whether
+    the file leaves height and width to whoever runs it."""
+
+    name: str
+    kind: int
+    channels_last: bool
+    batch: int | None
+    size_hw: tuple[int, int]
+    open_size: bool
+
+    def prepared(self, images: NDArray[np.uint8], told: Told) -> NDArray[Any]:
+        """Images uint8 [N, h, w, 3] RGB as the network wants them."""
+        pixels: NDArray[Any] = images[..., ::-1] if told.bgr else images
+        if told.mean is not None and told.std is not None:
+            scaled = pixels.astype(np.float64) * (told.pixel_max / 255)
+            pixels = (scaled - np.array(told.mean)) / np.array(told.std)
+        moved = pixels if self.channels_last else pixels.transpose(0, 3, 1, 2)
+        return np.ascontiguousarray(moved, KINDS[self.kind])
+
+
+@dataclass(frozen=True)
+class Logits:
+    """name, and type of TensorProto; channels_last: [N, h, w, C], else [N, C, h, w]; grid_hw: at the image's size."""
+
+    name: str
+    kind: int
+    channels_last: bool
+    grid_hw: tuple[int, int]
+
+
+def read_foreign(path: Path) -> onnx.ModelProto:
+    """A file with its weights, also those that lie beside it; every node has a name of its own.
+
+    Raises SegPerceptionError where it cannot be read, is a model file already, or has branches.
+    """
+    if not is_file(path):
+        raise SegPerceptionError(f"there is no file {path}: check the path")
+    try:
+        model = onnx.load(str(path))
+        if model.ByteSize() > model_file.LARGEST_FILE:
+            raise ValueError("it is larger than any network for a vehicle")
+        if model.functions:
+            model = onnx.inliner.inline_local_functions(model)
+        standard = [entry for entry in model.opset_import if not entry.domain]
+        # The number says what reads the file, and newer exporters write more than its operators need.
+        model.ir_version = min(model.ir_version, helper.find_min_ir_version_for(standard))
+        _check(model)
+    except Exception as error:  # of onnx, protobuf and the file system
+        raise SegPerceptionError(
+            f"{path} cannot be read as ONNX ({cause_of(error) or type(error).__name__}): copy it whole with the files "
+            "that hold its weights, update onnx, or export it with an older opset"
+        ) from error
+    if "center_heatmap" in {value.name for value in model.graph.output}:
+        raise SegPerceptionError(f"{path} is a model file of this program: give it as --model")
+    model_weights.check(model, path)
+    if any(part.type in (part.GRAPH, part.GRAPHS) for node in model.graph.node for part in node.attribute):
+        raise SegPerceptionError(
+            f"{path} has branches or loops (If, Loop, Scan), which cannot be taken apart: export it with fixed sizes, or "
+            "simplify it with onnxsim"
+        )
+    for place, node in enumerate(model.graph.node):
+        node.name = f"{node.op_type}_{place}"
+    return model
+
+
+def _check(model: onnx.ModelProto) -> None:
+    """Raises onnx's ValidationError for nodes that are none or stand in no order. Shapes of the outputs may be missing: they are
+    looked at when it runs."""
+    nodes = onnx.ModelProto()
+    nodes.CopyFrom(model)
+    del nodes.graph.output[:]
+    onnx.checker.check_model(nodes)
+
+
+def find_image(model: onnx.ModelProto, path: Path, size_hw: tuple[int | None, int | None]) -> Image:
+    """The input. Raises SegPerceptionError where there is none of three channels, or no size to run it at."""
+    weights = {weight.name for weight in model.graph.initializer}
+    inputs = [value for value in model.graph.input if value.name not in weights]
+    if len(inputs) != 1:
+        raise SegPerceptionError(
+            f"{path} takes {len(inputs)} inputs ({', '.join(quoted(value.name, 20) for value in inputs)}) and one image is all "
+            "that it is given: export it with the image alone"
+        )
+    kind = inputs[0].type.tensor_type
+    dims = [max(0, dim.dim_value) for dim in kind.shape.dim]  # some exporters write -1 for what is open
+    channels_last = len(dims) == 4 and dims[1] != 3
+    if len(dims) != 4 or 3 not in (dims[1], dims[3]) or kind.elem_type not in KINDS:
+        raise SegPerceptionError(
+            f"{path} takes '{inputs[0].name}' of {TensorProto.DataType.Name(kind.elem_type).lower()} {dims}: an image of three "
+            "channels, [N, 3, h, w] or [N, h, w, 3], of float32, float16 or uint8, is needed, so export it so"
+        )
+    sides = (dims[1], dims[2]) if channels_last else (dims[2], dims[3])
+    chosen = [side or wanted for side, wanted in zip(sides, size_hw)]
+    if None in chosen:
+        raise SegPerceptionError(f"{path} leaves the size of its input open: give --height and --width")
+    height, width = (int(side or 0) for side in chosen)
+    if any(wanted not in (None, side) for side, wanted in zip((height, width), size_hw)):
+        raise SegPerceptionError(f"{path} takes images of {width}x{height} alone: leave out --height and --width")
+    if any(side <= 0 or side % STEP or side > LONGEST_SIDE for side in (height, width)):
+        raise SegPerceptionError(
+            f"{path} takes images of {width}x{height}: multiples of {STEP} up to {LONGEST_SIDE} are needed, so export it for "
+            "such, or with its size left open"
+        )
+    return Image(inputs[0].name, kind.elem_type, channels_last, dims[0] or None, (height, width), not all(sides))
+
+
+def find_logits(model: onnx.ModelProto, path: Path, image: Image, told: Told) -> Logits:
+    """The tensor that decodes into masks: told.logits, else the one that stands behind the outputs. Raises SegPerceptionError
+    where there is none with a channel a class, or more than one."""
+    ways = _ways_back(model, path, told.logits)
+    names = list(dict.fromkeys(name for way in ways.values() for name in way))
+    answers = dict(zip(names, Runner(model, path, names).run(image.prepared(_noise(image), told))))
+    found: dict[str, list[str]] = {}
+    fitting: dict[str, Logits] = {}
+    for output, way in ways.items():
+        fits = [one for name in way if (one := _fits(name, answers[name], image, len(told.labels)))]
+        if fits:
+            fitting[fits[-1].name] = fits[-1]
+            found.setdefault(fits[-1].name, []).append(output)
+    if len(fitting) == 1:
+        return next(iter(fitting.values()))
+    if fitting:
+        outputs = ", ".join(quoted(of[0], 30) for of in found.values())
+        raise SegPerceptionError(
+            f"{path} has {len(fitting)} outputs of {len(told.labels)} channels ({outputs}): say by --logits which are the logits"
+        )
+    height, width = image.size_hw
+    shown = ", ".join(f"'{quoted(way[-1], 30)}' {list(answers[way[-1]].shape)}" for way in ways.values() if way)
+    raise SegPerceptionError(
+        f"{path} answers {shown} to an image of {width}x{height}: a channel for each of the {len(told.labels)} classes of --labels "
+        "is needed, at every 1, 2, 4, 8, 16 or 32 px, so give the labels that it was trained on, or name its logits by --logits"
+    )
+
+
+def _ways_back(model: onnx.ModelProto, path: Path, named: str | None) -> dict[str, list[str]]:
+    """From each output, or the tensor that is named, backwards through what comes after logits: names of tensors. Raises
+    SegPerceptionError where there is no such tensor."""
+    graph = model.graph
+    makers = {name: node for node in graph.node for name in node.output if name}
+    outputs = [value.name for value in graph.output if value.name in makers]
+    if named is not None and named not in makers:
+        near = nearest_name(named, makers)
+        told = near if near.startswith("did") else f"its outputs are {', '.join(quoted(name, 30) for name in outputs)}"
+        raise SegPerceptionError(f"{path} has no tensor '{quoted(named)}': {told}")
+
+    def way(name: str) -> Iterator[str]:
+        while (node := makers.get(name)) is not None:
+            yield name
+            if node.op_type not in AFTER_LOGITS or not _as_the_decode(node):
+                return
+            name = node.input[0]
+
+    return {name: list(way(name)) for name in (outputs if named is None else [named])}
+
+
+def _as_the_decode(node: onnx.NodeProto) -> bool:
+    """Whether the decode does the same: of the ways to enlarge, the bilinear one whose pixels are areas."""
+    if node.op_type != "Resize":
+        return True
+    said = {part.name: helper.get_attribute_value(part) for part in node.attribute}
+    placing = said.get("coordinate_transformation_mode", b"half_pixel")
+    return (
+        said.get("mode") == b"linear"
+        and placing in (b"half_pixel", b"pytorch_half_pixel")
+        and not said.get("antialias")
+    )
+
+
+def _fits(name: str, answer: NDArray[Any], image: Image, classes: int) -> Logits | None:
+    """The tensor as logits, None where it is of another shape or type."""
+    kinds = {np.dtype(np.float32): TensorProto.FLOAT, np.dtype(np.float16): TensorProto.FLOAT16}
+    if answer.ndim != 4 or answer.dtype not in kinds:
+        return None
+    for channels_last, (_, channels, *grid) in ((False, answer.shape), (True, np.moveaxis(answer, 3, 1).shape)):
+        strides = {side / cells for side, cells in zip(image.size_hw, grid)}
+        if channels == classes and len(strides) == 1 and all(s.is_integer() and STEP % s == 0 for s in strides):
+            return Logits(name, kinds[answer.dtype], channels_last, (grid[0], grid[1]))
+    return None
+
+
+def takes_any_batch(model: onnx.ModelProto, path: Path, image: Image, logits: Logits, told: Told) -> bool:
+    """Whether two images in one run get the answers that each gets alone: a batch may be open in the file's description and
+    one in its nodes."""
+    if image.batch is not None:
+        return False
+    pair = np.concatenate([_noise(image), 255 - _noise(image)])
+    runner = Runner(model, path, [logits.name])
+    try:
+        (together,) = runner.run(image.prepared(pair, told), quiet=True)
+        alone = np.concatenate([runner.run(image.prepared(one[None], told), quiet=True)[0] for one in pair])
+    except SegPerceptionError:
+        return False
+    return together.shape == alone.shape and bool(
+        np.allclose(together, alone, rtol=1e-2, atol=1e-2 * np.abs(alone).max())
+    )
+
+
+def precision_of(model: onnx.ModelProto, image: Image, logits: Logits) -> str:
+    """What it computes in, one of model_file.PRECISIONS."""
+    if any(node.op_type in _QUANTISED for node in model.graph.node):
+        return "int8"
+    return "fp16" if TensorProto.FLOAT16 in (image.kind, logits.kind) else "fp32"
+
+
+def counts(model: onnx.ModelProto, path: Path, image: Image, told: Told) -> dict[str, int]:
+    """`parameters`, and `macs` of one image."""
+    weights = {weight.name: tuple(weight.dims) for weight in model.graph.initializer}
+    floats = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.INT8)
+    parameters = sum(int(np.prod(weight.dims)) for weight in model.graph.initializer if weight.data_type in floats)
+    nodes = [node for node in model.graph.node if node.op_type in MULTIPLYING]
+    wanted = {name for node in nodes for name in (*node.input[:2], node.output[0])} - set(weights)
+    # a network's input itself may be read first
+    shown = sorted(wanted - {image.name})
+    pixels = image.prepared(_noise(image), told)
+    shapes = Runner(model, path, shown, shapes_only=True).run(pixels)
+    known = {**weights, image.name: pixels.shape, **{name: tuple(map(int, one)) for name, one in zip(shown, shapes)}}
+    batch = image.batch or 1
+    macs = sum(multiply_accumulates(node, lambda name: known[name]) for node in nodes) // batch
+    return {"parameters": parameters, "macs": macs}
+
+
+class Runner:
+    """A graph as it came, with other outputs. shapes_only: of which the shapes are asked."""
+
+    def __init__(self, model: onnx.ModelProto, path: Path, outputs: Sequence[str], shapes_only: bool = False) -> None:
+        """Raises SegPerceptionError where ONNX Runtime cannot load it."""
+        watched = onnx.ModelProto()
+        watched.CopyFrom(model)
+        graph = watched.graph
+        del graph.output[:]
+        for place, name in enumerate(outputs):
+            shown = f"shape.of.{place}" if shapes_only else name
+            if shapes_only:
+                graph.node.append(helper.make_node("Shape", [name], [shown]))
+            graph.output.append(onnx.ValueInfoProto(name=shown))
+        self._outputs, self._name = [value.name for value in graph.output], str(path)
+        self._session = open_session(watched.SerializeToString(), name=self._name)
+        self._image = self._session.get_inputs()[0].name
+
+    def run(self, pixels: NDArray[Any], *, quiet: bool = False) -> list[NDArray[Any]]:
+        """The outputs. Raises as run of backends/onnx_runtime.py."""
+        if not self._outputs:
+            return []
+        return run(self._session, self._outputs, pixels, self._name, image=self._image, quiet=quiet)
+
+
+class ForeignBackend:
+    """The network as it came, normalised in NumPy: what its model file is compared with."""
+
+    def __init__(self, model: onnx.ModelProto, path: Path, image: Image, logits: Logits, told: Told) -> None:
+        self._runner = Runner(model, path, [logits.name])
+        self._image, self._logits, self._told, self._name = image, logits, told, path.stem
+
+    def infer(self, images: NDArray[np.uint8]) -> NetworkOutput:
+        """See Backend."""
+        (found,) = self._runner.run(self._image.prepared(images, self._told))
+        logits = np.moveaxis(found, 3, 1) if self._logits.channels_last else found
+        count, _, height, width = logits.shape
+        centers = (np.zeros((count, channels, height, width), np.float32) for channels in (1, 2))
+        return NetworkOutput(np.ascontiguousarray(logits, np.float32), *centers)
+
+    def warm_up(self) -> None:
+        """See Backend."""
+
+    def describe(self) -> Mapping[str, str]:
+        """See Backend."""
+        return {
+            "backend": "onnxruntime",
+            "device": "CPU",
+            "model": self._name,
+            "precision": "as it came",
+        }
+
+    def close(self) -> None:
+        """See Backend: nothing is held."""
+
+
+def _noise(image: Image) -> NDArray[np.uint8]:
+    shape = (image.batch or 1, *image.size_hw, 3)
+    return np.random.default_rng(0).integers(0, 256, shape, np.uint8)

@@ -1,0 +1,395 @@
+"""Networks of other programs become model files, in whatever way their exporters write them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+import pytest
+from fakes import tiny_model
+from foreign_networks import CLASSES, HEIGHT, WIDTH, Node, foreign_network
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+
+from seg_perception import model_file
+from seg_perception.backends.onnx_runtime import OnnxRuntimeBackend
+from seg_perception.backends.tensorrt import engine as engines
+from seg_perception.cli import main
+from seg_perception.labels import CITYSCAPES
+from seg_perception.pipeline import Pipeline
+from seg_perception.results import Frame, Wants
+
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+NORMALISED = ("--mean", *MEAN, "--std", *STD)
+
+ENLARGE: Node = ("Resize", ["none", "eight"], {"mode": "linear", "coordinate_transformation_mode": "half_pixel"})
+BEST: Node = ("ArgMax", [], {"axis": 1, "keepdims": 1})
+TO_PLANES: Node = ("Transpose", [], {"perm": [0, 3, 1, 2]})
+TO_PIXELS: Node = ("Transpose", [], {"perm": [0, 2, 3, 1]})
+
+
+def _cast(kind: int) -> Node:
+    return "Cast", [], {"to": kind}
+
+
+STYLES: dict[str, dict[str, Any]] = {
+    "logits": {},
+    "enlarged": {"after": (ENLARGE,), "opset": 12},
+    "the best class": {"after": (ENLARGE, BEST), "result": TensorProto.INT64, "opset": 13},
+    "the best class in bytes": {
+        "after": (ENLARGE, BEST, _cast(TensorProto.UINT8)),
+        "result": TensorProto.UINT8,
+        "opset": 17,
+    },
+    "probabilities": {"after": (("Softmax", [], {"axis": 1}),), "opset": 14},
+    "pixels first": {
+        "before": (TO_PLANES,),
+        "after": (TO_PIXELS,),
+        "shape": (1, HEIGHT, WIDTH, 3),
+        "opset": 16,
+    },
+    "any batch": {"shape": ("N", 3, HEIGHT, WIDTH), "opset": 21},
+    "float16": {
+        "kind": TensorProto.FLOAT16,
+        "inside": TensorProto.FLOAT16,
+        "result": TensorProto.FLOAT16,
+        "opset": 18,
+    },
+    "names that are ours": {"image": "image", "out": "semantic_logits", "opset": 19},
+}
+
+
+def _style(path: Path, name: str) -> Path:
+    style = dict(STYLES[name])
+    return foreign_network(path, *style.pop("after", ()), **style)
+
+
+def _adopt(path: Path, out: Path, *words: object, labels: object = "cityscapes") -> int:
+    return main(["export", "--onnx", str(path), "--labels", str(labels), "--out", str(out), *map(str, words)])
+
+
+def _image(seed: int = 3, hw: tuple[int, int] = (HEIGHT, WIDTH)) -> NDArray[np.uint8]:
+    return np.random.default_rng(seed).integers(0, 256, (1, *hw, 3), np.uint8)
+
+
+def _logits(images: NDArray[np.uint8], mean: Any = MEAN, std: Any = STD, white: float = 1.0) -> NDArray[np.float64]:
+    """What the network of foreign_network says, by its definition."""
+    rng = np.random.default_rng(1)
+    weight, bias = rng.normal(size=(CLASSES, 3, 8, 8)) / 8, rng.normal(size=CLASSES)
+    pixels = (images * (white / 255) - np.array(mean)) / np.array(std)
+    count, height, width, _ = pixels.shape
+    cells = pixels.reshape(count, height // 8, 8, width // 8, 8, 3)
+    return np.einsum("nyaxbc,kcab->nkyx", cells, weight) + bias[None, :, None, None]
+
+
+@pytest.mark.parametrize("style", STYLES)
+def test_the_file_says_of_an_image_what_the_network_does(style: str, tmp_path: Path) -> None:
+    out = tmp_path / "out.onnx"
+    assert _adopt(_style(tmp_path / "theirs.onnx", style), out, *NORMALISED) == 0
+    info = model_file.load(out)
+    assert info.grid_hw == (HEIGHT // 8, WIDTH // 8) and info.labels == CITYSCAPES and info.limits is None
+    assert info.precision == ("fp16" if style == "float16" else "fp32")
+    assert info.batch == (None if style == "any batch" else 1)
+    assert info.parameters == CLASSES * (3 * 64 + 1) + 4 and info.macs == CLASSES * 3 * HEIGHT * WIDTH
+    found = OnnxRuntimeBackend(info).infer(_image())
+    wanted = _logits(_image())
+    assert np.abs(found.semantic_logits - wanted).max() < (0.05 if style == "float16" else 0.01) * np.abs(wanted).max()
+    assert not found.center_heatmap.any() and not found.center_offset.any()
+
+
+@pytest.mark.skipif("rtx" not in engines.installed(), reason="TensorRT for RTX is not installed")
+@pytest.mark.parametrize("style", ["the best class", "pixels first", "any batch", "float16"])
+def test_an_engine_is_built_of_it(style: str, tmp_path: Path) -> None:
+    out, engine = tmp_path / "out.onnx", tmp_path / "out.engine"
+    assert _adopt(_style(tmp_path / "theirs.onnx", style), out, *NORMALISED) == 0
+    words = ["build-engine", "--model", out, "--compute-capability", "8.6", "--out", engine]
+    assert main([*map(str, words)]) == 0 and engine.stat().st_size > 1000
+
+
+def test_the_masks_are_the_networks_and_nothing_is_told_apart(tmp_path: Path) -> None:
+    """By OpenCV's bilinear enlargement, at the size of the network's input."""
+    import cv2
+
+    out = tmp_path / "out.onnx"
+    assert _adopt(_style(tmp_path / "theirs.onnx", "the best class"), out, *NORMALISED) == 0
+    info = model_file.load(out)
+    panoptic = Pipeline(info, OnnxRuntimeBackend(info)).run(Frame(_image()[0]), Wants()).panoptic
+    large = cv2.resize(_logits(_image())[0].transpose(1, 2, 0), (WIDTH, HEIGHT), interpolation=cv2.INTER_LINEAR)
+    assert np.mean(panoptic.semantic != large.argmax(2)) < 0.01
+    assert not panoptic.instance.any()
+
+
+@pytest.mark.parametrize(
+    ("words", "mean", "std", "white", "bgr"),
+    [
+        (("--mean", 0, 0, 0, "--std", 1, 1, 1), (0, 0, 0), (1, 1, 1), 1.0, False),
+        (
+            ("--mean", 123.675, 116.28, 103.53, "--std", 58.395, 57.12, 57.375, "--pixel-max", 255),
+            (123.675, 116.28, 103.53),
+            (58.395, 57.12, 57.375),
+            255.0,
+            False,
+        ),
+        (
+            ("--bgr", "--mean", 104, 117, 123, "--std", 1, 1, 1, "--pixel-max", 255),
+            (104, 117, 123),
+            (1, 1, 1),
+            255.0,
+            True,
+        ),
+    ],
+    ids=["none", "of 255", "blue first"],
+)
+def test_pixels_are_normalised_as_training_did(
+    words: tuple[object, ...], mean: Any, std: Any, white: float, bgr: bool, tmp_path: Path
+) -> None:
+    out = tmp_path / "out.onnx"
+    assert _adopt(foreign_network(tmp_path / "theirs.onnx"), out, *words) == 0
+    images = _image()
+    wanted = _logits(images[..., ::-1] if bgr else images, mean, std, white)
+    found = OnnxRuntimeBackend(model_file.load(out)).infer(images).semantic_logits
+    assert np.abs(found - wanted).max() < 0.01 * np.abs(wanted).max()
+
+
+def test_a_network_that_takes_bytes_normalises_itself(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Its first step moves the axes of bytes, which TensorRT refuses."""
+    theirs = foreign_network(
+        tmp_path / "theirs.onnx",
+        before=(TO_PLANES, _cast(TensorProto.FLOAT)),
+        kind=TensorProto.UINT8,
+        shape=(1, HEIGHT, WIDTH, 3),
+    )
+    assert _adopt(theirs, tmp_path / "out.onnx", *NORMALISED) == 2
+    assert "leave out --mean" in capsys.readouterr().err
+    assert _adopt(theirs, tmp_path / "out.onnx") == 0
+    info, model = model_file.read(tmp_path / "out.onnx")
+    assert model.graph.node[0].op_type == "Cast"
+    found = OnnxRuntimeBackend(info).infer(_image()).semantic_logits
+    wanted = _logits(_image(), (0, 0, 0), (1, 1, 1), 255)
+    assert np.abs(found - wanted).max() < 0.01 * np.abs(wanted).max()
+
+
+def test_an_open_size_stays_open_and_its_default_is_asked_for(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    theirs = foreign_network(
+        tmp_path / "theirs.onnx", ENLARGE, BEST, result=TensorProto.INT64, shape=("N", 3, "h", "w")
+    )
+    out = tmp_path / "out.onnx"
+    assert _adopt(theirs, out, *NORMALISED) == 2 and "--height and --width" in capsys.readouterr().err
+    size = ("--height", HEIGHT, "--width", WIDTH, "--sizes", "64x64", "128x128")
+    assert _adopt(theirs, out, *NORMALISED, *size) == 0
+    info = model_file.load(out)
+    assert info.size_hw == (HEIGHT, WIDTH) and info.takes((128, 64)) and info.batch is None
+    images = _image(5, (128, 64))
+    found = OnnxRuntimeBackend(info).infer(images).semantic_logits
+    assert np.abs(found - _logits(images)).max() < 0.01 * np.abs(found).max()
+
+
+def test_a_batch_that_only_the_description_leaves_open_is_one(tmp_path: Path) -> None:
+    reshape: Node = ("Reshape", ["shape"], {})
+    theirs = foreign_network(tmp_path / "theirs.onnx", reshape, shape=("N", 3, HEIGHT, WIDTH))
+    model = onnx.load(str(theirs))
+    shape = np.array([1, CLASSES, HEIGHT // 8, WIDTH // 8])
+    model.graph.initializer.append(numpy_helper.from_array(shape, "shape"))
+    onnx.save(model, str(theirs))
+    assert _adopt(theirs, tmp_path / "out.onnx", *NORMALISED) == 0
+    assert model_file.load(tmp_path / "out.onnx").batch == 1
+
+
+def test_weights_beside_the_file_are_taken_in_and_their_absence_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = onnx.load(str(foreign_network(tmp_path / "theirs.onnx")))
+    theirs = tmp_path / "external.onnx"
+    onnx.save(model, str(theirs), save_as_external_data=True, location="weights.bin", size_threshold=0)
+    assert main(["benchmark", "--model", str(theirs)]) == 2 and "export --onnx" in capsys.readouterr().err
+    out = tmp_path / "out.onnx"
+    assert _adopt(theirs, out, *NORMALISED) == 0
+    found = OnnxRuntimeBackend(model_file.load(out)).infer(_image()).semantic_logits
+    assert np.abs(found - _logits(_image())).max() < 0.01 * np.abs(found).max()
+    (tmp_path / "weights.bin").unlink()
+    capsys.readouterr()
+    assert _adopt(theirs, out, *NORMALISED) == 2 and "files that hold its weights" in capsys.readouterr().err
+
+
+def test_a_number_of_the_format_newer_than_its_operators_need_is_lowered(tmp_path: Path) -> None:
+    theirs = foreign_network(tmp_path / "theirs.onnx")
+    model = onnx.load(str(theirs))
+    model.ir_version = 99
+    onnx.save(model, str(theirs))
+    with pytest.raises(Exception, match="IR version"):
+        ort.InferenceSession(str(theirs))
+    assert _adopt(theirs, tmp_path / "out.onnx", *NORMALISED) == 0
+
+
+def test_of_two_outputs_that_could_be_the_logits_one_is_asked_for(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    theirs = foreign_network(tmp_path / "theirs.onnx", ("Neg", [], {}), more_outputs=("logits",))
+    out = tmp_path / "out.onnx"
+    assert _adopt(theirs, out, *NORMALISED) == 2
+    assert "2 outputs of 19 channels (logits, output): say by --logits" in capsys.readouterr().err
+    assert _adopt(theirs, out, *NORMALISED, "--logits", "output") == 0
+    found = OnnxRuntimeBackend(model_file.load(out)).infer(_image()).semantic_logits
+    assert np.abs(found + _logits(_image())).max() < 0.01 * np.abs(found).max()
+    assert _adopt(theirs, out, *NORMALISED, "--logits", "outputs") == 2
+    assert "did you mean 'output'?" in capsys.readouterr().err
+
+
+def test_what_enlarges_otherwise_than_the_decode_is_kept(tmp_path: Path) -> None:
+    corners: Node = ("Resize", ["none", "eight"], {"mode": "linear", "coordinate_transformation_mode": "align_corners"})
+    assert (
+        _adopt(foreign_network(tmp_path / "theirs.onnx", corners, BEST, result=7), tmp_path / "out.onnx", *NORMALISED)
+        == 0
+    )
+    assert model_file.load(tmp_path / "out.onnx").grid_hw == (HEIGHT, WIDTH)
+
+
+@pytest.mark.parametrize("precision", ["fp16", "int8"])
+def test_other_precisions_are_made_of_it_at_once_and_later(precision: str, tmp_path: Path) -> None:
+    import cv2
+
+    for k in range(4):
+        cv2.imwrite(str(tmp_path / f"{k}.png"), _image(k)[0])
+    theirs, once, later = (tmp_path / f"{name}.onnx" for name in ("theirs", "once", "later"))
+    _style(theirs, "probabilities")
+    words = ("--precision", precision, "--images", tmp_path)
+    assert _adopt(theirs, once, *NORMALISED, *words) in (0, 3)
+    assert _adopt(theirs, later, *NORMALISED) == 0
+    assert main(["export", "--model", str(later), "--out", str(later), *map(str, words)]) in (0, 3)
+    for path in (once, later):
+        info = model_file.load(path)
+        found = OnnxRuntimeBackend(info).infer(_image()).semantic_logits
+        assert info.precision == precision and info.network == "theirs"
+        assert np.abs(found - _logits(_image())).max() < 0.1 * np.abs(found).max()
+
+
+def _constants(model: onnx.ModelProto) -> None:
+    """Adds 0.5 + 0.25 - 0.75 to the logits, in the ways that exporters write constants."""
+    graph = model.graph
+    graph.node[-1].output[0] = "logits"
+    quarter = numpy_helper.from_array(np.array([0.25], np.float32))
+    graph.node.extend(
+        [
+            helper.make_node("Constant", [], ["first"], value_float=0.5),
+            helper.make_node("Constant", [], ["lengths"], value_ints=[1, 1, 1, 1]),
+            helper.make_node("ConstantOfShape", ["lengths"], ["second"], value=quarter),
+            helper.make_node("Constant", [], ["third"], value=numpy_helper.from_array(np.array(0.75, np.float32))),
+            helper.make_node("Add", ["logits", "first"], ["a"]),
+            helper.make_node("Add", ["a", "second"], ["b"]),
+            helper.make_node("Sub", ["b", "third"], ["output"]),
+        ]
+    )
+    model.opset_import[0].version = 13
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+def test_constants_are_those_of_the_network_however_they_are_written(precision: str, tmp_path: Path) -> None:
+    theirs, out = _changed(_constants)(tmp_path / "theirs.onnx"), tmp_path / "out.onnx"
+    assert _adopt(theirs, out, *NORMALISED, "--precision", precision) == 0
+    found = OnnxRuntimeBackend(model_file.load(out)).infer(_image()).semantic_logits
+    assert np.abs(found - _logits(_image())).max() < 0.01 * np.abs(found).max()
+
+
+def _changed(change: Callable[[onnx.ModelProto], object]) -> Callable[[Path], Path]:
+    def make(path: Path) -> Path:
+        model = onnx.load(str(foreign_network(path)))
+        change(model)
+        onnx.save(model, str(path))
+        return path
+
+    return make
+
+
+def _two_inputs(model: onnx.ModelProto) -> None:
+    model.graph.input.append(helper.make_tensor_value_info("depth", TensorProto.FLOAT, [1, 1, HEIGHT, WIDTH]))
+
+
+def _branch(model: onnx.ModelProto) -> None:
+    value = helper.make_tensor_value_info("branch", TensorProto.FLOAT, None)
+    body = helper.make_graph([helper.make_node("Identity", ["output"], ["branch"])], "b", [], [value])
+    model.graph.initializer.append(numpy_helper.from_array(np.array(True), "always"))
+    model.graph.node.append(helper.make_node("If", ["always"], ["chosen"], then_branch=body, else_branch=body))
+    model.graph.output[0].name = "chosen"
+
+
+def _opset(model: onnx.ModelProto) -> None:
+    model.opset_import[0].version = 99
+
+
+def _own(path: Path) -> Path:
+    tiny_model(path)
+    return path
+
+
+REFUSED: dict[str, tuple[Callable[[Path], Path], tuple[object, ...], str]] = {
+    "no normalisation": (foreign_network, (), "give --mean and --std"),
+    "of 255 as of 1": (foreign_network, ("--mean", 123, 116, 103, "--std", 58, 57, 57), "give --pixel-max 255"),
+    "of 1 as of 255": (foreign_network, (*NORMALISED, "--pixel-max", 255), "give --pixel-max 1"),
+    "a size beside a fixed one": (foreign_network, (*NORMALISED, "--height", 128), "leave out --height and --width"),
+    "sizes of a fixed one": (foreign_network, (*NORMALISED, "--sizes", "64x64", "128x128"), "--sizes is of no use"),
+    "several images": (
+        lambda path: foreign_network(path, shape=(4, 3, HEIGHT, WIDTH)),
+        NORMALISED,
+        "takes 4 images at a time",
+    ),
+    "a grey image": (lambda path: foreign_network(path, shape=(1, 1, HEIGHT, WIDTH)), NORMALISED, "three channels"),
+    "no multiple of 32": (lambda path: foreign_network(path, shape=(1, 3, 520, 520)), NORMALISED, "multiples of 32"),
+    "a double": (
+        lambda path: foreign_network(path, kind=TensorProto.DOUBLE),
+        NORMALISED,
+        "of float32, float16 or uint8",
+    ),
+    "two inputs": (_changed(_two_inputs), NORMALISED, "takes 2 inputs (input, depth)"),
+    "branches": (_changed(_branch), NORMALISED, "branches or loops"),
+    "an opset of the future": (_changed(_opset), NORMALISED, "update onnx"),
+    "our own": (_own, NORMALISED, "give it as --model"),
+    "float16 as float32": (
+        lambda path: _style(path, "float16"),
+        (*NORMALISED, "--precision", "fp32"),
+        "of precision fp16, of which no fp32",
+    ),
+    "no file": (lambda path: path, NORMALISED, "there is no file"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_cannot_be_taken_is_told_in_a_sentence(
+    case: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make, words, told = REFUSED[case]
+    theirs, out = make(tmp_path / "theirs.onnx"), tmp_path / "out.onnx"
+    assert _adopt(theirs, out, *words) == 2
+    said = capsys.readouterr().err.strip()
+    assert told in said and "\n" not in said and not out.exists()
+
+
+def test_labels_of_another_number_are_told_with_what_the_network_answers(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    theirs = foreign_network(tmp_path / "theirs.onnx")
+    assert _adopt(theirs, tmp_path / "out.onnx", *NORMALISED, labels="camvid") == 2
+    said = capsys.readouterr().err
+    assert "'output' [1, 19, 8, 12]" in said and "each of the 11 classes" in said
+    words = ["export", "--onnx", str(theirs), "--out", str(tmp_path / "out.onnx"), *map(str, NORMALISED)]
+    assert main(words) == 2 and "give --labels" in capsys.readouterr().err
+    words = ["export", "--model", str(theirs), "--out", str(tmp_path / "out.onnx"), "--labels", "camvid"]
+    assert main(words) == 2 and "give --onnx too" in capsys.readouterr().err
+
+
+def test_the_refusal_of_others_files_names_the_way(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    theirs = foreign_network(tmp_path / "theirs.onnx")
+    assert main(["build-engine", "--model", str(theirs)]) == 2
+    assert "'seg_perception export --onnx' makes a model file" in capsys.readouterr().err
+    for name, remedy in (
+        ("x.pt", "export --checkpoint"),
+        ("x.engine", "the model file that the engine was built from"),
+    ):
+        (tmp_path / name).write_bytes(b"PK\x03\x04 no ONNX")
+        assert main(["build-engine", "--model", str(tmp_path / name)]) == 2
+        assert remedy in capsys.readouterr().err
