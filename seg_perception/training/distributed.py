@@ -87,6 +87,15 @@ def wait_for_all() -> None:
         dist.barrier()
 
 
+def any_of_all(is_so: bool) -> bool:
+    """Whether it is so in any process; all must ask."""
+    if not _together():
+        return is_so
+    count = torch.tensor(float(is_so), device=_device())
+    dist.all_reduce(count)
+    return count.item() > 0
+
+
 def told_by_first(find: Callable[[], T]) -> T:
     """What find returns in the first process, which alone calls it; plain values and tensors. All raise the
     SegPerceptionError that it raises there."""
@@ -98,8 +107,7 @@ def told_by_first(find: Callable[[], T]) -> T:
             told[0] = find()
         except SegPerceptionError as error:
             told[1] = str(error)
-    device = torch.device("cuda", torch.cuda.current_device()) if dist.get_backend() == "nccl" else None
-    dist.broadcast_object_list(told, src=0, device=device)
+    dist.broadcast_object_list(told, src=0, device=_device())
     if told[1]:
         raise SegPerceptionError(told[1])
     found: T = told[0]
@@ -132,6 +140,11 @@ class _SumOverProcesses(torch.autograd.Function):
         summed = gradient.clone(memory_format=torch.contiguous_format)
         dist.all_reduce(summed)
         return summed
+
+
+def _device() -> torch.device | None:
+    """Where what processes tell each other must lie; None: anywhere."""
+    return torch.device("cuda", torch.cuda.current_device()) if dist.get_backend() == "nccl" else None
 
 
 def _together() -> bool:

@@ -58,10 +58,6 @@ class TrainingStream(TorchDataset[dict[str, Tensor]]):
         pairs = config.augment.swapped_by_mirror
         self._mirrored_codes = self.partial.mirrored(pairs) if pairs else None
         shares = np.array([source.share for source in config.data], np.float64)
-        if (shares < 0).any() or shares.sum() <= 0:
-            raise SegPerceptionError(
-                f"the shares of the data are {shares.tolist()}: none may be negative, one must be positive"
-            )
         self._shares = shares / shares.sum()
         self._bounds = np.cumsum(self._shares)
         self._cut_outs: list[CutOut] | None = None

@@ -16,11 +16,11 @@ AGAIN_S = 1.0
 
 
 @contextmanager
-def held_back() -> Iterator[None]:
+def held_back() -> Iterator[list[int]]:
     """Signals take effect when the block has ended, which is told of Ctrl-C; a second one at once, as where a step hangs. Where
-    the block fails, its error goes before."""
+    the block fails, its error goes before. Gives what came so far."""
     with kept(_tell, AGAIN_S) as came:
-        yield
+        yield came
     for number in came:
         signal.raise_signal(number)
 

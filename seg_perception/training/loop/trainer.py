@@ -29,10 +29,11 @@ from seg_perception.training.distributed import mean_over_processes, rank, told_
 from seg_perception.training.loop import checkpoint, optimisation
 from seg_perception.training.loop.beginning import read_beginning
 from seg_perception.training.loop.class_rows import same_classes, taken_rows, told
+from seg_perception.training.loop.common_end import CommonEnd
 from seg_perception.training.loop.consistency import consistency_loss, mixed_images, pseudo_labels, ramped_weight, split
 from seg_perception.training.loop.device import device_for, wrapped_for_processes
 from seg_perception.training.loop.distillation import Teacher
-from seg_perception.training.loop.interruption import end_as_by_ctrl_c, held_back
+from seg_perception.training.loop.interruption import end_as_by_ctrl_c
 from seg_perception.training.loop.objective import Objective, refuse_missing_heads
 from seg_perception.training.loop.optimisation import learning_rate, make_optimiser, move_average, share_done
 from seg_perception.training.loop.steadiness import moves, next_frames, steady_losses
@@ -115,28 +116,29 @@ class Trainer:
         """Train up to this step, or until all is done, validating and saving on the way; metrics holds the last
         validation afterwards. What was trained is saved where it is interrupted or stumbles between two steps, as over an image
         that is broken, or where memory ends."""
-        first = self.step
         with contextlib.ExitStack() as stack:
             log = None
             if rank() == 0:
                 self.out.mkdir(parents=True, exist_ok=True)
                 log = stack.enter_context(contextlib.closing(TrainingLog(self.out, self.step)))
             bar = stack.enter_context(self._progress_bar())
+            end = CommonEnd(self._save_what_is_new)
+            stack.enter_context(end.agreed())
             try:
-                self._train(until, log, bar)
+                self._train(until, log, bar, end)
             except BaseException:
-                if log is not None and self.step > first and self._is_whole:
-                    self._save_last()
+                if self._is_whole:
+                    self._save_what_is_new()
                 raise
 
-    def _train(self, until: int, log: TrainingLog | None, bar: tqdm[Any]) -> None:
+    def _train(self, until: int, log: TrainingLog | None, bar: tqdm[Any], end: CommonEnd) -> None:
         began, before_s = time.monotonic(), self.trained_s
         if self._validation_is_due:  # of a run that was stopped in it, or is to end where it is
-            self._validate(log)
+            self._validate(log, end)
             if log is not None:
                 self._save_last()
-        for batch in self.batches(until) if self.done < 1 else ():
-            with held_back():
+        for batch in end.each(self.batches(until)) if self.done < 1 else ():
+            with end.step():
                 losses = self.one_step(batch)
                 seconds = time.monotonic() - began
                 self.trained_s = before_s + (_told(seconds) if self.config.minutes else seconds)
@@ -144,8 +146,9 @@ class Trainer:
             bar.set_postfix_str(" ".join(f"{name} {value:.3f}" for name, value in losses.items()), refresh=False)
             if log is not None and self.step % LOG_EVERY == 0:
                 log.losses(self.step, self.trained_s, self.optimiser.param_groups[0]["lr"], losses)
+            end.check()
             if self._validation_is_due:
-                self._validate(log)
+                self._validate(log, end)
             ends = self.step == until or self.done >= 1
             if log is not None and (self.step % self.config.checkpoint_every == 0 or ends):
                 self._save_last()
@@ -332,19 +335,28 @@ class Trainer:
         if changed and rank() == 0:
             tqdm.write(f"resumed at step {self.step} with other settings than before: {', '.join(changed)}")
 
-    def _validate(self, log: TrainingLog | None) -> None:
+    def _validate(self, log: TrainingLog | None, end: CommonEnd) -> None:
         """The first process, whose log it is, validates, and keeps the best; the others wait for it."""
-        if log is not None:
-            self.metrics = validate(self.average, self.config, self.labels)
-            tqdm.write(f"step {self.step}: mIoU {self.metrics['miou']:.4f}")
-            if self.metrics["miou"] > self.best:
-                self._save("best.pt", self.metrics["miou"])
-                self.best = self.metrics["miou"]
-            log.validation(self.step, self.metrics)
-            if log.shows_pictures:
-                log.picture(self.step, draw_first(self.average, self.config, self.labels))
+        with end.alone():
+            if log is not None:
+                self._validate_here(log)
         self.validated = self.step
         wait_for_all()
+
+    def _validate_here(self, log: TrainingLog) -> None:
+        self.metrics = validate(self.average, self.config, self.labels)
+        tqdm.write(f"step {self.step}: mIoU {self.metrics['miou']:.4f}")
+        if self.metrics["miou"] > self.best:
+            self._save("best.pt", self.metrics["miou"])
+            self.best = self.metrics["miou"]
+        log.validation(self.step, self.metrics)
+        if log.shows_pictures:
+            log.picture(self.step, draw_first(self.average, self.config, self.labels))
+
+    def _save_what_is_new(self) -> None:
+        """In the first process, what was trained since it last saved."""
+        if rank() == 0 and self.saved < self.step:
+            self._save_last()
 
     def _save_last(self) -> None:
         self._save("last.pt")

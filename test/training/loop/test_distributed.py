@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -44,7 +46,13 @@ def words(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
 
 
 def torchrun(words: list[str]) -> subprocess.CompletedProcess[str]:
-    """Two processes with one thread each."""
+    """Two processes with one thread each, to their end."""
+    with started(words) as process:
+        out, err = process.communicate(timeout=600)
+    return subprocess.CompletedProcess(words, process.returncode, out, err)
+
+
+def started(words: list[str]) -> subprocess.Popen[str]:
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(PROGRAM)]
     environment = {
         **os.environ,
@@ -52,7 +60,9 @@ def torchrun(words: list[str]) -> subprocess.CompletedProcess[str]:
         "CUDA_VISIBLE_DEVICES": "",
         "PYTHONPATH": os.pathsep.join([str(PROGRAM.parents[1]), os.environ.get("PYTHONPATH", "")]),
     }
-    return subprocess.run(launcher + words, env=environment, capture_output=True, text=True, timeout=600, check=False)
+    return subprocess.Popen(
+        launcher + words, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
 
 
 def test_two_processes_train_as_one(words: list[str], tmp_path: Path) -> None:
@@ -71,6 +81,55 @@ def test_two_processes_train_as_one(words: list[str], tmp_path: Path) -> None:
             torch.testing.assert_close(two[part][name], value, rtol=1e-4, atol=1e-6, msg=f"{part} {name}")
     reports = [json.loads((tmp_path / f"{run}.json").read_text()) for run in ("one", "two")]
     assert reports[0]["miou"] == pytest.approx(reports[1]["miou"], rel=0.02)
+
+
+def child_of(pid: int, rank: int) -> int:
+    """The process of this rank that torchrun has started."""
+    for child in map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split()):
+        if f"RANK={rank}".encode() in Path(f"/proc/{child}/environ").read_bytes().split(b"\0"):
+            return child
+    raise AssertionError("there is no such process")
+
+
+@pytest.mark.parametrize("to", ["torchrun", "first", "second", "a broken image"])
+def test_processes_end_between_the_same_two_steps_and_what_they_learnt_is_kept(
+    to: str, words: list[str], tmp_path: Path
+) -> None:
+    """By Ctrl-C, by a signal to one of them, or where one of them cannot go on: the others met its end within a step, and no
+    step since the last checkpoint was kept."""
+    config = Path(words[words.index("--config") + 1]).read_text()
+    for old, new in (("steps: 4", "steps: 100000"), ("checkpoint_every: 2", "checkpoint_every: 100000")):
+        assert old in config
+        config = config.replace(old, new)
+    (tmp_path / "config.yaml").write_text(config + "cache_gb: 0\n")
+    write_camvid(tmp_path, 4)
+    more = ["--config", str(tmp_path / "config.yaml"), "--data", str(tmp_path), "--out", str(tmp_path / "out")]
+    log = tmp_path / "out/log.jsonl"
+    with started([*words, *more]) as process:
+        try:
+            while process.poll() is None and not (log.exists() and log.read_text()):
+                time.sleep(0.05)
+            assert process.poll() is None, process.communicate()
+            if to == "a broken image":
+                (tmp_path / "camvid/train/images/0.png").write_bytes(b"")
+            else:
+                pid = process.pid if to == "torchrun" else child_of(process.pid, ("first", "second").index(to))
+                os.kill(pid, signal.SIGINT)
+            out, err = process.communicate(timeout=300)
+        finally:
+            process.kill()
+    assert process.returncode != 0
+    saved = checkpoint.load(tmp_path / "out/last.pt")
+    assert saved["step"] >= 20, err[-3000:]
+    if to != "a broken image":
+        assert f"stopped after step {saved['step']}: the same command with --resume goes on" in out
+    else:
+        assert "0.png is not an image" in err
+    assert "Connection closed" not in err
+    done = torchrun(
+        [*words, *more, "--data", words[words.index("--data") + 1], "--resume", "--steps", str(saved["step"])]
+    )
+    assert done.returncode == 0 and f"trained {saved['step']} steps" in done.stdout, done.stderr[-3000:]
 
 
 @pytest.mark.parametrize("is_held", [False, True], ids=["trained", "held by another run"])

@@ -70,6 +70,25 @@ def test_bags_without_metadata_and_jobs_are_read_and_a_topic_is_of_bags_alone(ro
         UnlabelledFrames(dataclasses.replace(settings, sources=("job",)), tmp_path)
 
 
+def test_a_broken_frame_is_told_once_and_the_next_one_taken(
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One of thousands would end a run somewhere in the night, and again wherever it goes on."""
+    shutil.copytree(root / "camvid/val/images", tmp_path / "images")
+    frames = UnlabelledFrames(UnlabelledSettings(("images",)), tmp_path)
+    assert len(frames) == 3
+    whole = [frames[index] for index in range(3)]
+    for number in (1, 2):
+        (tmp_path / f"images/{number}.png").write_bytes((tmp_path / f"images/{number}.png").read_bytes()[:100])
+    for _ in range(2):
+        assert np.array_equal(frames[1], whole[0]) and np.array_equal(frames[0], whole[0])
+    said = capsys.readouterr().err
+    assert said.count("1.png is truncated") == said.count("2.png is truncated") == 1 and "next image is taken" in said
+    (tmp_path / "images/0.png").unlink()
+    with pytest.raises(SegPerceptionError, match=r"\d\.png"):
+        frames[0]
+
+
 def test_a_frame_is_the_same_whatever_was_read_before(root: Path) -> None:
     config = config_of(root)
     assert config.unlabelled is not None
