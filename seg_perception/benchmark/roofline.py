@@ -150,7 +150,10 @@ def of_graph(model: onnx.ModelProto, name: str, size_hw: tuple[int, int]) -> Net
         lengths = shapes.get(tensor, (0, [None]))[1]
         known = [length for length in lengths if length is not None]
         if len(known) < len(lengths):
-            raise SegPerceptionError(f"{name}: the shape of its tensor '{tensor}' is not fixed: export it again")
+            raise SegPerceptionError(
+                f"the operations of {name} cannot be counted, as the shape of its tensor '{tensor}' is only known when it runs: "
+                "export it with fixed sizes from where it was trained"
+            )
         return known
 
     def weigh(tensor: str) -> Tensor:

@@ -92,7 +92,7 @@ def test_a_quantised_layer_moves_int8_and_its_markers_are_free() -> None:
 
 
 def test_a_shape_that_is_not_fixed_is_refused() -> None:
-    with pytest.raises(SegPerceptionError, match=r"two: the shape of its tensor '.*' is not fixed: export it again"):
+    with pytest.raises(SegPerceptionError, match=r"of two cannot be counted, as the shape of its tensor '.*' is only"):
         roofline.of_graph(two_layers(rows="rows"), "two", (8, 8))
 
 

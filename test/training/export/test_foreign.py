@@ -296,6 +296,26 @@ def test_constants_are_those_of_the_network_however_they_are_written(precision: 
     assert np.abs(found - _logits(_image())).max() < 0.01 * np.abs(found).max()
 
 
+def _touchy(model: onnx.ModelProto) -> None:
+    """Small errors of the logits become large ones."""
+    graph = model.graph
+    graph.node[-1].output[0] = "logits"
+    graph.initializer.append(numpy_helper.from_array(np.array(300, np.float32), "much"))
+    graph.node.append(helper.make_node("Mul", ["logits", "much"], ["more"]))
+    graph.node.append(helper.make_node("Sin", ["more"], ["output"]))
+
+
+def test_weights_stay_float32_where_float16_would_change_the_network(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    theirs, out = _changed(_touchy)(tmp_path / "theirs.onnx"), tmp_path / "out.onnx"
+    assert _adopt(theirs, out, *NORMALISED) == 0
+    assert "so they stay float32" in capsys.readouterr().out
+    info, model = model_file.read(out)
+    assert {weight.data_type for weight in model.graph.initializer} == {TensorProto.FLOAT, TensorProto.INT64}
+    assert info.precision == "fp32" and info.parity["largest_error_relative"] < 0.03
+
+
 def _changed(change: Callable[[onnx.ModelProto], object]) -> Callable[[Path], Path]:
     def make(path: Path) -> Path:
         model = onnx.load(str(foreign_network(path)))
