@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import struct
 import tempfile
-from collections import Counter
-from collections.abc import Callable, Collection, Iterator
+from array import array
+from collections import Counter, defaultdict
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -29,6 +30,7 @@ _STAMP_AT, _STAMP_BYTES = 4, 8
 """Where a header's stamp lies in a message: behind CDR's encapsulation, or behind ROS 1's sequence number."""
 
 
+_WORD = 2**64 - 1
 Key = tuple[int, int]
 """Time of recording and stamp of a message in ns: what tells it from the others of its topic."""
 
@@ -158,39 +160,74 @@ class Bag:
 
     def entries(self, topics: Collection[str], stop_ns: int | None = None) -> Iterator[Entry]:
         """As messages, up to those recorded at stop_ns, but each is read only when that is asked for."""
-        if self._reader is None:
-            assert self._salvage is not None
-            yield from self._salvage.entries(topics, stop_ns=stop_ns)
+        if self._salvage is not None:
+            yield from self._salvage.entries(topics, stop_ns)
             return
-        reader, read, latest_ns = self._reader, 0, None
-        wanted = [c for c in reader.connections if c.topic in topics]
-        entries = iter(reader.messages(wanted, stop=stop_ns)) if wanted else iter(())
+        assert self._reader is not None
+        given, senseless = _Given(), 0
+        wanted = [c for c in self._reader.connections if c.topic in topics]
+        found = iter(self._reader.messages(wanted, stop=stop_ns)) if wanted else iter(())
         while True:
             try:
-                entry = next(entries, None)
+                message = next(found, None)
             except Exception as error:  # as above
-                break_reason = _reason(error)
+                reason = _reason(error)
                 break
-            if entry is None:
+            if message is None:
                 return
-            connection, time_ns, data = entry
-            read += 1
+            connection, time_ns, data = message
             # SQLite keeps what a page says, of whatever kind.
             if not isinstance(time_ns, int) or not isinstance(data, (bytes, memoryview)):
                 self.damage.append(f"{self.path} {connection.topic}: a message has no time or no bytes")
+                senseless += 1
                 continue
-            latest_ns = time_ns
-            if reader.is2:
+            given.add(connection.topic, time_ns)
+            if self._reader.is2:
                 data = salvage.unpacked_message(data)  # type: ignore[arg-type]  # or a view of them
-            later = _later(reader.deserialize, data, connection.msgtype)
-            stamp_at = _stamp_at(connection.msgtype, not reader.is2)
-            yield Entry(connection.topic, latest_ns, later, data, not reader.is2, stamp_at)
-        rest = _Salvage(self.path, self._stack)
-        for entry in rest.entries(topics, after_ns=latest_ns, stop_ns=stop_ns):
-            read += 1
-            yield entry
-        lost = str(sum(self.counts.get(topic, 0) for topic in topics) - read) if stop_ns is None else "some"
-        self.damage += [f"the bag {self.path} is damaged ({break_reason}): {lost} messages are lost", *rest.loss]
+            parse = self._reader.deserialize
+            yield _entry(connection.topic, connection.msgtype, time_ns, data, not self._reader.is2, parse)
+        yield from self._rest(topics, stop_ns, given, senseless, reason)
+
+    def _rest(
+        self, topics: Collection[str], stop_ns: int | None, given: _Given, senseless: int, reason: str
+    ) -> Iterator[Entry]:
+        """What rosbags has not given of these topics when it broke off for that reason, as it lies in the files. That it breaks off
+        where a file without an index is not in order of time is no damage."""
+        assert self._reader is not None
+        loss: list[str] = []
+        read = len(given) + senseless
+        for message in given.others(_scan([_unpacked(file, self._stack) for file in _storage_files(self.path)], loss)):
+            if message.topic in topics and (stop_ns is None or message.time_ns < stop_ns):
+                read += 1
+                parse = self._reader.deserialize
+                yield _entry(message.topic, message.kind, message.time_ns, message.data, message.ros1, parse)
+        lost = sum(self.counts.get(topic, 0) for topic in topics) - read if stop_ns is None else "some"
+        if loss or lost not in (0, "some"):
+            self.damage += [f"the bag {self.path} is damaged ({reason}): {lost} messages are lost", *loss]
+
+
+class _Given:
+    """Which messages have come on a way through a bag, by topic and time of recording."""
+
+    def __init__(self) -> None:
+        self._times_ns: defaultdict[str, array[int]] = defaultdict(lambda: array("Q"))
+
+    def add(self, topic: str, time_ns: int) -> None:
+        """One more."""
+        self._times_ns[topic].append(time_ns & _WORD)
+
+    def __len__(self) -> int:
+        return sum(map(len, self._times_ns.values()))
+
+    def others(self, messages: Iterable[RawMessage]) -> Iterator[RawMessage]:
+        """All messages but these."""
+        left = Counter((topic, time_ns) for topic, times_ns in self._times_ns.items() for time_ns in times_ns)
+        for message in messages:
+            key = message.topic, message.time_ns & _WORD
+            if left[key]:
+                left[key] -= 1
+            else:
+                yield message
 
 
 class _Salvage:
@@ -204,7 +241,7 @@ class _Salvage:
         self.counts: Counter[str] = Counter()
         definitions: dict[str, tuple[str, str]] = {}
         self.start_ns, self.end_ns, ros1 = 2**63 - 1, 0, False
-        for message in self._scan(self.loss):
+        for message in _scan(self._files, self.loss):
             self.types[message.topic] = message.kind
             self.counts[message.topic] += 1
             definitions[message.kind] = message.definition
@@ -226,21 +263,21 @@ class _Salvage:
         # Every store knows a few from the beginning, and refuses others under their names.
         self._types.register({kind: fields for kind, fields in found.items() if kind not in self._types.fielddefs})
 
-    def _scan(self, loss: list[str]) -> Iterator[RawMessage]:
-        for file in self._files:
-            yield from salvage.scan(file, loss)
-
-    def entries(
-        self, topics: Collection[str], *, after_ns: int | None = None, stop_ns: int | None = None
-    ) -> Iterator[Entry]:
-        """As Bag.entries, of what was recorded after after_ns."""
-        for message in self._scan([]):
-            late = after_ns is not None and message.time_ns <= after_ns
-            if message.topic in topics and not late and (stop_ns is None or message.time_ns < stop_ns):
+    def entries(self, topics: Collection[str], stop_ns: int | None) -> Iterator[Entry]:
+        """As Bag.entries."""
+        for message in _scan(self._files, []):
+            if message.topic in topics and (stop_ns is None or message.time_ns < stop_ns):
                 parse = self._types.deserialize_ros1 if message.ros1 else self._types.deserialize_cdr
-                later = _later(parse, message.data, message.kind)
-                stamp_at = _stamp_at(message.kind, message.ros1)
-                yield Entry(message.topic, message.time_ns, later, message.data, message.ros1, stamp_at)
+                yield _entry(message.topic, message.kind, message.time_ns, message.data, message.ros1, parse)
+
+
+def _scan(files: Iterable[Path], loss: list[str]) -> Iterator[RawMessage]:
+    for file in files:
+        yield from salvage.scan(file, loss)
+
+
+def _entry(topic: str, kind: str, time_ns: int, data: bytes, ros1: bool, parse: Callable[[bytes, str], Any]) -> Entry:
+    return Entry(topic, time_ns, _later(parse, data, kind), data, ros1, _stamp_at(kind, ros1))
 
 
 def _stamp_at(kind: str, ros1: bool) -> int:

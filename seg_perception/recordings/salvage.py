@@ -96,8 +96,9 @@ def _scan_mcap(path: Path, loss: list[str]) -> Iterator[RawMessage]:
             if length > left:
                 loss.append(f"{path} ends within a chunk: up to {length - left} bytes are missing")
             if opcode == _CHUNK:
-                found = _records(_chunk(body, path, loss), schemas, channels)
-                yield from sorted(found, key=lambda message: message.time_ns)
+                data, lost = _chunk(body, path, loss), list[str]()
+                yield from sorted(_records(data, schemas, channels, path, lost), key=lambda message: message.time_ns)
+                loss += lost if length <= left else []  # that it was cut off is told
             else:
                 yield from _record(opcode, body, schemas, channels)
 
@@ -135,12 +136,16 @@ def _records(
     data: bytes,
     schemas: dict[int, tuple[str, tuple[str, str]]],
     channels: dict[int, tuple[str, str, tuple[str, str]]],
+    path: Path,
+    loss: list[str],
 ) -> Iterator[RawMessage]:
+    """Of a chunk."""
     start = 0
     while start + 9 <= len(data):
         opcode, length = struct.unpack_from("<BQ", data, start)
         start += 9
         if start + length > len(data):
+            loss.append(f"{path} has a damaged chunk: {len(data) - start} of its {len(data)} bytes are lost")
             return
         yield from _record(opcode, data[start : start + length], schemas, channels)
         start += length
@@ -239,14 +244,20 @@ def _scan_ros1(path: Path, loss: list[str]) -> Iterator[RawMessage]:
             except (KeyError, ValueError, EOFError, OSError, RuntimeError) as error:
                 loss.append(f"{path} has a damaged chunk ({error}): its {len(data)} bytes are lost")
                 continue
-            yield from _ros1_records(data, connections)
+            lost: list[str] = []
+            yield from _ros1_records(data, connections, path, lost)
+            loss += lost if length <= left else []  # that it was cut off is told
 
 
-def _ros1_records(data: bytes, connections: dict[bytes, tuple[str, str, tuple[str, str]]]) -> Iterator[RawMessage]:
+def _ros1_records(
+    data: bytes, connections: dict[bytes, tuple[str, str, tuple[str, str]]], path: Path, loss: list[str]
+) -> Iterator[RawMessage]:
+    """Of a chunk."""
     file = BytesIO(data)
-    while file.tell() < len(data):
+    while (start := file.tell()) < len(data):
         fields, length = _ros1_head(file)
         if not fields or file.tell() + length > len(data):
+            loss.append(f"{path} has a damaged chunk: {len(data) - start} of its {len(data)} bytes are lost")
             return
         yield from _ros1_record(fields, file.read(length), connections)
 

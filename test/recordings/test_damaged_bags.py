@@ -99,6 +99,46 @@ def test_files_that_were_never_indexed_are_whole(tmp_path: Path) -> None:
         assert source.problems == []
 
 
+def _records(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """Of a part of an MCAP file: the type and the whole of each."""
+    place = 0
+    while place < len(data):
+        opcode, length = struct.unpack_from("<BQ", data, place)
+        yield opcode, data[place : place + 9 + length]
+        place += 9 + length
+
+
+@pytest.mark.parametrize("excerpt", [Excerpt(), Excerpt(end_s=0.45)])
+@pytest.mark.parametrize("in_chunk", [False, True])
+@pytest.mark.parametrize("swapped", [False, True])
+def test_a_file_without_an_index_is_whole_in_whatever_order_it_was_written(
+    tmp_path: Path, swapped: bool, in_chunk: bool, excerpt: Excerpt
+) -> None:
+    """As rosbag2 writes it with its preset fastwrite: as messages come, while they are recorded as they were received."""
+    path = write(tmp_path / "bag", pictures(8)) / "bag.mcap"
+    data, records = path.read_bytes(), []
+    for opcode, record in _records(data[8:-8]):
+        if opcode == 6:
+            records += [inner for _, inner in _records(record[9 + 40 :])]
+    messages = [record for record in records if record[0] == 5]
+    if swapped:
+        messages[2], messages[4] = messages[4], messages[2]
+    body = b"".join([record for record in records if record[0] != 5] + messages)
+    if in_chunk:
+        head = struct.pack("<QQQIIQ", START_NS, START_NS + 7 * PERIOD_NS, len(body), 0, 0, len(body))
+        body = struct.pack("<BQ", 6, len(head) + len(body)) + head + body
+    (start,) = [record for opcode, record in _records(data[8:-8]) if opcode == 1]
+    end = struct.pack("<BQI", 15, 4, 0) + struct.pack("<BQQQI", 2, 20, 0, 0, 0)
+    file = tmp_path / "fast.mcap"
+    file.write_bytes(data[:8] + start + body + end + data[:8])
+    source = BagSource(file, excerpt=excerpt)
+    found = numbers(source)
+    expected = [0, 1, 4, 3, 2, 5, 6, 7] if swapped else [*range(8)]
+    assert sorted(found) == [number for number in range(8) if number < excerpt.end_s * 10]
+    assert in_chunk or found == [number for number in expected if number in found]
+    assert source.problems == []
+
+
 def test_a_spoilt_chunk_costs_its_own_messages_only(tmp_path: Path) -> None:
     count = 2 * (1 << 20) // PICTURE_BYTES + 30  # more than two chunks
     path = write(tmp_path / "bag", pictures(count), compression=CompressionMode.STORAGE)
@@ -176,6 +216,25 @@ def test_compressed_messages_are_read_without_the_metadata_that_says_so(
     assert found == [number for number in range(found[-1] + 1) if number != 3]
     assert len(found) > COUNT / 2 if is_cut else len(found) == COUNT - 1
     assert "at 1300000000 ns: the message is no sensor_msgs/msg/Image" in source.problems[-1]
+
+
+@pytest.mark.parametrize("ending", ["mcap", "bag"])
+def test_what_is_spoilt_within_a_chunk_is_told_where_nothing_else_tells_it(tmp_path: Path, ending: str) -> None:
+    """The file has no index besides, and so no number of messages."""
+    if ending == "bag":
+        file = write_ros1(tmp_path / "drive.bag", pictures(COUNT, types=TYPES1))
+        data = bytearray(file.read_bytes())
+        place = data.index(b"index_pos=") + len(b"index_pos=")
+        data[place : place + 8] = bytes(8)
+    else:
+        file = write(tmp_path / "bag", pictures(COUNT)) / "bag.mcap"
+        data = bytearray(file.read_bytes()[:-40])
+    middle = file.stat().st_size // 3
+    data[middle : middle + 2 * PICTURE_BYTES] = b"\xff" * 2 * PICTURE_BYTES
+    file.write_bytes(data)
+    source = BagSource(file)
+    assert 0 < len(list(source)) < COUNT / 2
+    assert any(re.search("has a damaged chunk: .* bytes are lost", problem) for problem in source.problems)
 
 
 def test_an_excerpt_of_a_spoilt_bag_has_not_lost_what_comes_after_it(tmp_path: Path) -> None:
