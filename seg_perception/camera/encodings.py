@@ -96,6 +96,11 @@ def encoding_note(encoding: str) -> str:
     return f"the encoding '{quoted(encoding)}' is no name of sensor_msgs: it is read as {layout.name}"
 
 
+def shows_picture(encoding: str) -> bool:
+    """Whether it is that of a picture as far as its name tells, rather than of depth or other numbers."""
+    return encoding in ENCODINGS or not re.fullmatch(r"\d+[SFU]C\d+", encoding)
+
+
 def why_not_read(encoding: str) -> str:
     """What to say of an encoding that is not read."""
     start = f"the image has the encoding '{quoted(encoding)}', which is not read: "
@@ -104,6 +109,6 @@ def why_not_read(encoding: str) -> str:
             f"{start}it is a depth camera's as a rule; if it is a grey picture, set image_16uc1_is_grey, or name the topic "
             "where it is a bag's"
         )
-    if re.fullmatch(r"\d+[SFU]C\d+", encoding):
+    if not shows_picture(encoding):
         return f"{start}it holds numbers and shows no picture, so give the topic of a colour or grey image"
     return start + nearest_name(encoding[:LONGEST_QUOTE], ENCODINGS)

@@ -16,6 +16,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from seg_perception.camera import encodings
 from seg_perception.camera.encodings import DEPTH_OR_GREY, GREY, Layout, find_layout, why_not_read
 from seg_perception.camera_model import CameraModel
 from seg_perception.errors import BadImageError as BadImageError
@@ -33,6 +34,8 @@ JPEG_START, JPEG_END = b"\xff\xd8", b"\xff\xd9"
 PNG_START, PNG_END, PNG_BITS_AT = b"\x89PNG", b"IEND", 24
 RIFF, WEBP = b"RIFF", b"WEBP"
 """A WebP is a RIFF file: its length lies between the two, little-endian, and counts from the second."""
+COMPRESSED_DEPTH = "compressedDepth"
+"""In the format of what image_transport makes of depth: a PNG behind numbers of its own."""
 COMPRESSED_TAIL_BYTES = 4096
 """How far from the end the mark that ends a picture may lie: cameras pad their JPEG to whole USB packets."""
 
@@ -100,6 +103,14 @@ def check_image(message: Any, grey_16uc1: bool = False, limits: ImageLimits = LI
     return layout
 
 
+def shows_picture(message: Any) -> bool:
+    """Whether an Image or CompressedImage message is a picture as far as its encoding tells, rather than depth."""
+    if hasattr(message, "encoding"):
+        return encodings.shows_picture(str(message.encoding))
+    encoding, _, how = str(message.format).partition(";")
+    return COMPRESSED_DEPTH not in how and encodings.shows_picture(encoding.strip())
+
+
 def check_compressed(message: Any, limits: ImageLimits = LIMITS) -> None:
     """Whether a CompressedImage message starts and ends like a JPEG, PNG or WebP of a size within the limits; raises
     BadImageError otherwise."""
@@ -114,7 +125,9 @@ def check_compressed(message: Any, limits: ImageLimits = LIMITS) -> None:
     elif start[:4] == RIFF and start[8:] == WEBP:
         whole = len(data) >= 8 + int.from_bytes(start[4:8], "little")
     else:
-        raise BadImageError(WRONG_ENCODING, f"{_compressed(message)} is no JPEG, PNG or WebP")
+        is_depth = COMPRESSED_DEPTH in message.format
+        why = "is depth: give the topic of a colour or grey image" if is_depth else "is no JPEG, PNG or WebP"
+        raise BadImageError(WRONG_ENCODING, f"{_compressed(message)} {why}")
     if not whole:
         raise BadImageError(TRUNCATED, f"{_compressed(message)} of {len(data)} bytes ends too early")
     limits.check_encoded(data, _compressed(message))

@@ -30,7 +30,7 @@ from seg_perception.recordings.topics import (
     LABEL_TOPIC,
     TF_TOPIC,
     beside,
-    image_topics,
+    most_images,
     transforms_topic,
 )
 from seg_perception.recordings.video_topics import Found, Place, video_images
@@ -72,8 +72,8 @@ class BagSource(Source):
             stems_by_number(labels)
         self._opening_notes: list[str] = []
         self._grey_16uc1 = topic is not None  # who names a topic wants its pictures
-        (self.topic,) = image_topics(path, [topic] if topic else [])
         with Bag(path) as bag:
+            self.topic = bag.require_image(topic) if topic else most_images(bag)
             self._label = self._truth_topic(bag, label_topic, beside(self.topic, LABEL_TOPIC))
             self._instance = self._truth_topic(bag, instance_topic, beside(self.topic, INSTANCE_TOPIC))
             info = self._if_of(bag, beside(self.topic, INFO_TOPIC), INFO_TYPE)

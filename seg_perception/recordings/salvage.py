@@ -25,7 +25,7 @@ else:
     from backports import zstd
 
 ZSTD_START = b"\x28\xb5\x2f\xfd"
-_MCAP_START, _ROS1_START = b"\x89MCAP0\r\n", b"#ROSBAG V2.0\n"
+_MCAP_START, _ROS1_START, _SQLITE_START = b"\x89MCAP0\r\n", b"#ROSBAG V2.0\n", b"SQLite format 3\0"
 _SCHEMA, _CHANNEL, _MESSAGE, _CHUNK, _DATA_END, _LAST_OPCODE = 3, 4, 5, 6, 15, 15
 _ROS1_MESSAGE, _ROS1_CHUNK, _ROS1_CONNECTION = 2, 5, 7
 _LONGEST_HEADER = 1 << 20
@@ -65,14 +65,19 @@ def unpacked_message(data: bytes) -> bytes:
 
 
 def scan(path: Path, loss: list[str]) -> Iterator[RawMessage]:
-    """What can be read of one storage file (.mcap, .db3, .bag), in the order in which it lies there; loss takes a
-    sentence for each part that cannot, with its size."""
-    scanner: Callable[[Path, list[str]], Iterator[RawMessage]] = {
-        ".db3": _scan_sqlite,
-        ".bag": _scan_ros1,
-    }.get(path.suffix, _scan_mcap)
-    for message in scanner(path, loss):
+    """What can be read of one storage file, in the order in which it lies there; loss takes a sentence for each part that cannot,
+    with its size. Its first bytes say what it is, and its name where they are spoilt."""
+    for message in _scanner(path)(path, loss):
         yield message if message.ros1 else message._replace(data=unpacked_message(message.data))
+
+
+def _scanner(path: Path) -> Callable[[Path, list[str]], Iterator[RawMessage]]:
+    with path.open("rb") as file:
+        head = file.read(16)
+    for start, scanner in {_MCAP_START: _scan_mcap, _SQLITE_START: _scan_sqlite, _ROS1_START: _scan_ros1}.items():
+        if head.startswith(start):
+            return scanner
+    return {".db3": _scan_sqlite, ".bag": _scan_ros1, ".active": _scan_ros1}.get(path.suffix, _scan_mcap)
 
 
 def _scan_mcap(path: Path, loss: list[str]) -> Iterator[RawMessage]:
@@ -187,7 +192,7 @@ def _scan_sqlite(path: Path, loss: list[str]) -> Iterator[RawMessage]:
     with path.open("rb") as file:
         head = file.read(100)
     size = path.stat().st_size
-    if head.startswith(b"SQLite format 3\0") and len(head) == 100:
+    if head.startswith(_SQLITE_START) and len(head) == 100:
         page, pages = int.from_bytes(head[16:18], "big"), int.from_bytes(head[28:32], "big")
         whole = (65536 if page == 1 else page) * pages
         if whole > size:

@@ -39,7 +39,8 @@ FOLDER_RATE_HZ = 10.0
 """Images of a folder carry no rate; this leaves a CPU time to answer each."""
 SYNTHETIC_FRAMES = 150
 FREE_DISTANCE_EVERY = 5
-BAG_ENDINGS = (".mcap", ".db3", ".bag")
+BAG_ENDINGS = (".mcap", ".db3", ".bag", ".bag.active")
+"""The last is ROS 1's while it records, and stays where that was killed."""
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from seg_perception.camera.messages import shows_picture
 from seg_perception.errors import SegPerceptionError
-from seg_perception.recordings.bag_file import IMAGE_TYPES, TF_TYPE, Bag
+from seg_perception.recordings.bag_file import IMAGE_TYPES, STILL_TYPES, TF_TYPE, Bag
 
 IMAGE_TOPIC, INFO_TOPIC, LABEL_TOPIC, INSTANCE_TOPIC = (
     "/camera/image_raw",
@@ -25,18 +26,35 @@ NO_CAMERA = ("label", "instance", "label_mask", "instance_mask", "confidence", "
 
 def image_topics(path: Path, wanted: Sequence[str] = (), *, everything: bool = False) -> list[str]:
     """The image topics of a bag to take: the wanted ones in their order, or every camera's, or without a wish the one
-    with most images.
+    with most images. Depth is no picture, unless it is wanted or there is nothing else.
 
     Raises SegPerceptionError listing what there is.
     """
     with Bag(path) as bag:
         if wanted and not everything:
             return [bag.require_image(topic) for topic in dict.fromkeys(wanted)]
-        found = [name for name, kind in sorted(bag.types.items()) if kind in IMAGE_TYPES and bag.counts[name]]
-        found = [name for name in found if without_form(name).rsplit("/", 1)[-1] not in NO_CAMERA]
-        if not found:
-            raise SegPerceptionError(f"the bag {path} holds no images: its topics are {bag.listed}")
-        return _once(found, bag.counts) if everything else [max(found, key=lambda name: bag.counts[name])]
+        return _once(_cameras(bag), bag.counts) if everything else [most_images(bag)]
+
+
+def most_images(bag: Bag) -> str:
+    """The camera's topic with most images; raises SegPerceptionError listing what there is."""
+    return max(_cameras(bag), key=lambda name: bag.counts[name])
+
+
+def _cameras(bag: Bag) -> list[str]:
+    found = [name for name, kind in sorted(bag.types.items()) if kind in IMAGE_TYPES and bag.counts[name]]
+    found = [name for name in found if without_form(name).rsplit("/", 1)[-1] not in NO_CAMERA]
+    if not found:
+        raise SegPerceptionError(f"the bag {bag.path} holds no images: its topics are {bag.listed}")
+    return [name for name in found if len(found) == 1 or _shows_pictures(bag, name)] or found
+
+
+def _shows_pictures(bag: Bag, topic: str) -> bool:
+    """Whether the images of a topic are pictures rather than depth, by the first of them."""
+    if bag.types[topic] not in STILL_TYPES:
+        return True
+    _, _, message = next(bag.messages([topic]), (topic, 0, None))
+    return message is None or shows_picture(message)
 
 
 def without_form(topic: str) -> str:

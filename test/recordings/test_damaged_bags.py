@@ -83,6 +83,19 @@ def test_a_ros_1_bag_without_an_index_is_read_from_the_front(tmp_path: Path) -> 
     assert found == list(range(len(found))) and COUNT / 3 < len(found) < COUNT
 
 
+@pytest.mark.parametrize("name", ["drive.bag.active", "drive.mcap", "drive.db3"])
+def test_what_a_file_is_stands_in_it(tmp_path: Path, name: str) -> None:
+    """ROS 1 calls it `active` while it records, and it stays so where the recorder was killed."""
+    path = write_ros1(tmp_path / "drive.bag", pictures(COUNT, types=TYPES1)).rename(tmp_path / name)
+    truncate(path, 0.7)
+    source = open_source(str(path))
+    assert isinstance(source, BagSource)
+    found = numbers(source)
+    assert found == list(range(len(found))) and COUNT / 2 < len(found) < COUNT
+    mcap = (write(tmp_path / "bag", pictures(3)) / "bag.mcap").rename(tmp_path / "other.bag")
+    assert numbers(BagSource(mcap)) == [0, 1, 2]
+
+
 def test_files_that_were_never_indexed_are_whole(tmp_path: Path) -> None:
     mcap = write(tmp_path / "mcap", pictures(COUNT)) / "mcap.mcap"
     data = mcap.read_bytes()

@@ -118,6 +118,41 @@ def test_topics_are_those_asked_for_or_every_camera(tmp_path: Path) -> None:
     assert all(item.truth is None for item in BagSource(path, "/left/image_raw"))
 
 
+def test_faults_that_differ_in_numbers_alone_are_told_once(tmp_path: Path) -> None:
+    """Each JPEG has another length, and so had each of a thousand that were cut off a sentence of its own."""
+    messages = []
+    for number in range(5):
+        data = cv2.imencode(".jpg", picture(number))[1].ravel()[: -500 - number]
+        packed = TYPES.types[COMPRESSED](header=header(time_of(number)), format="jpeg", data=data)
+        messages.append(("/front/image_raw/compressed", COMPRESSED, packed, time_of(number)))
+    source = BagSource(write(tmp_path / "bag", messages))
+    assert list(source) == []
+    (problem,) = source.problems
+    assert f"at {time_of(0)} ns: " in problem and "ends too early (and 4 more like it)" in problem
+
+
+@pytest.mark.parametrize("kind", ["16UC1", "32FC1", "16UC1; compressedDepth", "16UC1; png compressed "])
+def test_depth_is_taken_for_no_camera_where_there_is_one(tmp_path: Path, kind: str) -> None:
+    """A depth camera often sends more of it than colour."""
+    deep = np.full((48, 64), 1500, np.float32 if kind == "32FC1" else np.uint16)
+    if ";" in kind:
+        topic = "/depth/image_rect_raw/compressedDepth"
+        packed = compressed(deep, START_NS)
+        packed.format = kind
+        if "Depth" in kind:
+            packed.data = np.concatenate((np.zeros(12, np.uint8), packed.data))
+        depth = [(topic, COMPRESSED, packed, time_of(number)) for number in range(4)]
+    else:
+        topic = "/depth/image_rect_raw"
+        depth = [(topic, IMAGE, image(deep, kind, time_of(number)), time_of(number)) for number in range(4)]
+    path = write(tmp_path / "bag", [*depth, *pictures(3)])
+    assert image_topics(path) == image_topics(path, everything=True) == [BagSource(path).topic] == ["/front/image_raw"]
+    assert image_topics(path, [topic]) == image_topics(write(tmp_path / "alone", depth)) == [topic]
+    if "Depth" in kind:
+        source = BagSource(path, topic)
+        assert list(source) == [] and "is depth: give the topic of a colour or grey image" in source.problems[0]
+
+
 def test_topics_beside_the_images_that_are_of_another_type_are_left_out_and_told(tmp_path: Path) -> None:
     names = ("/front/label", "/front/instance", "/front/camera_info", "/tf_static")
     others = [(name, TEXT, TYPES.types[TEXT](data="hello"), START_NS) for name in names]
