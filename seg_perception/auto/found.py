@@ -20,6 +20,7 @@ from seg_perception.files import in_order
 from seg_perception.labelling.job import recording_of
 from seg_perception.labelling.split import VAL_SHARE, Row, validation_stems
 from seg_perception.labels import VOID, LabelSet
+from seg_perception.training.data.unusable import usable
 
 TRAIN_WORDS = ("train", "training", "train2017")
 VAL_WORDS = ("val", "valid", "validation", "val2017", "test")
@@ -107,8 +108,8 @@ def look_at(layout: Layout, labels: LabelSet, said: Classes | None = None) -> Se
     sizes: Counter[tuple[int, int]] = Counter()
     classes: dict[str, frozenset[int]] = {}
     apart = False
-    for index in tqdm(_spread(len(dataset)), unit="image", desc="look", mininterval=1):
-        sample = dataset[index]
+    places = tqdm(_spread(len(dataset)), unit="image", desc="look", mininterval=1)
+    for index, sample in usable(dataset, places, lambda place: (place, dataset[place])):
         sizes[sample.rgb.shape[0], sample.rgb.shape[1]] += 1
         names = (dataset.meaning.get(own_id, ()) for own_id in np.unique(sample.label).tolist() if own_id != VOID)
         classes[_stem(dataset, index)] = frozenset(labels.by_name(name).id for some in names for name in some)

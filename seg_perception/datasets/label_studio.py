@@ -23,6 +23,7 @@ from seg_perception.files import IMAGE_ENDINGS, in_either_form, is_file, visible
 
 _AREAS = ("polygonlabels", "brushlabels", "rectanglelabels", "ellipselabels")
 _BY_KEY = {"rle": _AREAS[1], "points": _AREAS[0], "radiusX": _AREAS[3], "height": _AREAS[2]}
+SEVERAL = "regions have several labels, of which the first counts"
 _UPLOAD = re.compile(r"^[0-9a-f]{8}-")
 """What Label Studio puts before the name of a file that was uploaded."""
 
@@ -71,6 +72,7 @@ class LabelStudio(Drawn):
                 _refuse_turned(row, where)
                 same_size((row.get("original_height"), row.get("original_width")), size_hw, self._file)
                 shapes.append(Shape(self._ids[names[0]], where, **_outline(row, size_hw, where)))
+                remarks += [Remark(SEVERAL, where)] * (len(names) > 1)
             except (KeyError, TypeError, ValueError, OverflowError) as error:
                 raise SegPerceptionError(f"{where} is damaged ({error}): export it again") from error
         return shapes, remarks

@@ -265,6 +265,10 @@ def test_the_network_sees_the_images_shape(image_hw: tuple[int, int], wanted: tu
         ("both", "--steps and --minutes"),
         ("data", "--data is for a configuration of your own"),
         ("one", "has one image"),
+        (
+            "damaged",
+            "of 4 images that were read 2 cannot be used: .*d_1.png .*; .*d_2.png .*; what cannot be mended take out",
+        ),
     ],
 )
 def test_what_cannot_be_learnt_from_is_named_and_nothing_is_written(
@@ -277,6 +281,10 @@ def test_what_cannot_be_learnt_from_is_named_and_nothing_is_written(
         own_folder(root / "mine", {"train": 1, "val": 1})
     elif fault == "one":
         coco(root, ["a_0"], ["road"])
+    elif fault == "damaged":
+        own_folder(root, {"train": 4, "val": 1})
+        for number in (1, 2):
+            (root / f"train/labels/d_{number}.png").write_bytes(b"")
     elif fault != "none":
         own_folder(root, {"train": 1, "val": 1})
     if fault == "ids":

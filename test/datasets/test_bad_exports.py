@@ -500,6 +500,17 @@ def test_a_region_of_label_studio_on_a_turned_image_is_refused(
         dataset[0]
 
 
+def test_a_region_of_label_studio_with_several_labels_is_told(tmp_path: Path) -> None:
+    boxed(tmp_path, 0)
+    tasks = json.loads((tmp_path / "tasks.json").read_text())
+    value = {"width": 50, "height": 50, "rectanglelabels": ["car", "road"]}
+    tasks[0]["annotations"][0]["result"][0]["value"] |= value
+    text(tmp_path / "tasks.json", tasks)
+    (remark,) = open_dataset("label_studio", tmp_path, "", CAMVID).read(0).remarks
+    assert "several labels, of which the first counts" in remark.kind and "region r0 of a.jpg" in remark.where
+    assert picture(tmp_path, "label_studio")[0] == "cc.."
+
+
 def test_shapes_that_cover_no_pixel_are_counted(tmp_path: Path) -> None:
     """Thinner than a pixel, between the middles of two, or a mask of nothing."""
     labelme(

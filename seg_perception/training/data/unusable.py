@@ -52,6 +52,6 @@ def _told(dataset: Dataset, faults: dict[int, SegPerceptionError], count: int) -
     paths = [path for path in map(dataset.path, faults) if path is not None]
     line = ", ".join(f'"{glob.escape(path.stem)}"' for path in paths)
     return (
-        f"{dataset.name}: of {count} images that were read {len(faults)} cannot be used: {first}{more}; or leave what cannot be "
-        f"mended out by `leave_out: [{line}]`"
+        f"{dataset.name}: of {count} images that were read {len(faults)} cannot be used: {first}{more}; what cannot be mended take "
+        f"out, or let the source say `leave_out: [{line}]`"
     )

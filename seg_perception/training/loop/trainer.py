@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
+from seg_perception.datasets import Dataset as LabelledImages
 from seg_perception.errors import SegPerceptionError
 from seg_perception.labels import LabelSet
 from seg_perception.training.config import TrainConfig
@@ -83,7 +84,7 @@ class Trainer:
         self.scaler = GradScaler(enabled=config.precision == "fp16")
         self.stream = TrainingStream(config, labels, config.steps * config.batch_size)
         self.teacher = None if config.distill is None else Teacher(config, config.distill, labels, self.device)
-        self._look_at_validation()
+        self.validation = self._validation_data()
         unlabelled = config.unlabelled
         self.frames = unlabelled and UnlabelledStream(config, unlabelled, config.steps * unlabelled.batch_size)
         weights = torch.from_numpy(self.stream.class_weights()).to(self.device)
@@ -97,15 +98,16 @@ class Trainer:
         self.metrics: dict[str, Any] = {}
         self._outputs = wrapped_for_processes(_TrainingOutputs(network), self.device)
 
-    def _look_at_validation(self) -> None:
-        """Hours before the first one an absent or damaged label is refused, by the first process for all, and told which images
-        are trained on too."""
+    def _validation_data(self) -> LabelledImages:
+        """Hours before they are of use an absent or damaged label of them is refused, by the first process for all, and told which
+        images are trained on too."""
         validation = self.config.open_source(self.config.validation, self.labels)
         told_by_first(lambda: look_through(validation))
         if rank() == 0:
             trained = set().union(*map(files_of, self.stream.datasets))
             if told := why_not_held_out(trained, files_of(validation)):
                 tqdm.write(told)
+        return validation
 
     @property
     def done(self) -> float:
@@ -344,14 +346,14 @@ class Trainer:
         wait_for_all()
 
     def _validate_here(self, log: TrainingLog) -> None:
-        self.metrics = validate(self.average, self.config, self.labels)
+        self.metrics = validate(self.average, self.validation, self.config.size_hw, self.labels)
         tqdm.write(f"step {self.step}: mIoU {self.metrics['miou']:.4f}")
         if self.metrics["miou"] > self.best:
             self._save("best.pt", self.metrics["miou"])
             self.best = self.metrics["miou"]
         log.validation(self.step, self.metrics)
         if log.shows_pictures:
-            log.picture(self.step, draw_first(self.average, self.config, self.labels))
+            log.picture(self.step, draw_first(self.average, self.validation, self.config.size_hw, self.labels))
 
     def _save_what_is_new(self) -> None:
         """In the first process, what was trained since it last saved."""

@@ -12,6 +12,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from seg_perception.camera.preprocess import Preprocessor
+from seg_perception.datasets import Dataset
 from seg_perception.labels import LabelSet
 from seg_perception.metrics.confusion import ConfusionMatrix, mean_known
 from seg_perception.panoptic.decoder import PanopticSettings
@@ -19,7 +20,6 @@ from seg_perception.panoptic.pieces import decoder_on_cpu
 from seg_perception.pictures.overlay import Overlay
 from seg_perception.recordings.dataset_source import Comparison
 from seg_perception.results import Frame, NetworkOutput, Truth, Wants
-from seg_perception.training.config import TrainConfig
 from seg_perception.training.networks.heads import PanopticNetwork
 
 ROWS_AT_ONCE = 128
@@ -27,11 +27,10 @@ ROWS_AT_ONCE = 128
 
 
 @torch.no_grad()
-def validate(network: PanopticNetwork, config: TrainConfig, labels: LabelSet) -> dict[str, Any]:
-    """{"miou": …, "iou": {class: …}} on the configuration's validation data, as `evaluate` measures them; classes that
-    neither labels nor network name are left out."""
-    dataset = config.open_source(config.validation, labels)
-    comparison, preprocess = Comparison(labels, dataset.meaning), Preprocessor(config.size_hw)
+def validate(network: PanopticNetwork, dataset: Dataset, size_hw: tuple[int, int], labels: LabelSet) -> dict[str, Any]:
+    """{"miou": …, "iou": {class: …}} on a data set, seen by the network at size_hw, as `evaluate` measures them; classes that
+    neither the data nor the network name are left out."""
+    comparison, preprocess = Comparison(labels, dataset.meaning), Preprocessor(size_hw)
     confusion = ConfusionMatrix(comparison.labels)
     for index in tqdm(dataset.bounded, desc="validating", unit="image", leave=False, mininterval=2):
         sample = dataset[index]
@@ -64,13 +63,16 @@ def winners(logits: Tensor, size_hw: tuple[int, ...]) -> NDArray[np.uint8]:
 
 
 @torch.no_grad()
-def draw_first(network: PanopticNetwork, config: TrainConfig, labels: LabelSet) -> NDArray[np.uint8]:
-    """uint8 [H, W, 3]: the first validation image under the classes and things that the network finds in it."""
-    rgb = config.open_source(config.validation, labels)[0].rgb
-    output = NetworkOutput(*(part.cpu().numpy() for part in _run(network, Preprocessor(config.size_hw), rgb)))
-    size_hw: tuple[int, int] = (rgb.shape[0], rgb.shape[1])
-    stride = config.size_hw[0] // output.semantic_logits.shape[2]
-    panoptic = decoder_on_cpu(labels, PanopticSettings()).decode(output, 0, size_hw, stride, Wants())
+def draw_first(
+    network: PanopticNetwork, dataset: Dataset, size_hw: tuple[int, int], labels: LabelSet
+) -> NDArray[np.uint8]:
+    """uint8 [H, W, 3]: the first image of a data set under the classes and things that the network finds in it at size_hw."""
+    rgb = dataset[0].rgb
+    output = NetworkOutput(*(part.cpu().numpy() for part in _run(network, Preprocessor(size_hw), rgb)))
+    stride = size_hw[0] // output.semantic_logits.shape[2]
+    panoptic = decoder_on_cpu(labels, PanopticSettings()).decode(
+        output, 0, (rgb.shape[0], rgb.shape[1]), stride, Wants()
+    )
     return Overlay(labels).draw(rgb, panoptic)
 
 

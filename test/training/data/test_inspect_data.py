@@ -196,7 +196,7 @@ def test_training_tells_all_damaged_labels_at_once_with_the_line_that_leaves_the
     assert main(words) == 2
     said = capsys.readouterr().err
     assert "labelme: of 9 images that were read 5 cannot be used: " in said and said.count("is no whole JSON") == 3
-    assert "; and 2 more; or leave what cannot be mended out by `leave_out: [" in said
+    assert "; and 2 more; what cannot be mended take out, or let the source say `leave_out: [" in said
     line = said.partition("`")[2].partition("`")[0]
     (tmp_path / "config.yaml").write_text(config.replace("split: train}", f"split: train, {line}}}"))
     assert main(words) == 0

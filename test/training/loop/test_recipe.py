@@ -154,6 +154,15 @@ def test_a_resumed_run_repeats_noise_and_momentum_exactly(root: Path, tmp_path: 
     assert resumed.best == whole.best and resumed.metrics == whole.metrics
 
 
+def test_validation_data_are_opened_once(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some tools write a file an image, and their image into it: of thousands that is gigabytes."""
+    opened = []
+    open_source = TrainConfig.open_source
+    monkeypatch.setattr(TrainConfig, "open_source", lambda *words: opened.append(words[1].split) or open_source(*words))
+    trained(config_of(root, validate_every=1), tmp_path)
+    assert sorted(opened) == ["train", "val"]
+
+
 def test_a_checkpoint_says_what_was_trained_on_what_and_how_well(root: Path, tmp_path: Path) -> None:
     config = config_of(root)
     trainer = trained(config, tmp_path)

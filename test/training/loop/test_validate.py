@@ -13,14 +13,15 @@ import pytest
 torch = pytest.importorskip("torch", reason="training needs torch")
 
 import torch.nn.functional as F  # noqa: E402
-from training_fixtures import TINY_CONFIG, known_test_networks, write_camvid  # noqa: E402, F401
+from training_fixtures import known_test_networks, write_camvid  # noqa: E402, F401
 
 from seg_perception.datasets import open_dataset  # noqa: E402
 from seg_perception.labels import CAMVID, VOID, LabelSet  # noqa: E402
 from seg_perception.metrics.scores import Scores  # noqa: E402
 from seg_perception.results import Truth  # noqa: E402
-from seg_perception.training.config import load_config  # noqa: E402
 from seg_perception.training.loop.validate import ROWS_AT_ONCE, validate, winners  # noqa: E402
+
+SIZE_HW = (64, 96)
 
 
 class Says(torch.nn.Module):
@@ -41,8 +42,6 @@ class Says(torch.nn.Module):
 
 def test_classes_that_are_predicted_but_absent_count_as_in_evaluate(tmp_path: Path) -> None:
     write_camvid(tmp_path)
-    (tmp_path / "config.yaml").write_text(TINY_CONFIG)
-    config = load_config(tmp_path / "config.yaml", data_root=str(tmp_path))
     labels = LabelSet(CAMVID.classes)
     data = open_dataset("camvid", tmp_path / "camvid", "val", labels)
     scores = Scores(labels)
@@ -54,7 +53,7 @@ def test_classes_that_are_predicted_but_absent_count_as_in_evaluate(tmp_path: Pa
             found[:, label.shape[1] // 2 :] = right
             scores.add(found, np.zeros(label.shape, np.uint16), Truth(label))
         expected = scores.summary()
-        metrics = validate(Says(left, right, len(labels)), config, labels)
+        metrics = validate(Says(left, right, len(labels)), data, SIZE_HW, labels)
         assert metrics["miou"] == pytest.approx(expected["miou"])
         assert metrics["iou"] == {name: value for name, value in expected["iou"].items() if value is not None}
 
@@ -68,9 +67,8 @@ def test_a_class_that_no_label_names_costs_when_it_is_predicted(tmp_path: Path) 
         label = np.full((60, 80), 11, np.uint8)
         label[:30] = CAMVID.by_name("sky").id
         cv2.imwrite(str(path), label)
-    (tmp_path / "config.yaml").write_text(TINY_CONFIG)
-    config = load_config(tmp_path / "config.yaml", data_root=str(tmp_path))
-    metrics = validate(Says(0, 8, len(CAMVID)), config, CAMVID)
+    data = open_dataset("camvid", tmp_path / "camvid", "val", CAMVID)
+    metrics = validate(Says(0, 8, len(CAMVID)), data, SIZE_HW, CAMVID)
     assert metrics["iou"] == {"sky": pytest.approx(0.5), "car": 0.0}
     assert metrics["miou"] == pytest.approx(0.25)
     assert VOID not in metrics["iou"]
