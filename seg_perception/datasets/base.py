@@ -68,7 +68,8 @@ class Sample:
 
 class Adapter(Protocol):
     """Reads one data set's layout. meaning: its ids in concepts. missing: images without a label; spare: labels and instance masks
-    without an image, which do no harm but are no good sign."""
+    without an image, which do no harm but are no good sign. What is wrong with the files of one image is told when that is read,
+    and keeps no other from being opened."""
 
     @property
     def name(self) -> str:

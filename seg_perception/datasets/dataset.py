@@ -42,7 +42,12 @@ class Dataset:
         meaning = {**classes_in(labels, adapter.meaning), **named, **said}
         self._void_as = VOID
         if of_void := meaning.pop(VOID, ()):
-            self._void_as = max(set(range(UNSEEN_LABEL)) - set(meaning))
+            self._void_as = max(set(range(UNSEEN_LABEL)) - set(meaning), default=VOID)
+            if self._void_as == VOID:
+                raise SegPerceptionError(
+                    f"{adapter.name} has all ids from 0 to {UNSEEN_LABEL - 1}, so that `classes` can say nothing of {VOID}: leave "
+                    "it out, or ids that no label has"
+                )
             meaning[self._void_as] = of_void
         self.meaning: Meaning = meaning
         self._resize_labels = resize_labels

@@ -139,6 +139,13 @@ def test_255_may_be_named(tmp_path: Path) -> None:
     assert opened(tmp_path, classes={0: ("tree",), 255: ("road", "car")}) == [["tree", "road/car"]]
 
 
+def test_255_cannot_be_named_where_no_id_is_free(tmp_path: Path) -> None:
+    pair(tmp_path, "train", "a", [[0, 255]])
+    classes = {**dict.fromkeys(range(254), ("sky",)), 255: ("road",)}
+    with pytest.raises(SegPerceptionError, match="all ids from 0 to 253, so that `classes` can say nothing of 255"):
+        open_dataset("folder", tmp_path, "train", CAMVID, classes)
+
+
 def test_jpeg_labels_lose_what_is_no_id(tmp_path: Path) -> None:
     label = np.full((40, 40, 3), CAR.color, np.uint8)
     label[:, 20:] = ROAD.color
