@@ -11,13 +11,19 @@ from pathlib import Path
 from typing import Any
 
 from seg_perception.errors import SegPerceptionError, quoted
-from seg_perception.files import image_files
+from seg_perception.files import IMAGE_ENDINGS, image_files
 
 PICKED = "picked.json"
 IMAGES = "images"
 _VERSION = 1
 NUMBERED = "numbered"
 """What images are from whose names are numbers alone."""
+_AT_END = r"[\W_]*\d+$"
+_BEFORE_A_WORD = r"[\W_]*\d{3,}[\W_]+[^\W\d_]\w*$"
+_SECONDS = r"[\W_]*(?<!\d)1\d{9}$"
+"""Since 1970, behind which parts of a second stood."""
+_OF_ROBOFLOW = r"_[a-z]+\.rf\.\w+$"
+"""What Roboflow puts behind the name of an image."""
 
 
 @dataclass(frozen=True)
@@ -70,9 +76,14 @@ def job_images(folder: Path) -> list[Path]:
 
 
 def recording_of(name: str) -> str:
-    """What an image is from by its name alone, where nothing else says it: without the number at its end; those that have
-    nothing else in their names are NUMBERED, since frames of one drive are often named so."""
-    return re.sub(r"[\W_]*\d+$", "", Path(name).stem) or NUMBERED
+    """What an image is from by its name alone, where nothing else says it: without the number at its end, or that of a frame before
+    a word that all have, as of a camera; those that have nothing else in their names, or the time, are NUMBERED, since frames of
+    one drive are often named so."""
+    path = Path(name)
+    stem = path.stem if path.suffix.lower() in IMAGE_ENDINGS else path.name
+    stem = re.sub(_OF_ROBOFLOW, "", stem)
+    left = re.sub(_AT_END, "", stem) if stem[-1:].isdecimal() else re.sub(_BEFORE_A_WORD, "", stem)
+    return re.sub(_SECONDS, "", left) or NUMBERED
 
 
 def file_words(text: str) -> str:

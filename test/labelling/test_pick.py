@@ -183,3 +183,28 @@ def test_an_image_is_of_what_its_name_begins_with() -> None:
         "lonely",
         NUMBERED,
     ]
+
+
+@pytest.mark.parametrize(
+    ("name", "recording"),
+    [
+        ("aachen_000000_000019_leftImg8bit.png", "aachen_000000"),
+        ("frame_000123_left.png", "frame"),
+        ("000123_rgb", NUMBERED),
+        ("drive1_cam0_0042", "drive1_cam0"),
+        ("cam0_left.png", "cam0_left"),
+        ("tour_000123_jpg.rf.0a1b2c3d4e5f.jpg", "tour"),
+        ("000123_png.rf.9", NUMBERED),
+        ("1665489200.123456789.png", NUMBERED),
+        ("1665489200.123456789", NUMBERED),
+        ("1665489200_5", NUMBERED),
+        ("image_1665489200_123456789.png", "image"),
+        ("20230501120000_0001.png", "20230501120000"),
+        ("2023-05-01-12-00-00_0001.png", "2023-05-01-12-00-00"),
+        ("IMG_20230501_120000.jpg", "IMG_20230501"),
+        ("run.2_0007", "run.2"),
+    ],
+)
+def test_neighbours_are_of_one_recording_however_their_names_end(name: str, recording: str) -> None:
+    """Else each is a recording of its own, and of two neighbours one trains and one judges, unsaid."""
+    assert recording_of(name) == recording
