@@ -226,6 +226,10 @@ class Fuzzer:
         kept = Way().run(*self._good, SANE_POSE)[0]
         self._expected = [mask.copy() for mask in (kept.semantic, kept.instance, kept.confidence)]
 
+    def fair_to(self, bad: Bad) -> Spent:
+        """What a good frame of its kind and size takes; measured once."""
+        return self._fair.of(bad.family, bad.pixels)
+
     def send(self, seed: int, found: Found) -> None:
         """One message, or a good frame where it is its turn."""
         if seed % GOOD_EVERY == 0:
@@ -260,7 +264,7 @@ class Fuzzer:
             found.faults.append(f"the good frame {seed} got other masks")
 
     def _judge(self, seed: int, bad: Bad, spent: Spent, place: tuple[Any, Any], found: Found) -> None:
-        fair = self._fair.of(bad.family, bad.pixels)
+        fair = self.fair_to(bad)
         if spent.see > SLOW * fair.see or spent.place > SLOW * fair.place:  # once more, in case it was another's fault
             spent = spent.least(_least(self._way, bad.message, *place))
         for part in ("see", "place"):
