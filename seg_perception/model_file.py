@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from seg_perception import model_facts, model_weights
-from seg_perception.errors import SegPerceptionError
+from seg_perception.errors import SegPerceptionError, quoted
 from seg_perception.labels import LabelSet
 from seg_perception.network_size import LONGEST_SIDE, STEP, SizeLimits
 from seg_perception.writing import is_file, written_aside
@@ -308,7 +308,7 @@ def _content(model: onnx.ModelProto, digits: str) -> dict[str, Any]:
         ) from error
     if not model_facts.is_count(version) or version not in (WITHOUT_CHECKSUM, FORMAT_VERSION):
         raise SegPerceptionError(
-            f"is of format version {version}, this program reads {FORMAT_VERSION} and {WITHOUT_CHECKSUM}: "
+            f"is of format version {quoted(repr(version))}, this program reads {FORMAT_VERSION} and {WITHOUT_CHECKSUM}: "
             "export it again with it"
         )
     if content.get(CHECKSUM, "") != digits or bool(digits) != (version == FORMAT_VERSION):
@@ -345,15 +345,19 @@ def _sizes(
         )
     if tensors[INPUT].type.tensor_type.elem_type != TensorProto.UINT8 or channels != 3:
         raise SegPerceptionError(f"has another input '{INPUT}' than uint8 [N, h, w, 3], export it again")
-    if sizes is not None:
-        return batch, *_open_sizes(tensors, classes, sizes)
-    if not height or not width or height % 32 or width % 32:
-        raise SegPerceptionError(
-            f"takes images of {width}x{height}: fixed multiples of 32 are needed, export it with other --height and --width"
-        )
     _, logits, rows, columns = _shape(tensors[OUTPUTS[0]])
     if logits != classes:
         raise SegPerceptionError(f"has {logits} logits and {classes} classes in its label set, export it again")
+    if sizes is not None:
+        return batch, *_open_sizes(tensors, classes, sizes)
+    if not height or not width:
+        raise SegPerceptionError(
+            "leaves its height or width open and says in no 'sizes' what it takes: export it again"
+        )
+    if height % STEP or width % STEP:
+        raise SegPerceptionError(
+            f"takes images of {width}x{height}: fixed multiples of 32 are needed, export it with other --height and --width"
+        )
     if not rows or not columns or height % rows or width % columns or height // rows != width // columns:
         raise SegPerceptionError(
             f"has logits of {columns}x{rows}, which do not divide its input of {width}x{height}, export it again"

@@ -160,7 +160,7 @@ SIZES = {"default": [64, 96], "smallest": [64, 64], "largest": [128, 192], "stri
 BAD_METADATA = [
     *((without(key), rf"metadata without {key}") for key in NEEDED),
     (set_to("format_version", 3), "of format version 3, this program reads 2 and 1"),
-    (set_to("format_version", "2"), "of format version 2"),
+    (set_to("format_version", "2"), "of format version '2'"),
     (set_to("format_version", True), "of format version True"),
     (set_to("format_version", 1), "format version 1 and its 'file_sha256'"),
     *((set_to(key, 7), f"has the {key} 7: text is needed") for key in NEEDED if key in model_facts.NEEDED_TEXTS),
@@ -310,7 +310,7 @@ BAD_GRAPHS = [
     (lambda graph: dims(graph.input[0]).pop(), "of 3 dimensions, expected 4"),
     (lambda graph: resize(graph.input[0], 1, 63), "images of 96x63: fixed multiples of 32"),
     (lambda graph: resize(graph.input[0], 2, 97), "images of 97x64: fixed multiples of 32"),
-    (unfix, "images of 96x0: fixed multiples of 32"),
+    (unfix, "leaves its height or width open and says in no 'sizes'"),
     *((lambda graph, place=place: resize(graph.input[0], place, -32), "negative") for place in range(4)),
     (lambda graph: [resize(value, place, -4) for value in graph.output for place in (2, 3)], "negative"),
     (also_fed, "takes 'extra' beside 'image'"),
