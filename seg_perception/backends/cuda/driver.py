@@ -71,8 +71,8 @@ class Cuda:
                 raise
             # CUDA calls the version of a driver that is not there insufficient.
             raise SegPerceptionError(
-                f"no NVIDIA driver was found ({DRIVER} is not there): install one, start a container with --gpus all (on a "
-                "Jetson --runtime nvidia), or use the backend onnxruntime"
+                f"no NVIDIA driver was found ({DRIVER} is not there): install one, or start the container with --gpus all, on a "
+                "Jetson with --runtime nvidia"
             ) from error
         if not count:
             raise SegPerceptionError("CUDA finds no GPU: check nvidia-smi, or use the backend onnxruntime")

@@ -10,6 +10,7 @@ import onnx
 from onnx import TensorProto, compose, helper, numpy_helper
 
 from seg_perception.backends.graph.edits import drop_unused, name_constants
+from seg_perception.backends.graph.stored import widened
 from seg_perception.errors import SegPerceptionError
 from seg_perception.model_file import INPUT, OUTPUTS
 from seg_perception.training.export.foreign import (
@@ -60,7 +61,7 @@ def from_foreign(path: Path, told: Told, precision: str | None) -> Source:
         labels=told.labels,
         size_hw=image.size_hw,
         facts={
-            "network": path.stem,
+            "network": f"{path.stem} of another program",
             "training_data": TRAINING_DATA,
             "license_note": LICENSE_NOTE,
             **counts(model, path, image, told),
@@ -100,7 +101,7 @@ def in_contract(model: onnx.ModelProto, image: Image, logits: Logits, told: Told
     named = onnx.ModelProto()
     named.CopyFrom(model)
     name_constants(named)
-    named = compose.add_prefix(named, _PREFIX)
+    named = compose.add_prefix(widened(named), _PREFIX)
     graph = named.graph
     before, weights = _image_nodes(image, told)
     after, more = _output_nodes(logits)

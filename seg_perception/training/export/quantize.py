@@ -20,7 +20,11 @@ from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, Q
 from tqdm import tqdm
 
 from seg_perception.backends.graph.edits import outputs_of, reconnect
+from seg_perception.errors import SegPerceptionError, cause_of
 from seg_perception.model_file import INPUT
+
+LEAST_OPSET = 13
+"""Version of ONNX's operators from which on a tensor may have a scale per channel."""
 
 TRIAL_IMAGES = 6
 """Images that each trial is measured on, none of which has calibrated."""
@@ -71,9 +75,13 @@ def to_int8(
     images: at least one, uint8 [1, h, w, 3] at the model's size, from where the model will work; is_thing: bool [256]
     by class; trial: other images, to measure the damage on, without which it is measured on some of those that it was
     calibrated on. When all layers in int8 do more damage than allowed, each is quantised alone, and the worst stay float,
-    one by one, until the rest does no more than that, or further ones bring no gain.
+    one by one, until the rest does no more than that, or further ones bring no gain. Raises SegPerceptionError where there are no
+    layers to quantise, or none is left.
     """
     layers = [node.name for node in model.graph.node if node.op_type == "Conv"]
+    if not layers:
+        raise SegPerceptionError("the network has no convolutions, which alone are made int8: export fp16")
+    model = _with_scales(model)
     quantised = _quantise(model, images)
     judge = _Judge(model, trial or [images[i] for i in spread(len(images), TRIAL_IMAGES)], is_thing)
     whole = judge(quantised)
@@ -83,6 +91,11 @@ def to_int8(
         variants = tqdm(layers, desc="each layer alone in int8", unit="layer")
         alone = {name: judge(_kept_float(quantised, model, {*layers} - {name})).of(allowed) for name in variants}
         kept, reached = _worst_kept(quantised, model, judge, alone, allowed, whole)
+    if len(kept) == len(layers):
+        raise SegPerceptionError(
+            f"int8 harms each of the network's {len(layers)} convolutions more than is allowed, so none would be left: export "
+            "fp16, or calibrate on other frames"
+        )
     facts = {
         "calibration_images": len(images),
         "trial_images": len(judge.images),
@@ -93,6 +106,20 @@ def to_int8(
         "kept_float": {name: round(value, 4) for name, value in kept.items()},
     }
     return _kept_float(quantised, model, kept), facts
+
+
+def _with_scales(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The model in a version of ONNX whose weights may have a scale per channel. Raises SegPerceptionError where it cannot be made
+    one of it."""
+    if next(entry.version for entry in model.opset_import if not entry.domain) >= LEAST_OPSET:
+        return model
+    try:
+        return onnx.version_converter.convert_version(model, LEAST_OPSET)
+    except Exception as error:  # of the library's own classes, for operators that it cannot convert
+        raise SegPerceptionError(
+            f"int8 needs an ONNX file of opset {LEAST_OPSET}, and this one cannot be made one ({cause_of(error)}): export it from "
+            f"where it was trained with opset {LEAST_OPSET} or newer"
+        ) from error
 
 
 def apart(images: Sequence[Any]) -> tuple[list[Any], list[Any]]:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import onnx
 import onnxruntime as ort
@@ -16,12 +17,14 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from seg_perception import model_file
+from seg_perception.backends.graph.stored import narrowed
 from seg_perception.backends.onnx_runtime import OnnxRuntimeBackend
 from seg_perception.backends.tensorrt import engine as engines
 from seg_perception.cli import main
 from seg_perception.labels import CITYSCAPES
 from seg_perception.pipeline import Pipeline
 from seg_perception.results import Frame, Wants
+from seg_perception.training.export import quantize
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 NORMALISED = ("--mean", *MEAN, "--std", *STD)
@@ -112,8 +115,6 @@ def test_an_engine_is_built_of_it(style: str, tmp_path: Path) -> None:
 
 def test_the_masks_are_the_networks_and_nothing_is_told_apart(tmp_path: Path) -> None:
     """By OpenCV's bilinear enlargement, at the size of the network's input."""
-    import cv2
-
     out = tmp_path / "out.onnx"
     assert _adopt(_style(tmp_path / "theirs.onnx", "the best class"), out, *NORMALISED) == 0
     info = model_file.load(out)
@@ -252,8 +253,6 @@ def test_what_enlarges_otherwise_than_the_decode_is_kept(tmp_path: Path) -> None
 
 @pytest.mark.parametrize("precision", ["fp16", "int8"])
 def test_other_precisions_are_made_of_it_at_once_and_later(precision: str, tmp_path: Path) -> None:
-    import cv2
-
     for k in range(4):
         cv2.imwrite(str(tmp_path / f"{k}.png"), _image(k)[0])
     theirs, once, later = (tmp_path / f"{name}.onnx" for name in ("theirs", "once", "later"))
@@ -265,7 +264,7 @@ def test_other_precisions_are_made_of_it_at_once_and_later(precision: str, tmp_p
     for path in (once, later):
         info = model_file.load(path)
         found = OnnxRuntimeBackend(info).infer(_image()).semantic_logits
-        assert info.precision == precision and info.network == "theirs"
+        assert info.precision == precision and info.network == "theirs of another program"
         assert np.abs(found - _logits(_image())).max() < 0.1 * np.abs(found).max()
 
 
@@ -314,6 +313,64 @@ def test_weights_stay_float32_where_float16_would_change_the_network(
     info, model = model_file.read(out)
     assert {weight.data_type for weight in model.graph.initializer} == {TensorProto.FLOAT, TensorProto.INT64}
     assert info.precision == "fp32" and info.parity["largest_error_relative"] < 0.03
+
+
+def _without_convolutions(model: onnx.ModelProto) -> None:
+    """Nothing is left of it but what a Resize makes of its image, as channels."""
+    graph = model.graph
+    del graph.node[:]
+    graph.initializer.append(numpy_helper.from_array(np.zeros((3, CLASSES), np.float32), "mix"))
+    graph.node.append(helper.make_node("Transpose", ["input"], ["pixels"], perm=[0, 2, 3, 1]))
+    graph.node.append(helper.make_node("MatMul", ["pixels", "mix"], ["output"]))
+
+
+def test_int8_of_a_network_without_convolutions_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    theirs, out = _changed(_without_convolutions)(tmp_path / "theirs.onnx"), tmp_path / "out.onnx"
+    cv2.imwrite(str(tmp_path / "image.png"), _image()[0])
+    assert _adopt(theirs, out, *NORMALISED, "--precision", "int8", "--images", tmp_path) == 2
+    assert "no convolutions" in capsys.readouterr().err and not out.exists()
+    assert _adopt(theirs, out, *NORMALISED) == 0
+    assert model_file.load(out).grid_hw == (HEIGHT, WIDTH)
+
+
+def _stored_as_half(model: onnx.ModelProto) -> None:
+    """As files are made smaller; a Cast to float32 stands in front of what reads a weight."""
+    model.CopyFrom(narrowed(model))
+    assert TensorProto.FLOAT16 in {weight.data_type for weight in model.graph.initializer}
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+def test_weights_that_are_stored_as_float16_are_widened_first(precision: str, tmp_path: Path) -> None:
+    theirs, out = _changed(_stored_as_half)(tmp_path / "theirs.onnx"), tmp_path / "out.onnx"
+    assert _adopt(theirs, out, *NORMALISED, "--precision", precision) == 0
+    info, model = model_file.read(out)
+    found = OnnxRuntimeBackend(info).infer(_image()).semantic_logits
+    assert info.precision == precision and np.abs(found - _logits(_image())).max() < 0.01 * np.abs(found).max()
+    (convolution,) = (node for node in model.graph.node if node.op_type == "Conv")
+    makers = {node.output[0]: node for node in model.graph.node}
+    stored = makers[convolution.input[1]].input[0] if precision == "fp32" else convolution.input[1]
+    assert {weight.name: weight.data_type for weight in model.graph.initializer}[stored] == TensorProto.FLOAT16
+
+
+def test_int8_of_an_older_opset_is_raised_to_one_with_a_scale_per_channel(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    allowed = quantize.Damage(1e9, 1e9, 1e9)
+    monkeypatch.setattr(quantize.to_int8, "__defaults__", (allowed, ()))
+    cv2.imwrite(str(tmp_path / "image.png"), _image()[0])
+    words = ("--precision", "int8", "--images", tmp_path)
+    assert _adopt(foreign_network(tmp_path / "theirs.onnx"), tmp_path / "out.onnx", *NORMALISED, *words) == 0
+    info, model = model_file.read(tmp_path / "out.onnx")
+    assert info.precision == "int8" and model.opset_import[0].version == quantize.LEAST_OPSET
+    assert TensorProto.INT8 in {weight.data_type for weight in model.graph.initializer if len(weight.dims) == 4}
+
+
+def test_int8_that_no_layer_can_bear_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    cv2.imwrite(str(tmp_path / "image.png"), _image()[0])
+    words = ("--precision", "int8", "--images", tmp_path)
+    theirs, out = _changed(_touchy)(tmp_path / "theirs.onnx"), tmp_path / "out.onnx"
+    assert _adopt(theirs, out, *NORMALISED, *words) == 2
+    assert "so none would be left: export" in capsys.readouterr().err and not out.exists()
 
 
 def _changed(change: Callable[[onnx.ModelProto], object]) -> Callable[[Path], Path]:
