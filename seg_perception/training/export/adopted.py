@@ -1,4 +1,5 @@
-"""The graph of another program within the model file's contract: uint8 pixels in, logits out, and no centres of objects."""
+"""The graph of another program within the model file's contract: uint8 pixels in, logits out, and centres of objects where it has
+such."""
 
 from __future__ import annotations
 
@@ -92,7 +93,7 @@ def _check_told(path: Path, image: Image, told: Told) -> None:
 def _say_what_is_left_out(path: Path, model: onnx.ModelProto, logits: Logits, told: Told) -> None:
     if logits.name not in {value.name for value in model.graph.output}:
         print(f"of {path} '{logits.name}' is taken: the decode does what comes after it")
-    if told.labels.is_thing.any():
+    if told.centers is None and told.labels.is_thing.any():
         print(f"{path} tells no objects apart: cars and people get no instances and no tracks")
 
 
@@ -100,11 +101,13 @@ def in_contract(model: onnx.ModelProto, image: Image, logits: Logits, told: Told
     """A copy whose input and outputs are those of a model file, of one size."""
     named = onnx.ModelProto()
     named.CopyFrom(model)
+    del named.graph.output[:]
+    named.graph.output.extend(onnx.ValueInfoProto(name=name) for name in (logits.name, *(told.centers or ())))
     name_constants(named)
     named = compose.add_prefix(widened(named), _PREFIX)
     graph = named.graph
     before, weights = _image_nodes(image, told)
-    after, more = _output_nodes(logits)
+    after, more = _output_nodes(logits, told)
     nodes = [*before, *graph.node, *after]
     del graph.node[:], graph.value_info[:], graph.input[:], graph.output[:], named.metadata_props[:]
     graph.node.extend(nodes)
@@ -140,20 +143,21 @@ def _image_nodes(image: Image, told: Told) -> tuple[list[onnx.NodeProto], list[T
     return _chain(nodes, _PREFIX + image.name), weights
 
 
-def _output_nodes(logits: Logits) -> tuple[list[onnx.NodeProto], list[TensorProto]]:
-    """From the network's logits to the contract's outputs; heatmap and offsets are 0 everywhere."""
-    nodes: list[_Step] = [("Identity", [_PREFIX + logits.name], {})]
-    if logits.channels_last:
-        nodes.append(("Transpose", [], {"perm": [0, 3, 1, 2]}))
-    if logits.kind != TensorProto.FLOAT:
-        nodes.append(("Cast", [], {"to": TensorProto.FLOAT}))
-    weights = [numpy_helper.from_array(np.zeros((1, 1, 1, 1), np.float32), "none")]
-    made = _chain(nodes, OUTPUTS[0])
-    for name, places in zip(OUTPUTS[1:], ([0], [0, 0])):
-        weights.append(numpy_helper.from_array(np.array(places, np.int64), f"{name}.places"))
-        gathered = f"{name}.shape"
-        made.append(helper.make_node("Gather", [OUTPUTS[0], f"{name}.places"], [gathered], name=gathered, axis=1))
-        made.append(helper.make_node("Mul", [gathered, "none"], [name], name=name))
+def _output_nodes(logits: Logits, told: Told) -> tuple[list[onnx.NodeProto], list[TensorProto]]:
+    """From the network's tensors to the contract's outputs; without centres heatmap and offsets are 0 everywhere."""
+    to_float: _Step = ("Cast", [], {"to": TensorProto.FLOAT})
+    axes: list[_Step] = [("Transpose", [], {"perm": [0, 3, 1, 2]})] if logits.channels_last else []
+    made = _chain([("Identity", [_PREFIX + logits.name], {}), *axes, to_float], OUTPUTS[0])
+    weights: list[TensorProto] = []
+    for name, theirs in zip(OUTPUTS[1:], told.centers or ()):
+        made += _chain([("Identity", [_PREFIX + theirs], {}), to_float], name)
+    if told.centers is None:
+        weights.append(numpy_helper.from_array(np.zeros((1, 1, 1, 1), np.float32), "none"))
+        for name, places in zip(OUTPUTS[1:], ([0], [0, 0])):
+            weights.append(numpy_helper.from_array(np.array(places, np.int64), f"{name}.places"))
+            gathered = f"{name}.shape"
+            made.append(helper.make_node("Gather", [OUTPUTS[0], f"{name}.places"], [gathered], name=gathered, axis=1))
+            made.append(helper.make_node("Mul", [gathered, "none"], [name], name=name))
     return made, weights
 
 

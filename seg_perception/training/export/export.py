@@ -69,7 +69,7 @@ EXIT_BROKEN = 3
 SMALLEST_HW, LARGEST_HW = (128, 128), (1024, 2048)
 """What a file takes unless --sizes says otherwise, and its own size where that lies outside."""
 
-FOREIGN = ("labels", "mean", "std", "pixel_max", "bgr", "logits")
+FOREIGN = ("labels", "mean", "std", "pixel_max", "bgr", "logits", "centers")
 """Options of --onnx."""
 CALIBRATION_IMAGES = 64
 CALIBRATION_SPLIT = "train"
@@ -142,6 +142,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     foreign.add_argument("--bgr", action="store_true", help="it takes blue, green, red (default: red, green, blue)")
     foreign.add_argument(
         "--logits", metavar="NAME", help="which of its tensors they are (default: the one of a channel per class)"
+    )
+    foreign.add_argument(
+        "--centers",
+        nargs=2,
+        metavar=("HEATMAP", "OFFSETS"),
+        help="its tensors that tell objects apart, of the logits' size: where centres are, 0 to 1, and (dy, dx) to them in px of "
+        "its input (default: it tells none apart)",
     )
     parser.add_argument("--images", type=user_path, metavar="DIR", help="frames to calibrate and compare on")
     parser.add_argument("--dataset", metavar="NAME", help="labelled data to compare on, such as camvid, with --root")
@@ -299,6 +306,7 @@ def _told(arguments: argparse.Namespace) -> Told:
         pixel_max=float(arguments.pixel_max),
         bgr=arguments.bgr,
         size_hw=(arguments.height, arguments.width),
+        centers=None if arguments.centers is None else tuple(arguments.centers),
     )
 
 

@@ -39,7 +39,8 @@ _QUANTISED = ("QuantizeLinear", "DequantizeLinear", "QLinearConv", "ConvInteger"
 class Told:
     """What a file does not say of itself. logits: name of the tensor, None = the one that fits. mean, std: of its input's
     channels, as training subtracted and divided, None where the graph does that itself; pixel_max: the value of a white pixel
-    before that. bgr: its channels are blue, green, red. size_hw: of its input, None where the file fixes it."""
+    before that. bgr: its channels are blue, green, red. size_hw: of its input, None where the file fixes it. centers: names of
+    its heatmap of centres and its offsets to them, both as a model file's outputs, None where it tells no objects apart."""
 
     labels: LabelSet
     logits: str | None = None
@@ -48,6 +49,7 @@ class Told:
     pixel_max: float = 1.0
     bgr: bool = False
     size_hw: tuple[int | None, int | None] = (None, None)
+    centers: tuple[str, str] | None = None
 
 
 @dataclass(frozen=True)
@@ -104,7 +106,7 @@ def read_foreign(path: Path) -> onnx.ModelProto:
             f"{path} cannot be read as ONNX ({cause_of(error) or type(error).__name__}): copy it whole with the files "
             "that hold its weights, update onnx, or export it with an older opset"
         ) from error
-    if "center_heatmap" in {value.name for value in model.graph.output}:
+    if model_file.METADATA_KEY in {entry.key for entry in model.metadata_props} and _is_ours(path):
         raise SegPerceptionError(f"{path} is a model file of this program: give it as --model")
     model_weights.check(model, path)
     if any(part.type in (part.GRAPH, part.GRAPHS) for node in model.graph.node for part in node.attribute):
@@ -115,6 +117,14 @@ def read_foreign(path: Path) -> onnx.ModelProto:
     for place, node in enumerate(model.graph.node):
         node.name = f"{node.op_type}_{place}"
     return model
+
+
+def _is_ours(path: Path) -> bool:
+    try:
+        model_file.load(path)
+    except SegPerceptionError:
+        return False
+    return True
 
 
 def _check(model: onnx.ModelProto) -> None:
@@ -159,15 +169,18 @@ def find_image(model: onnx.ModelProto, path: Path, size_hw: tuple[int | None, in
 
 
 def find_logits(model: onnx.ModelProto, path: Path, image: Image, told: Told) -> Logits:
-    """The tensor that decodes into masks: told.logits, else the one that stands behind the outputs. Raises SegPerceptionError
-    where there is none with a channel a class, or more than one."""
+    """The tensor that decodes into masks: told.logits, else the one that stands behind the outputs; of the grid of told.centers.
+    Raises SegPerceptionError where there is none with a channel a class, or more than one, and for centres that are none."""
     ways = _ways_back(model, path, told.logits)
-    names = list(dict.fromkeys(name for way in ways.values() for name in way))
+    centers = [_ways_back(model, path, name)[name][0] for name in told.centers or ()]
+    names = list(dict.fromkeys([*centers, *(name for way in ways.values() for name in way)]))
     answers = dict(zip(names, Runner(model, path, names).run(image.prepared(_noise(image), told))))
+    grid_hw = _grid_of_centers(path, {name: answers[name] for name in centers})
     found: dict[str, list[str]] = {}
     fitting: dict[str, Logits] = {}
     for output, way in ways.items():
         fits = [one for name in way if (one := _fits(name, answers[name], image, len(told.labels)))]
+        fits = [one for one in fits if grid_hw in (None, one.grid_hw)]
         if fits:
             fitting[fits[-1].name] = fits[-1]
             found.setdefault(fits[-1].name, []).append(output)
@@ -182,8 +195,29 @@ def find_logits(model: onnx.ModelProto, path: Path, image: Image, told: Told) ->
     shown = ", ".join(f"'{quoted(way[-1], 30)}' {list(answers[way[-1]].shape)}" for way in ways.values() if way)
     raise SegPerceptionError(
         f"{path} answers {shown} to an image of {width}x{height}: a channel for each of the {len(told.labels)} classes of --labels "
-        "is needed, at every 1, 2, 4, 8, 16 or 32 px, so give the labels that it was trained on, or name its logits by --logits"
+        f"is needed, at every 1, 2, 4, 8, 16 or 32 px{'' if grid_hw is None else ' as its centres'}, so give the labels that it "
+        "was trained on, or name its logits by --logits"
     )
+
+
+def _grid_of_centers(path: Path, answers: Mapping[str, NDArray[Any]]) -> tuple[int, int] | None:
+    """Rows and columns of heatmap and offsets, None where there are none. Raises SegPerceptionError where they are not such."""
+    if not answers:
+        return None
+    shapes = {name: list(answer.shape) for name, answer in answers.items()}
+    (heatmap, offsets), grids = answers.values(), {answer.shape[2:] for answer in answers.values()}
+    if len(grids) != 1 or [answer.shape[1:2] for answer in (heatmap, offsets)] != [(1,), (2,)] or heatmap.ndim != 4:
+        raise SegPerceptionError(
+            f"{path} answers {shapes} by --centers: a heatmap [N, 1, h, w] and offsets [N, 2, h, w] of one size are needed, in "
+            "this order"
+        )
+    low, high = float(heatmap.min()), float(heatmap.max())
+    if not -0.01 <= low <= high <= 1.01:
+        raise SegPerceptionError(
+            f"{path} answers from {low:.3g} to {high:.3g} by the heatmap of --centers, which goes from 0 to 1: name "
+            "the tensor behind its sigmoid"
+        )
+    return heatmap.shape[2], heatmap.shape[3]
 
 
 def _ways_back(model: onnx.ModelProto, path: Path, named: str | None) -> dict[str, list[str]]:
@@ -302,16 +336,16 @@ class ForeignBackend:
     """The network as it came, normalised in NumPy: what its model file is compared with."""
 
     def __init__(self, model: onnx.ModelProto, path: Path, image: Image, logits: Logits, told: Told) -> None:
-        self._runner = Runner(model, path, [logits.name])
+        self._runner = Runner(model, path, [logits.name, *(told.centers or ())])
         self._image, self._logits, self._told, self._name = image, logits, told, path.stem
 
     def infer(self, images: NDArray[np.uint8]) -> NetworkOutput:
         """See Backend."""
-        (found,) = self._runner.run(self._image.prepared(images, self._told))
+        found, *centers = self._runner.run(self._image.prepared(images, self._told))
         logits = np.moveaxis(found, 3, 1) if self._logits.channels_last else found
-        count, _, height, width = logits.shape
-        centers = (np.zeros((count, channels, height, width), np.float32) for channels in (1, 2))
-        return NetworkOutput(np.ascontiguousarray(logits, np.float32), *centers)
+        count, _, *grid = logits.shape
+        centers = centers or [np.zeros((count, channels, *grid)) for channels in (1, 2)]
+        return NetworkOutput(*(np.ascontiguousarray(part, np.float32) for part in (logits, *centers)))
 
     def warm_up(self) -> None:
         """See Backend."""

@@ -268,6 +268,36 @@ def test_other_precisions_are_made_of_it_at_once_and_later(precision: str, tmp_p
         assert np.abs(found - _logits(_image())).max() < 0.1 * np.abs(found).max()
 
 
+def _panoptic(model: onnx.ModelProto) -> None:
+    """Adds `heat`, its `probability` and `way` to the centre, and enlarges the logits to a size that these have not."""
+    rng = np.random.default_rng(2)
+    for name, channels in (("heat", 1), ("way", 2)):
+        values = rng.normal(size=(channels, 3, 8, 8)).astype(np.float32) / 8
+        model.graph.initializer.append(numpy_helper.from_array(values, f"{name}.weight"))
+        attributes = {"kernel_shape": [8, 8], "strides": [8, 8]}
+        model.graph.node.append(helper.make_node("Conv", ["input", f"{name}.weight"], [name], **attributes))
+        model.graph.output.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, None))
+    model.graph.node.append(helper.make_node("Sigmoid", ["heat"], ["probability"]))
+
+
+def test_a_network_that_tells_objects_apart_keeps_doing_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    theirs, out = _changed(_panoptic, ENLARGE, BEST, result=7)(tmp_path / "theirs.onnx"), tmp_path / "out.onnx"
+    words = ("--mean", 0, 0, 0, "--std", 1, 1, 1, "--centers")
+    assert _adopt(theirs, out, *words, "heat", "way") == 2 and "behind its sigmoid" in capsys.readouterr().err
+    assert _adopt(theirs, out, *words, "way", "heat") == 2 and "in this order" in capsys.readouterr().err
+    assert _adopt(theirs, out, *words, "probabilty", "way") == 2
+    assert "did you mean 'probability'?" in capsys.readouterr().err
+    assert _adopt(theirs, out, *words, "output", "way") == 2 and "of one size" in capsys.readouterr().err
+    assert _adopt(theirs, out, *words, "probability", "way") == 0
+    found = OnnxRuntimeBackend(model_file.load(out)).infer(_image())
+    session = ort.InferenceSession(str(theirs))
+    heat, way = session.run(["heat", "way"], {"input": _image().transpose(0, 3, 1, 2).astype(np.float32) / 255})
+    assert np.abs(found.center_heatmap - 1 / (1 + np.exp(-heat))).max() < 0.01
+    assert np.abs(found.center_offset - way).max() < 0.01 * np.abs(way).max()
+    wanted = _logits(_image(), (0, 0, 0), (1, 1, 1))
+    assert np.abs(found.semantic_logits - wanted).max() < 0.01 * np.abs(wanted).max()
+
+
 def _constants(model: onnx.ModelProto) -> None:
     """Adds 0.5 + 0.25 - 0.75 to the logits, in the ways that exporters write constants."""
     graph = model.graph
@@ -373,9 +403,9 @@ def test_int8_that_no_layer_can_bear_is_refused(tmp_path: Path, capsys: pytest.C
     assert "so none would be left: export" in capsys.readouterr().err and not out.exists()
 
 
-def _changed(change: Callable[[onnx.ModelProto], object]) -> Callable[[Path], Path]:
+def _changed(change: Callable[[onnx.ModelProto], object], *after: Node, **style: Any) -> Callable[[Path], Path]:
     def make(path: Path) -> Path:
-        model = onnx.load(str(foreign_network(path)))
+        model = onnx.load(str(foreign_network(path, *after, **style)))
         change(model)
         onnx.save(model, str(path))
         return path
