@@ -23,6 +23,7 @@ from seg_perception.training.data.marks import Weakness
 from seg_perception.training.data.oversampling import repeat_factors
 from seg_perception.training.data.scene_store import SCENE_WINDOW, SceneStore, evenly_spread
 from seg_perception.training.data.targets import PartialLabels, boundaries, center_targets
+from seg_perception.training.data.unusable import PassedOver, usable
 from seg_perception.training.distributed import rank
 
 GRID_STRIDE = 4
@@ -60,6 +61,7 @@ class TrainingStream(TorchDataset[dict[str, Tensor]]):
         shares = np.array([source.share for source in config.data], np.float64)
         self._shares = shares / shares.sum()
         self._bounds = np.cumsum(self._shares)
+        self._passed_over = [PassedOver("training", len(dataset)) for dataset in self.datasets]
         self._cut_outs: list[CutOut] | None = None
         self._repeats: dict[int, np.ndarray] = {}
 
@@ -87,7 +89,8 @@ class TrainingStream(TorchDataset[dict[str, Tensor]]):
         config = self._config
         rng = np.random.default_rng([config.seed, i])
         which = int(np.searchsorted(self._bounds, rng.random(), side="right").clip(max=len(self.datasets) - 1))
-        scene = self._store.read(which, self._index(which, i, rng))
+        index = self._index(which, i, rng)
+        scene = self._passed_over[which].read(index, lambda number: self._store.read(which, number))
         scene = warp(scene, rng, config.augment, config.crop_hw, config.size_hw[1], self._mirrored_codes)
         cut_outs = self._all_cut_outs()
         if cut_outs and config.augment.paste and rng.random() < 0.5:
@@ -214,12 +217,14 @@ class TrainingStream(TorchDataset[dict[str, Tensor]]):
     def _found(dataset: Dataset, wanted: set[str]) -> set[str]:
         """Those of the wanted classes that a label of the data set may be."""
         found: set[str] = set()
+        if not wanted:
+            return found
         bar = tqdm(range(len(dataset)), unit="image", desc="looking for rare classes", leave=False, disable=rank() > 0)
-        for index in bar:
+        for sample in usable(dataset, bar, dataset.__getitem__):
+            ids = np.unique(sample.label).tolist()
+            found.update(name for own_id in ids for name in dataset.meaning.get(own_id, ()))
             if wanted <= found:
                 break
-            ids = np.unique(dataset[index].label).tolist()
-            found.update(name for own_id in ids for name in dataset.meaning.get(own_id, ()))
         return found
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,6 +20,7 @@ from seg_perception.recordings.open_source import is_bag, open_source
 from seg_perception.training.config import TrainConfig
 from seg_perception.training.data.augment import Scene, warp
 from seg_perception.training.data.augment_light import change_light
+from seg_perception.training.data.unusable import PassedOver
 from seg_perception.training.distributed import rank
 from seg_perception.training.unlabelled_settings import UnlabelledSettings
 from seg_perception.writing import user_path
@@ -28,15 +28,11 @@ from seg_perception.writing import user_path
 KEPT_QUALITY = 95
 """Of the JPEGs that frames of recordings are kept as: a recording cannot be read from its middle at once."""
 
-MOST_BROKEN = 20
-"""Files in turn that may be broken: recorders that lose their power leave one or a few."""
-
 
 class UnlabelledFrames:
     """Images by number. Raises SegPerceptionError where a source cannot be read or holds no image."""
 
     def __init__(self, settings: UnlabelledSettings, root: Path) -> None:
-        self._told: set[int] = set()
         self._frames: list[Path | NDArray[np.uint8]] = []
         paths = [root / user_path(words) for words in settings.sources]
         if settings.topic and not any(map(is_bag, paths)):
@@ -46,22 +42,14 @@ class UnlabelledFrames:
             self._frames += _images_of(path) if path.is_dir() and not is_bag(path) else _taken(path, settings)
             if len(self._frames) == before:
                 raise SegPerceptionError(f"unlabelled: {path} holds no image that can be read: correct `sources`")
+        self._passed_over = PassedOver("unlabelled", len(self._frames))
 
     def __len__(self) -> int:
         return len(self._frames)
 
     def __getitem__(self, index: int) -> NDArray[np.uint8]:
-        """uint8 [H, W, 3] RGB; of a file that is broken, which is told once, the next one's. Raises SegPerceptionError where
-        MOST_BROKEN are one behind the other."""
-        for number in (place % len(self) for place in range(index, index + MOST_BROKEN)):
-            try:
-                return self._read(number)
-            except SegPerceptionError as error:
-                broken = error
-                if number not in self._told:
-                    tqdm.write(f"unlabelled: {error}; the next image is taken in its place", file=sys.stderr)
-                self._told.add(number)
-        raise broken
+        """uint8 [H, W, 3] RGB. Raises SegPerceptionError as PassedOver."""
+        return self._passed_over.read(index, self._read)
 
     def _read(self, index: int) -> NDArray[np.uint8]:
         frame = self._frames[index]

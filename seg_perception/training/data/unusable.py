@@ -1,8 +1,10 @@
-"""Images that training cannot use: those that are found are told together, with the line that leaves them out."""
+"""Images that training cannot use. Before the first step those that are found are told together, with the line that leaves them
+out; of what is met later, hours on, each is told, and the next image taken."""
 
 from __future__ import annotations
 
 import glob
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
@@ -11,6 +13,8 @@ from tqdm import tqdm
 from seg_perception.datasets import Dataset
 from seg_perception.errors import SegPerceptionError
 
+LARGEST_SHARE = 0.01
+"""Of a data set's images that may be passed over while training runs, if they are more than MOST_SOUGHT."""
 MOST_TOLD = 3
 MOST_SOUGHT = 20
 """After so many no more are looked for: it is not single files that are wrong then."""
@@ -35,6 +39,33 @@ def usable(dataset: Dataset, indices: Iterable[int], read: Callable[[int], T]) -
             yield found
     if faults:
         raise SegPerceptionError(_told(dataset, faults, count)) from next(iter(faults.values()))
+
+
+class PassedOver:
+    """What cannot be read of a series of images while training runs. whose: how a sentence on it begins."""
+
+    def __init__(self, whose: str, count: int) -> None:
+        self._whose, self._count = whose, count
+        self._told: set[int] = set()
+
+    def read(self, index: int, read: Callable[[int], T]) -> T:
+        """What read makes of an image, or of the next that can be read. Raises SegPerceptionError where none can, and where more
+        were passed over than single files that are damaged."""
+        for number in (place % self._count for place in range(index, index + min(self._count, MOST_SOUGHT))):
+            try:
+                return read(number)
+            except SegPerceptionError as error:
+                fault = error
+                self._tell(number, error)
+        raise fault
+
+    def _tell(self, number: int, error: SegPerceptionError) -> None:
+        if number in self._told:
+            return
+        self._told.add(number)
+        if len(self._told) > max(MOST_SOUGHT, LARGEST_SHARE * self._count):
+            raise error
+        tqdm.write(f"{self._whose}: {error}; the next image is taken in its place", file=sys.stderr)
 
 
 def look_through(dataset: Dataset) -> None:

@@ -32,7 +32,7 @@ def taken_rows(
     return taken
 
 
-def told(own: LabelSet, begun: LabelSet, same: Mapping[int, int]) -> str:
+def which_go_on(own: LabelSet, begun: LabelSet, same: Mapping[int, int]) -> str:
     """Which classes go on from what was learnt and which begin anew, in one sentence."""
     parts = [f"{len(same)} of {len(own)} classes go on from those of the same name"]
     if anew := [label.name for label in own.classes if label.id not in same]:

@@ -29,7 +29,7 @@ from seg_perception.training.data.unusable import look_through
 from seg_perception.training.distributed import mean_over_processes, rank, told_by_first, wait_for_all, world_size
 from seg_perception.training.loop import checkpoint, optimisation
 from seg_perception.training.loop.beginning import read_beginning
-from seg_perception.training.loop.class_rows import same_classes, taken_rows, told
+from seg_perception.training.loop.class_rows import same_classes, taken_rows, which_go_on
 from seg_perception.training.loop.common_end import CommonEnd
 from seg_perception.training.loop.consistency import consistency_loss, mixed_images, pseudo_labels, ramped_weight, split
 from seg_perception.training.loop.device import device_for, wrapped_for_processes
@@ -299,7 +299,7 @@ class Trainer:
         if len(taken) < len(own):
             tqdm.write(f"{len(taken)} of {len(own)} tensors come from {path}, the others start anew")
         if begun.labels.names != self.labels.names:
-            tqdm.write(told(self.labels, begun.labels, same))
+            tqdm.write(which_go_on(self.labels, begun.labels, same))
 
     def _few_images(self) -> Iterator[Tensor]:
         for batch in self._loaded(self.stream, self.config.batch_size, self.step + SPREAD_BATCHES):
@@ -312,7 +312,9 @@ class Trainer:
         before = content.get("config", {})
         labels = LabelSet.from_json(content["labels"])
         if labels.names != self.labels.names:
-            raise SegPerceptionError(f"{path} was trained for other classes: resume with its configuration")
+            raise SegPerceptionError(
+                f"{path} was trained for other classes: resume with its configuration, or begin a new --out with --start-from"
+            )
         if before.get("optimiser", self.config.optimiser) != self.config.optimiser:
             raise SegPerceptionError(
                 f"{path} was trained by {before['optimiser']}, the configuration names {self.config.optimiser}: resume "

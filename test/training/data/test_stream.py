@@ -23,6 +23,7 @@ from seg_perception.training.config import DataSource, DistillSettings, TrainCon
 from seg_perception.training.data.scene_store import SCENE_WINDOW, SceneStore  # noqa: E402
 from seg_perception.training.data.stream import TrainingStream  # noqa: E402
 from seg_perception.training.data.targets import PartialLabels  # noqa: E402
+from seg_perception.training.data.unusable import PassedOver  # noqa: E402
 from seg_perception.training.loop import throughput  # noqa: E402
 
 CONFIG = """
@@ -115,6 +116,42 @@ def test_labels_of_one_class_alone_are_refused_unless_a_teacher_knows_others(roo
     with pytest.raises(SegPerceptionError, match=r"the labels teach road alone, .*`classes: \{255: "):
         TrainingStream(config, CAMVID, 8).class_weights()
     TrainingStream(dataclasses.replace(config, distill=DistillSettings("t.pt")), CAMVID, 8).class_weights()
+
+
+def test_an_image_that_breaks_later_is_told_and_the_next_one_taken(
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of more than are read at the start one would end a run somewhere in the night; where all are, as when a disk is gone, or a
+    whole hundredth, it ends."""
+    shutil.copytree(root / "camvid", tmp_path / "camvid")
+    config = load_config(root / "c.yaml", data_root=str(tmp_path), cache_gb=0.0)
+    config = dataclasses.replace(config, data=config.data[:1])
+    stream = TrainingStream(config, CAMVID, 100)
+    stream[0]  # which looks for objects to paste
+    images = sorted((tmp_path / "camvid/train/images").iterdir())
+    images[1].write_bytes(b"")
+    for i in range(30):
+        assert stream[i]["image"].shape == (64, 64, 3)
+    said = capsys.readouterr().err
+    assert said.count("1.png is not an image") == said.count("the next image is taken in its place") == 1
+    for path in images:
+        path.write_bytes(b"")
+    with pytest.raises(SegPerceptionError, match=r"\d\.png is not an image"):
+        stream[0]
+
+
+def test_no_more_images_are_passed_over_than_single_files() -> None:
+    def read(number: int) -> int:
+        if number % 3 == 0:
+            raise SegPerceptionError(f"{number} is damaged")
+        return number
+
+    passed = PassedOver("a set", 3000)
+    for index in range(60):
+        assert passed.read(index, read) == index + (index % 3 == 0)
+    with pytest.raises(SegPerceptionError, match="90 is damaged"):
+        for index in range(60, 3000):
+            passed.read(index, read)
 
 
 class Counted:
