@@ -142,9 +142,11 @@ def _open_sources(arguments: argparse.Namespace, labels: LabelSet) -> list[Sourc
     if arguments.dataset:
         return [DatasetSource(arguments.dataset, arguments.root, arguments.split, labels)]
     from seg_perception.recordings.frames import BagSource  # rosbags is needed for bags only
+    from seg_perception.recordings.storage import Storage
     from seg_perception.recordings.topics import image_topics
 
     (bag,) = arguments.bag
+    _kept = Storage(bag)  # what is unpacked for its topics is there for the sources, too
     topics = image_topics(bag, arguments.topic or [], everything=arguments.topic == [ALL_TOPICS])
     if len(topics) > 1 and (arguments.label_topic or arguments.instance_topic or arguments.labels):
         raise SegPerceptionError(

@@ -21,11 +21,12 @@ from seg_perception.ground.geometry import GroundProjection
 from seg_perception.labels import LabelSet
 from seg_perception.pictures.overlay import Overlay
 from seg_perception.recordings import messages as kinds
-from seg_perception.recordings.bag_file import INFO_TYPE, Bag, DamagedBagError, Entry, as_asked
+from seg_perception.recordings.bag_file import INFO_TYPE, Bag, DamagedBagError, Entry
 from seg_perception.recordings.calibration import of_ros2
 from seg_perception.recordings.messages import BagMessages
 from seg_perception.recordings.mounting import BASE_FRAME
 from seg_perception.recordings.sources import DEFAULT_RATE_HZ
+from seg_perception.recordings.storage import as_asked
 from seg_perception.recordings.topics import INFO_TOPIC, TF_TOPIC, beside, transforms_topic
 from seg_perception.recordings.video_encoder import VideoEncoder
 from seg_perception.recordings.video_topics import begins_anew

@@ -3,29 +3,26 @@
 from __future__ import annotations
 
 import struct
-import tempfile
 from array import array
 from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple
 
-import yaml
 from rosbags.highlevel import AnyReader
 from rosbags.typesys import Stores, get_types_from_idl, get_types_from_msg, get_typestore
 
 from seg_perception.errors import SegPerceptionError, nearest_name
 from seg_perception.recordings import salvage
 from seg_perception.recordings.salvage import RawMessage
-from seg_perception.recordings.sources import is_storage_file
+from seg_perception.recordings.storage import Storage
 from seg_perception.recordings.video_types import FOXGLOVE, VIDEO_TYPES, video_definitions
 
 STILL_TYPES = ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage")
 IMAGE_TYPES = (*STILL_TYPES, *VIDEO_TYPES)
 INFO_TYPE, TF_TYPE = "sensor_msgs/msg/CameraInfo", "tf2_msgs/msg/TFMessage"
-_METADATA = "metadata.yaml"
 _STAMP_AT, _STAMP_BYTES = 4, 8
 """Where a header's stamp lies in a message: behind CDR's encapsulation, or behind ROS 1's sequence number."""
 
@@ -74,8 +71,9 @@ class Bag:
     """A rosbag2 (a folder, or a storage file of one) or a ROS 1 bag. Its files are read by rosbags; those that it refuses
     are read from the front, as far as they make sense.
 
-    types, counts: type and number of messages by topic; start_ns, end_ns: of recording; damage: what cannot be read, one
-    sentence each, more of which may come while messages are read. Raises DamagedBagError where there is no message.
+    storage: its files; types, counts: type and number of messages by topic; start_ns, end_ns: of recording; damage: what
+    cannot be read, one sentence each, more of which may come while messages are read. Raises DamagedBagError where there is no
+    message.
     """
 
     def __init__(self, path: Path) -> None:
@@ -84,11 +82,11 @@ class Bag:
         self._stack = ExitStack()
         self._reader: AnyReader | None = None
         self._salvage: _Salvage | None = None
-        parts = _parts(path)
+        self.storage = Storage(path)
         try:
             types = get_typestore(Stores.LATEST)
             types.register(video_definitions())
-            self._reader = AnyReader(parts, default_typestore=types)
+            self._reader = AnyReader(self.storage.parts, default_typestore=types)
             self._reader.open()
             self._stack.callback(self._reader.close)
             topics = self._reader.topics
@@ -99,19 +97,16 @@ class Bag:
             self._open_damaged(_reason(error))
 
     def _open_damaged(self, reason: str) -> None:
-        self._reader = None
-        with ExitStack() as undo:
-            undo.callback(self._stack.close)
-            self._salvage = _Salvage(self.path, self._stack)
-            self.types, self.counts = self._salvage.types, dict(self._salvage.counts)
-            self.start_ns, self.end_ns = self._salvage.start_ns, self._salvage.end_ns
-            read, loss = sum(self.counts.values()), self._salvage.loss
-            if not read:
-                raise DamagedBagError(
-                    f"the bag {self.path} cannot be read ({reason}) and no message of it either: record or copy it again"
-                )
-            undo.pop_all()
-        known = _told_messages(self.path)
+        self._stack.close()
+        self._reader, self._salvage = None, _Salvage(self.storage.files)
+        self.types, self.counts = self._salvage.types, dict(self._salvage.counts)
+        self.start_ns, self.end_ns = self._salvage.start_ns, self._salvage.end_ns
+        read, loss = sum(self.counts.values()), self._salvage.loss
+        if not read:
+            raise DamagedBagError(
+                f"the bag {self.path} cannot be read ({reason}) and no message of it either: record or copy it again"
+            )
+        known = self.storage.told_messages
         lost = f"of {known} messages {known - read} are lost" if known is not None else f"{read} messages are left"
         self.damage += [f"the bag {self.path} is damaged or has no index ({reason}): {lost}", *loss]
 
@@ -196,7 +191,7 @@ class Bag:
         assert self._reader is not None
         loss: list[str] = []
         read = len(given) + senseless
-        for message in given.others(_scan([_unpacked(file, self._stack) for file in _storage_files(self.path)], loss)):
+        for message in given.others(_scan(self.storage.files, loss)):
             if message.topic in topics and (stop_ns is None or message.time_ns < stop_ns):
                 read += 1
                 parse = self._reader.deserialize
@@ -233,8 +228,8 @@ class _Given:
 class _Salvage:
     """What can be read of a bag's storage files without rosbags' help; loss: what cannot."""
 
-    def __init__(self, path: Path, stack: ExitStack) -> None:
-        self._files = [_unpacked(file, stack) for file in _storage_files(path)]
+    def __init__(self, files: Sequence[Path]) -> None:
+        self._files = files
         self._types = get_typestore(Stores.EMPTY)
         self.loss: list[str] = []
         self.types: dict[str, str] = {}
@@ -293,54 +288,6 @@ def _later(parse: Callable[[bytes, str], Any], data: bytes, kind: str) -> Callab
             raise DamagedBagError(f"the message is no {kind} ({_reason(error)})") from error
 
     return read
-
-
-def _parts(path: Path) -> list[Path]:
-    """The paths that rosbags reads: a folder with metadata, or the storage files of one without."""
-    if not path.exists():
-        raise SegPerceptionError(f"there is no bag {path}: check the path")
-    return [path] if path.is_file() or (path / _METADATA).is_file() else _storage_files(path)
-
-
-def is_one_file(path: Path) -> bool:
-    """Whether a bag that is written there is a file alone, by its name, and no folder."""
-    return path.suffix == ".mcap"
-
-
-def as_asked(written: Path, path: Path) -> Path:
-    """Of the folder of a written bag what is to be at path: its one storage file, or all."""
-    return written / f"{written.name}.mcap" if is_one_file(path) else written
-
-
-def _storage_files(path: Path) -> list[Path]:
-    """In the order of their numbers, which rosbag2 puts at the end of their names."""
-    if path.is_file():
-        return [path]
-    found = [file for file in path.iterdir() if is_storage_file(file)]
-    if not found:
-        raise SegPerceptionError(
-            f"the folder {path} holds no bag: files are looked for that end in .mcap, .db3 or .bag"
-        )
-    return sorted(found, key=lambda file: (len(file.name), file.name))
-
-
-def _unpacked(file: Path, stack: ExitStack) -> Path:
-    """The file, or what can be unpacked of a compressed one, in a folder that stack removes."""
-    if file.suffix != ".zstd":
-        return file
-    folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="seg_perception."))
-    plain = Path(folder) / file.stem
-    salvage.unpack_file(file, plain)
-    return plain
-
-
-def _told_messages(path: Path) -> int | None:
-    """How many messages the bag's metadata tells of, None where there is none that says so."""
-    try:
-        told = yaml.safe_load((path / _METADATA).read_text(encoding="utf-8"))
-        return int(told["rosbag2_bagfile_information"]["message_count"])
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, KeyError, TypeError, ValueError):
-        return None
 
 
 def _reason(error: BaseException) -> str:

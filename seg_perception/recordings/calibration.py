@@ -34,6 +34,7 @@ class Calibration:
 
     def __init__(self, bag: Bag, image_topic: str, info_topic: str | None) -> None:
         self._path, self._images, self._infos = bag.path, image_topic, info_topic
+        self._count = bag.counts[info_topic] if info_topic else 0
         self.topics = [topic for topic in (image_topic, info_topic) if topic]
         self.first: CameraModel | None = None
         self.notes: list[str] = []
@@ -70,14 +71,15 @@ class Calibration:
     def followed(self, entries: Iterable[Entry]) -> Iterator[tuple[Entry, Heard[CameraModel]]]:
         """The images among the messages of `topics`, which come in the order of recording, each with what it finds said of its
         camera: by the last camera_info before it, or by the one of its very stamp that was recorded a little later."""
-        heard, info = Heard[CameraModel](), None
+        heard, info, left = Heard[CameraModel](), None, self._count
         waiting: deque[Entry] = deque()
         for entry in entries:
             if entry.topic == self._images:
                 waiting.append(entry)
-                if len(waiting) > MOST_WAITING:
+                while len(waiting) > (MOST_WAITING if left > 0 else 0):
                     yield waiting.popleft(), heard
                 continue
+            left -= 1
             while waiting and not _is_of(entry, info, waiting[0]):
                 yield waiting.popleft(), heard
             if info is None or entry.behind_stamp != info.behind_stamp:

@@ -73,6 +73,7 @@ class BagSource(Source):
         self._opening_notes: list[str] = []
         self._grey_16uc1 = topic is not None  # who names a topic wants its pictures
         with Bag(path) as bag:
+            self._storage = bag.storage  # so that a bag that is compressed as a whole is unpacked once
             self.topic = bag.require_image(topic) if topic else most_images(bag)
             self._label = self._truth_topic(bag, label_topic, beside(self.topic, LABEL_TOPIC))
             self._instance = self._truth_topic(bag, instance_topic, beside(self.topic, INSTANCE_TOPIC))

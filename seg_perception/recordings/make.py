@@ -37,7 +37,6 @@ from seg_perception.camera_model import CameraModel, CameraPose
 from seg_perception.errors import SegPerceptionError
 from seg_perception.labels import VOID
 from seg_perception.options import rate, whole
-from seg_perception.recordings.bag_file import as_asked, is_one_file
 from seg_perception.recordings.dataset_source import LabelledSource
 from seg_perception.recordings.messages import (
     CAMERA_INFO,
@@ -56,6 +55,7 @@ from seg_perception.recordings.sources import (
     SourceFrame,
     SyntheticSource,
 )
+from seg_perception.recordings.storage import as_asked, is_one_file
 from seg_perception.recordings.topics import IMAGE_TOPIC, INFO_TOPIC, INSTANCE_TOPIC, LABEL_TOPIC, TF_TOPIC
 from seg_perception.recordings.video_encoder import ENCODERS, VideoEncoder
 from seg_perception.recordings.video_file import VideoSource

@@ -2,27 +2,34 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import re
 import sqlite3
 import struct
+import tempfile
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
+import yaml
 from bag_fixtures import IMAGE, PERIOD_NS, START_NS, TYPES1, pictures, write, write_ros1, write_split
-from eval_fixtures import picture, truncate
+from eval_fixtures import label_mask, picture, truncate
 from rosbags.highlevel import AnyReader
 from rosbags.rosbag1 import Writer as Writer1
 from rosbags.rosbag2 import CompressionMode, StoragePlugin
 
 from seg_perception.errors import SegPerceptionError
+from seg_perception.recordings import storage
 from seg_perception.recordings.excerpt import Excerpt
 from seg_perception.recordings.frames import BagSource
 from seg_perception.recordings.open_source import is_bag, open_source
-from seg_perception.recordings.salvage import ZSTD_START
+from seg_perception.recordings.salvage import ZSTD_START, unpack_file, zstd
+from seg_perception.recordings.sources import LabelFolder
 
 COUNT = 20
 PICTURE_BYTES = picture(0).nbytes
@@ -192,6 +199,66 @@ def test_of_a_compressed_file_that_was_cut_off_the_beginning_is_read(tmp_path: P
     found = numbers(source)
     assert found == list(range(len(found))) and count / 2 < len(found) < count
     assert f"of {count} messages {count - len(found)} are lost" in source.problems[0]
+
+
+def test_a_compressed_bag_is_unpacked_once_as_long_as_somebody_keeps_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its images, labels and calibration are read each on their way; it was unpacked up to six times, and lay there thrice."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    unpacked: list[Path] = []
+    monkeypatch.setattr(
+        storage, "unpack_file", lambda packed, plain: (unpacked.append(plain), unpack_file(packed, plain))
+    )
+    path = write(tmp_path / "bag", pictures(3), compression=CompressionMode.FILE)
+    (tmp_path / "labels").mkdir()
+    cv2.imwrite(str(tmp_path / "labels" / "0.png"), label_mask(0))
+    source = BagSource(path, labels=LabelFolder(tmp_path / "labels"))
+    for _ in range(2):
+        assert numbers(source) == [0, 1, 2] and source.problems == []
+    (plain,) = unpacked
+    assert plain.is_file()
+    del source
+    assert not plain.parent.exists()
+    assert numbers(BagSource(path)) == [0, 1, 2] and len(unpacked) == 2
+    source = BagSource(path)
+    other = write(tmp_path / "other", pictures(2), compression=CompressionMode.FILE)
+    (other / "other.mcap.zstd").replace(path / "bag.mcap.zstd")
+    assert numbers(BagSource(path)) == [0, 1] and numbers(source) == [0, 1] and len(unpacked) == 4
+
+
+def test_a_disk_that_takes_no_unpacked_bag_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(packed: Path, plain: Path) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(storage, "unpack_file", full)
+    path = write(tmp_path / "bag", pictures(3), compression=CompressionMode.FILE)
+    with pytest.raises(SegPerceptionError, match=r"cannot be unpacked to .* \(No space left on device\): .*TMPDIR"):
+        BagSource(path)
+    assert not list(tmp_path.glob("seg_perception.*"))
+
+
+def test_what_was_unpacked_by_hand_beside_its_compressed_file_comes_once(tmp_path: Path) -> None:
+    path = write(tmp_path / "bag", pictures(3), compression=CompressionMode.FILE)
+    (file,) = path.glob("*.zstd")
+    unpack_file(file, path / "bag.mcap")
+    assert numbers(BagSource(path)) == [0, 1, 2]
+    (path / "metadata.yaml").unlink()
+    source = BagSource(path)
+    assert numbers(source) == [0, 1, 2] and source.problems == []
+
+
+def test_a_split_bag_whose_last_file_was_not_compressed_any_more_is_whole(tmp_path: Path) -> None:
+    path = write_split(tmp_path / "drive", [pictures(COUNT), pictures(COUNT, first=COUNT)])
+    (path / "drive_0.mcap.zstd").write_bytes(zstd.compress((path / "drive_0.mcap").read_bytes()))
+    (path / "drive_0.mcap").unlink()
+    told = yaml.safe_load((path / "metadata.yaml").read_text())["rosbag2_bagfile_information"]
+    told |= {"compression_mode": "FILE", "compression_format": "zstd"}
+    told["relative_file_paths"][0] += ".zstd"
+    (path / "metadata.yaml").write_text(yaml.safe_dump({"rosbag2_bagfile_information": told}))
+    source = BagSource(path)
+    assert numbers(source) == [*range(2 * COUNT)] and source.problems == []
 
 
 def test_a_compressed_file_is_a_bag_without_metadata_too_and_what_a_mac_brings_beside_it_is_none(
