@@ -23,6 +23,7 @@ from seg_perception.files import IMAGE_ENDINGS, in_either_form, is_file, visible
 
 _AREAS = ("polygonlabels", "brushlabels", "rectanglelabels", "ellipselabels")
 _BY_KEY = {"rle": _AREAS[1], "points": _AREAS[0], "radiusX": _AREAS[3], "height": _AREAS[2]}
+NO_LABEL = "regions have no label and are left out"
 SEVERAL = "regions have several labels, of which the first counts"
 _UPLOAD = re.compile(r"^[0-9a-f]{8}-")
 """What Label Studio puts before the name of a file that was uploaded."""
@@ -61,13 +62,18 @@ class LabelStudio(Drawn):
         """The regions of an image."""
         shapes: list[Shape] = []
         remarks: list[Remark] = []
-        for number, row in enumerate(self._done[key], start=1):
+        rows = self._done[key]
+        labelled = [row.get("id") for row in rows if _names(row)]
+        for number, row in enumerate(rows, start=1):
             where = f"region {row.get('id', number)} of {key} in {self._file}"
-            names = _names(row)
+            names, kind = _names(row), str(row.get("type"))
             try:
-                if not names or _kind(row) not in _AREAS:
-                    if str(row.get("type")).endswith("labels"):
-                        remarks.append(Remark(NO_AREA, where))
+                if not names:
+                    is_area = kind in _AREAS or f"{kind}labels" in _AREAS  # of a tool beside which the labels stand
+                    remarks += [Remark(NO_LABEL, where)] * (is_area and row.get("id") not in labelled)
+                    continue
+                if _kind(row) not in _AREAS:
+                    remarks.append(Remark(NO_AREA, where))
                     continue
                 _refuse_turned(row, where)
                 same_size((row.get("original_height"), row.get("original_width")), size_hw, self._file)

@@ -290,9 +290,12 @@ def test_label_studio_s_ellipse_has_an_area(tmp_path: Path) -> None:
 def test_label_studio_s_labels_may_stand_beside_the_tool(
     value: dict[str, Any], picture_of: list[str], tmp_path: Path
 ) -> None:
-    """As of `<Labels>` and `<Polygon>`: a row of what is drawn, and the same with the label."""
+    """As of `<Labels>` and `<Polygon>`: a row of what is drawn, and the same with the label, both of one id."""
     photo(tmp_path / "images/a.jpg", 4, 4)
-    text(tmp_path / "tasks.json", [task("a.jpg", ("polygon", value), ("labels", {**value, "labels": ["car"]}))])
+    one = task("a.jpg", ("polygon", value), ("labels", {**value, "labels": ["car"]}))
+    for row in one["annotations"][0]["result"]:
+        row["id"] = "r0"
+    text(tmp_path / "tasks.json", [one])
     assert picture(tmp_path, "label_studio") == picture_of
     remarks = open_dataset("label_studio", tmp_path, "", CAMVID).read(0).remarks
     assert bool(remarks) == (picture_of == ["...."] * 4), "a point has no area"
@@ -509,6 +512,21 @@ def test_a_region_of_label_studio_with_several_labels_is_told(tmp_path: Path) ->
     (remark,) = open_dataset("label_studio", tmp_path, "", CAMVID).read(0).remarks
     assert "several labels, of which the first counts" in remark.kind and "region r0 of a.jpg" in remark.where
     assert picture(tmp_path, "label_studio")[0] == "cc.."
+
+
+@pytest.mark.parametrize("kind", ["rectanglelabels", "rectangle"])
+def test_a_region_of_label_studio_without_a_label_is_told(kind: str, tmp_path: Path) -> None:
+    """`rectangle` is a tool beside which the labels stand, as a row of their own with the same id."""
+    boxed(tmp_path, 0)
+    tasks = json.loads((tmp_path / "tasks.json").read_text())
+    place = {"x": 0, "y": 0, "width": 50, "height": 50}
+    rows = tasks[0]["annotations"][0]["result"]
+    rows[0]["value"] |= place
+    rows += [{"id": "with", "type": "rectangle", "value": place}, {"id": "bare", "type": kind, "value": place}]
+    rows.append({"id": "with", "type": "labels", "value": {**place, "labels": ["car"]}})
+    text(tmp_path / "tasks.json", tasks)
+    (remark,) = open_dataset("label_studio", tmp_path, "", CAMVID).read(0).remarks
+    assert "have no label" in remark.kind and "region bare of a.jpg" in remark.where
 
 
 def test_shapes_that_cover_no_pixel_are_counted(tmp_path: Path) -> None:
