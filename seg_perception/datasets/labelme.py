@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import functools
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -100,6 +101,7 @@ class Labelme(FilesOfShapes):
         files: dict[Path, Path] = {}
         lost: dict[Path, SegPerceptionError] = {}
         names = NamesInFiles()
+        names_by_stem = functools.cache(_names_by_stem)
         for path in sorted(folder.rglob("*.json")):
             if any(part.startswith(".") for part in path.relative_to(folder).parts):  # what Macs and notebooks leave
                 continue
@@ -109,7 +111,7 @@ class Labelme(FilesOfShapes):
                 name = str(content.get("imagePath") or "")
             except SegPerceptionError as error:
                 names.faults.append(error)
-                if not (name := _name_of_stem(path, places)):
+                if not (name := _name_of_stem(path, map(names_by_stem, places))):
                     lost[path] = error
                     continue
                 content = {"shapes": []}
@@ -155,10 +157,16 @@ def _checked(content: Any, path: Path) -> dict[str, Any]:
     return content
 
 
-def _name_of_stem(path: Path, folders: Iterable[Path]) -> str:
-    """The name of an image that a damaged label is of, as both have one stem; "" for none."""
-    images = (image for folder in folders if folder.is_dir() for image in visible(label_files(folder)))
-    return next((image.name for image in images if one_form(image.stem) == one_form(path.stem)), "")
+def _name_of_stem(path: Path, folders: Iterable[Mapping[str, str]]) -> str:
+    """The name of the image that a damaged label is of, as both have one stem; "" for none. folders: as of _names_by_stem."""
+    stem = one_form(path.stem)
+    return next((names[stem] for names in folders if stem in names), "")
+
+
+def _names_by_stem(folder: Path) -> dict[str, str]:
+    """Of the images in a folder, the stems in one form; the first in order where several have one."""
+    images = visible(label_files(folder)) if folder.is_dir() else []
+    return {one_form(image.stem): image.name for image in reversed(images)}
 
 
 def _outline(kind: str, row: Any, size_hw: tuple[int, int], where: str) -> dict[str, Any]:

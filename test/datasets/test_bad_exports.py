@@ -21,6 +21,7 @@ from test_datasets import photo, write
 from test_tools import cvat, drawn, labelme, picture, png, task, text, yolo
 
 from seg_perception.datasets import DATASETS, open_dataset
+from seg_perception.datasets import labelme as reader
 from seg_perception.datasets.polygons import filled
 from seg_perception.datasets.shapes import Shape, painted
 from seg_perception.errors import SegPerceptionError
@@ -474,6 +475,21 @@ def test_a_damaged_label_whose_image_is_unknown_is_told_beside_the_others(tmp_pa
     (tmp_path / "b.jpg").unlink()
     adapter = DATASETS["labelme"](tmp_path, "")
     assert len(adapter) == 2 and list(adapter.spare) == [tmp_path / "notes.json"]
+
+
+def test_folders_are_looked_through_once_for_the_images_of_damaged_labels(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Thousands of another tool's labels took hours to be refused."""
+    for stem in "abcdefgh":
+        labelme(tmp_path, drawn("road", WHOLE), stem=stem)
+        (tmp_path / f"{stem}.json").write_text('{"objects": []}')
+    looked: list[Path] = []
+    listed = reader.label_files
+    monkeypatch.setattr(reader, "label_files", lambda folder: [looked.append(folder), *listed(folder)][1:])
+    with pytest.raises(SegPerceptionError, match=r"a\.json is no label of labelme"):
+        DATASETS["labelme"](tmp_path, "")
+    assert len(looked) == 1
 
 
 @pytest.mark.parametrize("make", [of_labelme, of_supervisely, of_cityscapes])
