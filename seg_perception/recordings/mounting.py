@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_right
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -40,8 +40,9 @@ class Mounting:
         self.first: CameraPose | None = None
         self.notes: list[str] = []
         self.problems: list[str] = []
-        messages = bag.messages([tf_topic] if tf_topic else [])
-        self._sent = [(time_ns, message.transforms) for _, time_ns, message in messages if len(message.transforms)]
+        # Of a damaged bag they come as they lie there.
+        messages = sorted(bag.messages([tf_topic] if tf_topic else []), key=lambda found: found[1])
+        self._sent = list(_what_is_new(messages))
         image = next(bag.messages([image_topic]), None) if self._sent else None
         if image is not None:
             self._frame_id = str(header_of(image[2]).frame_id)
@@ -88,6 +89,21 @@ class Mounting:
         """For one way through the bag."""
         where = f"{self._where}: the mounting of '{quoted(self._frame_id)}'"
         return Account(where, _differences, "; `run` keeps the first")
+
+
+def _what_is_new(messages: Iterable[tuple[str, int, Any]]) -> Iterator[tuple[int, list[Any]]]:
+    """Times of recording, and those transforms of then that say another thing of a frame than the last: some nodes send theirs
+    again and again."""
+    latest: dict[str, tuple[str, Any]] = {}
+    for _, time_ns, message in messages:
+        new = []
+        for link in message.transforms:
+            child, said = _child_of(link), (link.header.frame_id, link.transform)
+            if latest.get(child) != said:
+                latest[child] = said
+                new.append(link)
+        if new:
+            yield time_ns, new
 
 
 def _are_alike(one: Heard[CameraPose], other: Heard[CameraPose]) -> bool:

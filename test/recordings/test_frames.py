@@ -26,8 +26,9 @@ from bag_fixtures import (
     pictures,
     write,
     write_ros1,
+    write_split,
 )
-from eval_fixtures import label_mask, picture
+from eval_fixtures import label_mask, picture, truncate
 from rosbags.highlevel import AnyReader
 from rosbags.rosbag1 import Writer as Writer1
 from rosbags.rosbag2 import CompressionMode, StoragePlugin, Writer
@@ -36,6 +37,7 @@ from seg_perception.camera.messages import to_camera_model
 from seg_perception.camera_model import rotation
 from seg_perception.errors import SegPerceptionError
 from seg_perception.labels import VOID
+from seg_perception.recordings import mounting as recorded_mounting
 from seg_perception.recordings.bag_file import INFO_TYPE as INFO
 from seg_perception.recordings.bag_file import TF_TYPE, Bag
 from seg_perception.recordings.calibration import MOST_WAITING, Calibration
@@ -256,6 +258,29 @@ def test_a_mounting_that_changes_is_followed_and_told(tmp_path: Path, later: flo
     after = BagSource(source._path, excerpt=Excerpt(start_s=0.15))
     assert (places_x(before), places_x(after)) == ([1.0, 1.0], [later, later])
     assert before.notes == after.notes == []
+
+
+def test_a_mounting_that_is_sent_again_and_again_is_worked_out_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    found = recorded_mounting.pose_from_transforms
+    monkeypatch.setattr(
+        recorded_mounting, "pose_from_transforms", lambda links, frame: asked.append(frame) or found(links, frame)
+    )
+    sent = [mounting(1.0 if number < 5 else 2.0, number) for number in range(9)]
+    source = BagSource(write(tmp_path / "bag", [*sent, *pictures(9)]))
+    assert places_x(source) == [1.0] * 5 + [2.0] * 4 and len(asked) == 2
+
+
+def test_the_mountings_of_a_damaged_bag_count_by_their_time(tmp_path: Path) -> None:
+    """What cannot be read by its index is read file by file, as it lies there."""
+    path = write_split(
+        tmp_path / "bag", [[mounting(2.0, 2), *pictures(4)], [mounting(1.0), *pictures(4, "/rear/image_raw")]]
+    )
+    truncate(path / "bag_1.mcap", 0.9)
+    source = BagSource(path, "/front/image_raw")
+    assert places_x(source) == [1.0, 1.0, 2.0, 2.0]
 
 
 @pytest.mark.parametrize("known", [True, False])
