@@ -108,8 +108,8 @@ def compare(first: Corrected, second: Corrected, labels: LabelSet) -> tuple[Agre
         if lone
     ]
     agreement = Agreement(labels)
-    for stem in tqdm(stems, unit="image", desc="agree", mininterval=1):
-        a, b = first[stem], second[stem]
+    for stem, a in first.each(tqdm(stems, unit="image", desc="agree", mininterval=1)):
+        b = second[stem]
         if a.label.shape != b.label.shape:
             sizes = [f"{one.label.shape[1]}x{one.label.shape[0]}" for one in (a, b)]
             problems.append(f"{stem} is {sizes[0]} in the first and {sizes[1]} in the second, and is left out")

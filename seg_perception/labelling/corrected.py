@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import re
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -83,6 +83,23 @@ class Corrected:
         if instance is not None:
             instance = np.where(self._dataset.may_be_thing[raw.label], instance, np.uint16(0))
         return Labelled(self.paths[stem], raw.rgb, label, instance)
+
+    def each(self, stems: Iterable[str]) -> Iterator[tuple[str, Labelled]]:
+        """These images, one after the other, with their stems. Raises SegPerceptionError behind the last where any are broken,
+        with how many and what the first are."""
+        broken: list[SegPerceptionError] = []
+        for stem in stems:
+            try:
+                one = self[stem]
+            except SegPerceptionError as error:
+                broken.append(error)
+            else:
+                yield stem, one
+        if len(broken) > 1:
+            first = "; ".join(map(str, broken[:_NAMED]))
+            raise SegPerceptionError(f"{len(broken)} of {len(self.paths)} labelled images are broken: {first}")
+        if broken:
+            raise broken[0]
 
     def told(self) -> Iterator[str]:
         """A sentence for what was left out of it, and one for each kind of remark."""

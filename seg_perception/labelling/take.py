@@ -129,8 +129,8 @@ def take(corrected: Corrected, picked: Sequence[Picked], labels: LabelSet, out: 
     known = {one_form(Path(frame.file).stem): frame for frame in picked}
     taken, bare = Taken(), []
     ordered = sorted(corrected.paths, key=in_order)
-    for place, stem in enumerate(tqdm(ordered, unit="image", desc="take", mininterval=1)):
-        one = corrected[stem]
+    bar = tqdm(ordered, unit="image", desc="take", mininterval=1)
+    for place, (stem, one) in enumerate(corrected.each(bar)):
         path = out / "all" / "labels" / f"{stem}.png"
         write_image(path, one.label)
         if one.instance is not None and one.instance.any():
@@ -201,13 +201,8 @@ def _missing(corrected: Corrected, arguments: argparse.Namespace) -> _Told:
 def _untouched(corrected: Corrected, arguments: argparse.Namespace, labels: LabelSet) -> list[str]:
     """Names of the images whose labels are those that were proposed. Raises SegPerceptionError where that is not allowed."""
     proposed = opened_by(arguments.proposed, labels, classes_of(arguments.classes))
-    same = [
-        corrected.paths[stem].name
-        for stem in tqdm(
-            sorted(set(corrected.paths) & set(proposed.paths)), unit="image", desc="compare", mininterval=1
-        )
-        if corrected[stem].is_same(proposed[stem])
-    ]
+    both = tqdm(sorted(set(corrected.paths) & set(proposed.paths)), unit="image", desc="compare", mininterval=1)
+    same = [corrected.paths[stem].name for stem, one in corrected.each(both) if one.is_same(proposed[stem])]
     corrected.remarks.clear()
     if same and not arguments.allow_untouched:
         raise SegPerceptionError(

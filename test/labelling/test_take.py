@@ -254,6 +254,18 @@ def test_polygons_that_are_odd_are_told_and_the_rest_is_taken(
     assert len(list((tmp_path / "data").glob("*/images/*"))) == len(NAMES)
 
 
+def test_all_broken_labels_are_told_at_once(job: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """And not one after the other, each with another try."""
+    export = exported(job, "labelme")
+    for stem in NAMES[3:]:
+        (export / f"{stem}.json").write_text('{"shapes": [')
+    for more in ([], ["--proposed", str(export), "--allow-untouched"]):
+        assert main(words(tmp_path, "--job", str(job), *more)) == 2
+        said = capsys.readouterr().err
+        assert "5 of 8 labelled images are broken: " in said and said.count("is no whole JSON") == 3
+        assert nothing_written(tmp_path)
+
+
 @pytest.mark.parametrize("fault", ["empty", "rle", "cut", "twice", "no tool", "no folder", "there"])
 def test_what_cannot_be_taken_leaves_nothing_behind(
     fault: str, job: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
