@@ -96,7 +96,9 @@ def read_foreign(path: Path) -> onnx.ModelProto:
         if model.ByteSize() > model_file.LARGEST_FILE:
             raise ValueError("it is larger than any network for a vehicle")
         if model.functions:
-            model = onnx.inliner.inline_local_functions(model)
+            from onnx import inliner  # which old versions of onnx have not
+
+            model = inliner.inline_local_functions(model)
         standard = [entry for entry in model.opset_import if not entry.domain]
         # The number says what reads the file, and newer exporters write more than its operators need.
         model.ir_version = min(model.ir_version, helper.find_min_ir_version_for(standard))
