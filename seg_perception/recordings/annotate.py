@@ -215,15 +215,15 @@ class _Recording:
         try:
             message = entry.read()
         except DamagedBagError:
+            self._before.clear()  # what follows does not stand on them any more
             return
-        packet = number, entry.time_ns, message
-        if self._start_ns is None and number != wanted:
-            self._before = [*([] if begins_anew(message) else self._before), packet]
-            return
-        for earlier in [] if begins_anew(message) else self._before:
-            self._copy(*earlier)
-        self._copy(*packet)
-        self._before = []
+        if begins_anew(message):
+            self._before.clear()
+        self._before.append((number, entry.time_ns, message))
+        if self._start_ns is not None or number == wanted:
+            for packet in self._before:
+                self._copy(*packet)
+            self._before.clear()
 
     def _copy(self, number: int, time_ns: int, message: Any) -> None:
         """An image, and what was kept for it."""

@@ -42,10 +42,16 @@ def video_images(messages: Iterable[tuple[Place, Callable[[], Any]]]) -> Iterato
             message = read()
         except SegPerceptionError as error:
             reader.lose()
-            yield place, error
+            before = []  # what follows does not stand on them any more
+            if place.chosen:
+                yield place, error
             continue
         if not place.inside:
-            before = [*([] if begins_anew(message) else before), (place, message)]
+            if begins_anew(message):
+                before = []
+            elif not before:
+                continue
+            before.append((place, message))
             continue
         for earlier in before:
             yield from _decoded(reader, *earlier)

@@ -134,6 +134,27 @@ def test_an_excerpt_begins_with_a_whole_picture_wherever_it_begins(tmp_path: Pat
     assert numbers(list(source)) == [*range(round(start_s * 10), 25, stride)] and source.problems == []
 
 
+@pytest.mark.parametrize(
+    ("bad", "start_s", "stride", "found"),
+    [
+        (3, 1.2, 1, [*range(12, 20)]),  # before the key frame that the excerpt stands on
+        (12, 1.5, 1, []),  # of that all that follows it
+        (15, 1.2, 1, [12, 13, 14]),
+        (15, 1.2, 2, [12, 14]),
+    ],
+)
+def test_a_packet_that_makes_no_sense_is_a_problem_of_the_frames_that_stand_on_it_alone(
+    tmp_path: Path, bad: int, start_s: float, stride: int, found: list[int]
+) -> None:
+    path = write(tmp_path / "bag", recorded(stream("vp9", 20, gop=10), codec="vp9"), StoragePlugin.SQLITE3)
+    with sqlite3.connect(path / "bag.db3") as storage:
+        storage.execute("UPDATE messages SET data = substr(data, 1, 20) WHERE timestamp = ?", (stamp_of(bad),))
+    source = BagSource(path, excerpt=Excerpt(start_s=start_s, stride=stride))
+    assert numbers(list(source)) == found
+    assert bool(source.problems) == (bad == 15)
+    assert ["before the first key frame" in note for note in source.notes] == [True] * (not found)
+
+
 def test_one_form_of_a_camera_is_taken(tmp_path: Path) -> None:
     raw = [
         ("/front/image_raw", IMAGE, image(moving_picture(k), "rgb8", stamp_of(k)), stamp_of(k)) for k in range(12)
