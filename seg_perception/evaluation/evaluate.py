@@ -165,6 +165,7 @@ def _open_sources(arguments: argparse.Namespace, labels: LabelSet) -> list[Sourc
             void=arguments.void,
             excerpt=excerpt,
             tolerance_s=arguments.label_tolerance,
+            is_wanted=topic in (arguments.topic or []),
         )
         for topic in topics
     ]

@@ -45,11 +45,12 @@ class BagSource(Source):
     """Images of one topic of a bag, with their labels: of the label and instance topics, matched by stamp, or of a
     folder, where a file's name is the image's stamp in ns or its number among the topic's images, from 0.
 
-    topic: None takes the one with most images. label_topic, instance_topic: None takes those beside the image topic
-    where they are. void: label values that mean unlabelled, besides 255 (a folder has its own). tolerance_s: between the
-    stamps of an image and its label, None = half the images' usual distance. Labels may lie anywhere in the bag: stamps
-    are read first. Where several images have one stamp, labels go to them in their order. Memory holds one image, and
-    packed the masks that come before their images. camera and pose are those of the latest frame: of one recording they may change.
+    topic: None takes the one with most images; is_wanted: whether a person named it, and so wants 16UC1 as a grey picture, which
+    is depth else. label_topic, instance_topic: None takes those beside the image topic where they are. void: label values
+    that mean unlabelled, besides 255 (a folder has its own). tolerance_s: between the stamps of an image and its label, None =
+    half the images' usual distance. Labels may lie anywhere in the bag: stamps are read first. Where several images have one
+    stamp, labels go to them in their order. Memory holds an image or two, and packed the masks that come before their images.
+    camera and pose are those of the latest frame: of one recording they may change.
     """
 
     def __init__(
@@ -63,6 +64,7 @@ class BagSource(Source):
         void: Collection[int] = (),
         excerpt: Excerpt = Excerpt(),  # noqa: B008 - frozen
         tolerance_s: float | None = None,
+        is_wanted: bool = True,
     ) -> None:
         if tolerance_s is not None and not 0 <= tolerance_s < math.inf:
             raise SegPerceptionError(f"--label-tolerance is {tolerance_s:g} s: give 0 (the very stamp) or more")
@@ -71,7 +73,7 @@ class BagSource(Source):
         if labels is not None:
             stems_by_number(labels)
         self._opening_notes: list[str] = []
-        self._grey_16uc1 = topic is not None  # who names a topic wants its pictures
+        self._grey_16uc1 = topic is not None and is_wanted  # who names a topic wants its pictures
         with Bag(path) as bag:
             self._storage = bag.storage  # so that a bag that is compressed as a whole is unpacked once
             self.topic = bag.require_image(topic) if topic else most_images(bag)

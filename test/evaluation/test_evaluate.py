@@ -273,6 +273,18 @@ def test_what_is_wrong_with_every_label_is_one_sentence(tmp_path: Path, model: P
     assert problem.startswith("frame 0 at ") and problem.endswith("(and 3 more like it)")
 
 
+@pytest.mark.parametrize(("words", "frames"), [((), 0), (("--topic", "all"), 0), (("--topic", "/depth"), 3)])
+def test_depth_is_a_grey_picture_where_its_topic_is_named_alone(
+    tmp_path: Path, model: Path, words: tuple[str, ...], frames: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    times = [START_NS + number * PERIOD_NS for number in range(3)]
+    deep = picture(1)[..., 0].astype(np.uint16) * 257
+    bag = write(tmp_path / "bag", [("/depth", IMAGE, image(deep, "16UC1", time_ns), time_ns) for time_ns in times])
+    line = ["evaluate", "--model", model, "--out", tmp_path / "out", "--bag", bag, *words]
+    assert cli.main([*map(str, line)]) == (0 if frames else 2)
+    assert bool(frames) != ("depth camera" in capsys.readouterr().err)
+
+
 def test_an_excerpt_is_evaluated_and_labels_of_one_topic_are_not_shared(
     tmp_path: Path, model: Path, two_cameras: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
