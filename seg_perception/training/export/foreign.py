@@ -259,7 +259,7 @@ def _as_the_decode(node: onnx.NodeProto) -> bool:
 def _fits(name: str, answer: NDArray[Any], image: Image, classes: int) -> Logits | None:
     """The tensor as logits, None where it is of another shape or type."""
     kinds = {np.dtype(np.float32): TensorProto.FLOAT, np.dtype(np.float16): TensorProto.FLOAT16}
-    if answer.ndim != 4 or answer.dtype not in kinds:
+    if answer.ndim != 4 or answer.size == 0 or answer.dtype not in kinds:
         return None
     for channels_last, (_, channels, *grid) in ((False, answer.shape), (True, np.moveaxis(answer, 3, 1).shape)):
         strides = {side / cells for side, cells in zip(image.size_hw, grid)}
@@ -298,15 +298,12 @@ def counts(model: onnx.ModelProto, path: Path, image: Image, told: Told) -> dict
     floats = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.INT8)
     parameters = sum(int(np.prod(weight.dims)) for weight in model.graph.initializer if weight.data_type in floats)
     nodes = [node for node in model.graph.node if node.op_type in MULTIPLYING]
-    wanted = {name for node in nodes for name in (*node.input[:2], node.output[0])} - set(weights)
-    # a network's input itself may be read first
-    shown = sorted(wanted - {image.name})
+    read = {name for node in nodes for name in (*node.input[:2], node.output[0])}
+    shown = sorted(read - set(weights) - {image.name})
     pixels = image.prepared(_noise(image), told)
     shapes = Runner(model, path, shown, shapes_only=True).run(pixels)
     known = {**weights, image.name: pixels.shape, **{name: tuple(map(int, one)) for name, one in zip(shown, shapes)}}
-    batch = image.batch or 1
-    macs = sum(multiply_accumulates(node, lambda name: known[name]) for node in nodes) // batch
-    return {"parameters": parameters, "macs": macs}
+    return {"parameters": parameters, "macs": sum(multiply_accumulates(node, known.__getitem__) for node in nodes)}
 
 
 class Runner:
