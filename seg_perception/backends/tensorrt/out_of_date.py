@@ -41,7 +41,8 @@ class Origin:
 def remove(
     folder: Path, key: Mapping[str, Any], origin: Origin, note_of: Callable[[Path], Any], log: Callable[[str], None]
 ) -> None:
-    """Remove engines that the new one of key, made of origin, stands in place of; log says which. note_of: what lies beside
+    """Remove engines that the new one of key, made of origin, stands in place of, and what was measured for builds long ago; log
+    says which. note_of: what lies beside
     an engine, raising OSError or ValueError where that cannot be read. What cannot be removed stays."""
     for engine in sorted(folder.glob(f"*{_ENDINGS[-1]}")):
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
@@ -49,6 +50,12 @@ def remove(
             why = _why(note_of(engine), key, origin, unused_s)
             if why and _removed(engine):
                 log(f"removed the old engine {engine.name}, {why}")
+    for measured in sorted(folder.glob("timing-*.cache")):
+        with contextlib.suppress(OSError):
+            unused_s = time.time() - measured.stat().st_mtime
+            if unused_s > UNUSED_S:  # one that a build has used was written by it
+                measured.unlink()
+                log(f"removed {measured.name}, which no build used for {unused_s / 86400:.0f} days")
 
 
 def _why(note: Mapping[str, Any], key: Mapping[str, Any], origin: Origin, unused_s: float) -> str:

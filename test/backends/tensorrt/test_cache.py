@@ -455,6 +455,17 @@ def test_an_engine_in_use_stays_until_its_user_closes_or_is_gone(tmp_path: Path)
     assert _left(kept) == {new} and len(lines) == 1
 
 
+def test_what_was_measured_for_builds_of_another_month_gives_way(tmp_path: Path) -> None:
+    kept, lines = EngineCache(tmp_path), list[str]()
+    old, new = (kept.beside(f"timing-tensorrt-{version}-g-8.6.cache") for version in ("10.1", "10.3"))
+    for file, days in ((old, 31), (new, 29)):
+        cache.write_kept(file, b"measured")
+        _left_behind(file, days)
+    _keep(kept, KEY, MODEL, lines.append)
+    assert not old.exists() and new.exists()
+    assert lines == [f"removed {old.name}, which no build used for 31 days"]
+
+
 def test_who_holds_an_engine_uses_it_this_month(tmp_path: Path) -> None:
     kept = EngineCache(tmp_path)
     path = _keep(kept, replace(KEY, version="0.9"), MODEL)
