@@ -149,8 +149,9 @@ def find_image(model: onnx.ModelProto, path: Path, size_hw: tuple[int | None, in
         )
     kind = inputs[0].type.tensor_type
     dims = [max(0, dim.dim_value) for dim in kind.shape.dim]  # some exporters write -1 for what is open
-    channels_last = len(dims) == 4 and dims[1] != 3
-    if len(dims) != 4 or 3 not in (dims[1], dims[3]) or kind.elem_type not in KINDS:
+    channels_last = len(dims) == 4 and dims[3] == 3 != dims[1]
+    # Some exporters leave the number of channels open, too; those put them first.
+    if len(dims) != 4 or not (channels_last or dims[1] in (0, 3)) or kind.elem_type not in KINDS:
         raise SegPerceptionError(
             f"{path} takes '{inputs[0].name}' of {TensorProto.DataType.Name(kind.elem_type).lower()} {dims}: an image of three "
             "channels, [N, 3, h, w] or [N, h, w, 3], of float32, float16 or uint8, is needed, so export it so"

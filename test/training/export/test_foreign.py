@@ -193,6 +193,14 @@ def test_an_open_size_stays_open_and_its_default_is_asked_for(
     assert np.abs(found - _logits(images)).max() < 0.01 * np.abs(found).max()
 
 
+def test_an_open_number_of_channels_is_three(tmp_path: Path) -> None:
+    theirs = foreign_network(tmp_path / "theirs.onnx", shape=("batch", "channels", "height", "width"))
+    out = tmp_path / "out.onnx"
+    assert _adopt(theirs, out, *NORMALISED, "--height", HEIGHT, "--width", WIDTH, "--sizes", "64x64", "128x128") == 0
+    found = OnnxRuntimeBackend(model_file.load(out)).infer(_image()).semantic_logits
+    assert np.abs(found - _logits(_image())).max() < 0.01 * np.abs(found).max()
+
+
 def test_a_batch_that_only_the_description_leaves_open_is_one(tmp_path: Path) -> None:
     reshape: Node = ("Reshape", ["shape"], {})
     theirs = foreign_network(tmp_path / "theirs.onnx", reshape, shape=("N", 3, HEIGHT, WIDTH))
