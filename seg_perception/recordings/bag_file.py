@@ -196,9 +196,10 @@ class Bag:
                 read += 1
                 parse = self._reader.deserialize
                 yield _entry(message.topic, message.kind, message.time_ns, message.data, message.ros1, parse)
-        lost = sum(self.counts.get(topic, 0) for topic in topics) - read if stop_ns is None else "some"
-        if loss or lost not in (0, "some"):
-            self.damage += [f"the bag {self.path} is damaged ({reason}): {lost} messages are lost", *loss]
+        lost = max(sum(self.counts.get(topic, 0) for topic in topics) - read, 0) if stop_ns is None else 0
+        if loss or lost:
+            how_many = "some" if stop_ns is not None else lost
+            self.damage += [f"the bag {self.path} is damaged ({reason}): {how_many} messages are lost", *loss]
 
 
 class _Given:
