@@ -39,6 +39,8 @@ from seg_perception.results import Frame, Truth
 
 RATE_FRAMES = 100
 """Of a topic, which tell its rate."""
+LATE_NS = 10**9
+"""So long behind an excerpt's end the calibration of its last image is looked for."""
 
 
 class BagSource(Source):
@@ -232,9 +234,11 @@ class BagSource(Source):
     def _places(self, bag: Bag) -> Iterator[tuple[Place, Entry]]:
         """All messages of the topic up to the excerpt's end."""
         first, end = self._excerpt.window_ns(bag.start_ns)
-        entries = bag.entries(self._calibration.topics, None if math.isinf(end) else int(end))
+        entries = bag.entries(self._calibration.topics, None if math.isinf(end) else int(end) + LATE_NS)
         inside = 0
         for number, (entry, heard) in enumerate(self._calibration.followed(entries)):
+            if entry.time_ns >= end:
+                continue
             is_inside = entry.time_ns >= first
             is_chosen = is_inside and inside % self._excerpt.stride == 0
             inside += is_inside

@@ -726,6 +726,15 @@ def test_a_calibration_is_a_change_of_the_images_that_are_taken_alone(tmp_path: 
     assert "changes once" in note and f"at {time_of(4)} ns" not in note and f"at {time_of(3)} ns" in note
 
 
+def test_the_last_image_of_an_excerpt_has_its_own_calibration_though_that_comes_later(tmp_path: Path) -> None:
+    """As in the whole recording: it was recorded behind the excerpt's end."""
+    infos = [camera_info(50 + 10 * number, number, late_ns=PERIOD_NS // 2) for number in range(4)]
+    sent = sorted([*infos, *pictures(4)], key=lambda message: message[3])
+    source = BagSource(write(tmp_path / "bag", sent), excerpt=Excerpt(end_s=2.2 * PERIOD_NS / 1e9))
+    assert [number_of(item) for item in source] == [0, 1, 2]
+    assert focal_lengths(source) == [50, 60, 70]
+
+
 @pytest.mark.parametrize("several", [False, True])
 def test_images_and_their_calibration_are_read_in_one_pass(
     tmp_path: Path, several: bool, monkeypatch: pytest.MonkeyPatch
