@@ -73,7 +73,12 @@ def from_foreign(path: Path, told: Told, precision: str | None) -> Source:
 
 
 def _check_told(path: Path, image: Image, told: Told) -> None:
-    """Raises SegPerceptionError where the normalisation is missing, of no use, or cannot be right."""
+    """Raises SegPerceptionError where the normalisation is missing, of no use, or cannot be right, and for a single class."""
+    if len(told.labels) == 1:
+        raise SegPerceptionError(
+            "--labels holds one class, which every pixel would be: a network of one channel needs another of 0 before it, see "
+            f"{PAGE}"
+        )
     if image.kind == TensorProto.UINT8:
         if told.mean is not None or told.std is not None:
             raise SegPerceptionError(f"{path} takes uint8 and normalises itself: leave out --mean and --std")

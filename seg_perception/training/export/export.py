@@ -49,7 +49,7 @@ from seg_perception.errors import SegPerceptionError, cause_of
 from seg_perception.files import image_files, read_rgb
 from seg_perception.labels import LabelSet
 from seg_perception.metrics.run_report import is_number
-from seg_perception.network_size import SizeLimits, size_hw_of
+from seg_perception.network_size import STEP, SizeLimits, size_hw_of
 from seg_perception.options import number, whole
 from seg_perception.results import Frame
 from seg_perception.training.export import temperature
@@ -264,7 +264,7 @@ def _opened(graph: onnx.ModelProto, source: Source, limits: SizeLimits) -> tuple
     graph = opened(graph)
     height, width = source.size_hw
     turned = (width, height) if limits.takes((width, height)) else source.size_hw
-    for h, w in dict.fromkeys((limits.smallest_hw, turned)):
+    for h, w in dict.fromkeys((limits.smallest_hw, _odd_multiples(limits), turned)):
         try:
             (outputs,) = outputs_of(graph, [noise((h, w))])
         except SegPerceptionError as error:
@@ -273,6 +273,13 @@ def _opened(graph: onnx.ModelProto, source: Source, limits: SizeLimits) -> tuple
         if any(output.shape[2:] != (h // stride, w // stride) for output in outputs):
             raise SegPerceptionError(f"the network's outputs at {w}x{h} have another stride: give --fixed-size")
     return graph, model_facts.sizes_of(limits, source.size_hw, stride)
+
+
+def _odd_multiples(limits: SizeLimits) -> tuple[int, int]:
+    """The smallest sides within limits that are no multiples of twice STEP, where there are such: a network may need those."""
+    sides = zip(limits.smallest_hw, limits.largest_hw)
+    height, width = (low if low // STEP % 2 else min(low + STEP, high) for low, high in sides)
+    return height, width
 
 
 def _source(arguments: argparse.Namespace) -> Source:

@@ -32,7 +32,11 @@ AFTER_LOGITS = ("ArgMax", "Softmax", "LogSoftmax", "Sigmoid", "Resize", "Squeeze
 WHITE = (1, 255)
 """What training may call a white pixel before it normalises."""
 PAGE = "docs/own-network.md"
-_QUANTISED = ("QuantizeLinear", "DequantizeLinear", "QLinearConv", "ConvInteger", "DynamicQuantizeLinear")
+_QUANTISED = ("QuantizeLinear", "DequantizeLinear")
+_QUANTISED_OTHERWISE = ("QLinearConv", "QLinearMatMul", "ConvInteger", "MatMulInteger", "DynamicQuantizeLinear")
+"""Of which TensorRT knows none."""
+_PLACED_SINCE = 11
+"""Version of ONNX's operators from which on a Resize says how it places pixels: before, from their corners."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +91,8 @@ class Logits:
 def read_foreign(path: Path) -> onnx.ModelProto:
     """A file with its weights, also those that lie beside it; every node has a name of its own.
 
-    Raises SegPerceptionError where it cannot be read, is a model file already, or has branches.
+    Raises SegPerceptionError where it cannot be read, is a model file already, has branches, or is quantised otherwise than by
+    Q/DQ.
     """
     if not is_file(path):
         raise SegPerceptionError(f"there is no file {path}: check the path")
@@ -99,6 +104,8 @@ def read_foreign(path: Path) -> onnx.ModelProto:
             from onnx import inliner  # which old versions of onnx have not
 
             model = inliner.inline_local_functions(model)
+        for entry in model.opset_import:
+            entry.domain = "" if entry.domain == "ai.onnx" else entry.domain  # two names of one
         standard = [entry for entry in model.opset_import if not entry.domain]
         # The number says what reads the file, and newer exporters write more than its operators need.
         model.ir_version = min(model.ir_version, helper.find_min_ir_version_for(standard))
@@ -115,6 +122,12 @@ def read_foreign(path: Path) -> onnx.ModelProto:
         raise SegPerceptionError(
             f"{path} has branches or loops (If, Loop, Scan), which cannot be taken apart: export it with fixed sizes, or "
             "simplify it with onnxsim"
+        )
+    otherwise = next((node.op_type for node in model.graph.node if node.op_type in _QUANTISED_OTHERWISE), None)
+    if otherwise:
+        raise SegPerceptionError(
+            f"{path} is quantised by {otherwise}, which TensorRT does not know: export it in float32, or quantise it by "
+            "QuantizeLinear and DequantizeLinear (Q/DQ)"
         )
     for place, node in enumerate(model.graph.node):
         node.name = f"{node.op_type}_{place}"
@@ -183,7 +196,7 @@ def find_logits(model: onnx.ModelProto, path: Path, image: Image, told: Told) ->
     fitting: dict[str, Logits] = {}
     for output, way in ways.items():
         fits = [one for name in way if (one := _fits(name, answers[name], image, len(told.labels)))]
-        fits = [one for one in fits if grid_hw in (None, one.grid_hw)]
+        fits = [one for one in _enlarged_once(fits, image) if grid_hw in (None, one.grid_hw)]
         if fits:
             fitting[fits[-1].name] = fits[-1]
             found.setdefault(fits[-1].name, []).append(output)
@@ -201,6 +214,13 @@ def find_logits(model: onnx.ModelProto, path: Path, image: Image, told: Told) ->
         f"is needed, at every 1, 2, 4, 8, 16 or 32 px{'' if grid_hw is None else ' as its centres'}, so give the labels that it "
         "was trained on, or name its logits by --logits"
     )
+
+
+def _enlarged_once(fits: Sequence[Logits], image: Image) -> list[Logits]:
+    """From an output backwards, those that the decode makes its mask of: it enlarges in one step, and only to the image's size."""
+    grids = list(dict.fromkeys(one.grid_hw for one in fits))
+    same = grids[: 2 if image.size_hw in grids[:1] else 1]
+    return [one for one in fits if one.grid_hw in same]
 
 
 def _grid_of_centers(path: Path, answers: Mapping[str, NDArray[Any]]) -> tuple[int, int] | None:
@@ -227,6 +247,7 @@ def _ways_back(model: onnx.ModelProto, path: Path, named: str | None) -> dict[st
     """From each output, or the tensor that is named, backwards through what comes after logits: names of tensors. Raises
     SegPerceptionError where there is no such tensor."""
     graph = model.graph
+    opset = next(entry.version for entry in model.opset_import if not entry.domain)
     makers = {name: node for node in graph.node for name in node.output if name}
     outputs = [value.name for value in graph.output if value.name in makers]
     if named is not None and named not in makers:
@@ -237,17 +258,19 @@ def _ways_back(model: onnx.ModelProto, path: Path, named: str | None) -> dict[st
     def way(name: str) -> Iterator[str]:
         while (node := makers.get(name)) is not None:
             yield name
-            if node.op_type not in AFTER_LOGITS or not _as_the_decode(node):
+            if node.op_type not in AFTER_LOGITS or not _as_the_decode(node, opset):
                 return
             name = node.input[0]
 
     return {name: list(way(name)) for name in (outputs if named is None else [named])}
 
 
-def _as_the_decode(node: onnx.NodeProto) -> bool:
+def _as_the_decode(node: onnx.NodeProto, opset: int) -> bool:
     """Whether the decode does the same: of the ways to enlarge, the bilinear one whose pixels are areas."""
     if node.op_type != "Resize":
         return True
+    if opset < _PLACED_SINCE:
+        return False
     said = {part.name: helper.get_attribute_value(part) for part in node.attribute}
     placing = said.get("coordinate_transformation_mode", b"half_pixel")
     return (

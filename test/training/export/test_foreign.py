@@ -238,6 +238,13 @@ def test_a_number_of_the_format_newer_than_its_operators_need_is_lowered(tmp_pat
     assert _adopt(theirs, tmp_path / "out.onnx", *NORMALISED) == 0
 
 
+def test_the_long_name_of_its_operators_is_known(tmp_path: Path) -> None:
+    def spell(model: onnx.ModelProto) -> None:
+        model.opset_import[0].domain = "ai.onnx"
+
+    assert _adopt(_changed(spell)(tmp_path / "theirs.onnx"), tmp_path / "out.onnx", *NORMALISED) == 0
+
+
 def test_of_two_outputs_that_could_be_the_logits_one_is_asked_for(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -259,6 +266,70 @@ def test_what_enlarges_otherwise_than_the_decode_is_kept(tmp_path: Path) -> None
         == 0
     )
     assert model_file.load(tmp_path / "out.onnx").grid_hw == (HEIGHT, WIDTH)
+
+
+def test_what_enlarged_from_the_corner_before_opset_11_is_kept(tmp_path: Path) -> None:
+    """Its Resize could not say how it places pixels."""
+    corner: Node = ("Resize", ["eight"], {"mode": "linear"})
+    theirs, out = tmp_path / "theirs.onnx", tmp_path / "out.onnx"
+    foreign_network(theirs, corner, BEST, result=TensorProto.INT64, opset=10)
+    assert _adopt(theirs, out, *NORMALISED) == 0
+    info = model_file.load(out)
+    assert info.grid_hw == (HEIGHT, WIDTH)
+    panoptic = Pipeline(info, OnnxRuntimeBackend(info)).run(Frame(_image()[0]), Wants()).panoptic
+    pixels = (_image() / 255 - np.array(MEAN)) / np.array(STD)
+    session = ort.InferenceSession(str(theirs))
+    (wanted,) = session.run(None, {"input": pixels.transpose(0, 3, 1, 2).astype(np.float32)})
+    assert np.mean(panoptic.semantic != wanted[0, 0]) < 0.01
+
+
+@pytest.mark.parametrize(("sizes", "kept"), [((16, 64), 4), ((64, 64), 8), ((16,), 4)], ids=str)
+def test_of_what_is_enlarged_twice_the_last_step_alone_is_taken_off(
+    sizes: tuple[int, ...], kept: int, tmp_path: Path
+) -> None:
+    """sizes: heights that it is enlarged to, from 8; a step to the size that it has already is none. kept: px a cell."""
+
+    def enlarge(model: onnx.ModelProto) -> None:
+        graph = model.graph
+        graph.node[-1].output[0] = last = "logits"
+        for place, rows in enumerate(sizes):
+            lengths = np.array([1, CLASSES, rows, rows * WIDTH // HEIGHT])
+            graph.initializer.append(numpy_helper.from_array(lengths, f"size.{place}"))
+            inputs = [last, "none", "none", f"size.{place}"]
+            last = "output" if place == len(sizes) - 1 else f"large.{place}"
+            graph.node.append(helper.make_node("Resize", inputs, [last], mode="linear"))
+
+    theirs, out = _changed(enlarge)(tmp_path / "theirs.onnx"), tmp_path / "out.onnx"
+    assert _adopt(theirs, out, *NORMALISED) == 0
+    assert model_file.load(out).stride == kept
+
+
+def test_an_open_size_is_tried_at_an_odd_multiple_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A network whose deepest layer sees every 64 px runs at half of the sizes that a model file takes."""
+
+    def deep(model: onnx.ModelProto) -> None:
+        graph = model.graph
+        graph.node[-1].output[0] = "logits"
+        floor = {"kernel_shape": [8, 8], "strides": [8, 8]}
+        graph.node.append(helper.make_node("MaxPool", ["logits"], ["deep"], **floor))
+        graph.node.append(helper.make_node("Resize", ["deep", "none", "eight"], ["back"], mode="nearest"))
+        graph.node.append(helper.make_node("Add", ["logits", "back"], ["output"]))
+
+    theirs, out = _changed(deep, shape=("N", 3, "h", "w"))(tmp_path / "theirs.onnx"), tmp_path / "out.onnx"
+    size = ("--height", 64, "--width", 128)
+    assert _adopt(theirs, out, *NORMALISED, *size) == 2
+    assert "does not run at 160x96" in capsys.readouterr().err and not out.exists()
+    assert _adopt(theirs, out, *NORMALISED, *size, "--fixed-size") == 0
+
+
+def test_one_class_is_refused_for_every_pixel_would_be_of_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    labels = tmp_path / "road.yaml"
+    labels.write_text("- {name: road, color: [128, 64, 128], drivable_cost: 0}\n")
+    theirs = foreign_network(tmp_path / "theirs.onnx")
+    assert _adopt(theirs, tmp_path / "out.onnx", *NORMALISED, labels=labels) == 2
+    assert "holds one class" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("precision", ["fp16", "int8"])
@@ -455,6 +526,13 @@ def _branch(model: onnx.ModelProto) -> None:
     model.graph.output[0].name = "chosen"
 
 
+def _dynamically_quantised(model: onnx.ModelProto) -> None:
+    graph = model.graph
+    graph.node[-1].output[0] = "logits"
+    graph.node.append(helper.make_node("DynamicQuantizeLinear", ["logits"], ["bytes", "scale", "zero"]))
+    graph.node.append(helper.make_node("DequantizeLinear", ["bytes", "scale", "zero"], ["output"]))
+
+
 def _opset(model: onnx.ModelProto) -> None:
     model.opset_import[0].version = 99
 
@@ -485,6 +563,11 @@ REFUSED: dict[str, tuple[Callable[[Path], Path], tuple[object, ...], str]] = {
     "two inputs": (_changed(_two_inputs), NORMALISED, "takes 2 inputs (input, depth)"),
     "branches": (_changed(_branch), NORMALISED, "branches or loops"),
     "an opset of the future": (_changed(_opset), NORMALISED, "update onnx"),
+    "integers of ONNX Runtime's own": (
+        _changed(_dynamically_quantised, opset=13),
+        NORMALISED,
+        "quantised by DynamicQuantizeLinear",
+    ),
     "our own": (_own, NORMALISED, "give it as --model"),
     "float16 as float32": (
         lambda path: _style(path, "float16"),
