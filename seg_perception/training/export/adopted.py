@@ -91,7 +91,7 @@ def _check_told(path: Path, image: Image, told: Told) -> None:
         mean, std = (" ".join(f"{value:g}" for value in values) for values in (told.mean, told.std))
         raise SegPerceptionError(
             f"--mean {mean} and --std {std} are not of pixels of 0 to {told.pixel_max:g}: give --pixel-max "
-            f"{WHITE[told.pixel_max != WHITE[1]]}, or those of its training"
+            f"{WHITE[told.pixel_max < 255]}, or those of its training"
         )
 
 

@@ -128,7 +128,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     foreign.add_argument(
         "--mean",
-        type=number("--mean"),
+        type=number("--mean", least=0),
         nargs=3,
         metavar=("R", "G", "B"),
         help="what its training subtracted from the channels, in the order in which the network takes them",
@@ -137,7 +137,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--std", type=number("--std", above=0), nargs=3, metavar=("R", "G", "B"), help="what it divided them by, then"
     )
     foreign.add_argument(
-        "--pixel-max", type=int, choices=WHITE, default=WHITE[0], help="a white pixel's value before that (default: 1)"
+        "--pixel-max", choices=WHITE, default=WHITE[0], help="a white pixel's value before that (default: 1)"
     )
     foreign.add_argument("--bgr", action="store_true", help="it takes blue, green, red (default: red, green, blue)")
     foreign.add_argument(

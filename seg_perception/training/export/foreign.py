@@ -29,7 +29,7 @@ KINDS = {TensorProto.FLOAT: np.float32, TensorProto.FLOAT16: np.float16, TensorP
 """Types that an image may have."""
 AFTER_LOGITS = ("ArgMax", "Softmax", "LogSoftmax", "Sigmoid", "Resize", "Squeeze", "Unsqueeze", "Cast", "Identity")
 """Operators that make of logits what others want of them."""
-WHITE = (1, 255)
+WHITE = ("1", "255")
 """What training may call a white pixel before it normalises."""
 PAGE = "docs/own-network.md"
 _QUANTISED = ("QuantizeLinear", "DequantizeLinear")
