@@ -169,17 +169,16 @@ class _Recording:
     """Copies one camera's images that are asked for, the calibration that was valid for each, and the static transforms.
 
     They are taken in the order of recording, one message at a time, so the memory does not grow with the bag. Images and
-    calibration are read together, as BagSource does, so that both count images alike in a damaged bag; transforms are few.
-    transforms: the topic of those, None where they need no copy.
+    calibration are read together, as BagSource does, so that both count images alike in a damaged bag; transforms are held
+    packed. transforms: the topic of those, None where they need no copy.
     """
 
     def __init__(self, out: AnnotatedBag, bag: Bag, topic: str, transforms: str | None) -> None:
         self._out, self._bag, self._topic = out, bag, topic
-        self._info_topic, self._tf_topic = beside(topic, INFO_TOPIC), transforms
+        self._info_topic = beside(topic, INFO_TOPIC)
         camera = [topic, *([self._info_topic] if bag.types.get(self._info_topic) == INFO_TYPE else [])]
         self._entries = bag.entries(camera)
-        sent = bag.messages([transforms] if transforms else [])
-        self._transforms = deque((time_ns, message) for _, time_ns, message in sent)
+        self._transforms = deque(bag.entries([transforms] if transforms else []))
         self._taken = 0
         self._info: tuple[int, Any] | None = None
         self._start_ns: int | None = None
@@ -253,10 +252,10 @@ class _Recording:
     def _write_kept(self, start_ns: int, until_ns: float) -> None:
         """The calibration, and the transforms that were recorded until then. What was recorded before the first copied image goes
         where that begins, lest a player waits for it."""
-        while self._transforms and self._transforms[0][0] <= until_ns:
-            assert self._tf_topic is not None
-            time_ns, message = self._transforms.popleft()
-            self._out.write(self._tf_topic, kinds.TF, message, max(time_ns, start_ns))
+        while self._transforms and self._transforms[0].time_ns <= until_ns:
+            sent = self._transforms.popleft()
+            with suppress(DamagedBagError):  # nothing could be copied of it
+                self._out.write(sent.topic, kinds.TF, sent.read(), max(sent.time_ns, start_ns))
         if self._info is not None:
             time_ns, message = self._info
             self._out.write(self._info_topic, kinds.CAMERA_INFO, of_ros2(message), max(time_ns, start_ns))
