@@ -80,13 +80,19 @@ def _removed(engine: Path) -> bool:
 
 
 def hold(user: object, engine: Path) -> Callable[[], object]:
-    """Keep others from removing an engine until the result is called or its user is gone, and let it be used as of now. Where
-    nothing can be locked nothing is removed either."""
+    """Keep others from removing an engine until the result is called or its user is gone, and let it be used from now until
+    then. Where nothing can be locked nothing is removed either."""
     held = contextlib.ExitStack()
     with contextlib.suppress(OSError):
         held.enter_context(_locked(engine, fcntl.LOCK_SH))
         os.utime(engine)
+        held.callback(_note_use, engine)  # it may have run for months
     return weakref.finalize(user, held.close)
+
+
+def _note_use(engine: Path) -> None:
+    with contextlib.suppress(OSError):
+        os.utime(engine)
 
 
 @contextlib.contextmanager

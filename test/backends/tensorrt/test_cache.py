@@ -450,6 +450,7 @@ def test_an_engine_in_use_stays_until_its_user_closes_or_is_gone(tmp_path: Path)
     assert _left(kept) == {path, new}
     users.pop()
     gc.collect()
+    _left_behind(path)
     lines: list[str] = []
     kept.put(KEY, lambda: b"engine", lines.append, origin=MODEL)
     assert _left(kept) == {new} and len(lines) == 1
@@ -471,6 +472,18 @@ def test_who_holds_an_engine_uses_it_this_month(tmp_path: Path) -> None:
     path = _keep(kept, replace(KEY, version="0.9"), MODEL)
     _left_behind(path)
     out_of_date.hold(_User(), path)()
+    new = _keep(kept, KEY, MODEL)
+    assert _left(kept) == {path, new}
+
+
+def test_an_engine_that_ran_for_months_was_used_until_its_end(tmp_path: Path) -> None:
+    """One whose robot stops for an update, which may have to be taken back."""
+    kept = EngineCache(tmp_path)
+    path = _keep(kept, replace(KEY, version="0.9"), MODEL)
+    user = _User()
+    end = out_of_date.hold(user, path)
+    _left_behind(path)
+    end()
     new = _keep(kept, KEY, MODEL)
     assert _left(kept) == {path, new}
 
