@@ -102,6 +102,7 @@ def hostile(rng: np.random.Generator) -> Iterator[Case]:
     for name, values, heights, moves, chosen in (
         ("no things", plain, heat * 0.09, offset, every),
         ("1000 things", plain, heat, offset, many),
+        ("no centre at any threshold", plain, np.zeros((h, w)), np.zeros((2, h, w)), many),
         ("1 thing of many", plain, heat, offset, PanopticSettings(max_instances=1)),
         ("heatmap a plateau", plain, np.ones((h, w)), offset, every),
         ("heatmap of few values", plain, rng.integers(0, 4, (h, w)) / 3, offset, every),

@@ -61,6 +61,11 @@ class PanopticSettings:
             if not low <= getattr(self, name) <= high:
                 raise ValueError(f"{name} is {getattr(self, name)}, allowed is {low} to {high}")
 
+    @property
+    def least_center(self) -> float:
+        """center_threshold, and more than 0: a network that tells no objects apart answers that everywhere."""
+        return max(self.center_threshold, float(np.finfo(np.float32).tiny))
+
     def center_radius(self, stride: int) -> int:
         """Cells from a centre to the edge of its window, where a cell has `stride` px of the network's input."""
         return max(1, int(self.center_window_px / (2 * stride)))
@@ -152,7 +157,7 @@ class PanopticDecoder:
         """float64 [K, 2] = (y, x) of the centres, in the units of the votes, which are cast."""
         radius = self.settings.center_radius(stride)
         count = instance_kernels.find_centers(
-            output.center_heatmap[index, 0], radius, self.settings.center_threshold, buffers.scores, buffers.places
+            output.center_heatmap[index, 0], radius, self.settings.least_center, buffers.scores, buffers.places
         )
         if count < 0:
             raise not_finite("center_heatmap")

@@ -290,6 +290,13 @@ def test_without_a_centre_things_have_no_instance_and_no_segment():
     assert [(s.class_id, s.is_thing) for s in panoptic.segments] == [(0, False)]
 
 
+def test_where_the_heatmap_is_0_there_is_no_centre_at_any_threshold():
+    """As everywhere in that of a network without an instance head: all its cars would be one."""
+    nothing = network_output(_classes(["1111"] * 4), np.zeros((4, 4)))
+    panoptic = _decode(nothing, (4, 4), PanopticSettings(center_threshold=0.0))
+    assert not panoptic.instance.any() and not panoptic.segments
+
+
 def test_a_plateau_gives_one_centre_the_first_in_raster_order():
     heatmap = np.zeros((4, 4))
     heatmap[1:3, 1:3] = 0.5

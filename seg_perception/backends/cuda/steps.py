@@ -293,7 +293,7 @@ class CudaDecoder(CudaStep):
             heatmap=heatmap,
             offset=offset,
             **addresses,
-            center_threshold=settings.center_threshold,
+            center_threshold=settings.least_center,
             least_thing_area=max(1, settings.min_thing_area * height * width),
             cell_height=height / h,
             cell_width=width / w,

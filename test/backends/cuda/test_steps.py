@@ -160,6 +160,13 @@ def test_equal_things_are_numbered_by_their_centres(library):
     assert Device(library, some_labels(2), output).decode((1, 6)).instance.tolist() == [[2, 2, 2, 1, 1, 1]]
 
 
+def test_without_centres_there_are_no_things_at_any_threshold(library):
+    logits, none = np.random.default_rng(3).normal(size=(5, 6, 8)), np.zeros((2, 6, 8))
+    every = PanopticSettings(center_threshold=0.0)
+    panoptic = Device(library, some_labels(5), network_output(logits, none[0], none)).decode((48, 64), every)
+    assert not panoptic.instance.any() and not any(segment.is_thing for segment in panoptic.segments)
+
+
 def test_every_image_of_a_batch_has_its_own_masks(library):
     rng = np.random.default_rng(5)
     output = NetworkOutput(
