@@ -23,7 +23,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -34,35 +33,29 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from seg_perception import model_facts, model_file, options, self_test
-from seg_perception.backends.graph.edits import outputs_of
+from seg_perception import model_file, options
 from seg_perception.backends.graph.half import to_half, too_large
 from seg_perception.backends.graph.precision import noise
-from seg_perception.backends.graph.sizes import opened
-from seg_perception.backends.graph.stored import narrowed
-from seg_perception.backends.onnx_runtime import OnnxRuntimeBackend
 from seg_perception.backends.shipped_models import given_model
 from seg_perception.camera.preprocess import Preprocessor
 from seg_perception.datasets import open_dataset
 from seg_perception.datasets.label_sets import open_labels
-from seg_perception.errors import SegPerceptionError, cause_of
+from seg_perception.errors import SegPerceptionError
 from seg_perception.files import image_files, read_rgb
 from seg_perception.labels import LabelSet
 from seg_perception.metrics.run_report import is_number
-from seg_perception.network_size import STEP, SizeLimits, size_hw_of
+from seg_perception.network_size import SizeLimits, size_hw_of
 from seg_perception.options import number, whole
 from seg_perception.results import Frame
 from seg_perception.training.export import temperature
 from seg_perception.training.export.adopted import from_foreign
 from seg_perception.training.export.foreign import WHITE, Told
-from seg_perception.training.export.parity import ParityData, parity
+from seg_perception.training.export.open_size import open_size
+from seg_perception.training.export.parity import ParityData
 from seg_perception.training.export.quantize import apart, limits_broken, spread, to_int8
+from seg_perception.training.export.saving import save_narrowed
 from seg_perception.training.export.sources import Source, from_model
-from seg_perception.writing import check_file, user_path, write_json, written_aside
-
-LARGEST_RELATIVE_ERROR = {"fp32": 3e-2, "fp16": 3e-2, "int8": 1.0}
-"""Between the model file and what it was made of, against the largest value; beyond it none is written. Weights of fp32
-are rounded to float16 as well, which a network that was not trained passes on as 7e-3."""
+from seg_perception.writing import check_file, user_path, write_json
 
 EXIT_BROKEN = 3
 """The file is written, but does more damage than its precision may."""
@@ -205,8 +198,10 @@ def run(arguments: argparse.Namespace) -> int:
         **{**source.facts, **{key: value for key, value in told.items() if value}, **made},
     )
     if limits is not None:
-        graph, facts["sizes"] = _opened(graph, source, limits)
-    facts["parity"] = _save_narrowed(graph, facts, source, arguments, images)
+        graph, facts["sizes"] = open_size(graph, source.size_hw, limits)
+    facts["parity"] = save_narrowed(
+        graph, facts, source, arguments.out, lambda: _parity_data(arguments, images, source)
+    )
     size_mb = arguments.out.stat().st_size / 1e6
     print(_summary(arguments.out, size_mb, source.size_hw, facts))
     if arguments.json:
@@ -254,32 +249,6 @@ def _limits(arguments: argparse.Namespace, source: Source) -> SizeLimits | None:
         return limits
     (height, width), (low, left), (high, right) = source.size_hw, SMALLEST_HW, LARGEST_HW
     return SizeLimits((min(low, height), min(left, width)), (max(high, height), max(right, width)))
-
-
-def _opened(graph: onnx.ModelProto, source: Source, limits: SizeLimits) -> tuple[onnx.ModelProto, dict[str, Any]]:
-    """The graph with height and width left open, and what the metadata says of them. Raises SegPerceptionError where it
-    does not run at other sizes."""
-    rows = graph.graph.output[0].type.tensor_type.shape.dim[2].dim_value
-    stride = source.size_hw[0] // rows
-    graph = opened(graph)
-    height, width = source.size_hw
-    turned = (width, height) if limits.takes((width, height)) else source.size_hw
-    for h, w in dict.fromkeys((limits.smallest_hw, _odd_multiples(limits), turned)):
-        try:
-            (outputs,) = outputs_of(graph, [noise((h, w))])
-        except SegPerceptionError as error:
-            cause = cause_of(error.__cause__ or error)
-            raise SegPerceptionError(f"the network does not run at {w}x{h} ({cause}): give --fixed-size") from error
-        if any(output.shape[2:] != (h // stride, w // stride) for output in outputs):
-            raise SegPerceptionError(f"the network's outputs at {w}x{h} have another stride: give --fixed-size")
-    return graph, model_facts.sizes_of(limits, source.size_hw, stride)
-
-
-def _odd_multiples(limits: SizeLimits) -> tuple[int, int]:
-    """The smallest sides within limits that are no multiples of twice STEP, where there are such: a network may need those."""
-    sides = zip(limits.smallest_hw, limits.largest_hw)
-    height, width = (low if low // STEP % 2 else min(low + STEP, high) for low, high in sides)
-    return height, width
 
 
 def _source(arguments: argparse.Namespace) -> Source:
@@ -356,70 +325,6 @@ def convert(
     if precision == "fp16":
         return to_half(graph, layers), {}
     return graph, {"float32_layers": sorted(layers)}
-
-
-class TooFarError(SegPerceptionError):
-    """A model file differs too much from what it was made of. error: share of the largest value."""
-
-    def __init__(self, error: float, reference: str) -> None:
-        super().__init__(
-            f"the exported network differs from {reference} by {error:.2g} of the largest value, so it was not written: export "
-            "fp32, or report this with your versions of torch, onnx and onnxruntime"
-        )
-        self.error = error
-
-
-def _save_narrowed(
-    graph: onnx.ModelProto,
-    facts: Mapping[str, Any],
-    source: Source,
-    arguments: argparse.Namespace,
-    images: Sequence[NDArray[np.uint8]],
-) -> dict[str, Any]:
-    """save_compared with the weights stored as float16, and as float32 where that harms a float32 network too much, as one whose
-    layers pass on small errors enlarged."""
-    try:
-        data = _parity_data(arguments, images, source)
-        return save_compared(narrowed(graph), facts, source, arguments.out, data)
-    except TooFarError as error:
-        if facts["precision"] != "fp32" or not math.isfinite(error.error):
-            raise
-        print(
-            f"weights stored as float16 change the network by {error.error:.2g} of the largest value, so they stay float32"
-        )
-        return save_compared(graph, facts, source, arguments.out, _parity_data(arguments, images, source))
-
-
-def save_compared(
-    model: onnx.ModelProto, facts: Mapping[str, Any], source: Source, out: Path, data: ParityData
-) -> dict[str, Any]:
-    """Write the model file with facts and its parity to out; returns the parity.
-
-    Raises SegPerceptionError, with nothing written, when it differs too much.
-    """
-    model_file.write_metadata(model, facts)
-    with written_aside(out) as aside:
-        model_file.save(model, aside)
-        measured = parity(source.reference, aside, data)
-        if source.parity is not None:
-            measured["parity_of_reference"] = source.parity
-        error = measured["largest_error_relative"]
-        if not error <= LARGEST_RELATIVE_ERROR[facts["precision"]]:
-            raise TooFarError(error, measured["reference"])
-        facts = {**facts, "parity": measured, **_self_test(aside)}
-        model_file.write_metadata(model, facts)
-        model_file.save(model, aside)
-    return measured
-
-
-def _self_test(path: Path) -> dict[str, Any]:
-    """The file's answer to the known image, as the metadata holds it."""
-    backend = OnnxRuntimeBackend(model_file.load(path))
-    answered = self_test.answer(backend)
-    backend.close()
-    if not answered:
-        print("the file holds no self-test: the network is sure of too little of the known image")
-    return {"self_test": answered} if answered else {}
 
 
 def _parity_data(arguments: argparse.Namespace, images: Sequence[NDArray[np.uint8]], source: Source) -> ParityData:

@@ -31,7 +31,7 @@ from seg_perception.labels import CAMVID  # noqa: E402
 from seg_perception.network_size import SizeLimits  # noqa: E402
 from seg_perception.pipeline import Pipeline  # noqa: E402
 from seg_perception.results import Frame, NetworkOutput  # noqa: E402
-from seg_perception.training.export import export, from_checkpoint  # noqa: E402
+from seg_perception.training.export import export, from_checkpoint, saving  # noqa: E402
 from seg_perception.training.export.quantize import Damage, to_int8  # noqa: E402
 from seg_perception.training.loop import checkpoint  # noqa: E402
 from seg_perception.training.networks import make_network  # noqa: E402
@@ -375,7 +375,7 @@ def test_a_file_runs_at_any_size_as_the_network_does(root: Path, precision: str,
     outputs = (found.semantic_logits, found.center_heatmap, found.center_offset)
     for output, expected in zip(outputs, wanted, strict=True):
         largest = max(1.0, float(expected.abs().max()))
-        assert np.abs(output - expected.numpy()).max() / largest < export.LARGEST_RELATIVE_ERROR[precision]
+        assert np.abs(output - expected.numpy()).max() / largest < saving.LARGEST_RELATIVE_ERROR[precision]
 
 
 def test_a_camera_is_seen_in_its_own_shape(root: Path) -> None:
