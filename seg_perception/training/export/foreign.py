@@ -310,10 +310,15 @@ def takes_any_batch(model: onnx.ModelProto, path: Path, image: Image, logits: Lo
 
 
 def precision_of(model: onnx.ModelProto, image: Image, logits: Logits) -> str:
-    """What it computes in, one of model_file.PRECISIONS."""
-    if any(node.op_type in _QUANTISED for node in model.graph.node):
+    """What it computes in, one of model_file.PRECISIONS: float16 where one of its layers does."""
+    graph, half = model.graph, TensorProto.FLOAT16
+    if any(node.op_type in _QUANTISED for node in graph.node):
         return "int8"
-    return "fp16" if TensorProto.FLOAT16 in (image.kind, logits.kind) else "fp32"
+    halves = {weight.name for weight in graph.initializer if weight.data_type == half}
+    constants = (node for node in graph.node if node.op_type == "Constant")
+    halves |= {node.output[0] for node in constants if any(part.t.data_type == half for part in node.attribute)}
+    inside = any(node.op_type in MULTIPLYING and halves.intersection(node.input) for node in graph.node)
+    return "fp16" if inside or half in (image.kind, logits.kind) else "fp32"
 
 
 def counts(model: onnx.ModelProto, path: Path, image: Image, told: Told) -> dict[str, int]:

@@ -483,6 +483,30 @@ def test_weights_that_are_stored_as_float16_are_widened_first(precision: str, tm
     assert {weight.name: weight.data_type for weight in model.graph.initializer}[stored] == TensorProto.FLOAT16
 
 
+def _half_inside(model: onnx.ModelProto) -> None:
+    """A convolution in float16 between an image and logits in float32, as mixed precision leaves the last layer."""
+    graph = model.graph
+    for name in ("weight", "bias"):
+        weight = next(one for one in graph.initializer if one.name == name)
+        weight.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(weight).astype(np.float16), name))
+    convolution = graph.node[0]
+    convolution.input[0], convolution.output[0] = "halves", "half.logits"
+    cast = helper.make_node("Cast", ["input"], ["halves"], to=TensorProto.FLOAT16)
+    graph.node.insert(0, cast)
+    graph.node.append(helper.make_node("Cast", ["half.logits"], ["logits"], to=TensorProto.FLOAT))
+    graph.node.append(helper.make_node("Add", ["logits", "logits"], ["output"]))
+
+
+def test_a_network_that_computes_in_float16_says_so_whatever_its_ends_are(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    theirs, out = _changed(_half_inside)(tmp_path / "theirs.onnx"), tmp_path / "out.onnx"
+    assert _adopt(theirs, out, *NORMALISED) == 0
+    assert model_file.load(out).precision == "fp16"
+    assert _adopt(theirs, out, *NORMALISED, "--precision", "fp32") == 2
+    assert "of precision fp16, of which no fp32" in capsys.readouterr().err
+
+
 def test_int8_of_an_older_opset_is_raised_to_one_with_a_scale_per_channel(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
