@@ -21,7 +21,7 @@ from seg_perception.ground.geometry import GroundProjection
 from seg_perception.labels import LabelSet
 from seg_perception.pictures.overlay import Overlay
 from seg_perception.recordings import messages as kinds
-from seg_perception.recordings.bag_file import INFO_TYPE, Bag, DamagedBagError, Entry
+from seg_perception.recordings.bag_file import INFO_TYPE, Bag, DamagedBagError, Entry, Key
 from seg_perception.recordings.calibration import of_ros2
 from seg_perception.recordings.messages import BagMessages
 from seg_perception.recordings.mounting import BASE_FRAME
@@ -182,9 +182,10 @@ class _Recording:
         self._taken = 0
         self._info: tuple[int, Any] | None = None
         self._start_ns: int | None = None
+        self._copied_ns = 0
         self._is_video = bag.types[topic] in VIDEO_TYPES
         self._copied: OrderedDict[int, tuple[int, Any]] = OrderedDict()
-        self._before: list[tuple[int, int, Any]] = []
+        self._before: list[tuple[int, Key, Any]] = []
 
     def copy_image(self, number: int) -> tuple[int, Any]:
         """Copy the image of this number in its topic and what belongs to it; returns its time of recording in ns, and
@@ -205,7 +206,7 @@ class _Recording:
             if self._is_video:
                 self._take_packet(self._taken, entry, number)
             elif self._taken == number:
-                self._copy(number, entry.time_ns, entry.read())
+                self._copy(number, entry.key, entry.read())
             self._taken += 1
         return self._copied.pop(number)
 
@@ -218,14 +219,15 @@ class _Recording:
             return
         if begins_anew(message):
             self._before.clear()
-        self._before.append((number, entry.time_ns, message))
+        self._before.append((number, entry.key, message))
         if self._start_ns is not None or number == wanted:
             for packet in self._before:
                 self._copy(*packet)
             self._before.clear()
 
-    def _copy(self, number: int, time_ns: int, message: Any) -> None:
+    def _copy(self, number: int, key: Key, message: Any) -> None:
         """An image, and what was kept for it."""
+        time_ns, self._copied_ns = key
         self._start_ns = time_ns if self._start_ns is None else self._start_ns
         self._write_kept(self._start_ns, time_ns)
         self._out.write(self._topic, self._bag.types[self._topic], message, time_ns)
@@ -248,6 +250,8 @@ class _Recording:
     def _keep(self, info: Entry) -> None:
         with suppress(DamagedBagError):  # BagSource tells of what it is for
             self._info = info.time_ns, info.read()
+            if self._start_ns is not None and info.key[1] == self._copied_ns:  # it is of the image before it
+                self._write_info(self._start_ns)
 
     def _write_kept(self, start_ns: int, until_ns: float) -> None:
         """The calibration, and the transforms that were recorded until then. What was recorded before the first copied image goes
@@ -256,6 +260,9 @@ class _Recording:
             sent = self._transforms.popleft()
             with suppress(DamagedBagError):  # nothing could be copied of it
                 self._out.write(sent.topic, kinds.TF, sent.read(), max(sent.time_ns, start_ns))
+        self._write_info(start_ns)
+
+    def _write_info(self, start_ns: int) -> None:
         if self._info is not None:
             time_ns, message = self._info
             self._out.write(self._info_topic, kinds.CAMERA_INFO, of_ros2(message), max(time_ns, start_ns))

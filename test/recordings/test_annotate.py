@@ -279,7 +279,7 @@ def test_a_jpeg_is_passed_on_byte_by_byte_and_images_that_were_not_looked_at_are
     _, areas = found["/segmentation/drivable_areas"][0]
     assert areas.ground_frame == "" and math.isnan(areas.areas[0].area_m2)
     assert [message.header.stamp.nanosec for _, message in found["/front/camera_info"]] == [
-        stamp_ns(number) % 10**9 for number in (1, 3, 4)
+        stamp_ns(number) % 10**9 for number in (1, 2, 3, 4)
     ]
     times = [time_ns for entries in found.values() for time_ns, _ in entries]
     assert min(times) == stamp_ns(2) + DELAY_NS
@@ -392,6 +392,14 @@ def test_the_memory_does_not_grow_with_the_frames(tmp_path: Path) -> None:
         tracemalloc.stop()
     written = (240 - 60) * (3 + 1 + 2) * WIDTH * HEIGHT  # bytes of the images and masks
     assert peaks[1] - peaks[0] < written / 10
+
+
+def test_each_image_has_its_own_calibration_though_that_comes_after_it(tmp_path: Path) -> None:
+    """Of a lens that zooms, and of every third image: the next image's was taken for it."""
+    annotate(tmp_path / "annotated", recording(tmp_path / "drive", 7), [0, 3, 5])
+    stamps = [info.header.stamp.nanosec for _, info in read(tmp_path / "annotated")["/front/camera_info"]]
+    numbers = [(nanosec - START_NS % 10**9) // STEP_NS for nanosec in stamps]
+    assert numbers == [0, 2, 3, 4, 5]
 
 
 def test_transforms_that_are_sent_again_and_again_are_held_packed(tmp_path: Path) -> None:
