@@ -45,7 +45,7 @@ def foreign_network(
     written = "logits" if after else out
     nodes.append(helper.make_node("Conv", [last, "weight", "bias"], [written], kernel_shape=[8, 8], strides=[8, 8]))
     for place, (operator, inputs, attributes) in enumerate(after):
-        target = out if place == len(after) - 1 else f"{operator}.out"
+        target = out if place == len(after) - 1 else f"after.{place}"
         nodes.append(helper.make_node(operator, [written, *inputs], [target], **attributes))
         written = target
     outputs = [onnx.ValueInfoProto(name=name) for name in more_outputs]

@@ -163,9 +163,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Export; returns the exit code."""
-    if arguments.out.suffix != ".onnx":  # by which every verb tells a model file from a checkpoint
-        raise SegPerceptionError(f"--out is {arguments.out}: a model file's name ends in .onnx")
-    check_file(arguments.out)
+    _check_out(arguments.out, arguments.onnx)
     if not arguments.dataset:
         given = options.given(arguments, add_arguments)
         options.refuse(given, ("root", "split"), "for a data set: give --dataset too")
@@ -214,6 +212,15 @@ def run(arguments: argparse.Namespace) -> int:
             file=sys.stderr,
         )
     return EXIT_BROKEN if broken else 0
+
+
+def _check_out(out: Path, network: Path | None) -> None:
+    """Raises SegPerceptionError for a name that is no model file's, cannot be written, or is that of another program's network."""
+    if out.suffix != ".onnx":  # by which every verb tells a model file from a checkpoint
+        raise SegPerceptionError(f"--out is {out}: a model file's name ends in .onnx")
+    if network and out.resolve() == network.resolve():
+        raise SegPerceptionError(f"--out is {out}, the network itself: give --out another name")
+    check_file(out)
 
 
 def _check_temperature(arguments: argparse.Namespace) -> None:

@@ -27,7 +27,18 @@ from seg_perception.writing import is_file
 
 KINDS = {TensorProto.FLOAT: np.float32, TensorProto.FLOAT16: np.float16, TensorProto.UINT8: np.uint8}
 """Types that an image may have."""
-AFTER_LOGITS = ("ArgMax", "Softmax", "LogSoftmax", "Sigmoid", "Resize", "Squeeze", "Unsqueeze", "Cast", "Identity")
+AFTER_LOGITS = (
+    "ArgMax",
+    "Softmax",
+    "LogSoftmax",
+    "Sigmoid",
+    "Resize",
+    "Transpose",
+    "Squeeze",
+    "Unsqueeze",
+    "Cast",
+    "Identity",
+)
 """Operators that make of logits what others want of them."""
 WHITE = ("1", "255")
 """What training may call a white pixel before it normalises."""
@@ -266,12 +277,15 @@ def _ways_back(model: onnx.ModelProto, path: Path, named: str | None) -> dict[st
 
 
 def _as_the_decode(node: onnx.NodeProto, opset: int) -> bool:
-    """Whether the decode does the same: of the ways to enlarge, the bilinear one whose pixels are areas."""
+    """Whether the decode does the same: of the ways to enlarge, the bilinear one whose pixels are areas; of the changes of axes,
+    those of channels alone."""
+    said = {part.name: helper.get_attribute_value(part) for part in node.attribute}
+    if node.op_type == "Transpose":
+        return said.get("perm") in ([0, 2, 3, 1], [0, 3, 1, 2])
     if node.op_type != "Resize":
         return True
     if opset < _PLACED_SINCE:
         return False
-    said = {part.name: helper.get_attribute_value(part) for part in node.attribute}
     placing = said.get("coordinate_transformation_mode", b"half_pixel")
     return (
         said.get("mode") == b"linear"

@@ -53,9 +53,15 @@ STYLES: dict[str, dict[str, Any]] = {
     "probabilities": {"after": (("Softmax", [], {"axis": 1}),), "opset": 14},
     "pixels first": {
         "before": (TO_PLANES,),
-        "after": (TO_PIXELS,),
+        "after": (TO_PIXELS, ("Neg", [], {}), ("Neg", [], {})),
         "shape": (1, HEIGHT, WIDTH, 3),
         "opset": 16,
+    },
+    "pixels first behind what is enlarged": {
+        "before": (TO_PLANES,),
+        "after": (ENLARGE, TO_PIXELS, ("Softmax", [], {"axis": 3})),
+        "shape": (1, HEIGHT, WIDTH, 3),
+        "opset": 13,
     },
     "any batch": {"shape": ("N", 3, HEIGHT, WIDTH), "opset": NEWEST},
     "float16": {
@@ -320,6 +326,24 @@ def test_an_open_size_is_tried_at_an_odd_multiple_too(tmp_path: Path, capsys: py
     assert _adopt(theirs, out, *NORMALISED, *size) == 2
     assert "does not run at 160x96" in capsys.readouterr().err and not out.exists()
     assert _adopt(theirs, out, *NORMALISED, *size, "--fixed-size") == 0
+
+
+@pytest.mark.parametrize("pixels_first", [False, True])
+def test_channels_of_as_many_as_rows_and_columns_are_told_apart_from_them(pixels_first: bool, tmp_path: Path) -> None:
+    classes, side = 16, 128
+    shape = (1, side, side, 3) if pixels_first else (1, 3, side, side)
+    before = (TO_PLANES,) if pixels_first else ()
+    after: tuple[Node, ...] = (TO_PIXELS, ("Softmax", [], {"axis": 3})) if pixels_first else ()
+    fewer: Node = ("Gather", ["fewer"], {"axis": 1})
+    theirs, out, labels = (tmp_path / name for name in ("theirs.onnx", "out.onnx", "labels.yaml"))
+    model = onnx.load(str(foreign_network(theirs, fewer, *after, before=before, shape=shape)))
+    model.graph.initializer.append(numpy_helper.from_array(np.arange(classes), "fewer"))
+    onnx.save(model, str(theirs))
+    labels.write_text("".join(f"- {{name: class {k}, color: [{k}, 0, 0]}}\n" for k in range(classes)))
+    assert _adopt(theirs, out, *NORMALISED, labels=labels) == 0
+    images = _image(3, (side, side))
+    found = OnnxRuntimeBackend(model_file.load(out)).infer(images).semantic_logits
+    assert np.abs(found - _logits(images)[:, :classes]).max() < 0.01 * np.abs(found).max()
 
 
 def test_one_class_is_refused_for_every_pixel_would_be_of_it(
@@ -624,6 +648,15 @@ def test_labels_of_another_number_are_told_with_what_the_network_answers(
     assert main(words) == 2 and "give --labels" in capsys.readouterr().err
     words = ["export", "--model", str(theirs), "--out", str(tmp_path / "out.onnx"), "--labels", "camvid"]
     assert main(words) == 2 and "give --onnx too" in capsys.readouterr().err
+
+
+def test_the_network_itself_is_not_written_over(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    theirs, link = foreign_network(tmp_path / "theirs.onnx"), tmp_path / "link.onnx"
+    link.symlink_to(theirs)
+    before = theirs.read_bytes()
+    for out in (theirs, link):
+        assert _adopt(theirs, out, *NORMALISED) == 2
+        assert "give --out another name" in capsys.readouterr().err and theirs.read_bytes() == before
 
 
 def test_the_refusal_of_others_files_names_the_way(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
