@@ -98,6 +98,11 @@ def _check_told(path: Path, image: Image, told: Told) -> None:
 def _say_what_is_left_out(path: Path, model: onnx.ModelProto, logits: Logits, told: Told) -> None:
     if logits.name not in {value.name for value in model.graph.output}:
         print(f"of {path} '{logits.name}' is taken: the decode does what comes after it")
+    if logits.probabilities:
+        print(
+            f"'{logits.name}' holds probabilities, of which classes are right and confidence is not: name what comes before them "
+            "by --logits, or export it without its softmax"
+        )
     if told.centers is None and told.labels.is_thing.any():
         print(f"{path} tells no objects apart: cars and people get no instances and no tracks")
 

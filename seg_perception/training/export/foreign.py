@@ -91,12 +91,14 @@ class Image:
 
 @dataclass(frozen=True)
 class Logits:
-    """name, and type of TensorProto; channels_last: [N, h, w, C], else [N, C, h, w]; grid_hw: at the image's size."""
+    """name, and type of TensorProto; channels_last: [N, h, w, C], else [N, C, h, w]; grid_hw: at the image's size.
+    probabilities: whether they are such, or sums of such."""
 
     name: str
     kind: int
     channels_last: bool
     grid_hw: tuple[int, int]
+    probabilities: bool
 
 
 def read_foreign(path: Path) -> onnx.ModelProto:
@@ -302,7 +304,9 @@ def _fits(name: str, answer: NDArray[Any], image: Image, classes: int) -> Logits
     for channels_last, (_, channels, *grid) in ((False, answer.shape), (True, np.moveaxis(answer, 3, 1).shape)):
         strides = {side / cells for side, cells in zip(image.size_hw, grid)}
         if channels == classes and len(strides) == 1 and all(s.is_integer() and STEP % s == 0 for s in strides):
-            return Logits(name, kinds[answer.dtype], channels_last, (grid[0], grid[1]))
+            sums = answer.sum(3 if channels_last else 1, dtype=np.float64)
+            probabilities = bool(answer.min() >= 0 and np.ptp(sums) <= 0.01 * sums.max())
+            return Logits(name, kinds[answer.dtype], channels_last, (grid[0], grid[1]), probabilities)
     return None
 
 

@@ -346,6 +346,15 @@ def test_channels_of_as_many_as_rows_and_columns_are_told_apart_from_them(pixels
     assert np.abs(found - _logits(images)[:, :classes]).max() < 0.01 * np.abs(found).max()
 
 
+def test_probabilities_that_stay_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """As of logits, the decode would make a confidence of them that is almost the same for all classes."""
+    softmax: Node = ("Softmax", [], {"axis": 1})
+    for after, told in (((softmax, ("Neg", [], {}), ("Neg", [], {})), True), ((softmax,), False), ((), False)):
+        theirs = foreign_network(tmp_path / "theirs.onnx", *after, opset=13)
+        assert _adopt(theirs, tmp_path / "out.onnx", *NORMALISED) == 0
+        assert ("'output' holds probabilities" in capsys.readouterr().out) is told
+
+
 def test_one_class_is_refused_for_every_pixel_would_be_of_it(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
