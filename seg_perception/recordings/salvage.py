@@ -207,13 +207,32 @@ def _scan_sqlite(path: Path, loss: list[str]) -> Iterator[RawMessage]:
                 for number, name, kind in base.execute("SELECT id, name, type FROM topics")
             }
             texts = _definitions(base)
-            # in the order of writing: the index by time may be among what is lost
-            for number, time_ns, data in base.execute("SELECT topic_id, timestamp, data FROM messages NOT INDEXED"):
+            for number, time_ns, data in _sqlite_rows(base, path, loss):
                 if number in topics and isinstance(data, bytes) and isinstance(time_ns, int):
                     name, kind = topics[number]
                     yield RawMessage(name, kind, texts.get(kind, ("msg", "")), time_ns, data)
     except sqlite3.Error as error:
         loss.append(f"{path} cannot be read to its end ({error})")
+
+
+def _sqlite_rows(base: sqlite3.Connection, path: Path, loss: list[str]) -> Iterator[tuple[Any, Any, Any]]:
+    """Topic, time and data of each message, in the order of writing: the index by time may be among what is lost. A row that
+    cannot be read costs no other; raises sqlite3.Error where the last one cannot, as in a file that was cut off."""
+    query = "SELECT rowid, topic_id, timestamp, data FROM messages NOT INDEXED WHERE rowid > ?"
+    row, lost, why = 0, 0, ""
+    while True:
+        try:
+            for found in base.execute(query, (row,)):
+                row = found[0]
+                yield found[1:]
+            break
+        except sqlite3.Error as error:
+            (last,) = base.execute("SELECT max(rowid) FROM messages NOT INDEXED").fetchone()
+            if row >= last:
+                break
+            row, lost, why = row + 1, lost + 1, str(error)
+    if lost:
+        loss.append(f"{path}: {lost} messages cannot be read ({why})")
 
 
 def _definitions(base: sqlite3.Connection) -> dict[str, tuple[str, str]]:

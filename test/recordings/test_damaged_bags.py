@@ -176,6 +176,26 @@ def test_a_spoilt_chunk_costs_its_own_messages_only(tmp_path: Path) -> None:
     assert "damaged chunk" in source.problems[1]
 
 
+@pytest.mark.parametrize("has_index", [True, False])
+def test_a_spoilt_page_of_sqlite_costs_the_messages_in_it_only(tmp_path: Path, has_index: bool) -> None:
+    path = write(tmp_path / "bag", pictures(COUNT), StoragePlugin.SQLITE3)
+    file, page = path / "bag.db3", 4096
+    data = bytearray(file.read_bytes())
+    starts = range(page, len(data), page)
+    leaves = [at for at in starts if data[at] == 0x0D and b"front_optical" in data[at : at + page]]
+    assert len(leaves) > 2
+    data[leaves[1]] = 0xFF
+    file.write_bytes(data)
+    if not has_index:
+        (path / "metadata.yaml").unlink()
+    source = BagSource(path)
+    found = numbers(source)
+    assert {0, 1, COUNT - 2, COUNT - 1} <= set(found) and COUNT / 2 < len(found) < COUNT
+    lost = COUNT - len(found)
+    assert any(f"of {COUNT} messages {lost} are lost" in problem for problem in source.problems) == has_index
+    assert any(f"bag.db3: {lost} messages cannot be read" in problem for problem in source.problems)
+
+
 def test_a_split_bag_whose_recorder_died_is_read_file_by_file(tmp_path: Path) -> None:
     path = write_split(tmp_path / "drive", [pictures(COUNT), pictures(COUNT, first=COUNT)])
     whole = BagSource(path)
