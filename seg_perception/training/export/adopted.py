@@ -159,8 +159,11 @@ def _output_nodes(logits: Logits, told: Told) -> tuple[list[onnx.NodeProto], lis
     axes: list[_Step] = [("Transpose", [], {"perm": [0, 3, 1, 2]})] if logits.channels_last else []
     made = _chain([("Identity", [_PREFIX + logits.name], {}), *axes, to_float], OUTPUTS[0])
     weights: list[TensorProto] = []
-    for name, theirs in zip(OUTPUTS[1:], told.centers or ()):
-        made += _chain([("Identity", [_PREFIX + theirs], {}), to_float], name)
+    in_range: list[_Step] = [("Relu", [], {}), ("Min", ["one"], {})]
+    for name, theirs, ends in zip(OUTPUTS[1:], told.centers or (), (in_range, [])):
+        made += _chain([("Identity", [_PREFIX + theirs], {}), to_float, *ends], name)
+    if told.centers is not None:
+        weights.append(numpy_helper.from_array(np.array(1, np.float32), "one"))
     if told.centers is None:
         weights.append(numpy_helper.from_array(np.zeros((1, 1, 1, 1), np.float32), "none"))
         for name, places in zip(OUTPUTS[1:], ([0], [0, 0])):

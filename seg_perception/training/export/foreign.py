@@ -42,6 +42,8 @@ AFTER_LOGITS = (
 """Operators that make of logits what others want of them."""
 WHITE = ("1", "255")
 """What training may call a white pixel before it normalises."""
+HEAT_BEYOND = 0.5
+"""How far from 0 to 1 a heatmap may go that was trained without a sigmoid."""
 PAGE = "docs/own-network.md"
 _QUANTISED = ("QuantizeLinear", "DequantizeLinear")
 _QUANTISED_OTHERWISE = ("QLinearConv", "QLinearMatMul", "ConvInteger", "MatMulInteger", "DynamicQuantizeLinear")
@@ -248,7 +250,7 @@ def _grid_of_centers(path: Path, answers: Mapping[str, NDArray[Any]]) -> tuple[i
             "this order"
         )
     low, high = float(heatmap.min()), float(heatmap.max())
-    if not -0.01 <= low <= high <= 1.01:
+    if not -HEAT_BEYOND <= low <= high <= 1 + HEAT_BEYOND:
         raise SegPerceptionError(
             f"{path} answers from {low:.3g} to {high:.3g} by the heatmap of --centers, which goes from 0 to 1: name "
             "the tensor behind its sigmoid"
@@ -390,8 +392,9 @@ class ForeignBackend:
         found, *centers = self._runner.run(self._image.prepared(images, self._told))
         logits = np.moveaxis(found, 3, 1) if self._logits.channels_last else found
         count, _, *grid = logits.shape
-        centers = centers or [np.zeros((count, channels, *grid)) for channels in (1, 2)]
-        return NetworkOutput(*(np.ascontiguousarray(part, np.float32) for part in (logits, *centers)))
+        heatmap, offset = centers or [np.zeros((count, channels, *grid)) for channels in (1, 2)]
+        parts = (logits, heatmap.clip(0, 1), offset)
+        return NetworkOutput(*(np.ascontiguousarray(part, np.float32) for part in parts))
 
     def warm_up(self) -> None:
         """See Backend."""

@@ -412,6 +412,28 @@ def test_a_network_that_tells_objects_apart_keeps_doing_so(tmp_path: Path, capsy
     assert np.abs(found.semantic_logits - wanted).max() < 0.01 * np.abs(wanted).max()
 
 
+def _linear_heat(model: onnx.ModelProto) -> None:
+    """As _panoptic, with `trained`: near 0 to 1 without a sigmoid, as Panoptic-DeepLab learns its heatmap by squared errors."""
+    _panoptic(model)
+    for name, value in (("wider", 1.8), ("lower", 0.45)):
+        model.graph.initializer.append(numpy_helper.from_array(np.array(value, np.float32), name))
+    model.graph.node.append(helper.make_node("Mul", ["probability", "wider"], ["wide"]))
+    model.graph.node.append(helper.make_node("Sub", ["wide", "lower"], ["trained"]))
+
+
+@pytest.mark.parametrize("opset", [10, 17])
+def test_a_heatmap_that_goes_somewhat_beyond_its_range_ends_there(opset: int, tmp_path: Path) -> None:
+    theirs, out = _changed(_linear_heat, opset=opset)(tmp_path / "theirs.onnx"), tmp_path / "out.onnx"
+    words = ("--mean", 0, 0, 0, "--std", 1, 1, 1, "--centers", "trained", "way")
+    assert _adopt(theirs, out, *words) == 0
+    found = OnnxRuntimeBackend(model_file.load(out)).infer(_image()).center_heatmap
+    session = ort.InferenceSession(str(theirs))
+    (heat,) = session.run(["heat"], {"input": _image().transpose(0, 3, 1, 2).astype(np.float32) / 255})
+    wanted = 1.8 / (1 + np.exp(-heat)) - 0.45
+    assert wanted.min() < 0 and wanted.max() > 1 and np.abs(found - wanted.clip(0, 1)).max() < 0.01
+    assert found.min() == 0 and found.max() == 1
+
+
 def _function(model: onnx.ModelProto) -> None:
     """Doubles the logits by a function of the file's own, as newer exporters write parts that repeat."""
     body = helper.make_node("Add", ["x", "x"], ["y"])
