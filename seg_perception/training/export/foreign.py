@@ -48,6 +48,8 @@ PAGE = "docs/own-network.md"
 _QUANTISED = ("QuantizeLinear", "DequantizeLinear")
 _QUANTISED_OTHERWISE = ("QLinearConv", "QLinearMatMul", "ConvInteger", "MatMulInteger", "DynamicQuantizeLinear")
 """Of which TensorRT knows none."""
+_ACROSS = [0, 3, 2, 1]
+"""Axes that torch moves to and back around a Softmax before opset 13; what lies between has its rows and columns exchanged."""
 _PLACED_SINCE = 11
 """Version of ONNX's operators from which on a Resize says how it places pixels: before, from their corners."""
 
@@ -271,10 +273,13 @@ def _ways_back(model: onnx.ModelProto, path: Path, named: str | None) -> dict[st
         raise SegPerceptionError(f"{path} has no tensor '{quoted(named)}': {told}")
 
     def way(name: str) -> Iterator[str]:
+        across = False
         while (node := makers.get(name)) is not None:
-            yield name
+            if not across:
+                yield name
             if node.op_type not in AFTER_LOGITS or not _as_the_decode(node, opset):
                 return
+            across ^= _axes(node) == _ACROSS
             name = node.input[0]
 
     return {name: list(way(name)) for name in (outputs if named is None else [named])}
@@ -282,20 +287,25 @@ def _ways_back(model: onnx.ModelProto, path: Path, named: str | None) -> dict[st
 
 def _as_the_decode(node: onnx.NodeProto, opset: int) -> bool:
     """Whether the decode does the same: of the ways to enlarge, the bilinear one whose pixels are areas; of the changes of axes,
-    those of channels alone."""
-    said = {part.name: helper.get_attribute_value(part) for part in node.attribute}
+    those that move channels."""
     if node.op_type == "Transpose":
-        return said.get("perm") in ([0, 2, 3, 1], [0, 3, 1, 2])
+        return _axes(node) in ([0, 2, 3, 1], [0, 3, 1, 2], _ACROSS)
     if node.op_type != "Resize":
         return True
     if opset < _PLACED_SINCE:
         return False
+    said = {part.name: helper.get_attribute_value(part) for part in node.attribute}
     placing = said.get("coordinate_transformation_mode", b"half_pixel")
     return (
         said.get("mode") == b"linear"
         and placing in (b"half_pixel", b"pytorch_half_pixel")
         and not said.get("antialias")
     )
+
+
+def _axes(node: onnx.NodeProto) -> list[int]:
+    """The order in which a Transpose has its input's axes, empty of other operators."""
+    return next((list(part.ints) for part in node.attribute if part.name == "perm"), [])
 
 
 def _fits(name: str, answer: NDArray[Any], image: Image, classes: int) -> Logits | None:

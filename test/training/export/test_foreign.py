@@ -36,6 +36,8 @@ BEST: Node = ("ArgMax", [], {"axis": 1, "keepdims": 1})
 TO_PLANES: Node = ("Transpose", [], {"perm": [0, 3, 1, 2]})
 TO_PIXELS: Node = ("Transpose", [], {"perm": [0, 2, 3, 1]})
 
+ACROSS: Node = ("Transpose", [], {"perm": [0, 3, 2, 1]})
+
 
 def _cast(kind: int) -> Node:
     return "Cast", [], {"to": kind}
@@ -51,6 +53,11 @@ STYLES: dict[str, dict[str, Any]] = {
         "opset": 17,
     },
     "probabilities": {"after": (("Softmax", [], {"axis": 1}),), "opset": 14},
+    "probabilities of torch's before opset 13": {
+        "after": (ENLARGE, ACROSS, ("Softmax", [], {"axis": 3}), ACROSS, BEST),
+        "result": TensorProto.INT64,
+        "opset": 11,
+    },
     "pixels first": {
         "before": (TO_PLANES,),
         "after": (TO_PIXELS, ("Neg", [], {}), ("Neg", [], {})),
