@@ -30,6 +30,8 @@ _SCHEMA, _CHANNEL, _MESSAGE, _CHUNK, _DATA_END, _LAST_OPCODE = 3, 4, 5, 6, 15, 1
 _ROS1_MESSAGE, _ROS1_CHUNK, _ROS1_CONNECTION = 2, 5, 7
 _LONGEST_HEADER = 1 << 20
 """Header of a ROS 1 record in bytes; no more than the definition of a large message."""
+MOST_SKIPPED = 10_000
+"""Rows of an sqlite3 file in turn that are tried one by one: a page holds a few hundred, and the last one's number may be spoilt."""
 
 
 class RawMessage(NamedTuple):
@@ -217,19 +219,22 @@ def _scan_sqlite(path: Path, loss: list[str]) -> Iterator[RawMessage]:
 
 def _sqlite_rows(base: sqlite3.Connection, path: Path, loss: list[str]) -> Iterator[tuple[Any, Any, Any]]:
     """Topic, time and data of each message, in the order of writing: the index by time may be among what is lost. A row that
-    cannot be read costs no other; raises sqlite3.Error where the last one cannot, as in a file that was cut off."""
+    cannot be read costs no other; raises sqlite3.Error where the last one cannot, as in a file that was cut off, and behind
+    MOST_SKIPPED in turn."""
     query = "SELECT rowid, topic_id, timestamp, data FROM messages NOT INDEXED WHERE rowid > ?"
-    row, lost, why = 0, 0, ""
+    row, read, lost, why = 0, 0, 0, ""
     while True:
         try:
             for found in base.execute(query, (row,)):
-                row = found[0]
+                row = read = found[0]
                 yield found[1:]
             break
         except sqlite3.Error as error:
             (last,) = base.execute("SELECT max(rowid) FROM messages NOT INDEXED").fetchone()
             if row >= last:
                 break
+            if row - read >= MOST_SKIPPED:
+                raise
             row, lost, why = row + 1, lost + 1, str(error)
     if lost:
         loss.append(f"{path}: {lost} messages cannot be read ({why})")

@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import cv2
@@ -24,7 +25,7 @@ from rosbags.rosbag1 import Writer as Writer1
 from rosbags.rosbag2 import CompressionMode, StoragePlugin
 
 from seg_perception.errors import SegPerceptionError
-from seg_perception.recordings import storage
+from seg_perception.recordings import salvage, storage
 from seg_perception.recordings.excerpt import Excerpt
 from seg_perception.recordings.frames import BagSource
 from seg_perception.recordings.open_source import is_bag, open_source
@@ -194,6 +195,20 @@ def test_a_spoilt_page_of_sqlite_costs_the_messages_in_it_only(tmp_path: Path, h
     lost = COUNT - len(found)
     assert any(f"of {COUNT} messages {lost} are lost" in problem for problem in source.problems) == has_index
     assert any(f"bag.db3: {lost} messages cannot be read" in problem for problem in source.problems)
+
+
+def test_an_sqlite_file_that_lies_of_its_rows_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each that it might have was tried: where the number of the last is spoilt, they are as many as there are numbers."""
+
+    class Spoilt:
+        def execute(self, query: str, _: tuple[int, ...] = ()) -> Any:
+            if "max(rowid)" not in query:
+                raise sqlite3.DatabaseError("malformed")
+            return SimpleNamespace(fetchone=lambda: (2**50,))
+
+    monkeypatch.setattr(salvage, "MOST_SKIPPED", 50)
+    with pytest.raises(sqlite3.DatabaseError, match="malformed"):
+        list(salvage._sqlite_rows(Spoilt(), Path("a.db3"), []))  # type: ignore[arg-type]
 
 
 def test_a_split_bag_whose_recorder_died_is_read_file_by_file(tmp_path: Path) -> None:
