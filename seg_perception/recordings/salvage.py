@@ -31,7 +31,7 @@ _ROS1_MESSAGE, _ROS1_CHUNK, _ROS1_CONNECTION = 2, 5, 7
 _LONGEST_HEADER = 1 << 20
 """Header of a ROS 1 record in bytes; no more than the definition of a large message."""
 MOST_SKIPPED = 10_000
-"""Rows of an sqlite3 file in turn that are tried one by one: a page holds a few hundred, and the last one's number may be spoilt."""
+"""Rows of an sqlite3 file in turn that are tried one by one: a page holds hundreds, and the number of the last may be spoilt."""
 
 
 class RawMessage(NamedTuple):
