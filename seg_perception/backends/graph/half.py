@@ -22,8 +22,8 @@ from seg_perception.model_file import INPUT
 LARGEST_SAFE = 1e4
 """Tensors with larger values stay float32: float16 ends at 65504, and other images may have larger ones yet."""
 
-ALWAYS_FLOAT = {"Resize": (2,), "Upsample": (1,)}
-"""Inputs that ONNX allows in float32 only, by their place: the scales."""
+ALWAYS_FLOAT = {"Resize": (1, 2), "Upsample": (1,)}
+"""Inputs that ONNX allows in float32 only, by their place: the scales, which were a Resize's second input before opset 11."""
 
 
 def to_half(model: onnx.ModelProto, float32_layers: Collection[str]) -> onnx.ModelProto:

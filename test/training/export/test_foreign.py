@@ -296,6 +296,20 @@ def test_what_enlarged_from_the_corner_before_opset_11_is_kept(tmp_path: Path) -
     assert np.mean(panoptic.semantic != wanted[0, 0]) < 0.01
 
 
+@pytest.mark.parametrize("opset", [9, 10, 11, 13])
+def test_scales_stay_float32_where_any_opset_has_them(opset: int, tmp_path: Path) -> None:
+    """They are the second input of a Resize before opset 11, and then the third."""
+    scales = ["eight"] if opset < 11 else ["none", "eight"]
+    after: tuple[Node, ...] = (("Resize" if opset > 9 else "Upsample", scales, {"mode": "linear"}), ("Neg", [], {}))
+    theirs, out = foreign_network(tmp_path / "theirs.onnx", *after, opset=opset), tmp_path / "out.onnx"
+    assert _adopt(theirs, out, *NORMALISED, "--precision", "fp16") == 0
+    (wanted,) = ort.InferenceSession(str(theirs)).run(
+        None, {"input": ((_image() / 255 - MEAN) / STD).transpose(0, 3, 1, 2).astype(np.float32)}
+    )
+    found = OnnxRuntimeBackend(model_file.load(out)).infer(_image()).semantic_logits
+    assert np.abs(found - wanted).max() < 0.05 * np.abs(wanted).max()
+
+
 @pytest.mark.parametrize(("sizes", "kept"), [((16, 64), 4), ((64, 64), 8), ((16,), 4)], ids=str)
 def test_of_what_is_enlarged_twice_the_last_step_alone_is_taken_off(
     sizes: tuple[int, ...], kept: int, tmp_path: Path
