@@ -1,4 +1,4 @@
-"""How much the operators of a graph compute."""
+"""What the operators of a graph do, and how much they compute."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ import onnx
 
 MULTIPLYING = ("Conv", "ConvTranspose", "MatMul", "Gemm")
 """Operators that are sums of products; all others count none."""
+PLACED_SINCE = 11
+"""Version of ONNX's operators from which on a Resize says how it places pixels: before, from their corners."""
 
 
 def multiply_accumulates(node: onnx.NodeProto, shape: Callable[[str], Sequence[int]]) -> int:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
 from seg_perception import model_file, model_weights
-from seg_perception.backends.graph.operations import MULTIPLYING, multiply_accumulates
+from seg_perception.backends.graph.operations import MULTIPLYING, PLACED_SINCE, multiply_accumulates
 from seg_perception.backends.onnx_runtime import open_session, run
 from seg_perception.errors import SegPerceptionError, cause_of, nearest_name, quoted
 from seg_perception.labels import LabelSet
@@ -50,8 +50,6 @@ _QUANTISED_OTHERWISE = ("QLinearConv", "QLinearMatMul", "ConvInteger", "MatMulIn
 """Of which TensorRT knows none."""
 _ACROSS = [0, 3, 2, 1]
 """Axes that torch moves to and back around a Softmax before opset 13; what lies between has its rows and columns exchanged."""
-_PLACED_SINCE = 11
-"""Version of ONNX's operators from which on a Resize says how it places pixels: before, from their corners."""
 
 
 @dataclass(frozen=True)
@@ -292,7 +290,7 @@ def _as_the_decode(node: onnx.NodeProto, opset: int) -> bool:
         return _axes(node) in ([0, 2, 3, 1], [0, 3, 1, 2], _ACROSS)
     if node.op_type != "Resize":
         return True
-    if opset < _PLACED_SINCE:
+    if opset < PLACED_SINCE:
         return False
     said = {part.name: helper.get_attribute_value(part) for part in node.attribute}
     placing = said.get("coordinate_transformation_mode", b"half_pixel")

@@ -20,6 +20,7 @@ from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, Q
 from tqdm import tqdm
 
 from seg_perception.backends.graph.edits import outputs_of, reconnect
+from seg_perception.backends.graph.operations import PLACED_SINCE
 from seg_perception.errors import SegPerceptionError, cause_of
 from seg_perception.model_file import INPUT
 
@@ -111,15 +112,27 @@ def to_int8(
 def _with_scales(model: onnx.ModelProto) -> onnx.ModelProto:
     """The model in a version of ONNX whose weights may have a scale per channel. Raises SegPerceptionError where it cannot be made
     one of it."""
-    if next(entry.version for entry in model.opset_import if not entry.domain) >= LEAST_OPSET:
+    opset = next(entry.version for entry in model.opset_import if not entry.domain)
+    if opset >= LEAST_OPSET:
         return model
     try:
-        return onnx.version_converter.convert_version(model, LEAST_OPSET)
+        converted = onnx.version_converter.convert_version(model, LEAST_OPSET)
     except Exception as error:  # of the library's own classes, for operators that it cannot convert
         raise SegPerceptionError(
             f"int8 needs an ONNX file of opset {LEAST_OPSET}, and this one cannot be made one ({cause_of(error)}): export it from "
             f"where it was trained with opset {LEAST_OPSET} or newer"
         ) from error
+    if opset < PLACED_SINCE:
+        _place_from_corners(converted)
+    return converted
+
+
+def _place_from_corners(model: onnx.ModelProto) -> None:
+    """Say in each Resize what it did before it could say so, which the library's converter leaves out."""
+    meant = {"coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
+    for node in model.graph.node:
+        if node.op_type == "Resize":
+            node.attribute.extend(onnx.helper.make_attribute(name, value) for name, value in meant.items())
 
 
 def apart(images: Sequence[Any]) -> tuple[list[Any], list[Any]]:

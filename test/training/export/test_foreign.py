@@ -596,6 +596,21 @@ def test_int8_of_an_older_opset_is_raised_to_one_with_a_scale_per_channel(
     assert TensorProto.INT8 in {weight.data_type for weight in model.graph.initializer if len(weight.dims) == 4}
 
 
+@pytest.mark.parametrize("opset", [9, 10])
+def test_what_an_older_opset_enlarged_from_the_corner_stays_so_in_int8(
+    opset: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(quantize.to_int8, "__defaults__", (quantize.Damage(1e9, 1e9, 1e9), ()))
+    cv2.imwrite(str(tmp_path / "image.png"), _image()[0])
+    enlarge: Node = ("Resize" if opset > 9 else "Upsample", ["eight"], {"mode": "linear"})
+    theirs, out = foreign_network(tmp_path / "theirs.onnx", enlarge, opset=opset), tmp_path / "out.onnx"
+    assert _adopt(theirs, out, *NORMALISED, "--precision", "int8", "--images", tmp_path) == 0
+    pixels = ((_image() / 255 - MEAN) / STD).transpose(0, 3, 1, 2).astype(np.float32)
+    (wanted,) = ort.InferenceSession(str(theirs)).run(None, {"input": pixels})
+    found = OnnxRuntimeBackend(model_file.load(out)).infer(_image()).semantic_logits
+    assert np.abs(found - wanted).max() < 0.1 * np.abs(wanted).max()
+
+
 def test_int8_that_no_layer_can_bear_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     cv2.imwrite(str(tmp_path / "image.png"), _image()[0])
     words = ("--precision", "int8", "--images", tmp_path)
