@@ -192,10 +192,9 @@ def find_image(model: onnx.ModelProto, path: Path, size_hw: tuple[int | None, in
     if any(wanted not in (None, side) for side, wanted in zip((height, width), size_hw)):
         raise SegPerceptionError(f"{path} takes images of {width}x{height} alone: leave out --height and --width")
     if any(side <= 0 or side % STEP or side > LONGEST_SIDE for side in (height, width)):
-        raise SegPerceptionError(
-            f"{path} takes images of {width}x{height}: multiples of {STEP} up to {LONGEST_SIDE} are needed, so export it for "
-            "such, or with its size left open"
-        )
+        needed = f"to take images of {width}x{height}, and multiples of {STEP} up to {LONGEST_SIDE} are needed"
+        remedy = "export it for such, or with its size left open" if all(sides) else "give --height and --width such"
+        raise SegPerceptionError(f"{path} is {needed}: {remedy}")
     return Image(inputs[0].name, kind.elem_type, channels_last, dims[0] or None, (height, width), not all(sides))
 
 

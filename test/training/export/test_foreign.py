@@ -669,6 +669,11 @@ REFUSED: dict[str, tuple[Callable[[Path], Path], tuple[object, ...], str]] = {
         "takes 4 images at a time",
     ),
     "a grey image": (lambda path: foreign_network(path, shape=(1, 1, HEIGHT, WIDTH)), NORMALISED, "three channels"),
+    "no multiple of 32 for an open one": (
+        lambda path: foreign_network(path, shape=(1, 3, "h", "w")),
+        (*NORMALISED, "--height", 100, "--width", 96),
+        "up to 16384 are needed: give --height and --width such",
+    ),
     "no multiple of 32": (lambda path: foreign_network(path, shape=(1, 3, 520, 520)), NORMALISED, "multiples of 32"),
     "a double": (
         lambda path: foreign_network(path, kind=TensorProto.DOUBLE),
