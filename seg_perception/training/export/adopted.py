@@ -14,18 +14,14 @@ from seg_perception.backends.graph.edits import drop_unused, name_constants
 from seg_perception.backends.graph.stored import widened
 from seg_perception.errors import SegPerceptionError
 from seg_perception.model_file import INPUT, OUTPUTS
-from seg_perception.training.export.foreign import (
-    PAGE,
-    WHITE,
+from seg_perception.training.export.foreign import PAGE, WHITE, find_image, find_logits, read_foreign
+from seg_perception.training.export.foreign_run import (
     ForeignBackend,
     Image,
     Logits,
     Told,
     counts,
-    find_image,
-    find_logits,
     precision_of,
-    read_foreign,
     takes_any_batch,
 )
 from seg_perception.training.export.sources import Source

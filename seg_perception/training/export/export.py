@@ -49,7 +49,8 @@ from seg_perception.options import number, whole
 from seg_perception.results import Frame
 from seg_perception.training.export import temperature
 from seg_perception.training.export.adopted import from_foreign
-from seg_perception.training.export.foreign import WHITE, Told
+from seg_perception.training.export.foreign import WHITE
+from seg_perception.training.export.foreign_run import Told
 from seg_perception.training.export.open_size import open_size
 from seg_perception.training.export.parity import ParityData
 from seg_perception.training.export.quantize import apart, limits_broken, spread, to_int8
