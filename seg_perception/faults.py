@@ -3,6 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import TypeVar
+
+from seg_perception.errors import SegPerceptionError
+
+K = TypeVar("K")
+T = TypeVar("T")
 
 _NUMBER = re.compile(r"\d+")
 
@@ -29,3 +36,27 @@ class Faults:
         return [
             first + (f" (and {count - 1} more like it)" if count > 1 else "") for first, count in self._found.values()
         ]
+
+
+def each_readable(
+    keys: Iterable[K],
+    read: Callable[[K], T],
+    told: Callable[[Mapping[K, SegPerceptionError], int], str],
+    most: int | None = None,
+) -> Iterator[tuple[K, T]]:
+    """What read makes of each key, with it. Where it raised a SegPerceptionError of any, raises one behind the last with what told
+    makes of these faults and of how many keys were read; after so many faults as most no more are."""
+    faults: dict[K, SegPerceptionError] = {}
+    count = 0
+    for key in keys:
+        count += 1
+        try:
+            found = read(key)
+        except SegPerceptionError as error:
+            faults[key] = error
+            if len(faults) == most:
+                break
+        else:
+            yield key, found
+    if faults:
+        raise SegPerceptionError(told(faults, count)) from next(iter(faults.values()))

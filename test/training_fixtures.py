@@ -84,3 +84,8 @@ def write_camvid(root: Path, count: int = 3) -> None:
 if __name__ == "__main__":
     NETWORKS.update(TEST_NETWORKS)
     sys.exit(main())
+
+
+def train_words(root: Path) -> list[str]:
+    """`train` by root's config.yaml and data, into root/out."""
+    return ["train", "--config", str(root / "config.yaml"), "--data", str(root), "--out", str(root / "out")]

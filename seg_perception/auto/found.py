@@ -20,6 +20,7 @@ from seg_perception.files import in_order
 from seg_perception.labelling.job import recording_of
 from seg_perception.labelling.split import VAL_SHARE, Row, validation_stems
 from seg_perception.labels import VOID, LabelSet
+from seg_perception.spread import spread
 from seg_perception.training.data.unusable import usable
 
 TRAIN_WORDS = ("train", "training", "train2017")
@@ -108,8 +109,8 @@ def look_at(layout: Layout, labels: LabelSet, said: Classes | None = None) -> Se
     sizes: Counter[tuple[int, int]] = Counter()
     classes: dict[str, frozenset[int]] = {}
     apart = False
-    places = tqdm(_spread(len(dataset)), unit="image", desc="look", mininterval=1)
-    for index, sample in usable(dataset, places, lambda place: (place, dataset[place])):
+    places = tqdm(spread(len(dataset), _LOOKED_AT), unit="image", desc="look", mininterval=1)
+    for index, sample in usable(dataset, places, dataset.__getitem__):
         sizes[sample.rgb.shape[0], sample.rgb.shape[1]] += 1
         names = (dataset.meaning.get(own_id, ()) for own_id in np.unique(sample.label).tolist() if own_id != VOID)
         classes[_stem(dataset, index)] = frozenset(labels.by_name(name).id for some in names for name in some)
@@ -149,7 +150,3 @@ def _stem(dataset: Dataset, index: int) -> str:
     if path is None:
         raise SegPerceptionError(f"{dataset.name} is rendered and lies in no folder: write a configuration instead")
     return path.stem
-
-
-def _spread(count: int) -> list[int]:
-    return np.unique(np.linspace(0, count - 1, min(count, _LOOKED_AT)).round().astype(int)).tolist() if count else []

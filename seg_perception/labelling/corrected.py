@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import re
 import shlex
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from seg_perception.datasets.base import Remarks
 from seg_perception.datasets.categories import Classes, plain
 from seg_perception.datasets.guess import fitting_adapters, looks_like
 from seg_perception.errors import SegPerceptionError
+from seg_perception.faults import each_readable
 from seg_perception.files import one_form
 from seg_perception.labelling.tools import ADAPTERS
 from seg_perception.labels import VOID, LabelSet
@@ -87,19 +88,11 @@ class Corrected:
     def each(self, stems: Iterable[str]) -> Iterator[tuple[str, Labelled]]:
         """These images, one after the other, with their stems. Raises SegPerceptionError behind the last where any are broken,
         with how many and what the first are."""
-        broken: list[SegPerceptionError] = []
-        for stem in stems:
-            try:
-                one = self[stem]
-            except SegPerceptionError as error:
-                broken.append(error)
-            else:
-                yield stem, one
-        if len(broken) > 1:
-            first = "; ".join(map(str, broken[:_NAMED]))
-            raise SegPerceptionError(f"{len(broken)} of {len(self.paths)} labelled images are broken: {first}")
-        if broken:
-            raise broken[0]
+        return each_readable(stems, self.__getitem__, self._told_broken)
+
+    def _told_broken(self, faults: Mapping[str, SegPerceptionError], count: int) -> str:
+        first = "; ".join(map(str, list(faults.values())[:_NAMED]))
+        return first if len(faults) == 1 else f"{len(faults)} of {count} labelled images are broken: {first}"
 
     def told(self) -> Iterator[str]:
         """A sentence for what was left out of it, and one for each kind of remark."""

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from tqdm import tqdm
 
 from seg_perception.evaluation.worst_frames import WorstFrames
@@ -22,6 +21,7 @@ from seg_perception.reports.film import Film
 from seg_perception.reports.panels import Panels, Placing
 from seg_perception.reports.report import Picture
 from seg_perception.results import Answer, Frame
+from seg_perception.spread import spread
 
 SAMPLES = 6
 
@@ -128,6 +128,4 @@ def _picture(item: SourceFrame, panels: Panels, judge: Judge) -> Picture:
 
 def _evenly(indices: list[int], count: int) -> set[int]:
     """At most count of the indices, evenly spread."""
-    if not indices:
-        return set()
-    return {indices[place] for place in np.linspace(0, len(indices) - 1, min(count, len(indices))).astype(int)}
+    return {indices[place] for place in spread(len(indices), count)}

@@ -10,7 +10,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from seg_perception.datasets.shapes import Shape, crosses_itself, painted
+from seg_perception.datasets.shapes import NO_PIXEL, Shape, crosses_itself, painted
 from seg_perception.labelling.borders import rings_of, thinned
 from seg_perception.labelling.outlines import LEAST_PX, TOLERANCE_PX, Outlined
 from seg_perception.labelling.outlines import outlined as outlined_regions
@@ -40,7 +40,8 @@ def drawn(found: list[Outlined], size_hw: tuple[int, int], smallest_in_front: bo
     label, instance, remarks = painted(
         [Shape(one.class_id, f"{one}", one.rings) for one in found], size_hw, smallest_in_front
     )
-    assert not remarks
+    # Of a region of a pixel, which people are not given (LEAST_PX), a tolerance of more may leave nothing.
+    assert all(remark.kind == NO_PIXEL for remark in remarks)
     return label, instance
 
 
@@ -152,6 +153,7 @@ def border_distance(semantic: NDArray[np.uint8], instance: NDArray[np.uint16]) -
 
 @settings(max_examples=40, deadline=None)
 @given(SMOOTH, st.sampled_from([0.7, 1.5, 3.0]), st.booleans())
+@example(_blobs(1393, 2, 3, 2), 1.5, False)
 def test_only_pixels_within_the_tolerance_of_a_border_change(
     masks: tuple[NDArray[np.uint8], NDArray[np.uint16]], tolerance: float, smallest: bool
 ) -> None:

@@ -207,13 +207,12 @@ class TensorRTBackend:
         """The deserialized engine of key; a cached one that does not load is built again, once."""
         runtime = self._runtime = self._flavor.trt.Runtime(self._flavor.logger)
         runtime.engine_host_code_allowed = False  # an engine is numbers and kernels for the GPU, no program for the CPU
-        # Its weights are as many: a full disk is told before minutes of building.
-        least, origin = self.model.path.stat().st_size, Origin.of(self.model)
-        engine = self._deserialized(runtime, self._cache.get(key, self._build, self._log, least, origin))
+        origin = Origin.of(self.model)
+        engine = self._deserialized(runtime, self._cache.get(key, self._build, self._log, origin))
         if engine is None:
             self._log(f"engine {self._cache.path(key)} does not load here, so it is built again")
             self._cache.discard(key)
-            engine = self._deserialized(runtime, self._cache.get(key, self._build, self._log, least, origin))
+            engine = self._deserialized(runtime, self._cache.get(key, self._build, self._log, origin))
         if engine is None:
             raise SegPerceptionError(
                 f"TensorRT cannot load the engine that it built ({self._cause()}): use the backend onnxruntime"

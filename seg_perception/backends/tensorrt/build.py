@@ -27,6 +27,7 @@ from seg_perception.backends.tensorrt.engine import Flavor
 from seg_perception.backends.tensorrt.out_of_date import Origin
 from seg_perception.errors import SegPerceptionError
 from seg_perception.model_file import ModelInfo
+from seg_perception.model_tensors import LARGEST_BATCH
 from seg_perception.network_size import size_hw_of
 from seg_perception.options import whole
 from seg_perception.writing import check_file, user_path, write_json
@@ -53,7 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--batch",
-        type=whole("--batch", 1, model_file.LARGEST_BATCH),
+        type=whole("--batch", 1, LARGEST_BATCH),
         default=1,
         metavar="N",
         help="most images per run (default: 1, or as many as the model file fixes)",
@@ -90,7 +91,7 @@ def run(arguments: argparse.Namespace) -> int:
     started = time.monotonic()
     build = partial(_built, arguments, flavor, model)
     if kept:
-        engine = kept.put(key, build, print, model.path.stat().st_size, Origin.of(model))
+        engine = kept.put(key, build, print, Origin.of(model))
     else:
         write_engine(out, key, engine := build())
     seconds = time.monotonic() - started

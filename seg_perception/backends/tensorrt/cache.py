@@ -66,12 +66,7 @@ class EngineCache:
         return self.folder / f"{file_name(key.model_name)}-{key.fingerprint}.engine"
 
     def get(
-        self,
-        key: EngineKey,
-        build: Callable[[], bytes],
-        log: Callable[[str], None],
-        least: int = 0,
-        origin: Origin | None = None,
+        self, key: EngineKey, build: Callable[[], bytes], log: Callable[[str], None], origin: Origin | None = None
     ) -> bytes:
         """The engine of key: from disk when it is whole, else as by put, unless another process has built it meanwhile."""
         path = self.path(key)
@@ -80,35 +75,26 @@ class EngineCache:
             with _lock(path, log):
                 engine = read_engine(path, key, log)
                 if engine is None:
-                    engine = self._built(key, build, log, least, origin)
+                    engine = self._built(key, build, log, origin)
         return engine
 
     def put(
-        self,
-        key: EngineKey,
-        build: Callable[[], bytes],
-        log: Callable[[str], None],
-        least: int = 0,
-        origin: Origin | None = None,
+        self, key: EngineKey, build: Callable[[], bytes], log: Callable[[str], None], origin: Origin | None = None
     ) -> bytes:
-        """The engine of key, built now and kept. Waits while another process builds it. least: bytes that it takes at least;
-        raises SegPerceptionError, before anything is built, where there is no room. origin: the model file, whose engines
-        that are out of date are removed afterwards, unless a process uses them."""
+        """The engine of key, built now and kept. Waits while another process builds it. origin: the model file, whose engines that
+        are out of date are removed afterwards, unless a process uses them. Raises SegPerceptionError, before anything is built,
+        where there is not even room for as much as the model file takes."""
         with _lock(self.path(key), log):
-            return self._built(key, build, log, least, origin)
+            return self._built(key, build, log, origin)
 
     def _built(
-        self,
-        key: EngineKey,
-        build: Callable[[], bytes],
-        log: Callable[[str], None],
-        least: int,
-        origin: Origin | None,
+        self, key: EngineKey, build: Callable[[], bytes], log: Callable[[str], None], origin: Origin | None
     ) -> bytes:
         path = self.path(key)
         for kept in (path, _note(path)):
             _check_replaceable(kept)
-        self._check_room(least)
+        if origin is not None:
+            self._check_room(origin.size)
         engine = build()
         write_engine(path, key, engine, origin)
         if origin is not None:

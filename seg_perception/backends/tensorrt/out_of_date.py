@@ -27,23 +27,25 @@ UNUSED_S = 30 * 24 * 3600.0
 
 @dataclass(frozen=True)
 class Origin:
-    """The model file that an engine was made of. sha256: of all its bytes, empty where they are not known."""
+    """The model file that an engine was made of. sha256: of all its bytes, empty where they are not known; size: how many they
+    are."""
 
     path: str
     sha256: str
+    size: int
 
     @staticmethod
     def of(model: ModelInfo) -> Origin:
         """As a note holds it."""
-        return Origin(str(model.path.resolve()), model.sha256)
+        return Origin(str(model.path.resolve()), model.sha256, model.path.stat().st_size)
 
 
 def remove(
     folder: Path, key: Mapping[str, Any], origin: Origin, note_of: Callable[[Path], Any], log: Callable[[str], None]
 ) -> None:
     """Remove engines that the new one of key, made of origin, stands in place of, and what was measured for builds long ago; log
-    says which. note_of: what lies beside
-    an engine, raising OSError or ValueError where that cannot be read. What cannot be removed stays."""
+    says which. note_of: what lies beside an engine, raising OSError or ValueError where that cannot be read. What cannot be
+    removed stays."""
     for engine in sorted(folder.glob(f"*{_ENDINGS[-1]}")):
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
             unused_s = time.time() - engine.stat().st_mtime
@@ -85,7 +87,7 @@ def hold(user: object, engine: Path) -> Callable[[], object]:
     held = contextlib.ExitStack()
     with contextlib.suppress(OSError):
         held.enter_context(_locked(engine, fcntl.LOCK_SH))
-        os.utime(engine)
+        _note_use(engine)
         held.callback(_note_use, engine)  # it may have run for months
     return weakref.finalize(user, held.close)
 

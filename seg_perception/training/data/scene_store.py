@@ -9,6 +9,7 @@ import numpy as np
 
 from seg_perception.datasets import Dataset
 from seg_perception.errors import SegPerceptionError
+from seg_perception.spread import spread
 from seg_perception.training.data.augment import Scene
 from seg_perception.training.data.marks import Weakness, weakened, why_no_boxes
 from seg_perception.training.data.targets import PartialLabels
@@ -67,11 +68,9 @@ class SceneStore:
 
     def evenly(self, which: int, most: int) -> Iterator[Scene]:
         """At most this many scenes of a data set, from all over it. Raises SegPerceptionError as `usable`."""
-        yield from usable(
-            self.datasets[which],
-            evenly_spread(len(self.datasets[which]), most),
-            lambda index: self.read(which, index),
-        )
+        dataset = self.datasets[which]
+        for _, scene in usable(dataset, spread(len(dataset), most), lambda index: self.read(which, index)):
+            yield scene
 
     def _make(self, which: int, index: int) -> Scene:
         sample = self.datasets[which][index]
@@ -83,11 +82,6 @@ class SceneStore:
         if weakness.kind == "boxes" and sample.instance is None and weakness.may_be_thing[scene.codes].any():
             raise SegPerceptionError(why_no_boxes(self.datasets[which].path(index) or sample.name))
         return weakened(scene, weakness)
-
-
-def evenly_spread(count: int, most: int) -> list[int]:
-    """At most this many of the numbers from 0 up to count, from all over them."""
-    return np.unique(np.linspace(0, count - 1, min(count, most)).astype(int)).tolist()
 
 
 def _size(scene: Scene) -> int:

@@ -15,15 +15,16 @@ from tqdm import tqdm
 from seg_perception.datasets import Dataset
 from seg_perception.errors import SegPerceptionError
 from seg_perception.labels import VOID, LabelSet
+from seg_perception.spread import spread
 from seg_perception.training.config import DataSource, TrainConfig
 from seg_perception.training.data.absent import refuse_absent, why_single
 from seg_perception.training.data.augment import CutOut, Scene, cut_outs_of, paste, warp
 from seg_perception.training.data.augment_light import change_light, wither
 from seg_perception.training.data.marks import Weakness
 from seg_perception.training.data.oversampling import repeat_factors
-from seg_perception.training.data.scene_store import SCENE_WINDOW, SceneStore, evenly_spread
+from seg_perception.training.data.scene_store import SCENE_WINDOW, SceneStore
 from seg_perception.training.data.targets import PartialLabels, boundaries, center_targets
-from seg_perception.training.data.unusable import PassedOver, usable
+from seg_perception.training.data.unusable import MOST_READ_AHEAD, PassedOver, usable
 from seg_perception.training.distributed import rank
 
 GRID_STRIDE = 4
@@ -34,9 +35,6 @@ SMALLEST_CUT_OUT_PX = 32
 
 MOST_CUT_OUT_IMAGES = 200
 """Images of one data set that objects are cut out of."""
-
-MOST_COUNTED_IMAGES = 2000
-"""Images of one data set whose pixels are counted for the class weights: more would not move them."""
 
 
 class TrainingStream(TorchDataset[dict[str, Tensor]]):
@@ -119,9 +117,9 @@ class TrainingStream(TorchDataset[dict[str, Tensor]]):
         """float64 [I]: running sums of how often each image of a data set is shown; those that were not counted once."""
         if which not in self._repeats:
             count = len(self.datasets[which])
-            indices = evenly_spread(count, MOST_COUNTED_IMAGES)
+            indices = spread(count, MOST_READ_AHEAD)
             present = np.zeros((len(indices), len(self._labels)), np.bool_)
-            for row, scene in zip(present, self._store.evenly(which, MOST_COUNTED_IMAGES), strict=True):
+            for row, scene in zip(present, self._store.evenly(which, MOST_READ_AHEAD), strict=True):
                 codes = np.bincount(_all_codes(scene), minlength=256)[: len(self._labels)]
                 row[:] = codes > 0
             factors = np.ones(count)
@@ -184,11 +182,11 @@ class TrainingStream(TorchDataset[dict[str, Tensor]]):
     def _code_counts(self) -> np.ndarray:
         """int64 [256]: pixels of each code in the real data."""
         real = [which for which in range(len(self.datasets)) if not self._store.is_rendered(which)]
-        total = sum(min(len(self.datasets[which]), MOST_COUNTED_IMAGES) for which in real)
+        total = sum(min(len(self.datasets[which]), MOST_READ_AHEAD) for which in real)
         counts = np.zeros(256, np.int64)
         with tqdm(total=total, unit="image", desc="reading", mininterval=1, leave=False, disable=rank() > 0) as bar:
             for which in real:
-                for scene in self._store.evenly(which, MOST_COUNTED_IMAGES):
+                for scene in self._store.evenly(which, MOST_READ_AHEAD):
                     here = np.bincount(_all_codes(scene), minlength=256)
                     here[self._loose[which]] = 0
                     counts += here
@@ -209,7 +207,7 @@ class TrainingStream(TorchDataset[dict[str, Tensor]]):
             if self._store.is_rendered(which):
                 taught.update(name for meant in dataset.meaning.values() for name in meant)
         for which, dataset in enumerate(self.datasets):
-            if len(dataset) > MOST_COUNTED_IMAGES and not self._store.is_rendered(which):
+            if len(dataset) > MOST_READ_AHEAD and not self._store.is_rendered(which):
                 taught |= self._found(dataset, set(names) - taught - set(self._config.allow_absent))
         return taught
 
@@ -220,7 +218,7 @@ class TrainingStream(TorchDataset[dict[str, Tensor]]):
         if not wanted:
             return found
         bar = tqdm(range(len(dataset)), unit="image", desc="looking for rare classes", leave=False, disable=rank() > 0)
-        for sample in usable(dataset, bar, dataset.__getitem__):
+        for _, sample in usable(dataset, bar, dataset.__getitem__):
             ids = np.unique(sample.label).tolist()
             found.update(name for own_id in ids for name in dataset.meaning.get(own_id, ()))
             if wanted <= found:

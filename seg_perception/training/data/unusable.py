@@ -5,16 +5,20 @@ from __future__ import annotations
 
 import glob
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TypeVar
 
 from tqdm import tqdm
 
 from seg_perception.datasets import Dataset
 from seg_perception.errors import SegPerceptionError
+from seg_perception.faults import each_readable
+from seg_perception.spread import spread
 
 LARGEST_SHARE = 0.01
 """Of a data set's images that may be passed over while training runs, if they are more than MOST_SOUGHT."""
+MOST_READ_AHEAD = 2000
+"""Images of one data set that are read before the first step; more would not move what is counted in them."""
 MOST_TOLD = 3
 MOST_SOUGHT = 20
 """After so many no more are looked for: it is not single files that are wrong then."""
@@ -22,23 +26,10 @@ MOST_SOUGHT = 20
 T = TypeVar("T")
 
 
-def usable(dataset: Dataset, indices: Iterable[int], read: Callable[[int], T]) -> Iterator[T]:
+def usable(dataset: Dataset, indices: Iterable[int], read: Callable[[int], T]) -> Iterator[tuple[int, T]]:
     """What read makes of each image. Raises SegPerceptionError behind the last one where it raised some of any, with how many
     they are and the first of them."""
-    faults: dict[int, SegPerceptionError] = {}
-    count = 0
-    for index in indices:
-        count += 1
-        try:
-            found = read(index)
-        except SegPerceptionError as error:
-            faults[index] = error
-            if len(faults) == MOST_SOUGHT:
-                break
-        else:
-            yield found
-    if faults:
-        raise SegPerceptionError(_told(dataset, faults, count)) from next(iter(faults.values()))
+    return each_readable(indices, read, lambda faults, count: _told(dataset, faults, count), MOST_SOUGHT)
 
 
 class PassedOver:
@@ -69,15 +60,16 @@ class PassedOver:
 
 
 def look_through(dataset: Dataset) -> None:
-    """Read all images of a data set; of a rendered one, where nothing can be damaged, none. Raises SegPerceptionError as usable."""
+    """Read images from all over a data set; of a rendered one, where nothing can be damaged, none. Raises SegPerceptionError as
+    usable."""
     if len(dataset) == 0 or dataset.path(0) is None:
         return
-    indices = tqdm(range(len(dataset)), unit="image", desc="reading", mininterval=1, leave=False)
+    indices = tqdm(spread(len(dataset), MOST_READ_AHEAD), unit="image", desc="reading", mininterval=1, leave=False)
     for _ in usable(dataset, indices, dataset.__getitem__):
         pass
 
 
-def _told(dataset: Dataset, faults: dict[int, SegPerceptionError], count: int) -> str:
+def _told(dataset: Dataset, faults: Mapping[int, SegPerceptionError], count: int) -> str:
     first = "; ".join(map(str, list(faults.values())[:MOST_TOLD]))
     more = f"; and {len(faults) - MOST_TOLD} more" if len(faults) > MOST_TOLD else ""
     paths = [path for path in map(dataset.path, faults) if path is not None]

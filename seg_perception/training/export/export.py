@@ -39,7 +39,6 @@ from seg_perception.backends.graph.precision import noise
 from seg_perception.backends.shipped_models import given_model
 from seg_perception.camera.preprocess import Preprocessor
 from seg_perception.datasets import open_dataset
-from seg_perception.datasets.label_sets import open_labels
 from seg_perception.errors import SegPerceptionError
 from seg_perception.files import image_files, read_rgb
 from seg_perception.labels import LabelSet
@@ -47,13 +46,13 @@ from seg_perception.metrics.run_report import is_number
 from seg_perception.network_size import SizeLimits, size_hw_of
 from seg_perception.options import number, whole
 from seg_perception.results import Frame
+from seg_perception.spread import spread
 from seg_perception.training.export import temperature
 from seg_perception.training.export.adopted import from_foreign
-from seg_perception.training.export.foreign import WHITE
-from seg_perception.training.export.foreign_run import Told
+from seg_perception.training.export.foreign_options import FOREIGN, add_foreign_arguments, told_of
 from seg_perception.training.export.open_size import open_size
 from seg_perception.training.export.parity import ParityData
-from seg_perception.training.export.quantize import apart, limits_broken, spread, to_int8
+from seg_perception.training.export.quantize import apart, limits_broken, to_int8
 from seg_perception.training.export.saving import save_narrowed
 from seg_perception.training.export.sources import Source, from_model
 from seg_perception.writing import check_file, user_path, write_json
@@ -63,8 +62,6 @@ EXIT_BROKEN = 3
 SMALLEST_HW, LARGEST_HW = (128, 128), (1024, 2048)
 """What a file takes unless --sizes says otherwise, and its own size where that lies outside."""
 
-FOREIGN = ("labels", "mean", "std", "pixel_max", "bgr", "logits", "centers")
-"""Options of --onnx."""
 CALIBRATION_IMAGES = 64
 CALIBRATION_SPLIT = "train"
 
@@ -114,44 +111,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="divide the logits by this, so that confidence means what it says; 'fit': what fits the labels of --dataset, "
         "which training must not have seen (default: as they are)",
     )
-    foreign = parser.add_argument_group("of --onnx")
-    foreign.add_argument(
-        "--labels",
-        metavar="L",
-        help="its classes in the order of its logits: camvid, cityscapes, or a YAML file such as config/labels/own_classes.yaml",
+    add_foreign_arguments(parser)
+    _add_data_arguments(parser)
+    parser.add_argument("--name", help="the model's name (default: the file's)")
+    parser.add_argument(
+        "--license-note",
+        help="what its use is bound to (default: research and evaluation, as the data; of --onnx what its own is)",
     )
-    foreign.add_argument(
-        "--mean",
-        type=number("--mean", least=0),
-        nargs=3,
-        metavar=("R", "G", "B"),
-        help="what its training subtracted from the channels, in the order in which the network takes them",
-    )
-    foreign.add_argument(
-        "--std", type=number("--std", above=0), nargs=3, metavar=("R", "G", "B"), help="what it divided them by, then"
-    )
-    foreign.add_argument(
-        "--pixel-max", choices=WHITE, default=WHITE[0], help="a white pixel's value before that (default: 1)"
-    )
-    foreign.add_argument("--bgr", action="store_true", help="it takes blue, green, red (default: red, green, blue)")
-    foreign.add_argument(
-        "--logits", metavar="NAME", help="which of its tensors they are (default: the one of a channel per class)"
-    )
-    foreign.add_argument(
-        "--centers",
-        nargs=2,
-        metavar=("HEATMAP", "OFFSETS"),
-        help="its tensors that tell objects apart, of the logits' size: where centres are, 0 to 1, and (dy, dx) to them in px of "
-        "its input (default: it tells none apart)",
-    )
+    parser.add_argument("--json", type=user_path, help="write size, parameters and parity here")
+
+
+def _add_data_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--images", type=user_path, metavar="DIR", help="frames to calibrate and compare on")
     parser.add_argument("--dataset", metavar="NAME", help="labelled data to compare on, such as camvid, with --root")
     parser.add_argument("--root", type=user_path, metavar="DIR", help="the data set's folder")
     parser.add_argument("--split", default="val", help="part of the data set to compare on (default: val)")
-    parser.add_argument("--name", help="the model's name (default: the file's)")
-    parser.add_argument(
-        "--license-note", help="what its use is bound to (default: research and evaluation, as the data)"
-    )
     parser.add_argument(
         "--metrics",
         type=user_path,
@@ -159,17 +133,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=[],
         help="report.json of 'evaluate', to carry its figures in the file",
     )
-    parser.add_argument("--json", type=user_path, help="write size, parameters and parity here")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Export; returns the exit code."""
     _check_out(arguments.out, arguments.onnx)
+    given = options.given(arguments, add_arguments)
     if not arguments.dataset:
-        given = options.given(arguments, add_arguments)
         options.refuse(given, ("root", "split"), "for a data set: give --dataset too")
     if not arguments.onnx:
-        given = options.given(arguments, add_arguments)
         options.refuse(given, FOREIGN, "for a network of another program: give --onnx too")
     told = {"license_note": arguments.license_note, "metrics": _metrics(arguments.metrics)}
     _check_temperature(arguments)
@@ -261,7 +233,7 @@ def _limits(arguments: argparse.Namespace, source: Source) -> SizeLimits | None:
 
 def _source(arguments: argparse.Namespace) -> Source:
     if arguments.onnx is not None:
-        return from_foreign(arguments.onnx, _told(arguments), arguments.precision)
+        return from_foreign(arguments.onnx, told_of(arguments), arguments.precision)
     if arguments.model is None:
         from seg_perception.training.export.from_checkpoint import from_checkpoints
 
@@ -272,26 +244,6 @@ def _source(arguments: argparse.Namespace) -> Source:
                 f"--{option} is of no use beside --model, whose weights and size are fixed: give its --checkpoint instead"
             )
     return from_model(arguments.model, arguments.precision)
-
-
-def _told(arguments: argparse.Namespace) -> Told:
-    """What --onnx does not say of itself."""
-    if arguments.labels is None:
-        raise SegPerceptionError(
-            f"{arguments.onnx} does not say what its classes are: give --labels cityscapes, camvid or a YAML file"
-        )
-    if arguments.shares is not None:
-        raise SegPerceptionError("--shares is of no use beside --onnx: leave it out")
-    return Told(
-        labels=open_labels(arguments.labels),
-        logits=arguments.logits,
-        mean=None if arguments.mean is None else tuple(arguments.mean),
-        std=None if arguments.std is None else tuple(arguments.std),
-        pixel_max=float(arguments.pixel_max),
-        bgr=arguments.bgr,
-        size_hw=(arguments.height, arguments.width),
-        centers=None if arguments.centers is None else tuple(arguments.centers),
-    )
 
 
 def sample_images(

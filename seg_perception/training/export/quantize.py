@@ -23,6 +23,7 @@ from seg_perception.backends.graph.edits import outputs_of, reconnect
 from seg_perception.backends.graph.operations import PLACED_SINCE
 from seg_perception.errors import SegPerceptionError, cause_of
 from seg_perception.model_file import INPUT
+from seg_perception.spread import spread
 
 LEAST_OPSET = 13
 """Version of ONNX's operators from which on a tensor may have a scale per channel."""
@@ -156,11 +157,6 @@ def limits_broken(facts: Mapping[str, Any]) -> list[str]:
         for key, (name, form) in words.items()
         if not reached[key] <= allowed[key]
     ]
-
-
-def spread(length: int, count: int) -> list[int]:
-    """At most count indices, evenly from the first to the last of length."""
-    return [int(i) for i in np.linspace(0, length - 1, min(length, count))]
 
 
 def _worst_kept(

@@ -24,7 +24,7 @@ from seg_perception.errors import SegPerceptionError
 from seg_perception.labels import LabelSet
 from seg_perception.model_file import OUTPUTS
 from seg_perception.results import Frame, NetworkOutput
-from seg_perception.training.export.quantize import spread
+from seg_perception.spread import spread
 
 FIT = "fit"
 LEAST, MOST = 0.05, 20.0

@@ -1,4 +1,5 @@
-"""Filters of single classes taken from a network of other classes: those whose names agree, however they are written."""
+"""What of another network's weights fits: whole tensors, and of a network of other classes the filters of those whose names agree,
+however they are written."""
 
 from __future__ import annotations
 
@@ -16,6 +17,15 @@ def same_classes(own: LabelSet, begun: LabelSet) -> dict[int, int]:
     by_word = {plain(label.name): label.id for label in reversed(begun.classes)}
     found = {label.id: by_name.get(label.name, by_word.get(plain(label.name))) for label in own.classes}
     return {own_id: their_id for own_id, their_id in found.items() if their_id is not None}
+
+
+def that_fit(own: Mapping[str, Tensor], begun: Mapping[str, Tensor], layers: tuple[str, ...]) -> dict[str, Tensor]:
+    """Tensors of begun that have the shape of own's, but for those layers."""
+    return {
+        name: value
+        for name, value in begun.items()
+        if name in own and own[name].shape == value.shape and not name.startswith(layers)
+    }
 
 
 def taken_rows(

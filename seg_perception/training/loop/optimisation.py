@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -11,6 +12,13 @@ from torch import Tensor, nn
 
 from seg_perception.training.config import TrainConfig
 
+try:
+    from torch.amp import GradScaler
+except ImportError:  # before torch 2.3
+    from torch.cuda.amp import GradScaler  # type: ignore[assignment]
+
+LEAST_SCALE = 1.0
+"""Where fp16 gradients overflow although the loss is scaled by no more than this, training has diverged."""
 REMEMBERED: dict[type, tuple[str, ...]] = {
     torch.optim.AdamW: ("step", "exp_avg", "exp_avg_sq"),
     torch.optim.SGD: ("momentum_buffer",),
@@ -85,3 +93,18 @@ def move_average(average: nn.Module, network: nn.Module, decay: float, step: int
             mean.lerp_(now, 1 - decay)
         else:
             mean.copy_(now)
+
+
+def can_scale_down(scaler: GradScaler) -> bool:
+    """Whether gradients that are not finite may be those of a loss that was scaled up too much, as happens with fp16."""
+    return scaler.is_enabled() and scaler.get_scale() > LEAST_SCALE
+
+
+def divergence(step: int, losses: Mapping[str, float], last: Path) -> str:
+    """What to say where the loss or its gradient is not finite. losses: by name, their sum as `loss`; last: the checkpoint."""
+    parts = {name: value for name, value in losses.items() if name != "loss"}
+    worst = max(parts, key=lambda name: math.inf if math.isnan(parts[name]) else abs(parts[name]))
+    what = "gradient" if math.isfinite(losses["loss"]) else "loss"
+    return f"step {step}: the {what} is not finite, its worst part is {worst} ({parts[worst]:.3g}): lower " + (
+        f"learning_rate and --resume from {last}" if last.exists() else "learning_rate and train again"
+    )

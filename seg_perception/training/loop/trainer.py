@@ -29,7 +29,7 @@ from seg_perception.training.data.unusable import look_through
 from seg_perception.training.distributed import mean_over_processes, rank, told_by_first, wait_for_all, world_size
 from seg_perception.training.loop import checkpoint, optimisation
 from seg_perception.training.loop.beginning import read_beginning
-from seg_perception.training.loop.class_rows import same_classes, taken_rows, which_go_on
+from seg_perception.training.loop.class_rows import same_classes, taken_rows, that_fit, which_go_on
 from seg_perception.training.loop.common_end import CommonEnd
 from seg_perception.training.loop.consistency import consistency_loss, mixed_images, pseudo_labels, ramped_weight, split
 from seg_perception.training.loop.device import device_for, wrapped_for_processes
@@ -46,19 +46,11 @@ from seg_perception.training.networks.heads import PanopticNetwork, TrainingOutp
 from seg_perception.training.networks.pretrained import put_pretrained
 from seg_perception.training.networks.unfolded import spread
 
-try:
-    from torch.amp import GradScaler
-except ImportError:  # before torch 2.3
-    from torch.cuda.amp import GradScaler  # type: ignore[assignment]
-
 LOG_EVERY = 20
 """Steps between two rows of the log."""
 
 SPREAD_BATCHES = 8
 """Of images, from which the folded normalisations of a model file get their statistics."""
-
-LEAST_SCALE = 1.0
-"""Where fp16 gradients overflow although the loss is scaled by no more than this, training has diverged."""
 
 
 class Trainer:
@@ -81,7 +73,7 @@ class Trainer:
         if world_size() > 1 and config.sync_batch_norm:
             synchronise_batch_norm(network)
         self.optimiser = make_optimiser(network, config)
-        self.scaler = GradScaler(enabled=config.precision == "fp16")
+        self.scaler = optimisation.GradScaler(enabled=config.precision == "fp16")
         self.stream = TrainingStream(config, labels, config.steps * config.batch_size)
         self.teacher = None if config.distill is None else Teacher(config, config.distill, labels, self.device)
         self.validation = self._validation_data()
@@ -212,7 +204,10 @@ class Trainer:
             torch.stack([total.detach(), *(loss.detach() for loss in losses.values())])
         ).tolist()
         values = dict(zip(("loss", *losses), parts, strict=True))
-        self._refuse_divergence(values, norm.item())
+        if not (
+            math.isfinite(values["loss"]) and (math.isfinite(norm.item()) or optimisation.can_scale_down(self.scaler))
+        ):
+            raise SegPerceptionError(optimisation.divergence(self.step, values, self.out / "last.pt"))
         self.scaler.step(self.optimiser)
         self.scaler.update()
         self.step += 1
@@ -254,20 +249,6 @@ class Trainer:
             return contextlib.nullcontext()
         return torch.autocast(self.device.type, dtype=kinds[self.config.precision])
 
-    def _refuse_divergence(self, losses: Mapping[str, float], norm: float) -> None:
-        parts = {name: value for name, value in losses.items() if name != "loss"}
-        worst = max(parts, key=lambda name: math.inf if math.isnan(parts[name]) else abs(parts[name]))
-        if math.isfinite(losses["loss"]) and (
-            math.isfinite(norm) or (self.scaler.is_enabled() and self.scaler.get_scale() > LEAST_SCALE)
-        ):
-            return
-        what = "gradient" if math.isfinite(losses["loss"]) else "loss"
-        last = self.out / "last.pt"
-        raise SegPerceptionError(
-            f"step {self.step}: the {what} is not finite, its worst part is {worst} ({parts[worst]:.3g}): lower "
-            + (f"learning_rate and --resume from {last}" if last.exists() else "learning_rate and train again")
-        )
-
     def take_pretrained(self) -> None:
         """Give the backbone the weights that the configuration names, if any. Raises as put_pretrained."""
         if self.config.pretrained:
@@ -283,12 +264,7 @@ class Trainer:
         begun = told_by_first(lambda: read_beginning(path, self.network, self.config.network))
         own, of_classes = self.network.state_dict(), self.network.class_layers
         same = same_classes(self.labels, begun.labels)
-        taken = {
-            name: value
-            for name, value in begun.weights.items()
-            if name in own and own[name].shape == value.shape and not name.startswith(of_classes)
-        }
-        taken |= taken_rows(own, begun.weights, of_classes, same)
+        taken = that_fit(own, begun.weights, of_classes) | taken_rows(own, begun.weights, of_classes, same)
         self.network.load_state_dict(taken, strict=False)
         if begun.folded:
             spread(self.network, begun.folded, self._few_images())

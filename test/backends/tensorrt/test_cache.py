@@ -94,9 +94,13 @@ def test_on_a_full_disk_nothing_is_built_that_could_not_be_kept(
     with pytest.raises(
         SegPerceptionError, match="has 9 MB free, and an engine takes 10 MB or more: free space or name"
     ):
-        kept.get(KEY, lambda: pytest.fail("built, though it cannot be kept"), pytest.fail, 10_000_000)
-    assert kept.get(KEY, lambda: b"engine", pytest.fail, 8_000_000) == b"engine"
-    assert kept.get(KEY, lambda: pytest.fail("built"), pytest.fail, 10_000_000) == b"engine", "it is there"
+        kept.get(
+            KEY, lambda: pytest.fail("built, though it cannot be kept"), pytest.fail, replace(MODEL, size=10_000_000)
+        )
+    assert kept.get(KEY, lambda: b"engine", pytest.fail, replace(MODEL, size=8_000_000)) == b"engine"
+    assert kept.get(KEY, lambda: pytest.fail("built"), pytest.fail, replace(MODEL, size=10_000_000)) == b"engine", (
+        "it is there"
+    )
 
 
 def test_a_cache_that_nobody_may_look_into_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -372,7 +376,7 @@ def test_a_power_cut_at_any_step_leaves_the_engine_or_none(tmp_path: Path, befor
 # Engines that are out of date
 
 
-MODEL = out_of_date.Origin("/models/m.onnx", "1")
+MODEL = out_of_date.Origin("/models/m.onnx", "1", 1)
 
 
 def _keep(kept: EngineCache, key: EngineKey, origin: out_of_date.Origin | None, log: Any = pytest.fail) -> Path:
@@ -415,7 +419,7 @@ def test_what_may_be_used_again_stays(tmp_path: Path) -> None:
         (replace(KEY, model_name="n", version="0.9"), None),
         (replace(KEY, gpu="h", version="0.9"), replace(MODEL, sha256="0")),
         (replace(KEY, flavor="tensorrt", version="0.9"), replace(MODEL, sha256="0")),
-        (replace(KEY, model_sha256="c"), out_of_date.Origin("/other/m.onnx", "0")),
+        (replace(KEY, model_sha256="c"), out_of_date.Origin("/other/m.onnx", "0", 1)),
         (replace(KEY, model_sha256="d"), replace(MODEL, sha256="")),
         (replace(KEY, model_sha256="e"), None),
     ]

@@ -11,6 +11,7 @@ from test_datasets import pair, photo, write
 
 from seg_perception.cli import main
 from seg_perception.errors import SegPerceptionError
+from seg_perception.training.data import unusable
 
 CONFIG = """
 labels: own.yaml
@@ -164,6 +165,8 @@ def test_training_tells_all_damaged_labels_at_once_with_the_line_that_leaves_the
 ) -> None:
     """Before hours are spent, and not one after the other; inspect-data names each."""
     pytest.importorskip("torch", reason="training needs torch")
+    from training_fixtures import train_words
+
     whole = {
         "shapes": [
             {"label": name, "points": [[0, row], [8, row], [8, row + 4], [0, row + 4]]}
@@ -184,15 +187,7 @@ def test_training_tells_all_damaged_labels_at_once_with_the_line_that_leaves_the
     (tmp_path / "config.yaml").write_text(config)
     code, text, _ = inspect(tmp_path, capsys)
     assert code == 3 and text.count("is no whole JSON") == 5
-    words = [
-        "train",
-        "--config",
-        str(tmp_path / "config.yaml"),
-        "--data",
-        str(tmp_path),
-        "--out",
-        str(tmp_path / "out"),
-    ]
+    words = train_words(tmp_path)
     assert main(words) == 2
     said = capsys.readouterr().err
     assert "labelme: of 9 images that were read 5 cannot be used: " in said and said.count("is no whole JSON") == 3
@@ -200,6 +195,33 @@ def test_training_tells_all_damaged_labels_at_once_with_the_line_that_leaves_the
     line = said.partition("`")[2].partition("`")[0]
     (tmp_path / "config.yaml").write_text(config.replace("split: train}", f"split: train, {line}}}"))
     assert main(words) == 0
+    (tmp_path / f"val/v{stems[1]}.json").write_text("{")
+    assert main([*words[:-1], str(tmp_path / "again")]) == 2
+    assert "labelme: of 9 images that were read 1 cannot be used: " in capsys.readouterr().err
+    assert not (tmp_path / "again").exists()
+
+
+@pytest.mark.parametrize(("count", "read"), [(9, [0, 4, 8]), (3, [0, 1, 2]), (0, [])])
+def test_validation_is_looked_through_from_end_to_end_and_of_a_large_one_a_part(
+    count: int, read: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Hours would go by before the first step."""
+
+    class Images:
+        def __len__(self) -> int:
+            return count
+
+        def path(self, index: int) -> Path:
+            return Path(f"{index}.png")
+
+        def __getitem__(self, index: int) -> int:
+            seen.append(index)
+            return index
+
+    seen: list[int] = []
+    monkeypatch.setattr(unusable, "MOST_READ_AHEAD", 3)
+    unusable.look_through(Images())  # type: ignore[arg-type]
+    assert seen == read
 
 
 def test_a_class_that_no_training_label_has_is_a_problem_and_training_refuses_it(
@@ -240,7 +262,7 @@ def test_a_rare_class_is_looked_for_in_images_that_are_not_counted(own: Path, mo
     from seg_perception.training.config import load_config
     from seg_perception.training.data import stream
 
-    monkeypatch.setattr(stream, "MOST_COUNTED_IMAGES", 1)
+    monkeypatch.setattr(stream, "MOST_READ_AHEAD", 1)
     config = load_config(own / "config.yaml", data_root=str(own))
     label = own / "own/train/labels"
     write(label / "a.png", np.zeros((2, 4)))

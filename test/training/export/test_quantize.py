@@ -9,8 +9,6 @@ import numpy as np
 import onnx
 import pytest
 from fakes import FakeBackend, tiny_model
-from hypothesis import given
-from hypothesis import strategies as st
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
@@ -131,14 +129,6 @@ def test_damage_is_the_worst_of_its_parts() -> None:
     allowed = quantize.Damage(0.01, 0.1, 1.0)
     assert quantize.Damage(0.005, 0.02, 3.0).of(allowed) == 3.0
     assert quantize.Damage(0.02, 0.02, 0.5).of(allowed) == 2.0
-
-
-@given(length=st.integers(1, 500), count=st.integers(1, 100))
-def test_spread_takes_different_ones_from_the_first_to_the_last(length: int, count: int) -> None:
-    found = quantize.spread(length, count)
-    assert len(set(found)) == len(found) == min(length, count)
-    assert found == sorted(found) and found[0] == 0
-    assert count == 1 or found[-1] == length - 1
 
 
 # float16

@@ -28,8 +28,13 @@ from seg_perception.training.config import DistillSettings, TrainConfig, load_co
 from seg_perception.training.data.stream import TrainingStream  # noqa: E402
 from seg_perception.training.loop import checkpoint  # noqa: E402
 from seg_perception.training.loop.distillation import affinity_difference, softened_divergence  # noqa: E402
-from seg_perception.training.loop.optimisation import learning_rate, make_optimiser, move_average  # noqa: E402
-from seg_perception.training.loop.trainer import GradScaler, Trainer  # noqa: E402
+from seg_perception.training.loop.optimisation import (  # noqa: E402
+    GradScaler,
+    learning_rate,
+    make_optimiser,
+    move_average,
+)
+from seg_perception.training.loop.trainer import Trainer  # noqa: E402
 from seg_perception.training.loop.training_log import TrainingLog  # noqa: E402
 
 

@@ -16,7 +16,7 @@ torch = pytest.importorskip("torch", reason="networks need torch")
 
 import torch.nn.functional as F  # noqa: E402
 from torch import Tensor, nn  # noqa: E402
-from training_fixtures import TINY_CONFIG, write_camvid  # noqa: E402
+from training_fixtures import TINY_CONFIG, train_words, write_camvid  # noqa: E402
 
 from seg_perception import model_file  # noqa: E402
 from seg_perception.cli import main  # noqa: E402
@@ -292,15 +292,7 @@ def test_training_begins_with_them_and_tells_whose_they_were_without_the_package
     write_camvid(tmp_path)
     tiny = TINY_CONFIG.replace("network: tiny", f"network: mobileseg\npretrained: {package_of(0)}")
     (tmp_path / "config.yaml").write_text(tiny.replace("learning_rate: 0.01", "learning_rate: 1.0e-12"))
-    words = [
-        "train",
-        "--config",
-        str(tmp_path / "config.yaml"),
-        "--data",
-        str(tmp_path),
-        "--out",
-        str(tmp_path / "out"),
-    ]
+    words = train_words(tmp_path)
     weights = published()
     with without(monkeypatch, package_of(0)):
         assert main(words) == 2
